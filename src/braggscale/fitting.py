@@ -1,0 +1,165 @@
+"""One fit of the scales with weights, outliers and intensities held: L-BFGS, then the full matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.arrays import Bool, Float
+from braggscale.groups import Groups, weighted_mean
+from braggscale.minimise import Fit, Stop, constrained_covariance, lbfgs, levenberg_marquardt
+from braggscale.models.gauge import as_constraints, as_restraints, gauge
+from braggscale.models.joint import Design, JointModel
+from braggscale.table import Observations
+from braggscale.target import Target
+
+# A dense normal matrix of this many parameters takes 0.3 GB, its inversion about ten seconds on one core.
+MOST_PARAMETERS = 6000
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """``tolerance``: relative decrease of the rms residual that counts as converged.  Limits None: 100 steps."""
+
+    first_order: bool
+    full_matrix: bool
+    max_iterations: int | None
+    full_matrix_max_iterations: int | None
+    tolerance: float
+    n_threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Observations that take part, in the order of ``groups``; ``design`` belongs to the same rows."""
+
+    model: JointModel
+    rows: Observations
+    groups: Groups
+    design: Design
+
+    @classmethod
+    def of(cls, model: JointModel, rows: Observations, groups: Groups) -> Problem:
+        """Compute the basis once; weights and intensities may then change from fit to fit."""
+        return cls(model, rows, groups, model.design(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``theta``: all parameters, (n_parameters,).  ``covariance``: same order, zero for held parameters, or None.
+
+    ``fits``: what each minimiser did, by its name.  ``undetermined``: parameters that no observation sees,
+    held by restraints alone.  ``n_observations``: rows in the fit.
+    """
+
+    theta: Float
+    covariance: Float | None
+    fits: tuple[tuple[str, Fit], ...]
+    undetermined: tuple[int, ...]
+    n_observations: int
+    n_groups: int
+    message: str | None = None
+
+
+def fit(
+    problem: Problem,
+    theta: Float,
+    intensity: Float,
+    weight: Float,
+    fixed: Bool,
+    settings: FitSettings,
+) -> Outcome:
+    """Minimise from ``theta``.
+
+    ``intensity``: counts, ``weight``: 1/counts^2, (n,).  ``fixed``: parameters that are held, (n_parameters,).
+    A full matrix that cannot be inverted leaves the L-BFGS answer, with covariance None and a message.
+    """
+    model = problem.model
+    choices = gauge(model, problem.rows, fixed)
+    information = float(np.sum(weight * intensity**2))
+    restraints = [*model.restraints(), *as_restraints(choices, model, information)]
+    free = np.flatnonzero(~fixed)
+    target = Target(
+        problem.design, problem.groups, intensity, weight, restraints, theta, free, settings.n_threads
+    )
+    fits: list[tuple[str, Fit]] = []
+    start = theta[free]
+    if settings.first_order:
+        limit = settings.max_iterations or 100
+        rough = lbfgs(target.value_and_gradient, start, max_iterations=limit, tolerance=settings.tolerance)
+        fits.append(("L-BFGS", rough))
+        start = rough.theta
+    n = (problem.groups.n_rows, len(problem.groups))
+    if not settings.full_matrix or len(free) == 0:
+        return Outcome(target.full(start), None, tuple(fits), (), *n)
+    if len(free) > MOST_PARAMETERS:
+        message = (
+            f"full matrix: {len(free)} parameters are more than the {MOST_PARAMETERS} that are inverted at once; "
+            "the L-BFGS answer stands, without esds"
+        )
+        return Outcome(target.full(start), None, tuple(fits), (), *n, message)
+    exact = levenberg_marquardt(
+        target.normal_equations,
+        start,
+        max_iterations=settings.full_matrix_max_iterations or 100,
+        tolerance=settings.tolerance,
+    )
+    fits.append(("full matrix", exact))
+    undetermined = _undetermined(target, exact.theta, fixed)
+    covariance = _covariance(exact, choices, free, len(theta))
+    if covariance is None:
+        message = (
+            f"full matrix: {Stop.SINGULAR.value}; the L-BFGS answer stands, without esds. Fewer parameters "
+            "(a larger scale_interval, decay_term=False) or splitting the sweep at the gap removes this"
+        )
+        return Outcome(target.full(start), None, tuple(fits), undetermined, *n, message)
+    return Outcome(target.full(exact.theta), covariance, tuple(fits), undetermined, *n)
+
+
+def _covariance(exact: Fit, choices: list[tuple[slice, Float]], free: np.ndarray, n: int) -> Float | None:
+    """Covariance of all parameters in the chosen gauge, (n, n); held ones have none."""
+    if exact.normal is None:
+        return None
+    constraints = as_constraints(choices, n)[:, free]
+    part = constrained_covariance(exact.normal, constraints)
+    if part is None:
+        return None
+    if len(free) == n:
+        return part
+    covariance = np.zeros((n, n))
+    covariance[np.ix_(free, free)] = part
+    return covariance
+
+
+def _undetermined(target: Target, theta: Float, fixed: Bool) -> tuple[int, ...]:
+    information = target.data_information(theta)
+    positive = information[information > 0]
+    if len(positive) == 0:
+        return tuple(int(p) for p in np.flatnonzero(~fixed))
+    # scales, B and harmonics differ in units; a parameter without data differs from all by far more
+    nothing = information <= 1e-12 * float(np.median(positive))
+    return tuple(int(p) for p in np.flatnonzero(nothing & ~fixed))
+
+
+def starting_scales(
+    rows: Observations, groups: Groups, intensity: Float, weight: Float, n_data_sets: int, rounds: int = 10
+) -> Float:
+    """One factor K per data set, (n_data_sets,), from alternating least squares: I_h given K, then K given I_h.
+
+    K_d = sum w I I_h / sum w I_h^2 over the rows of d that have equivalents. A start that spares the minimiser data
+    sets which differ by orders of magnitude. The first data set with data has K = 1.
+    """
+    k = np.ones(n_data_sets)
+    several = groups.spread(groups.sizes() > 1)
+    for _ in range(rounds):
+        mean = groups.spread(weighted_mean(groups, weight, k[rows.data_set], intensity)[0])
+        above = np.bincount(rows.data_set, several * weight * intensity * mean, n_data_sets)
+        below = np.bincount(rows.data_set, several * weight * mean**2, n_data_sets)
+        good = (above > 0) & (below > 0)
+        new = np.where(good, np.divide(above, below, out=np.ones(n_data_sets), where=below > 0), 1.0)
+        new /= new[int(np.argmax(good))]
+        if np.allclose(new, k, rtol=1e-3):
+            return new
+        k = new
+    return k

@@ -1,0 +1,74 @@
+"""The array model: grids in resolution and rotation, detector and rotation, and detector alone (as in XSCALE)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braggscale.models.components import (
+    Axis,
+    Component,
+    Restraint,
+    Smooth,
+    axis_over,
+    binned_parameters,
+    ridge,
+    roughness,
+    smooth_spacing,
+)
+from braggscale.models.data_set import DataSetModel, Extent
+from braggscale.params import ModelSettings
+
+# Grid points that no reflection touches (corners of the detector) take the value of their neighbours, and the
+# factors that two grids share (any function of rotation) are told apart by pulling both weakly to 1.
+GRID_ROUGHNESS = 10.0  # 1/0.3^2 on differences of neighbours
+GRID_RIDGE = 1.0
+
+# Margins around the data, so that the largest value falls inside the last bin.
+RESOLUTION_MARGIN = 1e-6  # 1/Angstrom^2
+PIXEL_MARGIN = 0.001
+
+
+def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
+    """Components of a sweep, spaced by the settings.  See the guide for the meaning of each setting."""
+    components: list[Component] = []
+    configuration: dict[str, Any] = {"valid_osc_range": extent.oscillation}
+    n_time, time_factor, spacing = smooth_spacing(extent.degrees, abs(extent.width), settings.decay_interval)
+    time = axis_over("image", time_factor, *extent.image, n_time)
+    if settings.decay or settings.absorption:
+        configuration |= {"n_time_param": n_time, "time_norm_fac": time_factor, "time_rot_interval": spacing}
+    if settings.decay:
+        low, high = extent.inverse_d2[0] - RESOLUTION_MARGIN, extent.inverse_d2[1] + RESOLUTION_MARGIN
+        width = (high - low) / settings.n_resolution_bins
+        n_res = binned_parameters(settings.n_resolution_bins)
+        resolution = axis_over("inverse_d2", 1.0 / width, *extent.inverse_d2, n_res)
+        components.append(_grid("decay", (resolution, time)))
+        configuration |= {"n_res_param": n_res, "resmin": low, "res_bin_width": width}
+    if settings.absorption:
+        x, y, detector = _detector(extent, settings.n_absorption_bins)
+        components.append(_grid("absorption", (x, y, time)))
+        configuration |= {"n_x_param": x.n, "n_y_param": y.n, **detector}
+        configuration |= {"x_bin_width": 1.0 / x.factor, "y_bin_width": 1.0 / y.factor}
+    if settings.modulation:
+        x, y, detector = _detector(extent, settings.n_modulation_bins)
+        components.append(_grid("modulation", (x, y)))
+        configuration |= {"n_x_mod_param": x.n, "n_y_mod_param": y.n, **detector}
+        configuration |= {"x_det_bin_width": 1.0 / x.factor, "y_det_bin_width": 1.0 / y.factor}
+    if extent.images is not None:
+        configuration["valid_image_range"] = list(extent.images)
+    return DataSetModel("array", tuple(components), configuration)
+
+
+def _detector(extent: Extent, bins: int) -> tuple[Axis, Axis, dict[str, float]]:
+    n = binned_parameters(bins)
+    axes = []
+    for coordinate, (low, high) in (("x", extent.x), ("y", extent.y)):
+        width = (high - low + 2 * PIXEL_MARGIN) / bins
+        axes.append(axis_over("x" if coordinate == "x" else "y", 1.0 / width, low, high, n))
+    return axes[0], axes[1], {"xmin": extent.x[0] - PIXEL_MARGIN, "ymin": extent.y[0] - PIXEL_MARGIN}
+
+
+def _grid(name: str, axes: tuple[Axis, ...]) -> Smooth:
+    shape = tuple(axis.n for axis in axes)
+    bare = Smooth(name, axes)
+    smooth: Restraint = roughness(shape, GRID_ROUGHNESS, order=1)
+    return Smooth(name, axes, restraints=(smooth, ridge(bare.n_parameters, GRID_RIDGE, 1.0)))

@@ -1,0 +1,297 @@
+"""The parts of a scaling model, in the form in which DIALS stores them.
+
+A component turns an observation into eta = sum_k basis_k theta_k and that into a factor of the inverse scale,
+offset + eta or exp(eta). Only few basis values of a row are not zero; they sit in *slots*: theta has its index
+start + pattern[slot], where ``start`` depends on the row and ``pattern`` does not (kernels.py).
+
+Smooth terms average Gaussian weights over neighbouring parameters (Evans & Murshudov, Acta Cryst. D69 (2013)
+1204; the form and the constants are those of the DIALS scaling models, so that either program reads the other's).
+With n parameters on N intervals of one axis and u the position in intervals, parameter i stands at i - 1/2
+(at i for n < 4), and
+
+    basis_i = w_i / sum w,   w_i = exp(-(distance to parameter i)^2 / sigma^2),   sigma = 0.70 (0.65 for n = 2)
+
+over the three nearest parameters of each axis. The absorption surface is 1 + sum P_lm (Y_lm(s0c) + Y_lm(s1c))/2
+(Katayama, Acta Cryst. A42 (1986) 19; Blessing, Acta Cryst. A51 (1995) 33).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from braggscale.arrays import Float, Int32
+from braggscale.table import Observations
+
+Coordinate = Literal["image", "x", "y", "inverse_d2"]
+
+
+@dataclass(frozen=True, slots=True)
+class Restraint:
+    """Adds strength (theta - target)' penalty (theta - target) to the cost.  ``penalty``: (n, n)."""
+
+    penalty: Float
+    strength: float
+    target: float = 0.0
+
+
+class Component(Protocol):
+    """What the models need of a component. ``start`` counts from the component's own first parameter."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def n_parameters(self) -> int: ...
+    @property
+    def exponential(self) -> bool: ...
+    @property
+    def offset(self) -> float: ...
+    @property
+    def null(self) -> float: ...
+    @property
+    def restraints(self) -> tuple[Restraint, ...]: ...
+    @property
+    def pattern(self) -> Int32: ...
+    def basis(self, rows: Observations) -> tuple[Int32, Float]:
+        """Return start (n,) and basis values (n, n_slots)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of a smooth component: position u = (raw * factor - origin) / spacing, in intervals.
+
+    ``n``: number of parameters.  ``span``: length of the axis in normalised units, which N intervals divide.
+    """
+
+    coordinate: Coordinate
+    factor: float
+    origin: float
+    span: float
+    n: int
+
+    @property
+    def intervals(self) -> int:
+        """Number of intervals N."""
+        return self.n - 1 if self.n < 4 else self.n - 2
+
+    @property
+    def width(self) -> int:
+        """How many parameters are averaged."""
+        return min(3, self.n)
+
+    def position(self, rows: Observations) -> Float:
+        """u of each row, (n,)."""
+        raw = raw_coordinate(rows, self.coordinate)
+        return (raw * self.factor - self.origin) * (self.intervals / self.span)
+
+    def places(self) -> Float:
+        """Where the parameters stand, in intervals, (n,)."""
+        return np.arange(self.n) - (0.5 if self.n >= 4 else 0.0)
+
+    def raw_places(self) -> Float:
+        """Where the parameters stand in the raw coordinate (images, pixels, 1/Angstrom^2), (n,)."""
+        return (self.places() * (self.span / self.intervals) + self.origin) / self.factor
+
+    def neighbours(self, u: Float) -> tuple[Int32, Float]:
+        """First parameter (n,) of the window of ``width``, and squared distances (n, width), inf if unused."""
+        k = self.width
+        if self.n <= 3:
+            first = np.zeros(len(u), np.int32)
+            used = np.ones((len(u), k), bool)
+        else:
+            x = u - k / 2
+            begin = (np.sign(x) * np.floor(np.abs(x) + 0.5)).astype(np.int32) + 1
+            end = np.where(begin < 0, np.maximum(2, begin + k), np.minimum(begin + k, self.n))
+            begin = np.where(begin < 0, 0, np.minimum(begin, self.n - 2))
+            first = np.clip(begin, 0, self.n - k).astype(np.int32)
+            index = first[:, None] + np.arange(k, dtype=np.int32)
+            used = (index >= begin[:, None]) & (index < end[:, None])
+        place = first[:, None] + np.arange(k) - (0.5 if self.n >= 4 else 0.0)
+        return first, np.where(used, (u[:, None] - place) ** 2, np.inf)
+
+
+def raw_coordinate(rows: Observations, coordinate: Coordinate) -> Float:
+    """Image (array index), x or y (pixels), or 1/d^2 (1/Angstrom^2) of each row, (n,)."""
+    if coordinate == "inverse_d2":
+        return 1.0 / rows.d**2
+    return rows.xyz[:, {"x": 0, "y": 1, "image": 2}[coordinate]]
+
+
+@dataclass(frozen=True, slots=True)
+class Smooth:
+    """A smooth function of up to three coordinates, or (no axis) a constant.
+
+    ``b_factor``: the value is exp(eta / (2 d^2)) with parameters in Angstrom^2; otherwise it is eta itself.
+    """
+
+    name: str
+    axes: tuple[Axis, ...]
+    b_factor: bool = False
+    restraints: tuple[Restraint, ...] = ()
+
+    @property
+    def n_parameters(self) -> int:
+        """Product over the axes."""
+        return math.prod(axis.n for axis in self.axes)
+
+    @property
+    def exponential(self) -> bool:
+        """True for a B factor."""
+        return self.b_factor
+
+    @property
+    def offset(self) -> float:
+        """The value is eta alone."""
+        return 0.0
+
+    @property
+    def null(self) -> float:
+        """Parameter value that corrects nothing."""
+        return 0.0 if self.b_factor else 1.0
+
+    @property
+    def pattern(self) -> Int32:
+        """Offsets of the slots in theta, the first axis fastest, (n_slots,)."""
+        pattern = np.zeros(1, np.int32)
+        stride = 1
+        for axis in self.axes:
+            steps = stride * np.arange(axis.width, dtype=np.int32)
+            pattern = (steps[:, None] + pattern).ravel()
+            stride *= axis.n
+        return pattern
+
+    def basis(self, rows: Observations) -> tuple[Int32, Float]:
+        """Normalised Gaussian weights of the neighbouring parameters, times 1/(2 d^2) for a B factor."""
+        start = np.zeros(len(rows), np.int32)
+        distance = np.zeros((len(rows), 1))
+        stride = 1
+        for axis in self.axes:
+            first, square = axis.neighbours(axis.position(rows))
+            start += stride * first
+            distance = (square[:, :, None] + distance[:, None, :]).reshape(len(rows), -1)
+            stride *= axis.n
+        # the axis with the fewest neighbours sets one sigma for all axes
+        sigma = 0.65 + 0.05 * (min((axis.width for axis in self.axes), default=2) - 2)
+        values = np.exp(distance / -(sigma * sigma))
+        values /= values.sum(axis=1, keepdims=True)
+        if self.b_factor:
+            values *= (0.5 / rows.d**2)[:, None]
+        return start, values
+
+
+@dataclass(frozen=True, slots=True)
+class Harmonics:
+    """Absorption surface 1 + sum P_lm (Y_lm(s0c) + Y_lm(s1c))/2, l = 1 to ``lmax``, m = -l to l."""
+
+    name: str
+    lmax: int
+    restraints: tuple[Restraint, ...] = ()
+    exponential: bool = False
+    offset: float = 1.0
+    null: float = 0.0
+
+    @property
+    def n_parameters(self) -> int:
+        """lmax^2 + 2 lmax."""
+        return self.lmax * (self.lmax + 2)
+
+    @property
+    def pattern(self) -> Int32:
+        """Every parameter takes part in every row."""
+        return np.arange(self.n_parameters, dtype=np.int32)
+
+    def basis(self, rows: Observations) -> tuple[Int32, Float]:
+        """Mean of the harmonics in the incoming and the outgoing direction."""
+        values = np.empty((len(rows), self.n_parameters))
+        for first in range(0, len(rows), 16384):
+            part = slice(first, first + 16384)
+            incoming = real_harmonics(rows.s0c[part], self.lmax)
+            outgoing = real_harmonics(rows.s1c[part], self.lmax)
+            values[part] = (0.5 * (incoming + outgoing)).T
+        # a row without a direction (s1 unknown) gets no absorption correction
+        values[~(rows.s1c.any(axis=1) & rows.s0c.any(axis=1))] = 0.0
+        return np.zeros(len(rows), np.int32), values
+
+
+def real_harmonics(direction: Float, lmax: int) -> Float:
+    """Real orthonormal spherical harmonics without the Condon-Shortley phase.
+
+    Y_l0 = N_l0 P_l(z), Y_lm = sqrt(2) N_lm Q_lm(z) Re (x + iy)^m for m > 0 and Im (x + iy)^|m| for m < 0, where
+    P_l^m = sin^m(theta) Q_lm(cos(theta)) and N_lm^2 = (2l + 1)/(4 pi) (l - m)!/(l + m)!. Q by the recurrence
+    (l - m) Q_lm = (2l - 1) z Q_{l-1,m} - (l + m - 1) Q_{l-2,m} (Abramowitz & Stegun, 8.5.3).
+    ``direction``: unit vectors, polar axis last, (n, 3).  Returns (lmax^2 + 2 lmax, n), l from 1, m from -l.
+    """
+    x, y, z = np.ascontiguousarray(direction.T)
+    values = np.empty((lmax * (lmax + 2), len(direction)))
+    cosine, sine = np.ones_like(x), np.zeros_like(x)
+    diagonal = 1.0
+    for m in range(lmax + 1):
+        below, current = np.zeros_like(z), np.full_like(z, diagonal)
+        for l in range(m, lmax + 1):
+            if l > m:
+                below, current = current, ((2 * l - 1) * z * current - (l + m - 1) * below) / (l - m)
+            if l == 0:
+                continue
+            norm = math.sqrt((2 * l + 1) / (4 * math.pi) * math.factorial(l - m) / math.factorial(l + m))
+            centre = l * l - 1 + l
+            if m == 0:
+                values[centre] = norm * current
+            else:
+                norm *= math.sqrt(2.0)
+                np.multiply(norm * current, cosine, out=values[centre + m])
+                np.multiply(norm * current, sine, out=values[centre - m])
+        cosine, sine = x * cosine - y * sine, x * sine + y * cosine
+        diagonal *= 2 * m + 1
+    return values
+
+
+def smooth_spacing(degrees: float, width: float, interval: float) -> tuple[int, float, float]:
+    """Parameters of a smooth term on a rotation axis, as DIALS lays them out.
+
+    ``degrees``: oscillation range.  ``width``: degrees per image.  ``interval``: wanted spacing, degrees.
+    Returns number of parameters, factor from images to normalised units, spacing in degrees.
+    """
+    wanted = interval + 1e-5
+    if degrees < 2 * wanted:
+        n, spacing = (2, degrees) if degrees <= wanted else (3, degrees / 2)
+    else:
+        bins = max(int(degrees / wanted) + 1, 3)
+        n, spacing = bins + 2, degrees / bins
+    return n, 0.999 * width / spacing, spacing
+
+
+def binned_parameters(bins: int) -> int:
+    """Parameters of a smooth term on an axis that is not rotation, for a number of bins."""
+    return {1: 2, 2: 3}.get(bins, bins + 2)
+
+
+def axis_over(coordinate: Coordinate, factor: float, raw_min: float, raw_max: float, n: int) -> Axis:
+    """Axis that starts at the smallest coordinate in use and spans whole units beyond the largest."""
+    low, high = sorted((raw_min * factor, raw_max * factor))
+    return Axis(coordinate, factor, low, max(math.ceil(round(high - low, 10)), 1.0), n)
+
+
+def ridge(n: int, strength: float, target: float = 0.0) -> Restraint:
+    """strength * sum (theta - target)^2."""
+    return Restraint(np.eye(n), strength, target)
+
+
+def roughness(shape: tuple[int, ...], strength: float, order: int = 2) -> Restraint:
+    """strength * sum of squared differences of neighbouring parameters along every axis (first axis fastest).
+
+    ``order`` 2 leaves straight lines free; an axis with too few parameters for it takes order 1.
+    """
+    n = math.prod(shape)
+    penalty = np.zeros((n, n))
+    before = 1
+    for size in shape:
+        after = n // (before * size)
+        difference = np.diff(np.eye(size), n=min(order, size - 1), axis=0)
+        along = difference.T @ difference
+        penalty += np.kron(np.eye(after), np.kron(along, np.eye(before)))
+        before *= size
+    return Restraint(penalty, strength)

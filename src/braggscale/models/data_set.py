@@ -1,0 +1,103 @@
+"""One data set's model: its components, how far its data reach, and the dictionary that is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from braggscale.arrays import Float
+from braggscale.experiments import Scan
+from braggscale.models.components import Component
+from braggscale.table import Observations
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Smallest and largest coordinate of the usable observations, and the part of the scan in use.
+
+    ``image``: array index.  ``x``, ``y``: pixels.  ``inverse_d2``: 1/Angstrom^2.
+    ``images``: first and last image in use, None without a scan.  ``start``: degrees at the beginning of the
+    first of them.  ``width``: degrees per image, with its sign.
+    """
+
+    image: tuple[float, float]
+    x: tuple[float, float]
+    y: tuple[float, float]
+    inverse_d2: tuple[float, float]
+    images: tuple[int, int] | None = None
+    start: float = 0.0
+    width: float = 0.0
+
+    @classmethod
+    def of(cls, rows: Observations, scan: Scan | None) -> Extent:
+        """Extent of one data set's rows."""
+        spans = [_span(rows.xyz[:, 2]), _span(rows.xyz[:, 0]), _span(rows.xyz[:, 1]), _span(1.0 / rows.d**2)]
+        if scan is None:
+            return cls(*spans)
+        valid = scan.valid_image_ranges or (scan.image_range,)
+        images = (valid[0][0], valid[-1][1])
+        start = scan.oscillation[0] + (images[0] - scan.image_range[0]) * scan.oscillation[1]
+        return cls(*spans, images, start, scan.oscillation[1])
+
+    @property
+    def degrees(self) -> float:
+        """Oscillation range of the images in use."""
+        if self.images is None:
+            return 0.0
+        return (self.images[1] - self.images[0] + 1) * abs(self.width)
+
+    @property
+    def oscillation(self) -> list[float]:
+        """First and last angle of the images in use, degrees."""
+        n = 0 if self.images is None else self.images[1] - self.images[0] + 1
+        return [self.start, self.start + n * self.width]
+
+
+def _span(values: Float) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
+
+
+@dataclass(frozen=True, slots=True)
+class DataSetModel:
+    """``kind``: physical, array or KB.  ``configuration``: what the stored dictionary says beside components."""
+
+    kind: str
+    components: tuple[Component, ...]
+    configuration: Mapping[str, Any]
+
+    def to_dict(
+        self, theta: list[Float], esd: list[Float] | None, extra: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The dictionary that goes into the experiment list, in DIALS' form.
+
+        ``theta``, ``esd``: one array per component; ``extra``: more configuration (error model, intensity choice).
+        """
+        stored: dict[str, Any] = {"__id__": self.kind}
+        for k, component in enumerate(self.components):
+            entry: dict[str, Any] = {
+                "n_parameters": component.n_parameters,
+                "parameters": theta[k].tolist(),
+                "null_parameter_value": component.null,
+            }
+            if esd is not None:
+                entry["est_standard_devs"] = esd[k].tolist()
+            stored[component.name] = entry
+        corrections = [component.name for component in self.components]
+        stored["configuration_parameters"] = {"corrections": corrections, **self.configuration, **extra}
+        return stored
+
+
+def stored_parameters(stored: Mapping[str, Any], component: Component) -> Float | None:
+    """Parameters of a component in a stored dictionary, None where absent or of another number."""
+    entry = stored.get(component.name)
+    values = entry.get("parameters") if isinstance(entry, dict) else None
+    if not isinstance(values, list) or len(values) != component.n_parameters:
+        return None
+    try:
+        theta = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        return None
+    return theta if theta.ndim == 1 and np.isfinite(theta).all() else None

@@ -1,0 +1,79 @@
+"""What the data leave open: one factor and one B factor common to everything.
+
+Multiplying every inverse scale by a constant, or by exp(B / (2 d^2)), is taken up by the unknown intensities. The
+choice made here: over the observations that take part, the first data set's mean scale is 1 and its mean B is 0.
+Inside one data set, grids beyond the first (the array model's absorption and modulation) have mean 1, because a
+factor could wander between them.
+
+Each choice is a linear function m . theta_c of one component's parameters. As a restraint s (m . theta_c - t)^2 it
+moves no residual at all, for it acts in a direction that the data do not see; it keeps the minimiser from drifting.
+As a constraint it defines the covariance. Without it, a restraint on roughness would shrink all scales to nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from braggscale.arrays import Bool, Float
+from braggscale.models.components import Restraint, Smooth
+from braggscale.models.joint import JointModel
+from braggscale.table import Observations
+
+
+def gauge(model: JointModel, rows: Observations, fixed: Bool) -> list[tuple[slice, Float]]:
+    """(slice of theta, m) of every choice; m . theta_c is the mean of the component over its rows.
+
+    ``fixed``: parameters that are held, (n_parameters,): a held component already settles its choice.
+    """
+    choices: list[tuple[slice, Float]] = []
+    overall = {"scale": not _any_fixed(model, fixed, False), "b": not _any_fixed(model, fixed, True)}
+    # a common B can only be taken up if every data set has one
+    overall["b"] &= all(any(c.exponential for c in m.components) for m in model.data_sets)
+    for d, data_set in enumerate(model.data_sets):
+        mine = np.flatnonzero(rows.data_set == d)
+        if len(mine) == 0:
+            continue
+        grids = 0
+        for c, component in enumerate(data_set.components):
+            if not isinstance(component, Smooth):
+                continue
+            where = model.slice(d, c)
+            kind = "b" if component.b_factor else "scale"
+            first_of_all = d == 0 and overall[kind] and (component.b_factor or grids == 0)
+            later_grid = not component.b_factor and grids > 0 and not fixed[where].any()
+            if first_of_all or later_grid:
+                choices.append((where, _mean_basis(component, rows.take(mine))))
+            grids += not component.b_factor
+    return choices
+
+
+def _any_fixed(model: JointModel, fixed: Bool, b_factor: bool) -> bool:
+    return any(
+        component.b_factor == b_factor and bool(fixed[where].any())
+        for _, component, where in model.parts()
+        if isinstance(component, Smooth)
+    )
+
+
+def _mean_basis(component: Smooth, rows: Observations) -> Float:
+    """m: share of each parameter in the mean of the smooth function over the rows, (n,), sums to 1."""
+    bare = Smooth(component.name, component.axes)  # the smooth function itself, without 1/(2 d^2)
+    start, values = bare.basis(rows)
+    index = start[:, None] + bare.pattern
+    return np.bincount(index.ravel(), values.ravel(), component.n_parameters) / len(rows)
+
+
+def as_restraints(
+    choices: list[tuple[slice, Float]], model: JointModel, strength: float
+) -> list[tuple[slice, Restraint]]:
+    """The choices as restraints. ``strength``: of the order of the data's own information on a scale."""
+    null = model.null()
+    return [(where, Restraint(np.outer(m, m), strength, float(null[where.start]))) for where, m in choices]
+
+
+def as_constraints(choices: list[tuple[slice, Float]], n_parameters: int) -> Float:
+    """The choices as rows of a constraint matrix, (n_choices, n_parameters)."""
+    matrix = np.zeros((len(choices), n_parameters))
+    for k, (where, m) in enumerate(choices):
+        matrix[k, where] = m
+    return matrix

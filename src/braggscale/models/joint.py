@@ -1,0 +1,181 @@
+"""The models of all data sets as one parameter vector.
+
+Layout of theta: data set after data set, component after component, each in its own parameter order; a shared
+absorption surface stands where the first data set has it. ``starts[d, c]`` is where component c of data set d begins.
+
+Data sets whose components are equal (all KB models, for example) form a family: they differ only in ``starts``, so
+the basis of thousands of stills is made in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale import kernels
+from braggscale.arrays import Array, Float, Int, Int32
+from braggscale.models.components import Component, Restraint
+from braggscale.models.data_set import DataSetModel
+from braggscale.parallel import run_lanes
+from braggscale.table import Observations
+
+CHUNK = 65536  # rows whose basis is in memory at once when all observations are scaled
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Basis values of the observations, in the slots that kernels.py describes; the kernels' shared arguments."""
+
+    basis: Float
+    start: Int32
+    family: Int32
+    pattern: Int32
+    bounds: Int32
+    exponential: Int32
+    offset: Float
+
+    def arguments(self) -> tuple[Array, ...]:
+        """In the order in which every kernel takes them."""
+        return (
+            self.basis,
+            self.start,
+            self.family,
+            self.pattern,
+            self.bounds,
+            self.exponential,
+            self.offset,
+        )
+
+    def scales(self, theta: Float, covariance: Float | None = None) -> tuple[Float, Float]:
+        """g and var(g) of every row, (n,); var(g) = g^2 phi' C phi, zeros without a covariance C."""
+        g = np.empty(len(self.family))
+        variance = np.zeros(len(self.family))
+        kernels.scales(
+            *self.arguments(), theta, np.empty((0, 0)) if covariance is None else covariance, g, variance
+        )
+        return g, variance
+
+
+@dataclass(frozen=True, slots=True)
+class JointModel:
+    """Models of all data sets.  ``starts``: (n_data_sets, most components), int32.  ``families``: (n_data_sets,)."""
+
+    data_sets: tuple[DataSetModel, ...]
+    starts: Int32
+    families: Int32
+    n_parameters: int
+
+    @classmethod
+    def of(cls, data_sets: Sequence[DataSetModel]) -> JointModel:
+        """Lay out theta.  A component that every one of its data sets wants to share is stored once."""
+        most = max(len(model.components) for model in data_sets)
+        starts = np.zeros((len(data_sets), most), np.int32)
+        shared: dict[tuple[str, int], int] = {}
+        known: dict[tuple[Component, ...], int] = {}
+        families = np.zeros(len(data_sets), np.int32)
+        n = 0
+        for d, model in enumerate(data_sets):
+            families[d] = known.setdefault(_signature(model.components), len(known))
+            for c, component in enumerate(model.components):
+                key = (component.name, component.n_parameters)
+                if component.name in model.configuration.get("shared", ()):
+                    if key in shared:
+                        starts[d, c] = shared[key]
+                        continue
+                    shared[key] = n
+                starts[d, c] = n
+                n += component.n_parameters
+        return cls(tuple(data_sets), starts, families, n)
+
+    def slice(self, data_set: int, component: int) -> slice:
+        """Where a component's parameters stand in theta."""
+        start = int(self.starts[data_set, component])
+        return slice(start, start + self.data_sets[data_set].components[component].n_parameters)
+
+    def parts(self) -> Iterator[tuple[int, Component, slice]]:
+        """(data set, component, its slice of theta), shared parameters as often as they are used."""
+        for d, model in enumerate(self.data_sets):
+            for c, component in enumerate(model.components):
+                yield d, component, self.slice(d, c)
+
+    def null(self) -> Float:
+        """Parameters that correct nothing, (n_parameters,)."""
+        theta = np.zeros(self.n_parameters)
+        for _, component, where in self.parts():
+            theta[where] = component.null
+        return theta
+
+    def restraints(self) -> list[tuple[slice, Restraint]]:
+        """Every restraint with the parameters it acts on; those of a shared component once."""
+        seen: dict[tuple[int, int], tuple[slice, tuple[Restraint, ...]]] = {}
+        for _, component, where in self.parts():
+            seen[where.start, where.stop] = (where, component.restraints)
+        return [(where, restraint) for where, found in seen.values() for restraint in found]
+
+    def design(self, rows: Observations) -> Design:
+        """Basis values of the rows, which may belong to any data sets in any order."""
+        tables = self._family_tables()
+        family = self.families[rows.data_set]
+        start = np.ascontiguousarray(self.starts[rows.data_set])
+        n_slots = tables[0].shape[1]
+        # zeroed: rows of a family with fewer slots than another leave the rest unused
+        basis = np.zeros((len(rows), n_slots))
+        for f in np.unique(family):
+            mine = np.flatnonzero(family == f)
+            members = rows if len(mine) == len(rows) else rows.take(mine)
+            model = self.data_sets[int(np.flatnonzero(self.families == f)[0])]
+            slot = 0
+            for c, component in enumerate(model.components):
+                first, values = component.basis(members)
+                start[mine, c] += first
+                basis[mine, slot : slot + values.shape[1]] = values
+                slot += values.shape[1]
+        return Design(basis, start, family, *tables)
+
+    def _family_tables(self) -> tuple[Int32, Int32, Int32, Float]:
+        """pattern, bounds, exponential, offset of every family."""
+        models = [self.data_sets[int(i)] for i in np.unique(self.families, return_index=True)[1]]
+        patterns = [[component.pattern for component in model.components] for model in models]
+        n_slots = max(sum(map(len, pattern)) for pattern in patterns)
+        n_components = self.starts.shape[1]
+        pattern = np.zeros((len(models), n_slots), np.int32)
+        bounds = np.zeros((len(models), n_components + 1), np.int32)
+        exponential = np.zeros((len(models), n_components), np.int32)
+        offset = np.zeros((len(models), n_components))
+        for f, model in enumerate(models):
+            flat = np.concatenate(patterns[f])
+            pattern[f, : len(flat)] = flat
+            lengths = [len(p) for p in patterns[f]] + [0] * (n_components - len(patterns[f]))
+            bounds[f, 1:] = np.cumsum(lengths)
+            for c, component in enumerate(model.components):
+                exponential[f, c] = component.exponential
+                offset[f, c] = component.offset
+        return pattern, bounds, exponential, offset
+
+    def evaluate(
+        self, rows: Observations, theta: Float, covariance: Float | None = None, n_threads: int = 1
+    ) -> tuple[Float, Float]:
+        """g and var(g) of every row, (n,), a chunk of rows at a time so that memory stays small."""
+        g, variance = np.empty(len(rows)), np.empty(len(rows))
+        # data set by data set, so that a chunk is one family (a stable sort keeps memory access in order)
+        order = np.argsort(self.families[rows.data_set], kind="stable")
+
+        def chunk(k: int) -> None:
+            part: Int = order[k * CHUNK : (k + 1) * CHUNK]
+            g[part], variance[part] = self.design(rows.take(part)).scales(theta, covariance)
+
+        run_lanes(chunk, -(-len(rows) // CHUNK), n_threads)
+        return g, variance
+
+
+def _signature(components: tuple[Component, ...]) -> tuple[Component, ...]:
+    """Equal for components with equal bases; restraints hold arrays, which cannot be compared, and do not matter."""
+    return tuple(_bare(component) for component in components)
+
+
+def _bare(component: Component) -> Component:
+    from dataclasses import replace
+
+    return replace(component, restraints=())  # type: ignore[type-var]

@@ -1,0 +1,50 @@
+"""The physical model: smooth scale and B factor along the rotation, absorption surface of the crystal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braggscale.models.components import (
+    Component,
+    Harmonics,
+    Smooth,
+    axis_over,
+    ridge,
+    roughness,
+    smooth_spacing,
+)
+from braggscale.models.data_set import DataSetModel, Extent
+from braggscale.params import ModelSettings
+
+# Weights of squared second differences of neighbouring parameters. So weak that a parameter which sees even ten
+# reflections does not feel them (a scale known to 3 % per reflection has a weight near 1e4); across a gap in the
+# images they carry the curve over in a straight line, so that no parameter is left undetermined.
+SCALE_ROUGHNESS = 4.0  # 1/0.5^2: neighbouring slopes of the scale differ by about 0.5
+DECAY_ROUGHNESS = 0.04  # 1/(5 Angstrom^2)^2
+
+
+def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
+    """Components of a sweep, spaced by the settings.  See the guide for the meaning of each setting."""
+    components: list[Component] = []
+    configuration: dict[str, Any] = {"valid_osc_range": extent.oscillation}
+    if settings.scale:
+        n, factor, spacing = smooth_spacing(extent.degrees, abs(extent.width), settings.scale_interval)
+        axis = axis_over("image", factor, *extent.image, n)
+        components.append(Smooth("scale", (axis,), restraints=(roughness((n,), SCALE_ROUGHNESS),)))
+        configuration |= {"s_norm_fac": factor, "scale_rot_interval": spacing}
+    if settings.decay:
+        n, factor, spacing = smooth_spacing(extent.degrees, abs(extent.width), settings.decay_interval)
+        axis = axis_over("image", factor, *extent.image, n)
+        restraints = (ridge(n, settings.decay_restraint), roughness((n,), DECAY_ROUGHNESS))
+        components.append(Smooth("decay", (axis,), b_factor=True, restraints=restraints))
+        configuration |= {"d_norm_fac": factor, "decay_rot_interval": spacing}
+    if settings.absorption:
+        surface = Harmonics("absorption", settings.lmax)
+        restraints = (ridge(surface.n_parameters, settings.surface_weight),)
+        components.append(Harmonics("absorption", settings.lmax, restraints))
+        configuration |= {"lmax": settings.lmax, "abs_surface_weight": settings.surface_weight}
+        if settings.share_absorption:
+            configuration["shared"] = ["absorption"]
+    if extent.images is not None:
+        configuration["valid_image_range"] = list(extent.images)
+    return DataSetModel("physical", tuple(components), configuration)

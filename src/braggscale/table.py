@@ -1,0 +1,104 @@
+"""Columns of equal length: what a reflection file holds, and what takes part in scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from braggscale.arrays import Array, Bool, Float, Int, Int32
+from braggscale.experiments import Experiment
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a file: ``tag`` is the type as the file names it, ``load`` gives all rows of the file.
+
+    ``load`` returns a read-only array, (n_file,) or (n_file, k); it may be a view on a mapped file.
+    """
+
+    tag: str
+    load: Callable[[], Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of one data set in one file. ``rows``: their row numbers in the file, None for all of them."""
+
+    source: str
+    n_file: int
+    columns: Mapping[str, Column]
+    rows: Int | None = None
+
+    def __len__(self) -> int:
+        return self.n_file if self.rows is None else len(self.rows)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns
+
+    def __getitem__(self, name: str) -> Array:
+        """The column's rows of this data set; do not write into it."""
+        values = self.columns[name].load()
+        return values if self.rows is None else values[self.rows]
+
+    def select(self, rows: Int) -> Table:
+        """The same table with only the given rows (numbers within this table)."""
+        return replace(self, rows=rows.astype(np.int64) if self.rows is None else self.rows[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """One experiment with its reflections. ``id``: the number in the table's ``id`` column on output."""
+
+    id: int
+    identifier: str
+    experiment: Experiment
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Usable reflections of all data sets, one per row; all arrays have the same length n.
+
+    ``row``: row in the output table, (n,).  ``data_set``: position of the data set in the run, (n,).
+    ``hkl``: Miller index as in the file, (n, 3).  ``d``: resolution, Angstrom, (n,).
+    ``xyz``: position on the detector, px, px, and image number (array index), (n, 3).
+    ``s0c``, ``s1c``: unit vectors crystal frame, to the source and along the diffracted beam, polar axis last
+    (see geometry.py), (n, 3), float64; zero for stills and rows without a diffracted beam vector.
+    ``partiality``: recorded fraction, (n,).
+    ``correction``: c = lp/qe, Lorentz, polarisation and detector efficiency, dimensionless, (n,).
+    ``i_sum``, ``v_sum``: summation intensity c I/p and its variance c^2 V/p^2, counts, counts^2, (n,).
+    ``i_prf``, ``v_prf``: profile intensity c I and variance c^2 V, (n,).
+    ``has_sum``, ``has_prf``: which of the two were measured, (n,); at least one is True, with positive variance.
+    """
+
+    row: Int
+    data_set: Int32
+    hkl: Int32
+    d: Float
+    xyz: Float
+    s0c: Float
+    s1c: Float
+    partiality: Float
+    correction: Float
+    i_sum: Float
+    v_sum: Float
+    i_prf: Float
+    v_prf: Float
+    has_sum: Bool
+    has_prf: Bool
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, rows: Int | Bool) -> Observations:
+        """The given rows, in the given order."""
+        return Observations(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    @staticmethod
+    def concatenate(parts: list[Observations]) -> Observations:
+        """All parts, one after the other."""
+        return Observations(
+            *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Observations))
+        )
