@@ -49,7 +49,7 @@ def scale(model, theta, rows, i):
     d = int(rows.data_set[i])
     g = 1.0
     for c, component in enumerate(model.data_sets[d].components):
-        p = theta[model.slice(d, c)]
+        p = theta[model.where(d, c)]
         if component.name == "absorption" and hasattr(component, "lmax"):
             total, k = 0.0, 0
             for l in range(1, component.lmax + 1):

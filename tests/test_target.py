@@ -67,9 +67,7 @@ def test_normal_matrix_is_kaufmans(name):
     value, slope, curvature = target.value_and_gradient(theta)
     assert cost == pytest.approx(value, rel=1e-12)
     assert gradient == pytest.approx(slope, rel=1e-9, abs=1e-9 * np.abs(slope).max())
-    expected = naive.kaufman_normal_matrix(
-        model, theta, rows, groups.offsets, target.intensity, target.weight
-    )
+    expected = naive.kaufman_normal_matrix(model, theta, rows, groups.offsets, target.intensity, target.weight)
     for where, restraint in model.restraints():
         expected[where, where] += restraint.strength * restraint.penalty
     assert matrix == pytest.approx(expected, abs=1e-6 * np.abs(expected).max())
@@ -98,9 +96,7 @@ def test_fixed_parameters_stay_and_the_rest_has_the_same_derivatives():
     free = np.arange(0, model.n_parameters, 3)
     part = replace(target, free=free)
     assert part.value_and_gradient(theta[free])[1] == pytest.approx(target.value_and_gradient(theta)[1][free])
-    assert part.normal_equations(theta[free])[2] == pytest.approx(
-        target.normal_equations(theta)[2][np.ix_(free, free)]
-    )
+    assert part.normal_equations(theta[free])[2] == pytest.approx(target.normal_equations(theta)[2][np.ix_(free, free)])
 
 
 @pytest.mark.parametrize("name", ["physical", "mixed"])

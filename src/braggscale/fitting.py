@@ -80,9 +80,7 @@ def fit(
     information = float(np.sum(weight * intensity**2))
     restraints = [*model.restraints(), *as_restraints(choices, model, information)]
     free = np.flatnonzero(~fixed)
-    target = Target(
-        problem.design, problem.groups, intensity, weight, restraints, theta, free, settings.n_threads
-    )
+    target = Target(problem.design, problem.groups, intensity, weight, restraints, theta, free, settings.n_threads)
     fits: list[tuple[str, Fit]] = []
     start = theta[free]
     if settings.first_order:
@@ -90,7 +88,7 @@ def fit(
         rough = lbfgs(target.value_and_gradient, start, max_iterations=limit, tolerance=settings.tolerance)
         fits.append(("L-BFGS", rough))
         start = rough.theta
-    n = (problem.groups.n_rows, len(problem.groups))
+    n = (int(np.count_nonzero(weight)), len(problem.groups))
     if not settings.full_matrix or len(free) == 0:
         return Outcome(target.full(start), None, tuple(fits), (), *n)
     if len(free) > MOST_PARAMETERS:

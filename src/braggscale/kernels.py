@@ -21,19 +21,21 @@ Arguments that all kernels share
     theta     (n_parameters,)
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 _ROWS = "int64[::1], float64[::1], float64[::1], float64[:, ::1], int32[:, ::1], int32[::1]"
 _FAMILY = "int32[:, ::1], int32[:, ::1], int32[:, ::1], float64[:, ::1]"
-_JIT = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+_JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 @njit(
     "float64(int64, float64[:, ::1], int32[:, ::1], int32, " + _FAMILY + ", float64[::1], float64[::1])",
     **_JIT,
 )
-def row_scale(i, basis, start, f, pattern, bounds, exponential, offset, theta, log_factor):  # type: ignore[no-untyped-def]
+def row_scale(i, basis, start, f, pattern, bounds, exponential, offset, theta, log_factor):
     """Return g of row i; fill ``log_factor`` (n_components,) with d ln value_c / d eta_c."""
     g = 1.0
     for c in range(start.shape[1]):
@@ -60,7 +62,7 @@ def row_scale(i, basis, start, f, pattern, bounds, exponential, offset, theta, l
     "float64[::1], int64[::1])",
     **_JIT,
 )
-def _slots(i, basis, start, f, pattern, bounds, log_factor, phi, index):  # type: ignore[no-untyped-def]
+def _slots(i, basis, start, f, pattern, bounds, log_factor, phi, index):
     """Fill phi = d ln g / d theta of row i and the places in theta; return how many."""
     n = 0
     for c in range(start.shape[1]):
@@ -78,7 +80,7 @@ def _slots(i, basis, start, f, pattern, bounds, log_factor, phi, index):  # type
     "float64[::1], float64[::1])",
     **_JIT,
 )
-def scales(basis, start, family, pattern, bounds, exponential, offset, theta, covariance, g, variance):  # type: ignore[no-untyped-def]
+def scales(basis, start, family, pattern, bounds, exponential, offset, theta, covariance, g, variance):
     """Fill g (n,) and var(g) = g^2 phi' C phi (n,), phi = d ln g / d theta.
 
     ``covariance``: C, (n_parameters, n_parameters), or (0, 0) to leave ``variance`` alone.
@@ -102,10 +104,8 @@ def scales(basis, start, family, pattern, bounds, exponential, offset, theta, co
         variance[i] = g[i] * g[i] * total
 
 
-@njit(
-    "float64(int64, int64, " + _ROWS + ", " + _FAMILY + ", float64[::1], float64[::1], float64[::1])", **_JIT
-)
-def cost_gradient(  # type: ignore[no-untyped-def]
+@njit("float64(int64, int64, " + _ROWS + ", " + _FAMILY + ", float64[::1], float64[::1], float64[::1])", **_JIT)
+def cost_gradient(
     first, last, offsets, intensity, weight, basis, start, family, pattern, bounds, exponential, offset, theta,
     gradient, curvature,
 ):  # fmt: skip
@@ -125,9 +125,7 @@ def cost_gradient(  # type: ignore[no-untyped-def]
         above, below = 0.0, 0.0
         for i in range(lo, hi):
             j = i - lo
-            g[j] = row_scale(
-                i, basis, start, family[i], pattern, bounds, exponential, offset, theta, factor[j]
-            )
+            g[j] = row_scale(i, basis, start, family[i], pattern, bounds, exponential, offset, theta, factor[j])
             above += weight[i] * g[j] * intensity[i]
             below += weight[i] * g[j] * g[j]
         if below <= 0.0:
@@ -153,7 +151,7 @@ def cost_gradient(  # type: ignore[no-untyped-def]
     "float64(int64, int64, " + _ROWS + ", " + _FAMILY + ", float64[::1], float64[::1], float64[:, ::1])",
     **_JIT,
 )
-def normal_matrix(  # type: ignore[no-untyped-def]
+def normal_matrix(
     first, last, offsets, intensity, weight, basis, start, family, pattern, bounds, exponential, offset, theta,
     gradient, matrix,
 ):  # fmt: skip
@@ -182,9 +180,7 @@ def normal_matrix(  # type: ignore[no-untyped-def]
         above, below = 0.0, 0.0
         for i in range(lo, hi):
             j = i - lo
-            g[j] = row_scale(
-                i, basis, start, family[i], pattern, bounds, exponential, offset, theta, factor[j]
-            )
+            g[j] = row_scale(i, basis, start, family[i], pattern, bounds, exponential, offset, theta, factor[j])
             above += weight[i] * g[j] * intensity[i]
             below += weight[i] * g[j] * g[j]
         if below <= 0.0:

@@ -99,6 +99,4 @@ class Observations:
     @staticmethod
     def concatenate(parts: list[Observations]) -> Observations:
         """All parts, one after the other."""
-        return Observations(
-            *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Observations))
-        )
+        return Observations(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Observations)))

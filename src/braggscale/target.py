@@ -63,9 +63,7 @@ class Target:
 
         def lane(k: int) -> tuple[float, Float, Float]:
             gradient, curvature = np.zeros(len(complete)), np.zeros(len(complete))
-            cost = kernels.cost_gradient(
-                cuts[k], cuts[k + 1], *self._arguments(), complete, gradient, curvature
-            )
+            cost = kernels.cost_gradient(cuts[k], cuts[k + 1], *self._arguments(), complete, gradient, curvature)
             return cost, gradient, curvature
 
         results = run_lanes(lane, len(cuts) - 1, self.n_threads)

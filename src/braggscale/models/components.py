@@ -86,15 +86,17 @@ class Axis:
     def position(self, rows: Observations) -> Float:
         """u of each row, (n,)."""
         raw = raw_coordinate(rows, self.coordinate)
-        return (raw * self.factor - self.origin) * (self.intervals / self.span)
+        u: Float = (raw * self.factor - self.origin) * (self.intervals / self.span)
+        return u
 
     def places(self) -> Float:
         """Where the parameters stand, in intervals, (n,)."""
-        return np.arange(self.n) - (0.5 if self.n >= 4 else 0.0)
+        return np.arange(self.n, dtype=np.float64) - (0.5 if self.n >= 4 else 0.0)
 
     def raw_places(self) -> Float:
         """Where the parameters stand in the raw coordinate (images, pixels, 1/Angstrom^2), (n,)."""
-        return (self.places() * (self.span / self.intervals) + self.origin) / self.factor
+        raw: Float = (self.places() * (self.span / self.intervals) + self.origin) / self.factor
+        return raw
 
     def neighbours(self, u: Float) -> tuple[Int32, Float]:
         """First parameter (n,) of the window of ``width``, and squared distances (n, width), inf if unused."""

@@ -34,13 +34,14 @@ class Extent:
     @classmethod
     def of(cls, rows: Observations, scan: Scan | None) -> Extent:
         """Extent of one data set's rows."""
-        spans = [_span(rows.xyz[:, 2]), _span(rows.xyz[:, 0]), _span(rows.xyz[:, 1]), _span(1.0 / rows.d**2)]
+        image, x, y = (_span(rows.xyz[:, k]) for k in (2, 0, 1))
+        inverse_d2 = _span(1.0 / rows.d**2)
         if scan is None:
-            return cls(*spans)
+            return cls(image, x, y, inverse_d2)
         valid = scan.valid_image_ranges or (scan.image_range,)
         images = (valid[0][0], valid[-1][1])
         start = scan.oscillation[0] + (images[0] - scan.image_range[0]) * scan.oscillation[1]
-        return cls(*spans, images, start, scan.oscillation[1])
+        return cls(image, x, y, inverse_d2, images, start, scan.oscillation[1])
 
     @property
     def degrees(self) -> float:
@@ -68,9 +69,7 @@ class DataSetModel:
     components: tuple[Component, ...]
     configuration: Mapping[str, Any]
 
-    def to_dict(
-        self, theta: list[Float], esd: list[Float] | None, extra: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def to_dict(self, theta: list[Float], esd: list[Float] | None, extra: Mapping[str, Any]) -> dict[str, Any]:
         """The dictionary that goes into the experiment list, in DIALS' form.
 
         ``theta``, ``esd``: one array per component; ``extra``: more configuration (error model, intensity choice).
@@ -88,16 +87,3 @@ class DataSetModel:
         corrections = [component.name for component in self.components]
         stored["configuration_parameters"] = {"corrections": corrections, **self.configuration, **extra}
         return stored
-
-
-def stored_parameters(stored: Mapping[str, Any], component: Component) -> Float | None:
-    """Parameters of a component in a stored dictionary, None where absent or of another number."""
-    entry = stored.get(component.name)
-    values = entry.get("parameters") if isinstance(entry, dict) else None
-    if not isinstance(values, list) or len(values) != component.n_parameters:
-        return None
-    try:
-        theta = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        return None
-    return theta if theta.ndim == 1 and np.isfinite(theta).all() else None

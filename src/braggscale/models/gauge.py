@@ -37,7 +37,7 @@ def gauge(model: JointModel, rows: Observations, fixed: Bool) -> list[tuple[slic
         for c, component in enumerate(data_set.components):
             if not isinstance(component, Smooth):
                 continue
-            where = model.slice(d, c)
+            where = model.where(d, c)
             kind = "b" if component.b_factor else "scale"
             first_of_all = d == 0 and overall[kind] and (component.b_factor or grids == 0)
             later_grid = not component.b_factor and grids > 0 and not fixed[where].any()

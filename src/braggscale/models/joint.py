@@ -52,9 +52,7 @@ class Design:
         """g and var(g) of every row, (n,); var(g) = g^2 phi' C phi, zeros without a covariance C."""
         g = np.empty(len(self.family))
         variance = np.zeros(len(self.family))
-        kernels.scales(
-            *self.arguments(), theta, np.empty((0, 0)) if covariance is None else covariance, g, variance
-        )
+        kernels.scales(*self.arguments(), theta, np.empty((0, 0)) if covariance is None else covariance, g, variance)
         return g, variance
 
 
@@ -89,7 +87,7 @@ class JointModel:
                 n += component.n_parameters
         return cls(tuple(data_sets), starts, families, n)
 
-    def slice(self, data_set: int, component: int) -> slice:
+    def where(self, data_set: int, component: int) -> slice:
         """Where a component's parameters stand in theta."""
         start = int(self.starts[data_set, component])
         return slice(start, start + self.data_sets[data_set].components[component].n_parameters)
@@ -98,7 +96,7 @@ class JointModel:
         """(data set, component, its slice of theta), shared parameters as often as they are used."""
         for d, model in enumerate(self.data_sets):
             for c, component in enumerate(model.components):
-                yield d, component, self.slice(d, c)
+                yield d, component, self.where(d, c)
 
     def null(self) -> Float:
         """Parameters that correct nothing, (n_parameters,)."""

@@ -36,12 +36,12 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
         n, factor, spacing = smooth_spacing(extent.degrees, abs(extent.width), settings.decay_interval)
         axis = axis_over("image", factor, *extent.image, n)
         restraints = (ridge(n, settings.decay_restraint), roughness((n,), DECAY_ROUGHNESS))
-        components.append(Smooth("decay", (axis,), b_factor=True, restraints=restraints))
+        components.append(Smooth("decay", (axis,), True, restraints))
         configuration |= {"d_norm_fac": factor, "decay_rot_interval": spacing}
     if settings.absorption:
         surface = Harmonics("absorption", settings.lmax)
-        restraints = (ridge(surface.n_parameters, settings.surface_weight),)
-        components.append(Harmonics("absorption", settings.lmax, restraints))
+        weight = ridge(surface.n_parameters, settings.surface_weight)
+        components.append(Harmonics("absorption", settings.lmax, (weight,)))
         configuration |= {"lmax": settings.lmax, "abs_surface_weight": settings.surface_weight}
         if settings.share_absorption:
             configuration["shared"] = ["absorption"]

@@ -1,0 +1,399 @@
+"""Which measured intensity is used, profile-fitted, summed or a mixture, and the variance to expect of it.
+
+Raw counts of a row: S = I_sum/c (divided by the partiality), P = I_prf/c, c = lp/qe. The mixture with midpoint m,
+
+    I = u P + (1 - u) S,   V = u V_P + (1 - u) V_S,   u = 1/(1 + (max(S, 0)/m)^3),
+
+takes profiles for weak and sums for strong reflections (DIALS behaviour; the form is AIMLESS', Evans & Murshudov,
+Acta Cryst. D69 (2013) 1204). m = 0 stands for profile, m = 1 for summation.
+
+The choice is judged by how well equivalents agree, every candidate on the same rows with the same weights: rows
+that a candidate's own I/sigma lets in, or weights from its own errors, would compare the selections and not the
+intensities. R_meas is shown because users know it, but strong reflections, where P and S agree, dominate it and it
+decides in the fourth digit. The score is the scatter within groups, relative to that expected and averaged
+(geometrically) over ranges of intensity, so that 1 % less scatter counts the same in every range.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.arrays import Bool, Float, Int, Int32
+from braggscale.groups import Groups, weighted_mean
+from braggscale.table import Observations
+
+log = logging.getLogger(__name__)
+
+CHOICES = ("profile", "sum", "combine")
+PROFILE, SUMMATION = 0.0, 1.0  # the values of i_mid that stand for themselves
+WORTH_CHANGING = 0.005  # a new choice must lower the score by this share
+
+_MINIMUM_ROWS = 100  # fewer cannot tell candidates apart by less than several per cent
+_RANGES = 10
+_SAME_MIDPOINT = 0.01
+_GAIN_ROWS = 500  # a data set with fewer is pooled with the other small ones
+_GAIN_BINS = 40
+_FLOOR_QUANTILE, _LOW_QUANTILE = 0.05, 0.25
+_MISFIT = 0.5  # median relative distance of the bins from the line beyond which there is no line
+
+
+@dataclass(frozen=True, slots=True)
+class Intensities:
+    """``intensity``: c I_raw, counts, ``variance``: counts^2, ``raw_factor``: I/I_raw, all (n,)."""
+
+    intensity: Float
+    variance: Float
+    raw_factor: Float
+
+
+@dataclass(frozen=True, slots=True)
+class CountingGain:
+    """Observed variances as counting statistics: V_raw = background + ``k`` I_raw, one entry per data set.
+
+    ``k``: variance per unit of intensity, counts, 0 where no line describes the variances; ``floor``: least variance,
+    counts^2; ``n``: rows behind it; ``pooled``: taken from all small data sets together; (n_sets,) each.
+    ``reasons``: why k is 0, by data set.
+    """
+
+    k: Float
+    floor: Float
+    n: Int
+    pooled: Bool
+    reasons: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row of the table: CC1/2 and R_meas for the users, ``score`` for the decision (1: as now; lower is better)."""
+
+    name: str
+    i_mid: float
+    cc_half: float
+    r_meas: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``i_mid``: 0 profile, 1 summation, else the midpoint in raw counts.  ``n_rows``: rows that were compared."""
+
+    i_mid: float
+    table: tuple[Candidate, ...]
+    n_rows: int
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """How the choice is called in the log."""
+        return _name(self.i_mid)
+
+
+def initial(obs: Observations, choice: str) -> Intensities:
+    """Intensities before scales are known.
+
+    ``choice``: profile or combine: profile where there is one, else the sum; sum: the other way round.
+    Raises ValueError for another word. A warning if the choice is nowhere available.
+    """
+    if choice not in CHOICES:
+        raise ValueError(f"unknown intensity_choice {choice!r}; one of {', '.join(CHOICES)}")
+    if choice == "profile" and len(obs) and not obs.has_prf.any():
+        log.warning("no reflection has a profile-fitted intensity: summation intensities are used")
+    if choice == "sum" and len(obs) and not obs.has_sum.any():
+        log.warning("no reflection has a summation intensity: profile-fitted intensities are used")
+    return combined(obs, SUMMATION if choice == "sum" else PROFILE)
+
+
+def combined(obs: Observations, i_mid: float | Float) -> Intensities:
+    """Intensities for the midpoint ``i_mid`` (one number or one per row, raw counts; 0 profile, 1 summation).
+
+    A row with only one of the two intensities uses that one.
+    """
+    return _with_share(obs, _profile_share(obs, i_mid))
+
+
+def _profile_share(obs: Observations, i_mid: float | Float) -> Float:
+    """u of each row, (n,)."""
+    m = np.broadcast_to(np.asarray(i_mid, np.float64), len(obs))
+    raw = np.maximum(obs.i_sum / obs.correction, 0.0)
+    u = np.where(m == SUMMATION, 0.0, 1.0)
+    mixed = (m != PROFILE) & (m != SUMMATION)
+    ratio = np.divide(raw, m, out=np.zeros(len(obs)), where=mixed)
+    u[mixed] = 1.0 / (1.0 + np.minimum(ratio[mixed], 1e100) ** 3)
+    u[~obs.has_prf] = 0.0
+    u[~obs.has_sum] = 1.0
+    return u
+
+
+def _with_share(obs: Observations, u: Float) -> Intensities:
+    # not u * x + (1 - u) * y alone: what a row does not have may be NaN
+    def mix(prf: Float, summed: Float) -> Float:
+        return np.where(u == 1.0, prf, np.where(u == 0.0, summed, u * prf + (1.0 - u) * summed))
+
+    # a profile fit gives the whole reflection, a sum only the part that was recorded
+    recorded = mix(np.ones(len(u)), obs.partiality)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.where(recorded > 0, obs.correction / recorded, obs.correction)
+    return Intensities(mix(obs.i_prf, obs.i_sum), mix(obs.v_prf, obs.v_sum), factor)
+
+
+def expected_variance(
+    intensity: Float,
+    variance: Float,
+    mu: Float,
+    raw_factor: Float,
+    k: float | Float,
+    floor: float | Float,
+) -> Float:
+    """Variance of an observation with its counting part taken at the expected intensity.
+
+    V_exp = c^2 max(V_r + k (mu/c - I_r), floor), I_r = I/c, V_r = V/c^2; the observed V where k = 0.
+    A reflection that came out low has a low counting variance; weights from it pull means down.
+    ``intensity``: I, counts, ``variance``: V, counts^2, ``mu``: g I_h, counts, ``raw_factor``: c, ``k``: counts,
+    ``floor``: counts^2, (n,) or one number.  Returns counts^2, (n,).
+    """
+    c = raw_factor
+    # k c (mu - I) is c^2 k (mu/c - I/c)
+    expected = np.maximum(variance + k * c * (mu - intensity), c * c * floor)
+    # a floor above 0 belongs to a gain: without one nothing is known about the parts of V
+    return np.asarray(np.where(np.asarray(k) > 0, expected, variance))
+
+
+def counting_gain(values: Intensities, data_set: Int | Int32, n_sets: int) -> CountingGain:
+    """Gain k and least variance of each data set from its observed variances.
+
+    V_raw against max(I_raw, 0): medians in up to 40 ranges of equal population, then a line through them with relative
+    weights and Huber's (Ann. Math. Statist. 35 (1964) 73) bound, iterated. floor: 5th percentile of V_raw among the
+    weakest quarter. k is about 1 for photon counting and summation, less for profile fitting.
+    Data sets with fewer than 500 rows share one line. k = 0 (use the observed variance) where the slope is not
+    positive by three times its uncertainty, or the line misses half of the ranges by more than 50 %.
+    ``data_set``: position of the data set, (n,).
+    """
+    raw = values.intensity / values.raw_factor
+    raw_variance = values.variance / values.raw_factor**2
+    counts = np.bincount(data_set, minlength=n_sets)
+    k, floor = np.zeros(n_sets), np.zeros(n_sets)
+    pooled = counts < _GAIN_ROWS
+    reasons: dict[int, str] = {}
+    order = np.argsort(data_set, kind="stable")
+    ends = np.cumsum(counts)
+    for s in np.flatnonzero(~pooled):
+        rows = order[ends[s] - counts[s] : ends[s]]
+        k[s], floor[s], why = _line(raw[rows], raw_variance[rows])
+        if why:
+            reasons[int(s)] = why
+    if pooled.any():
+        rows = np.flatnonzero(pooled[data_set])
+        k[pooled], floor[pooled], why = _line(raw[rows], raw_variance[rows])
+        if why:
+            reasons.update({int(s): why for s in np.flatnonzero(pooled)})
+    return CountingGain(k, floor, counts.astype(np.int64), pooled, reasons)
+
+
+def _line(raw: Float, variance: Float) -> tuple[float, float, str]:
+    """Slope, floor, and why the slope is 0."""
+    good = np.isfinite(raw) & np.isfinite(variance) & (variance > 0)
+    raw, variance = raw[good], variance[good]
+    if len(raw) < _GAIN_BINS:
+        return 0.0, 0.0, f"{len(raw)} observations are too few for the counting gain"
+    order = np.argsort(raw)
+    weak = order[: max(1, int(_LOW_QUANTILE * len(order)))]
+    floor = float(np.quantile(variance[weak], _FLOOR_QUANTILE))
+    n_bins = min(_GAIN_BINS, len(order) // 10)
+    bins = np.array_split(order, n_bins)
+    x = np.array([np.median(np.maximum(raw[b], 0.0)) for b in bins])
+    y = np.array([np.median(variance[b]) for b in bins])
+    slope, esd, misfit = _robust_line(x, y)
+    if not (np.isfinite(slope) and slope > 3.0 * esd and slope > 0):
+        return 0.0, 0.0, "variances do not grow with intensity: observed variances are used as they are"
+    if misfit > _MISFIT:
+        return 0.0, 0.0, "variances are not linear in intensity: observed variances are used as they are"
+    return slope, floor, ""
+
+
+def _robust_line(x: Float, y: Float) -> tuple[float, float, float]:
+    """Slope of y = b + k x, its uncertainty, and the median of |relative residual|; residuals relative to the line."""
+    value = y.copy()
+    design = np.column_stack((np.ones_like(x), x))
+    slope = esd = 0.0
+    relative = np.zeros(len(x))
+    tiny = 1e-3 * float(np.median(y))
+    huber = np.ones(len(x))
+    for _ in range(20):
+        weight = huber / value**2
+        normal = design.T @ (design * weight[:, None])
+        if np.linalg.cond(normal / np.sqrt(np.outer(normal.diagonal(), normal.diagonal()))) > 1e12:
+            return np.nan, np.nan, np.inf
+        inverse = np.linalg.inv(normal)
+        base, slope = inverse @ (design.T @ (weight * y))
+        value = np.maximum(base + slope * x, tiny)
+        relative = np.abs(y - value) / value
+        spread = max(float(np.median(relative)) / 0.6745, 1e-6)
+        huber = np.minimum(1.0, 1.345 * spread / np.maximum(relative, 1e-12))
+        esd = spread * float(np.sqrt(inverse[1, 1]))
+    return float(slope), esd, float(np.median(relative))
+
+
+def candidates(obs: Observations, rows: Bool) -> list[float]:
+    """Midpoints to try: profile, summation, A, M, M/10, ... down to the first value not above A.
+
+    A = mean of S, at least the median sigma of S (DIALS: at least 10 counts), M = a tenth of the largest S.
+    ``rows``: rows with both intensities, (n,).  Returns raw counts (0 and 1: see Choice.i_mid).
+    """
+    result = [PROFILE, SUMMATION]
+    if not rows.any():
+        return result
+    raw = obs.i_sum[rows] / obs.correction[rows]
+    sigma = np.sqrt(obs.v_sum[rows]) / obs.correction[rows]
+    average = max(float(raw.mean()), float(np.median(sigma)))
+    value = float(raw.max()) / 10.0
+    result.append(average)
+    if value > 0:
+        result.append(value)
+        while value > average:
+            value /= 10.0
+            result.append(value)
+    return [m for k, m in enumerate(result) if m not in result[:k]]
+
+
+def choose(
+    obs: Observations,
+    groups: Groups,
+    scale: Float,
+    weight: Float,
+    outlier: Bool | None = None,
+    previous: float | None = None,
+    midpoints: list[float] | None = None,
+) -> Choice:
+    """Profile, summation or a mixture, whichever makes equivalents agree best.
+
+    ``obs``: rows sorted into ``groups``, Friedel mates apart.  ``scale``: g, ``weight``: 1/V' of the current error
+    model and intensities, 1/counts^2, (n,): the same for all candidates.  ``outlier``: rows to leave out, (n,).
+    ``previous``: the choice in use; it stays unless another lowers the score by 0.5 %.
+    ``midpoints``: raw counts, None for ``candidates``.
+    Rows with both intensities, positive variances, g > 0 and partiality > 0 are compared. R_meas, CC1/2 (sigma-tau
+    form, Assmann, Brehm & Diederichs, J. Appl. Cryst. 49 (2016) 1021) over those with expected I/sigma above 1, again
+    the same for all.
+    """
+    both = obs.has_sum & obs.has_prf & (obs.v_sum > 0) & (obs.v_prf > 0) & (scale > 0) & (obs.partiality > 0)
+    if outlier is not None:
+        both &= ~outlier
+    part = groups.subset(both)
+    both[np.flatnonzero(both)[part.spread(part.sizes() < 2)]] = False
+    n = int(np.count_nonzero(both))
+    if n < _MINIMUM_ROWS:
+        return _without_comparison(obs, n, previous)
+    sub, part, g, w = obs.take(both), groups.subset(both), scale[both], weight[both]
+    tried = candidates(obs, both) if midpoints is None else list(midpoints)
+    if previous is not None:
+        # the candidates move a little with the outliers; one that is as good as the choice in use is the choice in use
+        tried = [previous, *(m for m in tried if abs(m - previous) > _SAME_MIDPOINT * max(m, previous))]
+    reference = previous if previous is not None else tried[0]
+    compare = _Comparison.start(combined(sub, reference).intensity, g, w, part)
+    table = []
+    for m in tried:
+        values = combined(sub, m).intensity
+        table.append(Candidate(_name(m), m, *compare.figures(values), compare.score(values)))
+    best = min(table, key=lambda row: row.score)
+    if previous is not None:
+        now = next(row for row in table if row.i_mid == previous)
+        if best is not now and not best.score < (1.0 - WORTH_CHANGING) * now.score:
+            gain = 100.0 * (1.0 - best.score / now.score)
+            return Choice(previous, tuple(table), n, f"kept: {best.name} would gain {gain:.2f} %")
+    return Choice(best.i_mid, tuple(table), n, "least scatter of equivalents")
+
+
+def _without_comparison(obs: Observations, n: int, previous: float | None) -> Choice:
+    if not obs.has_prf.any():
+        return Choice(SUMMATION, (), n, "there are no profile-fitted intensities")
+    if not obs.has_sum.any():
+        return Choice(PROFILE, (), n, "there are no summation intensities")
+    kept = PROFILE if previous is None else previous
+    return Choice(kept, (), n, f"{n} equivalent observations with both intensities are too few to compare")
+
+
+def _name(i_mid: float) -> str:
+    if i_mid == PROFILE:
+        return "profile"
+    return "summation" if i_mid == SUMMATION else f"mixture, {i_mid:.4g}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """What all candidates share: rows in groups of two or more, scales, weights, ranges of intensity.
+
+    ``best``: I_h of the reference, spread to rows.  ``label``: range of each row.  ``bound``: largest w r^2/(1 - h).
+    ``freedom``: 1 - h.  ``strong``: rows for R_meas and CC1/2, and ``strong_groups``.
+    """
+
+    scale: Float
+    weight: Float
+    groups: Groups
+    best: Float
+    freedom: Float
+    label: Int
+    n_ranges: int
+    bound: Float
+    unit: Float
+    strong: Bool
+    strong_groups: Groups
+
+    @classmethod
+    def start(cls, intensity: Float, g: Float, w: Float, groups: Groups) -> _Comparison:
+        mean, total = weighted_mean(groups, w, g, intensity)
+        best = groups.spread(mean)
+        freedom = 1.0 - w * g * g / groups.spread(total)
+        usable = np.maximum(freedom, 1e-6)
+        strength = groups.spread(mean * np.sqrt(total / groups.sizes()))  # I/sigma of one observation of the group
+        order = np.argsort(strength, kind="stable")
+        n_ranges = max(1, min(_RANGES, len(order) // 50))
+        label = np.empty(len(order), np.int64)
+        label[order] = np.arange(len(order)) * n_ranges // len(order)
+        z2 = w * (intensity - g * best) ** 2 / usable
+        middle = np.array([np.median(z2[label == k]) for k in range(n_ranges)]) / 0.455
+        bound = 16.0 * np.maximum(middle, 1e-12)
+        strong = strength > 1.0
+        part = groups.subset(strong)
+        result = cls(g, w, groups, best, freedom, label, n_ranges, bound, np.ones(n_ranges), strong, part)
+        unit = result._scatter(intensity)
+        return cls(g, w, groups, best, freedom, label, n_ranges, bound, np.maximum(unit, 1e-300), strong, part)
+
+    def _scatter(self, intensity: Float) -> Float:
+        """Mean w r^2/(1 - h) in each range of intensity, bounded; residuals brought to the reference's scale."""
+        mean, _ = weighted_mean(self.groups, self.weight, self.scale, intensity)
+        own = self.scale * self.groups.spread(mean)
+        reference = self.scale * self.best
+        # an intensity that is 2 % smaller throughout scatters 2 % less and is no better
+        factor = float(np.dot(self.weight * own, reference) / np.dot(self.weight * reference, reference))
+        usable = np.maximum(self.freedom, 1e-6)
+        z2 = self.weight * ((intensity - own) / factor) ** 2 / usable
+        z2 = self.freedom * np.minimum(z2, self.bound[self.label])
+        above = np.bincount(self.label, weights=z2, minlength=self.n_ranges)
+        below = np.bincount(self.label, weights=self.freedom, minlength=self.n_ranges)
+        return np.asarray(above / below)
+
+    def score(self, intensity: Float) -> float:
+        """Scatter relative to the reference, geometric mean over the ranges; 1 for the reference itself."""
+        ratio = np.maximum(self._scatter(intensity) / self.unit, 1e-300)
+        weight = np.bincount(self.label, weights=self.freedom, minlength=self.n_ranges)
+        return float(np.exp(0.5 * np.dot(weight, np.log(ratio)) / weight.sum()))
+
+    def figures(self, intensity: Float) -> tuple[float, float]:
+        """CC1/2 and R_meas over the rows with expected I/sigma above 1; NaN where there are none."""
+        part = self.strong_groups
+        if len(part) < 2:
+            return np.nan, np.nan
+        x = intensity[self.strong] / self.scale[self.strong]
+        w = self.weight[self.strong] * self.scale[self.strong] ** 2
+        n = part.sizes().astype(np.float64)
+        mean = part.sum(w * x) / part.sum(w)
+        above = np.sqrt(n / (n - 1.0)) * part.sum(np.abs(x - part.spread(mean)))
+        r_meas = float(above.sum() / x.sum()) if x.sum() != 0 else np.nan
+        plain = part.sum(x) / n
+        internal = part.sum((x - part.spread(plain)) ** 2) / (n - 1.0) / n
+        between, within = float(np.var(plain, ddof=1)), float(internal.mean())
+        # var_e/2 of a half data set is the variance of the whole one's mean
+        cc_half = (between - within) / (between + within) if between + within > 0 else np.nan
+        return cc_half, r_meas

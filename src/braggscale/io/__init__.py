@@ -1,0 +1,73 @@
+"""Files in: what was named on the command line becomes data sets. Files out: see writing, document and outputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from braggscale.errors import CommandError, InputError
+from braggscale.io import legacy_pickle, refl
+from braggscale.io.columns import FileTable, check_types
+from braggscale.io.document import Document, join, read_document
+from braggscale.io.pairing import Input, pair
+from braggscale.io.sniff import Kind, Source, open_source
+
+__all__ = ["Input", "open_inputs"]
+
+_CONVERT = {
+    Kind.MTZ: "convert it with dials.import_mtz (xia2) or give the .expt and .refl files it was made from",
+    Kind.XDS: "convert it with dials.import_xds and give the experiments and reflections that this writes",
+}
+
+
+def open_inputs(paths: Sequence[str]) -> Input:
+    """Reads experiments and reflections, in any order and number, and pairs them.
+
+    The kind of a file is decided by its content. Columns of reflection files stay on disk until they are used.
+    Raises CommandError for a path that is missing, unreadable or given twice; InputError for a damaged file and for
+    files that do not belong together.
+    """
+    _check_twice(paths)
+    sources = [open_source(path) for path in paths]
+    documents: list[Document] = []
+    tables: list[FileTable] = []
+    for source in sources:
+        if source.kind in _CONVERT:
+            raise InputError(
+                f"{source.path}: this is an {source.kind.value}; scale cannot read these yet: {_CONVERT[source.kind]}"
+            )
+        if source.kind is Kind.EXPERIMENTS:
+            documents.append(read_document(source))
+        else:
+            tables += read_tables(source)
+    if not documents:
+        raise InputError(f"{', '.join(paths)}: reflections without experiments; give the .expt file as well")
+    if not tables:
+        raise InputError(f"{', '.join(paths)}: experiments without reflections; give the .refl file as well")
+    return pair(join(documents), tables)
+
+
+def read_tables(source: Source) -> list[FileTable]:
+    """The tables in a reflection file; only HDF5 can hold more than one."""
+    if source.kind is Kind.MSGPACK:
+        tables = [refl.read_table(source)]
+    elif source.kind is Kind.PICKLE:
+        tables = [legacy_pickle.read_table(source)]
+    else:
+        # Imported here because it brings in h5py, which takes a tenth of a second.
+        from braggscale.io import hdf5
+
+        tables = hdf5.read_tables(source)
+    for table in tables:
+        check_types(table)
+    return tables
+
+
+def _check_twice(paths: Sequence[str]) -> None:
+    """The same file named twice would count its reflections twice."""
+    seen: dict[str, str] = {}
+    for path in paths:
+        real = os.path.realpath(path)
+        if real in seen:
+            raise CommandError(f"{path} is given twice" + (f", also as {seen[real]}" if seen[real] != path else ""))
+        seen[real] = path

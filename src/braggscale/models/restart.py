@@ -1,0 +1,84 @@
+"""Starting from a model that an earlier run (ours or DIALS') stored with the data.
+
+A component of the same layout is taken over as it is. Where intervals, lmax or the images in use have changed, a
+smooth curve is read off the old one at the places of the new parameters, and the harmonics of low order are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from braggscale.arrays import Float
+from braggscale.models.components import Axis, Component, Harmonics, Smooth, axis_over
+from braggscale.models.data_set import DataSetModel
+
+# Where the stored configuration keeps images -> normalised units for each smooth component.
+_FACTORS = {"scale": "s_norm_fac", "decay": "d_norm_fac"}
+
+
+def start_parameters(model: DataSetModel, stored: Mapping[str, Any] | None) -> tuple[list[Float], list[str]]:
+    """Start values of every component, one array each, and the names of those that were taken over."""
+    values, taken = [], []
+    for component in model.components:
+        found = None if stored is None else _from_stored(component, model, stored)
+        if found is not None:
+            taken.append(component.name)
+        values.append(np.full(component.n_parameters, component.null) if found is None else found)
+    return values, taken
+
+
+def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str, Any]) -> Float | None:
+    old = stored_values(stored, component.name)
+    if old is None:
+        return None
+    configuration = stored.get("configuration_parameters")
+    configuration = configuration if isinstance(configuration, dict) else {}
+    same_kind = stored.get("__id__") == model.kind
+    if isinstance(component, Harmonics):
+        new = np.zeros(component.n_parameters)
+        shared = min(len(old), len(new))
+        new[:shared] = old[:shared]
+        return new
+    if not isinstance(component, Smooth):
+        return None
+    if len(old) == 1 or component.n_parameters == 1:  # between KB and a curve
+        return np.full(component.n_parameters, float(old.mean())) if len(component.axes) <= 1 else None
+    same_images = configuration.get("valid_image_range") == model.configuration.get("valid_image_range")
+    if same_kind and same_images and len(old) == component.n_parameters:
+        return old
+    if len(component.axes) != 1 or stored.get("__id__") == "array" or model.kind == "array":
+        return None
+    axis = _stored_axis(component.name, len(old), configuration)
+    return None if axis is None else _read_off(axis, old, component.axes[0].raw_places())
+
+
+def stored_values(stored: Mapping[str, Any], name: str) -> Float | None:
+    """A component's parameters, (n,), None where absent, empty or not finite numbers."""
+    entry = stored.get(name)
+    values = entry.get("parameters") if isinstance(entry, dict) else None
+    if not isinstance(values, list) or not values or not all(isinstance(v, int | float) for v in values):
+        return None
+    theta = np.asarray(values, np.float64)
+    return theta if np.isfinite(theta).all() else None
+
+
+def _stored_axis(name: str, n: int, configuration: Mapping[str, Any]) -> Axis | None:
+    """The rotation axis of a stored curve; its first observation is taken to be at the first image in use."""
+    factor, images = configuration.get(_FACTORS.get(name, "")), configuration.get("valid_image_range")
+    if not isinstance(factor, float) or not factor > 0 or not isinstance(images, list) or len(images) != 2:
+        return None
+    if not all(isinstance(i, int) for i in images) or images[1] < images[0] or n < 2:
+        return None
+    return axis_over("image", factor, images[0] - 1.0, float(images[1]), n)
+
+
+def _read_off(axis: Axis, parameters: Float, images: Float) -> Float:
+    """The smooth curve at the given images, (n,); beyond the ends of the old range the value at the end."""
+    u = (images * axis.factor - axis.origin) * (axis.intervals / axis.span)
+    first, square = axis.neighbours(np.clip(u, 0.0, axis.intervals))
+    weight = np.exp(-square / (0.65 + 0.05 * (axis.width - 2)) ** 2)
+    values: Float = (weight * parameters[first[:, None] + np.arange(axis.width)]).sum(axis=1) / weight.sum(axis=1)
+    return values

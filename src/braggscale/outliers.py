@@ -1,0 +1,236 @@
+"""Observations that cannot belong to their group, and intensities that no crystal scatters.
+
+``standard``: leave-one-out deviations, the worst member of a group first, the rest judged again
+(see deviations.py for the formula and for why the search ends). Groups of two are left alone: with two members that
+disagree nobody knows which one is wrong; the error model and robust weights have to carry them.
+
+``simple``: one pass, every member beyond the threshold goes, means not recomputed.
+
+Both take variances from the error model evaluated at the *expected* intensity; with the observed variance a
+reflection that came out low looks more certain than it is, and the threshold means something else at every intensity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.arrays import Bool, Float, Int
+from braggscale.deviations import cap_weights, leave_one_out, separate
+from braggscale.groups import Groups, weighted_mean
+
+METHODS = ("standard", "simple")
+# A rejected observation comes back only when it has moved clearly inside, so that no row flips at the border.
+RETURN_SHARE = 0.9
+# Verdicts, expected intensities and variances follow each other; groups that have not settled by then stay as they are.
+_SETTLING_ROUNDS = 20
+# Lower ends of the ranges of multiplicity in the counts.
+_MULTIPLICITY = (1, 2, 3, 4, 5, 6, 11, 21, 51)
+
+
+@dataclass(frozen=True, slots=True)
+class MultiplicityCount:
+    """Rows of groups with ``first`` to ``last`` members (None: no upper end), and how many were rejected."""
+
+    first: int
+    last: int | None
+    rows: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """``mask``: rejected rows, (n_rows,).  ``rounds``: passes over the groups that still changed.
+
+    ``new``, ``returned``: rows that were not rejected before and rows that are no longer. ``untested``: rows in groups
+    of one or two.
+    """
+
+    mask: Bool
+    rounds: int
+    new: int
+    returned: int
+    untested: int
+    by_multiplicity: tuple[MultiplicityCount, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of rejected rows."""
+        return int(np.count_nonzero(self.mask))
+
+
+def reject(
+    intensity: Float,
+    variance: Float,
+    scale: Float,
+    groups: Groups,
+    zmax: float = 6.0,
+    previous: Bool | None = None,
+    method: str = "standard",
+) -> Rejection:
+    """Find the rows that deviate from their equivalents by more than ``zmax`` standard deviations.
+
+    z = |I - g m| / sqrt(V + g^2/s), m = sum g I/V / s and s = sum g^2/V over the other members that are in.
+    Weights are capped at 10 times the group's median. At least two members of a group stay. A row that was rejected
+    before returns only below 0.9 ``zmax``, so the result given back as ``previous`` is a fixed point.
+    ``intensity``: counts, ``variance``: V from the error model, counts^2, positive, ``scale``: g, (n_rows,).
+    ``previous``: rows rejected by the last round, (n_rows,).
+    Raises ValueError for an unknown method, a threshold or a variance that is not positive.
+    DIALS behaviour except for the way back, the cap in scaled units, and ``simple``: it uses the variance of the
+    residual, V (1 - g^2/(V s)), sums with the row itself, and leaves the two best members in.
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown method of outlier rejection {method!r}; one of {', '.join(METHODS)}")
+    if not zmax > 0:
+        raise ValueError(f"zmax must be positive, not {zmax}")
+    if not np.all(variance > 0):
+        raise ValueError("variances must be positive")
+    before = np.zeros(len(intensity), np.bool_) if previous is None else previous
+    v = cap_weights(variance, scale, groups)
+    if method == "standard":
+        mask, rounds = separate(intensity, v, scale, groups, (zmax, RETURN_SHARE * zmax), before)
+    else:
+        mask, rounds = _simple(leave_one_out(intensity, v, scale, groups), groups, zmax, before), 1
+    return _report(mask, before, groups, rounds)
+
+
+def _report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
+    sizes = groups.sizes()
+    return Rejection(
+        mask,
+        rounds,
+        int(np.count_nonzero(mask & ~before)),
+        int(np.count_nonzero(before & ~mask)),
+        int(sizes[sizes < 3].sum()),
+        _by_multiplicity(mask, groups),
+    )
+
+
+def settle(
+    intensity: Float,
+    variance_at: Callable[[Float, Int], Float],
+    scale: Float,
+    groups: Groups,
+    zmax: float = 6.0,
+    previous: Bool | None = None,
+    method: str = "standard",
+) -> Rejection:
+    """``reject`` with variances that follow the verdicts.
+
+    Variances are taken at the expected intensity g I_h, and I_h changes when a member goes: in a group of three, enough
+    to turn the verdict round, and back in the next round. Here the two are brought into agreement before returning.
+    A group that would cycle keeps the verdict of the cycle that rejects most, so that the result given back as
+    ``previous`` is a fixed point.
+    ``variance_at(mu, rows)``: V of the error model for the rows ``rows`` at the expected intensities ``mu``, counts^2.
+    The other arguments, the result and the errors are those of ``reject``; ``rounds`` adds up all rounds.
+    """
+    before = np.zeros(len(intensity), np.bool_) if previous is None else previous
+    mask = before.copy()
+    mask[groups.spread(groups.sum(~mask) < 2)] = False
+    history = [mask.copy()]
+    rows, part = np.arange(len(intensity)), groups
+    rounds = 0
+    for _ in range(_SETTLING_ROUNDS):
+        i, g, old = intensity[rows], scale[rows], mask[rows]
+        result = reject(i, _variance_of_members(i, variance_at, g, part, rows, old), g, part, zmax, old, method)
+        rounds += result.rounds
+        mask[rows] = result.mask
+        moving = part.sum(result.mask != old) > 0
+        if not moving.any():
+            break
+        keep = part.spread(moving)
+        rows, part = rows[keep], part.subset(keep)
+        history.append(mask.copy())
+        cycle = _cycling(history, rows, part)
+        if cycle.any():
+            inside = part.spread(cycle)
+            mask[rows[inside]] = _fullest(history, rows[inside], part.subset(inside), intensity, scale)
+            rows, part = rows[~inside], part.subset(~inside)
+            if len(rows) == 0:
+                break
+    return _report(mask, before, groups, rounds)
+
+
+def _cycling(history: list[Bool], rows: Int, groups: Groups) -> Bool:
+    """Groups whose last verdict is one that they had before, (n_groups,)."""
+    result = np.zeros(len(groups), np.bool_)
+    for earlier in history[:-1]:
+        result |= groups.sum(earlier[rows] != history[-1][rows]) == 0
+    return result
+
+
+def _fullest(history: list[Bool], rows: Int, groups: Groups, intensity: Float, scale: Float) -> Bool:
+    """Of the verdicts that come round again and again, the one with most rows rejected, then the brightest ones.
+
+    It depends on the cycle alone and not on where it was entered.
+    """
+    value = np.abs(np.divide(intensity[rows], scale[rows], out=np.zeros(len(rows)), where=scale[rows] != 0))
+    now = history[-1][rows]
+    best = now.copy()
+    n, light = groups.sum(best), groups.sum(np.where(best, value, 0.0))
+    # back through the cycle until the present verdict is met again
+    running = np.ones(len(groups), np.bool_)
+    for earlier in reversed(history[:-1]):
+        mask = earlier[rows]
+        running &= groups.sum(mask != now) > 0
+        m, bright = groups.sum(mask), groups.sum(np.where(mask, value, 0.0))
+        better = running & ((m > n) | ((m == n) & (bright > light)))
+        best = np.where(groups.spread(better), mask, best)
+        n, light = np.where(better, m, n), np.where(better, bright, light)
+    return best
+
+
+def _variance_of_members(
+    i: Float, variance_at: Callable[[Float, Int], Float], g: Float, groups: Groups, rows: Int, out: Bool
+) -> Float:
+    """V at the g I_h of the members that are in; I_h weighted with V itself, from equal weights in three steps."""
+    weight = np.zeros(len(i))
+    np.divide(1.0, g * g, out=weight, where=(g != 0) & ~out)
+    for _ in range(3):
+        best, _total = weighted_mean(groups, weight, g, i)
+        variance = variance_at(g * groups.spread(best), rows)
+        weight = np.where(out, 0.0, 1.0 / variance)
+    best, _total = weighted_mean(groups, weight, g, i)
+    return variance_at(g * groups.spread(best), rows)
+
+
+def _simple(z: Float, groups: Groups, zmax: float, before: Bool) -> Bool:
+    """Rows beyond ``zmax`` (0.9 ``zmax`` if rejected before), except the two best of each group."""
+    size = np.abs(np.nan_to_num(z))
+    mask = (size > zmax) | (before & (size >= RETURN_SHARE * zmax))
+    mask[groups.spread(groups.sizes() < 3)] = False
+    short = groups.spread((groups.sum(~mask) < 2) & (groups.sizes() > 2))
+    if short.any():
+        rows = np.flatnonzero(short)
+        part = groups.subset(short)
+        order = np.lexsort((size[rows], part.index()))
+        best = np.concatenate((part.offsets[:-1], part.offsets[:-1] + 1))
+        mask[rows[order[best]]] = False
+    return mask
+
+
+def _by_multiplicity(mask: Bool, groups: Groups) -> tuple[MultiplicityCount, ...]:
+    sizes = groups.sizes()
+    rejected = groups.sum(mask)
+    where = np.searchsorted(_MULTIPLICITY, sizes, side="right") - 1
+    n = len(_MULTIPLICITY)
+    rows = np.bincount(where, weights=sizes, minlength=n)
+    lost = np.bincount(where, weights=rejected, minlength=n)
+    ends = [*(first - 1 for first in _MULTIPLICITY[1:]), None]
+    return tuple(
+        MultiplicityCount(first, last, int(r), int(x))
+        for first, last, r, x in zip(_MULTIPLICITY, ends, rows, lost, strict=True)
+        if r > 0
+    )
+
+
+def wilson_outliers(e2: Float, emax: float = 10.0) -> Bool:
+    """Rows whose normalised intensity no crystal scatters: E^2 > emax^2.
+
+    ``e2``: normalised intensities of *scaled* observations (wilson.normalised_intensities), (n_rows,), dimensionless;
+    NaN (not determined) is never an outlier. For acentric reflections the chance of E^2 > x is exp(-x), Wilson,
+    Acta Cryst. 2 (1949) 318; emax = 10 as DIALS.  Returns (n_rows,).
+    """
+    return np.asarray(e2 > emax * emax, dtype=np.bool_)

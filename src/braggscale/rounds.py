@@ -1,0 +1,376 @@
+"""The outer loop: scales, intensity choice, error model and outliers, until nothing changes.
+
+Each of the four needs the other three. A round fits the scales with everything else held, then chooses intensities,
+fits the error model and judges outliers with the new scales. Choices that could flip for ever are sticky: a rejected
+observation returns only below 0.9 outlier_zmax, and only once; another intensity must be better by 0.5 %. When a round
+changes nothing (or after MOST_ROUNDS) a last fit uses the final choices.
+
+Weights of a round, w = 1/V' (nu + 1)/(nu + z^2): V' = a^2 (V + (b mu)^2) is the error model at the expected intensity
+mu = g I_h with V the expected variance, both from the round before; the second factor (nu = 4, the weight function of
+Student's t: Lange, Little & Taylor, J. Am. Stat. Assoc. 84 (1989) 881) keeps observations that are not yet known
+as outliers from bending the scales.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import numpy as np
+
+from braggscale.arrays import Bool, Float, Int
+from braggscale.error_model import ErrorModel, FitResult
+from braggscale.error_model import fit as fit_error_model
+from braggscale.fitting import FitSettings, Outcome, Problem, fit, starting_scales
+from braggscale.groups import Groups, weighted_mean
+from braggscale.intensities import Choice, Intensities, choose, combined, counting_gain, expected_variance, initial
+from braggscale.models.joint import JointModel
+from braggscale.outliers import Rejection, reject, wilson_outliers
+from braggscale.table import Observations
+from braggscale.wilson import normalised_intensities
+
+log = logging.getLogger(__name__)
+
+MOST_ROUNDS = 12
+NU = 4.0
+# Changes of a and b that count as none: a tenth of their usual uncertainty.
+SAME_ERROR_MODEL = 5e-3
+# Beyond this many parameters the rounds before the last use L-BFGS alone.
+FULL_MATRIX_EVERY_ROUND = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What stays the same. Rows stand in the order of ``groups``; in ``apart`` Friedel mates are apart.
+
+    ``groups``: within which observations should agree when scales are fitted and outliers judged.
+    ``selected``: rows that may take part in the fit of the scales, (n,).  ``epsilon``: of each row, (n,).
+    ``error_groups``: which data sets share an error model, one tuple of positions per model.
+    ``fixed``: parameters that are held, (n_parameters,).
+    """
+
+    rows: Observations
+    groups: Groups
+    apart: Groups
+    epsilon: Float
+    model: JointModel
+    selected: Bool
+    fixed: Bool
+    error_groups: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSettings:
+    """Values of the options that act here; see the guide.
+
+    ``error_model`` None: V' = V.  ``method`` None: no outlier rejection.
+    """
+
+    intensity_choice: str
+    midpoints: list[float] | None
+    error_model: str | None
+    error_a: float | None
+    error_b: float | None
+    refine_errors: bool
+    min_photons: float
+    n_bins: int
+    method: str | None
+    zmax: float
+    emax: float | None
+    fit: FitSettings
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where the loop stands. Arrays are (n,) over all usable rows.
+
+    ``scale``: g.  ``values``: chosen intensities with observed variances.  ``expected``: expected variances V.
+    ``best``: mu/g = I_h spread to the rows.  ``errors``: one model per entry of Work.error_groups.
+    ``i_mid``: intensity choice (0 profile, 1 summation).  ``rejected``: outliers.
+    ``returned``: observations that were outliers in an earlier round and came back.
+    """
+
+    theta: Float
+    scale: Float
+    values: Intensities
+    expected: Float
+    best: Float
+    errors: tuple[ErrorModel, ...]
+    i_mid: float | None
+    rejected: Bool
+    returned: Bool
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReport:
+    """What one round did, for the log."""
+
+    number: int
+    outcome: Outcome
+    choice: Choice | None
+    errors: tuple[FitResult, ...]
+    rejection: Rejection | None
+    n_wilson: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """The result.  ``variance``: V' + (I/g)^2 var(g), counts^2, (n,): what is written out, not divided by g^2.
+
+    ``scale_variance``: var(g), (n,), zeros without a covariance.  ``converged``: whether the loop ended by itself.
+    """
+
+    state: State
+    outcome: Outcome
+    scale_variance: Float
+    variance: Float
+    rounds: tuple[RoundReport, ...]
+    converged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Starting point: all None on a first run; a stored model's values when scaling again."""
+
+    theta: Float
+    from_file: bool = False
+    errors: tuple[ErrorModel, ...] | None = None
+    i_mid: float | None = None
+
+
+def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
+    """Run the rounds and the last fit."""
+    state = _first_state(work, start, settings)
+    chosen = np.flatnonzero(work.selected)
+    problem = Problem.of(work.model, work.rows.take(chosen), work.groups.subset(work.selected))
+    reports: list[RoundReport] = []
+    converged = False
+    weight = _weights(work, state, first=True)
+    for number in range(1, MOST_ROUNDS + 1):
+        begin = perf_counter()
+        outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, number, work, start))
+        new, report = _decide(work, state, outcome, settings, number, begin)
+        reports.append(report)
+        log_round(report)
+        converged = number > 1 and _same(state, new)
+        state = new
+        weight = _weights(work, state, first=False)
+        if converged:
+            break
+    last = replace(settings.fit, first_order=not settings.fit.full_matrix)
+    outcome = _fit(work, problem, chosen, state, weight, last)
+    scale, scale_variance = work.model.evaluate(work.rows, outcome.theta, outcome.covariance, settings.fit.n_threads)
+    state = _with_scales(work, state, outcome.theta, scale)
+    variance = _output_variance(work, state, scale_variance)
+    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged)
+
+
+def error_arrays(work: Work, errors: Sequence[ErrorModel]) -> tuple[Float, Float]:
+    """a and b of every row, (n,)."""
+    n = len(work.model.data_sets)
+    a, b = np.ones(n), np.zeros(n)
+    for members, model in zip(work.error_groups, errors, strict=True):
+        a[list(members)], b[list(members)] = model.a, model.b
+    return a[work.rows.data_set], b[work.rows.data_set]
+
+
+def model_variance(work: Work, state: State, base: Float) -> Float:
+    """V' = a^2 (V + (b mu)^2) for V = ``base``, counts^2, (n,)."""
+    a, b = error_arrays(work, state.errors)
+    result: Float = a**2 * (base + (b * state.scale * state.best) ** 2)
+    return result
+
+
+def _first_state(work: Work, start: Start, settings: RoundSettings) -> State:
+    rows = work.rows
+    values = initial(rows, settings.intensity_choice)
+    if start.i_mid is not None and settings.intensity_choice == "combine":
+        values = combined(rows, start.i_mid)
+    usual = ErrorModel() if settings.error_model else ErrorModel(1.0, 0.0)
+    errors = start.errors or tuple(
+        ErrorModel(
+            usual.a if settings.error_a is None else settings.error_a,
+            usual.b if settings.error_b is None else settings.error_b,
+        )
+        for _ in work.error_groups
+    )
+    theta = start.theta
+    nothing = np.zeros(len(rows), bool)
+    if not start.from_file:
+        factors = starting_scales(rows, work.groups, values.intensity, 1.0 / values.variance, len(work.model.data_sets))
+        theta = _with_factors(work, theta, factors)
+    scale = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
+    state = State(theta, scale, values, values.variance, np.zeros(len(rows)), errors, start.i_mid, nothing, nothing)
+    return _with_scales(work, state, theta, scale)
+
+
+def _with_factors(work: Work, theta: Float, factors: Float) -> Float:
+    """Multiply each data set's scale (its first component that is a factor) by its starting factor."""
+    theta = theta.copy()
+    for d, data_set in enumerate(work.model.data_sets):
+        for c, component in enumerate(data_set.components):
+            where = work.model.where(d, c)
+            if not component.exponential and component.offset == 0.0:
+                if not work.fixed[where].any():
+                    theta[where] *= factors[d]
+                break
+    return theta
+
+
+def _with_scales(work: Work, state: State, theta: Float, scale: Float) -> State:
+    """The state with new scales: I_h from observations that are not rejected, expected variances from I_h.
+
+    I_h and the variances that weight it depend on each other; two passes settle both to well below the noise.
+    """
+    gain = counting_gain(state.values, work.rows.data_set, len(work.model.data_sets))
+    k, floor = gain.k[work.rows.data_set], gain.floor[work.rows.data_set]
+    a, b = error_arrays(work, state.errors)
+    values, use = state.values, ~state.rejected
+    positive = scale > 0
+    expected, best = state.expected, state.best
+    variance = values.variance
+    for _ in range(2):
+        weight = np.where(use & positive, 1.0 / variance, 0.0)
+        best = work.groups.spread(weighted_mean(work.groups, weight, scale, values.intensity)[0])
+        mu = scale * best
+        expected = expected_variance(values.intensity, values.variance, mu, values.raw_factor, k, floor)
+        variance = a**2 * (expected + (b * mu) ** 2)
+    return replace(state, theta=theta, scale=scale, expected=expected, best=best)
+
+
+def _weights(work: Work, state: State, first: bool) -> Float:
+    """1/V' times the robust factor, (n,); before the first fit residuals are taken relative to their median."""
+    variance = model_variance(work, state, state.expected)
+    residual = state.values.intensity - state.scale * state.best
+    total = work.groups.spread(work.groups.sum(state.scale**2 / variance))
+    freedom = np.maximum(1.0 - state.scale**2 / (variance * total), 0.05)
+    z2 = residual**2 / (variance * freedom)
+    if first:
+        several = work.groups.spread(work.groups.sizes() > 1)
+        if several.any():
+            z2 /= max(float(np.median(z2[several])) / 0.455, 1.0)  # 0.455: median of chi^2 with one degree
+    result: Float = (NU + 1.0) / ((NU + z2) * variance)
+    return result
+
+
+def _round_fit(settings: FitSettings, number: int, work: Work, start: Start) -> FitSettings:
+    """L-BFGS first; from the second round (or from a stored model) Gauss-Newton alone, which is already close."""
+    small = work.model.n_parameters <= FULL_MATRIX_EVERY_ROUND
+    warm = number > 1 or start.from_file
+    full = settings.full_matrix and small and warm
+    return replace(settings, first_order=not full, full_matrix=full)
+
+
+def _fit(work: Work, problem: Problem, chosen: Int, state: State, weight: Float, settings: FitSettings) -> Outcome:
+    """Fit with outliers at weight zero: the design stays, whatever is rejected."""
+    used = np.where(state.rejected[chosen], 0.0, weight[chosen])
+    return fit(problem, state.theta, state.values.intensity[chosen], used, work.fixed, settings)
+
+
+def _decide(
+    work: Work, state: State, outcome: Outcome, settings: RoundSettings, number: int, begin: float
+) -> tuple[State, RoundReport]:
+    """With new scales: intensities, error model, outliers."""
+    scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
+    state = _with_scales(work, state, outcome.theta, scale)
+    choice = None
+    if settings.intensity_choice == "combine":
+        weight = 1.0 / model_variance(work, state, state.expected)
+        choice = choose(work.rows, work.apart, scale, weight, state.rejected, state.i_mid, settings.midpoints)
+        if choice.i_mid != state.i_mid:
+            state = replace(state, values=combined(work.rows, choice.i_mid), i_mid=choice.i_mid)
+            state = _with_scales(work, state, outcome.theta, scale)
+    results: tuple[FitResult, ...] = ()
+    if settings.error_model:
+        results = _fit_errors(work, state, settings)
+        state = replace(state, errors=tuple(result.model for result in results))
+        state = _with_scales(work, state, outcome.theta, scale)
+    rejection, n_wilson = None, 0
+    if settings.method:
+        rejection = reject(
+            state.values.intensity,
+            model_variance(work, state, state.expected),
+            np.maximum(scale, 0.0),
+            work.groups,
+            settings.zmax,
+            state.rejected,
+            settings.method,
+        )
+        wilson = _wilson(work, state, settings.emax)
+        n_wilson = int(np.count_nonzero(wilson & ~rejection.mask))
+        # who came back once and is an outlier again stays one: otherwise fit and test can swap it for ever
+        again = state.returned & state.rejected
+        rejected = rejection.mask | wilson | again
+        returned = state.returned | (state.rejected & ~rejected)
+        state = replace(state, rejected=rejected, returned=returned)
+        state = _with_scales(work, state, outcome.theta, scale)
+    report = RoundReport(number, outcome, choice, results, rejection, n_wilson, perf_counter() - begin)
+    return state, report
+
+
+def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitResult, ...]:
+    results = []
+    for members, model in zip(work.error_groups, state.errors, strict=True):
+        keep = ~state.rejected & (state.scale > 0)
+        if len(work.error_groups) > 1:
+            keep &= np.isin(work.rows.data_set, members)
+        results.append(
+            fit_error_model(
+                state.values.intensity[keep],
+                state.expected[keep],
+                state.scale[keep],
+                work.apart.subset(keep),
+                start=model,
+                a=settings.error_a,
+                b=settings.error_b,
+                min_photons=settings.min_photons,
+                n_bins=settings.n_bins,
+                refine=settings.refine_errors,
+            )
+        )
+    return tuple(results)
+
+
+def _wilson(work: Work, state: State, emax: float | None) -> Bool:
+    """Observations whose E^2 no crystal structure gives, (n,)."""
+    good = state.scale > 0
+    if not emax or not good.any():
+        return np.zeros(len(good), bool)
+    found = np.zeros(len(good), bool)
+    scaled = state.values.intensity[good] / state.scale[good]
+    found[good] = wilson_outliers(normalised_intensities(scaled, work.rows.d[good], work.epsilon[good]), emax)
+    return found
+
+
+def _same(old: State, new: State) -> bool:
+    """Whether a round left intensities, error models and outliers as they were."""
+    close = all(
+        abs(a.a - b.a) <= SAME_ERROR_MODEL * a.a and abs(a.b - b.b) <= SAME_ERROR_MODEL * max(a.b, 0.01)
+        for a, b in zip(old.errors, new.errors, strict=True)
+    )
+    return close and old.i_mid == new.i_mid and bool(np.array_equal(old.rejected, new.rejected))
+
+
+def _output_variance(work: Work, state: State, scale_variance: Float) -> Float:
+    """V' with the observed variance, plus what the scale's own uncertainty adds: (I/g)^2 var(g).
+
+    The variance of I/g is V'/g^2 + I^2 var(g)/g^4; the column holds g^2 times that.
+    """
+    safe = np.where(state.scale > 0, state.scale, 1.0)
+    added = (state.values.intensity / safe) ** 2 * scale_variance
+    return model_variance(work, state, state.values.variance) + added
+
+
+def log_round(report: RoundReport) -> None:
+    """One line per round."""
+    a_b = ", ".join(f"a {r.model.a:.3f} b {r.model.b:.4f}" for r in report.errors[:3])
+    outcome = report.outcome
+    data = f"{outcome.n_observations} obs"
+    steps = " + ".join(f"{len(f.history) - 1} {name}" for name, f in outcome.fits)
+    cost = outcome.fits[-1][1].cost if outcome.fits else 0.0
+    rms = np.sqrt(cost / max(outcome.n_observations, 1))
+    rejected = "" if report.rejection is None else f", {report.rejection.count} outliers"
+    log.info(f"Round {report.number}: {data}, steps: {steps}, rms {rms:.4f}, {a_b}{rejected}")
