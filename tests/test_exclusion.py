@@ -208,7 +208,7 @@ def test_offsets_that_are_all_zero_are_assigned_afresh():
 def test_colliding_stored_batches_are_moved(caplog):
     twice = [sweep("0", 1, 90, 100, scaled=True), sweep("1", 1, 90, 150, scaled=True)]
     assert assign_batches(twice) == (100, 0)
-    assert "151-240 of data set 1" in caplog.text
+    assert "stored batch numbers of data set 1 belong to another" in caplog.text
 
 
 def test_stills_image_zero_and_neighbours():
@@ -278,6 +278,13 @@ def test_stored_exclusions_stay_until_taken_back():
     reset = images(sweeps, reset_exclusions=True)
     assert reset.in_use == (((1, 100),), ((1, 100),))
     assert "Data set 0: images 81-100 are in use again." in reset.lines
+
+
+def test_a_long_list_is_one_line():
+    sweeps = [sweep(str(k), 1, 10) for k in range(2000)]
+    choice = images(sweeps, exclude_images=["*:1:2"])
+    assert choice.lines == ("exclude_images=*:1:2: images of 2000 data sets excluded.",)
+    assert choice.in_use == (((3, 10),),) * 2000
 
 
 def test_identifiers_with_colons_prefixes_and_numbers():

@@ -143,7 +143,7 @@ def test_table_without_rows_or_columns(tmp_path: Path) -> None:
 double = np.zeros(2)
 DAMAGED = {
     "claims 4294967295 entries": b"\x93\xbb" + samples.NAME.encode() + b"\x01\xdf\xff\xff\xff\xff",
-    "format is called": b"\x93\xa3abc\x01\x80",
+    "format is called": b"\x93\xbb" + b"a" * 27 + b"\x01\x80",
     "version 3": samples.refl({}, version=3),
     "expected a dictionary": b"\x93\xbb" + samples.NAME.encode() + b"\x01\x01",
     "'other' is no part": bytes(msgpack.packb([samples.NAME, 1, {"other": 1}])),
@@ -246,9 +246,7 @@ def test_what_is_written_is_read_back(
         # HDF5 reads a dot as "this group", and has no table without columns.
         columns = {name.replace(".", "-") + "n": value for name, value in columns.items()}
     piece = Table("memory", n, {})
-    path = write(
-        tmp_path / f"out{ending}", [piece], {name: (tag, [v]) for name, (tag, v) in columns.items()}, names
-    )
+    path = write(tmp_path / f"out{ending}", [piece], {name: (tag, [v]) for name, (tag, v) in columns.items()}, names)
     table = read(path)
     assert table.n_rows == (n if columns or ending != ".h5" else 0)
     assert table.identifiers == names

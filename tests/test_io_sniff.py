@@ -65,7 +65,11 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("scaled_experiments.json", "scaled.expt"), ("scaled.pickle", "scaled.refl"), ("experiments.json", "experiments.expt")],
+    [
+        ("scaled_experiments.json", "scaled.expt"),
+        ("scaled.pickle", "scaled.refl"),
+        ("experiments.json", "experiments.expt"),
+    ],
 )
 def test_the_old_name_of_a_file_leads_to_the_new_one(tmp_path: Path, old: str, new: str) -> None:
     samples.put(tmp_path, new, b"x")

@@ -109,9 +109,7 @@ def prepare_all(
         if experiment.scan is not None and in_use is not None:
             scan = replace(experiment.scan, valid_image_ranges=in_use)
             experiment = replace(experiment, scan=scan)
-        prepared = prepare(
-            data_set.table, experiment, k, cuts=cuts, in_use=in_use, intensity=intensity, best_cell=cell
-        )
+        prepared = prepare(data_set.table, experiment, k, cuts=cuts, in_use=in_use, intensity=intensity, best_cell=cell)
         members.append(Member(number, data_set, experiment, prepared, prepared.reason, prepared.fate))
         if prepared.reason:
             log.warning(f"data set {data_set.identifier} is left out: {prepared.reason}")

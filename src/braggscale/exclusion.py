@@ -11,6 +11,7 @@ runs:
 
 from __future__ import annotations
 
+import bisect
 import logging
 import re
 from collections.abc import Iterable, Sequence
@@ -205,41 +206,33 @@ def assign_batches(experiments: Sequence[Experiment]) -> tuple[int | None, ...]:
     after 1-100 stays, so the two parts of a sweep that was cut keep their numbers.
     """
     offsets: list[int | None] = [None] * len(experiments)
-    taken: list[Run] = []
-    sweeps = [
-        (k, e.scan, e.scaling_model is not None)
-        for k, e in enumerate(experiments)
-        if e.scan is not None and not e.is_still
-    ]
+    taken: list[Run] = []  # disjoint, sorted
+
+    def place(k: int, images: Run, offset: int) -> bool:
+        """Give data set k this offset if its numbers are free."""
+        numbers = (images[0] + offset, images[1] + offset)
+        at = bisect.bisect(taken, numbers)
+        if any(_overlap(numbers, neighbour) for neighbour in taken[max(at - 1, 0) : at + 1]):
+            return False
+        taken.insert(at, numbers)
+        offsets[k] = offset
+        return True
+
+    sweeps = [(k, e.scan, e) for k, e in enumerate(experiments) if e.scan is not None and not e.is_still]
     stored = any(scan.batch_offset for _, scan, _ in sweeps)
-    waiting: list[tuple[int, Scan]] = []
-    for k, scan, scaled in sweeps:
-        numbers = (scan.image_range[0] + scan.batch_offset, scan.image_range[1] + scan.batch_offset)
-        if not stored or not (scan.batch_offset or scaled):
-            waiting.append((k, scan))
-        elif any(_overlap(numbers, t) for t in taken):
+    waiting: list[tuple[int, Run]] = []
+    for k, scan, experiment in sweeps:
+        if stored and (scan.batch_offset or experiment.scaling_model is not None):
+            if place(k, scan.image_range, scan.batch_offset):
+                continue
             log.warning(
-                "Batch numbers %d-%d of data set %s are those of another data set too; it gets new ones.",
-                *numbers,
-                experiments[k].identifier,
+                "The stored batch numbers of data set %s belong to another data set too; it gets new ones.",
+                experiment.identifier,
             )
-            waiting.append((k, scan))
-        else:
-            offsets[k] = scan.batch_offset
-            taken.append(numbers)
-    moved: list[tuple[int, Scan]] = []
-    for k, scan in waiting:
-        offset = 1 if scan.image_range[0] == 0 else 0
-        numbers = (scan.image_range[0] + offset, scan.image_range[1] + offset)
-        if any(_overlap(numbers, t) for t in taken):
-            moved.append((k, scan))
-        else:
-            offsets[k] = offset
-            taken.append(numbers)
-    for k, scan in moved:
-        first = next_epoch(max(t[1] for t in taken))
-        offsets[k] = first - scan.image_range[0]
-        taken.append((first, first + scan.n_images - 1))
+        waiting.append((k, scan.image_range))
+    moved = [(k, images) for k, images in waiting if not place(k, images, 1 if images[0] == 0 else 0)]
+    for k, images in moved:
+        place(k, images, next_epoch(taken[-1][1]) - images[0])
     return tuple(offsets)
 
 
@@ -290,6 +283,22 @@ class _Request:
 
     text: str
     images: dict[int, Run]
+
+    def lines(self, word: str, experiments: Sequence[Experiment]) -> list[str]:
+        if len(self.images) > MOST_LISTED:
+            return [f"{self.text}: images of {len(self.images)} data sets {word}."]
+        return [
+            f"{self.text}: images {show_runs([run])} of data set {experiments[k].identifier} {word}."
+            for k, run in self.images.items()
+        ]
+
+
+def _by_sweep(requests: Sequence[_Request]) -> dict[int, list[Run]]:
+    out: dict[int, list[Run]] = {}
+    for request in requests:
+        for k, run in request.images.items():
+            out.setdefault(k, []).append(run)
+    return out
 
 
 def stored_runs(scan: Scan) -> Runs:
@@ -402,6 +411,7 @@ def choose_images(
     excluded = _image_requests("exclude_images", exclude_images, experiments, numbers)
     excluded += _batch_requests(exclude_batches, experiments, offsets)
     included = _image_requests("include_images", include_images, experiments, numbers)
+    gone, back = _by_sweep(excluded), _by_sweep(included)
     in_use: list[Runs | None] = []
     emptied: list[int] = []
     lines: list[str] = []
@@ -416,17 +426,12 @@ def choose_images(
             verb = "are in use again" if reset_exclusions else "stay excluded, as in the input"
             out = difference([scan.image_range], before)
             lines.append(f"Data set {experiment.identifier}: images {show_runs(out)} {verb}.")
-        runs = difference(start, (r.images[k] for r in excluded if k in r.images))
-        runs = union((*runs, *(r.images[k] for r in included if k in r.images)))
+        runs = union((*difference(start, gone.get(k, ())), *back.get(k, ())))
         in_use.append(runs)
         if not runs:
             emptied.append(k)
-    for word, requests in (("excluded", excluded), ("included", included)):
-        lines += [
-            f"{r.text}: images {show_runs([run])} of data set {experiments[k].identifier} {word}."
-            for r in requests
-            for k, run in r.images.items()
-        ]
+    lines += [line for r in excluded for line in r.lines("excluded", experiments)]
+    lines += [line for r in included for line in r.lines("included", experiments)]
     if experiments and len(emptied) == len(experiments):
         options = " ".join(dict.fromkeys(r.text for r in excluded))
         raise CommandError(

@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 
 from braggscale import assembly, exclusion
-from braggscale.arrays import Array, Bool, Float
+from braggscale.arrays import Bool, Float, Int
 from braggscale.assembly import Member, Sorted
+from braggscale.error_model import ErrorModel, assign
 from braggscale.errors import DataError
 from braggscale.experiments import Experiment
 from braggscale.fitting import FitSettings
 from braggscale.flags import Fate
 from braggscale.geometry import UnitCell, largest_scattering_angle
 from braggscale.groups import Groups
+from braggscale.intensities import initial
 from braggscale.models import build
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.models.joint import JointModel
@@ -56,3 +58,362 @@ class Clock:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - begin
             log.debug(f"{name}: {self.seconds[name]:.3f} s")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything that a run found.
+
+    ``members``: every data set of the input with its rows' final fates.  ``kept``: positions (in ``members``) of those
+    in the output; observations, models and settings count these.  ``models``: dictionaries to store.
+    ``esd``: standard deviations of theta, None without a covariance.
+    ``batch_lines``: the table of batch numbers after the run.  ``not_indexed``: rows that belong to no data set.
+    """
+
+    members: tuple[Member, ...]
+    kept: tuple[int, ...]
+    symmetry: Symmetry
+    cell: UnitCell
+    data: Sorted
+    settings: tuple[ModelSettings, ...]
+    model: JointModel
+    scaled: Scaled
+    esd: Float | None
+    models: tuple[dict[str, Any], ...]
+    selection: Selection
+    statistics: Statistics | None
+    batch_lines: tuple[str, ...]
+    not_indexed: int
+    seconds: Mapping[str, float]
+
+    def ledger(self) -> dict[str, dict[Fate, int]]:
+        """Input rows by data set and fate, and those without a data set under the name '-'."""
+        from braggscale.preparation import count_fates
+
+        counts = {member.identifier: count_fates(member.fate) for member in self.members}
+        if self.not_indexed:
+            counts["-"] = {Fate.NOT_INDEXED: self.not_indexed}
+        return counts
+
+
+def run(
+    data_sets: Sequence[DataSet],
+    not_indexed: int,
+    params: Params,
+    given: Callable[[str], bool],
+    clock: Clock | None = None,
+) -> Result:
+    """Scale the data sets.
+
+    ``given``: whether the user set the option of this full name.  Raises UserError where data cannot be scaled.
+    """
+    clock = clock or Clock()
+    everything = tuple(data_sets)
+    with clock.stage("preparation"):
+        numbers = _chosen(everything, params)
+        chosen = [everything[i] for i in numbers]
+        symmetry = assembly.common_symmetry([data_set.experiment for data_set in chosen])
+        cell = assembly.best_cell(
+            [data_set.experiment for data_set in chosen], params.reflection_selection.best_unit_cell
+        )
+        log.info(f"Space group {symmetry.name}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
+        experiments = with_batches([data_set.experiment for data_set in chosen])
+        images = choose_images(experiments, numbers, params)
+        members = assembly.prepare_all(
+            chosen, numbers, experiments, images, _cuts(params), params.reflection_selection.intensity_choice, cell
+        )
+        _log_preparation(members)
+    with clock.stage("symmetry"):
+        data = assembly.sort_observations(members, symmetry)
+        grouping = data.apart if params.anomalous else data.together
+        members, data = assembly.drop_unconnected(members, data, symmetry, grouping)
+        grouping = data.apart if params.anomalous else data.together
+    kept = [k for k, member in enumerate(members) if not member.dropped]
+    with clock.stage("models"):
+        settings, model, theta, taken = build_models([members[k] for k in kept], data, params, given)
+        fixed = _fixed(model, settings)
+        start = _start(theta, taken, [members[k] for k in kept], params)
+    with clock.stage("selection"):
+        selection = _select(data, grouping, len(kept), params)
+        _log_selection(selection, [members[k].identifier for k in kept])
+    with clock.stage("scaling"):
+        of = _error_models(len(kept), params)
+        work = Work(data.rows, grouping, data.apart, data.epsilon, model, selection.mask, fixed, of)
+        scaled = scale_data(work, start, _round_settings(params))
+    with clock.stage("statistics"):
+        members = _final_fates(members, kept, data, scaled, params.cut_data.small_scale_cutoff)
+        good = usable(data, scaled, params.cut_data.small_scale_cutoff)
+        statistics = _statistics(data, scaled, good, cell, symmetry, params)
+    # data sets that were not chosen keep their place in the ledger
+    complete, places = _with_left_out(everything, numbers, members)
+    esd = None if scaled.outcome.covariance is None else np.sqrt(np.maximum(np.diag(scaled.outcome.covariance), 0.0))
+    batches = exclusion.batch_lines(
+        [m.experiment for m in members],
+        _offsets([m.experiment for m in members]),
+        [images.in_use[k] for k in range(len(members))],
+    )
+    return Result(
+        members=complete,
+        kept=tuple(places[k] for k in kept),
+        symmetry=symmetry,
+        cell=cell,
+        data=data,
+        settings=tuple(settings),
+        model=model,
+        scaled=scaled,
+        esd=esd,
+        models=_stored_models(model, work, scaled, esd),
+        selection=selection,
+        statistics=statistics,
+        batch_lines=tuple(batches),
+        not_indexed=not_indexed,
+        seconds=dict(clock.seconds),
+    )
+
+
+def _chosen(data_sets: Sequence[DataSet], params: Params) -> list[int]:
+    """Positions of the data sets in use."""
+    identifiers = [data_set.identifier for data_set in data_sets]
+    log.info(f"Dataset unique identifiers are {identifiers}")
+    use, leave = params.dataset_selection.use_datasets, params.dataset_selection.exclude_datasets
+    kept = list(exclusion.choose_data_sets(identifiers, use or (), leave or ()))
+    if len(kept) < len(identifiers):
+        out = [identifiers[i] for i in range(len(identifiers)) if i not in set(kept)]
+        log.info(f"Data sets left out: {', '.join(out)}")
+    return kept
+
+
+def _offsets(experiments: Sequence[Experiment]) -> list[int | None]:
+    return [None if e.is_still or e.scan is None else e.scan.batch_offset for e in experiments]
+
+
+def with_batches(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """The experiments with the batch offsets of this run."""
+    offsets = exclusion.assign_batches(experiments)
+    result = []
+    for experiment, offset in zip(experiments, offsets, strict=True):
+        if experiment.scan is not None and offset is not None:
+            experiment = replace(experiment, scan=replace(experiment.scan, batch_offset=offset))
+        result.append(experiment)
+    if any(offset is not None for offset in offsets):
+        log.info("Batch numbers assigned to datasets:")
+        for line in exclusion.batch_lines(experiments, offsets):
+            log.info(line)
+    return result
+
+
+def choose_images(experiments: Sequence[Experiment], numbers: Sequence[int], params: Params) -> exclusion.ImageChoice:
+    """Images in use after the options."""
+    choice = exclusion.choose_images(
+        experiments,
+        _offsets(experiments),
+        exclude_images=params.exclude_images,
+        exclude_batches=params.exclude_batches,
+        include_images=params.include_images,
+        reset_exclusions=params.reset_exclusions,
+        numbers=numbers,
+    )
+    for line in choice.lines:
+        log.info(line)
+    return choice
+
+
+def _cuts(params: Params) -> Cuts:
+    cut = params.cut_data
+    return Cuts(cut.d_min, cut.d_max, cut.partiality_cutoff, cut.min_isigi)
+
+
+def build_models(
+    members: Sequence[Member], data: Sorted, params: Params, given: Callable[[str], bool]
+) -> tuple[list[ModelSettings], JointModel, Float, list[list[str]]]:
+    """Settings and model of each data set, start values of all parameters, and which components were taken over."""
+    all_settings: list[ModelSettings] = []
+    models: list[DataSetModel] = []
+    values: list[list[Float]] = []
+    taken: list[list[str]] = []
+    places = assembly.rows_by_data_set(data.rows, len(members))
+    for member, mine in zip(members, places, strict=True):
+        rows = data.rows.take(mine)
+        scan = None if member.experiment.is_still else member.experiment.scan
+        extent = Extent.of(rows, scan)
+        angle = None
+        if scan is not None and member.prepared is not None and "s1" in member.prepared.table:
+            s1 = member.prepared.table["s1"][rows.row]
+            angle = largest_scattering_angle(member.experiment.beam.s0, s1)
+        facts = SweepFacts(member.identifier, member.experiment.is_still, extent.degrees, angle)
+        stored = None if params.overwrite_existing_models else member.experiment.scaling_model
+        settings, sentences = resolve_model(params, facts)
+        for sentence in sentences:
+            log.info(sentence)
+        model = build(settings, extent, member.identifier)
+        start, found = start_parameters(model, stored)
+        all_settings.append(settings)
+        models.append(model)
+        values.append(start)
+        taken.append(found)
+    joint = JointModel.of(models)
+    theta = joint.null()
+    for d, start in enumerate(values):
+        for c, part in enumerate(start):
+            theta[joint.where(d, c)] = part
+    return all_settings, joint, theta, taken
+
+
+def _fixed(model: JointModel, settings: Sequence[ModelSettings]) -> Bool:
+    """Parameters of the components that correction.fix names, (n_parameters,)."""
+    fixed = np.zeros(model.n_parameters, bool)
+    for d, component, where in model.parts():
+        if component.name in settings[d].fixed:
+            fixed[where] = True
+    return fixed
+
+
+def _start(theta: Float, taken: Sequence[Sequence[str]], members: Sequence[Member], params: Params) -> Start:
+    """Stored parameters, error model and intensity choice as starting points, if every data set has them."""
+    if not all(taken):
+        again = [m.identifier for m, names in zip(members, taken, strict=True) if names]
+        if again:
+            log.info(f"Starting from stored models for data sets {', '.join(again)}; the others are new")
+        return Start(theta)
+    log.info("Starting from the models stored with the data")
+    stored = [member.experiment.scaling_model or {} for member in members]
+    configurations = [model.get("configuration_parameters", {}) for model in stored]
+    i_mid = configurations[0].get("Imid")
+    if not isinstance(i_mid, int | float) or any(c.get("Imid") != i_mid for c in configurations):
+        i_mid = None
+    errors = None
+    pairs = [c.get("error_model_parameters") for c in configurations]
+    if not params.weighting.error_model.reset_error_model and all(_is_pair(p) for p in pairs):
+        _, first = np.unique(_error_models(len(members), params), return_index=True)
+        errors = tuple(ErrorModel(float(pairs[d][0]), float(pairs[d][1])) for d in first)
+    return Start(theta, True, errors, None if i_mid is None else float(i_mid))
+
+
+def _is_pair(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(x, int | float) and 0 <= x < 1e3 for x in value)
+        and value[0] > 0
+    )
+
+
+def _select(data: Sorted, groups: Groups, n_data_sets: int, params: Params) -> Selection:
+    options = params.reflection_selection
+    rows = data.rows
+    values = initial(rows, options.intensity_choice)
+    e2 = None
+    if options.method == "intensity_ranges":
+        e2 = np.ones(len(rows))
+        for mine in assembly.rows_by_data_set(rows, n_data_sets):
+            e2[mine] = normalised_intensities(values.intensity[mine], rows.d[mine], data.epsilon[mine])
+    pool = Pool(groups, rows.data_set, n_data_sets, values.intensity, values.variance, rows.d, rows.partiality, e2)
+    low, high = options.Isigma_range
+    d_range = None if options.d_range is None else (min(options.d_range), max(options.d_range))
+    limits = Limits(tuple(options.E2_range), (low, high), d_range, options.min_partiality)
+    draw = Draw(options.random.min_groups, options.random.min_reflections, options.random.multi_dataset.Isigma_cutoff)
+    selection = select(options.method, pool, limits, draw)
+    for warning in selection.warnings:
+        log.warning(warning)
+    if not selection.mask.any():
+        raise DataError(
+            f"no reflection passes the selection ({options.method}: E2_range, Isigma_range, d_range, "
+            "min_partiality) in groups of two or more; widen the limits or use reflection_selection.method=use_all"
+        )
+    return selection
+
+
+def _round_settings(params: Params) -> RoundSettings:
+    selection, scaling, refinery = params.reflection_selection, params.scaling_options, params.scaling_refinery
+    errors = params.weighting.error_model
+    return RoundSettings(
+        intensity_choice=selection.intensity_choice,
+        midpoints=list(selection.combine.Imid) if selection.combine.Imid else None,
+        error_model=errors.error_model,
+        error_a=errors.basic.a,
+        error_b=errors.basic.b,
+        refine_errors=errors.basic.minimisation is not None,
+        min_photons=errors.basic.min_Ih,
+        n_bins=errors.basic.n_bins,
+        method=scaling.outlier_rejection,
+        zmax=scaling.outlier_zmax,
+        emax=scaling.emax,
+        fit=FitSettings(
+            first_order=True,
+            full_matrix=scaling.full_matrix,
+            max_iterations=refinery.max_iterations,
+            full_matrix_max_iterations=refinery.full_matrix_max_iterations,
+            tolerance=refinery.rmsd_tolerance,
+            n_threads=params.nproc or available_processors(),
+        ),
+    )
+
+
+def _error_models(n: int, params: Params) -> Int:
+    """Number of the error model of each data set, (n,)."""
+    options = params.weighting.error_model
+    return assign(options.grouping, n, options.error_model_group or ())
+
+
+def usable(data: Sorted, scaled: Scaled, cutoff: float) -> Bool:
+    """Observations that end as scaled, (n,)."""
+    result: Bool = ~scaled.state.rejected & (scaled.state.scale >= cutoff)
+    return result
+
+
+def _final_fates(
+    members: list[Member], kept: Sequence[int], data: Sorted, scaled: Scaled, cutoff: float
+) -> list[Member]:
+    """Outliers and scales that are too small, written into the fates of the input rows."""
+    small = scaled.state.scale < cutoff
+    if small.any():
+        log.warning(
+            f"{int(small.sum())} reflections have an inverse scale factor below {cutoff:g} and are left out; "
+            "fewer parameters or an exclusion of bad images may help"
+        )
+    result = list(members)
+    for k, mine in zip(kept, assembly.rows_by_data_set(data.rows, len(kept)), strict=True):
+        member = members[k]
+        if member.prepared is None:
+            continue
+        rows = member.prepared.kept[data.rows.row[mine]]
+        fate = member.fate.copy()
+        fate[rows[scaled.state.rejected[mine]]] = Fate.OUTLIER
+        fate[rows[small[mine]]] = Fate.SCALE_TOO_SMALL
+        result[k] = replace(member, fate=fate)
+    return result
+
+
+def _with_left_out(
+    data_sets: Sequence[DataSet], numbers: Sequence[int], members: Sequence[Member]
+) -> tuple[tuple[Member, ...], list[int]]:
+    """All data sets of the input in their order, and where in it each of ``members`` stands."""
+    complete: list[Member] = []
+    places: list[int] = []
+    by_number = dict(zip(numbers, members, strict=True))
+    for i, data_set in enumerate(data_sets):
+        if i in by_number:
+            places.append(len(complete))
+            complete.append(by_number[i])
+            continue
+        fate = np.full(len(data_set.table), Fate.DATA_SET_EXCLUDED, np.uint8)
+        complete.append(Member(i, data_set, data_set.experiment, None, "excluded by the command", fate))
+    return tuple(complete), places
+
+
+def _stored_models(model: JointModel, work: Work, scaled: Scaled, esd: Float | None) -> tuple[dict[str, Any], ...]:
+    """The dictionary of each data set's model."""
+    errors = [scaled.state.errors[number] for number in work.error_model_of]
+    stored = []
+    for d, data_set in enumerate(model.data_sets):
+        slices = [model.where(d, c) for c in range(len(data_set.components))]
+        theta = [scaled.outcome.theta[where] for where in slices]
+        sigma = None if esd is None else [esd[where] for where in slices]
+        extra: dict[str, Any] = {
+            "error_model_type": "BasicErrorModel",
+            "error_model_parameters": [errors[d].a, errors[d].b],
+        }
+        if scaled.state.i_mid is not None:
+            extra["Imid"] = float(scaled.state.i_mid)
+        stored.append(data_set.to_dict(theta, sigma, extra))
+    return tuple(stored)

@@ -27,7 +27,7 @@ from braggscale.fitting import FitSettings, Outcome, Problem, fit, starting_scal
 from braggscale.groups import Groups, weighted_mean
 from braggscale.intensities import Choice, Intensities, choose, combined, counting_gain, expected_variance, initial
 from braggscale.models.joint import JointModel
-from braggscale.outliers import Rejection, reject, wilson_outliers
+from braggscale.outliers import Rejection, settle, wilson_outliers
 from braggscale.table import Observations
 from braggscale.wilson import normalised_intensities
 
@@ -47,7 +47,7 @@ class Work:
 
     ``groups``: within which observations should agree when scales are fitted and outliers judged.
     ``selected``: rows that may take part in the fit of the scales, (n,).  ``epsilon``: of each row, (n,).
-    ``error_groups``: which data sets share an error model, one tuple of positions per model.
+    ``error_model_of``: number of the error model of each data set, (n_data_sets,).
     ``fixed``: parameters that are held, (n_parameters,).
     """
 
@@ -58,7 +58,12 @@ class Work:
     model: JointModel
     selected: Bool
     fixed: Bool
-    error_groups: tuple[tuple[int, ...], ...]
+    error_model_of: Int
+
+    @property
+    def n_error_models(self) -> int:
+        """How many error models there are."""
+        return int(self.error_model_of.max()) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,8 @@ class State:
     """Where the loop stands. Arrays are (n,) over all usable rows.
 
     ``scale``: g.  ``values``: chosen intensities with observed variances.  ``expected``: expected variances V.
-    ``best``: mu/g = I_h spread to the rows.  ``errors``: one model per entry of Work.error_groups.
+    ``best``: mu/g = I_h spread to the rows.  ``errors``: one per number in Work.error_model_of.
+    ``photon``: k c, one photon in the units of I.
     ``i_mid``: intensity choice (0 profile, 1 summation).  ``rejected``: outliers.
     ``returned``: observations that were outliers in an earlier round and came back.
     """
@@ -97,6 +103,7 @@ class State:
     values: Intensities
     expected: Float
     best: Float
+    photon: Float
     errors: tuple[ErrorModel, ...]
     i_mid: float | None
     rejected: Bool
@@ -170,11 +177,8 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
 
 def error_arrays(work: Work, errors: Sequence[ErrorModel]) -> tuple[Float, Float]:
     """a and b of every row, (n,)."""
-    n = len(work.model.data_sets)
-    a, b = np.ones(n), np.zeros(n)
-    for members, model in zip(work.error_groups, errors, strict=True):
-        a[list(members)], b[list(members)] = model.a, model.b
-    return a[work.rows.data_set], b[work.rows.data_set]
+    number = work.error_model_of[work.rows.data_set]
+    return np.array([e.a for e in errors])[number], np.array([e.b for e in errors])[number]
 
 
 def model_variance(work: Work, state: State, base: Float) -> Float:
@@ -195,15 +199,15 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> State:
             usual.a if settings.error_a is None else settings.error_a,
             usual.b if settings.error_b is None else settings.error_b,
         )
-        for _ in work.error_groups
+        for _ in range(work.n_error_models)
     )
     theta = start.theta
-    nothing = np.zeros(len(rows), bool)
+    nothing, blank = np.zeros(len(rows), bool), np.zeros(len(rows))
     if not start.from_file:
         factors = starting_scales(rows, work.groups, values.intensity, 1.0 / values.variance, len(work.model.data_sets))
         theta = _with_factors(work, theta, factors)
     scale = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
-    state = State(theta, scale, values, values.variance, np.zeros(len(rows)), errors, start.i_mid, nothing, nothing)
+    state = State(theta, scale, values, values.variance, blank, blank, errors, start.i_mid, nothing, nothing)
     return _with_scales(work, state, theta, scale)
 
 
@@ -238,7 +242,8 @@ def _with_scales(work: Work, state: State, theta: Float, scale: Float) -> State:
         mu = scale * best
         expected = expected_variance(values.intensity, values.variance, mu, values.raw_factor, k, floor)
         variance = a**2 * (expected + (b * mu) ** 2)
-    return replace(state, theta=theta, scale=scale, expected=expected, best=best)
+    photon = k * values.raw_factor
+    return replace(state, theta=theta, scale=scale, expected=expected, best=best, photon=photon)
 
 
 def _weights(work: Work, state: State, first: bool) -> Float:
@@ -290,15 +295,7 @@ def _decide(
         state = _with_scales(work, state, outcome.theta, scale)
     rejection, n_wilson = None, 0
     if settings.method:
-        rejection = reject(
-            state.values.intensity,
-            model_variance(work, state, state.expected),
-            np.maximum(scale, 0.0),
-            work.groups,
-            settings.zmax,
-            state.rejected,
-            settings.method,
-        )
+        rejection = _outliers(work, state, settings)
         wilson = _wilson(work, state, settings.emax)
         n_wilson = int(np.count_nonzero(wilson & ~rejection.mask))
         # who came back once and is an outlier again stays one: otherwise fit and test can swap it for ever
@@ -311,12 +308,31 @@ def _decide(
     return state, report
 
 
+def _outliers(work: Work, state: State, settings: RoundSettings) -> Rejection:
+    a, b = error_arrays(work, state.errors)
+    gain = counting_gain(state.values, work.rows.data_set, len(work.model.data_sets))
+    k, floor = gain.k[work.rows.data_set], gain.floor[work.rows.data_set]
+    values = state.values
+
+    def variance_at(mu: Float, rows: Int) -> Float:
+        expected = expected_variance(
+            values.intensity[rows], values.variance[rows], mu, values.raw_factor[rows], k[rows], floor[rows]
+        )
+        result: Float = a[rows] ** 2 * (expected + (b[rows] * mu) ** 2)
+        return result
+
+    scale = np.maximum(state.scale, 0.0)
+    return settle(
+        values.intensity, variance_at, scale, work.groups, settings.zmax, state.rejected, settings.method or "standard"
+    )
+
+
 def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitResult, ...]:
     results = []
-    for members, model in zip(work.error_groups, state.errors, strict=True):
+    for number, model in enumerate(state.errors):
         keep = ~state.rejected & (state.scale > 0)
-        if len(work.error_groups) > 1:
-            keep &= np.isin(work.rows.data_set, members)
+        if work.n_error_models > 1:
+            keep &= work.error_model_of[work.rows.data_set] == number
         results.append(
             fit_error_model(
                 state.values.intensity[keep],
@@ -327,6 +343,7 @@ def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitR
                 a=settings.error_a,
                 b=settings.error_b,
                 min_photons=settings.min_photons,
+                photon=state.photon[keep] if state.photon.all() else None,
                 n_bins=settings.n_bins,
                 refine=settings.refine_errors,
             )

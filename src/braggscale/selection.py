@@ -90,8 +90,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one data set gives to the fit: rows by the first reason that keeps them out, and those that take
-    part.
+    """What one data set gives to the fit: rows by the first reason that keeps them out, and those chosen.
 
     The numbers from ``not_allowed`` to ``chosen`` add up to ``usable``.  ``not_allowed``: outliers and free
     set.  ``single``: no partner left in the group.  ``not_drawn``: left out by the random choice.

@@ -15,7 +15,7 @@ from braggscale.io.sniff import Kind, Source, open_source
 __all__ = ["Input", "open_inputs"]
 
 _CONVERT = {
-    Kind.MTZ: "convert it with dials.import_mtz (xia2) or give the .expt and .refl files it was made from",
+    Kind.MTZ: "convert it with dials.import_mtz, or give the .expt and .refl files it was made from",
     Kind.XDS: "convert it with dials.import_xds and give the experiments and reflections that this writes",
 }
 

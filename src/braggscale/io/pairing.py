@@ -277,9 +277,10 @@ def _without_reflections(document: Document, tables: Sequence[FileTable], missin
     """Says which experiments have no reflections."""
     counts = Counter(document.files[k] for k in missing)
     name, n = next(iter(counts.items()))
-    which = _some(document.experiments[k].identifier or f"number {k}" for k in missing if document.files[k] == name)
+    own = [k for k, file in enumerate(document.files) if file == name]
+    called = [repr(document.experiments[k].identifier or own.index(k)) for k in missing if document.files[k] == name]
     return (
-        f"{name}: {_count(n, 'experiment')} without reflections ({which}) in "
+        f"{name}: {_count(n, 'experiment')} without reflections ({_some(called, quote=False)}) in "
         f"{_names(table.path for table in tables)}; give the reflection file that belongs to it"
     )
 

@@ -1,0 +1,167 @@
+"""From files to files: read, run the pipeline, write everything at once or nothing.
+
+The table, the log, the summary and the experiments belong together: each is written beside its target first, then all
+are renamed, the experiments last. A run that fails leaves what was there before.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from braggscale import __version__
+from braggscale.arrays import Array
+from braggscale.io import Input, open_inputs
+from braggscale.io.document import Kept, history_line, imageset_numbers, output_data, to_text
+from braggscale.io.outputs import commit, pending, write_text
+from braggscale.io.writing import write_table
+from braggscale.params import Params
+from braggscale.pipeline import Clock, Result
+from braggscale.pipeline import run as run_pipeline
+from braggscale.preparation import flags_with_fates
+from braggscale.report.log import log_end, log_result
+from braggscale.report.summary import summary
+from braggscale.table import Table
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    files: Sequence[str],
+    params: Params,
+    given: Callable[[str], bool],
+    command: Mapping[str, Any],
+    log_text: Callable[[], str],
+) -> None:
+    """Scale the data in ``files`` and write the outputs that ``params.output`` names.
+
+    ``given``: whether the user set an option (full name).  ``command``: what the summary says of the command line.
+    ``log_text``: everything logged so far.  Raises UserError where the run cannot go on; nothing is written then.
+    """
+    clock = Clock()
+    with clock.stage("reading"):
+        data = open_inputs(files)
+    for note in data.notes:
+        log.info(note)
+    result = run_pipeline(data.data_sets, data.not_indexed, params, given, clock)
+    log_result(result)
+    with clock.stage("writing"):
+        _write(data, result, params, command, log_text, clock)
+
+
+def _write(
+    data: Input,
+    result: Result,
+    params: Params,
+    command: Mapping[str, Any],
+    log_text: Callable[[], str],
+    clock: Clock,
+) -> None:
+    output = params.output
+    kept = [result.members[k] for k in result.kept]
+    models = [
+        Kept(
+            index=member.number,
+            identifier=member.identifier,
+            scaling_model=model,
+            valid_image_ranges=None if member.experiment.scan is None else member.experiment.scan.valid_image_ranges,
+            batch_offset=None if member.experiment.scan is None else member.experiment.scan.batch_offset,
+        )
+        for member, model in zip(kept, result.models, strict=True)
+    ]
+    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    document = output_data(data.document, models, history_line(time, __version__))
+    drop = {"shoebox"} if output.delete_integration_shoeboxes else set()
+    columns = output_columns(result, imageset_numbers(document))
+    pieces = [member.prepared.table for member in kept if member.prepared is not None]
+    names = {member.data_set.id: member.identifier for member in kept}
+    keep = _previous(output.experiments, output.reflections, data, result)
+    with pending() as pairs:
+        pairs.append((write_table(output.reflections, pieces, columns, names, drop), output.reflections))
+        experiments = write_text(output.experiments, to_text(document))
+        pairs.append((experiments, output.experiments))
+        log_end(result, [output.reflections, output.experiments, output.log, output.json], keep)
+        between = []
+        if output.log:
+            between.append((write_text(output.log, log_text()), output.log))
+        if output.json:
+            found = summary(result, params, command, dict(clock.seconds))
+            text = json.dumps(found, indent=1, allow_nan=False) + "\n"
+            between.append((write_text(output.json, text), output.json))
+        pairs[1:1] = between
+        commit(pairs, keep)
+
+
+def output_columns(result: Result, imagesets: Sequence[int]) -> dict[str, tuple[str, list[Array]]]:
+    """Columns of the scaled table that are new or changed: type, and one array per data set in the output.
+
+    Rows that were not scaled have intensity 0 with variance -1 and scale 1.
+    """
+    state, scaled = result.scaled.state, result.scaled
+    changed: dict[str, tuple[str, list[Array]]] = {}
+    prepared = [member.prepared for k in result.kept if (member := result.members[k]).prepared is not None]
+    tables = [p.table for p in prepared if p is not None]
+
+    def put(name: str, tag: str, values: list[Array]) -> None:
+        changed[name] = (tag, values)
+
+    names = {name for p in prepared if p is not None for name in p.changed}
+    for name in sorted(names):
+        values = [p.changed.get(name, p.table[name]) for p in prepared if p is not None]
+        put(name, tables[0].columns[name].tag, values)
+    new: dict[str, list[Array]] = {name: [] for name in ("value", "variance", "scale", "scale_variance")}
+    flags, fates, ids, sets = [], [], [], []
+    from braggscale.assembly import rows_by_data_set
+
+    places = rows_by_data_set(result.data.rows, len(tables))
+    for d, (mine, table) in enumerate(zip(places, tables, strict=True)):
+        member = result.members[result.kept[d]]
+        rows = result.data.rows.row[mine]
+        for name, empty, values in (
+            ("value", 0.0, state.values.intensity),
+            ("variance", -1.0, scaled.variance),
+            ("scale", 1.0, state.scale),
+            ("scale_variance", 0.0, scaled.scale_variance),
+        ):
+            column = np.full(len(table), empty)
+            column[rows] = values[mine]
+            new[name].append(column)
+        fate = member.fate[member.prepared.kept] if member.prepared is not None else member.fate
+        flags.append(flags_with_fates(table["flags"], fate))
+        fates.append(fate.astype(np.int32))
+        ids.append(np.full(len(table), member.data_set.id, np.int32))
+        sets.append(np.full(len(table), imagesets[d], np.int32))
+    put("intensity.scale.value", "double", new["value"])
+    put("intensity.scale.variance", "double", new["variance"])
+    put("inverse_scale_factor", "double", new["scale"])
+    put("inverse_scale_factor_variance", "double", new["scale_variance"])
+    put("flags", "std::size_t", flags)
+    put("scaling_fate", "int", fates)
+    put("id", "int", ids)
+    put("imageset_id", "int", sets)
+    return changed
+
+
+def _previous(experiments: str, reflections: str, data: Input, result: Result) -> dict[str, str]:
+    """Where to keep the pair that is replaced, if this run removes whole data sets from its own input."""
+    removed = any(member.dropped for member in result.members)
+    inputs = {os.path.realpath(path) for path in (*data.document.files, *_sources(data))}
+    if not removed or not inputs & {os.path.realpath(experiments), os.path.realpath(reflections)}:
+        return {}
+    return {path: _with_previous(path) for path in (experiments, reflections) if os.path.exists(path)}
+
+
+def _sources(data: Input) -> list[str]:
+    tables: list[Table] = [data_set.table for data_set in data.data_sets]
+    return [table.source for table in tables]
+
+
+def _with_previous(path: str) -> str:
+    stem, ending = os.path.splitext(path)
+    return f"{stem}.previous{ending}"
