@@ -1,4 +1,4 @@
-"""The options as frozen values, what a command line sets, and the choices that depend on the data.
+"""The options as frozen values, and the choices that depend on the data.
 
 The classes mirror the PHIL text one to one: ``params.cut_data.d_min`` is the option ``cut_data.d_min``. PHIL's
 None and Auto are both None here: no option has both (a test says so), so None means "decide from the data" for
@@ -7,22 +7,12 @@ an option whose default is Auto, and "off" or "no limit" for all others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from typing import Any, Literal, get_type_hints
 
 from braggscale.errors import CommandError
-from braggscale.params_text import (
-    DIALS_ONLY,
-    DIALS_ONLY_VALUES,
-    FULL_NAME_ONLY,
-    MASTER,
-    MODELS,
-    OLD_VALUES,
-    RENAMED,
-)
-from braggscale.phil import AUTO, Assignment, Definitions
+from braggscale.phil import AUTO
 
 ModelName = Literal["physical", "array", "KB"]
 IntensityChoice = Literal["profile", "sum", "combine"]
@@ -262,164 +252,13 @@ class CommandLine:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The options after all assignments.  ``values``: full name -> PHIL value."""
-
-    values: Mapping[str, Any]
-    params: Params
-    modified: str
-    notes: tuple[str, ...]
-    explicit: frozenset[str]
-
-
-@cache
-def definitions() -> Definitions:
-    """The master scope; parsed once."""
-    return Definitions(MASTER, MODELS, RENAMED, DIALS_ONLY, FULL_NAME_ONLY)
-
-
-def settle(assignments: Sequence[tuple[Assignment, bool]]) -> tuple[Settings | None, list[str]]:
-    """Apply assignments in order, later ones win.  Each comes with whether an argument, not a file, made it.
-
-    A short name that several models have goes to the model named by ``model=``, and to all of them when the
-    model is automatic.  Returns the settings and the problems, one line each; no settings if there are any.
-    """
-    master = definitions()
-    values = master.defaults()
-    problems: list[str] = []
-    notes: list[str] = []
-    explicit: set[str] = set()
-    targets = []
-    for made, typed in assignments:
-        try:
-            target = master.resolve(made.name)
-        except CommandError as error:
-            problems.append(f"{made.origin}: {error}")
-            continue
-        if target.note:
-            notes.append(f"{made.origin}: {target.note}")
-        targets.append((made, typed, target, _todays_words(made, target.paths)))
-    # the model first: other names depend on the one that is named last
-    for made, _, target, words in targets:
-        if target.paths == ("model",):
-            _assign(master, values, made, target.paths, words, [])
-    model = values["model"]
-    for made, typed, target, words in targets:
-        paths = target.paths
-        if target.family:
-            chosen = [path for path in paths if model in ("auto", path.split(".")[0])]
-            if not chosen:
-                owners = " and ".join(path.split(".")[0] for path in paths)
-                problems.append(f"{made.origin}: model={model} has no {made.name}; {owners} has it")
-                continue
-            if len(chosen) > 1:
-                notes.append(f"{made.origin}: set for the models {', '.join(p.split('.')[0] for p in chosen)}")
-            paths = tuple(chosen)
-        before = {path: values[path] for path in paths}
-        if _assign(master, values, made, paths, words, problems):
-            explicit |= {path for path in paths if typed or values[path] != before[path]}
-    problems += _contradictions(values)
-    if problems:
-        return None, list(dict.fromkeys(problems))
-    explicit |= {path for path, option in master.options.items() if values[path] != option.default}
-    params: Params = _fill(Params, "", values)
-    settings = Settings(values, params, master.modified(values), tuple(dict.fromkeys(notes)), frozenset(explicit))
-    return settings, []
-
-
-def _todays_words(made: Assignment, paths: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
-    """The words, or today's word for a value that an old option had."""
-    if len(made.words) != 1 or len(paths) != 1:
-        return made.words
-    word = made.words[0][0].lower()
-    for (old, value), new in OLD_VALUES.items():
-        named = old == made.name or old.endswith("." + made.name)
-        if named and value == word and paths[0] in (RENAMED.get(old), old):
-            return ((new, False),)
-    return made.words
-
-
-def _assign(
-    master: Definitions,
-    values: dict[str, Any],
-    made: Assignment,
-    paths: tuple[str, ...],
-    words: tuple[tuple[str, bool], ...],
-    problems: list[str],
-) -> bool:
-    """Set all paths, or add one problem; whether it went well."""
-    shown = " ".join(text for text, _ in words).lower()
-    if shown in DIALS_ONLY_VALUES.get(paths[0], ()):
-        rest = ", ".join(master.options[paths[0]].choices)
-        problems.append(f"{made.origin}: {shown} is a value of dials.scale that scale does not have; nearest: {rest}")
-        return False
-    try:
-        for path in paths:
-            master.assign(values, path, words)
-    except CommandError as error:
-        problems.append(f"{made.origin}: {error}")
-        return False
-    return True
-
-
-COMPONENTS: dict[str, tuple[str, ...]] = {
-    "physical": ("scale", "decay", "absorption"),
-    "array": ("decay", "absorption", "modulation"),
-    "KB": ("scale", "decay"),
-}
-
-
-def _contradictions(values: Mapping[str, Any]) -> list[str]:
-    """What PHIL types cannot say: order of ranges, options that exclude each other."""
-    found: list[str] = []
-    selection = "reflection_selection."
-    low, high = values[selection + "E2_range"]
-    if not low < high:
-        found.append(f"E2_range={low:g},{high:g}: the first number must be the smaller one")
-    low, high = values[selection + "Isigma_range"]
-    if high != 0 and not low < high:
-        found.append(f"Isigma_range={low:g},{high:g}: the first number must be the smaller one, or the second 0")
-    if (d_range := values[selection + "d_range"]) and d_range[0] == d_range[1]:
-        found.append(f"d_range={d_range[0]:g},{d_range[1]:g}: the two limits are equal")
-    if (cell := values[selection + "best_unit_cell"]) and not (min(cell) > 0 and max(cell[3:]) < 180):
-        found.append("best_unit_cell: lengths must be above 0, angles between 0 and 180")
-    low, high = values["cut_data.d_min"], values["cut_data.d_max"]
-    if low is not None and high is not None and not low < high:
-        found.append(f"d_min={low:g} d_max={high:g}: d_min must be smaller than d_max; nothing would be left")
-    if values["dataset_selection.use_datasets"] and values["dataset_selection.exclude_datasets"]:
-        found.append("use_datasets and exclude_datasets cannot be used together: one list is enough")
-    if values["physical.absorption_level"] and values["physical.absorption_correction"] is False:
-        level = values["physical.absorption_level"]
-        found.append(f"absorption_level={level} contradicts physical.absorption_correction=False")
-    if values["model"] == "array" and not (values["array.decay_correction"] or values["array.absorption_correction"]):
-        found.append("model=array needs decay_correction or absorption_correction")
-    error = "weighting.error_model."
-    if values[error + "error_model_group"] and values[error + "grouping"] != "grouped":
-        found.append("error_model_group is used only with grouping=grouped")
-    everything = {name for names in COMPONENTS.values() for name in names}
-    for model in MODELS:
-        for name in values[f"{model}.correction.fix"] or ():
-            known = COMPONENTS[model] if values["model"] == model else everything
-            if name not in known:
-                found.append(f"correction.fix={name}: the components are {', '.join(sorted(known))}")
-    outputs: dict[str, str] = {}
-    for name in ("experiments", "reflections", "log", "json"):
-        path = values["output." + name]
-        if path == "":
-            found.append(f"output.{name}: the name is empty")
-        elif path is not None and outputs.setdefault(path, name) != name:
-            found.append(f"output.{outputs[path]} and output.{name} are the same file, {path}")
-    return found
-
-
-def _fill(kind: type, prefix: str, values: Mapping[str, Any]) -> Any:
-    """An instance of the dataclass from the values below ``prefix``."""
+def fill(kind: type[Any], prefix: str, values: Mapping[str, Any]) -> Any:
+    """An instance of the dataclass from the PHIL values, full name -> value, below ``prefix``."""
     made = {}
     for name, hint in _hints(kind).items():
         path = prefix + name
-        if is_dataclass(hint):
-            made[name] = _fill(hint, path + ".", values)
+        if isinstance(hint, type) and is_dataclass(hint):
+            made[name] = fill(hint, path + ".", values)
         else:
             value = values[path]
             if path in ("exclude_images", "include_images"):
@@ -430,35 +269,210 @@ def _fill(kind: type, prefix: str, values: Mapping[str, Any]) -> Any:
     return kind(**made)
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind)}
 
 
-def option_paths(kind: type = Params, prefix: str = "") -> list[str]:
+def option_paths(kind: type[Any] = Params, prefix: str = "") -> list[str]:
     """Full names of all fields, in order; equal to the full names of the PHIL text."""
     found: list[str] = []
     for name, hint in _hints(kind).items():
-        found += option_paths(hint, f"{prefix}{name}.") if is_dataclass(hint) else [prefix + name]
+        inner = isinstance(hint, type) and is_dataclass(hint)
+        found += option_paths(hint, f"{prefix}{name}.") if inner else [prefix + name]
     return found
 
 
-def unused_model_settings(params: Params, given: Callable[[str], bool], models_in_use: Collection[str]) -> list[str]:
-    """Sentences for the log on parameters that were set for models that no data set has.
+COMPONENTS: dict[str, tuple[str, ...]] = {
+    "physical": ("scale", "decay", "absorption"),
+    "array": ("decay", "absorption", "modulation"),
+    "KB": ("scale", "decay"),
+}
 
-    ``models_in_use``: names of the models of all data sets, once they are known.  Raises CommandError with the
-    same sentences where ``model=`` was named: then it is a mistake, not a guess that went wrong.
+
+@dataclass(frozen=True, slots=True)
+class SweepFacts:
+    """What the choice of a model depends on.
+
+    ``oscillation_range``: total rotation, degrees, without sign.  ``largest_angle``: between s0 and s1 over the
+    usable reflections, degrees; None where it is not known.
     """
-    master = definitions()
-    paths = [path for path in master.options if path.split(".")[0] in MODELS and given(path)]
-    sentences: list[str] = []
-    for key in dict.fromkeys(map(master.key, paths)):
-        owners = [path.split(".")[0] for path in paths if master.key(path) == key]
-        if not set(owners) & set(models_in_use):
-            used = ", ".join(sorted(models_in_use))
-            what = f"{owners[0]}.{key[2:]}" if len(owners) == 1 else key[2:]
-            sentences.append(f"{what} has no effect: the models in use are {used}; {' and '.join(owners)} would use it")
-    if sentences and params.model != "auto":
-        raise CommandError("; ".join(sentences))
-    return sentences
+
+    identifier: str
+    is_still: bool
+    oscillation_range: float
+    largest_angle: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """The model of one data set with every Auto settled.
+
+    ``scale``, ``decay``, ``absorption``, ``modulation``: components that the model has.  Intervals in degrees.
+    Numbers that the model has no use for are 0.  ``fixed``: components that keep their values.
+    """
+
+    model: ModelName
+    scale: bool
+    decay: bool
+    absorption: bool
+    modulation: bool
+    scale_interval: float
+    decay_interval: float
+    lmax: int
+    surface_weight: float
+    decay_restraint: float
+    n_resolution_bins: int
+    n_absorption_bins: int
+    n_modulation_bins: int
+    share_absorption: bool
+    fixed: tuple[str, ...]
+
+
+KB_BELOW = 1.0  # degrees of rotation; DIALS' limit for the automatic choice of KB
+KB_SUGGESTED_BELOW = 3.0  # degrees
+ABSORPTION_ABOVE = 60.0  # degrees of rotation; DIALS' limit: less does not cover the surface
+ABSORPTION_ANGLE = 2.5626  # degrees, acos(0.999): s0 and s1 nearly coincide, as in electron diffraction (DIALS' limit)
+DEFAULT_LMAX = 4
+DEFAULT_SURFACE_WEIGHT = 5e5
+# Sweep width below which, scale interval, decay interval; degrees. DIALS' automatic values.
+INTERVALS = ((5.0, 1.0, 1.5), (10.0, 2.0, 3.0), (25.0, 4.0, 5.0), (90.0, 8.0, 10.0), (float("inf"), 15.0, 20.0))
+# lmax, surface weight; DIALS' values.
+ABSORPTION_LEVELS = {"low": (4, 5e5), "medium": (6, 5e4), "high": (6, 5e3)}
+
+
+def resolve_model(params: Params, facts: SweepFacts) -> tuple[ModelSettings, list[str]]:
+    """The model of a data set, and a sentence for the log on each choice that a user may wonder about.
+
+    The sentences do not name the data set, so that equal ones can be put together. Limits and automatic values
+    are those of DIALS.  Raises CommandError when the options leave the model without a component.
+    """
+    name, sentences = _model_name(params, facts)
+    if name == "physical":
+        settings = _physical(params.physical, facts, sentences)
+    elif name == "array":
+        settings = _array(params.array)
+    else:
+        settings = _kb(params.KB)
+    if not (settings.scale or settings.decay or settings.absorption or settings.modulation):
+        raise CommandError(
+            f"data set {facts.identifier}: the model {name} has no component left; switch on at least one of its "
+            f"corrections ({', '.join(COMPONENTS[name])}) or choose another model"
+        )
+    if name == "array" and not (settings.decay or settings.absorption):
+        raise CommandError(
+            f"data set {facts.identifier}: the model array needs decay_correction or absorption_correction"
+        )
+    return settings, sentences
+
+
+def _model_name(params: Params, facts: SweepFacts) -> tuple[ModelName, list[str]]:
+    degrees = facts.oscillation_range
+    if params.model == "KB":
+        return "KB", []
+    if facts.is_still:
+        if params.model == "auto":
+            return "KB", ["model KB, because it is a still"]
+        return "KB", [f"model KB instead of {params.model}, which needs a rotation: it is a still"]
+    if params.model == "auto" and degrees < KB_BELOW:
+        return "KB", [f"model KB, because the sweep covers {degrees:.3g} degrees, less than {KB_BELOW:g}"]
+    advice = []
+    if degrees < KB_SUGGESTED_BELOW:
+        advice = [f"the sweep covers only {degrees:.3g} degrees: model=KB may be the better choice"]
+    return ("physical" if params.model == "auto" else params.model), advice
+
+
+def _physical(options: Physical, facts: SweepFacts, sentences: list[str]) -> ModelSettings:
+    degrees = facts.oscillation_range
+    _, scale_interval, decay_interval = next(row for row in INTERVALS if degrees < row[0])
+    absorption, why = _absorption(options, facts)
+    lmax, weight = options.lmax, options.surface_weight
+    if why and (lmax is not None or weight is not None or options.share.absorption):
+        why += "; lmax, surface_weight and share.absorption have no effect"
+    if why:
+        sentences.append(why)
+    if options.absorption_level is not None:
+        level = ABSORPTION_LEVELS[options.absorption_level]
+        given = [text for text, value in (("lmax", lmax), ("surface_weight", weight)) if value is not None]
+        if given:
+            sentences.append(
+                f"absorption_level={options.absorption_level} overrides {' and '.join(given)}: "
+                f"lmax {level[0]}, surface_weight {level[1]:g}"
+            )
+        lmax, weight = level
+    return ModelSettings(
+        model="physical",
+        scale=options.scale_correction,
+        decay=options.decay_correction,
+        absorption=absorption,
+        modulation=False,
+        scale_interval=scale_interval if options.scale_interval is None else options.scale_interval,
+        decay_interval=decay_interval if options.decay_interval is None else options.decay_interval,
+        lmax=DEFAULT_LMAX if lmax is None else lmax,
+        surface_weight=DEFAULT_SURFACE_WEIGHT if weight is None else weight,
+        decay_restraint=options.decay_restraint,
+        n_resolution_bins=0,
+        n_absorption_bins=0,
+        n_modulation_bins=0,
+        share_absorption=options.share.absorption and absorption,
+        fixed=_fixed("physical", options.correction),
+    )
+
+
+def _absorption(options: Physical, facts: SweepFacts) -> tuple[bool, str]:
+    """Whether the surface is on; if it was switched off automatically, why."""
+    if options.absorption_level is not None:
+        return True, ""
+    if options.absorption_correction is not None:
+        return options.absorption_correction, ""
+    off = "absorption correction off: the sweep"
+    if facts.oscillation_range <= ABSORPTION_ABOVE:
+        return False, f"{off} covers {facts.oscillation_range:.3g} degrees, not more than {ABSORPTION_ABOVE:g}"
+    angle = facts.largest_angle
+    if angle is not None and angle < ABSORPTION_ANGLE:
+        return False, f"{off}'s scattering angles reach only {angle:.2f} degrees, less than {ABSORPTION_ANGLE:.2f}"
+    return True, ""
+
+
+def _array(options: ArrayModel) -> ModelSettings:
+    return ModelSettings(
+        model="array",
+        scale=False,
+        decay=options.decay_correction,
+        absorption=options.absorption_correction,
+        modulation=options.modulation_correction,
+        scale_interval=0.0,
+        decay_interval=options.decay_interval,
+        lmax=0,
+        surface_weight=0.0,
+        decay_restraint=0.0,
+        n_resolution_bins=options.n_resolution_bins,
+        n_absorption_bins=options.n_absorption_bins,
+        n_modulation_bins=options.n_modulation_bins,
+        share_absorption=False,
+        fixed=_fixed("array", options.correction),
+    )
+
+
+def _kb(options: KB) -> ModelSettings:
+    return ModelSettings(
+        model="KB",
+        scale=options.scale_correction,
+        decay=options.decay_correction,
+        absorption=False,
+        modulation=False,
+        scale_interval=0.0,
+        decay_interval=0.0,
+        lmax=0,
+        surface_weight=0.0,
+        decay_restraint=0.0,
+        n_resolution_bins=0,
+        n_absorption_bins=0,
+        n_modulation_bins=0,
+        share_absorption=False,
+        fixed=_fixed("KB", options.correction),
+    )
+
+
+def _fixed(model: ModelName, correction: Correction) -> tuple[str, ...]:
+    return tuple(name for name in COMPONENTS[model] if name in (correction.fix or ()))

@@ -9,6 +9,7 @@ first ``=``, parameter files are cut into words by freephil's tokenizer and read
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
 import re
 import sys
@@ -155,8 +156,7 @@ def read_file(name: str) -> list[Assignment]:
 
 
 def _words(text: str, source: str) -> Any:
-    from freephil import tokenizer
-
+    tokenizer: Any = importlib.import_module("freephil.tokenizer")
     settings = [
         tokenizer.settings(
             unquoted_single_character_words="{}=",
@@ -175,8 +175,7 @@ def _walk(text: str, source: str) -> Iterable[Assignment]:
     Raises RuntimeError with place and reason.
     """
     load()
-    from freephil.parser import collect_assigned_words
-
+    collect: Any = importlib.import_module("freephil.parser").collect_assigned_words
     words = _words(text, source)
     scopes: list[tuple[str, bool]] = []
     while (word := words.try_pop_unquoted()) is not None:
@@ -199,7 +198,7 @@ def _walk(text: str, source: str) -> Iterable[Assignment]:
             raise RuntimeError(f'unexpected "{lead}"{word.where_str()}')
         if lead.lstrip("!").startswith("."):
             words.pop_unquoted().assert_expected("=")
-            collect_assigned_words(words, word)
+            collect(words, word)
             continue
         disabled = lead.startswith("!")
         name = lead.lstrip("!")
@@ -208,13 +207,13 @@ def _walk(text: str, source: str) -> Iterable[Assignment]:
         follow = words.pop_unquoted()
         while follow.value.lstrip("!").startswith("."):  # the attributes of a scope stand before its brace
             words.pop_unquoted().assert_expected("=")
-            collect_assigned_words(words, follow)
+            collect(words, follow)
             follow = words.pop_unquoted()
         if follow.value == "{":
             scopes.append((name, disabled or (bool(scopes) and scopes[-1][1])))
             continue
         follow.assert_expected("=")
-        values = collect_assigned_words(words, word)
+        values = collect(words, word)
         if not disabled and not (scopes and scopes[-1][1]):
             path = ".".join([scope for scope, _ in scopes] + [name])
             pairs = tuple((value.value, value.quote_token is not None) for value in values)
@@ -255,8 +254,8 @@ def convert(option: Option, words: Sequence[tuple[str, bool]]) -> Any:
     parts = [part for part in re.split(r"[\s,;]+", joined.strip("()[] ")) if part]
     low, high = option.size
     if low is not None and len(parts) < low or high is not None and len(parts) > high:
-        needed = f"exactly {low} are" if low == high else f"{low or 0} to {high or 'any number'} are"
-        raise CommandError(f"{len(parts)} numbers given, {needed} needed")
+        needed = f"exactly {low}" if low == high else f"at least {low}" if high is None else f"at most {high}"
+        raise CommandError(f"{len(parts)} number{'s' * (len(parts) != 1)} given, {needed} needed")
     if not parts:
         raise CommandError("no number given")
     return tuple(_number(option, part) for part in parts)
@@ -357,6 +356,9 @@ class Definitions:
         self.options: dict[str, Option] = {}
         for found in self._scope.all_definitions():
             self.options[found.path] = _option(found.path, found.object)
+        self.scope_help: dict[str, str] = {
+            scope.full_path(): scope.help for scope in _scopes(self._scope) if scope.help
+        }
 
     # names
 
@@ -394,8 +396,11 @@ class Definitions:
             self._keys(path for path in leaves if len(name) > 2 and path.endswith(name)),
             self._keys(path for path, leaf in leaves.items() if len(name) > 2 and name in leaf),
         ):
-            if keys:
+            if keys := [key for key in keys if "." in name or key not in self.full_name_only]:
                 return self._one_of(name, keys, guess=True)
+        if inside := [path for path in self.options if path.startswith(name + ".")]:
+            shown = ", ".join(inside[:4]) + ", ..." * (len(inside) > 4)
+            raise CommandError(f"{name} is a group of options: {shown}")
         raise CommandError(f"unknown option{self._hint(name)}")
 
     def _keys(self, paths: Iterable[str]) -> list[str]:
@@ -426,7 +431,7 @@ class Definitions:
             scope = path.removesuffix("*")
             if name == path or (scope != path and name.startswith(scope)) or (tails and path.endswith("." + name)):
                 near = f"; nearest: {nearest}" if nearest else ""
-                raise CommandError(f"{name}= is an option of dials.scale that scale does not have{near}")
+                raise CommandError(f"this is an option of dials.scale that scale does not have{near}")
 
     def short(self, key: str) -> str:
         """The shortest name that means exactly this option: its leaf where that is unique."""
@@ -437,10 +442,12 @@ class Definitions:
     def _hint(self, name: str) -> str:
         meant = {path.lower(): self.short(self.key(path)) for path in self.options}
         meant |= {path.rsplit(".", 1)[-1]: short for path, short in meant.items()}
-        close = difflib.get_close_matches(name.lower(), meant, cutoff=0.6)
-        if not close:
+        near = {hit: difflib.SequenceMatcher(None, hit, name.lower()).ratio() for hit in meant}
+        best = max(near.values())
+        if best < 0.6:
             return "; scale -hh lists all options"
-        return f"; did you mean {_or(list(dict.fromkeys(meant[hit] for hit in close)))}?"
+        close = sorted((hit for hit in near if near[hit] > best - 0.1), key=lambda hit: -near[hit])
+        return f"; did you mean {_or(list(dict.fromkeys(meant[hit] for hit in close))[:3])}?"
 
     # values
 
@@ -488,6 +495,13 @@ class Definitions:
 def load() -> Any:
     """The freephil module, imported on first use."""
     return sys.modules.get("freephil") or _import_freephil()
+
+
+def _scopes(scope: Any) -> Iterable[Any]:
+    for inner in scope.objects:
+        if inner.is_scope:
+            yield inner
+            yield from _scopes(inner)
 
 
 def _or(names: list[str]) -> str:

@@ -18,29 +18,33 @@ import numpy as np
 from braggscale import assembly, exclusion
 from braggscale.arrays import Bool, Float, Int
 from braggscale.assembly import Member, Sorted
+from braggscale.command import unused_model_settings
 from braggscale.error_model import ErrorModel, assign
 from braggscale.errors import DataError
 from braggscale.experiments import Experiment
 from braggscale.fitting import FitSettings
-from braggscale.flags import Fate
+from braggscale.flags import FATE_TEXT, Fate
 from braggscale.geometry import UnitCell, largest_scattering_angle
 from braggscale.groups import Groups
 from braggscale.intensities import initial
-from braggscale.models import build
+from braggscale.models import MODELS, build
+from braggscale.models.components import Smooth
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.models.joint import JointModel
-from braggscale.models.restart import start_parameters
+from braggscale.models.restart import keep_stored, start_parameters
 from braggscale.parallel import available_processors
 from braggscale.params import ModelSettings, Params, SweepFacts, resolve_model
-from braggscale.preparation import Cuts
+from braggscale.preparation import Cuts, count_fates
 from braggscale.rounds import RoundSettings, Scaled, Start, Work, scale_data
 from braggscale.selection import Draw, Limits, Pool, Selection, select
-from braggscale.stats import Statistics
+from braggscale.stats import Statistics, merging_statistics
 from braggscale.symmetry import Symmetry
 from braggscale.table import DataSet
 from braggscale.wilson import normalised_intensities
 
 log = logging.getLogger(__name__)
+
+MOST_LOGGED = 20  # data sets with a line of their own in the log
 
 
 @dataclass(slots=True)
@@ -86,10 +90,19 @@ class Result:
     not_indexed: int
     seconds: Mapping[str, float]
 
+    def parameter_name(self, p: int) -> str:
+        """A parameter in words: component, number, data set, and the image where it acts."""
+        for d, component, where in self.model.parts():
+            if where.start <= p < where.stop:
+                name = f"{component.name} {p - where.start + 1} of data set {self.members[self.kept[d]].identifier}"
+                if isinstance(component, Smooth) and [a.coordinate for a in component.axes] == ["image"]:
+                    image = float(component.axes[0].raw_places()[p - where.start])
+                    name += f" (image {max(image, 0) + 1:.0f})"
+                return name
+        raise IndexError(p)
+
     def ledger(self) -> dict[str, dict[Fate, int]]:
         """Input rows by data set and fate, and those without a data set under the name '-'."""
-        from braggscale.preparation import count_fates
-
         counts = {member.identifier: count_fates(member.fate) for member in self.members}
         if self.not_indexed:
             counts["-"] = {Fate.NOT_INDEXED: self.not_indexed}
@@ -231,6 +244,7 @@ def build_models(
     models: list[DataSetModel] = []
     values: list[list[Float]] = []
     taken: list[list[str]] = []
+    said: dict[str, list[str]] = {}
     places = assembly.rows_by_data_set(data.rows, len(members))
     for member, mine in zip(members, places, strict=True):
         rows = data.rows.take(mine)
@@ -242,21 +256,44 @@ def build_models(
             angle = largest_scattering_angle(member.experiment.beam.s0, s1)
         facts = SweepFacts(member.identifier, member.experiment.is_still, extent.degrees, angle)
         stored = None if params.overwrite_existing_models else member.experiment.scaling_model
-        settings, sentences = resolve_model(params, facts)
+        settings, sentences = _settings(params, facts, stored, given)
         for sentence in sentences:
-            log.info(sentence)
+            said.setdefault(sentence, []).append(member.identifier)
         model = build(settings, extent, member.identifier)
         start, found = start_parameters(model, stored)
         all_settings.append(settings)
         models.append(model)
         values.append(start)
         taken.append(found)
+    for sentence, identifiers in said.items():
+        every = len(identifiers) == len(members)
+        log.info(("all data sets: " if every else f"data set {', '.join(identifiers)}: ") + sentence)
+    for sentence in unused_model_settings(params, given, {model.kind for model in models}):
+        log.warning(sentence)
     joint = JointModel.of(models)
+    log.info(f"{joint.n_parameters} parameters in {len(models)} models")
     theta = joint.null()
     for d, start in enumerate(values):
         for c, part in enumerate(start):
             theta[joint.where(d, c)] = part
     return all_settings, joint, theta, taken
+
+
+def _settings(
+    params: Params, facts: SweepFacts, stored: Mapping[str, Any] | None, given: Callable[[str], bool]
+) -> tuple[ModelSettings, list[str]]:
+    """Settings of one data set: by the options for new data, as stored (but for what the user set) for old."""
+    if stored is None:
+        return resolve_model(params, facts)
+    kind = stored.get("__id__")
+    if kind not in MODELS:
+        settings, sentences = resolve_model(params, facts)
+        return settings, [*sentences, f"stored model {kind} is replaced by {settings.model}, starting from its scales"]
+    if given("model") and params.model not in ("auto", kind):
+        settings, sentences = resolve_model(params, facts)
+        return settings, [*sentences, f"stored model {kind} is replaced by {settings.model}, as asked for"]
+    settings, _ = resolve_model(replace(params, model=kind), facts)
+    return keep_stored(settings, stored, given)
 
 
 def _fixed(model: JointModel, settings: Sequence[ModelSettings]) -> Bool:
@@ -417,3 +454,61 @@ def _stored_models(model: JointModel, work: Work, scaled: Scaled, esd: Float | N
             extra["Imid"] = float(scaled.state.i_mid)
         stored.append(data_set.to_dict(theta, sigma, extra))
     return tuple(stored)
+
+
+def _log_preparation(members: Sequence[Member]) -> None:
+    """Rows and reasons of each data set."""
+    for member in members[:MOST_LOGGED]:
+        if member.prepared is None:
+            continue
+        counts = member.prepared.counts()
+        good = counts.pop(Fate.SCALED, 0)
+        lost = ", ".join(f"{n} {FATE_TEXT[fate]}" for fate, n in counts.items())
+        log.info(
+            f"Data set {member.identifier}: {good} of {len(member.fate)} rows usable" + (f"; {lost}" if lost else "")
+        )
+    if len(members) > MOST_LOGGED:
+        log.info(f"... and {len(members) - MOST_LOGGED} more data sets")
+
+
+def _log_selection(selection: Selection, identifiers: Sequence[str]) -> None:
+    """How many observations take part in the fit, and why not the others."""
+    total = sum(share.usable for share in selection.shares)
+    log.info(
+        f"{int(selection.mask.sum())} of {total} observations take part in the fit of the scales, "
+        f"in {selection.n_groups} unique reflections"
+    )
+    names = {
+        "not_allowed": "not allowed",
+        "e2": "outside E2_range",
+        "i_over_sigma": "outside Isigma_range",
+        "partiality": "below min_partiality",
+        "d": "outside d_range",
+        "single": "without a partner",
+        "not_drawn": "not drawn",
+    }
+    for key, text in names.items():
+        n = sum(getattr(share, key) for share in selection.shares)
+        if n:
+            log.info(f"  {n} {text}")
+    whole = [identifiers[s.data_set] for s in selection.shares if not s.e2_applies]
+    if whole and len(whole) <= MOST_LOGGED:
+        log.debug(f"too few reflections for an E2 range: {', '.join(whole)}")
+
+
+def _statistics(
+    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, params: Params
+) -> Statistics | None:
+    """Merging statistics of what is written out; None, with a warning, where nothing can be merged."""
+    g = scaled.state.scale[good]
+    return merging_statistics(
+        data.asu[good],
+        data.minus[good],
+        scaled.state.values.intensity[good] / g,
+        np.sqrt(scaled.variance[good]) / g,
+        cell,
+        symmetry,
+        n_bins=params.output.merging.nbins,
+        use_internal_variance=params.output.use_internal_variance,
+        d_min=params.cut_data.d_min,
+    )

@@ -117,6 +117,8 @@ class Symmetry:
         turns = np.array([op.rot for op in operators], np.float64) / gemmi.Op.DEN
         shifts = np.array([op.tran for op in operators], np.float64) / gemmi.Op.DEN
         rotations = _unique_matrices(gemmi, group)
+        if not np.array_equal(rotations, np.rint(rotations)):
+            raise InputError(f"space group: the operators of {hall[:60]!r} do not keep a lattice.")
         tabulated = gemmi.find_spacegroup_by_ops(group)
         relative, basis = (tabulated, np.eye(3)) if tabulated else _listed_relative(gemmi, hall, rotations)
         to_reference, unit = np.eye(3), None

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from braggscale.arrays import Float
 from braggscale.experiments import Scan
 from braggscale.models.components import Component

@@ -6,7 +6,8 @@ smooth curve is read off the old one at the places of the new parameters, and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from braggscale.arrays import Float
 from braggscale.models.components import Axis, Component, Harmonics, Smooth, axis_over
 from braggscale.models.data_set import DataSetModel
+from braggscale.params import COMPONENTS, ModelSettings
 
 # Where the stored configuration keeps images -> normalised units for each smooth component.
 _FACTORS = {"scale": "s_norm_fac", "decay": "d_norm_fac"}
@@ -82,3 +84,47 @@ def _read_off(axis: Axis, parameters: Float, images: Float) -> Float:
     weight = np.exp(-square / (0.65 + 0.05 * (axis.width - 2)) ** 2)
     values: Float = (weight * parameters[first[:, None] + np.arange(axis.width)]).sum(axis=1) / weight.sum(axis=1)
     return values
+
+
+def keep_stored(
+    settings: ModelSettings, stored: Mapping[str, Any], given: Callable[[str], bool]
+) -> tuple[ModelSettings, list[str]]:
+    """Settings that repeat the stored model, except for what the user set; and sentences on what was kept.
+
+    ``settings``: for a model of the stored kind.  ``given``: whether the user set an option (full name).
+    """
+    kind = settings.model
+    configuration = stored.get("configuration_parameters")
+    configuration = configuration if isinstance(configuration, dict) else {}
+    changes: dict[str, Any] = {}
+    sentences = []
+    for name in COMPONENTS[kind]:
+        if not given(f"{kind}.{name}_correction") and not (name == "absorption" and given(f"{kind}.absorption_level")):
+            changes[name] = stored_values(stored, name) is not None
+        elif getattr(settings, name) != (stored_values(stored, name) is not None):
+            sentences.append(f"{name} is {'new' if getattr(settings, name) else 'dropped'}, as asked for")
+    for key, option, (low, high) in _KEPT.get(kind, ()):
+        value = configuration.get(key)
+        usable = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+        if usable and not given(f"{kind}.{option}") and not (key in _LEVEL and given("physical.absorption_level")):
+            changes[option] = type(getattr(settings, option))(value)
+    if kind == "array":
+        for key, option in _BINS.items():
+            n = configuration.get(key)
+            if isinstance(n, int) and 2 <= n <= 1000 and not given(f"array.{option}"):
+                changes[option] = n - 2 if n > 3 else n - 1
+    return replace(settings, **changes), sentences
+
+
+# Stored configuration, setting, and values that make sense; everything else is taken from the options.
+_KEPT: dict[str, tuple[tuple[str, str, tuple[float, float]], ...]] = {
+    "physical": (
+        ("scale_rot_interval", "scale_interval", (1e-3, 1e5)),
+        ("decay_rot_interval", "decay_interval", (1e-3, 1e5)),
+        ("lmax", "lmax", (1, 20)),
+        ("abs_surface_weight", "surface_weight", (0.0, 1e12)),
+    ),
+    "array": (("time_rot_interval", "decay_interval", (1e-3, 1e5)),),
+}
+_LEVEL = ("lmax", "abs_surface_weight")
+_BINS = {"n_res_param": "n_resolution_bins", "n_x_param": "n_absorption_bins", "n_x_mod_param": "n_modulation_bins"}

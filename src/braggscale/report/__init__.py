@@ -1,0 +1,1 @@
+"""What people read: tables, the log, and the summary for programs."""

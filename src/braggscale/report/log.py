@@ -1,0 +1,140 @@
+"""What the log says of a finished run, in the order in which it is read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from braggscale.flags import FATE_TEXT, Fate
+from braggscale.intensities import Choice
+from braggscale.pipeline import Result
+from braggscale.report import tables
+
+log = logging.getLogger(__name__)
+
+# A parameter that differs from "no correction" by less than this many esds is not significant (DIALS' count).
+SIGNIFICANT = 2.0
+# Below this mean multiplicity scales are hardly determined by equivalents.
+LOW_MULTIPLICITY = 1.5
+MOST_DATA_SETS = 40
+
+
+def log_result(result: Result) -> None:
+    """Error model, intensity choice, outliers, parameters, the ledger and the merging statistics."""
+    _log_choices(result)
+    _log_fit(result)
+    log.info("")
+    for line in tables.ledger_table(result.ledger(), FATE_TEXT, MOST_DATA_SETS).splitlines():
+        log.info(line)
+    if result.batch_lines:
+        log.info("")
+        log.info("For reference, batch numbers assigned to datasets were:")
+        for line in result.batch_lines:
+            log.info(line)
+    _log_statistics(result)
+
+
+def _log_choices(result: Result) -> None:
+    if not result.scaled.rounds:
+        return
+    last = result.scaled.rounds[-1]
+    if not result.scaled.converged:
+        log.warning(
+            f"choices still changed after {last.number} rounds; the result is good to the size of the last change"
+        )
+    choice = next((r.choice for r in reversed(result.scaled.rounds) if r.choice and r.choice.table), None)
+    if choice is not None:
+        log.info("")
+        _log_choice(choice)
+    for number, found in enumerate(last.errors):
+        log.info("")
+        name = "Error model" if len(last.errors) == 1 else f"Error model {number + 1}"
+        limit = f"{found.model.isa:.2f}" if np.isfinite(found.model.isa) else "none"
+        log.info(f"{name}: V' = a^2 (V + (b I)^2), a = {found.model.a:.4f}, b = {found.model.b:.5f}")
+        log.info(f"from {found.n_used} observations; limit of I/sigma {limit}")
+        if found.reason:
+            log.info(found.reason)
+        rows = [
+            (f"{r.high:.1f} - {r.low:.1f}", r.n, f"{r.uncorrected:.2f}", f"{r.corrected:.2f}") for r in found.ranges
+        ]
+        if rows:
+            log.info(tables.text_table(("expected intensity", "n", "uncorrected", "corrected"), rows))
+    if last.rejection is not None:
+        total = last.rejection.count + last.n_wilson
+        log.info("")
+        log.info(f"Outliers: {total} of {len(result.data.rows)} observations")
+        if last.n_wilson:
+            log.info(f"of these {last.n_wilson} by their size alone (emax)")
+        rows = [
+            (_multiplicity(m.first, m.last), m.rows, m.rejected, f"{100 * m.rejected / max(m.rows, 1):.2f}")
+            for m in last.rejection.by_multiplicity
+        ]
+        log.info(tables.text_table(("multiplicity", "n", "outliers", "%"), rows))
+
+
+def _multiplicity(first: int, last: int | None) -> str:
+    if last is None:
+        return f"{first} or more"
+    return str(first) if first == last else f"{first} - {last}"
+
+
+def _log_choice(choice: Choice) -> None:
+    log.info(f"Intensities: {choice.name}, {choice.reason} ({choice.n_rows} observations compared)")
+    rows = [(row.name, f"{row.cc_half:.5f}", f"{row.r_meas:.5f}", f"{row.score:.4f}") for row in choice.table]
+    log.info(tables.text_table(("combination", "CC1/2", "R_meas", "scatter"), rows))
+
+
+def _log_fit(result: Result) -> None:
+    outcome = result.scaled.outcome
+    log.info("")
+    log.info(f"{result.model.n_parameters} parameters from {outcome.n_observations} observations")
+    for name, fit in outcome.fits:
+        log.info(f"{name}: {max(len(fit.history) - 1, 0)} steps, {fit.stop.value}")
+    if outcome.message:
+        log.warning(outcome.message)
+    if outcome.undetermined:
+        names = [result.parameter_name(p) for p in outcome.undetermined]
+        shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        log.warning(
+            f"no data determine {shown}; neighbouring parameters carry them over. Their esds are those of that restraint"
+        )
+    if result.esd is not None:
+        null = result.model.null()
+        weak = np.abs(outcome.theta - null) < SIGNIFICANT * result.esd
+        share = 100.0 * float(weak.mean())
+        log.info(f"{100 - share:.0f} % of the parameters differ from no correction by more than {SIGNIFICANT:g} esds")
+        if share > 50:
+            log.info("Fewer parameters (larger intervals, smaller lmax) would describe the data as well")
+
+
+def _log_statistics(result: Result) -> None:
+    statistics = result.statistics
+    if statistics is None:
+        return
+    log.info("")
+    log.info("Merging statistics by resolution")
+    log.info(tables.merging_table(statistics))
+    log.info("")
+    log.info(tables.summary_table(statistics))
+    multiplicity = statistics.overall.multiplicity
+    if multiplicity < LOW_MULTIPLICITY:
+        log.warning(
+            f"multiplicity {multiplicity:.2f} leaves little to scale: few reflections were measured twice, so scales "
+            "and statistics rest on these alone; more data sets would help"
+        )
+
+
+def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str]) -> None:
+    """What was written, and what to type next."""
+    log.info("")
+    for path, previous in keep.items():
+        log.info(f"Whole data sets were removed: the old {path} is kept as {previous}")
+    log.info("Written: " + ", ".join(path for path in files if path))
+    total = sum(result.ledger().get("-", {}).values()) + sum(len(member.fate) for member in result.members)
+    scaled = sum(counts.get(Fate.SCALED, 0) for counts in result.ledger().values())
+    log.info(f"{scaled} of {total} reflections are scaled")
+    table, experiments = files[0], files[1]
+    log.info("To leave out images that disagree and scale again, for example the first twenty of every sweep:")
+    log.info(f"  scale {experiments} {table} exclude_images=*:1:20")

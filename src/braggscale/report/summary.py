@@ -1,0 +1,144 @@
+"""scale.json: everything that the log says, for programs.
+
+The schema is versioned (``schema``): a field may be added within a version, never changed or removed. All numbers are
+finite; what is not known is null.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from braggscale import __version__
+from braggscale.flags import FATE_TEXT, Fate
+from braggscale.params import Params
+from braggscale.pipeline import Result
+
+SCHEMA = "braggscale.scale/1"
+
+
+def summary(result: Result, params: Params, command: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
+    """The document; ``run`` holds what may differ between two runs of the same command (times, machine)."""
+    found = {
+        "schema": SCHEMA,
+        "program": {"name": "braggscale", "version": __version__},
+        "command": dict(command),
+        "options": asdict(params),
+        "space_group": result.symmetry.name,
+        "unit_cell": list(result.cell),
+        "data_sets": _data_sets(result),
+        "ledger": _ledger(result),
+        "selection": {
+            "observations": int(result.selection.mask.sum()),
+            "groups": result.selection.n_groups,
+            "data_sets": [asdict(share) for share in result.selection.shares],
+        },
+        "rounds": _rounds(result),
+        "fit": _fit(result),
+        "error_models": _error_models(result),
+        "intensity_choice": result.scaled.state.i_mid,
+        "outliers": int(result.scaled.state.rejected.sum()),
+        "statistics": None if result.statistics is None else result.statistics.to_dict(),
+        "run": {
+            "seconds": dict(seconds),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "machine": platform.machine(),
+        },
+    }
+    return _plain(found)
+
+
+def _data_sets(result: Result) -> list[dict[str, Any]]:
+    models = dict(zip(result.kept, result.models, strict=True))
+    settings = dict(zip(result.kept, result.settings, strict=True))
+    listed = []
+    for k, member in enumerate(result.members):
+        scan = member.experiment.scan
+        entry: dict[str, Any] = {
+            "identifier": member.identifier,
+            "id": member.data_set.id,
+            "dropped": member.dropped or None,
+            "image_range": None if scan is None else scan.image_range,
+            "images_in_use": None if scan is None else scan.valid_image_ranges or (scan.image_range,),
+            "batch_offset": None if scan is None else scan.batch_offset,
+        }
+        if k in models:
+            entry |= {"settings": asdict(settings[k]), "model": models[k]}
+        if member.prepared is not None:
+            entry["partials"] = asdict(member.prepared.partials)
+        listed.append(entry)
+    return listed
+
+
+def _ledger(result: Result) -> dict[str, Any]:
+    by_set = result.ledger()
+    total = dict.fromkeys(Fate, 0)
+    for counts in by_set.values():
+        for fate, n in counts.items():
+            total[fate] += n
+    return {
+        "codes": {fate.name.lower(): {"code": int(fate), "text": FATE_TEXT[fate]} for fate in Fate},
+        "data_sets": {name: {f.name.lower(): n for f, n in counts.items()} for name, counts in by_set.items()},
+        "total": {fate.name.lower(): n for fate, n in total.items() if n},
+        "rows": sum(total.values()),
+    }
+
+
+def _rounds(result: Result) -> list[dict[str, Any]]:
+    listed = []
+    for report in result.scaled.rounds:
+        listed.append(
+            {
+                "number": report.number,
+                "observations": report.outcome.n_observations,
+                "minimisers": [_minimiser(name, fit) for name, fit in report.outcome.fits],
+                "error_models": [{"a": found.model.a, "b": found.model.b} for found in report.errors],
+                "intensity_choice": None if report.choice is None else report.choice.name,
+                "outliers": None if report.rejection is None else report.rejection.count + report.n_wilson,
+            }
+        )
+    return listed
+
+
+def _minimiser(name: str, fit: Any) -> dict[str, Any]:
+    return {"name": name, "stop": fit.stop.name.lower(), "text": fit.stop.value, "cost": list(fit.history)}
+
+
+def _fit(result: Result) -> dict[str, Any]:
+    outcome = result.scaled.outcome
+    return {
+        "parameters": result.model.n_parameters,
+        "observations": outcome.n_observations,
+        "groups": outcome.n_groups,
+        "minimisers": [_minimiser(name, fit) for name, fit in outcome.fits],
+        "has_esds": outcome.covariance is not None,
+        "message": outcome.message,
+        "undetermined": [result.parameter_name(p) for p in outcome.undetermined],
+        "converged": result.scaled.converged,
+    }
+
+
+def _error_models(result: Result) -> list[dict[str, Any]]:
+    reports = result.scaled.rounds[-1].errors if result.scaled.rounds else ()
+    return [{**asdict(report), "isa": report.model.isa} for report in reports]
+
+
+def _plain(value: Any) -> Any:
+    """Only what JSON knows: numpy numbers become numbers, infinities and NaN become null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

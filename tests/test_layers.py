@@ -1,0 +1,91 @@
+"""The plan of the house, checked: who may import whom, and which file alone may use what (docs/developer)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import braggscale
+from braggscale.command import definitions
+from braggscale.models import MODELS
+from braggscale.params import COMPONENTS
+
+ROOT = Path(braggscale.__file__).parent
+
+# A file imports only from rows above its own; files of one package may import each other, but not in circles.
+LAYERS = (
+    "__init__ errors arrays flags kernels parallel params_text",
+    "experiments groups wilson minimise phil",
+    "table geometry exclusion params",
+    "symmetry deviations selection preparation command models.components",
+    "intensities outliers error_model stats assembly models.data_set",
+    "models.physical models.array models.kb models.joint models.restart",
+    "models models.gauge target",
+    "fitting",
+    "rounds",
+    "pipeline io io.*",
+    "report report.*",
+    "run",
+    "cli",
+    "__main__",
+)
+ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}
+# What only one file may import or call.
+ALONE = {"freephil": "phil", "numba": "kernels", "gemmi": "symmetry", "h5py": "io.hdf5", "print": "cli"}
+
+FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in ROOT.rglob("*.py")}
+
+
+def row(name):
+    return ROW.get(name, ROW.get(name.rpartition(".")[0] + ".*"))
+
+
+def uses(path):
+    """Modules of the package that a file imports, and names from outside that it imports or calls."""
+    inside, outside = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "braggscale":
+            base = node.module.removeprefix("braggscale").lstrip(".")
+            names = [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
+            inside |= {name if name in FILES else base or "__init__" for name in names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            outside.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Import):
+            outside |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            outside.add(node.func.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("freephil."):
+            outside.add("freephil")  # importlib.import_module("freephil.parser")
+    return inside, outside
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_imports_point_to_rows_above(name):
+    assert row(name) is not None, f"{name} has no row in LAYERS: find its place"
+    package = name.split(".")[0]
+    for other in uses(FILES[name])[0]:
+        same_package = "." in name + other and other.split(".")[0] == package and row(other) == row(name)
+        assert row(other) < row(name) or same_package, f"{name} must not import {other}"
+
+
+def test_no_circles():
+    graph = {name: uses(path)[0] for name, path in FILES.items()}
+    while ends := [name for name, others in graph.items() if not others & graph.keys()]:
+        for name in ends:
+            del graph[name]
+    assert not graph, f"files that import each other in a circle: {sorted(graph)}"
+
+
+@pytest.mark.parametrize("what", sorted(ALONE))
+def test_used_in_one_file_only(what):
+    users = {name for name, path in FILES.items() if what in uses(path)[1]}
+    assert users <= {ALONE[what]}
+
+
+def test_no_file_called_utils():
+    assert not [name for name in FILES if "util" in name or "helper" in name]
+
+
+def test_models_are_the_choices_of_the_option():
+    assert {"auto", *MODELS} == set(definitions().options["model"].choices)
+    assert set(MODELS) == set(COMPONENTS)
