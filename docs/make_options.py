@@ -51,8 +51,7 @@ def page() -> str:
 
 def _row(option: Option) -> str:
     default = format_value(option.default) if option.default != () else "None"
-    repeated = "; can be repeated" * (option.multiple and "repeated" not in option.help)
-    cells = (f"`{option.path}`", option.type_text, f"`{default.strip(chr(39))}`", option.level, option.help + repeated)
+    cells = (f"`{option.path}`", option.type_text, f"`{default.strip(chr(39))}`", option.level, option.help)
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -29,6 +29,7 @@ include_images = None
   .type = strings
   .multiple = True
   .help = "Images to take back that an earlier run left out; written as for exclude_images."
+          "Can be repeated."
 reset_exclusions = False
   .type = bool
   .help = "Forget which images earlier runs left out, before the exclusions of this run."

@@ -93,16 +93,16 @@ class Option:
     def type_text(self) -> str:
         """What a value looks like, for the option reference."""
         if self.kind == "choice":
-            text = " ".join(self.choices)
+            text = ", ".join(self.choices)
         elif self.kind in ("ints", "floats"):
             number = "whole number" if self.kind == "ints" else "number"
             text = f"{self.size[0]} {number}s" if self.size[0] else f"{number}s"
         else:
             text = {"bool": "True or False", "int": "whole number", "float": "number"}.get(self.kind, "text")
-        if self.low is not None:
+        if self.low is not None and self.high is not None:
+            text += f" from {self.low:g} to {self.high:g}"
+        elif self.low is not None:
             text += f" >= {self.low:g}"
-        if self.high is not None:
-            text += f" <= {self.high:g}"
         return text + ", None" * self.none + ", Auto" * self.auto
 
 

@@ -26,6 +26,7 @@ from braggscale.error_model import fit as fit_error_model
 from braggscale.fitting import FitSettings, Outcome, Problem, fit, starting_scales
 from braggscale.groups import Groups, weighted_mean
 from braggscale.intensities import Choice, Intensities, choose, combined, counting_gain, expected_variance, initial
+from braggscale.models import kb
 from braggscale.models.joint import JointModel
 from braggscale.outliers import Rejection, settle, wilson_outliers
 from braggscale.table import Observations
@@ -150,7 +151,7 @@ class Start:
 
 def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     """Run the rounds and the last fit."""
-    state = _first_state(work, start, settings)
+    work, state = _first_state(work, start, settings)
     chosen = np.flatnonzero(work.selected)
     problem = Problem.of(work.model, work.rows.take(chosen), work.groups.subset(work.selected))
     reports: list[RoundReport] = []
@@ -188,7 +189,8 @@ def model_variance(work: Work, state: State, base: Float) -> Float:
     return result
 
 
-def _first_state(work: Work, start: Start, settings: RoundSettings) -> State:
+def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Work, State]:
+    """The starting point, and the work with KB scales restrained around theirs."""
     rows = work.rows
     values = initial(rows, settings.intensity_choice)
     if start.i_mid is not None and settings.intensity_choice == "combine":
@@ -206,9 +208,13 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> State:
     if not start.from_file:
         factors = starting_scales(rows, work.groups, values.intensity, 1.0 / values.variance, len(work.model.data_sets))
         theta = _with_factors(work, theta, factors)
+        models = [
+            kb.around_start(m, k) if m.kind == "KB" else m for m, k in zip(work.model.data_sets, factors, strict=True)
+        ]
+        work = replace(work, model=replace(work.model, data_sets=tuple(models)))
     scale = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
     state = State(theta, scale, values, values.variance, blank, blank, errors, start.i_mid, nothing, nothing)
-    return _with_scales(work, state, theta, scale)
+    return work, _with_scales(work, state, theta, scale)
 
 
 def _with_factors(work: Work, theta: Float, factors: Float) -> Float:

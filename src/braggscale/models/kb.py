@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from braggscale.models.components import Component, Smooth, ridge
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.params import ModelSettings
 
-# A data set with very few common reflections keeps finite values: weights of K - 1 and of B (Angstrom^2). They are
-# as weak as one reflection known to 30 %, and B of 10 Angstrom^2.
-SCALE_RIDGE = 1e-2
-DECAY_RIDGE = 1e-2
+# A data set with very few common reflections keeps finite values: weights of K/K0 - 1, where K0 is the starting scale
+# from mean intensities, and of B (Angstrom^2). They stand for an uncertainty of K0 of 50 % and B of 5 Angstrom^2;
+# a hundred common reflections known to 10 % have a weight of 10000.
+SCALE_RIDGE = 4.0
+DECAY_RIDGE = 0.04
 
 
 def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
@@ -25,3 +27,13 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
     if extent.images is not None:
         configuration["valid_image_range"] = list(extent.images)
     return DataSetModel("KB", tuple(components), configuration)
+
+
+def around_start(model: DataSetModel, start: float) -> DataSetModel:
+    """The model with its scale restrained around a starting scale instead of 1."""
+    restraints = (ridge(1, SCALE_RIDGE / start**2, start),)
+    components = tuple(
+        replace(c, restraints=restraints) if isinstance(c, Smooth) and c.name == "scale" else c
+        for c in model.components
+    )
+    return replace(model, components=components)

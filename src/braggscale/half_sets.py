@@ -1,0 +1,171 @@
+"""Correlations between halves of the data: CC1/2, CC_anom, and the analytic CC1/2.
+
+The observations of each unique reflection are divided at random into halves of equal number (for an odd number the
+toss of a coin gives the one left over to either), each half is averaged, and the two sets of averages are correlated
+over reflections (Karplus & Diederichs, Science 336 (2012) 1030). One division is noisy: on a shell of a hundred
+reflections CC1/2 = 0.5 comes out 0.05 higher or lower by chance. The mean of several independent divisions has the
+same expectation, so it is comparable with the one division that DIALS makes, and is steadier.
+
+Random divisions cost a sort each if made from scratch. Here rows are shuffled within their reflection a few times;
+for each shuffle neighbours (1, 2), (3, 4), ... form pairs and a coin per pair sends one of them to either half. Every
+division made so is a fair draw from all divisions into equal halves.
+
+The analytic form (Assmann, Brehm & Diederichs, J. Appl. Cryst. 49 (2016) 1021) needs no division,
+
+    CC = (s_y^2 - s_e^2/2) / (s_y^2 + s_e^2/2),
+
+s_y^2 the variance of the reflections' plain means, s_e^2/2 the mean over reflections of the variance of the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from braggscale.arrays import Array, Bool, Float, Int
+from braggscale.groups import Groups
+
+SHUFFLES = 3
+COINS_PER_SHUFFLE = 4
+# Two points always correlate perfectly.
+FEWEST_PAIRS = 3
+# One-sided level at which a correlation is called significant, as in DIALS' tables.
+SIGNIFICANCE = 0.01
+_SEED = 1
+# Random bits of a sort key; the rest of a signed word holds the number of the group.
+_KEY_BITS = 36
+
+
+def cc_half(groups: Groups, weight: Float, x: Float, shell: Int, n: int) -> tuple[Float, Int]:
+    """CC1/2 of each shell and of all together: weighted half-set means, the mean over all divisions.
+
+    ``weight``, ``x``: weights and scaled intensities, (n_rows,).  ``shell``: of each group, 0 to n - 1, (n_groups,).
+    Returns the correlations, NaN below three reflections, and the numbers of reflections with two or more
+    observations, (n + 1,) each, the last entry for all. The divisions are the same in every run.
+    """
+    several = groups.sizes() > 1
+    rows = groups.spread(several)
+    total = np.zeros(n + 1)
+    for first, second in _halves(groups.subset(rows), weight[rows], x[rows]):
+        total += correlation(first, second, shell[several], n)
+    pairs = count(shell[several], n).astype(np.int64)
+    return _mean_of_divisions(total, pairs), pairs
+
+
+def cc_anomalous(apart: Groups, plus: Int, minus: Int, x: Float, shell: Int, n: int) -> tuple[Float, Int]:
+    """CC_anom of each shell and of all: correlation of the anomalous differences I+ - I- of the two halves.
+
+    Half-set means have unit weights, as in DIALS. Only reflections with two or more observations of both mates count.
+    ``apart``: groups with Friedel mates apart.  ``plus``, ``minus``: groups of the two mates of each pair, (n_pairs,).
+    ``x``: (n_rows,).  ``shell``: of each pair, (n_pairs,).  Returns as ``cc_half``.
+    """
+    sizes = apart.sizes()
+    both = (sizes[plus] > 1) & (sizes[minus] > 1)
+    wanted = np.zeros(len(apart), bool)
+    wanted[plus[both]] = wanted[minus[both]] = True
+    place = np.cumsum(wanted) - 1
+    plus, minus = place[plus[both]], place[minus[both]]
+    rows = apart.spread(wanted)
+    total = np.zeros(n + 1)
+    for first, second in _halves(apart.subset(rows), np.ones(np.count_nonzero(rows)), x[rows]):
+        total += correlation(first[plus] - first[minus], second[plus] - second[minus], shell[both], n)
+    pairs = count(shell[both], n).astype(np.int64)
+    return _mean_of_divisions(total, pairs), pairs
+
+
+def cc_half_analytic(groups: Groups, x: Float, shell: Int, n: int) -> Float:
+    """CC1/2 of each shell and of all from variances, (n + 1,); NaN below three reflections.
+
+    Arguments as ``cc_half``. DIALS takes no variance of a mean as smaller than 1/n in the units of x.
+    """
+    sizes = groups.sizes()
+    several = sizes > 1
+    mean = groups.sum(x) / np.maximum(sizes, 1)
+    scatter = groups.sum((x - groups.spread(mean)) ** 2)[several]
+    sizes, mean, within = sizes[several], mean[several], shell[several]
+    number = count(within, n)
+    error = ratio(count(within, n, scatter / ((sizes - 1.0) * sizes)), number)
+    spread = ratio(_products(mean, mean, within, n), number - 1)
+    result = ratio(spread - error, spread + error)
+    result[number < FEWEST_PAIRS] = np.nan
+    return result
+
+
+def correlation(x: Float, y: Float, shell: Int, n: int) -> Float:
+    """Pearson correlation of x and y, (k,), in each shell and over all, (n + 1,); NaN where it is not defined."""
+    both = np.sqrt(_products(x, x, shell, n) * _products(y, y, shell, n))
+    result = ratio(_products(x, y, shell, n), both)
+    result[count(shell, n) < FEWEST_PAIRS] = np.nan
+    return result
+
+
+def count(shell: Int, n: int, values: Array | None = None) -> Float:
+    """Sum of values, or number of entries, in each shell 0 to n - 1 and, last, in all, (n + 1,)."""
+    found = np.bincount(shell, values, n).astype(np.float64)
+    return np.append(found, found.sum())
+
+
+def ratio(above: Array, below: Array) -> Float:
+    """above / below, NaN where the denominator is not positive."""
+    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
+
+
+def _products(x: Float, y: Float, shell: Int, n: int) -> Float:
+    """Sum of (x - <x>)(y - <y>) in each shell and over all, (n + 1,)."""
+    number = count(shell, n)
+    mean_x, mean_y = ratio(count(shell, n, x), number), ratio(count(shell, n, y), number)
+    found = count(shell, n, (x - mean_x[shell]) * (y - mean_y[shell]))
+    found[n] = (x - mean_x[n]) @ (y - mean_y[n])
+    return found
+
+
+def _mean_of_divisions(total: Float, pairs: Int) -> Float:
+    """The sum over divisions divided by their number; NaN where nothing could be divided."""
+    return np.where(pairs >= FEWEST_PAIRS, total / (SHUFFLES * COINS_PER_SHUFFLE), np.nan)
+
+
+def critical_correlation(pairs: Array) -> Float:
+    """Smallest correlation that is significant at the level 0.01, one-sided, for the given numbers of pairs.
+
+    r = t / sqrt(n - 2 + t^2), t Student's quantile for n - 2 degrees of freedom; NaN for fewer than three pairs.
+    """
+    from scipy.special import stdtrit
+
+    n = np.asarray(pairs, np.float64)
+    freedom = np.where(n >= FEWEST_PAIRS, n - 2, np.nan)
+    t = stdtrit(freedom, 1 - SIGNIFICANCE)
+    critical: Float = np.asarray(t / np.sqrt(freedom + t * t), np.float64)
+    return critical
+
+
+def _halves(groups: Groups, weight: Float, x: Float) -> Iterator[tuple[Float, Float]]:
+    """Weighted means of random halves of each group; no group may have fewer than two rows."""
+    if len(groups) == 0:
+        return
+    random = np.random.PCG64(_SEED)
+    index = groups.index()
+    place = np.arange(groups.n_rows) - np.repeat(groups.offsets[:-1], groups.sizes())
+    second = (place & 1).astype(bool)
+    partner = np.arange(groups.n_rows) - second
+    for _ in range(SHUFFLES):
+        order = _shuffled(index, random)
+        w = weight[order]
+        wx = w * x[order]
+        total_w, total_wx = groups.sum(w), groups.sum(wx)
+        for _ in range(COINS_PER_SHUFFLE):
+            chosen = _coins(groups.n_rows, random)[partner] ^ second
+            half_w, half_wx = groups.sum(np.where(chosen, w, 0.0)), groups.sum(np.where(chosen, wx, 0.0))
+            yield half_wx / half_w, (total_wx - half_wx) / (total_w - half_w)
+
+
+def _shuffled(index: Int, random: np.random.PCG64) -> Int:
+    """Rows in random order within their group.  ``index``: group of each row, ascending, (n_rows,)."""
+    # The raw words of the generator are the same for all versions of numpy, unlike what is drawn from them.
+    words = random.random_raw(len(index)) >> np.uint64(64 - _KEY_BITS)
+    return np.argsort((index << _KEY_BITS) | words.astype(np.int64), kind="stable")
+
+
+def _coins(n: int, random: np.random.PCG64) -> Bool:
+    words = np.atleast_1d(random.random_raw(-(-n // 64))).astype("<u8")
+    return np.unpackbits(words.view(np.uint8), count=n).astype(bool)
