@@ -81,7 +81,7 @@ def test_imports_without_setuptools_and_without_warnings():
         ("absorption=medium", "can mean absorption_correction, absorption_level or n_absorption_bins"),
         ("interval=3", "'interval' can mean scale_interval or decay_interval"),
         ("physical=3", "physical is a group of options: physical.scale_correction"),
-        ("correction.fix2=3", "unknown option; did you mean correction.fix"),
+        ("correction.fix2=3", "unknown option; did you mean fix"),
         ("d_min=abc", "'abc' is not a number"),
         ("d_min=1/0", "'1/0' is not a number"),
         ("d_min=3/2", "'3/2' is not a number"),
@@ -300,9 +300,10 @@ VALUES = {
     "scaling_options.outlier_rejection": st.sampled_from([None, "standard", "simple"]),
     "model": st.sampled_from(["auto", "physical", "array", "KB"]),
     "reflection_selection.E2_range": st.tuples(st.floats(0, 1e9), st.floats(0, 1e9)),
-    "exclude_batches": st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6))).map(tuple),
+    "exclude_batches": st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), unique=True).map(tuple),
     "exclude_images": st.lists(
-        st.lists(st.from_regex(r"[a-zA-Z0-9_:#*$'\"{};-]+", fullmatch=True), min_size=1).map(tuple)
+        st.lists(st.from_regex(r"[a-zA-Z0-9_:#*$'\"{};-]+", fullmatch=True), min_size=1).map(tuple),
+        unique=True,
     ).map(tuple),
     "dataset_selection.use_datasets": st.none()
     | st.lists(st.from_regex(r"[^\s,\0]+", fullmatch=True), min_size=1).map(tuple),
@@ -464,6 +465,6 @@ def test_families():
 def test_none_empties_a_repeated_option():
     master = Definitions(SMALL)
     values = master.defaults()
-    for words in ("1,2", "3,4", "None", "5,6"):
+    for words in ("1,2", "3,4", "None", "5,6", "7,8", "5 6"):
         master.assign(values, "many", [(words, False)])
-    assert values["many"] == ((5, 6),)
+    assert values["many"] == ((7, 8), (5, 6))

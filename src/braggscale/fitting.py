@@ -147,14 +147,14 @@ def starting_scales(rows: Observations, groups: Groups, intensity: Float, weight
     common reflections, I_h given K and K_d = sum w I I_h / sum w I_h^2 given I_h, for data sets that share enough of
     them. The first data set has K = 1.
     """
-    k = _wilson_scales(rows, intensity, n_data_sets)
+    k: Float = _wilson_scales(rows, intensity, n_data_sets)
     data_set = rows.data_set
     first, last = groups.offsets[:-1], groups.offsets[1:] - 1
     low, high = np.minimum.reduceat(data_set, first), np.maximum.reduceat(data_set, first)
     shared = groups.spread(low != high)
     firm = np.bincount(data_set, shared & (weight > 0), n_data_sets) >= ENOUGH_SHARED
     if not firm.any() or len(last) == 0:
-        return k / k[0]
+        return np.asarray(k / k[0])
     for _ in range(MOST_ROUNDS):
         mean = groups.spread(weighted_mean(groups, weight, k[data_set], intensity)[0])
         above = np.bincount(data_set, shared * weight * intensity * mean, n_data_sets)
@@ -165,7 +165,7 @@ def starting_scales(rows: Observations, groups: Groups, intensity: Float, weight
         k = new
         if done:
             break
-    return k / k[0]
+    return np.asarray(k / k[0])
 
 
 # Fewer common reflections than this say less about a scale than the mean intensities do.

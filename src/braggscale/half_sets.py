@@ -108,7 +108,8 @@ def count(shell: Int, n: int, values: Array | None = None) -> Float:
 
 def ratio(above: Array, below: Array) -> Float:
     """above / below, NaN where the denominator is not positive."""
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
+    result: Float = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
+    return result
 
 
 def _products(x: Float, y: Float, shell: Int, n: int) -> Float:
@@ -116,13 +117,15 @@ def _products(x: Float, y: Float, shell: Int, n: int) -> Float:
     number = count(shell, n)
     mean_x, mean_y = ratio(count(shell, n, x), number), ratio(count(shell, n, y), number)
     found = count(shell, n, (x - mean_x[shell]) * (y - mean_y[shell]))
-    found[n] = (x - mean_x[n]) @ (y - mean_y[n])
+    found[n] = ((x - mean_x[n]) * (y - mean_y[n])).sum()  # not by BLAS: its rounding depends on the threads
     return found
 
 
 def _mean_of_divisions(total: Float, pairs: Int) -> Float:
     """The sum over divisions divided by their number; NaN where nothing could be divided."""
-    return np.where(pairs >= FEWEST_PAIRS, total / (SHUFFLES * COINS_PER_SHUFFLE), np.nan)
+    result = total / (SHUFFLES * COINS_PER_SHUFFLE)
+    result[pairs < FEWEST_PAIRS] = np.nan
+    return result
 
 
 def critical_correlation(pairs: Array) -> Float:

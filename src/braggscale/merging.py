@@ -96,9 +96,7 @@ class Amplitudes:
     rejected: int
 
 
-def merge(
-    hkl: Array, intensity: Float, sigma: Float, symmetry: Symmetry, *, internal_variance: bool = False
-) -> Merged:
+def merge(hkl: Array, intensity: Float, sigma: Float, symmetry: Symmetry, *, internal_variance: bool = False) -> Merged:
     """Merge scaled observations: I_h = sum w I/sum w, w = 1/sigma^2, sigma_h = 1/sqrt(sum w).
 
     ``hkl``: Miller indices as measured, (n, 3).  ``intensity``, ``sigma``: I/g and its standard deviation, (n,); rows

@@ -456,7 +456,7 @@ class Definitions:
         return {path: option.default for path, option in self.options.items()}
 
     def assign(self, values: dict[str, Any], path: str, words: Sequence[tuple[str, bool]]) -> None:
-        """Set ``values[path]``; a ``.multiple`` option gets one entry more, None empties it.
+        """Set ``values[path]``; a ``.multiple`` option gets one entry more (once each), None empties it.
 
         Raises CommandError when the words are not a value of the option.
         """
@@ -467,7 +467,7 @@ class Definitions:
         elif value is None:
             values[path] = ()
         else:
-            values[path] = (*values[path], value)
+            values[path] = (*(entry for entry in values[path] if entry != value), value)
 
     def modified(self, values: Mapping[str, Any]) -> str:
         """PHIL text of what differs from the defaults: one full path a line, in the master's order."""

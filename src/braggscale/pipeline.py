@@ -347,7 +347,7 @@ def _select(data: Sorted, groups: Groups, n_data_sets: int, params: Params) -> S
     pool = Pool(groups, rows.data_set, n_data_sets, values.intensity, values.variance, rows.d, rows.partiality, e2)
     low, high = options.Isigma_range
     d_range = None if options.d_range is None else (min(options.d_range), max(options.d_range))
-    limits = Limits(tuple(options.E2_range), (low, high), d_range, options.min_partiality)
+    limits = Limits((options.E2_range[0], options.E2_range[1]), (low, high), d_range, options.min_partiality)
     draw = Draw(options.random.min_groups, options.random.min_reflections, options.random.multi_dataset.Isigma_cutoff)
     selection = select(options.method, pool, limits, draw)
     for warning in selection.warnings:

@@ -17,6 +17,7 @@ import numpy as np
 
 from braggscale import __version__
 from braggscale.arrays import Array
+from braggscale.assembly import rows_by_data_set
 from braggscale.io import Input, open_inputs
 from braggscale.io.document import Kept, history_line, imageset_numbers, output_data, to_text
 from braggscale.io.outputs import commit, pending, write_text
@@ -117,20 +118,18 @@ def output_columns(result: Result, imagesets: Sequence[int]) -> dict[str, tuple[
         put(name, tables[0].columns[name].tag, values)
     new: dict[str, list[Array]] = {name: [] for name in ("value", "variance", "scale", "scale_variance")}
     flags, fates, ids, sets = [], [], [], []
-    from braggscale.assembly import rows_by_data_set
-
     places = rows_by_data_set(result.data.rows, len(tables))
     for d, (mine, table) in enumerate(zip(places, tables, strict=True)):
         member = result.members[result.kept[d]]
         rows = result.data.rows.row[mine]
-        for name, empty, values in (
+        for name, empty, found in (
             ("value", 0.0, state.values.intensity),
             ("variance", -1.0, scaled.variance),
             ("scale", 1.0, state.scale),
             ("scale_variance", 0.0, scaled.scale_variance),
         ):
             column = np.full(len(table), empty)
-            column[rows] = values[mine]
+            column[rows] = found[mine]
             new[name].append(column)
         fate = member.fate[member.prepared.kept] if member.prepared is not None else member.fate
         flags.append(flags_with_fates(table["flags"], fate))

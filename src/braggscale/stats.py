@@ -218,9 +218,9 @@ def shell_limits(s: Float, n: int) -> Float:
     """
     low, high = float(s.min()), float(s.max())
     margin = _MARGIN * (high - low) or _MARGIN * high
-    ends = np.array([max(low - margin, 0.0), high + margin]) ** 1.5
-    limits = np.linspace(ends[0], ends[1], n + 1) ** (2 / 3)
-    limits[0], limits[-1] = max(low - margin, 0.0), high + margin
+    ends = max(low - margin, 0.5 * low), high + margin  # above zero, so that d stays finite
+    limits: Float = np.linspace(ends[0] ** 1.5, ends[1] ** 1.5, n + 1) ** (2 / 3)
+    limits[0], limits[-1] = ends
     return limits
 
 
@@ -312,11 +312,11 @@ def _r_factors(groups: Groups, x: Float, mean: Float, shell: Int, n: int, suffix
     within, freedom, size = shell[several], (sizes - 1.0)[several], sizes[several]
     total = count(within, n, groups.sum(x)[several])
     factors = {"r_merge": np.ones(len(size)), "r_meas": np.sqrt(size / freedom), "r_pim": np.sqrt(1 / freedom)}
+    sums = {name: count(within, n, factor * deviation) for name, factor in factors.items()}
+    # A sum of intensities may be negative in noise; zero is the only value that says nothing.
     return {
-        name + suffix: np.divide(
-            count(within, n, factor * deviation), total, out=np.full(n + 1, np.nan), where=total != 0
-        )
-        for name, factor in factors.items()
+        name + suffix: np.divide(value, total, out=np.full(n + 1, np.nan), where=total != 0)
+        for name, value in sums.items()
     }
 
 

@@ -99,7 +99,9 @@ def _read(path: str, label: str | None) -> tuple[Int32, Int32]:
     column = next((found[name] for name in wanted if name in found), None)
     if column is None:
         have = ", ".join(c.label for c in mtz.columns if c.type == "I") or "none"
-        raise CommandError(f"{path}: no column of free flags{f' {label!r}' if label else ''}; whole-number columns: {have}")
+        raise CommandError(
+            f"{path}: no column of free flags{f' {label!r}' if label else ''}; whole-number columns: {have}"
+        )
     values: Float = np.array(column.array, np.float64)
     good = np.isfinite(values)
     if not good.any():

@@ -178,13 +178,24 @@ def unmerged_mtz(
         data_set.crystal_name, data_set.project_name, data_set.wavelength = crystal, project, wavelength
     offsets = batch_offsets(data.experiments)
     rows = data.rows
-    if len(rows) and int(max(o + last_image(e) for o, e in zip(offsets, data.experiments, strict=True))) > _LARGEST_BATCH:
+    if (
+        len(rows)
+        and int(max(o + last_image(e) for o, e in zip(offsets, data.experiments, strict=True))) > _LARGEST_BATCH
+    ):
         raise DataError("the batch numbers exceed 16777216, more than an MTZ file can hold; export fewer data sets")
-    columns = [np.asarray(rows.hkl, np.float64), np.zeros((len(rows), 1)), batches(rows, data.experiments, offsets)[:, None]]
+    columns = [
+        np.asarray(rows.hkl, np.float64),
+        np.zeros((len(rows), 1)),
+        batches(rows, data.experiments, offsets)[:, None],
+    ]
     mtz.add_column("M/ISYM", "Y")
     mtz.add_column("BATCH", "B")
     table = [(name, kind, getattr(rows, attribute)) for name, kind, attribute in _UNMERGED]
-    table += [("XDET", "R", rows.xyz[:, 0]), ("YDET", "R", rows.xyz[:, 1]), ("ROT", "R", angles(rows, data.experiments))]
+    table += [
+        ("XDET", "R", rows.xyz[:, 0]),
+        ("YDET", "R", rows.xyz[:, 1]),
+        ("ROT", "R", angles(rows, data.experiments)),
+    ]
     table += [("LP", "R", rows.lp), ("QE", "R", rows.qe)]
     for name, kind, values in table:
         if not np.isnan(values).all():
@@ -260,7 +271,9 @@ def cambridge_frame(experiment: Experiment) -> tuple[Float, Float]:
         mount = experiment.goniometer.setting @ experiment.goniometer.fixed
     across = beam - axis * (axis @ beam)
     if np.linalg.norm(across) < 1e-6:
-        raise DataError(f"data set {experiment.identifier}: its rotation axis is along the beam; MTZ cannot describe it")
+        raise DataError(
+            f"data set {experiment.identifier}: its rotation axis is along the beam; MTZ cannot describe it"
+        )
     x = unit(across)
     return np.stack((x, np.cross(axis, x), axis)), mount
 

@@ -67,11 +67,11 @@ def _log_choices(result: Result) -> None:
         log.info(f"Outliers: {total} of {len(result.data.rows)} observations")
         if last.n_wilson:
             log.info(f"of these {last.n_wilson} by their size alone (emax)")
-        rows = [
+        counts = [
             (_multiplicity(m.first, m.last), m.rows, m.rejected, f"{100 * m.rejected / max(m.rows, 1):.2f}")
             for m in last.rejection.by_multiplicity
         ]
-        log.info(tables.text_table(("multiplicity", "n", "outliers", "%"), rows))
+        log.info(tables.text_table(("multiplicity", "n", "outliers", "%"), counts))
 
 
 def _multiplicity(first: int, last: int | None) -> str:

@@ -51,7 +51,8 @@ def summary(result: Result, params: Params, command: Mapping[str, Any], seconds:
             "machine": platform.machine(),
         },
     }
-    return _plain(found)
+    plain: dict[str, Any] = _plain(found)
+    return plain
 
 
 def _data_sets(result: Result) -> list[dict[str, Any]]:

@@ -1,0 +1,247 @@
+"""Plain-text tables of the log, for a terminal of 80 columns. Values in, text out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from braggscale.flags import Fate
+from braggscale.stats import Shell, Statistics
+
+WIDTH = 80
+UNKNOWN = "-"
+# Longer identifiers are shown by the shortest prefix of at least this length that tells them apart.
+_NAME = 8
+# What a column of numbers consists of: numbers, ranges of numbers, marks of significance.
+_NUMERIC = re.compile(r"[\d\s.,+\-*%()/]*(e[+-]?\d+)?[*%]?|nan|inf")
+
+Cell = str | int | float | None
+
+
+def text_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """Columns under a header and a rule: numbers to the right, words to the left; two blanks between.
+
+    Floats are shown with four digits unless the caller made text of them; None and NaN as a dash. A column counts as
+    numbers if all its cells look like numbers or ranges of them.
+    """
+    cells = [[_text(cell) for cell in row] for row in rows]
+    for number, row in enumerate(cells):
+        if len(row) != len(header):
+            raise ValueError(f"row {number} of a table has {len(row)} cells, its header {len(header)}")
+    columns = list(zip(header, *cells, strict=True))
+    widths = [max(len(cell) for cell in column) for column in columns]
+    right = [all(_NUMERIC.fullmatch(cell) for cell in column[1:]) for column in columns]
+    lines = [header, ["-" * width for width in widths], *cells]
+    return "\n".join(_line(line, widths, right) for line in lines)
+
+
+def merging_table(statistics: Statistics) -> str:
+    """Statistics by resolution shell, the last line for all, as two tables below each other.
+
+    The first says how much was measured and how strong it is, the second how well equivalents agree. An asterisk
+    marks a correlation that is significantly above zero.
+    """
+    shells = (*statistics.shells, statistics.overall)
+    amount = text_table(
+        ("d_max", "d_min", "#obs", "#uniq", "mult.", "%comp", "<I>", "<I/sI>"),
+        [
+            (
+                *_limits(s),
+                s.n_obs,
+                s.n_unique,
+                _fixed(s.multiplicity, 2),
+                _percent(s.completeness),
+                _fixed(s.mean_intensity, 1),
+                _fixed(s.mean_i_over_sigma, 1),
+            )
+            for s in shells
+        ],
+    )
+    anomalous = statistics.anomalous
+    agreement = text_table(
+        ("d_max", "d_min", "r_mrg", "r_meas", "r_pim", "cc1/2", *(("r_anom", "cc_ano") if anomalous else ())),
+        [
+            (
+                *_limits(s),
+                _fixed(s.r_merge, 3),
+                _fixed(s.r_meas, 3),
+                _fixed(s.r_pim, 3),
+                _correlation(s.cc_half, s.cc_half_significant),
+                *((_fixed(s.r_anom, 3), _correlation(s.cc_anom, s.cc_anom_significant)) if anomalous else ()),
+            )
+            for s in shells
+        ],
+    )
+    return "\n\n".join(_with_rule_above_last(table) for table in (amount, agreement))
+
+
+def summary_table(statistics: Statistics) -> str:
+    """The summary ("table 1"): all data and the outermost shells, or first those within the suggested limit."""
+    columns = statistics.summary()
+    rows: list[tuple[str, str, int]] = [
+        ("High resolution limit", "d_min", 2),
+        ("Low resolution limit", "d_max", 2),
+        ("Completeness", "completeness", -1),
+        ("Multiplicity", "multiplicity", 1),
+        ("I/sigma", "mean_i_over_sigma", 1),
+        ("Rmerge(I)", "r_merge", 3),
+        ("Rmerge(I+/-)", "r_merge_apart", 3),
+        ("Rmeas(I)", "r_meas", 3),
+        ("Rmeas(I+/-)", "r_meas_apart", 3),
+        ("Rpim(I)", "r_pim", 3),
+        ("Rpim(I+/-)", "r_pim_apart", 3),
+        ("CC half", "cc_half", 3),
+        ("Anomalous completeness", "anomalous_completeness", -1),
+        ("Anomalous multiplicity", "anomalous_multiplicity", 1),
+        ("Anomalous correlation", "cc_anom", 3),
+        ("Anomalous slope", "anomalous_slope", 3),
+        ("dF/F", "df_f", 3),
+        ("dI/s(dI)", "di_over_sigma", 3),
+        ("Total observations", "n_obs", 0),
+        ("Total unique", "n_unique", 0),
+    ]
+    if not statistics.anomalous:
+        left_out = ("Anomalous", "dF/F", "dI/s(dI)")
+        rows = [row for row in rows if not row[0].startswith(left_out) and "+/-" not in row[0]]
+    lines = []
+    for label, name, digits in rows:
+        values = [getattr(shell, name) for shell in columns.values()]
+        lines.append((label, *(_percent(v) if digits < 0 else _fixed(v, digits) for v in values)))
+    table = text_table(("", *columns), lines)
+    if statistics.limit.d_min is None:
+        return f"{table}\nResolution limit: {statistics.limit.reason}"
+    return f"{table}\nSuggested resolution limit {statistics.limit.d_min:.2f} A: {statistics.limit.reason}"
+
+
+def ledger_table(ledger: Mapping[str, Mapping[Fate, int]], texts: Mapping[Fate, str], most: int) -> str:
+    """What became of every input row: fates down, data sets across, and the total they add up to.
+
+    Where the data sets do not fit side by side, the totals, then a line per data set; with more than ``most`` of them
+    only those with the smallest share of scaled rows.  ``ledger``: counts by data set and fate.
+    """
+    fates = [fate for fate in texts if any(counts.get(fate) for counts in ledger.values())]
+    names = short_names(list(ledger))
+    total = {fate: sum(counts.get(fate, 0) for counts in ledger.values()) for fate in fates}
+    columns = list(ledger.values())
+    rows: list[list[Cell]] = [
+        [texts[fate], *(counts.get(fate, 0) for counts in columns), total[fate]] for fate in fates
+    ]
+    rows.append(
+        ["all rows", *(sum(counts.values()) for counts in columns), sum(sum(counts.values()) for counts in columns)]
+    )
+    if len(columns) == 1:
+        rows = [[row[0], row[-1]] for row in rows]
+        return _with_rule_above_last(text_table(("fate", "rows"), rows))
+    if len(columns) <= WIDTH // 4:
+        table = _with_rule_above_last(text_table(("fate", *names, "total"), rows))
+        if _width(table) <= WIDTH:
+            return table
+    totals = text_table(("fate", "rows"), [[row[0], row[-1]] for row in rows])
+    return f"{_with_rule_above_last(totals)}\n\n{_by_data_set(names, columns, most)}"
+
+
+def history_table(cost: Sequence[float], n_observations: int) -> str:
+    """Steps of a minimisation: cost, root mean square weighted residual, relative change of the cost.
+
+    ``cost``: of the start and after each step, restraints included.
+    """
+    rows: list[Sequence[Cell]] = []
+    for step, value in enumerate(cost):
+        before = cost[step - 1] if step else math.nan
+        change = (value - before) / abs(before) if step and before else math.nan
+        rms = math.sqrt(max(value, 0.0) / n_observations) if n_observations > 0 else math.nan
+        rows.append((step, f"{value:.6g}", _fixed(rms, 5), _scientific(change)))
+    return text_table(("step", "cost", "rms residual", "change"), rows)
+
+
+def error_model_table(ranges: Iterable[tuple[float, float, int, float, float]]) -> str:
+    """Variance of normalised deviations before and after the error model, by expected intensity.
+
+    ``ranges``: highest and lowest intensity, number of deviations, variance before, variance after; ideal is 1.
+    """
+    rows = [
+        (f"{high:.1f} - {low:.1f}", n, _fixed(before, 3), _fixed(after, 3)) for high, low, n, before, after in ranges
+    ]
+    return text_table(("intensity", "n", "uncorrected", "corrected"), rows)
+
+
+def choice_table(tried: Iterable[tuple[str, float, float, float]], chosen: str) -> str:
+    """Combinations of profile and summation intensity: CC1/2, R_meas and score; an arrow marks the chosen one."""
+    rows = [
+        (name, _fixed(cc, 5), _fixed(r_meas, 5), _fixed(score, 4), "<-" if name == chosen else "")
+        for name, cc, r_meas, score in tried
+    ]
+    return text_table(("combination", "CC1/2", "R_meas", "scatter", ""), rows)
+
+
+def short_names(identifiers: Sequence[str]) -> list[str]:
+    """Identifiers cut to the shortest common length, 8 or more, that tells all of them apart."""
+    longest = max((len(name) for name in identifiers), default=0)
+    different = len(set(identifiers))
+    for length in range(_NAME, longest):
+        if len({name[:length] for name in identifiers}) == different:
+            return [name[:length] for name in identifiers]
+    return list(identifiers)
+
+
+def _by_data_set(names: Sequence[str], columns: Sequence[Mapping[Fate, int]], most: int) -> str:
+    rows = []
+    for number, (name, counts) in enumerate(zip(names, columns, strict=True)):
+        n = sum(counts.values())
+        scaled, outliers = counts.get(Fate.SCALED, 0), counts.get(Fate.OUTLIER, 0)
+        rows.append((scaled / n if n else 0.0, number, (name, n, scaled, outliers, n - scaled - outliers)))
+    header = ("data set", "rows", "scaled", "outliers", "other", "% scaled")
+    shown = rows if len(rows) <= most else sorted(rows, key=lambda row: row[:2])[:most]
+    table = text_table(header, [(*row, f"{100 * share:.1f}") for share, _, row in shown])
+    if len(rows) <= most:
+        return table
+    return f"The {most} of {len(rows)} data sets with the smallest share of scaled rows:\n{table}"
+
+
+def _limits(shell: Shell) -> tuple[str, str]:
+    return _fixed(shell.d_max, 2), _fixed(shell.d_min, 2)
+
+
+def _fixed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else UNKNOWN
+
+
+def _scientific(value: float) -> str:
+    return f"{value:.1e}" if math.isfinite(value) else UNKNOWN
+
+
+def _percent(value: float) -> str:
+    return _fixed(100 * value, 1)
+
+
+def _correlation(value: float, significant: bool) -> str:
+    # The blank keeps the decimal points in line.
+    return f"{_fixed(value, 3)}{'*' if significant else ' '}"
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return UNKNOWN
+    if isinstance(cell, float | np.floating):
+        return f"{cell:.4g}" if math.isfinite(cell) else UNKNOWN
+    return str(cell)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = [
+        cell.rjust(width) if to_right else cell.ljust(width)
+        for cell, width, to_right in zip(cells, widths, right, strict=True)
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _with_rule_above_last(table: str) -> str:
+    lines = table.splitlines()
+    return "\n".join([*lines[:-1], lines[1], lines[-1]])
+
+
+def _width(table: str) -> int:
+    return max(len(line) for line in table.splitlines())

@@ -1,0 +1,65 @@
+"""Starting from stored models: the same layout is copied, another one is read off the old curve."""
+
+import numpy as np
+import pytest
+
+from braggscale.models.components import Harmonics, Smooth, axis_over, smooth_spacing
+from braggscale.models.data_set import DataSetModel
+from braggscale.models.restart import start_parameters
+
+
+def sweep(interval, images=(1, 1800), kind="physical", lmax=4):
+    degrees = (images[1] - images[0] + 1) * 0.1
+    n, factor, spacing = smooth_spacing(degrees, 0.1, interval)
+    axis = axis_over("image", factor, images[0] - 1.0, float(images[1]), n)
+    configuration = {"s_norm_fac": factor, "scale_rot_interval": spacing, "valid_image_range": list(images)}
+    components = (Smooth("scale", (axis,)), Harmonics("absorption", lmax))
+    return DataSetModel(kind, components, configuration)
+
+
+def stored(model, curve):
+    places = model.components[0].axes[0].raw_places()
+    return model.to_dict([curve(places), np.arange(model.components[1].n_parameters) / 100.0], None, {})
+
+
+def test_the_same_layout_is_copied():
+    model = sweep(15.0)
+    old = stored(model, lambda z: 1 + z / 9000)
+    (scale, absorption), taken = start_parameters(model, old)
+    assert taken == ["scale", "absorption"]
+    assert scale.tolist() == old["scale"]["parameters"]
+    assert absorption.tolist() == old["absorption"]["parameters"]
+
+
+@pytest.mark.parametrize("new", [sweep(10.0), sweep(15.0, (1, 1600)), sweep(15.0, (201, 1800))])
+def test_another_layout_follows_the_old_curve(new):
+    def curve(z):
+        return 1 + 0.2 * np.sin(z / 600)
+
+    scale = start_parameters(new, stored(sweep(15.0), curve))[0][0]
+    places = new.components[0].axes[0].raw_places()
+    inside = (places > 100) & (places < 1700)
+    assert scale[inside] == pytest.approx(curve(places[inside]), abs=0.02)
+
+
+def test_low_harmonics_survive_another_lmax():
+    old = stored(sweep(15.0), np.ones_like)
+    larger = start_parameters(sweep(15.0, lmax=6), old)[0][1]
+    assert larger[:24].tolist() == old["absorption"]["parameters"] and not larger[24:].any()
+    assert start_parameters(sweep(15.0, lmax=2), old)[0][1].tolist() == old["absorption"]["parameters"][:8]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"scale": {"parameters": [float("nan")] * 14}},
+        {"scale": {"parameters": "1 2 3"}},
+        {"scale": 3},
+        {"scale": {"parameters": []}},
+        {"configuration_parameters": 7, "scale": {"parameters": [1.0] * 9}},
+    ],
+)
+def test_nonsense_in_a_file_means_no_start(broken):
+    values, taken = start_parameters(sweep(15.0), {"__id__": "physical", **broken})
+    assert taken == []
+    assert values[0].tolist() == [1.0] * 14
