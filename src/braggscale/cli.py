@@ -178,21 +178,23 @@ def _parser() -> _Parser:
     add("-q", "--quiet", action="store_true", help="print warnings and errors only; the log file has everything")
     add("--phil", action="append", default=[], metavar="FILE", help="read parameters from FILE, - for standard input")
     add("--version", action="store_true", help="print the version and stop")
-    add("arguments", nargs="*", metavar="FILE | name=value", help="data, parameter files and parameters")
     return parser
 
 
 def _sort(argv: Sequence[str]) -> _Arguments:
     """Options, assignments, data files and what is wrong with them. Raises CommandError for a bad option."""
-    options, unknown = _parser().parse_known_intermixed_args(list(argv))
-    problems = [f"unknown option {word}; {PROGRAM} -h lists the options" for word in unknown if word != "--"]
+    end = argv.index("--") if "--" in argv else len(argv)
+    options, rest = _parser().parse_known_args(argv[:end])
+    unknown = [word for word in rest if word.startswith("-") and not os.path.exists(word)]
+    problems = [f"unknown option {word}; {PROGRAM} -h lists the options" for word in unknown]
+    arguments = [word for word in rest if word not in unknown] + list(argv[end + 1 :])
     assignments: list[tuple[Assignment, bool]] = []
     files: list[str] = []
     from braggscale.phil import PHIL_SUFFIXES, read_argument, read_file
 
-    for argument in [*options.phil, *options.arguments]:
+    for k, argument in enumerate([*options.phil, *arguments]):
         try:
-            if argument in options.phil or (argument.endswith(PHIL_SUFFIXES) and os.path.isfile(argument)):
+            if k < len(options.phil) or (argument.endswith(PHIL_SUFFIXES) and os.path.isfile(argument)):
                 assignments += [(made, False) for made in read_file(argument)]
             elif "=" in argument and not os.path.exists(argument) and not re.match(r"\w+://", argument):
                 assignments.append((read_argument(argument), True))

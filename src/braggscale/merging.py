@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -117,13 +118,9 @@ def merge(hkl: Array, intensity: Float, sigma: Float, symmetry: Symmetry, *, int
         _mean(groups, value, weight, rows, internal_variance)
         for rows in (np.ones(len(value), bool), ~is_minus, is_minus, first & several, ~first & several)
     ]
-    return Merged(
-        unique,
-        symmetry.is_centric(unique),
-        symmetry.is_absent(unique),
-        symmetry.epsilon(unique).astype(np.float64),
-        *(array for part in parts for array in part),
-    )
+    arrays: list[Any] = [array for part in parts for array in part]
+    kinds = (symmetry.is_centric(unique), symmetry.is_absent(unique), symmetry.epsilon(unique).astype(np.float64))
+    return Merged(unique, *kinds, *arrays)
 
 
 def _mean(groups: Groups, value: Float, weight: Float, rows: Bool, internal: bool) -> tuple[Int, Float, Float]:

@@ -26,7 +26,10 @@ _LABELS = ("freer_flag", "free", "r-free-flags", "rfree", "free_flag", "freerfla
 
 @dataclass(frozen=True, slots=True)
 class FreeFlags:
-    """``flag``: of each reflection, (n,).  ``taken``: how many came from a file.  ``free``: the value of the free set."""
+    """``flag``: of each reflection, (n,).  ``taken``: how many came from a file.
+
+    ``free``: the value of the free set.
+    """
 
     flag: Int32
     taken: int

@@ -165,7 +165,8 @@ def unmerged_mtz(
     """An unmerged MTZ file: one row per observation, one batch per image.
 
     Columns: H K L M/ISYM BATCH I SIGI SCALEUSED SIGSCALEUSED [BG SIGBG] FRACTIONCALC XDET YDET ROT [LP] QE, as
-    dials.export names them; I = I/g and SCALEUSED = g. XDET, YDET: predicted position, pixels; ROT: scan angle, degrees.
+    dials.export names them; I = I/g and SCALEUSED = g. XDET, YDET: predicted position, pixels; ROT: scan angle,
+    degrees.
     Indices are in the asymmetric unit, sorted; M/ISYM says which operation took them there.
     ``data``: in a listed setting.  ``tolerance``: between wavelengths that are one data set, Angstrom.
     """
@@ -299,7 +300,7 @@ def _headers(gemmi: Any, experiment: Experiment, points: Float | None, offset: i
         yield header
 
 
-def _cells(metric: Float) -> list[list[float]]:
+def _cells(metric: Array) -> list[list[float]]:
     """Unit cells from the metric matrices of the real lattice, (n, 3, 3)."""
     edges = np.sqrt(np.diagonal(metric, axis1=1, axis2=2))
     pairs = ((1, 2), (0, 2), (0, 1))

@@ -47,8 +47,8 @@ def scalepack(merged: Merged, symmetry: Symmetry, cell: UnitCell, *, anomalous: 
         text = [
             a + b
             for a, b in zip(
-                fields_of_8(np.where(there, value, 0.0) * factor, 1),
-                fields_of_8(np.where(there, sigma, 0.0) * factor, 1),
+                fields_of_8(np.where(there, value, 0.0) * factor),
+                fields_of_8(np.where(there, sigma, 0.0) * factor),
                 strict=True,
             )
         ]

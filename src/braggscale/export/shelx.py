@@ -41,7 +41,7 @@ def hkl_file(rows: Unmerged) -> str:
         log.info(f"SHELX: intensities are multiplied by {factor:g} to fit into the format")
     # a sigma of 0.00000 would be read as no sigma
     sigma = np.maximum(rows.sigma * factor, 1e-5)
-    text = zip(rows.hkl.tolist(), fields_of_8(rows.intensity * factor, 2), fields_of_8(sigma, 2), strict=True)
+    text = zip(rows.hkl.tolist(), fields_of_8(rows.intensity * factor), fields_of_8(sigma), strict=True)
     body = "".join(f"{h:4d}{k:4d}{l:4d}{i}{s}\n" for (h, k, l), i, s in text)
     return body + "   0   0   0    0.00    0.00\n"
 
@@ -85,7 +85,7 @@ def ins_file(
 def lattice(symmetry: Symmetry) -> tuple[int, list[str]]:
     """LATT number (negative without a centre of symmetry) and the operators that SYMM lists.
 
-    Neither the identity nor what the lattice or the centre of symmetry at the origin makes of other operators is listed.
+    The identity is not listed, nor what the lattice or the centre of symmetry at the origin makes of others.
     """
     import gemmi
 
@@ -98,18 +98,13 @@ def lattice(symmetry: Symmetry) -> tuple[int, list[str]]:
             f"space group {symmetry}: SHELX needs the centre of symmetry at the origin; use the other origin choice"
         )
     chosen: list[str] = []
-    seen: set[str] = set()
-    centre = gemmi.Op("-x,-y,-z")
+    seen: set[tuple[int, ...]] = set()
     for op in group.sym_ops:
-        if op.triplet() in seen:
-            continue
-        same = [op]
-        if symmetry.centrosymmetric:
-            same.append((centre * op).wrap())
-        for shift in group.cen_ops:
-            seen |= {o.add_centering(shift).triplet() for o in same}
-        if op != gemmi.Op("x,y,z"):
+        rotation = [part for row in op.rot for part in row]
+        opposite = tuple(-part for part in rotation)
+        if op != gemmi.Op("x,y,z") and not (symmetry.centrosymmetric and opposite in seen):
             chosen.append(op.triplet().upper())
+        seen.add(tuple(rotation))
     return _LATTICES[letter] * (1 if symmetry.centrosymmetric else -1), chosen
 
 

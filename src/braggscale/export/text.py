@@ -20,17 +20,17 @@ def or_unknown(values: Array, template: str) -> list[str]:
     return [template % value if value == value else "?" for value in values.tolist()]
 
 
-def fields_of_8(values: Float, decimals: int) -> list[str]:
-    """Numbers in fields of 8 characters, a blank first, with as many decimals as fit and at least ``decimals``.
+def fields_of_8(values: Float) -> list[str]:
+    """Numbers from -9999 to 99999 in fields of 8 characters, a blank first, with as many decimals as fit, 1 to 5.
 
     Fixed formats such as F8.2 are read with the decimal point where it is written, so weak reflections need not lose
-    their last digits. For numbers between -9999 and 99999 (``decimals`` = 1) or 9999 (2); see ``scale_to_fit``.
+    their last digits.
     """
     size = np.maximum(np.floor(np.log10(np.maximum(np.abs(values), 1.0))), 0.0)
     places = np.clip(5 - size - (values < 0), 0, 5).astype(np.int64)
     # rounding up may add a digit
     over = np.abs(values) + 0.5 * 10.0**-places >= 10.0 ** (size + 1)
-    places = np.clip(places - over, min(decimals, 1), 5)
+    places = np.clip(places - over, 1, 5)
     return [f"{value:8.{n}f}" for value, n in zip(values.tolist(), places.tolist(), strict=True)]
 
 

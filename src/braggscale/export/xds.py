@@ -30,8 +30,9 @@ _ITEMS = ("H", "K", "L", "IOBS", "SIGMA(IOBS)", "XD", "YD", "ZD", "RLP", "PEAK",
 def xds_ascii(data: Crystals, number: int, *, error_model: tuple[float, float] | None = None) -> str:
     """The text of XDS_ASCII.HKL for data set ``number``.
 
-    IOBS and SIGMA are I/g and its standard deviation, RLP = lp/qe (already applied), PEAK 100 times the partiality, CORR
-    100 times the profile's correlation (100 where unknown), XD, YD, ZD the predicted position, pixels and image number.
+    IOBS and SIGMA are I/g and its standard deviation, RLP = lp/qe (already applied), PEAK 100 times the partiality,
+    CORR 100 times the profile's correlation (100 where unknown), XD, YD, ZD the predicted position, pixels and image
+    number as array index.
     ``error_model``: a and b of sigma^2 = a^2 (V + (b I)^2), written as VARIANCE_MODEL a^2, b^2; None: 1 and 0.
     Raises DataError for stills, which the format cannot describe.
     """
@@ -77,14 +78,15 @@ def azimuths(experiment: Experiment, rows: Unmerged) -> Float:
     across /= np.linalg.norm(across, axis=1)[:, None]
     outward = -(s + s0)
     angle = np.rad2deg(np.arccos(np.clip(np.einsum("ij,ij->i", reference, across), -1.0, 1.0)))
-    return np.where(np.einsum("ij,ij->i", reference, outward) < 0, -angle, angle)
+    return np.asarray(np.where(np.einsum("ij,ij->i", reference, outward) < 0, -angle, angle))
 
 
 def _turned(vectors: Float, axis: Float, angle: Float) -> Float:
     """Each vector turned about the axis by its own angle, radians (Rodrigues)."""
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
     along = (vectors @ axis)[:, None] * axis
-    return along + cos * (vectors - along) + sin * np.cross(axis, vectors)
+    result: Float = along + cos * (vectors - along) + sin * np.cross(axis, vectors)
+    return result
 
 
 def _header(
@@ -96,6 +98,7 @@ def _header(
     fast, slow = frame @ unit(panel.fast), frame @ unit(panel.slow)
     origin = frame @ panel.origin
     normal = np.cross(fast, slow)
+    (nx, ny), (qx, qy) = panel.image_size, panel.pixel_size
     distance = float(origin @ normal)
     foot = origin - distance * normal
     mounted = goniometer.setting @ goniometer.fixed
@@ -120,8 +123,8 @@ def _header(
         "!UNIT_CELL_C-AXIS= " + vector(axes[2], "%11.5f"),
         f"!X-RAY_WAVELENGTH= {experiment.beam.wavelength:.6f}",
         "!INCIDENT_BEAM_DIRECTION= " + vector(frame @ experiment.beam.s0, "%9.6f"),
-        f"!NX= {panel.image_size[0]} NY= {panel.image_size[1]} QX= {panel.pixel_size[0]:.6f} QY= {panel.pixel_size[1]:.6f}",
-        f"!ORGX= {-float(foot @ fast) / panel.pixel_size[0]:.3f} ORGY= {-float(foot @ slow) / panel.pixel_size[1]:.3f}",
+        f"!NX= {nx} NY= {ny} QX= {qx:.6f} QY= {qy:.6f}",
+        f"!ORGX= {-float(foot @ fast) / qx:.3f} ORGY= {-float(foot @ slow) / qy:.3f}",
         f"!DETECTOR_DISTANCE= {distance:.4f}",
         "!DIRECTION_OF_DETECTOR_X-AXIS= " + vector(fast, "%9.6f"),
         "!DIRECTION_OF_DETECTOR_Y-AXIS= " + vector(slow, "%9.6f"),
