@@ -6,7 +6,7 @@ from pathlib import Path
 
 from braggscale.command import definitions
 from braggscale.params_text import DIALS_ONLY, OLD_VALUES, RENAMED
-from braggscale.phil import Option, format_value
+from braggscale.phil_values import Option, format_value
 
 PAGE = Path(__file__).with_name("options.md")
 INTRODUCTION = """\

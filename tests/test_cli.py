@@ -302,6 +302,45 @@ def test_linear_algebra_uses_one_thread(runs, monkeypatch):
     assert os.environ["OPENBLAS_NUM_THREADS"] == "1" and os.environ["OMP_NUM_THREADS"] == "3"
 
 
+# Damaged inputs, with the real reader ---------------------------------------------------------------------
+
+
+def refused(tmp_path: Path, capsys, status: int, *argv: str) -> str:
+    """The one line of a run that fails and writes nothing."""
+    before = sorted(os.listdir(tmp_path))
+    assert main([*argv]) == status
+    (line,) = lines_of(capsys)
+    assert sorted(os.listdir(tmp_path)) == before
+    return line
+
+
+@pytest.mark.parametrize("disguise", [b"", b"reflection_table"])
+def test_a_pickle_that_would_run_a_command(shared_data, tmp_path, capsys, monkeypatch, disguise):
+    monkeypatch.chdir(tmp_path)
+    command = b"touch trace #" + disguise
+    attack = b"\x80\x02cposix\nsystem\nX" + len(command).to_bytes(4, "little") + command + b"\x85R."
+    Path("bad.pickle").write_bytes(attack)
+    experiments = shared_data / "l_cysteine" / "20_integrated_experiments.json"
+    assert "bad.pickle" in refused(tmp_path, capsys, 1, str(experiments), "bad.pickle")
+
+
+def test_garbage(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.refl").write_bytes(b"garbage\n")
+    Path("a.expt").write_text("{}")
+    assert "a.refl" in refused(tmp_path, capsys, 1, "a.expt", "a.refl")
+    Path("a.refl").write_bytes(b"")
+    assert "a.refl" in refused(tmp_path, capsys, 1, "a.expt", "a.refl")
+
+
+def test_a_truncated_table(shared_data, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = shared_data / "l_cysteine" / "20_integrated.pickle"
+    Path("a.refl").write_bytes(table.read_bytes()[:5000])
+    experiments = shared_data / "l_cysteine" / "20_integrated_experiments.json"
+    assert "a.refl" in refused(tmp_path, capsys, 1, str(experiments), "a.refl")
+
+
 # The real process -------------------------------------------------------------------------------------------
 
 

@@ -15,10 +15,10 @@ ROOT = Path(braggscale.__file__).parent
 # A file imports only from rows above its own; files of one package may import each other, but not in circles.
 LAYERS = (
     "__init__ errors arrays flags kernels parallel params_text",
-    "experiments groups wilson minimise phil resolution_limit",
-    "table geometry exclusion params half_sets",
-    "symmetry deviations selection preparation command models.components",
-    "intensities outliers error_model stats merging assembly models.data_set",
+    "experiments groups wilson minimise phil_values resolution_limit",
+    "table geometry exclusion half_sets phil",
+    "symmetry deviations selection preparation params models.components",
+    "command intensities outliers error_model stats merging assembly models.data_set",
     "models.physical models.array models.kb models.joint models.restart",
     "models models.gauge target",
     "fitting",

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from braggscale.command import definitions
 from braggscale.errors import CommandError
-from braggscale.phil import AUTO, Definitions, convert, format_value, load, read_argument, read_file
+from braggscale.phil import Definitions, load, read_argument, read_file
+from braggscale.phil_values import AUTO, convert, format_value
 
 SMALL = """
 n = 1

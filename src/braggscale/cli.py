@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -279,9 +280,19 @@ class _Memory(logging.Handler):
 
 
 class _Format(logging.Formatter):
+    """Sentences are folded at 80 columns; lines that begin with a blank, tables and commands, are not."""
+
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        return f"{record.levelname.capitalize()}: {text}" if record.levelno >= logging.WARNING else text
+        if record.levelno >= logging.WARNING:
+            text = f"{record.levelname.capitalize()}: {text}"
+        return "\n".join(_folded(line) for line in text.split("\n"))
+
+
+def _folded(line: str) -> str:
+    if len(line) <= 80 or line.startswith((" ", PROGRAM + " ")):
+        return line
+    return textwrap.fill(line, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 class _AsDetail(logging.Handler):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, get_type_hints
 
 from braggscale.errors import CommandError
-from braggscale.phil import AUTO
+from braggscale.phil_values import AUTO
 
 ModelName = Literal["physical", "array", "KB"]
 IntensityChoice = Literal["profile", "sum", "combine"]

@@ -11,8 +11,9 @@ import numpy as np
 
 from braggscale import __version__
 from braggscale.arrays import Array, Int, Int32
-from braggscale.export.mtz import WavelengthSet, angles
+from braggscale.export.mtz import angles
 from braggscale.export.observations import Crystals, wavelength_groups
+from braggscale.export.sets import WavelengthSet, places, union
 from braggscale.export.text import lines, or_unknown
 from braggscale.geometry import UnitCell
 from braggscale.stats import Shell, Statistics
@@ -52,7 +53,7 @@ def merged_cif(
     cell: UnitCell,
     statistics: Sequence[Statistics | None],
     *,
-    free: Sequence[Int32] | None = None,
+    free: Int32 | None = None,
     free_value: int = 0,
     name: str = "braggscale",
 ) -> str:
@@ -60,16 +61,17 @@ def merged_cif(
 
     The loop has intensities, amplitudes, I+, I-, F+, F- and the anomalous difference, ? where unknown, and the status,
     f for reflections whose flag in ``free`` is ``free_value`` and o for others.
-    ``free``: flags of the reflections of each set.  ``name``: of the entry.
+    ``free``: flags of the reflections ``union(sets)``, (n,).  ``name``: of the entry.
     """
     blocks = []
+    hkl = union(sets)
     for k, one in enumerate(sets):
         entry = name if len(sets) == 1 else f"{name}_wave{k + 1}"
         text = _head(entry, symmetry, cell, (one.wavelength,))
         found = statistics[k]
         if found is not None:
             text += _statistics(entry, found)
-        text += _merged_loop(one, symmetry, None if free is None else free[k], free_value)
+        text += _merged_loop(one, symmetry, None if free is None else free[places(hkl, one.merged.hkl)], free_value)
         blocks.append(text)
     return "\n".join(blocks)
 

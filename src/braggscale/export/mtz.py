@@ -11,7 +11,6 @@ U and B from the orientation in the middle of the image, turned back to phi = 0.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,22 +20,19 @@ from braggscale.arrays import Array, Float, Int, Int32
 from braggscale.errors import DataError
 from braggscale.exclusion import assign_batches, next_epoch
 from braggscale.experiments import Experiment
-from braggscale.export.observations import Crystals, Unmerged, orientations_at_images, wavelength_groups
+from braggscale.export.observations import (
+    WAVELENGTH_TOLERANCE,
+    Crystals,
+    Unmerged,
+    orientations_at_images,
+    wavelength_groups,
+)
+from braggscale.export.sets import WavelengthSet, places, union
 from braggscale.geometry import UnitCell, scan_angle, unit
-from braggscale.merging import Amplitudes, Merged
-from braggscale.symmetry import Symmetry, unique_indices
+from braggscale.symmetry import Symmetry
 
 # MTZ numbers are single precision: beyond this, neighbouring batches would become one.
 _LARGEST_BATCH = 1 << 24
-
-
-@dataclass(frozen=True, slots=True)
-class WavelengthSet:
-    """One data set of a merged file.  ``wavelength``: Angstrom.  ``amplitudes``: of ``merged``, None without."""
-
-    wavelength: float
-    merged: Merged
-    amplitudes: Amplitudes | None
 
 
 def merged_mtz(
@@ -45,7 +41,6 @@ def merged_mtz(
     cell: UnitCell,
     *,
     free: Int32 | None = None,
-    free_hkl: Array | None = None,
     halves: bool = True,
     crystal: str = "XTAL",
     project: str = "AUTOMATIC",
@@ -56,11 +51,10 @@ def merged_mtz(
     SIGDANO [IHALF1 SIGIHALF1 IHALF2 SIGIHALF2 NHALF1 NHALF2], as dials.merge names them; with several wavelengths each
     with the suffix _WAVE1, _WAVE2, ... in a data set of its own. Missing numbers are NaN. Centrosymmetric groups have
     no anomalous columns.
-    ``free``: flags of the reflections ``free_hkl``, which are sorted and contain all of ``sets``; with one set they may
-    be those of its own.  ``symmetry``: a listed setting.
+    ``free``: flags of the reflections ``union(sets)``, (n,).  ``symmetry``: a listed setting.
     """
-    gemmi, mtz = _empty(symmetry, cell, f"From braggscale {__version__}")
-    hkl = union(sets) if free_hkl is None else np.asarray(free_hkl)
+    _, mtz = _empty(symmetry, cell)
+    hkl = union(sets)
     columns: list[Array] = [hkl]
     if free is not None:
         mtz.add_column("FreeR_flag", "I", dataset_id=0)
@@ -69,7 +63,7 @@ def merged_mtz(
         several = len(sets) > 1
         data_set = mtz.add_dataset(f"WAVE{k}" if several else "NATIVE")
         data_set.crystal_name, data_set.project_name, data_set.wavelength = crystal, project, one.wavelength
-        where = _places(hkl, one.merged.hkl)
+        where = places(hkl, one.merged.hkl)
         for name, kind, values in _merged_columns(one, not symmetry.centrosymmetric, halves):
             mtz.add_column(f"{name}_WAVE{k}" if several else name, kind, dataset_id=data_set.id)
             full = np.full(len(hkl), np.nan)
@@ -79,21 +73,6 @@ def merged_mtz(
     mtz.sort_order = [1, 2, 3, 0, 0]
     mtz.update_reso()
     return bytes(mtz.write_to_bytes())
-
-
-def union(sets: Sequence[WavelengthSet]) -> Int32:
-    """All indices of several sets, each once, sorted, (n, 3)."""
-    return unique_indices(np.concatenate([one.merged.hkl for one in sets]))[0]
-
-
-def _places(table: Array, wanted: Array) -> Int:
-    """Row of the sorted ``table`` for each index of ``wanted``, all of which it contains."""
-    both, inverse = unique_indices(np.concatenate((table, wanted)))
-    if len(both) != len(table):
-        raise ValueError("the free flags do not cover all reflections")
-    row = np.empty(len(both), np.int64)
-    row[inverse[: len(table)]] = np.arange(len(table))
-    return row[inverse[len(table) :]]
 
 
 def _merged_columns(one: WavelengthSet, anomalous: bool, halves: bool) -> Iterator[tuple[str, str, Float]]:
@@ -132,7 +111,7 @@ def _counts(n: Int) -> Float:
     return np.where(n > 0, n, np.nan)
 
 
-def _empty(symmetry: Symmetry, cell: UnitCell, title: str) -> tuple[Any, Any]:
+def _empty(symmetry: Symmetry, cell: UnitCell) -> tuple[Any, Any]:
     """gemmi, and an MTZ object without data but with H, K, L."""
     import gemmi
 
@@ -140,8 +119,8 @@ def _empty(symmetry: Symmetry, cell: UnitCell, title: str) -> tuple[Any, Any]:
     if group is None:
         raise DataError(f"space group {symmetry}: no table lists this setting; it cannot be written to MTZ")
     mtz = gemmi.Mtz(with_base=True)
-    mtz.title = title
-    mtz.history = [title]
+    mtz.title = f"From braggscale {__version__}"
+    mtz.history = [mtz.title]
     mtz.spacegroup = group
     mtz.set_cell_for_all(gemmi.UnitCell(*cell))
     return gemmi, mtz
@@ -160,57 +139,48 @@ _UNMERGED = (
 
 
 def unmerged_mtz(
-    data: Crystals, *, crystal: str = "XTAL", project: str = "AUTOMATIC", tolerance: float | None = None
+    data: Crystals,
+    *,
+    crystal: str = "XTAL",
+    project: str = "AUTOMATIC",
+    tolerance: float = WAVELENGTH_TOLERANCE,
 ) -> bytes:
     """An unmerged MTZ file: one row per observation, one batch per image.
 
     Columns: H K L M/ISYM BATCH I SIGI SCALEUSED SIGSCALEUSED [BG SIGBG] FRACTIONCALC XDET YDET ROT [LP] QE, as
     dials.export names them; I = I/g and SCALEUSED = g. XDET, YDET: predicted position, pixels; ROT: scan angle,
-    degrees.
-    Indices are in the asymmetric unit, sorted; M/ISYM says which operation took them there.
+    degrees. Indices are in the asymmetric unit, sorted; M/ISYM says which operation took them there.
     ``data``: in a listed setting.  ``tolerance``: between wavelengths that are one data set, Angstrom.
+    Raises DataError for batch numbers that single precision cannot tell apart.
     """
-    wavelengths, group = (
-        wavelength_groups(data.experiments) if tolerance is None else wavelength_groups(data.experiments, tolerance)
-    )
-    gemmi, mtz = _empty(data.symmetry, data.cell, f"From braggscale {__version__}")
+    rows, experiments = data.rows, data.experiments
+    wavelengths, group = wavelength_groups(experiments, tolerance)
+    offsets = batch_offsets(experiments)
+    if max(o + last_image(e) for o, e in zip(offsets, experiments, strict=True)) > _LARGEST_BATCH:
+        raise DataError("the batch numbers exceed 16777216, more than an MTZ file can hold; export fewer data sets")
+    gemmi, mtz = _empty(data.symmetry, data.cell)
     for k, wavelength in enumerate(wavelengths, start=1):
         data_set = mtz.add_dataset("NATIVE" if len(wavelengths) == 1 else f"WAVE{k}")
         data_set.crystal_name, data_set.project_name, data_set.wavelength = crystal, project, wavelength
-    offsets = batch_offsets(data.experiments)
-    rows = data.rows
-    if (
-        len(rows)
-        and int(max(o + last_image(e) for o, e in zip(offsets, data.experiments, strict=True))) > _LARGEST_BATCH
-    ):
-        raise DataError("the batch numbers exceed 16777216, more than an MTZ file can hold; export fewer data sets")
-    columns = [
-        np.asarray(rows.hkl, np.float64),
-        np.zeros((len(rows), 1)),
-        batches(rows, data.experiments, offsets)[:, None],
+    # gemmi fills M/ISYM when it moves the indices
+    table: list[tuple[str, str, Float]] = [
+        ("M/ISYM", "Y", np.zeros(len(rows))),
+        ("BATCH", "B", batches(rows, experiments, offsets)),
     ]
-    mtz.add_column("M/ISYM", "Y")
-    mtz.add_column("BATCH", "B")
-    table = [(name, kind, getattr(rows, attribute)) for name, kind, attribute in _UNMERGED]
-    table += [
-        ("XDET", "R", rows.xyz[:, 0]),
-        ("YDET", "R", rows.xyz[:, 1]),
-        ("ROT", "R", angles(rows, data.experiments)),
-    ]
+    table += [(name, kind, getattr(rows, attribute)) for name, kind, attribute in _UNMERGED]
+    table += [("XDET", "R", rows.xyz[:, 0]), ("YDET", "R", rows.xyz[:, 1]), ("ROT", "R", angles(rows, experiments))]
     table += [("LP", "R", rows.lp), ("QE", "R", rows.qe)]
-    for name, kind, values in table:
-        if not np.isnan(values).all():
-            mtz.add_column(name, kind)
-            columns.append(values[:, None])
-    for k, experiment in enumerate(data.experiments):
-        headers = _headers(gemmi, experiment, data.orientations[k], offsets[k])
-        for header in headers:
+    table = [entry for entry in table if not np.isnan(entry[2]).all()]
+    for name, kind, _ in table:
+        mtz.add_column(name, kind)
+    for k, experiment in enumerate(experiments):
+        for header in _headers(gemmi, experiment, data.orientations[k], offsets[k]):
             header.dataset_id = int(group[k]) + 1
             header.wavelength = wavelengths[group[k]]
             mtz.batches.append(header)
     # gemmi must be told before it gets them that these are indices as measured
     mtz.switch_to_original_hkl()
-    mtz.set_data(np.hstack(columns).astype(np.float32))
+    mtz.set_data(np.column_stack((rows.hkl, *(values for _, _, values in table))).astype(np.float32))
     mtz.switch_to_asu_hkl()
     mtz.sort(5)
     mtz.update_reso()

@@ -28,6 +28,20 @@ class Columns(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """A table with some columns new or replaced.  ``columns``: (n,) or (n, k) each, n rows as in ``table``."""
+
+    table: Columns
+    columns: Mapping[str, Array]
+
+    def __contains__(self, name: str, /) -> bool:
+        return name in self.columns or name in self.table
+
+    def __getitem__(self, name: str, /) -> Array:
+        return self.columns[name] if name in self.columns else self.table[name]
+
+
+@dataclass(frozen=True, slots=True)
 class Unmerged:
     """Scaled observations, one per row, (n,) each; what a table does not have is NaN (``qe``, ``partiality``: 1).
 

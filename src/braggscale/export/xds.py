@@ -30,9 +30,9 @@ _ITEMS = ("H", "K", "L", "IOBS", "SIGMA(IOBS)", "XD", "YD", "ZD", "RLP", "PEAK",
 def xds_ascii(data: Crystals, number: int, *, error_model: tuple[float, float] | None = None) -> str:
     """The text of XDS_ASCII.HKL for data set ``number``.
 
-    IOBS and SIGMA are I/g and its standard deviation, RLP = lp/qe (already applied), PEAK 100 times the partiality,
-    CORR 100 times the profile's correlation (100 where unknown), XD, YD, ZD the predicted position, pixels and image
-    number as array index.
+    IOBS and SIGMA are I/g and its standard deviation, RLP the Lorentz-polarisation factor in it, PEAK 100 times the
+    partiality, CORR 100 times the profile's correlation (100 where unknown), XD, YD, ZD the predicted position, pixels
+    and image number as array index.
     ``error_model``: a and b of sigma^2 = a^2 (V + (b I)^2), written as VARIANCE_MODEL a^2, b^2; None: 1 and 0.
     Raises DataError for stills, which the format cannot describe.
     """
@@ -49,7 +49,7 @@ def xds_ascii(data: Crystals, number: int, *, error_model: tuple[float, float] |
     frame = np.vstack((frame, np.cross(frame[0], frame[1])))
     psi = azimuths(experiment, rows)
     correlation = np.where(np.isfinite(rows.correlation), rows.correlation, 1.0)
-    rlp = np.where(np.isfinite(rows.lp), rows.lp, 1.0) / rows.qe
+    rlp = np.where(np.isfinite(rows.lp), rows.lp, 1.0)
     columns = [rows.hkl[:, 0], rows.hkl[:, 1], rows.hkl[:, 2], rows.intensity, rows.sigma]
     columns += [rows.xyz[:, 0], rows.xyz[:, 1], rows.xyz[:, 2], rlp, 100.0 * rows.partiality, 100.0 * correlation, psi]
     body = lines("%6d%6d%6d %.5E %.4E %.2f %.2f %.2f %.5f %.1f %.1f %.2f", columns)
