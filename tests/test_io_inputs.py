@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -201,17 +200,13 @@ def test_mtz_and_xds_are_recognised(shared_data: Path) -> None:
         open_inputs([str(shared_data / "bitbx_xds" / "INTEGRATE.HKL")])
 
 
-def test_files_in_the_wrong_order_are_noticed(shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_in_the_wrong_order_are_refused(shared_data: Path) -> None:
     folder = shared_data / "l_cysteine"
     experiments = [str(folder / f"{n}_integrated_experiments.json") for n in (20, 25)]
     tables = [str(folder / f"{n}_integrated.pickle") for n in (25, 20)]
-    with caplog.at_level(logging.WARNING):
+    with pytest.raises(InputError, match=r"25_integrated.pickle does not belong to .*20_integrated_experiments.json"):
         open_inputs(experiments + tables)
-    assert caplog.text.count("does not seem to belong to") == 2
-    caplog.clear()
-    with caplog.at_level(logging.WARNING):
-        open_inputs(experiments + tables[::-1])
-    assert caplog.text == ""
+    assert len(open_inputs(experiments + tables[::-1]).data_sets) == 2
 
 
 def test_written_files_are_read_again(shared_data: Path, tmp_path: Path) -> None:

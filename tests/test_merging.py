@@ -149,14 +149,12 @@ def test_halves_of_one_reflection_do_not_depend_on_others():
 def test_hash_is_the_same_for_ever():
     h = np.array([[0, 0, 1], [1, 2, 3], [-5, 0, 7]])
     assert hash_indices(h).tolist() == [int(v) for v in hash_indices(h[::-1])[::-1]]
-    assert (hash_indices(h) % np.uint64(20)).tolist() == HASHES
-
-
-HASHES = [0, 0, 0]
+    # free flags that people have refined against depend on these
+    assert (hash_indices(h) % np.uint64(20)).tolist() == [3, 10, 3]
 
 
 @pytest.mark.parametrize("centric", [False, True])
-@pytest.mark.parametrize("t", [-40.0, -4.0, -1.3, 0.0, 0.4, 2.0, 8.69, 8.71, 30.0, 3000.0])
+@pytest.mark.parametrize("t", [-4000.0, -40.0, -4.0, -1.3, 0.0, 0.4, 2.0, 8.69, 8.71, 30.0, 3000.0])
 def test_posterior_agrees_with_quadrature(t, centric):
     mean, deviation = posterior(np.array([t]), centric)
     slow = slow_posterior(t, centric)
@@ -180,15 +178,14 @@ def test_limits_of_the_posterior():
         np.testing.assert_allclose(f, np.sqrt(i), rtol=1e-8)
         np.testing.assert_allclose(sf, s / (2 * np.sqrt(i)), rtol=1e-4)
     # a measurement that says nothing leaves the prior: <F> = sqrt(pi S)/2, sqrt(2 S/pi)
-    f, _ = french_wilson(np.zeros(2), np.full(2, 3.0), np.full(2, 1.0), np.array([False, True]))
-    np.testing.assert_allclose(f, [np.sqrt(np.pi) / 2, np.sqrt(2 / np.pi)], rtol=0.12)
+    f, _ = french_wilson(np.zeros(2), np.full(2, 1000.0), np.full(2, 1.0), np.array([False, True]))
+    np.testing.assert_allclose(f, [np.sqrt(np.pi) / 2, np.sqrt(2 / np.pi)], rtol=1e-5)
 
 
 def test_too_negative_has_no_amplitude():
-    f, sf = french_wilson(
-        np.array([-3.6, -3.8, -3.5, np.nan, 1.0]), np.ones(5), np.array([9.0, 9, 1, 9, 9]), np.zeros(5, bool)
-    )
-    assert np.isnan(f).tolist() == [False, True, True, True, False]
+    ratio, prior = np.array([-3.6, -3.8, -3.7, np.nan, 1.0]), np.array([9.0, 9.0, 0.01, 9.0, 9.0])
+    f, sf = french_wilson(ratio, np.ones(5), prior, np.zeros(5, bool))
+    assert np.isnan(f).tolist() == [False, True, False, True, False]
     assert (np.isnan(f) == np.isnan(sf)).all()
 
 

@@ -52,7 +52,7 @@ def test_equivalents_share_one_representative(hall):
     symmetry = Symmetry.from_hall(hall)
     inside, minus = symmetry.asu(INDICES)
     for rotation in symmetry.rotations:
-        moved = INDICES @ rotation
+        moved = INDICES @ rotation.astype(np.int32)
         again, again_minus = symmetry.asu(moved)
         np.testing.assert_array_equal(again, inside)
         np.testing.assert_array_equal(again_minus, minus)
@@ -85,7 +85,7 @@ def test_group_without_any_reference_setting(monkeypatch):
     np.testing.assert_array_equal(mate, inside)
     np.testing.assert_array_equal(mate_minus != minus, ~unknown.is_centric(INDICES))
     cell = (28.284271, 28.284271, 30, 90, 90, 90)
-    assert unknown.possible(cell, 5.0) == known.possible((40, 40, 30, 90, 90, 90), 5.0)
+    assert unknown.possible(cell, 4.9) == known.possible((40, 40, 30, 90, 90, 90), 4.9)
 
 
 @pytest.mark.parametrize("hall", ["", "nonsense", "P 1 (garbage)", "P 7", "P 2 2 (2x,y,z)", "x" * 5000])
@@ -128,9 +128,8 @@ def test_possible_reflections_as_cctbx_counts_them(hall, cell, n, acentric, n_hi
 @pytest.mark.parametrize("name", ["P 1", "I 1 2 1", "P n m a", "R 3:R", "P 31 1 2", "I 41 2 2", "P 63/m", "F 2 3"])
 def test_possible_reflections_one_by_one(name):
     group = gemmi.SpaceGroup(name)
-    cell = (
-        gemmi.UnitCell(11, 11, 11, 80, 80, 80) if name in ("P 1", "R 3:R") else gemmi.UnitCell(11, 11, 13, 90, 90, 90)
-    )
+    shape = {"P 1": (11, 80), "R 3:R": (11, 80), "F 2 3": (11, 90)}.get(name)
+    cell = gemmi.UnitCell(*[shape[0]] * 3, *[shape[1]] * 3) if shape else gemmi.UnitCell(11, 11, 13, 90, 90, 90)
     if name in ("P 31 1 2", "P 63/m"):
         cell = gemmi.UnitCell(11, 11, 13, 90, 90, 120)
     expected = naive.possible(list(group.operations()), cell, 2.17, 9.3)

@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 
 # Fewer reflections than this say too little about their mean in shells; the prior is then flat (DIALS behaviour).
 WILSON_MINIMUM = 200
-# French & Wilson's limits: below them an intensity is an error of measurement, not a weak reflection.
-LOWEST_T, LOWEST_I_OVER_SIGMA = -4.0, -3.7
+# French & Wilson's limit: below it an intensity is an error of measurement, not a weak reflection. Their second limit,
+# t > -4, is where their tables end; it would throw away every reflection of a shell whose mean is below sigma/4.
+LOWEST_I_OVER_SIGMA = -3.7
 
 _SHELL, _MOST_SHELLS = 100, 60
 _NODES = 48
@@ -199,7 +200,7 @@ def amplitudes(merged: Merged, d: Float, minimum: int = WILSON_MINIMUM) -> Ampli
     if flat:
         log.info(f"Amplitudes: {len(merged)} reflections are too few for Wilson's distribution; the prior is flat")
     if rejected:
-        log.info(f"Amplitudes: {rejected} reflections are too negative (below -4 sigma) and have none")
+        log.info(f"Amplitudes: {rejected} reflections are too negative (below -3.7 sigma) and have none")
     return Amplitudes(
         f,
         sigma_f,
@@ -240,13 +241,13 @@ def french_wilson(intensity: Float, sigma: Float, prior: Float, centric: Bool) -
 
     ``intensity``, ``sigma``: merged, ``prior``: expected intensity of the reflection, epsilon included; infinity for a
     flat prior, which knows no difference between centric and acentric (set ``centric`` False), all (n,).
-    Too negative is t < -4 or I/sigma < -3.7 (French & Wilson).
+    Too negative is I/sigma < -3.7 (French & Wilson).
     """
     f, sigma_f = np.full(len(intensity), np.nan), np.full(len(intensity), np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = intensity / sigma
         t = ratio - sigma / prior * np.where(centric, 0.5, 1.0)
-        good = np.isfinite(t) & (sigma > 0) & (t >= LOWEST_T) & (ratio >= LOWEST_I_OVER_SIGMA)
+        good = np.isfinite(t) & (sigma > 0) & (ratio >= LOWEST_I_OVER_SIGMA)
     for kind in (False, True):
         rows = np.flatnonzero(good & (centric == kind))
         mean, deviation = posterior(t[rows], kind)

@@ -463,10 +463,8 @@ def _log_preparation(members: Sequence[Member]) -> None:
             continue
         counts = member.prepared.counts()
         good = counts.pop(Fate.SCALED, 0)
-        lost = ", ".join(f"{n} {FATE_TEXT[fate]}" for fate, n in counts.items())
-        log.info(
-            f"Data set {member.identifier}: {good} of {len(member.fate)} rows usable" + (f"; {lost}" if lost else "")
-        )
+        log.info(f"Data set {member.identifier}: {good} of {len(member.fate)} rows usable")
+        log.debug("; ".join(f"{n} {FATE_TEXT[fate]}" for fate, n in counts.items()))
     if len(members) > MOST_LOGGED:
         log.info(f"... and {len(members) - MOST_LOGGED} more data sets")
 

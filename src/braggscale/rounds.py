@@ -389,11 +389,10 @@ def _output_variance(work: Work, state: State, scale_variance: Float) -> Float:
 
 def log_round(report: RoundReport) -> None:
     """One line per round."""
-    a_b = ", ".join(f"a {r.model.a:.3f} b {r.model.b:.4f}" for r in report.errors[:3])
     outcome = report.outcome
-    data = f"{outcome.n_observations} obs"
-    steps = " + ".join(f"{len(f.history) - 1} {name}" for name, f in outcome.fits)
+    steps = ", ".join(f"{len(fit.history) - 1} {name} steps" for name, fit in outcome.fits)
     cost = outcome.fits[-1][1].cost if outcome.fits else 0.0
     rms = np.sqrt(cost / max(outcome.n_observations, 1))
-    rejected = "" if report.rejection is None else f", {report.rejection.count} outliers"
-    log.info(f"Round {report.number}: {data}, steps: {steps}, rms {rms:.4f}, {a_b}{rejected}")
+    errors = "".join(f", a {found.model.a:.3f} b {found.model.b:.4f}" for found in report.errors[:1])
+    rejected = "" if report.rejection is None else f", {report.rejection.count + report.n_wilson} outliers"
+    log.info(f"Round {report.number}: {steps}, rms {rms:.4f}{errors}{rejected}")

@@ -72,7 +72,7 @@ def pair(document: Document, tables: Sequence[FileTable]) -> Input:
     identifiers, notes = _identifiers(document, adopted)
     numbers, renumbered = _numbers(document, tables, matches, identifiers)
     notes += renumbered
-    _warn_of_strangers(document, matches)
+    _refuse_strangers(document, matches)
     data_sets = tuple(
         DataSet(
             numbers[k],
@@ -211,25 +211,24 @@ def _within(name: str, places: Sequence[int], free: Sequence[_Share]) -> list[tu
     return [(k, by_number.get(n, _Share(table, n, "", none))) for n, k in enumerate(places)]
 
 
-def _warn_of_strangers(document: Document, matches: Mapping[int, _Share]) -> None:
-    """Warns where the order of the files, or identifiers that occur twice, brought together what does not belong."""
+def _refuse_strangers(document: Document, matches: Mapping[int, _Share]) -> None:
+    """Raises InputError where the order of the files, or an identifier used twice, joined what does not belong."""
     counts = Counter(experiment.identifier for experiment in document.experiments)
     for k, experiment in enumerate(document.experiments):
         table, rows = matches[k].table, matches[k].rows
         z_name = "xyzcal.px" if "xyzcal.px" in table.columns else "xyzobs.px.value"
         names = (z_name, "s1", "miller_index")
         sure = matches[k].identifier and counts[experiment.identifier] == 1
-        if len(counts) == len(matches) == 1 or sure or not all(name in table.columns for name in names):
+        if sure or not all(name in table.columns for name in names):
             continue
         sample = np.linspace(0, matches[k].n_rows - 1, min(_SAMPLE, matches[k].n_rows)).astype(np.int64)
         sample = sample if rows is None else rows[sample]
         xyz, s1, hkl = (table.columns[name].load()[sample] for name in names)
         off = indexing_residual(experiment, xyz[:, 2], s1, hkl)
         if off > _STRANGE:
-            log.warning(
-                "%s does not seem to belong to %s: reflections are off their place by %.0f %% of their length; "
-                "name the files in matching order",
-                *(table.path, document.files[k], 100 * off),
+            raise InputError(
+                f"{table.path} does not belong to {document.files[k]}: reflections are off their place by "
+                f"{100 * off:.0f} % of their length; name the files in matching order"
             )
 
 
