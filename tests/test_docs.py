@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from test_layers import LAYERS
 
 from braggscale.command import settle
 from braggscale.flags import FATE_TEXT, Fate, Flag
@@ -62,3 +63,10 @@ def test_fates_and_flags_are_listed():
     ]
     for flag in (Flag.USER_EXCLUDED_IN_SCALING, Flag.OUTLIER_IN_SCALING, Flag.EXCLUDED_FOR_SCALING, Flag.SCALED):
         assert f"| {int(flag).bit_length() - 1} | {int(flag)} | {flag.name.lower()} |" in text
+
+
+def test_layers_are_those_of_the_page():
+    text = (ROOT / "docs/developer/architecture.md").read_text()
+    for row in LAYERS:
+        names = " ".join(n for n in row.split() if not n.startswith("__") and not n.endswith(".*"))
+        assert f"    {names}\n" in text or not names, row

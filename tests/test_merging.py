@@ -46,7 +46,7 @@ def slow_posterior(t, centric):
     top = max(t, 0.0)
 
     def density(j):
-        return np.exp(-0.5 * (j - t) ** 2 + 0.5 * (top - t) ** 2)
+        return np.exp(-0.5 * (j - top) ** 2 + j * min(t, 0.0))
 
     low, high = max(t - 10, 0.0), (t + 10 if t > 0 else 100 / (np.hypot(t, 10) - t))
     kwargs = {"epsabs": 0, "epsrel": 1e-12, "limit": 300}

@@ -270,7 +270,9 @@ def posterior(t: Float, centric: bool) -> tuple[Float, Float]:
         low, high = np.sqrt(np.maximum(part - _REACH, 0.0)), np.sqrt(above)
         half = 0.5 * (high - low)
         y = (low + half)[:, None] + half[:, None] * nodes
-        exponent = 0.5 * (y * y - part[:, None]) ** 2 - 0.5 * np.minimum(part, 0.0)[:, None] ** 2
+        # for t < 0 relative to its value at y = 0, without the large numbers that would cancel
+        square = y * y
+        exponent = 0.5 * (square - np.maximum(part, 0.0)[:, None]) ** 2 - square * np.minimum(part, 0.0)[:, None]
         density = weights * np.exp(-exponent)
         if not centric:
             density *= y

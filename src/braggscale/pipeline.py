@@ -271,7 +271,7 @@ def build_models(
     for sentence in unused_model_settings(params, given, {model.kind for model in models}):
         log.warning(sentence)
     joint = JointModel.of(models)
-    log.info(f"{joint.n_parameters} parameters in {len(models)} models")
+    _log_models(models, [member.identifier for member in members], joint.n_parameters)
     theta = joint.null()
     for d, start in enumerate(values):
         for c, part in enumerate(start):
@@ -467,6 +467,20 @@ def _log_preparation(members: Sequence[Member]) -> None:
         log.debug("; ".join(f"{n} {FATE_TEXT[fate]}" for fate, n in counts.items()))
     if len(members) > MOST_LOGGED:
         log.info(f"... and {len(members) - MOST_LOGGED} more data sets")
+
+
+def _log_models(models: Sequence[DataSetModel], identifiers: Sequence[str], n_parameters: int) -> None:
+    """Components and their parameters, equal models on one line."""
+    by_text: dict[str, list[str]] = {}
+    for model, identifier in zip(models, identifiers, strict=True):
+        parts = ", ".join(f"{component.name} {component.n_parameters}" for component in model.components)
+        by_text.setdefault(f"model {model.kind}, parameters: {parts}", []).append(identifier)
+    for text, members in by_text.items():
+        shown = ", ".join(members[:MOST_LOGGED]) + (
+            f" and {len(members) - MOST_LOGGED} more" * (len(members) > MOST_LOGGED)
+        )
+        log.info(f"data set {shown}: {text}")
+    log.info(f"{n_parameters} parameters in all")
 
 
 def _log_selection(selection: Selection, identifiers: Sequence[str]) -> None:

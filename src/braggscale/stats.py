@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # Relative widening of the outermost shell limits, so that no reflection falls on them (as DIALS).
 _MARGIN = 1e-6
+# Relative width that takes in a reflection exactly on a limit that was asked for.
+_ON_THE_LIMIT = 1e-9
 # Slope of the anomalous normal probability plot: over this part of it (as cctbx).
 _CENTRAL = 0.9
 
@@ -241,7 +243,9 @@ def _prepare(
     hkl, minus = asu_hkl[order], minus[order]
     together = Groups.from_keys(hkl)
     s = inverse_d_squared(hkl[together.offsets[:-1]], cell)
-    inside = (s >= (d_max or np.inf) ** -2.0) & (s <= (d_min**-2.0 if d_min else np.inf)) & (s > 0)
+    low = d_max**-2.0 * (1 - _ON_THE_LIMIT) if d_max else 0.0
+    high = d_min**-2.0 * (1 + _ON_THE_LIMIT) if d_min else np.inf
+    inside = (s >= low) & (s <= high) & (s > 0)
     if not inside.all():
         order = order[together.spread(inside)]
         hkl, minus, s = asu_hkl[order], minus[together.spread(inside)], s[inside]
