@@ -1,9 +1,11 @@
 """The outer loop: scales, intensity choice, error model and outliers, until nothing changes.
 
 Each of the four needs the other three. A round fits the scales with everything else held, then chooses intensities,
-fits the error model and judges outliers with the new scales. Choices that could flip for ever are sticky: a rejected
-observation returns only below 0.9 outlier_zmax, and only once; another intensity must be better by 0.5 %. When a round
-changes nothing (or after MOST_ROUNDS) a last fit uses the final choices.
+fits the error model and judges outliers with the new scales. The first rounds judge outliers without regard to earlier
+verdicts, so that what they settle on depends on the data alone and not on the way there: scaling again, and taking an
+exclusion back, end in the same place. Choices that still flip after that are made sticky: a rejected observation
+returns only below 0.9 outlier_zmax, and only once; another intensity must be better by 0.5 %. When a round changes
+nothing (or after MOST_ROUNDS) a last fit uses the final choices.
 
 Weights of a round, w = 1/V' (nu + 1)/(nu + z^2): V' = a^2 (V + (b mu)^2) is the error model at the expected intensity
 mu = g I_h with V the expected variance, both from the round before; the second factor (nu = 4, the weight function of
@@ -35,6 +37,8 @@ from braggscale.wilson import normalised_intensities
 log = logging.getLogger(__name__)
 
 MOST_ROUNDS = 12
+# Up to this round outliers are judged afresh. Data that settle at all have settled by then.
+FRESH_ROUNDS = 4
 NU = 4.0
 # Changes of a and b that count as none: a tenth of their usual uncertainty.
 SAME_ERROR_MODEL = 5e-3
@@ -139,6 +143,10 @@ class Scaled:
     converged: bool
 
 
+# What a round decided: intensities, error models, outliers, number of those found by their size alone.
+_Verdicts = tuple[Choice | None, tuple[FitResult, ...], Rejection | None, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """Starting point: all None on a first run; a stored model's values when scaling again."""
@@ -156,14 +164,21 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     problem = Problem.of(work.model, work.rows.take(chosen), work.groups.subset(work.selected))
     reports: list[RoundReport] = []
     converged = False
-    weight = _weights(work, state, first=True)
+    if start.from_file:
+        # the stored scales are the end of an earlier run: decide with them as that run did, then fit
+        state = _decide(work, state, settings, fresh=True)[0]
+    weight = _weights(work, state, first=not start.from_file)
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
         outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, number, work, start))
-        new, report = _decide(work, state, outcome, settings, number, begin)
+        scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
+        new, verdicts = _decide(
+            work, _with_scales(work, state, outcome.theta, scale), settings, fresh=number <= FRESH_ROUNDS
+        )
+        report = RoundReport(number, outcome, *verdicts, perf_counter() - begin)
         reports.append(report)
         log_round(report)
-        converged = number > 1 and _same(state, new)
+        converged = (number > 1 or start.from_file) and _same(state, new)
         state = new
         weight = _weights(work, state, first=False)
         if converged:
@@ -281,40 +296,38 @@ def _fit(work: Work, problem: Problem, chosen: Int, state: State, weight: Float,
     return fit(problem, state.theta, state.values.intensity[chosen], used, work.fixed, settings)
 
 
-def _decide(
-    work: Work, state: State, outcome: Outcome, settings: RoundSettings, number: int, begin: float
-) -> tuple[State, RoundReport]:
-    """With new scales: intensities, error model, outliers."""
-    scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
-    state = _with_scales(work, state, outcome.theta, scale)
+def _decide(work: Work, state: State, settings: RoundSettings, fresh: bool) -> tuple[State, _Verdicts]:
+    """Intensities, error model and outliers with the scales as they are.  ``fresh``: forget earlier outliers."""
+    theta, scale = state.theta, state.scale
     choice = None
     if settings.intensity_choice == "combine":
         weight = 1.0 / model_variance(work, state, state.expected)
         choice = choose(work.rows, work.apart, scale, weight, state.rejected, state.i_mid, settings.midpoints)
         if choice.i_mid != state.i_mid:
             state = replace(state, values=combined(work.rows, choice.i_mid), i_mid=choice.i_mid)
-            state = _with_scales(work, state, outcome.theta, scale)
+            state = _with_scales(work, state, theta, scale)
     results: tuple[FitResult, ...] = ()
     if settings.error_model:
         results = _fit_errors(work, state, settings)
         state = replace(state, errors=tuple(result.model for result in results))
-        state = _with_scales(work, state, outcome.theta, scale)
+        state = _with_scales(work, state, theta, scale)
     rejection, n_wilson = None, 0
     if settings.method:
-        rejection = _outliers(work, state, settings)
+        before = np.zeros_like(state.rejected) if fresh else state.rejected
+        rejection = _outliers(work, state, before, settings)
         wilson = _wilson(work, state, settings.emax)
         n_wilson = int(np.count_nonzero(wilson & ~rejection.mask))
-        # who came back once and is an outlier again stays one: otherwise fit and test can swap it for ever
-        again = state.returned & state.rejected
-        rejected = rejection.mask | wilson | again
-        returned = state.returned | (state.rejected & ~rejected)
+        rejected, returned = rejection.mask | wilson, state.returned
+        if not fresh:
+            # who came back once and is an outlier again stays one: otherwise fit and test can swap it for ever
+            rejected |= returned & before
+            returned = returned | (before & ~rejected)
         state = replace(state, rejected=rejected, returned=returned)
-        state = _with_scales(work, state, outcome.theta, scale)
-    report = RoundReport(number, outcome, choice, results, rejection, n_wilson, perf_counter() - begin)
-    return state, report
+        state = _with_scales(work, state, theta, scale)
+    return state, (choice, results, rejection, n_wilson)
 
 
-def _outliers(work: Work, state: State, settings: RoundSettings) -> Rejection:
+def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -> Rejection:
     a, b = error_arrays(work, state.errors)
     gain = counting_gain(state.values, work.rows.data_set, len(work.model.data_sets))
     k, floor = gain.k[work.rows.data_set], gain.floor[work.rows.data_set]
@@ -329,7 +342,7 @@ def _outliers(work: Work, state: State, settings: RoundSettings) -> Rejection:
 
     scale = np.maximum(state.scale, 0.0)
     return settle(
-        values.intensity, variance_at, scale, work.groups, settings.zmax, state.rejected, settings.method or "standard"
+        values.intensity, variance_at, scale, work.groups, settings.zmax, before, settings.method or "standard"
     )
 
 
