@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from braggscale.arrays import Bool, Float
 from braggscale.groups import Groups, weighted_mean
 from braggscale.minimise import Fit, Stop, constrained_covariance, lbfgs, levenberg_marquardt
+from braggscale.models.components import Restraint
 from braggscale.models.gauge import as_constraints, as_restraints, gauge
-from braggscale.models.joint import Design, JointModel
+from braggscale.models.joint import Design, JointModel, Placed
+from braggscale.strengths import inverse, starting, update, with_strengths
 from braggscale.table import Observations
 from braggscale.target import Target
 
+log = logging.getLogger(__name__)
+
 # A dense normal matrix of this many parameters takes 0.3 GB, its inversion about ten seconds on one core.
 MOST_PARAMETERS = 6000
+# Strengths have settled when a step changes the fit by less than this many effective parameters.
+SETTLED = 0.05
+MOST_STRENGTH_STEPS = 40
+# Multiplications in the matrix inversions between two looks at the observations: a few seconds.
+STRENGTH_WORK = 2e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,7 @@ class Outcome:
 
     ``fits``: what each minimiser did, by its name.  ``undetermined``: parameters that no observation sees,
     held by restraints alone.  ``n_observations``: rows in the fit.
+    ``strengths``: estimated strengths by kind.  ``influence``: diag(C J'J), (n_parameters,): effective parameters.
     """
 
     theta: Float
@@ -60,6 +72,8 @@ class Outcome:
     n_observations: int
     n_groups: int
     message: str | None = None
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    influence: Float | None = None
 
 
 def fit(
@@ -69,8 +83,12 @@ def fit(
     weight: Float,
     fixed: Bool,
     settings: FitSettings,
+    strengths: Mapping[str, float] | None = None,
 ) -> Outcome:
     """Minimise from ``theta``.
+
+    ``strengths``: of the restraints whose strengths are estimated; None: as the model has them. The steps of the full
+    matrix bring them up to date, L-BFGS leaves them as they are.
 
     ``intensity``: counts, ``weight``: 1/counts^2, (n,).  ``fixed``: parameters that are held, (n_parameters,).
     A full matrix that cannot be inverted leaves the L-BFGS answer, with covariance None and a message.
@@ -78,7 +96,10 @@ def fit(
     model = problem.model
     choices = gauge(model, problem.rows, fixed)
     information = float(np.sum(weight * intensity**2))
-    restraints = [*model.restraints(), *as_restraints(choices, model, information)]
+    own = model.restraints(theta)
+    strengths = {**starting(own), **(strengths or {})}
+    pins = as_restraints(choices, model, information)
+    restraints = [*with_strengths(own, strengths), *pins]
     free = np.flatnonzero(~fixed)
     target = Target(problem.design, problem.groups, intensity, weight, restraints, theta, free, settings.n_threads)
     fits: list[tuple[str, Fit]] = []
@@ -90,19 +111,14 @@ def fit(
         start = rough.theta
     n = (int(np.count_nonzero(weight)), len(problem.groups))
     if not settings.full_matrix or len(free) == 0:
-        return Outcome(target.full(start), None, tuple(fits), (), *n)
+        return Outcome(target.full(start), None, tuple(fits), (), *n, strengths=strengths)
     if len(free) > MOST_PARAMETERS:
         message = (
             f"full matrix: {len(free)} parameters are more than the {MOST_PARAMETERS} that are inverted at once; "
             "the L-BFGS answer stands, without esds"
         )
-        return Outcome(target.full(start), None, tuple(fits), (), *n, message)
-    exact = levenberg_marquardt(
-        target.normal_equations,
-        start,
-        max_iterations=settings.full_matrix_max_iterations or 100,
-        tolerance=settings.tolerance,
-    )
+        return Outcome(target.full(start), None, tuple(fits), (), *n, message, strengths)
+    exact, strengths = _full_matrix(target, start, own, pins, strengths, settings)
     fits.append(("full matrix", exact))
     undetermined = _undetermined(target, exact.theta, fixed)
     covariance = _covariance(exact, choices, free, len(theta))
@@ -111,8 +127,75 @@ def fit(
             f"full matrix: {Stop.SINGULAR.value}; the L-BFGS answer stands, without esds. Fewer parameters "
             "(a larger scale_interval, decay_term=False) or splitting the sweep at the gap removes this"
         )
-        return Outcome(target.full(start), None, tuple(fits), undetermined, *n, message)
-    return Outcome(target.full(exact.theta), covariance, tuple(fits), undetermined, *n)
+        return Outcome(target.full(start), None, tuple(fits), undetermined, *n, message, strengths)
+    complete = target.full(exact.theta)
+    influence = np.einsum("ij,ji->i", covariance, target.data_equations(complete)[2])
+    return Outcome(complete, covariance, tuple(fits), undetermined, *n, None, strengths, influence)
+
+
+def _full_matrix(
+    target: Target, start: Float, own: list[Placed], pins: list[tuple[slice, Restraint]], strengths: dict[str, float],
+    settings: FitSettings,
+) -> tuple[Fit, dict[str, float]]:  # fmt: skip
+    """Gauss-Newton steps; after each, the strengths that are estimated, until neither changes anything.
+
+    The last step is made with the strengths that are returned.
+    """
+    limit = settings.full_matrix_max_iterations or 100
+    known: dict[bytes, tuple[float, Float, Float]] = {}
+
+    def of_data(theta: Float) -> tuple[float, Float, Float]:
+        # restraints change between steps, the observations' part at the same point does not
+        key = theta.tobytes()
+        if key not in known:
+            known.clear()
+            known[key] = target.data_equations(theta)
+        return known[key]
+
+    def equations(theta: Float) -> tuple[float, Float, Float]:
+        return target.restrained(theta, of_data(theta))
+
+    if not strengths:
+        return levenberg_marquardt(equations, start, max_iterations=limit, tolerance=settings.tolerance), strengths
+    history: list[float] = []
+    theta = start
+    for _ in range(min(limit, MOST_STRENGTH_STEPS)):
+        strengths, moved = _strengths_nearby(target, theta, of_data(theta), own, pins, strengths)
+        restraints = [*with_strengths(own, strengths), *pins]
+        target = replace(target, restraints=restraints)
+        step = levenberg_marquardt(equations, theta, max_iterations=1, tolerance=settings.tolerance)
+        history += step.history if not history else step.history[1:]
+        theta = step.theta
+        if step.stop is not Stop.MAX_ITERATIONS and moved < SETTLED:
+            break
+    return replace(step, history=tuple(history)), strengths
+
+
+def _strengths_nearby(
+    target: Target, theta: Float, data: tuple[float, Float, Float], own: list[Placed],
+    pins: list[tuple[slice, Restraint]], strengths: dict[str, float],
+) -> tuple[dict[str, float], float]:  # fmt: skip
+    """Strengths at the minimum of the quadratic that touches the cost at ``theta``, and how far they moved.
+
+    No observation is looked at: with J'J and gradient as they are, each step of the strengths is a small linear problem.
+    ``moved``: change of the fit, in effective parameters, that the first step alone asked for.
+    """
+    n = len(target.base)
+    first = 0.0
+    for k in range(max(1, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
+        restraints = with_strengths(own, strengths)
+        _, gradient, normal = replace(target, restraints=[*restraints, *pins]).restrained(theta, data)
+        covariance = inverse(normal)
+        if covariance is None:
+            break
+        complete = np.zeros((n, n))
+        complete[np.ix_(target.free, target.free)] = covariance
+        strengths, moved = update(restraints, strengths, target.full(theta - 0.5 * covariance @ gradient), complete)
+        log.debug(f"strengths {strengths} move by {moved:.3f} effective parameters")
+        first = first or moved
+        if moved < 0.2 * SETTLED:
+            break
+    return strengths, first
 
 
 def _covariance(exact: Fit, choices: list[tuple[slice, Float]], free: np.ndarray, n: int) -> Float | None:

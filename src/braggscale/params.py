@@ -310,6 +310,7 @@ class ModelSettings:
 
     ``scale``, ``decay``, ``absorption``, ``modulation``: components that the model has.  Intervals in degrees.
     Numbers that the model has no use for are 0.  ``fixed``: components that keep their values.
+    ``estimated``: components whose restraints the data determine.
     """
 
     model: ModelName
@@ -327,6 +328,7 @@ class ModelSettings:
     n_modulation_bins: int
     share_absorption: bool
     fixed: tuple[str, ...]
+    estimated: tuple[str, ...] = ()
 
 
 KB_BELOW = 1.0  # degrees of rotation; DIALS' limit for the automatic choice of KB

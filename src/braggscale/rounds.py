@@ -16,8 +16,8 @@ as outliers from bending the scales.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
@@ -101,6 +101,7 @@ class State:
     ``photon``: k c, one photon in the units of I.
     ``i_mid``: intensity choice (0 profile, 1 summation).  ``rejected``: outliers.
     ``returned``: observations that were outliers in an earlier round and came back.
+    ``strengths``: of restraints that are estimated, by kind.
     """
 
     theta: Float
@@ -113,6 +114,7 @@ class State:
     i_mid: float | None
     rejected: Bool
     returned: Bool
+    strengths: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ class Start:
     from_file: bool = False
     errors: tuple[ErrorModel, ...] | None = None
     i_mid: float | None = None
+    strengths: Mapping[str, float] = field(default_factory=dict)
 
 
 def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
@@ -171,6 +174,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
         outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, number, work, start))
+        state = replace(state, strengths=outcome.strengths)
         scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
         new, verdicts = _decide(
             work, _with_scales(work, state, outcome.theta, scale), settings, fresh=number <= FRESH_ROUNDS
@@ -228,7 +232,9 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
         ]
         work = replace(work, model=replace(work.model, data_sets=tuple(models)))
     scale = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
-    state = State(theta, scale, values, values.variance, blank, blank, errors, start.i_mid, nothing, nothing)
+    state = State(
+        theta, scale, values, values.variance, blank, blank, errors, start.i_mid, nothing, nothing, start.strengths
+    )
     return work, _with_scales(work, state, theta, scale)
 
 
@@ -293,7 +299,7 @@ def _round_fit(settings: FitSettings, number: int, work: Work, start: Start) -> 
 def _fit(work: Work, problem: Problem, chosen: Int, state: State, weight: Float, settings: FitSettings) -> Outcome:
     """Fit with outliers at weight zero: the design stays, whatever is rejected."""
     used = np.where(state.rejected[chosen], 0.0, weight[chosen])
-    return fit(problem, state.theta, state.values.intensity[chosen], used, work.fixed, settings)
+    return fit(problem, state.theta, state.values.intensity[chosen], used, work.fixed, settings, state.strengths)
 
 
 def _decide(work: Work, state: State, settings: RoundSettings, fresh: bool) -> tuple[State, _Verdicts]:

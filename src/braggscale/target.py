@@ -18,8 +18,7 @@ import numpy as np
 from braggscale import kernels
 from braggscale.arrays import Float, Int
 from braggscale.groups import Groups
-from braggscale.models.components import Restraint
-from braggscale.models.joint import Design
+from braggscale.models.joint import Design, Placed
 from braggscale.parallel import run_lanes
 
 GRADIENT_LANES = 32
@@ -32,7 +31,7 @@ class Target:
     """F(theta), pure in theta.
 
     ``intensity``: I, counts, (n,).  ``weight``: w, 1/counts^2, (n,).  Rows stand in the order of ``groups``.
-    ``restraints``: (slice of theta, restraint).  ``free``: places in theta that are refined, (n_free,);
+    ``restraints``: (places in theta, restraint).  ``free``: places in theta that are refined, (n_free,);
     the others stay as in ``base``, (n_parameters,). All vectors that go in and out hold free parameters only.
     """
 
@@ -40,7 +39,7 @@ class Target:
     groups: Groups
     intensity: Float
     weight: Float
-    restraints: Sequence[tuple[slice, Restraint]]
+    restraints: Sequence[Placed]
     base: Float
     free: Int
     n_threads: int = 1
@@ -79,18 +78,25 @@ class Target:
 
     def normal_equations(self, theta: Float) -> tuple[float, Float, Float]:
         """F, gradient (n_free,), and J'J + sum strength S, (n_free, n_free): half the Gauss-Newton Hessian."""
+        return self.restrained(theta, self.data_equations(theta))
+
+    def restrained(self, theta: Float, equations: tuple[float, Float, Float]) -> tuple[float, Float, Float]:
+        """``normal_equations`` from ``data_equations``, which stay as they are."""
         complete = self.full(theta)
-        cost, gradient, matrix = self._data_normal_equations(complete)
+        cost, gradient, matrix = equations[0], equations[1].copy(), equations[2].copy()
         for where, restraint in self.restraints:
             pull = restraint.strength * (restraint.penalty @ (complete[where] - restraint.target))
             cost += float((complete[where] - restraint.target) @ pull)
             gradient[where] += 2.0 * pull
-            matrix[where, where] += restraint.strength * restraint.penalty
+            block = (where, where) if isinstance(where, slice) else np.ix_(where, where)
+            matrix[block] += restraint.strength * restraint.penalty
         if len(self.free) == len(complete):
             return cost, gradient, matrix
         return cost, gradient[self.free], matrix[np.ix_(self.free, self.free)]
 
-    def _data_normal_equations(self, complete: Float) -> tuple[float, Float, Float]:
+    def data_equations(self, theta: Float) -> tuple[float, Float, Float]:
+        """Cost, gradient (n_parameters,) and J'J (n_parameters, n_parameters) of the observations alone."""
+        complete = self.full(theta)
         n = len(complete)
         cuts = self._lane_cuts(int(np.clip(MATRIX_LANES_SIZE // max(n * n, 1), 2, 16)))
 
@@ -112,7 +118,7 @@ class Target:
 
     def data_information(self, theta: Float) -> Float:
         """Diagonal of J'J of the data alone, (n_parameters,): zero where no observation sees a parameter."""
-        return np.diag(self._data_normal_equations(self.full(theta))[2]).copy()
+        return np.diag(self.data_equations(theta)[2]).copy()
 
     def _lane_cuts(self, lanes: int) -> Int:
         """Group numbers that cut the data into lanes of about equal rows; depends on the data alone."""

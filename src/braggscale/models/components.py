@@ -31,11 +31,21 @@ Coordinate = Literal["image", "x", "y", "inverse_d2"]
 
 @dataclass(frozen=True, slots=True)
 class Restraint:
-    """Adds strength (theta - target)' penalty (theta - target) to the cost.  ``penalty``: (n, n)."""
+    """Adds strength (theta - target)' penalty (theta - target) to the cost.  ``penalty``: (n, n).
+
+    ``kind``: empty for a strength that somebody chose. Otherwise the data choose it (strengths.py): all restraints
+    of one kind, of whatever data set, have the same strength, and ``strength`` is where it starts.
+    ``relative``: parameters count in units of their mean, so that a weak crystal is as smooth as a strong one.
+    ``common``: it acts on how much the data sets differ from one another, not on each by itself;
+    ``penalty`` is then the row m of the level m . theta, (n,).
+    """
 
     penalty: Float
     strength: float
     target: float = 0.0
+    kind: str = ""
+    relative: bool = False
+    common: bool = False
 
 
 class Component(Protocol):
@@ -275,6 +285,39 @@ def axis_over(coordinate: Coordinate, factor: float, raw_min: float, raw_max: fl
     """Axis that starts at the smallest coordinate in use and spans whole units beyond the largest."""
     low, high = sorted((raw_min * factor, raw_max * factor))
     return Axis(coordinate, factor, low, max(math.ceil(round(high - low, 10)), 1.0), n)
+
+
+def smoothness(name: str, n: int, spacing: float, curvature: float, trend: float, relative: bool) -> list[Restraint]:
+    """Estimated restraints of a curve with ``n`` parameters: its bends, and its straight part.
+
+    Bends: sum (second difference)^2 (10/spacing)^3, which tends to the integral of the squared second derivative and
+    so means the same for curves with different ``spacing``, degrees. Straight part: (change from end to end)^2.
+    Second differences alone would leave the straight part free in every sweep, however little the data say.
+    ``curvature``, ``trend``: strengths to start with.
+    """
+    found = []
+    if n > 2:
+        bends = np.diff(np.eye(n), n=2, axis=0) * (10.0 / spacing) ** 1.5
+        found.append(Restraint(bends.T @ bends, curvature, kind=f"{name} curvature", relative=relative))
+    if n > 1:
+        along = np.arange(n) - 0.5 * (n - 1)
+        along *= (n - 1) / float(along @ along)
+        found.append(Restraint(np.outer(along, along), trend, kind=f"{name} trend", relative=relative))
+    return found
+
+
+def level(name: str, n: int, strength: float, relative: bool = False) -> Restraint:
+    """Estimated restraint of the mean parameter to those of the other data sets."""
+    return Restraint(np.full(n, 1.0 / n), strength, kind=f"{name} level", relative=relative, common=True)
+
+
+def bending(name: str, lmax: int, strength: float) -> Restraint:
+    """Estimated restraint of a surface in spherical harmonics: sum (l (l + 1))^2 P_lm^2.
+
+    The integral of the squared Laplacian over the sphere (Wahba, SIAM J. Sci. Stat. Comput. 2 (1981) 5).
+    """
+    order = np.repeat(np.arange(1, lmax + 1), 2 * np.arange(1, lmax + 1) + 1)
+    return Restraint(np.diag((order * (order + 1.0)) ** 2), strength, kind=name)
 
 
 def ridge(n: int, strength: float, target: float = 0.0) -> Restraint:

@@ -10,7 +10,7 @@ the basis of thousands of stills is made in one go.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from braggscale.models.components import Component, Restraint
 from braggscale.models.data_set import DataSetModel
 from braggscale.parallel import run_lanes
 from braggscale.table import Observations
+
+# A restraint and the places in theta that it acts on.
+Placed = tuple[slice | Int, Restraint]
 
 CHUNK = 65536  # rows whose basis is in memory at once when all observations are scaled
 
@@ -47,6 +50,17 @@ class Design:
             self.exponential,
             self.offset,
         )
+
+    def values(self, theta: Float, component: int, rows: Int) -> Float:
+        """The factor that one component contributes to g of the given rows of one family, (len(rows),)."""
+        if len(rows) == 0:
+            return np.empty(0)
+        f = int(self.family[rows[0]])
+        slots = slice(int(self.bounds[f, component]), int(self.bounds[f, component + 1]))
+        index = self.start[rows, component][:, None] + self.pattern[f, slots]
+        eta = np.einsum("ij,ij->i", self.basis[rows, slots], theta[index])
+        result: Float = np.exp(eta) if self.exponential[f, component] else self.offset[f, component] + eta
+        return result
 
     def scales(self, theta: Float, covariance: Float | None = None) -> tuple[Float, Float]:
         """g and var(g) of every row, (n,); var(g) = g^2 phi' C phi, zeros without a covariance C."""
@@ -105,12 +119,24 @@ class JointModel:
             theta[where] = component.null
         return theta
 
-    def restraints(self) -> list[tuple[slice, Restraint]]:
-        """Every restraint with the parameters it acts on; those of a shared component once."""
+    def restraints(self, theta: Float | None = None) -> list[Placed]:
+        """Every restraint with the parameters it acts on; those of a shared component once.
+
+        ``theta``: gives relative restraints their unit, (n_parameters,); None: the parameters that correct nothing.
+        """
+        theta = self.null() if theta is None else theta
         seen: dict[tuple[int, int], tuple[slice, tuple[Restraint, ...]]] = {}
         for _, component, where in self.parts():
             seen[where.start, where.stop] = (where, component.restraints)
-        return [(where, restraint) for where, found in seen.values() for restraint in found]
+        placed: list[Placed] = []
+        common: dict[str, list[tuple[slice, Restraint]]] = {}
+        for where, found in seen.values():
+            for restraint in found:
+                if restraint.common:
+                    common.setdefault(restraint.kind, []).append((where, restraint))
+                    continue
+                placed.append((where, _in_units(restraint, float(theta[where].mean()))))
+        return placed + [_differences(members, theta) for members in common.values() if len(members) > 1]
 
     def design(self, rows: Observations) -> Design:
         """Basis values of the rows, which may belong to any data sets in any order."""
@@ -168,12 +194,32 @@ class JointModel:
         return g, variance
 
 
+def _in_units(restraint: Restraint, unit: float) -> Restraint:
+    if not restraint.relative or unit == 0.0:
+        return restraint
+    return replace(restraint, penalty=restraint.penalty / unit**2)
+
+
+def _differences(members: Sequence[tuple[slice, Restraint]], theta: Float) -> Placed:
+    """One restraint on the levels l_d = m_d . theta of n data sets: sum_d (l_d - mean)^2, of rank n - 1.
+
+    The mean itself is free: only how much data sets differ tells how much they should.
+    """
+    where = np.concatenate([np.arange(place.start, place.stop) for place, _ in members])
+    rows = np.zeros((len(members), len(where)))
+    first = 0
+    for k, (_, restraint) in enumerate(members):
+        rows[k, first : first + len(restraint.penalty)] = restraint.penalty
+        first += len(restraint.penalty)
+    unit = float((rows @ theta[where]).mean())
+    rows -= rows.mean(axis=0)
+    return where, _in_units(replace(members[0][1], penalty=rows.T @ rows), unit)
+
+
 def _signature(components: tuple[Component, ...]) -> tuple[Component, ...]:
     """Equal for components with equal bases; restraints hold arrays, which cannot be compared, and do not matter."""
     return tuple(_bare(component) for component in components)
 
 
 def _bare(component: Component) -> Component:
-    from dataclasses import replace
-
     return replace(component, restraints=())  # type: ignore[type-var]

@@ -7,11 +7,15 @@ from typing import Any
 from braggscale.models.components import (
     Component,
     Harmonics,
+    Restraint,
     Smooth,
     axis_over,
+    bending,
+    level,
     ridge,
     roughness,
     smooth_spacing,
+    smoothness,
 )
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.params import ModelSettings
@@ -22,6 +26,14 @@ from braggscale.params import ModelSettings
 SCALE_ROUGHNESS = 4.0  # 1/0.5^2: neighbouring slopes of the scale differ by about 0.5
 DECAY_ROUGHNESS = 0.04  # 1/(5 Angstrom^2)^2
 
+# Where estimated strengths start, 1/sd^2; they end where the data want them. Bends of 2 % and 0.3 Angstrom^2 over 10
+# degrees, changes of 10 % and 3 Angstrom^2 over a sweep, B of 3 Angstrom^2 between sweeps; coefficients of the surface
+# of 5 % for l = 1, falling with l (l + 1).
+START_SCALE = (2500.0, 100.0)
+START_DECAY = (10.0, 0.1)
+START_DECAY_LEVEL = 0.1
+START_ABSORPTION = 100.0
+
 
 def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
     """Components of a sweep, spaced by the settings.  See the guide for the meaning of each setting."""
@@ -30,17 +42,25 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
     if settings.scale:
         n, factor, spacing = smooth_spacing(extent.degrees, abs(extent.width), settings.scale_interval)
         axis = axis_over("image", factor, *extent.image, n)
-        components.append(Smooth("scale", (axis,), restraints=(roughness((n,), SCALE_ROUGHNESS),)))
+        curve: list[Restraint] = [roughness((n,), SCALE_ROUGHNESS)]
+        if "scale" in settings.estimated:
+            curve = smoothness("scale", n, spacing, *START_SCALE, relative=True)
+        components.append(Smooth("scale", (axis,), restraints=tuple(curve)))
         configuration |= {"s_norm_fac": factor, "scale_rot_interval": spacing}
     if settings.decay:
         n, factor, spacing = smooth_spacing(extent.degrees, abs(extent.width), settings.decay_interval)
         axis = axis_over("image", factor, *extent.image, n)
-        restraints = (ridge(n, settings.decay_restraint), roughness((n,), DECAY_ROUGHNESS))
-        components.append(Smooth("decay", (axis,), True, restraints))
+        curve = [ridge(n, settings.decay_restraint), roughness((n,), DECAY_ROUGHNESS)]
+        if "decay" in settings.estimated:
+            curve = smoothness("decay", n, spacing, *START_DECAY, relative=False)
+            curve.append(level("decay", n, START_DECAY_LEVEL))
+        components.append(Smooth("decay", (axis,), True, tuple(curve)))
         configuration |= {"d_norm_fac": factor, "decay_rot_interval": spacing}
     if settings.absorption:
         surface = Harmonics("absorption", settings.lmax)
         weight = ridge(surface.n_parameters, settings.surface_weight)
+        if "absorption" in settings.estimated:
+            weight = bending("absorption", settings.lmax, START_ABSORPTION)
         components.append(Harmonics("absorption", settings.lmax, (weight,)))
         configuration |= {"lmax": settings.lmax, "abs_surface_weight": settings.surface_weight}
         if settings.share_absorption:

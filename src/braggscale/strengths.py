@@ -1,0 +1,166 @@
+"""How strongly each correction is held back: estimated from the data.
+
+With the weights of the error model the cost of target.py is -2 ln of a posterior density,
+
+    F(theta) = sum w (I - g I_h)^2 + sum_k lambda_k theta' S_k theta,    theta ~ N(0, (sum lambda_k S_k)^-) a priori,
+
+so a restraint says that a correction is a random function whose size and smoothness nobody knows beforehand, and its
+strength lambda is the inverse of a variance that the data determine (a mixed model). Let N = J'J + sum lambda_k S_k at
+the minimum and C = N^-1. The restricted likelihood of the lambdas is, by Laplace's approximation,
+
+    -2 ln L = F(theta) + ln |N| - ln |sum lambda_k S_k|+ + const        (|.|+: product of the non-zero eigenvalues)
+
+F does not change with theta at its minimum, so its derivative is theta'S_k theta + tr(C S_k) - rank(S_k)/lambda_k for
+restraints whose ranges do not meet. The generalised Fellner-Schall step
+
+    lambda_k <- (rank(S_k) - lambda_k tr(C S_k)) / (theta' S_k theta)
+
+raises L for a linear model (Wood & Fasiolo, Biometrics 73 (2017) 1071; Schall, Biometrika 78 (1991) 719). The numerator
+is the number of parameters that the data, and not the restraint, determine. If the correction is no larger than the
+noise of its own estimate, lambda grows without bound and the correction vanishes: there is nothing to switch off.
+
+Restraints of one kind share their lambda and are summed over in numerator and denominator: a sweep with few
+reflections is corrected as far as its data allow, with what the others tell about how such corrections look.
+
+The effective number of parameters of a component is the sum over its parameters of diag(C J'J): how many degrees of
+freedom of the data it uses, from 0 to its number of parameters (Hastie & Tibshirani, Generalized Additive Models,
+1990). What all data sets together cannot know (models/gauge.py) is in the null space of every S_k, hence in no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.arrays import Float
+from braggscale.models.joint import Design, JointModel, Placed
+
+MOST_CHANGE = 30.0  # factor by which a strength changes at most in one step
+# A restraint with fewer effective parameters is strong enough; without an end it would grow until N is singular.
+NOTHING_LEFT = 1e-3
+# A component with fewer is reported as shrunk to nothing.
+NOTHING = 0.1
+
+
+def starting(restraints: Sequence[Placed]) -> dict[str, float]:
+    """Strength of each kind to start with; empty if every strength was chosen by somebody."""
+    return {restraint.kind: restraint.strength for _, restraint in restraints if restraint.kind}
+
+
+def with_strengths(restraints: Sequence[Placed], strengths: Mapping[str, float]) -> list[Placed]:
+    """The restraints with the current strengths of their kinds."""
+    return [
+        (where, replace(restraint, strength=strengths.get(restraint.kind, restraint.strength)))
+        for where, restraint in restraints
+    ]
+
+
+def inverse(normal: Float) -> Float | None:
+    """N^-1 in variables of unit curvature, (n, n); None where N is not positive definite."""
+    diagonal = np.diag(normal)
+    if not (diagonal > 0).all():
+        return None
+    unit = 1.0 / np.sqrt(diagonal)
+    try:
+        factor = np.linalg.cholesky(normal * unit * unit[:, None])
+    except np.linalg.LinAlgError:
+        return None
+    half = np.linalg.inv(factor)
+    result: Float = (half.T @ half) * unit * unit[:, None]
+    return result
+
+
+def update(
+    restraints: Sequence[Placed], strengths: Mapping[str, float], theta: Float, covariance: Float
+) -> tuple[dict[str, float], float]:
+    """One Fellner-Schall step for every kind, and by how many effective parameters it changes the fit at most.
+
+    ``restraints``: with their ``strengths``.  ``theta``: the minimum for them, (n_parameters,).  ``covariance``: C,
+    (n_parameters, n_parameters), zero for held parameters.
+    """
+    size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
+    for where, restraint in restraints:
+        if not restraint.kind:
+            continue
+        part = theta[where] - restraint.target
+        block = covariance[where, where] if isinstance(where, slice) else covariance[np.ix_(where, where)]
+        held = np.diag(block) > 0
+        if not held.any():
+            continue
+        size[restraint.kind] += float(part @ restraint.penalty @ part)
+        trace = float(np.sum(block * restraint.penalty))
+        free[restraint.kind] += np.linalg.matrix_rank(restraint.penalty) - restraint.strength * trace
+    new: dict[str, float] = {}
+    moved = 0.0
+    for kind, old in strengths.items():
+        wanted = free[kind] / size[kind] if size[kind] > 0 else np.inf
+        if free[kind] < NOTHING_LEFT and wanted > old:
+            wanted = old
+        new[kind] = float(np.clip(wanted, old / MOST_CHANGE, old * MOST_CHANGE))
+        moved = max(moved, abs(float(np.log(new[kind] / old))) * free[kind])
+    return new, moved
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one component of one data set turned out to be.
+
+    ``effective``: effective number of parameters, of ``n_parameters``.  ``rms``: of the correction about its mean, as
+    a fraction.  ``low``, ``high``: smallest and largest correction over the observations in the fit.
+    ``strengths``: by kind; empty where they were fixed.
+    """
+
+    data_set: int
+    component: str
+    effective: float
+    n_parameters: int
+    rms: float
+    low: float
+    high: float
+    strengths: Mapping[str, float]
+
+    def sentence(self) -> str:
+        """For the log."""
+        if self.strengths and self.effective < NOTHING:
+            return f"{self.component}: the data do not support it, shrunk to nothing"
+        return (
+            f"{self.component}: {self.effective:.3g} effective parameters, corrections from "
+            f"{self.low:.3g} to {self.high:.3g}"
+        )
+
+
+def findings(
+    model: JointModel,
+    design: Design,
+    data_set: np.ndarray,
+    theta: Float,
+    influence: Float,
+    strengths: Mapping[str, float],
+) -> tuple[Finding, ...]:
+    """One finding per component of each data set.
+
+    ``design``, ``data_set`` (n,): of the observations in the fit.  ``influence``: diag(C J'J), (n_parameters,).
+    """
+    found = []
+    for d, model_of_one in enumerate(model.data_sets):
+        mine = np.flatnonzero(data_set == d)
+        for c, component in enumerate(model_of_one.components):
+            where = model.where(d, c)
+            kinds = {r.kind for r in component.restraints if r.kind}
+            values = design.values(theta, c, mine)
+            spread = values / values.mean() - 1.0 if len(values) and values.mean() != 0.0 else np.zeros(1)
+            found.append(
+                Finding(
+                    d,
+                    component.name,
+                    float(influence[where].sum()),
+                    component.n_parameters,
+                    float(np.sqrt(np.mean(spread**2))),
+                    float(values.min()) if len(values) else 1.0,
+                    float(values.max()) if len(values) else 1.0,
+                    {kind: strengths[kind] for kind in sorted(kinds) if kind in strengths},
+                )
+            )
+    return tuple(found)
