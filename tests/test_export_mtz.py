@@ -15,6 +15,19 @@ from braggscale.export.sets import union, wavelength_sets
 from braggscale.geometry import orientation_matrix, rotation, unit, unit_cell
 from braggscale.symmetry import Symmetry
 
+# columns in their order
+MERGED = """H K L FreeR_flag IMEAN SIGIMEAN N F SIGF I(+) SIGI(+) I(-) SIGI(-) N(+) N(-) F(+) SIGF(+) F(-) SIGF(-)
+DANO SIGDANO IHALF1 SIGIHALF1 IHALF2 SIGIHALF2 NHALF1 NHALF2"""
+UNMERGED = "H K L M/ISYM BATCH I SIGI SCALEUSED SIGSCALEUSED BG SIGBG FRACTIONCALC XDET YDET ROT LP QE"
+
+BOXES = {
+    " C 2y": (31.0, 43.0, 57.0, 90.0, 101.0, 90.0),
+    "-P 2ybc": (31.0, 43.0, 57.0, 90.0, 101.0, 90.0),
+    ' P 31 2"': (40.0, 40.0, 60.0, 90.0, 90.0, 120.0),
+    ' R 3 2"': (40.0, 40.0, 60.0, 90.0, 90.0, 120.0),
+    " I 4 2 3": (45.0, 45.0, 45.0, 90.0, 90.0, 90.0),
+}
+
 
 def read(tmp_path, content):
     path = tmp_path / "a.mtz"
@@ -36,35 +49,7 @@ def test_merged_columns_read_back(sample, tmp_path):
     m, a = sets[0].merged, sets[0].amplitudes
     flags = free_r.new_flags(m.hkl)
     mtz = read(tmp_path, merged_mtz(sets, sample.symmetry, sample.cell, free=flags.flag, crystal="LYS", project="ME"))
-    assert mtz.column_labels() == [
-        "H",
-        "K",
-        "L",
-        "FreeR_flag",
-        "IMEAN",
-        "SIGIMEAN",
-        "N",
-        "F",
-        "SIGF",
-        "I(+)",
-        "SIGI(+)",
-        "I(-)",
-        "SIGI(-)",
-        "N(+)",
-        "N(-)",
-        "F(+)",
-        "SIGF(+)",
-        "F(-)",
-        "SIGF(-)",
-        "DANO",
-        "SIGDANO",
-        "IHALF1",
-        "SIGIHALF1",
-        "IHALF2",
-        "SIGIHALF2",
-        "NHALF1",
-        "NHALF2",
-    ]
+    assert mtz.column_labels() == MERGED.split()
     assert "".join(c.type for c in mtz.columns) == "HHHIJQIFQKMKMIIGLGLDQJQJQRR"
     np.testing.assert_array_equal(mtz.make_miller_array(), m.hkl)
     for label, values in {
@@ -97,15 +82,7 @@ def test_merged_columns_read_back(sample, tmp_path):
 @pytest.mark.parametrize("hall", [" P 2 2", " P 2ac 2ab", " C 2y", "-P 2ybc", ' P 31 2"', ' R 3 2"', " I 4 2 3"])
 def test_gemmi_merges_the_unmerged_file_to_the_merged_one(hall, tmp_path):
     symmetry = Symmetry.from_hall(hall)
-    cell = {
-        "P": CELL,
-        "C": (31.0, 43, 57, 90, 101, 90),
-        "R": (40.0, 40, 60, 90, 90, 120),
-        "I": (45.0,) * 3 + (90.0,) * 3,
-    }
-    box = cell["P" if hall[1] == "P" else hall[1]]
-    box = {"-P 2ybc": cell["C"], ' P 31 2"': cell["R"]}.get(hall, box)
-    data = crystals(3, hall, box)
+    data = crystals(3, hall, BOXES.get(hall, CELL))
     unmerged = read(tmp_path, unmerged_mtz(data))
     merged = read(tmp_path, merged_mtz(wavelength_sets(data), symmetry, data.cell))
     for kind, labels in ((gemmi.DataType.Mean, ("IMEAN",)), (gemmi.DataType.Anomalous, ("I(+)", "I(-)"))):

@@ -20,7 +20,7 @@ LAYERS = (
     "symmetry deviations selection preparation params models.components",
     "command intensities outliers error_model stats merging assembly models.data_set",
     "models.physical models.array models.kb models.joint models.restart",
-    "models models.gauge target",
+    "models models.gauge target strengths",
     "fitting",
     "rounds",
     "pipeline io io.* export export.*",

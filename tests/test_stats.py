@@ -150,6 +150,14 @@ def test_halves_are_equal_in_number_and_complementary():
     assert len(seen) > 2 + 3 + 6
 
 
+def test_weights_of_any_ratio_keep_the_statistics_finite():
+    hkl, x, sigma = observations(n=600)
+    wild = sigma * 10.0 ** np.random.default_rng(0).integers(-12, 12, len(sigma))
+    overall = statistics(hkl, x, wild).overall
+    assert all(math.isfinite(value) for value in (overall.cc_half, overall.r_meas, overall.mean_i_over_sigma))
+    assert abs(overall.cc_half) <= 1
+
+
 def test_equal_rows_give_the_same_answer_twice():
     rows = observations()
     assert statistics(*rows) == statistics(*rows)

@@ -26,6 +26,7 @@ def fields_of_8(values: Float) -> list[str]:
     Fixed formats such as F8.2 are read with the decimal point where it is written, so weak reflections need not lose
     their last digits.
     """
+    values = values + 0.0  # no minus before zero
     size = np.maximum(np.floor(np.log10(np.maximum(np.abs(values), 1.0))), 0.0)
     places = np.clip(5 - size - (values < 0), 0, 5).astype(np.int64)
     # rounding up may add a digit
