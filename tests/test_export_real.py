@@ -1,6 +1,7 @@
 """Exports of real data: one sweep of l-cysteine that DIALS scaled, with a crystal refined at scan points."""
 
 import json
+from pathlib import Path
 
 import gemmi
 import numpy as np
@@ -23,7 +24,7 @@ def sweep(shared_data):
     experiments = tuple(data_set.experiment for data_set in data.data_sets)
     cell = best_cell(experiments, None)
     rows = collect([data_set.table for data_set in data.data_sets], cell)
-    (document,) = (json.loads(open(f).read()) for f in files if f.endswith((".expt", ".json")))
+    (document,) = (json.loads(Path(f).read_text()) for f in files if f.endswith((".expt", ".json")))
     symmetry = common_symmetry(experiments)
     return in_listed_setting(Crystals(rows, experiments, symmetry, cell, scan_points(document, experiments)))
 

@@ -36,6 +36,10 @@ SETTINGS = RoundSettings(
 A, B = 1.3, 0.03
 
 
+def first_run(work):
+    return Start(work.model.null(), np.zeros(len(work.model.data_sets), bool))
+
+
 def data(seed=1, models=None, outliers=0.01, factor=1.0):
     """Work, true scales and the outliers' mask; ``factor`` multiplies intensities."""
     rng = np.random.default_rng(seed)
@@ -74,7 +78,7 @@ def difference(work, found, truth):
 
 def test_scales_errors_and_outliers_come_back():
     work, truth, bad = data()
-    result = scale_data(work, Start(work.model.null()), SETTINGS)
+    result = scale_data(work, first_run(work), SETTINGS)
     assert result.converged and len(result.rounds) < MOST_ROUNDS
     assert difference(work, result.state.scale, truth) < 0.02
     error = result.state.errors[0]
@@ -88,8 +92,8 @@ def test_scales_errors_and_outliers_come_back():
 
 def test_a_second_run_from_the_result_changes_nothing():
     work, _, _ = data()
-    first = scale_data(work, Start(work.model.null()), SETTINGS)
-    start = Start(first.outcome.theta, True, first.state.errors, first.state.i_mid)
+    first = scale_data(work, first_run(work), SETTINGS)
+    start = Start(first.outcome.theta, np.ones(2, bool), first.state.errors, first.state.i_mid)
     again = scale_data(work, start, SETTINGS)
     assert len(again.rounds) <= 4
     sigma = np.sqrt(first.variance) / first.state.scale
@@ -98,23 +102,23 @@ def test_a_second_run_from_the_result_changes_nothing():
 
 
 def test_units_of_intensity_do_not_matter():
-    one = scale_data((work := data()[0]), Start(work.model.null()), SETTINGS)
-    two = scale_data((work := data(factor=8.0)[0]), Start(work.model.null()), SETTINGS)
+    one = scale_data((work := data()[0]), first_run(work), SETTINGS)
+    two = scale_data((work := data(factor=8.0)[0]), first_run(work), SETTINGS)
     assert two.state.scale == pytest.approx(one.state.scale, rel=1e-6)
     assert np.array_equal(one.state.rejected, two.state.rejected)
 
 
 def test_threads_do_not_change_a_bit():
     work = data()[0]
-    one = scale_data(work, Start(work.model.null()), SETTINGS)
-    two = scale_data(work, Start(work.model.null()), replace(SETTINGS, fit=replace(FIT, n_threads=2)))
+    one = scale_data(work, first_run(work), SETTINGS)
+    two = scale_data(work, first_run(work), replace(SETTINGS, fit=replace(FIT, n_threads=2)))
     assert np.array_equal(one.state.scale, two.state.scale)
     assert np.array_equal(one.variance, two.variance)
 
 
 def test_without_full_matrix_there_are_scales_but_no_esds():
     work, truth, _ = data()
-    result = scale_data(work, Start(work.model.null()), replace(SETTINGS, fit=replace(FIT, full_matrix=False)))
+    result = scale_data(work, first_run(work), replace(SETTINGS, fit=replace(FIT, full_matrix=False)))
     assert result.outcome.covariance is None
     assert not result.scale_variance.any()
     assert difference(work, result.state.scale, truth) < 0.03
@@ -128,7 +132,7 @@ def test_a_gap_in_the_images_leaves_finite_scales_and_names_the_parameters():
     groups = work.groups.subset(~hole)
     keep = groups.spread(groups.sizes() > 1)
     part = replace(work, rows=rows, groups=groups, apart=groups, epsilon=np.ones(len(rows)), selected=keep)
-    result = scale_data(part, Start(part.model.null()), SETTINGS)
+    result = scale_data(part, first_run(part), SETTINGS)
     assert len(result.outcome.undetermined) > 0
     assert result.outcome.covariance is not None
     assert np.isfinite(result.state.scale).all() and (result.state.scale > 0).all()
@@ -139,7 +143,7 @@ def test_held_parameters_do_not_move():
     where = work.model.where(0, 1)
     fixed = work.fixed.copy()
     fixed[where] = True
-    result = scale_data(replace(work, fixed=fixed), Start(work.model.null()), SETTINGS)
+    result = scale_data(replace(work, fixed=fixed), first_run(work), SETTINGS)
     assert not result.outcome.theta[where].any()
 
 

@@ -215,7 +215,7 @@ weighting {
       min_Ih = 25.0
         .type = float(value_min=0)
         .expert_level = 2
-        .help = "Smallest mean intensity of a group that takes part in the refinement of a and b, in counts."
+        .help = "Smallest mean number of photons of a group that takes part in the refinement of a and b."
       n_bins = 10
         .type = int(value_min=2)
         .expert_level = 2
@@ -295,14 +295,14 @@ scaling_refinery {
   max_iterations = None
     .type = int(value_min=1)
     .expert_level = 1
-    .help = "Most steps of the first minimisation. None: until it has converged."
+    .help = "Most steps of the first minimisation; None: 100."
   rmsd_tolerance = 1e-4
     .type = float(value_min=1e-6)
     .expert_level = 1
     .help = "Relative change of the rmsd below which a minimisation has converged."
   full_matrix_max_iterations = None
     .type = int(value_min=1)
-    .help = "Most steps with the full matrix. None: until it has converged."
+    .help = "Most steps with the full matrix; None: 100."
 }
 """
 

@@ -311,7 +311,7 @@ def _start(theta: Float, taken: Sequence[Sequence[str]], members: Sequence[Membe
         again = [m.identifier for m, names in zip(members, taken, strict=True) if names]
         if again:
             log.info(f"Starting from stored models for data sets {', '.join(again)}; the others are new")
-        return Start(theta)
+        return Start(theta, np.array([bool(names) for names in taken]))
     log.info("Starting from the models stored with the data")
     stored = [member.experiment.scaling_model or {} for member in members]
     configurations = [model.get("configuration_parameters", {}) for model in stored]
@@ -323,7 +323,7 @@ def _start(theta: Float, taken: Sequence[Sequence[str]], members: Sequence[Membe
     if not params.weighting.error_model.reset_error_model and all(_is_pair(p) for p in pairs):
         _, first = np.unique(_error_models(len(members), params), return_index=True)
         errors = tuple(ErrorModel(float(pairs[d][0]), float(pairs[d][1])) for d in first)
-    return Start(theta, True, errors, None if i_mid is None else float(i_mid))
+    return Start(theta, np.ones(len(taken), bool), errors, None if i_mid is None else float(i_mid))
 
 
 def _is_pair(value: object) -> bool:

@@ -151,10 +151,13 @@ _Verdicts = tuple[Choice | None, tuple[FitResult, ...], Rejection | None, int]
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Starting point: all None on a first run; a stored model's values when scaling again."""
+    """Starting point.  ``stored``: which data sets bring an earlier run's parameters, (n_data_sets,).
+
+    ``errors``, ``i_mid``, ``strengths``: of the earlier run, where all data sets agree on them.
+    """
 
     theta: Float
-    from_file: bool = False
+    stored: Bool
     errors: tuple[ErrorModel, ...] | None = None
     i_mid: float | None = None
     strengths: Mapping[str, float] = field(default_factory=dict)
@@ -167,10 +170,10 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     problem = Problem.of(work.model, work.rows.take(chosen), work.groups.subset(work.selected))
     reports: list[RoundReport] = []
     converged = False
-    if start.from_file:
+    if start.stored.all():
         # the stored scales are the end of an earlier run: decide with them as that run did, then fit
         state = _decide(work, state, settings, fresh=True)[0]
-    weight = _weights(work, state, first=not start.from_file)
+    weight = _weights(work, state, first=not start.stored.all())
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
         outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, number, work, start))
@@ -182,7 +185,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
         report = RoundReport(number, outcome, *verdicts, perf_counter() - begin)
         reports.append(report)
         log_round(report)
-        converged = (number > 1 or start.from_file) and _same(state, new)
+        converged = (number > 1 or bool(start.stored.all())) and _same(state, new)
         state = new
         weight = _weights(work, state, first=False)
         if converged:
@@ -209,33 +212,46 @@ def model_variance(work: Work, state: State, base: Float) -> Float:
 
 
 def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Work, State]:
-    """The starting point, and the work with KB scales restrained around theirs."""
+    """The starting point, and the work with KB scales restrained around starting scales."""
     rows = work.rows
     values = initial(rows, settings.intensity_choice)
     if start.i_mid is not None and settings.intensity_choice == "combine":
         values = combined(rows, start.i_mid)
-    usual = ErrorModel() if settings.error_model else ErrorModel(1.0, 0.0)
-    errors = start.errors or tuple(
-        ErrorModel(
-            usual.a if settings.error_a is None else settings.error_a,
-            usual.b if settings.error_b is None else settings.error_b,
-        )
-        for _ in range(work.n_error_models)
-    )
     theta = start.theta
     nothing, blank = np.zeros(len(rows), bool), np.zeros(len(rows))
-    if not start.from_file:
-        factors = starting_scales(rows, work.groups, values.intensity, 1.0 / values.variance, len(work.model.data_sets))
-        theta = _with_factors(work, theta, factors)
-        models = [
-            kb.around_start(m, k) if m.kind == "KB" else m for m, k in zip(work.model.data_sets, factors, strict=True)
-        ]
-        work = replace(work, model=replace(work.model, data_sets=tuple(models)))
+    factors = starting_scales(rows, work.groups, values.intensity, 1.0 / values.variance, len(work.model.data_sets))
+    if not start.stored.all():
+        if start.stored.any():
+            # on the scale of the data sets that have one already
+            g = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
+            n = np.maximum(np.bincount(rows.data_set, minlength=len(factors)), 1)
+            mean = np.bincount(rows.data_set, g, len(factors)) / n
+            factors = factors * float(np.median((mean / factors)[start.stored]))
+        theta = _with_factors(work, theta, np.where(start.stored, 1.0, factors))
+    models = [
+        kb.around_start(data_set, factor) if data_set.kind == "KB" else data_set
+        for data_set, factor in zip(work.model.data_sets, factors.tolist(), strict=True)
+    ]
+    work = replace(work, model=replace(work.model, data_sets=tuple(models)))
     scale = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
+    errors = _first_errors(work, start, settings)
     state = State(
         theta, scale, values, values.variance, blank, blank, errors, start.i_mid, nothing, nothing, start.strengths
     )
     return work, _with_scales(work, state, theta, scale)
+
+
+def _first_errors(work: Work, start: Start, settings: RoundSettings) -> tuple[ErrorModel, ...]:
+    """Error models to begin with: none if switched off, values that were asked for, stored ones, or the usual."""
+    if not settings.error_model:
+        return (ErrorModel(1.0, 0.0),) * work.n_error_models
+    return tuple(
+        ErrorModel(
+            known.a if settings.error_a is None else settings.error_a,
+            known.b if settings.error_b is None else settings.error_b,
+        )
+        for known in start.errors or (ErrorModel(),) * work.n_error_models
+    )
 
 
 def _with_factors(work: Work, theta: Float, factors: Float) -> Float:
@@ -291,7 +307,7 @@ def _weights(work: Work, state: State, first: bool) -> Float:
 def _round_fit(settings: FitSettings, number: int, work: Work, start: Start) -> FitSettings:
     """L-BFGS first; from the second round (or from a stored model) Gauss-Newton alone, which is already close."""
     small = work.model.n_parameters <= FULL_MATRIX_EVERY_ROUND
-    warm = number > 1 or start.from_file
+    warm = number > 1 or bool(start.stored.all())
     full = settings.full_matrix and small and warm
     return replace(settings, first_order=not full, full_matrix=full)
 

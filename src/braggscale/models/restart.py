@@ -121,7 +121,7 @@ _KEPT: dict[str, tuple[tuple[str, str, tuple[float, float]], ...]] = {
     "physical": (
         ("scale_rot_interval", "scale_interval", (1e-3, 1e5)),
         ("decay_rot_interval", "decay_interval", (1e-3, 1e5)),
-        ("lmax", "lmax", (1, 20)),
+        ("lmax", "lmax", (1, 40)),
         ("abs_surface_weight", "surface_weight", (0.0, 1e12)),
     ),
     "array": (("time_rot_interval", "decay_interval", (1e-3, 1e5)),),

@@ -94,12 +94,14 @@ def _log_fit(result: Result) -> None:
         log.info(f"{name}: {max(len(fit.history) - 1, 0)} steps, {fit.stop.value}")
     if outcome.message:
         log.warning(outcome.message)
-    if outcome.undetermined:
+    if outcome.undetermined and any(component.n_parameters > 1 for _, component, _ in result.model.parts()):
         names = [result.parameter_name(p) for p in outcome.undetermined]
         shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         log.warning(
             f"no data determine {shown}; neighbouring parameters carry them over. Their esds are those of that restraint"
         )
+    if len(result.models) == 1 and result.models[0]["__id__"] == "KB":
+        log.warning("one data set has nothing to be put on a scale with: model=KB leaves it as it is")
     if result.esd is not None:
         null = result.model.null()
         weak = np.abs(outcome.theta - null) < SIGNIFICANT * result.esd
@@ -136,5 +138,12 @@ def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str]
     scaled = sum(counts.get(Fate.SCALED, 0) for counts in result.ledger().values())
     log.info(f"{scaled} of {total} reflections are scaled")
     table, experiments = files[0], files[1]
-    log.info("To leave out images that disagree and scale again, for example the first twenty of every sweep:")
-    log.info(f"  scale {experiments} {table} exclude_images=*:1:20")
+    sweeps = [result.members[k] for k in result.kept if not result.members[k].experiment.is_still]
+    if sweeps and sweeps[-1].experiment.scan is not None:
+        last = sweeps[-1].experiment.scan.image_range[1]
+        name = "" if len(result.kept) == 1 else f"{sweeps[-1].identifier}:"
+        log.info("To leave out images that disagree and scale again, here the last twenty of the last sweep:")
+        log.info(f"  scale {experiments} {table} exclude_images={name}{max(last - 19, 1)}:{last}")
+    elif len(result.kept) > 1:
+        log.info("To leave out a data set that disagrees and scale again:")
+        log.info(f"  scale {experiments} {table} exclude_datasets={result.members[result.kept[-1]].identifier}")
