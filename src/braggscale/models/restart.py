@@ -17,6 +17,11 @@ from braggscale.models.components import Axis, Component, Harmonics, Smooth, axi
 from braggscale.models.data_set import DataSetModel
 from braggscale.params import COMPONENTS, ModelSettings
 
+# What a stored model says beside its components that other programs do not know: the intervals that were asked for.
+# The configuration has the spacing that came of them, which would shrink with every exclusion that is taken back.
+# A program that rewrites the model drops the entry, so it cannot go stale.
+OWN_ENTRY = "braggscale"
+
 # Where the stored configuration keeps images -> normalised units for each smooth component.
 _FACTORS = {"scale": "s_norm_fac", "decay": "d_norm_fac"}
 
@@ -103,8 +108,10 @@ def keep_stored(
             changes[name] = stored_values(stored, name) is not None
         elif getattr(settings, name) != (stored_values(stored, name) is not None):
             sentences.append(f"{name} is {'new' if getattr(settings, name) else 'dropped'}, as asked for")
+    own = stored.get(OWN_ENTRY)
+    wanted = own if isinstance(own, dict) else {}
     for key, option, (low, high) in _KEPT.get(kind, ()):
-        value = configuration.get(key)
+        value = wanted.get(option, configuration.get(key))
         usable = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
         if usable and not given(f"{kind}.{option}") and not (key in _LEVEL and given("physical.absorption_level")):
             changes[option] = type(getattr(settings, option))(value)
@@ -114,6 +121,11 @@ def keep_stored(
             if isinstance(n, int) and 2 <= n <= 1000 and not given(f"array.{option}"):
                 changes[option] = n - 2 if n > 3 else n - 1
     return replace(settings, **changes), sentences
+
+
+def own_entry(settings: ModelSettings) -> dict[str, float]:
+    """What goes into the stored model under OWN_ENTRY: intervals as asked for, degrees."""
+    return {option: getattr(settings, option) for _, option, _ in _KEPT.get(settings.model, ()) if "interval" in option}
 
 
 # Stored configuration, setting, and values that make sense; everything else is taken from the options.
