@@ -31,7 +31,7 @@ from braggscale.models import MODELS, build
 from braggscale.models.components import Smooth
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.models.joint import JointModel
-from braggscale.models.restart import OWN_ENTRY, keep_stored, own_entry, start_parameters
+from braggscale.models.restart import OWN_ENTRY, keep_stored, own_entry, same_limits, start_parameters
 from braggscale.parallel import available_processors
 from braggscale.params import ModelSettings, Params, SweepFacts, resolve_model
 from braggscale.preparation import Cuts, count_fates
@@ -175,7 +175,7 @@ def run(
         model=model,
         scaled=scaled,
         esd=esd,
-        models=_stored_models(model, settings, work, scaled, esd),
+        models=_stored_models(model, settings, params, work, scaled, esd),
         selection=selection,
         statistics=statistics,
         batch_lines=tuple(batches),
@@ -439,7 +439,12 @@ def _with_left_out(
 
 
 def _stored_models(
-    model: JointModel, settings: Sequence[ModelSettings], work: Work, scaled: Scaled, esd: Float | None
+    model: JointModel,
+    settings: Sequence[ModelSettings],
+    params: Params,
+    work: Work,
+    scaled: Scaled,
+    esd: Float | None,
 ) -> tuple[dict[str, Any], ...]:
     """The dictionary of each data set's model."""
     errors = [scaled.state.errors[number] for number in work.error_model_of]
@@ -454,8 +459,9 @@ def _stored_models(
         }
         if scaled.state.i_mid is not None:
             extra["Imid"] = float(scaled.state.i_mid)
-        own = own_entry(settings[d])
-        stored.append(data_set.to_dict(theta, sigma, extra) | ({OWN_ENTRY: own} if own else {}))
+        options = params.scaling_options
+        own = own_entry(settings[d], options.outlier_rejection, options.outlier_zmax)
+        stored.append(data_set.to_dict(theta, sigma, extra) | {OWN_ENTRY: own})
     return tuple(stored)
 
 

@@ -39,9 +39,15 @@ log = logging.getLogger(__name__)
 MOST_ROUNDS = 12
 # Up to this round outliers are judged afresh. Data that settle at all have settled by then.
 FRESH_ROUNDS = 4
+# Where nothing has changed since an earlier run, its verdicts stand: who was in goes out beyond this times zmax only.
+STAYS = 1.02
 NU = 4.0
+# Outliers have weight 0 in the fit beyond this times zmax.
+FADED = 1.25
 # Changes of a and b that count as none: a tenth of their usual uncertainty.
 SAME_ERROR_MODEL = 5e-3
+# Largest change of a merged intensity that counts as none, in its standard deviations.
+SAME_INTENSITY = 0.05
 # Beyond this many parameters the rounds before the last use L-BFGS alone.
 FULL_MATRIX_EVERY_ROUND = 1500
 
@@ -101,6 +107,7 @@ class State:
     ``photon``: k c, one photon in the units of I.
     ``i_mid``: intensity choice (0 profile, 1 summation).  ``rejected``: outliers.
     ``returned``: observations that were outliers in an earlier round and came back.
+    ``impossible``: outliers whatever their equivalents say (emax).
     ``strengths``: of restraints that are estimated, by kind.
     """
 
@@ -114,6 +121,7 @@ class State:
     i_mid: float | None
     rejected: Bool
     returned: Bool
+    impossible: Bool
     strengths: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -154,6 +162,7 @@ class Start:
     """Starting point.  ``stored``: which data sets bring an earlier run's parameters, (n_data_sets,).
 
     ``errors``, ``i_mid``, ``strengths``: of the earlier run, where all data sets agree on them.
+    ``rejected``: outliers of the earlier run, (n,), if it had the same usable observations and the same limits.
     """
 
     theta: Float
@@ -161,33 +170,37 @@ class Start:
     errors: tuple[ErrorModel, ...] | None = None
     i_mid: float | None = None
     strengths: Mapping[str, float] = field(default_factory=dict)
+    rejected: Bool | None = None
 
 
 def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     """Run the rounds and the last fit."""
     work, state = _first_state(work, start, settings)
+    fresh_rounds = FRESH_ROUNDS
+    if start.rejected is not None:
+        fresh_rounds, settings = 0, replace(settings, zmax=STAYS * settings.zmax)
     chosen = np.flatnonzero(work.selected)
     problem = Problem.of(work.model, work.rows.take(chosen), work.groups.subset(work.selected))
     reports: list[RoundReport] = []
     converged = False
     if start.stored.all():
         # the stored scales are the end of an earlier run: decide with them as that run did, then fit
-        state = _decide(work, state, settings, fresh=True)[0]
-    weight = _weights(work, state, first=not start.stored.all())
+        state = _decide(work, state, settings, fresh=start.rejected is None)[0]
+    weight = _weights(work, state, settings, first=not start.stored.all())
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
         outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, number, work, start))
         state = replace(state, strengths=outcome.strengths)
         scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
         new, verdicts = _decide(
-            work, _with_scales(work, state, outcome.theta, scale), settings, fresh=number <= FRESH_ROUNDS
+            work, _with_scales(work, state, outcome.theta, scale), settings, fresh=number <= fresh_rounds
         )
         report = RoundReport(number, outcome, *verdicts, perf_counter() - begin)
         reports.append(report)
         log_round(report)
-        converged = (number > 1 or bool(start.stored.all())) and _same(state, new)
+        converged = (number > 1 or bool(start.stored.all())) and _same(work, state, new)
         state = new
-        weight = _weights(work, state, first=False)
+        weight = _weights(work, state, settings, first=False)
         if converged:
             break
     last = replace(settings.fit, first_order=not settings.fit.full_matrix)
@@ -235,8 +248,10 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
     work = replace(work, model=replace(work.model, data_sets=tuple(models)))
     scale = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
     errors = _first_errors(work, start, settings)
+    rejected = nothing if start.rejected is None else start.rejected
     state = State(
-        theta, scale, values, values.variance, blank, blank, errors, start.i_mid, nothing, nothing, start.strengths
+        *(theta, scale, values, values.variance, blank, blank, errors, start.i_mid),
+        *(rejected, nothing, nothing, start.strengths),
     )
     return work, _with_scales(work, state, theta, scale)
 
@@ -289,19 +304,29 @@ def _with_scales(work: Work, state: State, theta: Float, scale: Float) -> State:
     return replace(state, theta=theta, scale=scale, expected=expected, best=best, photon=photon)
 
 
-def _weights(work: Work, state: State, first: bool) -> Float:
-    """1/V' times the robust factor, (n,); before the first fit residuals are taken relative to their median."""
+def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> Float:
+    """1/V' times the robust factor, (n,); before the first fit residuals are taken relative to their median.
+
+    z is the deviation from the members that are in, for these with their leverage. Outliers fade out between zmax and
+    FADED zmax: with a step there, an observation at the border would hold itself in or out, and which of the two
+    would depend on how the run came there.
+    """
     variance = model_variance(work, state, state.expected)
     residual = state.values.intensity - state.scale * state.best
-    total = work.groups.spread(work.groups.sum(state.scale**2 / variance))
-    freedom = np.maximum(1.0 - state.scale**2 / (variance * total), 0.05)
+    share = state.scale**2 / variance
+    total = work.groups.spread(work.groups.sum(np.where(state.rejected, 0.0, share)))
+    positive = np.where(total > 0, total, 1.0)
+    freedom = np.where(state.rejected, 1.0 + share / positive, np.maximum(1.0 - share / positive, 0.05))
     z2 = residual**2 / (variance * freedom)
     if first:
         several = work.groups.spread(work.groups.sizes() > 1)
         if several.any():
             z2 /= max(float(np.median(z2[several])) / 0.455, 1.0)  # 0.455: median of chi^2 with one degree
-    result: Float = (NU + 1.0) / ((NU + z2) * variance)
-    return result
+    weight: Float = (NU + 1.0) / ((NU + z2) * variance)
+    z = np.sqrt(z2[state.rejected]) / settings.zmax
+    weight[state.rejected] *= np.clip((FADED - z) / (FADED - 1.0), 0.0, 1.0)
+    weight[state.impossible] = 0.0
+    return weight
 
 
 def _round_fit(settings: FitSettings, number: int, work: Work, start: Start) -> FitSettings:
@@ -314,8 +339,9 @@ def _round_fit(settings: FitSettings, number: int, work: Work, start: Start) -> 
 
 def _fit(work: Work, problem: Problem, chosen: Int, state: State, weight: Float, settings: FitSettings) -> Outcome:
     """Fit with outliers at weight zero: the design stays, whatever is rejected."""
-    used = np.where(state.rejected[chosen], 0.0, weight[chosen])
-    return fit(problem, state.theta, state.values.intensity[chosen], used, work.fixed, settings, state.strengths)
+    return fit(
+        problem, state.theta, state.values.intensity[chosen], weight[chosen], work.fixed, settings, state.strengths
+    )
 
 
 def _decide(work: Work, state: State, settings: RoundSettings, fresh: bool) -> tuple[State, _Verdicts]:
@@ -344,7 +370,7 @@ def _decide(work: Work, state: State, settings: RoundSettings, fresh: bool) -> t
             # who came back once and is an outlier again stays one: otherwise fit and test can swap it for ever
             rejected |= returned & before
             returned = returned | (before & ~rejected)
-        state = replace(state, rejected=rejected, returned=returned)
+        state = replace(state, rejected=rejected, returned=returned, impossible=wilson)
         state = _with_scales(work, state, theta, scale)
     return state, (choice, results, rejection, n_wilson)
 
@@ -403,13 +429,18 @@ def _wilson(work: Work, state: State, emax: float | None) -> Bool:
     return found
 
 
-def _same(old: State, new: State) -> bool:
-    """Whether a round left intensities, error models and outliers as they were."""
+def _same(work: Work, old: State, new: State) -> bool:
+    """Whether a round left intensities, error models and outliers as they were, and moved no I_h that matters."""
     close = all(
         abs(a.a - b.a) <= SAME_ERROR_MODEL * a.a and abs(a.b - b.b) <= SAME_ERROR_MODEL * max(a.b, 0.01)
         for a, b in zip(old.errors, new.errors, strict=True)
     )
-    return close and old.i_mid == new.i_mid and bool(np.array_equal(old.rejected, new.rejected))
+    if not close or old.i_mid != new.i_mid or not np.array_equal(old.rejected, new.rejected):
+        return False
+    share = np.where(new.rejected, 0.0, new.scale**2 / model_variance(work, new, new.expected))
+    first = work.groups.offsets[:-1]
+    moved = (new.best - old.best)[first] ** 2 * work.groups.sum(share)
+    return bool((moved <= SAME_INTENSITY**2).all())
 
 
 def _output_variance(work: Work, state: State, scale_variance: Float) -> Float:

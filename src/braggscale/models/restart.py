@@ -17,9 +17,9 @@ from braggscale.models.components import Axis, Component, Harmonics, Smooth, axi
 from braggscale.models.data_set import DataSetModel
 from braggscale.params import COMPONENTS, ModelSettings
 
-# What a stored model says beside its components that other programs do not know: the intervals that were asked for.
-# The configuration has the spacing that came of them, which would shrink with every exclusion that is taken back.
-# A program that rewrites the model drops the entry, so it cannot go stale.
+# What a stored model says beside its components that other programs do not know: the intervals that were asked for
+# (the configuration has the spacing that came of them, which would shrink with every exclusion that is taken back)
+# and the limits of the outlier test. A program that rewrites the model drops the entry, so it cannot go stale.
 OWN_ENTRY = "braggscale"
 
 # Where the stored configuration keeps images -> normalised units for each smooth component.
@@ -123,9 +123,21 @@ def keep_stored(
     return replace(settings, **changes), sentences
 
 
-def own_entry(settings: ModelSettings) -> dict[str, float]:
-    """What goes into the stored model under OWN_ENTRY: intervals as asked for, degrees."""
-    return {option: getattr(settings, option) for _, option, _ in _KEPT.get(settings.model, ()) if "interval" in option}
+def own_entry(settings: ModelSettings, outlier_rejection: str | None, outlier_zmax: float) -> dict[str, Any]:
+    """What goes into the stored model under OWN_ENTRY; intervals in degrees."""
+    intervals = {
+        option: getattr(settings, option) for _, option, _ in _KEPT.get(settings.model, ()) if "inter" in option
+    }
+    return {**intervals, "outlier_rejection": outlier_rejection, "outlier_zmax": outlier_zmax}
+
+
+def same_limits(stored: Mapping[str, Any], outlier_rejection: str | None, outlier_zmax: float) -> bool:
+    """Whether the run that stored this model judged outliers as this one does."""
+    own = stored.get(OWN_ENTRY)
+    return isinstance(own, dict) and (own.get("outlier_rejection"), own.get("outlier_zmax")) == (
+        outlier_rejection,
+        outlier_zmax,
+    )
 
 
 # Stored configuration, setting, and values that make sense; everything else is taken from the options.
