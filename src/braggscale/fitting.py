@@ -177,12 +177,12 @@ def _strengths_nearby(
 ) -> tuple[dict[str, float], float]:  # fmt: skip
     """Strengths at the minimum of the quadratic that touches the cost at ``theta``, and how far they moved.
 
-    No observation is looked at: with J'J and gradient as they are, each step of the strengths is a small linear problem.
+    No observation is looked at: with J'J and gradient as they are, each step is a small linear problem.
     ``moved``: change of the fit, in effective parameters, that the first step alone asked for.
     """
     n = len(target.base)
     first = 0.0
-    for k in range(max(1, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
+    for _ in range(max(1, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
         restraints = with_strengths(own, strengths)
         _, gradient, normal = replace(target, restraints=[*restraints, *pins]).restrained(theta, data)
         covariance = inverse(normal)

@@ -192,6 +192,16 @@ class Output:
     reflections: str
     log: str | None
     json: str | None
+    merged_mtz: str | None
+    unmerged_mtz: str | None
+    merged_cif: str | None
+    unmerged_cif: str | None
+    shelx: str | None
+    xds_ascii: str | None
+    sca: str | None
+    free_flags: str | None
+    crystal_name: str
+    project_name: str
     use_internal_variance: bool
     merging: Merging
     delete_integration_shoeboxes: bool

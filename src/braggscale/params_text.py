@@ -324,6 +324,54 @@ output {
     .type = str
     .optional = True
     .help = "Everything that the log says, for programs; None for no file."
+  merged_mtz = None
+    .type = str
+    .optional = True
+    .help = "Merged intensities and amplitudes with free flags, as MTZ."
+  unmerged_mtz = None
+    .type = str
+    .optional = True
+    .help = "Scaled observations with batch headers, as MTZ."
+  merged_cif = None
+    .type = str
+    .optional = True
+    .expert_level = 1
+    .help = "Merged data and statistics for deposition, as mmCIF."
+  unmerged_cif = None
+    .type = str
+    .optional = True
+    .expert_level = 1
+    .help = "Scaled observations for deposition, as mmCIF."
+  shelx = None
+    .type = str
+    .optional = True
+    .expert_level = 1
+    .help = "Scaled observations for SHELX: a .hkl file of this name, with .ins and .cif beside it."
+  xds_ascii = None
+    .type = str
+    .optional = True
+    .expert_level = 1
+    .help = "Scaled observations in the form of XDS_ASCII.HKL; one file for each sweep."
+  sca = None
+    .type = str
+    .optional = True
+    .expert_level = 1
+    .help = "Merged I+ and I- in the form of SCALEPACK."
+  free_flags = None
+    .type = str
+    .optional = True
+    .expert_level = 1
+    .help = "An MTZ file whose free flags are taken over; None: new ones."
+  crystal_name = XTAL
+    .type = str
+    .optional = False
+    .expert_level = 1
+    .help = "Name of the crystal in MTZ files."
+  project_name = BRAGGSCALE
+    .type = str
+    .optional = False
+    .expert_level = 1
+    .help = "Name of the project in MTZ files."
   use_internal_variance = False
     .type = bool
     .expert_level = 1
@@ -410,10 +458,6 @@ DIALS_ONLY: dict[str, str | None] = {
     "weighting.error_model.basic.stills.min_multiplicity": None,
     "reflection_selection.combine.joint_analysis": None,
     "output.html": "output.json",
-    "output.unmerged_mtz": "output.reflections, and dials.export",
-    "output.merged_mtz": "output.reflections, and dials.merge",
-    "output.crystal_name": None,
-    "output.project_name": None,
     "output.additional_stats": None,
     "output.plot_scaling_models": "output.json",
     "output.debug.log": "-v",

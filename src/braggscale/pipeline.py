@@ -31,7 +31,7 @@ from braggscale.models import MODELS, build
 from braggscale.models.components import Smooth
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.models.joint import JointModel
-from braggscale.models.restart import OWN_ENTRY, keep_stored, own_entry, same_limits, start_parameters
+from braggscale.models.restart import OWN_ENTRY, keep_stored, own_entry, start_parameters
 from braggscale.parallel import available_processors
 from braggscale.params import ModelSettings, Params, SweepFacts, resolve_model
 from braggscale.preparation import Cuts, count_fates

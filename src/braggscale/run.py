@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +33,8 @@ from braggscale.table import Table
 
 log = logging.getLogger(__name__)
 
+NewColumns = dict[str, tuple[str, list[Array]]]  # by column name: type, and one array per data set in the output
+
 
 def run(
     files: Sequence[str],
@@ -53,7 +56,8 @@ def run(
     result = run_pipeline(data.data_sets, data.not_indexed, params, given, clock)
     log_result(result)
     with clock.stage("writing"):
-        _write(data, result, params, command, log_text, clock)
+        document, columns = _write(data, result, params, command, log_text, clock)
+    _export(result, params, document, columns)
 
 
 def _write(
@@ -63,7 +67,8 @@ def _write(
     command: Mapping[str, Any],
     log_text: Callable[[], str],
     clock: Clock,
-) -> None:
+) -> tuple[Mapping[str, Any], NewColumns]:
+    """Writes the table, the experiments, the log and the summary; returns document and columns for the exports."""
     output = params.output
     kept = [result.members[k] for k in result.kept]
     models = [
@@ -97,9 +102,34 @@ def _write(
             between.append((write_text(output.json, text), output.json))
         pairs[1:1] = between
         commit(pairs, keep)
+    return document, columns
 
 
-def output_columns(result: Result, imagesets: Sequence[int]) -> dict[str, tuple[str, list[Array]]]:
+def _export(result: Result, params: Params, document: Mapping[str, Any], columns: NewColumns) -> None:
+    """The files for other programs that were asked for, after the scaled data, which stand whatever happens."""
+    # imported here: few runs need it
+    from braggscale.export.files import Wanted, write_exports
+    from braggscale.export.observations import Changed, Crystals, collect, scan_points
+
+    output = params.output
+    names = (field.name for field in fields(Wanted))
+    wanted = Wanted(**{name: getattr(output, name) for name in names})
+    if not wanted.paths():
+        return
+    kept = [result.members[k] for k in result.kept]
+    tables = [
+        Changed(member.prepared.table, {name: arrays[d] for name, (_, arrays) in columns.items()})
+        for d, member in enumerate(kept)
+        if member.prepared is not None
+    ]
+    experiments = tuple(replace(member.experiment, identifier=member.identifier) for member in kept)
+    rows = collect(tables, result.cell, d_min=params.cut_data.d_min, d_max=params.cut_data.d_max)
+    data = Crystals(rows, experiments, result.symmetry, result.cell, scan_points(document, experiments))
+    pairs = [model["configuration_parameters"]["error_model_parameters"] for model in result.models]
+    write_exports(data, wanted, result.statistics, [(a, b) for a, b in pairs])
+
+
+def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
     """Columns of the scaled table that are new or changed: type, and one array per data set in the output.
 
     Rows that were not scaled have intensity 0 with variance -1 and scale 1.
