@@ -23,6 +23,7 @@ LAYERS = (
     "models models.gauge target strengths",
     "fitting",
     "rounds",
+    "resume",
     "pipeline io io.*",
     "export export.* report report.*",
     "run",

@@ -284,7 +284,10 @@ class _Memory(logging.Handler):
 
 
 class _Format(logging.Formatter):
-    """Sentences are folded at 80 columns; lines that begin with a blank, tables and commands, are not."""
+    """Sentences are folded at 80 columns; lines that begin with a blank, tables and commands, are not.
+
+    Nor are batch numbers: each sweep has one line, which people search for.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -294,7 +297,7 @@ class _Format(logging.Formatter):
 
 
 def _folded(line: str) -> str:
-    if len(line) <= 80 or line.startswith((" ", PROGRAM + " ")):
+    if len(line) <= 80 or line.startswith((" ", PROGRAM + " ", "Experiment identifier:")):
         return line
     return textwrap.fill(line, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 

@@ -12,7 +12,7 @@ reflection that came out low looks more certain than it is, and the threshold me
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,6 +151,18 @@ def settle(
             if len(rows) == 0:
                 break
     return _report(mask, before, groups, rounds)
+
+
+def standing(found: Rejection, nearby: Sequence[Rejection], before: Bool, groups: Groups) -> Rejection:
+    """``found``, but groups whose earlier verdict a slightly different threshold gives as well keep that verdict.
+
+    ``nearby``: verdicts with such thresholds.  ``before``: the earlier verdict, (n_rows,).
+    """
+    mask = found.mask.copy()
+    for other in nearby:
+        same = groups.spread(groups.sum(other.mask != before) == 0)
+        mask[same] = before[same]
+    return _report(mask, before, groups, found.rounds)
 
 
 def _cycling(history: list[Bool], rows: Int, groups: Groups) -> Bool:

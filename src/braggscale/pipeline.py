@@ -19,7 +19,7 @@ from braggscale import assembly, exclusion
 from braggscale.arrays import Bool, Float, Int
 from braggscale.assembly import Member, Sorted
 from braggscale.command import unused_model_settings
-from braggscale.error_model import ErrorModel, assign
+from braggscale.error_model import assign
 from braggscale.errors import DataError
 from braggscale.experiments import Experiment
 from braggscale.fitting import FitSettings
@@ -31,11 +31,12 @@ from braggscale.models import MODELS, build
 from braggscale.models.components import Smooth
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.models.joint import JointModel
-from braggscale.models.restart import OWN_ENTRY, keep_stored, own_entry, start_parameters
+from braggscale.models.restart import OWN_ENTRY, keep_stored, start_parameters
 from braggscale.parallel import available_processors
 from braggscale.params import ModelSettings, Params, SweepFacts, resolve_model
 from braggscale.preparation import Cuts, count_fates
-from braggscale.rounds import RoundSettings, Scaled, Start, Work, scale_data
+from braggscale.resume import start_of, stored_entry
+from braggscale.rounds import RoundSettings, Scaled, Work, scale_data
 from braggscale.selection import Draw, Limits, Pool, Selection, select
 from braggscale.stats import Statistics, merging_statistics
 from braggscale.symmetry import Symmetry
@@ -145,12 +146,13 @@ def run(
     with clock.stage("models"):
         settings, model, theta, taken = build_models([members[k] for k in kept], data, params, given)
         fixed = _fixed(model, settings)
-        start = _start(theta, taken, [members[k] for k in kept], params)
+        of = _error_models(len(kept), params)
+        everybody = len(kept) == len(everything)
+        start = start_of(theta, taken, model, [members[k] for k in kept], data, params, of, everybody)
     with clock.stage("selection"):
         selection = _select(data, grouping, len(kept), params)
         _log_selection(selection, [members[k].identifier for k in kept])
     with clock.stage("scaling"):
-        of = _error_models(len(kept), params)
         work = Work(data.rows, grouping, data.apart, data.epsilon, model, selection.mask, fixed, of)
         scaled = scale_data(work, start, _round_settings(params))
     with clock.stage("statistics"):
@@ -305,36 +307,6 @@ def _fixed(model: JointModel, settings: Sequence[ModelSettings]) -> Bool:
     return fixed
 
 
-def _start(theta: Float, taken: Sequence[Sequence[str]], members: Sequence[Member], params: Params) -> Start:
-    """Stored parameters, error model and intensity choice as starting points, if every data set has them."""
-    if not all(taken):
-        again = [m.identifier for m, names in zip(members, taken, strict=True) if names]
-        if again:
-            log.info(f"Starting from stored models for data sets {', '.join(again)}; the others are new")
-        return Start(theta, np.array([bool(names) for names in taken]))
-    log.info("Starting from the models stored with the data")
-    stored = [member.experiment.scaling_model or {} for member in members]
-    configurations = [model.get("configuration_parameters", {}) for model in stored]
-    i_mid = configurations[0].get("Imid")
-    if not isinstance(i_mid, int | float) or any(c.get("Imid") != i_mid for c in configurations):
-        i_mid = None
-    errors = None
-    pairs = [c.get("error_model_parameters") for c in configurations]
-    if not params.weighting.error_model.reset_error_model and all(_is_pair(p) for p in pairs):
-        _, first = np.unique(_error_models(len(members), params), return_index=True)
-        errors = tuple(ErrorModel(float(pairs[d][0]), float(pairs[d][1])) for d in first)
-    return Start(theta, np.ones(len(taken), bool), errors, None if i_mid is None else float(i_mid))
-
-
-def _is_pair(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(isinstance(x, int | float) and 0 <= x < 1e3 for x in value)
-        and value[0] > 0
-    )
-
-
 def _select(data: Sorted, groups: Groups, n_data_sets: int, params: Params) -> Selection:
     options = params.reflection_selection
     rows = data.rows
@@ -459,9 +431,7 @@ def _stored_models(
         }
         if scaled.state.i_mid is not None:
             extra["Imid"] = float(scaled.state.i_mid)
-        options = params.scaling_options
-        own = own_entry(settings[d], options.outlier_rejection, options.outlier_zmax)
-        stored.append(data_set.to_dict(theta, sigma, extra) | {OWN_ENTRY: own})
+        stored.append(data_set.to_dict(theta, sigma, extra) | {OWN_ENTRY: stored_entry(settings[d], params)})
     return tuple(stored)
 
 

@@ -30,7 +30,7 @@ from braggscale.groups import Groups, weighted_mean
 from braggscale.intensities import Choice, Intensities, choose, combined, counting_gain, expected_variance, initial
 from braggscale.models import kb
 from braggscale.models.joint import JointModel
-from braggscale.outliers import Rejection, settle, wilson_outliers
+from braggscale.outliers import Rejection, settle, standing, wilson_outliers
 from braggscale.table import Observations
 from braggscale.wilson import normalised_intensities
 
@@ -39,8 +39,9 @@ log = logging.getLogger(__name__)
 MOST_ROUNDS = 12
 # Up to this round outliers are judged afresh. Data that settle at all have settled by then.
 FRESH_ROUNDS = 4
-# Where nothing has changed since an earlier run, its verdicts stand: who was in goes out beyond this times zmax only.
-STAYS = 1.02
+# Where nothing has changed since an earlier run, its verdicts on a group stand if one of these times zmax gives them:
+# the last fit of that run moved z by less.
+STANDS = (0.98, 1.02)
 NU = 4.0
 # Outliers have weight 0 in the fit beyond this times zmax.
 FADED = 1.25
@@ -176,25 +177,21 @@ class Start:
 def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     """Run the rounds and the last fit."""
     work, state = _first_state(work, start, settings)
-    fresh_rounds = FRESH_ROUNDS
-    if start.rejected is not None:
-        fresh_rounds, settings = 0, replace(settings, zmax=STAYS * settings.zmax)
     chosen = np.flatnonzero(work.selected)
     problem = Problem.of(work.model, work.rows.take(chosen), work.groups.subset(work.selected))
     reports: list[RoundReport] = []
     converged = False
     if start.stored.all():
         # the stored scales are the end of an earlier run: decide with them as that run did, then fit
-        state = _decide(work, state, settings, fresh=start.rejected is None)[0]
+        state = _decide(work, state, settings, True, start.rejected)[0]
     weight = _weights(work, state, settings, first=not start.stored.all())
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
         outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, number, work, start))
         state = replace(state, strengths=outcome.strengths)
         scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
-        new, verdicts = _decide(
-            work, _with_scales(work, state, outcome.theta, scale), settings, fresh=number <= fresh_rounds
-        )
+        moved = _with_scales(work, state, outcome.theta, scale)
+        new, verdicts = _decide(work, moved, settings, number <= FRESH_ROUNDS, start.rejected)
         report = RoundReport(number, outcome, *verdicts, perf_counter() - begin)
         reports.append(report)
         log_round(report)
@@ -344,8 +341,13 @@ def _fit(work: Work, problem: Problem, chosen: Int, state: State, weight: Float,
     )
 
 
-def _decide(work: Work, state: State, settings: RoundSettings, fresh: bool) -> tuple[State, _Verdicts]:
-    """Intensities, error model and outliers with the scales as they are.  ``fresh``: forget earlier outliers."""
+def _decide(
+    work: Work, state: State, settings: RoundSettings, fresh: bool, stored: Bool | None
+) -> tuple[State, _Verdicts]:
+    """Intensities, error model and outliers with the scales as they are.
+
+    ``fresh``: forget the outliers of earlier rounds.  ``stored``: outliers of an earlier run that stand, (n,).
+    """
     theta, scale = state.theta, state.scale
     choice = None
     if settings.intensity_choice == "combine":
@@ -363,6 +365,9 @@ def _decide(work: Work, state: State, settings: RoundSettings, fresh: bool) -> t
     if settings.method:
         before = np.zeros_like(state.rejected) if fresh else state.rejected
         rejection = _outliers(work, state, before, settings)
+        if stored is not None:
+            near = [_outliers(work, state, before, replace(settings, zmax=k * settings.zmax)) for k in STANDS]
+            rejection = standing(rejection, near, stored, work.groups)
         wilson = _wilson(work, state, settings.emax)
         n_wilson = int(np.count_nonzero(wilson & ~rejection.mask))
         rejected, returned = rejection.mask | wilson, state.returned

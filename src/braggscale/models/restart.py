@@ -123,21 +123,9 @@ def keep_stored(
     return replace(settings, **changes), sentences
 
 
-def own_entry(settings: ModelSettings, outlier_rejection: str | None, outlier_zmax: float) -> dict[str, Any]:
-    """What goes into the stored model under OWN_ENTRY; intervals in degrees."""
-    intervals = {
-        option: getattr(settings, option) for _, option, _ in _KEPT.get(settings.model, ()) if "inter" in option
-    }
-    return {**intervals, "outlier_rejection": outlier_rejection, "outlier_zmax": outlier_zmax}
-
-
-def same_limits(stored: Mapping[str, Any], outlier_rejection: str | None, outlier_zmax: float) -> bool:
-    """Whether the run that stored this model judged outliers as this one does."""
-    own = stored.get(OWN_ENTRY)
-    return isinstance(own, dict) and (own.get("outlier_rejection"), own.get("outlier_zmax")) == (
-        outlier_rejection,
-        outlier_zmax,
-    )
+def own_entry(settings: ModelSettings) -> dict[str, Any]:
+    """Intervals as asked for, degrees, for OWN_ENTRY of the stored model."""
+    return {option: getattr(settings, option) for _, option, _ in _KEPT.get(settings.model, ()) if "inter" in option}
 
 
 # Stored configuration, setting, and values that make sense; everything else is taken from the options.
