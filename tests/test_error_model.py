@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braggscale.arrays import Float
-from braggscale.error_model import ErrorModel, FitResult, assign, fit, variances, z_scores
+from braggscale.error_fit import fit
+from braggscale.error_model import ErrorModel, FitResult, assign, variances, z_scores
 from braggscale.errors import CommandError
 from braggscale.groups import Groups
 

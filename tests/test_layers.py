@@ -19,7 +19,7 @@ LAYERS = (
     "table geometry exclusion half_sets phil",
     "symmetry deviations selection preparation params models.components",
     "command intensities outliers error_model stats merging assembly models.data_set",
-    "models.physical models.array models.kb models.joint models.restart",
+    "models.physical models.array models.kb models.joint models.restart error_fit",
     "models models.gauge target strengths",
     "fitting",
     "rounds",

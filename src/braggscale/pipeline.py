@@ -429,6 +429,8 @@ def _stored_models(
             "error_model_type": "BasicErrorModel",
             "error_model_parameters": [errors[d].a, errors[d].b],
         }
+        if errors[d].c > 0:
+            extra["error_model_linear_term"] = errors[d].c  # other programs expect two parameters
         if scaled.state.i_mid is not None:
             extra["Imid"] = float(scaled.state.i_mid)
         stored.append(data_set.to_dict(theta, sigma, extra) | {OWN_ENTRY: stored_entry(settings[d], params)})

@@ -133,11 +133,18 @@ def _errors(
         log.info("Error model not taken over: not every data set has one")
         return None
     _, first = np.unique(error_model_of, return_index=True)
-    errors = tuple(ErrorModel(float(pairs[d][0]), float(pairs[d][1])) for d in first)
+    linear = [_linear_term(c) for c in configurations]
+    errors = tuple(ErrorModel(float(pairs[d][0]), float(pairs[d][1]), linear[d]) for d in first)
     # a value that is given with the command counts more
     shown = ", ".join(f"a {e.a:.4f} b {e.b:.5f}" for e in errors[:3]) + (", ..." if len(errors) > 3 else "")
     log.info(f"Error model of the input as a start: {shown}")
     return errors
+
+
+def _linear_term(configuration: Mapping[str, Any]) -> float:
+    """c of a stored error model, 0 if there is none or if it makes no sense."""
+    value = configuration.get("error_model_linear_term", 0.0)
+    return float(value) if isinstance(value, int | float) and 0 <= value < np.inf else 0.0
 
 
 def _is_pair(value: object) -> bool:

@@ -7,10 +7,10 @@ exclusion back, end in the same place. Choices that still flip after that are ma
 returns only below 0.9 outlier_zmax, and only once; another intensity must be better by 0.5 %. When a round changes
 nothing (or after MOST_ROUNDS) a last fit uses the final choices.
 
-Weights of a round, w = 1/V' (nu + 1)/(nu + z^2): V' = a^2 (V + (b mu)^2) is the error model at the expected intensity
-mu = g I_h with V the expected variance, both from the round before; the second factor (nu = 4, the weight function of
-Student's t: Lange, Little & Taylor, J. Am. Stat. Assoc. 84 (1989) 881) keeps observations that are not yet known
-as outliers from bending the scales.
+Weights of a round, w = 1/V' (nu + 1)/(nu + z^2): V' = a^2 (V + c mu+ + (b mu)^2) is the error model at the expected
+intensity mu = g I_h with V the expected variance, both from the round before; the second factor (nu = 4, the weight
+function of Student's t: Lange, Little & Taylor, J. Am. Stat. Assoc. 84 (1989) 881) keeps observations that are not yet
+known as outliers from bending the scales.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from time import perf_counter
 import numpy as np
 
 from braggscale.arrays import Bool, Float, Int
-from braggscale.error_model import ErrorModel, FitResult
-from braggscale.error_model import fit as fit_error_model
+from braggscale.error_fit import fit as fit_error_model
+from braggscale.error_model import ErrorModel, FitResult, variances
 from braggscale.fitting import FitSettings, Outcome, Problem, fit, starting_scales
 from braggscale.groups import Groups, weighted_mean
 from braggscale.intensities import Choice, Intensities, choose, combined, counting_gain, expected_variance, initial
@@ -208,17 +208,9 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged)
 
 
-def error_arrays(work: Work, errors: Sequence[ErrorModel]) -> tuple[Float, Float]:
-    """a and b of every row, (n,)."""
-    number = work.error_model_of[work.rows.data_set]
-    return np.array([e.a for e in errors])[number], np.array([e.b for e in errors])[number]
-
-
 def model_variance(work: Work, state: State, base: Float) -> Float:
-    """V' = a^2 (V + (b mu)^2) for V = ``base``, counts^2, (n,)."""
-    a, b = error_arrays(work, state.errors)
-    result: Float = a**2 * (base + (b * state.scale * state.best) ** 2)
-    return result
+    """V' of the error models for V = ``base`` at the expected intensities, counts^2, (n,)."""
+    return variances(state.errors, work.error_model_of, work.rows.data_set, base, state.scale * state.best)
 
 
 def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Work, State]:
@@ -286,7 +278,6 @@ def _with_scales(work: Work, state: State, theta: Float, scale: Float) -> State:
     """
     gain = counting_gain(state.values, work.rows.data_set, len(work.model.data_sets))
     k, floor = gain.k[work.rows.data_set], gain.floor[work.rows.data_set]
-    a, b = error_arrays(work, state.errors)
     values, use = state.values, ~state.rejected
     positive = scale > 0
     expected, best = state.expected, state.best
@@ -296,7 +287,7 @@ def _with_scales(work: Work, state: State, theta: Float, scale: Float) -> State:
         best = work.groups.spread(weighted_mean(work.groups, weight, scale, values.intensity)[0])
         mu = scale * best
         expected = expected_variance(values.intensity, values.variance, mu, values.raw_factor, k, floor)
-        variance = a**2 * (expected + (b * mu) ** 2)
+        variance = variances(state.errors, work.error_model_of, work.rows.data_set, expected, mu)
     photon = k * values.raw_factor
     return replace(state, theta=theta, scale=scale, expected=expected, best=best, photon=photon)
 
@@ -381,7 +372,6 @@ def _decide(
 
 
 def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -> Rejection:
-    a, b = error_arrays(work, state.errors)
     gain = counting_gain(state.values, work.rows.data_set, len(work.model.data_sets))
     k, floor = gain.k[work.rows.data_set], gain.floor[work.rows.data_set]
     values = state.values
@@ -390,8 +380,7 @@ def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -
         expected = expected_variance(
             values.intensity[rows], values.variance[rows], mu, values.raw_factor[rows], k[rows], floor[rows]
         )
-        result: Float = a[rows] ** 2 * (expected + (b[rows] * mu) ** 2)
-        return result
+        return variances(state.errors, work.error_model_of, work.rows.data_set[rows], expected, mu)
 
     scale = np.maximum(state.scale, 0.0)
     return settle(
@@ -437,7 +426,9 @@ def _wilson(work: Work, state: State, emax: float | None) -> Bool:
 def _same(work: Work, old: State, new: State) -> bool:
     """Whether a round left intensities, error models and outliers as they were, and moved no I_h that matters."""
     close = all(
-        abs(a.a - b.a) <= SAME_ERROR_MODEL * a.a and abs(a.b - b.b) <= SAME_ERROR_MODEL * max(a.b, 0.01)
+        abs(a.a - b.a) <= SAME_ERROR_MODEL * a.a
+        and abs(a.b - b.b) <= SAME_ERROR_MODEL * max(a.b, 0.01)
+        and abs(a.c - b.c) <= 4 * SAME_ERROR_MODEL * a.c
         for a, b in zip(old.errors, new.errors, strict=True)
     )
     if not close or old.i_mid != new.i_mid or not np.array_equal(old.rejected, new.rejected):
@@ -464,6 +455,10 @@ def log_round(report: RoundReport) -> None:
     steps = ", ".join(f"{len(fit.history) - 1} {name} steps" for name, fit in outcome.fits)
     cost = outcome.fits[-1][1].cost if outcome.fits else 0.0
     rms = np.sqrt(cost / max(outcome.n_observations, 1))
-    errors = "".join(f", a {found.model.a:.3f} b {found.model.b:.4f}" for found in report.errors[:1])
+    errors = "".join(f", {_parameters(found.model)}" for found in report.errors[:1])
     rejected = "" if report.rejection is None else f", {report.rejection.count + report.n_wilson} outliers"
     log.info(f"Round {report.number}: {steps}, rms {rms:.4f}{errors}{rejected}")
+
+
+def _parameters(model: ErrorModel) -> str:
+    return f"a {model.a:.3f} b {model.b:.4f}" + (f" c {model.c:.3g}" if model.c > 0 else "")

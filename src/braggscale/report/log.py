@@ -52,7 +52,8 @@ def _log_choices(result: Result) -> None:
         log.info("")
         name = "Error model" if len(last.errors) == 1 else f"Error model {number + 1}"
         limit = f"{found.model.isa:.2f}" if np.isfinite(found.model.isa) else "none"
-        log.info(f"{name}: V' = a^2 (V + (b I)^2), a = {found.model.a:.4f}, b = {found.model.b:.5f}")
+        linear, value = ("c I + ", f", c = {found.model.c:.4g}") if found.model.c > 0 else ("", "")
+        log.info(f"{name}: V' = a^2 (V + {linear}(b I)^2), a = {found.model.a:.4f}, b = {found.model.b:.5f}{value}")
         log.info(f"from {found.n_used} observations; limit of I/sigma {limit}")
         if found.reason:
             log.info(found.reason)
