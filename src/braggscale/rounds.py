@@ -16,7 +16,7 @@ known as outliers from bending the scales.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
