@@ -320,6 +320,21 @@ def bending(name: str, lmax: int, strength: float) -> Restraint:
     return Restraint(np.diag((order * (order + 1.0)) ** 2), strength, kind=name)
 
 
+def unevenness(name: str, shape: tuple[int, int], strength: float) -> Restraint:
+    """Estimated restraint of a map: second differences along both axes, and a little of its scatter about the mean.
+
+    Without the last part (Marra & Wood, Comput. Stat. Data Anal. 55 (2011) 2372) planes would be free; with it the map
+    can vanish. Its mean stays free: another component takes it up.
+    """
+    bends = roughness(shape, 1.0).penalty
+    n = len(bends)
+    return Restraint(bends + SCATTER * (np.eye(n) - 1.0 / n), strength, kind=name)
+
+
+# Share of the scatter in the penalty of a map: a plane costs as much as bends of a thirtieth of its height.
+SCATTER = 1e-3
+
+
 def ridge(n: int, strength: float, target: float = 0.0) -> Restraint:
     """strength * sum (theta - target)^2."""
     return Restraint(np.eye(n), strength, target)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from braggscale.arrays import Float
-from braggscale.experiments import Scan
+from braggscale.experiments import Panel, Scan
 from braggscale.models.components import Component
 from braggscale.table import Observations
 
@@ -19,6 +19,7 @@ class Extent:
     ``image``: array index.  ``x``, ``y``: pixels.  ``inverse_d2``: 1/Angstrom^2.
     ``images``: first and last image in use, None without a scan.  ``start``: degrees at the beginning of the
     first of them.  ``width``: degrees per image, with its sign.
+    ``detector``: pixels of the detector's only panel, fast and slow; None if it has several or they are not known.
     """
 
     image: tuple[float, float]
@@ -28,18 +29,20 @@ class Extent:
     images: tuple[int, int] | None = None
     start: float = 0.0
     width: float = 0.0
+    detector: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, rows: Observations, scan: Scan | None) -> Extent:
+    def of(cls, rows: Observations, scan: Scan | None, panels: Sequence[Panel] = ()) -> Extent:
         """Extent of one data set's rows."""
+        detector = panels[0].image_size if len(panels) == 1 else None
         image, x, y = (_span(rows.xyz[:, k]) for k in (2, 0, 1))
         inverse_d2 = _span(1.0 / rows.d**2)
         if scan is None:
-            return cls(image, x, y, inverse_d2)
+            return cls(image, x, y, inverse_d2, detector=detector)
         valid = scan.valid_image_ranges or (scan.image_range,)
         images = (valid[0][0], valid[-1][1])
         start = scan.oscillation[0] + (images[0] - scan.image_range[0]) * scan.oscillation[1]
-        return cls(image, x, y, inverse_d2, images, start, scan.oscillation[1])
+        return cls(image, x, y, inverse_d2, images, start, scan.oscillation[1], detector)
 
     @property
     def degrees(self) -> float:

@@ -41,7 +41,8 @@ def gauge(model: JointModel, rows: Observations, fixed: Bool) -> list[tuple[slic
             kind = "b" if component.b_factor else "scale"
             first_of_all = d == 0 and overall[kind] and (component.b_factor or grids == 0)
             later_grid = not component.b_factor and grids > 0 and not fixed[where].any()
-            if first_of_all or later_grid:
+            # a shared grid has one mean, that over the first of its data sets
+            if first_of_all or (later_grid and all(where != known for known, _ in choices)):
                 choices.append((where, _mean_basis(component, rows.take(mine))))
             grids += not component.b_factor
     return choices

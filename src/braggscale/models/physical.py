@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from braggscale.models.components import (
@@ -11,11 +12,13 @@ from braggscale.models.components import (
     Smooth,
     axis_over,
     bending,
+    binned_parameters,
     level,
     ridge,
     roughness,
     smooth_spacing,
     smoothness,
+    unevenness,
 )
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.params import ModelSettings
@@ -33,6 +36,8 @@ START_SCALE = (2500.0, 100.0)
 START_DECAY = (10.0, 0.1)
 START_DECAY_LEVEL = 0.1
 START_ABSORPTION = 100.0
+START_MODULATION = 1e4  # neighbouring differences change by 1 %
+MODULATION_ROUGHNESS = 1e4
 
 
 def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
@@ -65,6 +70,27 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
         configuration |= {"lmax": settings.lmax, "abs_surface_weight": settings.surface_weight}
         if settings.share_absorption:
             configuration["shared"] = ["absorption"]
+    if settings.modulation and extent.detector is not None:
+        components.append(_modulation(extent.detector, settings.n_modulation_bins, "modulation" in settings.estimated))
+        # one detector has one response, whatever sweep looks at it
+        configuration["shared"] = [*configuration.get("shared", ()), "modulation"]
     if extent.images is not None:
         configuration["valid_image_range"] = list(extent.images)
     return DataSetModel("physical", tuple(components), configuration)
+
+
+def _modulation(size: tuple[int, int], bins: int, estimated: bool) -> Smooth:
+    """Response of the detector: a grid over its panel, the same at every rotation, of mean 1.
+
+    Not a component of the DIALS model: stored under a name of its own, which DIALS leaves out when it writes a model.
+    """
+    n = binned_parameters(bins)
+    x, y = (
+        axis_over(name, bins / pixels, 0.0, float(pixels), n)
+        for name, pixels in (("x", size[0]), ("y", size[1]))
+    )
+    shape = (x.n, y.n)
+    restraint = unevenness("modulation", shape, START_MODULATION)
+    if not estimated:
+        restraint = replace(restraint, kind="", strength=MODULATION_ROUGHNESS)
+    return Smooth("modulation", (x, y), restraints=(restraint,))
