@@ -12,7 +12,7 @@ from braggscale.arrays import Bool, Float
 from braggscale.groups import Groups, weighted_mean
 from braggscale.minimise import Fit, Stop, constrained_covariance, lbfgs, levenberg_marquardt
 from braggscale.models.components import Restraint
-from braggscale.models.gauge import as_constraints, as_restraints, gauge
+from braggscale.models.gauge import as_restraints, as_seen_by_scales, gauge
 from braggscale.models.joint import Design, JointModel, Placed
 from braggscale.strengths import inverse, starting, update, with_strengths
 from braggscale.table import Observations
@@ -121,7 +121,8 @@ def fit(
     exact, strengths = _full_matrix(target, start, own, pins, strengths, settings)
     fits.append(("full matrix", exact))
     undetermined = _undetermined(target, exact.theta, fixed)
-    covariance = _covariance(exact, choices, free, len(theta))
+    constraints = as_seen_by_scales(choices, model, problem.design, problem.rows, target.full(exact.theta))
+    covariance = _covariance(exact, constraints, free)
     if covariance is None:
         message = (
             f"full matrix: {Stop.SINGULAR.value}; the L-BFGS answer stands, without esds. Fewer parameters "
@@ -198,12 +199,12 @@ def _strengths_nearby(
     return strengths, first
 
 
-def _covariance(exact: Fit, choices: list[tuple[slice, Float]], free: np.ndarray, n: int) -> Float | None:
+def _covariance(exact: Fit, constraints: Float, free: np.ndarray) -> Float | None:
     """Covariance of all parameters in the chosen gauge, (n, n); held ones have none."""
+    n = constraints.shape[1]
     if exact.normal is None:
         return None
-    constraints = as_constraints(choices, n)[:, free]
-    part = constrained_covariance(exact.normal, constraints)
+    part = constrained_covariance(exact.normal, constraints[:, free])
     if part is None:
         return None
     if len(free) == n:

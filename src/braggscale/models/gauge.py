@@ -16,7 +16,7 @@ import numpy as np
 
 from braggscale.arrays import Bool, Float
 from braggscale.models.components import Restraint, Smooth
-from braggscale.models.joint import JointModel
+from braggscale.models.joint import Design, JointModel
 from braggscale.table import Observations
 
 
@@ -78,3 +78,37 @@ def as_constraints(choices: list[tuple[slice, Float]], n_parameters: int) -> Flo
     for k, (where, m) in enumerate(choices):
         matrix[k, where] = m
     return matrix
+
+
+def as_seen_by_scales(
+    choices: list[tuple[slice, Float]], model: JointModel, design: Design, rows: Observations, theta: Float
+) -> Float:
+    """Constraints that define the covariance, (n_choices, n_parameters): overall choices as means over the scales.
+
+    The mean of a curve is not the mean of g: absorption surface and curve share a constant that no observation can
+    split. If the covariance held the curve's mean, every scale would carry that uncertainty, though nothing that is
+    merged does. So the first overall choice becomes mean(ln g) = const, and that of B becomes
+    sum (s - mean s) ln g = const, s = 1/(2 d^2): derivatives with respect to theta, summed over the rows.
+    """
+    constraints = as_constraints(choices, len(theta))
+    first = {model.where(d, c).start: k for d, c, k in _overall(model)}
+    s = 0.5 / rows.d**2
+    for k, (where, _) in enumerate(choices):
+        kind = first.get(where.start)
+        if kind is not None:
+            constraints[k] = design.log_derivative(theta, s - s.mean() if kind == "b" else np.ones(len(s)))
+            constraints[k] /= np.linalg.norm(constraints[k])
+    return constraints
+
+
+def _overall(model: JointModel) -> list[tuple[int, int, str]]:
+    """(data set, component, kind) of every first grid and every B factor."""
+    found = []
+    for d, data_set in enumerate(model.data_sets):
+        grids = 0
+        for c, component in enumerate(data_set.components):
+            if isinstance(component, Smooth):
+                if component.b_factor or grids == 0:
+                    found.append((d, c, "b" if component.b_factor else "scale"))
+                grids += not component.b_factor
+    return found

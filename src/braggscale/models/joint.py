@@ -62,6 +62,23 @@ class Design:
         result: Float = np.exp(eta) if self.exponential[f, component] else self.offset[f, component] + eta
         return result
 
+    def log_derivative(self, theta: Float, weight: Float) -> Float:
+        """sum_i weight_i d ln g_i / d theta, (n_parameters,).  ``weight``: (n,)."""
+        total = np.zeros(len(theta))
+        for f in range(len(self.bounds)):
+            mine = np.flatnonzero(self.family == f)
+            if len(mine) == 0:
+                continue
+            for c in range(self.bounds.shape[1] - 1):
+                slots = slice(int(self.bounds[f, c]), int(self.bounds[f, c + 1]))
+                if slots.start == slots.stop:
+                    continue
+                factor = weight[mine] if self.exponential[f, c] else weight[mine] / self.values(theta, c, mine)
+                for slot in range(slots.start, slots.stop):
+                    place = self.start[mine, c] + self.pattern[f, slot]
+                    total += np.bincount(place, self.basis[mine, slot] * factor, len(theta))
+        return total
+
     def scales(self, theta: Float, covariance: Float | None = None) -> tuple[Float, Float]:
         """g and var(g) of every row, (n,); var(g) = g^2 phi' C phi, zeros without a covariance C."""
         g = np.empty(len(self.family))
