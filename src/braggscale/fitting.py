@@ -97,7 +97,7 @@ def fit(
     choices = gauge(model, problem.rows, fixed)
     information = float(np.sum(weight * intensity**2))
     own = model.restraints(theta)
-    strengths = {**starting(own), **(strengths or {})}
+    strengths = {kind: (strengths or {}).get(kind, begin) for kind, begin in starting(own).items()}
     pins = as_restraints(choices, model, information)
     restraints = [*with_strengths(own, strengths), *pins]
     free = np.flatnonzero(~fixed)
@@ -120,7 +120,7 @@ def fit(
         return Outcome(target.full(start), None, tuple(fits), (), *n, message, strengths)
     exact, strengths = _full_matrix(target, start, own, pins, strengths, settings)
     fits.append(("full matrix", exact))
-    undetermined = _undetermined(target, exact.theta, fixed)
+    undetermined = _undetermined(target, exact.theta, fixed | _estimated_places(own, len(theta)))
     constraints = as_seen_by_scales(choices, model, problem.design, problem.rows, target.full(exact.theta))
     covariance = _covariance(exact, constraints, free)
     if covariance is None:
@@ -222,6 +222,14 @@ def _undetermined(target: Target, theta: Float, fixed: Bool) -> tuple[int, ...]:
     # scales, B and harmonics differ in units; a parameter without data differs from all by far more
     nothing = information <= 1e-12 * float(np.median(positive))
     return tuple(int(p) for p in np.flatnonzero(nothing & ~fixed))
+
+
+def _estimated_places(restraints: list[Placed], n: int) -> Bool:
+    """Parameters whose restraint is estimated, (n,): many more than the data need, by intention."""
+    places = np.zeros(n, bool)
+    for where, restraint in restraints:
+        places[where] |= bool(restraint.kind) and not restraint.common
+    return places
 
 
 def starting_scales(rows: Observations, groups: Groups, intensity: Float, weight: Float, n_data_sets: int) -> Float:

@@ -45,6 +45,9 @@ class Physical:
     absorption_level: Literal["low", "medium", "high"] | None
     lmax: int | None
     surface_weight: float | None
+    modulation_correction: bool | None
+    image_correction: bool
+    image_interval: float
     share: Share
     correction: Correction
 
@@ -215,6 +218,7 @@ class Params:
     """
 
     model: Literal["auto", "physical", "array", "KB"]
+    restraints: Literal["estimated", "fixed"]
     anomalous: bool
     overwrite_existing_models: bool
     exclude_images: tuple[str, ...]
@@ -294,7 +298,7 @@ def option_paths(kind: type[Any] = Params, prefix: str = "") -> list[str]:
 
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
-    "physical": ("scale", "decay", "absorption"),
+    "physical": ("scale", "decay", "absorption", "modulation", "image"),
     "array": ("decay", "absorption", "modulation"),
     "KB": ("scale", "decay"),
 }
@@ -305,13 +309,14 @@ class SweepFacts:
     """What the choice of a model depends on.
 
     ``oscillation_range``: total rotation, degrees, without sign.  ``largest_angle``: between s0 and s1 over the
-    usable reflections, degrees; None where it is not known.
+    usable reflections, degrees; None where it is not known.  ``single_panel``: the detector is one known panel.
     """
 
     identifier: str
     is_still: bool
     oscillation_range: float
     largest_angle: float | None = None
+    single_panel: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +344,8 @@ class ModelSettings:
     share_absorption: bool
     fixed: tuple[str, ...]
     estimated: tuple[str, ...] = ()
+    image: bool = False
+    image_interval: float = 1.0
 
 
 KB_BELOW = 1.0  # degrees of rotation; DIALS' limit for the automatic choice of KB
@@ -347,6 +354,12 @@ ABSORPTION_ABOVE = 60.0  # degrees of rotation; DIALS' limit: less does not cove
 ABSORPTION_ANGLE = 2.5626  # degrees, acos(0.999): s0 and s1 nearly coincide, as in electron diffraction (DIALS' limit)
 DEFAULT_LMAX = 4
 DEFAULT_SURFACE_WEIGHT = 5e5
+DEFAULT_DECAY_RESTRAINT = 0.1
+# With estimated restraints a basis only has to be fine enough: finer than these changed no merged intensity.
+FINE_INTERVAL = 2.5  # degrees; of the decay twice as much
+LEAST_INTERVALS, MOST_INTERVALS = 10, 80  # of the scale, per sweep
+FINE_LMAX = 6
+MODULATION_BINS = 16
 # Sweep width below which, scale interval, decay interval; degrees. DIALS' automatic values.
 INTERVALS = ((5.0, 1.0, 1.5), (10.0, 2.0, 3.0), (25.0, 4.0, 5.0), (90.0, 8.0, 10.0), (float("inf"), 15.0, 20.0))
 # lmax, surface weight; DIALS' values.
@@ -361,12 +374,12 @@ def resolve_model(params: Params, facts: SweepFacts) -> tuple[ModelSettings, lis
     """
     name, sentences = _model_name(params, facts)
     if name == "physical":
-        settings = _physical(params.physical, facts, sentences)
+        settings = _physical(params.physical, facts, sentences, params.restraints == "estimated")
     elif name == "array":
         settings = _array(params.array)
     else:
-        settings = _kb(params.KB)
-    if not (settings.scale or settings.decay or settings.absorption or settings.modulation):
+        settings = _kb(params.KB, params.restraints == "estimated")
+    if not (settings.scale or settings.decay or settings.absorption or settings.modulation or settings.image):
         raise CommandError(
             f"data set {facts.identifier}: the model {name} has no component left; switch on at least one of its "
             f"corrections ({', '.join(COMPONENTS[name])}) or choose another model"
@@ -394,9 +407,22 @@ def _model_name(params: Params, facts: SweepFacts) -> tuple[ModelName, list[str]
     return ("physical" if params.model == "auto" else params.model), advice
 
 
-def _physical(options: Physical, facts: SweepFacts, sentences: list[str]) -> ModelSettings:
+def _physical(options: Physical, facts: SweepFacts, sentences: list[str], estimate: bool) -> ModelSettings:
     degrees = facts.oscillation_range
     _, scale_interval, decay_interval = next(row for row in INTERVALS if degrees < row[0])
+    estimated = _estimated(options) if estimate else ()
+    fine = max(min(FINE_INTERVAL, degrees / LEAST_INTERVALS), degrees / MOST_INTERVALS)
+    if "scale" in estimated:
+        scale_interval = fine
+    if "decay" in estimated:
+        decay_interval = 2.0 * fine
+    default_lmax = FINE_LMAX if "absorption" in estimated else DEFAULT_LMAX
+    modulation = estimate and facts.single_panel
+    if options.modulation_correction is not None:
+        modulation = options.modulation_correction
+    if modulation and not facts.single_panel:
+        modulation = False
+        sentences.append("modulation correction off: the detector has several panels or is not known")
     absorption, why = _absorption(options, facts)
     lmax, weight = options.lmax, options.surface_weight
     if why and (lmax is not None or weight is not None or options.share.absorption):
@@ -417,18 +443,31 @@ def _physical(options: Physical, facts: SweepFacts, sentences: list[str]) -> Mod
         scale=options.scale_correction,
         decay=options.decay_correction,
         absorption=absorption,
-        modulation=False,
+        modulation=modulation,
         scale_interval=scale_interval if options.scale_interval is None else options.scale_interval,
         decay_interval=decay_interval if options.decay_interval is None else options.decay_interval,
-        lmax=DEFAULT_LMAX if lmax is None else lmax,
+        lmax=default_lmax if lmax is None else lmax,
         surface_weight=DEFAULT_SURFACE_WEIGHT if weight is None else weight,
         decay_restraint=options.decay_restraint,
         n_resolution_bins=0,
         n_absorption_bins=0,
-        n_modulation_bins=0,
+        n_modulation_bins=MODULATION_BINS if modulation else 0,
         share_absorption=options.share.absorption and absorption,
         fixed=_fixed("physical", options.correction),
+        estimated=estimated,
+        image=options.image_correction,
+        image_interval=options.image_interval,
     )
+
+
+def _estimated(options: Physical) -> tuple[str, ...]:
+    """Components of which the user gave no number."""
+    given = {
+        "scale": options.scale_interval is not None,
+        "decay": options.decay_interval is not None or options.decay_restraint != DEFAULT_DECAY_RESTRAINT,
+        "absorption": any(x is not None for x in (options.lmax, options.surface_weight, options.absorption_level)),
+    }
+    return tuple(name for name in COMPONENTS["physical"] if not given.get(name, False))
 
 
 def _absorption(options: Physical, facts: SweepFacts) -> tuple[bool, str]:
@@ -466,7 +505,7 @@ def _array(options: ArrayModel) -> ModelSettings:
     )
 
 
-def _kb(options: KB) -> ModelSettings:
+def _kb(options: KB, estimate: bool) -> ModelSettings:
     return ModelSettings(
         model="KB",
         scale=options.scale_correction,
@@ -483,6 +522,7 @@ def _kb(options: KB) -> ModelSettings:
         n_modulation_bins=0,
         share_absorption=False,
         fixed=_fixed("KB", options.correction),
+        estimated=COMPONENTS["KB"] if estimate else (),
     )
 
 

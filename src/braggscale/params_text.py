@@ -10,6 +10,11 @@ model = *auto physical array KB
   .optional = False
   .help = "Scaling model of data sets that have none yet. auto: KB for stills and sweeps of less than 1 degree,"
           "physical otherwise."
+restraints = estimated *fixed
+  .type = choice
+  .optional = False
+  .help = "How strongly corrections are held back. estimated: the data decide, on fine intervals; a component whose"
+          "interval, lmax, weight or level is given is fixed all the same. fixed: by intervals and weights."
 anomalous = False
   .type = bool
   .help = "Keep the Friedel mates I+ and I- apart in scaling and outlier rejection."
@@ -74,6 +79,17 @@ physical
   surface_weight = Auto
     .type = float(value_min=0)
     .help = "Weight that pulls the coefficients of the harmonics towards 0. Auto: 5e5."
+  modulation_correction = Auto
+    .type = bool
+    .help = "Uneven response of the detector, one map for all sweeps. Auto: on with restraints=estimated if the"
+            "detector has a single panel."
+  image_correction = False
+    .type = bool
+    .help = "An effect of its own for every image_interval, on top of the smooth scale; its size is estimated."
+  image_interval = 1.0
+    .type = float(value_min=0.01)
+    .expert_level = 1
+    .help = "Rotation that shares one image effect, degrees."
   share.absorption = False
     .type = bool
     .expert_level = 1

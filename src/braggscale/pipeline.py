@@ -251,12 +251,13 @@ def build_models(
     for member, mine in zip(members, places, strict=True):
         rows = data.rows.take(mine)
         scan = None if member.experiment.is_still else member.experiment.scan
-        extent = Extent.of(rows, scan)
+        panels = member.experiment.panels
+        extent = Extent.of(rows, scan, panels)
         angle = None
         if scan is not None and member.prepared is not None and "s1" in member.prepared.table:
             s1 = member.prepared.table["s1"][rows.row]
             angle = largest_scattering_angle(member.experiment.beam.s0, s1)
-        facts = SweepFacts(member.identifier, member.experiment.is_still, extent.degrees, angle)
+        facts = SweepFacts(member.identifier, member.experiment.is_still, extent.degrees, angle, len(panels) == 1)
         stored = None if params.overwrite_existing_models else member.experiment.scaling_model
         settings, sentences = _settings(params, facts, stored, given)
         for sentence in sentences:
@@ -433,7 +434,8 @@ def _stored_models(
             extra["error_model_linear_term"] = errors[d].c  # other programs expect two parameters
         if scaled.state.i_mid is not None:
             extra["Imid"] = float(scaled.state.i_mid)
-        stored.append(data_set.to_dict(theta, sigma, extra) | {OWN_ENTRY: stored_entry(settings[d], params)})
+        found = data_set.to_dict(theta, sigma, extra, scaled.state.strengths)
+        stored.append(found | {OWN_ENTRY: stored_entry(settings[d], params)})
     return tuple(stored)
 
 

@@ -18,7 +18,7 @@ from braggscale.assembly import Member, Sorted, rows_by_data_set
 from braggscale.error_model import ErrorModel
 from braggscale.flags import FATE_TEXT, Fate, Flag
 from braggscale.models.joint import JointModel
-from braggscale.models.restart import OWN_ENTRY, own_entry
+from braggscale.models.restart import OWN_ENTRY, own_entry, stored_strengths
 from braggscale.params import ModelSettings, Params
 from braggscale.rounds import Start
 
@@ -97,7 +97,7 @@ def start_of(
             f"{int(rejected.sum())} outliers of the earlier run stand unless clearly none now: data and limits "
             "are the same"
         )
-    return Start(theta, stored, errors, i_mid, rejected=rejected)
+    return Start(theta, stored, errors, i_mid, stored_strengths(models[0]), rejected)
 
 
 def _log_models(taken: Sequence[Sequence[str]], model: JointModel, members: Sequence[Member]) -> None:

@@ -31,6 +31,7 @@ from braggscale.intensities import Choice, Intensities, choose, combined, counti
 from braggscale.models import kb
 from braggscale.models.joint import JointModel
 from braggscale.outliers import Rejection, settle, standing, wilson_outliers
+from braggscale.strengths import Finding, findings
 from braggscale.table import Observations
 from braggscale.wilson import normalised_intensities
 
@@ -144,6 +145,7 @@ class Scaled:
     """The result.  ``variance``: V' + (I/g)^2 var(g), counts^2, (n,): what is written out, not divided by g^2.
 
     ``scale_variance``: var(g), (n,), zeros without a covariance.  ``converged``: whether the loop ended by itself.
+    ``findings``: what each component turned out to be; empty without a full matrix.
     """
 
     state: State
@@ -152,6 +154,7 @@ class Scaled:
     variance: Float
     rounds: tuple[RoundReport, ...]
     converged: bool
+    findings: tuple[Finding, ...] = ()
 
 
 # What a round decided: intensities, error models, outliers, number of those found by their size alone.
@@ -204,8 +207,13 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     outcome = _fit(work, problem, chosen, state, weight, last)
     scale, scale_variance = work.model.evaluate(work.rows, outcome.theta, outcome.covariance, settings.fit.n_threads)
     state = _with_scales(work, state, outcome.theta, scale)
+    state = replace(state, strengths=outcome.strengths)
     variance = _output_variance(work, state, scale_variance)
-    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged)
+    found: tuple[Finding, ...] = ()
+    if outcome.influence is not None:
+        of = problem.rows.data_set
+        found = findings(work.model, problem.design, of, outcome.theta, outcome.influence, outcome.strengths)
+    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, found)
 
 
 def model_variance(work: Work, state: State, base: Float) -> Float:

@@ -109,7 +109,7 @@ class Finding:
 
     ``effective``: effective number of parameters, of ``n_parameters``.  ``rms``: of the correction about its mean, as
     a fraction.  ``low``, ``high``: smallest and largest correction over the observations in the fit.
-    ``strengths``: by kind; empty where they were fixed.
+    ``strengths``: by kind; empty where they were fixed.  ``first``: False if an earlier data set shares it.
     """
 
     data_set: int
@@ -120,6 +120,7 @@ class Finding:
     low: float
     high: float
     strengths: Mapping[str, float]
+    first: bool = True
 
     def sentence(self) -> str:
         """For the log."""
@@ -143,7 +144,8 @@ def findings(
 
     ``design``, ``data_set`` (n,): of the observations in the fit.  ``influence``: diag(C J'J), (n_parameters,).
     """
-    found = []
+    found: list[Finding] = []
+    seen: set[int] = set()
     for d, model_of_one in enumerate(model.data_sets):
         mine = np.flatnonzero(data_set == d)
         for c, component in enumerate(model_of_one.components):
@@ -161,6 +163,23 @@ def findings(
                     float(values.min()) if len(values) else 1.0,
                     float(values.max()) if len(values) else 1.0,
                     {kind: strengths[kind] for kind in sorted(kinds) if kind in strengths},
+                    where.start not in seen,
                 )
             )
+            seen.add(where.start)
     return tuple(found)
+
+
+def summaries(found: Sequence[Finding]) -> list[str]:
+    """One sentence per component, over all data sets."""
+    sentences = []
+    for name in dict.fromkeys(f.component for f in found):
+        mine = [f for f in found if f.component == name]
+        whole = replace(
+            mine[0],
+            effective=sum(f.effective for f in mine if f.first),
+            low=min(f.low for f in mine),
+            high=max(f.high for f in mine),
+        )
+        sentences.append(whole.sentence())
+    return sentences

@@ -11,6 +11,9 @@ from braggscale.experiments import Panel, Scan
 from braggscale.models.components import Component
 from braggscale.table import Observations
 
+# Components that the DIALS model of the same name does not know.
+EXTRAS = {"physical": ("modulation", "image")}
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -70,10 +73,19 @@ class DataSetModel:
     components: tuple[Component, ...]
     configuration: Mapping[str, Any]
 
-    def to_dict(self, theta: list[Float], esd: list[Float] | None, extra: Mapping[str, Any]) -> dict[str, Any]:
+    def to_dict(
+        self,
+        theta: list[Float],
+        esd: list[Float] | None,
+        extra: Mapping[str, Any],
+        strengths: Mapping[str, float] | None = None,
+    ) -> dict[str, Any]:
         """The dictionary that goes into the experiment list, in DIALS' form.
 
         ``theta``, ``esd``: one array per component; ``extra``: more configuration (error model, intensity choice).
+        ``strengths``: of estimated restraints. They, and components that the DIALS model does not have, stand beside
+        its components, not in the configuration: DIALS drops them when it writes a model of its own, so they are
+        never out of date.
         """
         stored: dict[str, Any] = {"__id__": self.kind}
         for k, component in enumerate(self.components):
@@ -85,6 +97,10 @@ class DataSetModel:
             if esd is not None:
                 entry["est_standard_devs"] = esd[k].tolist()
             stored[component.name] = entry
-        corrections = [component.name for component in self.components]
+        own = {kind for component in self.components for kind in (r.kind for r in component.restraints) if kind}
+        if strengths and own:
+            stored["estimated_strengths"] = {kind: float(strengths[kind]) for kind in sorted(own & set(strengths))}
+        extras = EXTRAS.get(self.kind, ())
+        corrections = [component.name for component in self.components if component.name not in extras]
         stored["configuration_parameters"] = {"corrections": corrections, **self.configuration, **extra}
         return stored

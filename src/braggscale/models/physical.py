@@ -16,6 +16,7 @@ from braggscale.models.components import (
     level,
     ridge,
     roughness,
+    scatter,
     smooth_spacing,
     smoothness,
     unevenness,
@@ -36,6 +37,7 @@ START_SCALE = (2500.0, 100.0)
 START_DECAY = (10.0, 0.1)
 START_DECAY_LEVEL = 0.1
 START_ABSORPTION = 100.0
+START_IMAGE = 1e4  # 1 % from image to image
 START_MODULATION = 1e4  # neighbouring differences change by 1 %
 MODULATION_ROUGHNESS = 1e4
 
@@ -70,6 +72,10 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
         configuration |= {"lmax": settings.lmax, "abs_surface_weight": settings.surface_weight}
         if settings.share_absorption:
             configuration["shared"] = ["absorption"]
+    if settings.image:
+        n, factor, spacing = smooth_spacing(extent.degrees, abs(extent.width), settings.image_interval)
+        axis = axis_over("image", factor, *extent.image, n)
+        components.append(Smooth("image", (axis,), restraints=(scatter("image", n, START_IMAGE),)))
     if settings.modulation and extent.detector is not None:
         components.append(_modulation(extent.detector, settings.n_modulation_bins, "modulation" in settings.estimated))
         # one detector has one response, whatever sweep looks at it
@@ -85,10 +91,8 @@ def _modulation(size: tuple[int, int], bins: int, estimated: bool) -> Smooth:
     Not a component of the DIALS model: stored under a name of its own, which DIALS leaves out when it writes a model.
     """
     n = binned_parameters(bins)
-    x, y = (
-        axis_over(name, bins / pixels, 0.0, float(pixels), n)
-        for name, pixels in (("x", size[0]), ("y", size[1]))
-    )
+    x = axis_over("x", bins / size[0], 0.0, float(size[0]), n)
+    y = axis_over("y", bins / size[1], 0.0, float(size[1]), n)
     shape = (x.n, y.n)
     restraint = unevenness("modulation", shape, START_MODULATION)
     if not estimated:

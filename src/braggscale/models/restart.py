@@ -14,7 +14,7 @@ import numpy as np
 
 from braggscale.arrays import Float
 from braggscale.models.components import Axis, Component, Harmonics, Smooth, axis_over
-from braggscale.models.data_set import DataSetModel
+from braggscale.models.data_set import EXTRAS, DataSetModel
 from braggscale.params import COMPONENTS, ModelSettings
 
 # What a stored model says beside its components that other programs do not know: the intervals that were asked for
@@ -54,12 +54,25 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
     if len(old) == 1 or component.n_parameters == 1:  # between KB and a curve
         return np.full(component.n_parameters, float(old.mean())) if len(component.axes) <= 1 else None
     same_images = configuration.get("valid_image_range") == model.configuration.get("valid_image_range")
+    same_images |= component.name == "modulation" and model.kind == "physical"  # the whole panel, whatever the images
     if same_kind and same_images and len(old) == component.n_parameters:
         return old
     if len(component.axes) != 1 or stored.get("__id__") == "array" or model.kind == "array":
         return None
     axis = _stored_axis(component.name, len(old), configuration)
     return None if axis is None else _read_off(axis, old, component.axes[0].raw_places())
+
+
+def stored_strengths(stored: Mapping[str, Any]) -> dict[str, float]:
+    """Estimated strengths by kind; what is not a positive number is left out."""
+    found = stored.get("estimated_strengths")
+    if not isinstance(found, dict):
+        return {}
+    return {
+        str(kind): float(value)
+        for kind, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0.0 < value < float("inf")
+    }
 
 
 def stored_values(stored: Mapping[str, Any], name: str) -> Float | None:
@@ -104,6 +117,8 @@ def keep_stored(
     changes: dict[str, Any] = {}
     sentences = []
     for name in COMPONENTS[kind]:
+        if name in EXTRAS.get(kind, ()):  # DIALS may have dropped them: the options decide
+            continue
         if not given(f"{kind}.{name}_correction") and not (name == "absorption" and given(f"{kind}.absorption_level")):
             changes[name] = stored_values(stored, name) is not None
         elif getattr(settings, name) != (stored_values(stored, name) is not None):
@@ -113,6 +128,10 @@ def keep_stored(
     for key, option, (low, high) in _KEPT.get(kind, ()):
         value = wanted.get(option, configuration.get(key))
         usable = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+        if option.removesuffix("_interval") in settings.estimated or (
+            key in _LEVEL and "absorption" in settings.estimated
+        ):
+            continue
         if usable and not given(f"{kind}.{option}") and not (key in _LEVEL and given("physical.absorption_level")):
             changes[option] = type(getattr(settings, option))(value)
     if kind == "array":

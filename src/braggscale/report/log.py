@@ -11,6 +11,7 @@ from braggscale.flags import FATE_TEXT, Fate
 from braggscale.intensities import Choice
 from braggscale.pipeline import Result
 from braggscale.report import tables
+from braggscale.strengths import summaries
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +20,7 @@ SIGNIFICANT = 2.0
 # Below this mean multiplicity scales are hardly determined by equivalents.
 LOW_MULTIPLICITY = 1.5
 MOST_DATA_SETS = 40
+MOST_FINDINGS = 60
 
 
 def log_result(result: Result) -> None:
@@ -95,19 +97,46 @@ def _log_fit(result: Result) -> None:
         log.info(f"{name}: {max(len(fit.history) - 1, 0)} steps, {fit.stop.value}")
     if outcome.message:
         log.warning(outcome.message)
+    _log_findings(result)
     if outcome.undetermined and any(component.n_parameters > 1 for _, component, _ in result.model.parts()):
         names = [result.parameter_name(p) for p in outcome.undetermined]
         shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         log.warning(f"no data determine {shown}; neighbouring parameters carry them over and give them their esds")
     if len(result.models) == 1 and result.models[0]["__id__"] == "KB":
         log.warning("one data set has nothing to be put on a scale with: model=KB leaves it as it is")
-    if result.esd is not None:
+    if result.esd is not None and not result.scaled.state.strengths:
         null = result.model.null()
         weak = np.abs(outcome.theta - null) < SIGNIFICANT * result.esd
         share = 100.0 * float(weak.mean())
         log.info(f"{100 - share:.0f} % of the parameters differ from no correction by more than {SIGNIFICANT:g} esds")
         if share > 50:
             log.info("Fewer parameters (larger intervals, smaller lmax) would describe the data as well")
+
+
+def _log_findings(result: Result) -> None:
+    """Table of the components, and in words what they turned out to be."""
+    found = result.scaled.findings
+    if not found:
+        return
+    header = ("data set", "component", "parameters", "effective", "rms %", "from", "to")
+    rows = [
+        (
+            result.members[result.kept[f.data_set]].identifier,
+            f.component,
+            f.n_parameters,
+            f"{f.effective:.1f}",
+            f"{100 * f.rms:.2f}",
+            f"{f.low:.3f}",
+            f"{f.high:.3f}",
+        )
+        for f in found[:MOST_FINDINGS]
+    ]
+    log.info(tables.text_table(header, rows))
+    strengths = result.scaled.state.strengths
+    if strengths:
+        log.info("Strengths estimated: " + ", ".join(f"{kind} {value:.3g}" for kind, value in strengths.items()))
+    for sentence in summaries(found):
+        log.info(sentence)
 
 
 def _log_statistics(result: Result) -> None:

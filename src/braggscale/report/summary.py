@@ -122,6 +122,11 @@ def _fit(result: Result) -> dict[str, Any]:
         "message": outcome.message,
         "undetermined": [result.parameter_name(p) for p in outcome.undetermined],
         "converged": result.scaled.converged,
+        "strengths": dict(result.scaled.state.strengths),
+        "components": [
+            {**asdict(f), "data_set": result.members[result.kept[f.data_set]].identifier, "text": f.sentence()}
+            for f in result.scaled.findings
+        ],
     }
 
 
