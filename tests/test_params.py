@@ -180,7 +180,7 @@ def test_a_short_name_goes_to_all_models_when_automatic():
         ("model=KB decay_interval=6", "decay_interval=6: model=KB has no decay_interval; physical and array have it"),
         ("model=array scale_term=False", "model=array has no scale_term; physical and KB have it"),
         ("model=physical n_absorption_bins=4", "model=physical has no n_absorption_bins; array has it"),
-        ("model=physical modulation_term=True", "model=physical has no modulation_term; array has it"),
+        ("model=KB modulation_term=True", "model=KB has no modulation_term; physical and array have it"),
     ],
 )
 def test_a_parameter_that_the_named_model_lacks_is_an_error(arguments, line):
@@ -199,8 +199,9 @@ def test_parameters_of_models_that_no_data_set_has_are_reported():
     assert unused({"KB", "physical"}, "lmax=6", "physical.decay_restraint=0.2") == []
     (line,) = unused({"KB"}, "decay_interval=10")
     assert line == "decay_interval has no effect: the models in use are KB; physical and array would use it"
-    (line,) = unused({"physical"}, "modulation_term=True")
-    assert line == "array.modulation_correction has no effect: the models in use are physical; array would use it"
+    assert unused({"physical"}, "modulation_term=True") == []
+    (line,) = unused({"physical"}, "n_modulation_bins=9")
+    assert line == "array.n_modulation_bins has no effect: the models in use are physical; array would use it"
     with pytest.raises(CommandError, match="physical.lmax has no effect: the models in use are KB"):
         unused({"KB"}, "model=KB", "physical.lmax=6")
     # a data set may keep the model that is stored with it

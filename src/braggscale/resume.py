@@ -97,7 +97,7 @@ def start_of(
             f"{int(rejected.sum())} outliers of the earlier run stand unless clearly none now: data and limits "
             "are the same"
         )
-    return Start(theta, stored, errors, i_mid, stored_strengths(models[0]), rejected)
+    return Start(theta, stored, errors, i_mid, stored_strengths(entries[0]), rejected)
 
 
 def _log_models(taken: Sequence[Sequence[str]], model: JointModel, members: Sequence[Member]) -> None:
