@@ -446,3 +446,26 @@ def test_any_value_is_taken_or_refused(name, value):
         # in quotes a text is a text, also the word None
         quoted = option.kind == "str" and found is not None
         assert convert(option, [(value, quoted)]) == found
+
+
+def test_master_text_mistakes_are_found():
+    with pytest.raises(ValueError, match="x: .type = None"):
+        Definitions("x = 1\n")
+    with pytest.raises(CommandError, match="below 1"):
+        Definitions("x = 0\n.type = int(value_min=1)\n")
+
+
+def test_families():
+    master = Definitions(SMALL, families=("red", "blue"), renamed={"old.width": "*.size"})
+    assert master.resolve("size").paths == ("red.size", "blue.size")
+    assert master.resolve("size").family and not master.resolve("red.size").family
+    assert master.resolve("width").note == "width read as size, its name today"
+    assert master.resolve("deep").paths == ("hidden.inner.deep",)
+
+
+def test_none_empties_a_repeated_option():
+    master = Definitions(SMALL)
+    values = master.defaults()
+    for words in ("1,2", "3,4", "None", "5,6", "7,8", "5 6"):
+        master.assign(values, "many", [(words, False)])
+    assert values["many"] == ((7, 8), (5, 6))
