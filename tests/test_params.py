@@ -131,7 +131,6 @@ def test_later_assignments_win():
         ("d_range=-1,2", "d_range=-1,2: -1 is below 0, the smallest value allowed"),
         ("d_min=3 d_max=2", "d_min=3 d_max=2: d_min must be smaller than d_max; nothing would be left"),
         ("best_unit_cell=1,2,3,90,90,180", "best_unit_cell: lengths must be above 0, angles between 0 and 180"),
-        ("use_datasets=0 exclude_datasets=1", "use_datasets and exclude_datasets cannot be used together: "),
         ("absorption_level=low absorption_term=False", "contradicts physical.absorption_correction=False"),
         ("model=array decay_term=False absorption_term=False", "needs decay_correction or absorption_correction"),
         ("error_model_group=1,2", "error_model_group is used only with grouping=grouped"),

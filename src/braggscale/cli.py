@@ -136,7 +136,10 @@ def _act(argv: tuple[str, ...], found: _Arguments) -> int:
         for problem in dict.fromkeys(problems):
             _complain(problem)
         return 2
-    _scale(argv, found, settings)
+    if options.assign_identifiers is not None:
+        _name(found, settings)
+    else:
+        _scale(argv, found, settings)
     return 0
 
 
@@ -155,6 +158,17 @@ def _scale(argv: tuple[str, ...], found: _Arguments, settings: Settings) -> None
         from braggscale.run import run
 
         run(found.files, settings.params, command.given, command.as_dict(), log_text)
+
+
+def _name(found: _Arguments, settings: Settings) -> None:
+    from braggscale.run import name_anew
+
+    output = settings.params.output
+    given = settings.explicit
+    experiments = output.experiments if "output.experiments" in given else "identified.expt"
+    reflections = output.reflections if "output.reflections" in given else "identified.refl"
+    with _logging(found.options.verbose, found.options.quiet):
+        name_anew(found.files, found.options.assign_identifiers, experiments, reflections)
 
 
 # Arguments --------------------------------------------------------------------------------------------------
@@ -178,6 +192,12 @@ def _parser() -> _Parser:
     add("-v", "--verbose", action="count", default=0, help="log details, and tracebacks of internal errors")
     add("-q", "--quiet", action="store_true", help="print warnings and errors only; the log file has everything")
     add("--phil", action="append", default=[], metavar="FILE", help="read parameters from FILE, - for standard input")
+    add(
+        "--assign-identifiers",
+        metavar="NAMES",
+        help="name the data sets, one name for each, and write them to identified.expt and .refl (or to "
+        "output.experiments, output.reflections) without scaling",
+    )
     add("--version", action="store_true", help="print the version and stop")
     return parser
 

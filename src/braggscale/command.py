@@ -138,8 +138,6 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     low, high = values["cut_data.d_min"], values["cut_data.d_max"]
     if low is not None and high is not None and not low < high:
         found.append(f"d_min={low:g} d_max={high:g}: d_min must be smaller than d_max; nothing would be left")
-    if values["dataset_selection.use_datasets"] and values["dataset_selection.exclude_datasets"]:
-        found.append("use_datasets and exclude_datasets cannot be used together: one list is enough")
     if values["physical.absorption_level"] and values["physical.absorption_correction"] is False:
         level = values["physical.absorption_level"]
         found.append(f"absorption_level={level} contradicts physical.absorption_correction=False")

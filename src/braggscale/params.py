@@ -214,7 +214,7 @@ class Output:
 class Params:
     """Every option.  ``exclude_images``, ``include_images``: items ``[ID:]first:last``, in order of mention.
 
-    ``exclude_batches``: pairs of batch numbers.
+    ``exclude_batches``: pairs of batch numbers.  ``split_at``: items ``[ID:]image``.
     """
 
     model: Literal["auto", "physical", "array", "KB"]
@@ -224,6 +224,7 @@ class Params:
     exclude_images: tuple[str, ...]
     exclude_batches: tuple[tuple[int, int], ...]
     include_images: tuple[str, ...]
+    split_at: tuple[str, ...]
     reset_exclusions: bool
     nproc: int | None
     physical: Physical
@@ -275,7 +276,7 @@ def fill(kind: type[Any], prefix: str, values: Mapping[str, Any]) -> Any:
             made[name] = fill(hint, path + ".", values)
         else:
             value = values[path]
-            if path in ("exclude_images", "include_images"):
+            if path in ("exclude_images", "include_images", "split_at"):
                 value = tuple(item for entry in value for item in entry)
             elif path == "reflection_selection.d_range" and value:
                 value = (min(value), max(value))

@@ -35,6 +35,11 @@ include_images = None
   .multiple = True
   .help = "Images to take back that an earlier run left out; written as for exclude_images."
           "Can be repeated."
+split_at = None
+  .type = strings
+  .multiple = True
+  .help = "Cut a sweep in two data sets: ID:image, the image at which the second begins; several separated by commas"
+          "or blanks. The first part keeps the identifier. Other options name the data sets as they are after the cut."
 reset_exclusions = False
   .type = bool
   .help = "Forget which images earlier runs left out, before the exclusions of this run."

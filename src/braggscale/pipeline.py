@@ -124,6 +124,8 @@ def run(
     clock = clock or Clock()
     everything = tuple(data_sets)
     with clock.stage("preparation"):
+        # every sweep gets its batch numbers, so that they do not depend on which data sets are left out
+        numbered = with_batches([data_set.experiment for data_set in everything])
         numbers = _chosen(everything, params)
         chosen = [everything[i] for i in numbers]
         symmetry = assembly.common_symmetry([data_set.experiment for data_set in chosen])
@@ -131,7 +133,8 @@ def run(
             [data_set.experiment for data_set in chosen], params.reflection_selection.best_unit_cell
         )
         log.info(f"Space group {symmetry.name}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
-        experiments = with_batches([data_set.experiment for data_set in chosen])
+        experiments = [numbered[i] for i in numbers]
+        log_batches(experiments)
         images = choose_images(experiments, numbers, params)
         members = assembly.prepare_all(
             chosen, numbers, experiments, images, _cuts(params), params.reflection_selection.intensity_choice, cell
@@ -210,11 +213,16 @@ def with_batches(experiments: Sequence[Experiment]) -> list[Experiment]:
         if experiment.scan is not None and offset is not None:
             experiment = replace(experiment, scan=replace(experiment.scan, batch_offset=offset))
         result.append(experiment)
+    return result
+
+
+def log_batches(experiments: Sequence[Experiment]) -> None:
+    """The table of batch numbers."""
+    offsets = _offsets(experiments)
     if any(offset is not None for offset in offsets):
         log.info("Batch numbers assigned to datasets:")
         for line in exclusion.batch_lines(experiments, offsets):
             log.info(line)
-    return result
 
 
 def choose_images(experiments: Sequence[Experiment], numbers: Sequence[int], params: Params) -> exclusion.ImageChoice:

@@ -22,6 +22,7 @@ from braggscale.assembly import rows_by_data_set
 from braggscale.io import Input, open_inputs
 from braggscale.io.document import Kept, history_line, imageset_numbers, output_data, to_text
 from braggscale.io.outputs import commit, pending, write_text
+from braggscale.io.splitting import split_sweeps
 from braggscale.io.writing import write_table
 from braggscale.params import Params
 from braggscale.pipeline import Clock, Result
@@ -53,11 +54,27 @@ def run(
         data = open_inputs(files)
     for note in data.notes:
         log.info(note)
+    data = split_sweeps(data, params.split_at)
     result = run_pipeline(data.data_sets, data.not_indexed, params, given, clock)
     log_result(result)
     with clock.stage("writing"):
         document, columns = _write(data, result, params, command, log_text, clock)
     _export(result, params, document, columns)
+
+
+def name_anew(files: Sequence[str], names: str, experiments: str, reflections: str) -> None:
+    """Write the data in ``files`` with new identifiers, separated by blanks or commas, and do not scale."""
+    from braggscale.io.naming import assign_identifiers, split_names
+
+    data = open_inputs(files)
+    for note in data.notes:
+        log.info(note)
+    history = history_line(_now(), __version__, "identifiers assigned")
+    assign_identifiers(data, split_names(names), experiments, reflections, history)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _write(
@@ -81,8 +98,7 @@ def _write(
         )
         for member, model in zip(kept, result.models, strict=True)
     ]
-    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    document = output_data(data.document, models, history_line(time, __version__))
+    document = output_data(data.document, models, history_line(_now(), __version__))
     drop = {"shoebox"} if output.delete_integration_shoeboxes else set()
     columns = output_columns(result, imageset_numbers(document))
     pieces = [member.prepared.table for member in kept if member.prepared is not None]

@@ -190,9 +190,9 @@ def imageset_numbers(data: Mapping[str, Any]) -> list[int]:
     return [-1 if number is None else int(number) for number in numbers]
 
 
-def history_line(time: str, version: str) -> str:
+def history_line(time: str, version: str, done: str = "scaled") -> str:
     """The line that a run of this program adds.  ``time``: UTC as YYYY-MM-DDTHH:MM:SSZ."""
-    return f"{time}|braggscale.scale|{version}|scaled"
+    return f"{time}|braggscale.scale|{version}|{done}"
 
 
 def to_text(data: Mapping[str, Any]) -> str:
