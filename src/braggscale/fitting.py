@@ -26,12 +26,15 @@ MOST_PARAMETERS = 6000
 SETTLED = 0.05
 MOST_STRENGTH_STEPS = 40
 # Multiplications in the matrix inversions between two looks at the observations: a few seconds.
-STRENGTH_WORK = 2e9
+STRENGTH_WORK = 1e10
 
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """``tolerance``: relative decrease of the rms residual that counts as converged.  Limits None: 100 steps."""
+    """``tolerance``: relative decrease of the rms residual that counts as converged.  Limits None: 100 steps.
+
+    ``esds``: whether a full matrix ends with covariance and effective parameters.
+    """
 
     first_order: bool
     full_matrix: bool
@@ -39,6 +42,7 @@ class FitSettings:
     full_matrix_max_iterations: int | None
     tolerance: float
     n_threads: int
+    esds: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +122,15 @@ def fit(
             "the L-BFGS answer stands, without esds"
         )
         return Outcome(target.full(start), None, tuple(fits), (), *n, message, strengths)
-    exact, strengths = _full_matrix(target, start, own, pins, strengths, settings)
+    known = _Known(target)
+    exact, strengths = _full_matrix(target, known, start, own, pins, strengths, settings)
     fits.append(("full matrix", exact))
-    undetermined = _undetermined(target, exact.theta, fixed | _estimated_places(own, len(theta)))
-    constraints = as_seen_by_scales(choices, model, problem.design, problem.rows, target.full(exact.theta))
+    complete = target.full(exact.theta)
+    if not settings.esds:
+        return Outcome(complete, None, tuple(fits), (), *n, strengths=strengths)
+    matrix = known(exact.theta)[2]
+    undetermined = _undetermined(matrix, fixed | _estimated_places(own, len(theta)))
+    constraints = as_seen_by_scales(choices, model, problem.design, problem.rows, complete)
     covariance = _covariance(exact, constraints, free)
     if covariance is None:
         message = (
@@ -129,42 +138,47 @@ def fit(
             "(a larger scale_interval, decay_term=False) or splitting the sweep at the gap removes this"
         )
         return Outcome(target.full(start), None, tuple(fits), undetermined, *n, message, strengths)
-    complete = target.full(exact.theta)
-    influence = np.einsum("ij,ji->i", covariance, target.data_equations(complete)[2])
+    influence = np.einsum("ij,ji->i", covariance, matrix)
     return Outcome(complete, covariance, tuple(fits), undetermined, *n, None, strengths, influence)
 
 
+class _Known:
+    """The observations' part of the normal equations, remembered at the last point: restraints change between steps."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.key = b""
+        self.equations: tuple[float, Float, Float] = (0.0, np.empty(0), np.empty((0, 0)))
+
+    def __call__(self, theta: Float) -> tuple[float, Float, Float]:
+        key = theta.tobytes()
+        if key != self.key:
+            self.equations, self.key = self.target.data_equations(theta), key
+        return self.equations
+
+
 def _full_matrix(
-    target: Target, start: Float, own: list[Placed], pins: list[tuple[slice, Restraint]], strengths: dict[str, float],
-    settings: FitSettings,
+    target: Target, known: _Known, start: Float, own: list[Placed], pins: list[tuple[slice, Restraint]],
+    strengths: dict[str, float], settings: FitSettings,
 ) -> tuple[Fit, dict[str, float]]:  # fmt: skip
-    """Gauss-Newton steps; after each, the strengths that are estimated, until neither changes anything.
+    """Gauss-Newton steps; before each, the strengths that are estimated, until neither changes anything.
 
     The last step is made with the strengths that are returned.
     """
     limit = settings.full_matrix_max_iterations or 100
-    known: dict[bytes, tuple[float, Float, Float]] = {}
-
-    def of_data(theta: Float) -> tuple[float, Float, Float]:
-        # restraints change between steps, the observations' part at the same point does not
-        key = theta.tobytes()
-        if key not in known:
-            known.clear()
-            known[key] = target.data_equations(theta)
-        return known[key]
-
-    def equations(theta: Float) -> tuple[float, Float, Float]:
-        return target.restrained(theta, of_data(theta))
-
-    if not strengths:
-        return levenberg_marquardt(equations, start, max_iterations=limit, tolerance=settings.tolerance), strengths
     history: list[float] = []
     theta = start
-    for _ in range(min(limit, MOST_STRENGTH_STEPS)):
-        strengths, moved = _strengths_nearby(target, theta, of_data(theta), own, pins, strengths)
-        restraints = [*with_strengths(own, strengths), *pins]
-        target = replace(target, restraints=restraints)
-        step = levenberg_marquardt(equations, theta, max_iterations=1, tolerance=settings.tolerance)
+    for _ in range(limit if strengths else 1):
+        moved = 0.0
+        if strengths:
+            strengths, moved = _strengths_nearby(target, theta, known(theta), own, pins, strengths)
+            target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
+
+        def equations(at: Float, target: Target = target) -> tuple[float, Float, Float]:
+            return target.restrained(at, known(at))
+
+        steps = 1 if strengths else limit
+        step = levenberg_marquardt(equations, theta, max_iterations=steps, tolerance=settings.tolerance)
         history += step.history if not history else step.history[1:]
         theta = step.theta
         if step.stop is not Stop.MAX_ITERATIONS and moved < SETTLED:
@@ -214,14 +228,15 @@ def _covariance(exact: Fit, constraints: Float, free: np.ndarray) -> Float | Non
     return covariance
 
 
-def _undetermined(target: Target, theta: Float, fixed: Bool) -> tuple[int, ...]:
-    information = target.data_information(theta)
+def _undetermined(matrix: Float, known: Bool) -> tuple[int, ...]:
+    """Parameters that no observation sees and that nothing else settles.  ``matrix``: J'J."""
+    information = np.diag(matrix)
     positive = information[information > 0]
     if len(positive) == 0:
-        return tuple(int(p) for p in np.flatnonzero(~fixed))
+        return tuple(int(p) for p in np.flatnonzero(~known))
     # scales, B and harmonics differ in units; a parameter without data differs from all by far more
     nothing = information <= 1e-12 * float(np.median(positive))
-    return tuple(int(p) for p in np.flatnonzero(nothing & ~fixed))
+    return tuple(int(p) for p in np.flatnonzero(nothing & ~known))
 
 
 def _estimated_places(restraints: list[Placed], n: int) -> Bool:

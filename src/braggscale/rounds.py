@@ -330,7 +330,7 @@ def _round_fit(settings: FitSettings, number: int, work: Work, start: Start) -> 
     small = work.model.n_parameters <= FULL_MATRIX_EVERY_ROUND
     warm = number > 1 or bool(start.stored.all())
     full = settings.full_matrix and small and warm
-    return replace(settings, first_order=not full, full_matrix=full)
+    return replace(settings, first_order=not full, full_matrix=full, esds=False)
 
 
 def _fit(work: Work, problem: Problem, chosen: Int, state: State, weight: Float, settings: FitSettings) -> Outcome:

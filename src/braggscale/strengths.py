@@ -62,13 +62,18 @@ def inverse(normal: Float) -> Float | None:
     diagonal = np.diag(normal)
     if not (diagonal > 0).all():
         return None
+    from scipy.linalg import get_lapack_funcs
+
+    factorise, invert = get_lapack_funcs(("potrf", "potri"), (normal,))
     unit = 1.0 / np.sqrt(diagonal)
-    try:
-        factor = np.linalg.cholesky(normal * unit * unit[:, None])
-    except np.linalg.LinAlgError:
+    factor, failed = factorise(normal * unit * unit[:, None], lower=1)
+    if failed:
         return None
-    half = np.linalg.inv(factor)
-    result: Float = (half.T @ half) * unit * unit[:, None]
+    half, failed = invert(factor, lower=1)
+    if failed:
+        return None
+    lower = np.tril(half)
+    result: Float = (lower + np.tril(half, -1).T) * unit * unit[:, None]
     return result
 
 
@@ -91,7 +96,7 @@ def update(
             continue
         size[restraint.kind] += float(part @ restraint.penalty @ part)
         trace = float(np.sum(block * restraint.penalty))
-        free[restraint.kind] += np.linalg.matrix_rank(restraint.penalty) - restraint.strength * trace
+        free[restraint.kind] += restraint.rank - restraint.strength * trace
     new: dict[str, float] = {}
     moved = 0.0
     for kind, old in strengths.items():

@@ -116,10 +116,6 @@ class Target:
         matrix[np.diag_indices(n)] = diagonal
         return cost, gradient, matrix
 
-    def data_information(self, theta: Float) -> Float:
-        """Diagonal of J'J of the data alone, (n_parameters,): zero where no observation sees a parameter."""
-        return np.diag(self.data_equations(theta)[2]).copy()
-
     def _lane_cuts(self, lanes: int) -> Int:
         """Group numbers that cut the data into lanes of about equal rows; depends on the data alone."""
         return self.groups.blocks(max(1, -(-self.groups.n_rows // lanes)))

@@ -37,7 +37,7 @@ class Restraint:
     of one kind, of whatever data set, have the same strength, and ``strength`` is where it starts.
     ``relative``: parameters count in units of their mean, so that a weak crystal is as smooth as a strong one.
     ``common``: it acts on how much the data sets differ from one another, not on each by itself;
-    ``penalty`` is then the row m of the level m . theta, (n,).
+    ``penalty`` is then the row m of the level m . theta, (n,).  ``rank``: of the penalty, where there is a kind.
     """
 
     penalty: Float
@@ -46,6 +46,7 @@ class Restraint:
     kind: str = ""
     relative: bool = False
     common: bool = False
+    rank: int = 0
 
 
 class Component(Protocol):
@@ -298,11 +299,11 @@ def smoothness(name: str, n: int, spacing: float, curvature: float, trend: float
     found = []
     if n > 2:
         bends = np.diff(np.eye(n), n=2, axis=0) * (10.0 / spacing) ** 1.5
-        found.append(Restraint(bends.T @ bends, curvature, kind=f"{name} curvature", relative=relative))
+        found.append(Restraint(bends.T @ bends, curvature, kind=f"{name} curvature", relative=relative, rank=n - 2))
     if n > 1:
         along = np.arange(n) - 0.5 * (n - 1)
         along *= (n - 1) / float(along @ along)
-        found.append(Restraint(np.outer(along, along), trend, kind=f"{name} trend", relative=relative))
+        found.append(Restraint(np.outer(along, along), trend, kind=f"{name} trend", relative=relative, rank=1))
     return found
 
 
@@ -317,12 +318,12 @@ def bending(name: str, lmax: int, strength: float) -> Restraint:
     The integral of the squared Laplacian over the sphere (Wahba, SIAM J. Sci. Stat. Comput. 2 (1981) 5).
     """
     order = np.repeat(np.arange(1, lmax + 1), 2 * np.arange(1, lmax + 1) + 1)
-    return Restraint(np.diag((order * (order + 1.0)) ** 2), strength, kind=name)
+    return Restraint(np.diag((order * (order + 1.0)) ** 2), strength, kind=name, rank=len(order))
 
 
 def scatter(name: str, n: int, strength: float) -> Restraint:
     """Estimated restraint of ``n`` effects that have nothing to do with each other: sum (theta - mean)^2."""
-    return Restraint(np.eye(n) - 1.0 / n, strength, kind=name)
+    return Restraint(np.eye(n) - 1.0 / n, strength, kind=name, rank=n - 1)
 
 
 def unevenness(name: str, shape: tuple[int, int], strength: float) -> Restraint:
@@ -333,7 +334,7 @@ def unevenness(name: str, shape: tuple[int, int], strength: float) -> Restraint:
     """
     bends = roughness(shape, 1.0).penalty
     n = len(bends)
-    return Restraint(bends + SCATTER * (np.eye(n) - 1.0 / n), strength, kind=name)
+    return Restraint(bends + SCATTER * (np.eye(n) - 1.0 / n), strength, kind=name, rank=n - 1)
 
 
 # Share of the scatter in the penalty of a map: a plane costs as much as bends of a thirtieth of its height.

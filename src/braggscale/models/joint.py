@@ -230,7 +230,7 @@ def _differences(members: Sequence[tuple[slice, Restraint]], theta: Float) -> Pl
         first += len(restraint.penalty)
     unit = float((rows @ theta[where]).mean())
     rows -= rows.mean(axis=0)
-    return where, _in_units(replace(members[0][1], penalty=rows.T @ rows), unit)
+    return where, _in_units(replace(members[0][1], penalty=rows.T @ rows, rank=len(members) - 1), unit)
 
 
 def _signature(components: tuple[Component, ...]) -> tuple[Component, ...]:
