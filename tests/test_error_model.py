@@ -266,3 +266,89 @@ def test_variances_by_data_set() -> None:
     v, mu = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0, 10.0, 20.0, 30.0])
     got = variances(models, np.array([0, 1, 0]), data_set, v, mu)
     np.testing.assert_allclose(got, [1.0, 4 * (2 + 1), 3.0, 4 * (4 + 9)])
+
+
+def with_linear_term(seed: int, n: int, c: float, background: float = 400.0) -> tuple[Float, Float, Float, Groups]:
+    """As ``simulate`` with a = 1.1, b = 0.05, and errors that grow with sqrt(mu) beyond counting."""
+    rng = np.random.default_rng(seed)
+    _, _, g, groups, mu = simulate(seed, n, 5, background=background)
+    expected = 0.2 * mu + background * np.exp(rng.normal(0, 0.3, len(mu)))
+    sigma = np.sqrt(ErrorModel(1.1, 0.05, c).variance(expected, mu))
+    intensity = mu + sigma * rng.normal(size=len(mu))
+    bad = rng.random(len(mu)) < 0.01
+    intensity[bad] += 20 * sigma[bad]
+    return intensity, expected, g, groups
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_linear_term_is_found_where_it_is_large(seed: int) -> None:
+    i, v, g, groups = with_linear_term(seed, 5000, 10.0)
+    result = fit(i, v, g, groups, min_photons=25.0)
+    assert "linear in the intensity" in result.reason and result.linear_gain > 200
+    assert result.model.a == pytest.approx(1.1, abs=3.5 * result.esd_a + 0.02)
+    assert result.model.b == pytest.approx(0.05, abs=3.5 * result.esd_b)
+    assert result.model.c == pytest.approx(10.0, abs=3.5 * result.esd_c + 0.2)
+    assert all(row.corrected == pytest.approx(1, abs=5 * math.sqrt(2 / row.n) + 0.02) for row in result.ranges)
+    two = fit(i, v, g, groups, min_photons=25.0, b=0.05)
+    assert two.model.c == 0.0 and max(abs(row.corrected - 1) for row in two.ranges) > 0.5
+
+
+@pytest.mark.parametrize("n", [400, 5000, 100_000])
+def test_linear_term_is_not_used_without_need(n: int) -> None:
+    """Neither by chance, nor where many observations make a small one significant."""
+    for seed in range(12 if n < 10_000 else 2):
+        i, v, g, groups, _ = simulate(seed, n, 4, 1.3, 0.03, 0.01)
+        assert fit(i, v, g, groups, min_photons=25.0).model.c == 0.0
+    i, v, g, groups = with_linear_term(1, n, 0.05)
+    assert fit(i, v, g, groups).model.c == 0.0
+
+
+def test_a_does_not_wander_where_counting_is_all_there_is() -> None:
+    """V = mu: a^2 V and c mu are one term; the two-parameter fit stays."""
+    i, v, g, groups, mu = simulate(2, 20_000, 5, 1.0, 0.02, background=0.1)
+    extra = np.random.default_rng(1).normal(size=len(mu)) * np.sqrt(3 * mu)
+    result = fit(i + extra, v, g, groups, min_photons=25.0)
+    assert result.model.c == 0.0
+    assert result.model.a == pytest.approx(2.0, rel=0.02)
+
+
+def test_linear_term_does_not_depend_on_units_order_and_start() -> None:
+    i, v, g, groups = with_linear_term(5, 4000, 10.0)
+    one = fit(i, v, g, groups).model
+    order = np.lexsort((np.random.default_rng(0).random(len(i)), groups.index()))
+    for unit, other in (
+        (30.0, fit(30 * i, 900 * v, g, groups)),
+        (1.0, fit(i, v, 30 * g, groups)),
+        (1.0, fit(i[order], v[order], g[order], groups)),
+        (1.0, fit(i, v, g, groups, start=ErrorModel(0.5, 0.2, 100.0))),
+    ):
+        assert (other.model.a, other.model.b) == pytest.approx((one.a, one.b), rel=3e-3)
+        assert other.model.c == pytest.approx(unit * one.c, rel=3e-3)
+
+
+def test_linear_term_in_use_stays_longer() -> None:
+    """Between half the gain that is asked for and all of it, what is in use decides."""
+    found = []
+    for c in np.geomspace(0.5, 10, 12):
+        i, v, g, groups = with_linear_term(3, 3000, c)
+        found.append([fit(i, v, g, groups, start=ErrorModel(c=s)).model.c > 0 for s in (0.0, c)])
+    assert [False, True] in found and [True, False] not in found
+    assert found[0] == [False, False] and found[-1] == [True, True]
+
+
+def test_linear_term_of_the_start_without_refinement() -> None:
+    i, v, g, groups = with_linear_term(6, 3000, 10.0)
+    model = ErrorModel(1.1, 0.05, 10.0)
+    held = fit(i, v, g, groups, start=model, refine=False)
+    assert held.model == model
+    assert all(row.corrected == pytest.approx(1, abs=0.25) for row in held.ranges)
+    assert fit(i, v, g, groups, start=model, a=1.0).model.c == 0.0
+
+
+def test_linear_term_in_the_variance() -> None:
+    model = ErrorModel(2.0, 0.1, 3.0)
+    np.testing.assert_allclose(model.variance(np.full(3, 5.0), np.array([-10.0, 0.0, 10.0])), [24.0, 20.0, 144.0])
+    assert model.isa == pytest.approx(5.0)
+    v, mu, first = np.full(3, 5.0), np.array([-10.0, 0.0, 10.0]), np.zeros(2, int)
+    alone = variances([model], first, np.zeros(3, int), v, mu)
+    np.testing.assert_array_equal(alone, variances([model, ErrorModel()], first, np.zeros(3, int), v, mu))

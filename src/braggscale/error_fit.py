@@ -15,8 +15,8 @@ The linear term. Of strong reflections V is itself proportional to mu, so that a
 improves a little, a goes anywhere, and with it the errors of the weak reflections, which say nothing. So c is fitted
 with all intensities, weak ones included, and kept only if
 
-* 2 ln L, for the same rows, rises by 15, and by more than n/32, n rows less groups. The first is 3 sigma and more of
-  chance, with the heavy tails of real residuals. The second is about size: changing ln V' by d (rms) where that is
+* 2 ln L, for the same rows, rises by 15, and by more than n/32, n rows less groups. The first is 3.9 sigma of chance, 3
+  where residuals have heavy tails. The second is about size: changing ln V' by d (rms) where that is
   right gains n d^2/2, so it asks for d above 25 %. Less is what two parameters usually leave (DIALS' tables too), makes
   weights 1 % less efficient and moves no outlier; but 100,000 observations would call it significant.
 * a is known to 10 % beside it.
