@@ -136,7 +136,8 @@ def _errors(
     linear = [_linear_term(c) for c in configurations]
     errors = tuple(ErrorModel(float(pairs[d][0]), float(pairs[d][1]), linear[d]) for d in first)
     # a value that is given with the command counts more
-    shown = ", ".join(f"a {e.a:.4f} b {e.b:.5f}" for e in errors[:3]) + (", ..." if len(errors) > 3 else "")
+    each = [f"a {e.a:.4f} b {e.b:.5f}" + (f" c {e.c:.4g}" if e.c > 0 else "") for e in errors[:3]]
+    shown = ", ".join(each) + (", ..." if len(errors) > 3 else "")
     log.info(f"Error model of the input as a start: {shown}")
     return errors
 

@@ -261,6 +261,7 @@ def _first_errors(work: Work, start: Start, settings: RoundSettings) -> tuple[Er
         ErrorModel(
             known.a if settings.error_a is None else settings.error_a,
             known.b if settings.error_b is None else settings.error_b,
+            known.c if settings.error_a is None and settings.error_b is None else 0.0,
         )
         for known in start.errors or (ErrorModel(),) * work.n_error_models
     )
