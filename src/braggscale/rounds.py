@@ -4,8 +4,8 @@ Each of the four needs the other three. A round fits the scales with everything 
 fits the error model and judges outliers with the new scales. The first rounds judge outliers without regard to earlier
 verdicts, so that what they settle on depends on the data alone and not on the way there: scaling again, and taking an
 exclusion back, end in the same place. Choices that still flip after that are made sticky: a rejected observation
-returns only below 0.9 outlier_zmax, and only once; another intensity must be better by 0.5 %. When a round changes
-nothing (or after MOST_ROUNDS) a last fit uses the final choices.
+returns only below 0.9 outlier_zmax, only once, and after a while not at all; another intensity must be better by
+0.5 %. When a round changes nothing (or after MOST_ROUNDS) a last fit uses the final choices.
 
 Weights of a round, w = 1/V' (nu + 1)/(nu + z^2): V' = a^2 (V + c mu+ + (b mu)^2) is the error model at the expected
 intensity mu = g I_h with V the expected variance, both from the round before; the second factor (nu = 4, the weight
@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 MOST_ROUNDS = 12
 # Up to this round outliers are judged afresh. Data that settle at all have settled by then.
 FRESH_ROUNDS = 4
+# After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
+# go on exchanging a few of them.
+RETURNING_ROUNDS = 7
 # Where nothing has changed since an earlier run, its verdicts on a group stand if one of these times zmax gives them:
 # the last fit of that run moved z by less.
 STANDS = (0.98, 1.02)
@@ -186,7 +189,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     converged = False
     if start.stored.all():
         # the stored scales are the end of an earlier run: decide with them as that run did, then fit
-        state = _decide(work, state, settings, True, start.rejected)[0]
+        state = _decide(work, state, settings, 0, start.rejected)[0]
     weight = _weights(work, state, settings, first=not start.stored.all())
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
@@ -194,7 +197,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
         state = replace(state, strengths=outcome.strengths)
         scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
         moved = _with_scales(work, state, outcome.theta, scale)
-        new, verdicts = _decide(work, moved, settings, number <= FRESH_ROUNDS, start.rejected)
+        new, verdicts = _decide(work, moved, settings, number, start.rejected)
         report = RoundReport(number, outcome, *verdicts, perf_counter() - begin)
         reports.append(report)
         log_round(report)
@@ -342,13 +345,14 @@ def _fit(work: Work, problem: Problem, chosen: Int, state: State, weight: Float,
 
 
 def _decide(
-    work: Work, state: State, settings: RoundSettings, fresh: bool, stored: Bool | None
+    work: Work, state: State, settings: RoundSettings, number: int, stored: Bool | None
 ) -> tuple[State, _Verdicts]:
     """Intensities, error model and outliers with the scales as they are.
 
-    ``fresh``: forget the outliers of earlier rounds.  ``stored``: outliers of an earlier run that stand, (n,).
+    ``number``: of the round, 0 before the first.  ``stored``: outliers of an earlier run that stand, (n,).
     """
     theta, scale = state.theta, state.scale
+    fresh = number <= FRESH_ROUNDS
     choice = None
     if settings.intensity_choice == "combine":
         weight = 1.0 / model_variance(work, state, state.expected)
@@ -373,7 +377,9 @@ def _decide(
         rejected, returned = rejection.mask | wilson, state.returned
         if not fresh:
             # who came back once and is an outlier again stays one: otherwise fit and test can swap it for ever
-            rejected |= returned & before
+            rejected |= before if number > RETURNING_ROUNDS else returned & before
+            few = work.groups.spread(work.groups.sum(~rejected) < 2)
+            rejected = np.where(few, rejection.mask | wilson, rejected)
             returned = returned | (before & ~rejected)
         state = replace(state, rejected=rejected, returned=returned, impossible=wilson)
         state = _with_scales(work, state, theta, scale)

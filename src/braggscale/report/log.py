@@ -43,8 +43,9 @@ def _log_choices(result: Result) -> None:
         return
     last = result.scaled.rounds[-1]
     if not result.scaled.converged:
-        log.warning(
-            f"choices still changed after {last.number} rounds; the result is good to the size of the last change"
+        log.info(
+            f"After {last.number} rounds a few observations at the border of being outliers still change sides; "
+            "the last fit uses the choices of the last round"
         )
     choice = next((r.choice for r in reversed(result.scaled.rounds) if r.choice and r.choice.table), None)
     if choice is not None:
