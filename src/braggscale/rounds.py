@@ -27,7 +27,16 @@ from braggscale.error_fit import fit as fit_error_model
 from braggscale.error_model import ErrorModel, FitResult, variances
 from braggscale.fitting import FitSettings, Outcome, Problem, fit, starting_scales
 from braggscale.groups import Groups, weighted_mean
-from braggscale.intensities import Choice, Intensities, choose, combined, counting_gain, expected_variance, initial
+from braggscale.intensities import (
+    Choice,
+    CountingGain,
+    Intensities,
+    choose,
+    combined,
+    counting_gain,
+    expected_variance,
+    initial,
+)
 from braggscale.models import kb
 from braggscale.models.joint import JointModel
 from braggscale.outliers import Rejection, settle, standing, wilson_outliers
@@ -107,7 +116,8 @@ class RoundSettings:
 class State:
     """Where the loop stands. Arrays are (n,) over all usable rows.
 
-    ``scale``: g.  ``values``: chosen intensities with observed variances.  ``expected``: expected variances V.
+    ``scale``: g.  ``values``: chosen intensities with observed variances.  ``gain``: how these follow from counts.
+    ``expected``: expected variances V.
     ``best``: mu/g = I_h spread to the rows.  ``errors``: one per number in Work.error_model_of.
     ``photon``: k c, one photon in the units of I.
     ``i_mid``: intensity choice (0 profile, 1 summation).  ``rejected``: outliers.
@@ -119,6 +129,7 @@ class State:
     theta: Float
     scale: Float
     values: Intensities
+    gain: CountingGain
     expected: Float
     best: Float
     photon: Float
@@ -249,9 +260,21 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
     scale = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
     errors = _first_errors(work, start, settings)
     rejected = nothing if start.rejected is None else start.rejected
+    gain = counting_gain(values, rows.data_set, len(work.model.data_sets))
     state = State(
-        *(theta, scale, values, values.variance, blank, blank, errors, start.i_mid),
-        *(rejected, nothing, nothing, start.strengths),
+        theta=theta,
+        scale=scale,
+        values=values,
+        gain=gain,
+        expected=values.variance,
+        best=blank,
+        photon=blank,
+        errors=errors,
+        i_mid=start.i_mid,
+        rejected=rejected,
+        returned=nothing,
+        impossible=nothing,
+        strengths=start.strengths,
     )
     return work, _with_scales(work, state, theta, scale)
 
@@ -288,8 +311,7 @@ def _with_scales(work: Work, state: State, theta: Float, scale: Float) -> State:
 
     I_h and the variances that weight it depend on each other; two passes settle both to well below the noise.
     """
-    gain = counting_gain(state.values, work.rows.data_set, len(work.model.data_sets))
-    k, floor = gain.k[work.rows.data_set], gain.floor[work.rows.data_set]
+    k, floor = state.gain.k[work.rows.data_set], state.gain.floor[work.rows.data_set]
     values, use = state.values, ~state.rejected
     positive = scale > 0
     expected, best = state.expected, state.best
@@ -358,7 +380,9 @@ def _decide(
         weight = 1.0 / model_variance(work, state, state.expected)
         choice = choose(work.rows, work.apart, scale, weight, state.rejected, state.i_mid, settings.midpoints)
         if choice.i_mid != state.i_mid:
-            state = replace(state, values=combined(work.rows, choice.i_mid), i_mid=choice.i_mid)
+            values = combined(work.rows, choice.i_mid)
+            gain = counting_gain(values, work.rows.data_set, len(work.model.data_sets))
+            state = replace(state, values=values, gain=gain, i_mid=choice.i_mid)
             state = _with_scales(work, state, theta, scale)
     results: tuple[FitResult, ...] = ()
     if settings.error_model:
@@ -387,8 +411,7 @@ def _decide(
 
 
 def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -> Rejection:
-    gain = counting_gain(state.values, work.rows.data_set, len(work.model.data_sets))
-    k, floor = gain.k[work.rows.data_set], gain.floor[work.rows.data_set]
+    k, floor = state.gain.k[work.rows.data_set], state.gain.floor[work.rows.data_set]
     values = state.values
 
     def variance_at(mu: Float, rows: Int) -> Float:
