@@ -1,6 +1,6 @@
 """Components against known values, the slow twin, and their own invariances."""
 
-import naive_target as naive
+import naive
 import numpy as np
 import pytest
 import synthetic

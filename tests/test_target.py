@@ -1,6 +1,6 @@
 """The scaling problem against its slow twin, and its derivatives against differences."""
 
-import naive_target as naive
+import naive
 import numpy as np
 import pytest
 import synthetic
@@ -41,7 +41,7 @@ def problem(name, seed=3, n_threads=1):
 def test_scales_agree_with_the_formulas(name):
     rows, _, model, theta, target = problem(name)
     g, variance = target.design.scales(theta)
-    assert g == pytest.approx([naive.scale(model, theta, rows, i) for i in range(len(rows))], rel=1e-12)
+    assert g == pytest.approx([naive.row_scale(model, theta, rows, i) for i in range(len(rows))], rel=1e-12)
     assert not variance.any()
     assert model.evaluate(rows, theta)[0] == pytest.approx(g, rel=1e-14)
 
@@ -51,12 +51,12 @@ def test_cost_and_gradient(name):
     rows, groups, model, theta, target = problem(name)
     args = (rows, groups.offsets, target.intensity, target.weight, model.restraints())
     value, gradient, _ = target.value_and_gradient(theta)
-    assert value == pytest.approx(naive.cost(model, theta, *args), rel=1e-10)
+    assert value == pytest.approx(naive.scaling_cost(model, theta, *args), rel=1e-10)
     step = 1e-5
     for p in np.random.default_rng(0).choice(len(theta), min(12, len(theta)), replace=False):
         shift = np.zeros(len(theta))
         shift[p] = step
-        plus, minus = naive.cost(model, theta + shift, *args), naive.cost(model, theta - shift, *args)
+        plus, minus = naive.scaling_cost(model, theta + shift, *args), naive.scaling_cost(model, theta - shift, *args)
         assert gradient[p] == pytest.approx((plus - minus) / (2 * step), rel=1e-4, abs=1e-3)
 
 
@@ -83,7 +83,7 @@ def test_variance_of_scales_is_the_propagated_covariance():
     step = 1e-6
     for i in range(0, len(rows), 7):
         dg = [
-            (naive.scale(model, theta + e, rows, i) - naive.scale(model, theta - e, rows, i)) / (2 * step)
+            (naive.row_scale(model, theta + e, rows, i) - naive.row_scale(model, theta - e, rows, i)) / (2 * step)
             for e in step * np.eye(len(theta))
         ]
         assert variance[i] == pytest.approx(np.array(dg) @ covariance @ dg, rel=1e-5)

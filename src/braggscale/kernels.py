@@ -104,6 +104,23 @@ def scales(basis, start, family, pattern, bounds, exponential, offset, theta, co
         variance[i] = g[i] * g[i] * total
 
 
+@njit(
+    "UniTuple(float64, 2)(int64, int64, float64[::1], float64[::1], float64[:, ::1], int32[:, ::1], int32[::1], "
+    + _FAMILY
+    + ", float64[::1], float64[::1], float64[:, ::1])",
+    **_JIT,
+)
+def group_mean(lo, hi, intensity, weight, basis, start, family, pattern, bounds, exponential, offset, theta, g, factor):
+    """Return I_h = sum w g I / sum w g^2 and sum w g^2 of rows lo to hi - 1; fill g and log factors from place 0 on."""
+    above, below = 0.0, 0.0
+    for i in range(lo, hi):
+        j = i - lo
+        g[j] = row_scale(i, basis, start, family[i], pattern, bounds, exponential, offset, theta, factor[j])
+        above += weight[i] * g[j] * intensity[i]
+        below += weight[i] * g[j] * g[j]
+    return (above / below if below > 0.0 else 0.0), below
+
+
 @njit("float64(int64, int64, " + _ROWS + ", " + _FAMILY + ", float64[::1], float64[::1], float64[::1])", **_JIT)
 def cost_gradient(
     first, last, offsets, intensity, weight, basis, start, family, pattern, bounds, exponential, offset, theta,
@@ -122,15 +139,11 @@ def cost_gradient(
     cost = 0.0
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
-        above, below = 0.0, 0.0
-        for i in range(lo, hi):
-            j = i - lo
-            g[j] = row_scale(i, basis, start, family[i], pattern, bounds, exponential, offset, theta, factor[j])
-            above += weight[i] * g[j] * intensity[i]
-            below += weight[i] * g[j] * g[j]
+        mean, below = group_mean(
+            lo, hi, intensity, weight, basis, start, family, pattern, bounds, exponential, offset, theta, g, factor
+        )
         if below <= 0.0:
             continue
-        mean = above / below
         for i in range(lo, hi):
             j = i - lo
             f = family[i]
@@ -177,15 +190,11 @@ def normal_matrix(
     cost = 0.0
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
-        above, below = 0.0, 0.0
-        for i in range(lo, hi):
-            j = i - lo
-            g[j] = row_scale(i, basis, start, family[i], pattern, bounds, exponential, offset, theta, factor[j])
-            above += weight[i] * g[j] * intensity[i]
-            below += weight[i] * g[j] * g[j]
+        mean, below = group_mean(
+            lo, hi, intensity, weight, basis, start, family, pattern, bounds, exponential, offset, theta, g, factor
+        )
         if below <= 0.0:
             continue
-        mean = above / below
         n_touched = 0
         for i in range(lo, hi):
             j = i - lo

@@ -55,16 +55,19 @@ class _Export:
 
     @cached_property
     def sets(self) -> tuple[WavelengthSet, ...]:
+        """Merged data of each wavelength."""
         return wavelength_sets(self.data)
 
     @cached_property
     def free(self) -> free_r.FreeFlags:
+        """Free flags, new or taken over."""
         indices = union(self.sets)
         if self.wanted.free_flags:
             return free_r.flags_from_mtz(self.wanted.free_flags, indices, self.data.symmetry)
         return free_r.new_flags(indices)
 
     def merged_mtz(self) -> bytes:
+        """Content of the merged MTZ file."""
         return mtz.merged_mtz(
             self.sets,
             self.data.symmetry,
@@ -75,9 +78,11 @@ class _Export:
         )
 
     def unmerged_mtz(self) -> bytes:
+        """Content of the unmerged MTZ file."""
         return mtz.unmerged_mtz(self.data, crystal=self.wanted.crystal_name, project=self.wanted.project_name)
 
     def merged_cif(self) -> bytes:
+        """Content of the merged mmCIF file."""
         # statistics are those of the run: they belong to a block only if there is one wavelength
         statistics = [self.statistics] if len(self.sets) == 1 else [None] * len(self.sets)
         found = mmcif.merged_cif(
@@ -91,6 +96,7 @@ class _Export:
         return found.encode()
 
     def sca(self) -> bytes:
+        """Content of the SCALEPACK file: the first wavelength."""
         return sca.scalepack(self.sets[0].merged, self.data.symmetry, self.data.cell).encode()
 
 
