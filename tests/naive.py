@@ -259,19 +259,6 @@ def scaling_cost(model, theta, rows, offsets, intensity, weight, restraints):
     return total
 
 
-def scaling_residuals(model, theta, rows, offsets, intensity, weight):
-    """sqrt(w) (I - g I_h), (n,)."""
-    result = np.empty(len(intensity))
-    for h in range(len(offsets) - 1):
-        members = range(offsets[h], offsets[h + 1])
-        g = {i: row_scale(model, theta, rows, i) for i in members}
-        mean = sum(weight[i] * g[i] * intensity[i] for i in members)
-        mean /= sum(weight[i] * g[i] ** 2 for i in members)
-        for i in members:
-            result[i] = math.sqrt(weight[i]) * (intensity[i] - g[i] * mean)
-    return result
-
-
 def kaufman_normal_matrix(model, theta, rows, offsets, intensity, weight, step=1e-6):
     """J'J with J = J0 projected off a = sqrt(w) g inside each group, J0 = -sqrt(w) I_h dg by differences."""
     n, m = len(intensity), len(theta)
