@@ -223,14 +223,16 @@ def _differences(members: Sequence[tuple[slice, Restraint]], theta: Float) -> Pl
     The mean itself is free: only how much data sets differ tells how much they should.
     """
     where = np.concatenate([np.arange(place.start, place.stop) for place, _ in members])
-    rows = np.zeros((len(members), len(where)))
+    every = np.concatenate([restraint.penalty for _, restraint in members])
+    unit = float(every @ theta[where]) / len(members)
+    # sum_d m_d m_d' - (sum_d m_d)(sum_d m_d)'/n, the m_d side by side
+    penalty = np.outer(every, every) / -len(members)
     first = 0
-    for k, (_, restraint) in enumerate(members):
-        rows[k, first : first + len(restraint.penalty)] = restraint.penalty
-        first += len(restraint.penalty)
-    unit = float((rows @ theta[where]).mean())
-    rows -= rows.mean(axis=0)
-    return where, _in_units(replace(members[0][1], penalty=rows.T @ rows, rank=len(members) - 1), unit)
+    for _, restraint in members:
+        mine = slice(first, first + len(restraint.penalty))
+        penalty[mine, mine] += np.outer(restraint.penalty, restraint.penalty)
+        first = mine.stop
+    return where, _in_units(replace(members[0][1], penalty=penalty, rank=len(members) - 1), unit)
 
 
 def _signature(components: tuple[Component, ...]) -> tuple[Component, ...]:

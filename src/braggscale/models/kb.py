@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from braggscale.models.components import Component, Smooth, ridge
+from braggscale.models.components import Component, Smooth, level, ridge
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.params import ModelSettings
 
@@ -21,19 +21,27 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
     components: list[Component] = []
     configuration: dict[str, Any] = {}
     if settings.scale:
-        components.append(Smooth("scale", (), restraints=(ridge(1, SCALE_RIDGE, 1.0),)))
+        pull = ridge(1, SCALE_RIDGE, 1.0)
+        if "scale" in settings.estimated:
+            pull = level("scale", 1, SCALE_RIDGE, relative=True)
+        components.append(Smooth("scale", (), restraints=(pull,)))
     if settings.decay:
-        components.append(Smooth("decay", (), b_factor=True, restraints=(ridge(1, DECAY_RIDGE),)))
+        pull = ridge(1, DECAY_RIDGE)
+        if "decay" in settings.estimated:
+            pull = level("decay", 1, DECAY_RIDGE)
+        components.append(Smooth("decay", (), b_factor=True, restraints=(pull,)))
     if extent.images is not None:
         configuration["valid_image_range"] = list(extent.images)
     return DataSetModel("KB", tuple(components), configuration)
 
 
 def around_start(model: DataSetModel, start: float) -> DataSetModel:
-    """The model with its scale restrained around a starting scale instead of 1."""
+    """The model with its scale restrained around a starting scale instead of 1, unless around that of the others."""
     restraints = (ridge(1, SCALE_RIDGE / start**2, start),)
     components = tuple(
-        replace(c, restraints=restraints) if isinstance(c, Smooth) and c.name == "scale" else c
+        replace(c, restraints=restraints)
+        if isinstance(c, Smooth) and c.name == "scale" and not any(r.common for r in c.restraints)
+        else c
         for c in model.components
     )
     return replace(model, components=components)
