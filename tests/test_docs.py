@@ -2,13 +2,18 @@
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from test_layers import LAYERS
 
 from braggscale.command import settle
+from braggscale.export.files import Wanted
 from braggscale.flags import FATE_TEXT, Fate, Flag
+from braggscale.models import build
+from braggscale.models.data_set import Extent
+from braggscale.params import COMPONENTS, SweepFacts, resolve_model
 from braggscale.phil import read_argument
 
 ROOT = Path(__file__).parents[1]
@@ -70,3 +75,41 @@ def test_layers_are_those_of_the_page():
     for row in LAYERS:
         names = " ".join(n for n in row.split() if not n.startswith("__") and not n.endswith(".*"))
         assert f"    {names}\n" in text or not names, row
+
+
+def test_exports_are_listed():
+    text = (ROOT / "docs/guide/exports.md").read_text()
+    assert [field.name for field in fields(Wanted) if f"`{field.name}`" not in text] == []
+
+
+def test_every_page_can_be_found():
+    """A page of the guide or of the theory is named by the list of its folder."""
+    for folder in ("guide", "theory"):
+        contents = (ROOT / "docs" / folder / "README.md").read_text()
+        pages = {page.name for page in (ROOT / "docs" / folder).glob("*.md")} - {"README.md"}
+        assert {page for page in pages if f"]({page})" not in contents} == set()
+
+
+def test_components_are_listed():
+    text = (ROOT / "docs/theory/models.md").read_text()
+    table = text[text.index("| model | component |") :].split("\n\n")[0]
+    found, owner = {}, ""
+    for line in table.splitlines()[2:]:
+        model, component = (cell.strip() for cell in line.split("|")[1:3])
+        owner = model or owner
+        found.setdefault(owner, []).append(component)
+    assert {model: tuple(components) for model, components in found.items()} == COMPONENTS
+
+
+def test_kinds_of_restraints_are_listed():
+    """Every strength that the models let the data determine has a row on the page."""
+    facts = SweepFacts("0", False, 180.0, 30.0, True)
+    extent = Extent((0.0, 180.0), (0.0, 100.0), (0.0, 100.0), (0.01, 1.0), (1, 180), 0.0, 1.0, (100, 100))
+    text = (ROOT / "docs/theory/restraints.md").read_text()
+    for model in ("physical", "KB"):
+        chosen = [f"model={model}", "restraints=estimated", "physical.image_correction=True"]
+        params = settle([(read_argument(word), True) for word in chosen])[0].params
+        built = build(resolve_model(params, facts)[0], extent, "0")
+        kinds = {r.kind for component in built.components for r in component.restraints}
+        assert kinds
+        assert {kind for kind in kinds if kind not in text} == set()
