@@ -153,7 +153,8 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             if name not in known:
                 found.append(f"correction.fix={name}: the components are {', '.join(known)}")
     outputs: dict[str, str] = {}
-    for name in ("experiments", "reflections", "log", "json"):
+    files = ("experiments", "reflections", "log", "json", "merged_mtz", "unmerged_mtz", "merged_cif", "unmerged_cif")
+    for name in (*files, "shelx", "xds_ascii", "sca"):
         path = values["output." + name]
         if path == "":
             found.append(f"output.{name}: the name is empty")

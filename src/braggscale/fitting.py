@@ -108,7 +108,8 @@ def fit(
     target = Target(problem.design, problem.groups, intensity, weight, restraints, theta, free, settings.n_threads)
     fits: list[tuple[str, Fit]] = []
     start = theta[free]
-    if settings.first_order:
+    too_many = len(free) > MOST_PARAMETERS
+    if settings.first_order or (settings.full_matrix and too_many):
         limit = settings.max_iterations or 100
         rough = lbfgs(target.value_and_gradient, start, max_iterations=limit, tolerance=settings.tolerance)
         fits.append(("L-BFGS", rough))
@@ -116,7 +117,7 @@ def fit(
     n = (int(np.count_nonzero(weight)), len(problem.groups))
     if not settings.full_matrix or len(free) == 0:
         return Outcome(target.full(start), None, tuple(fits), (), *n, strengths=strengths)
-    if len(free) > MOST_PARAMETERS:
+    if too_many:
         message = (
             f"full matrix: {len(free)} parameters are more than the {MOST_PARAMETERS} that are inverted at once; "
             "the L-BFGS answer stands, without esds"
@@ -135,7 +136,7 @@ def fit(
     if covariance is None:
         message = (
             f"full matrix: {Stop.SINGULAR.value}; the L-BFGS answer stands, without esds. Fewer parameters "
-            "(a larger scale_interval, decay_term=False) or splitting the sweep at the gap removes this"
+            "(a larger scale_interval, decay_correction=False) or splitting the sweep at the gap removes this"
         )
         return Outcome(target.full(start), None, tuple(fits), undetermined, *n, message, strengths)
     influence = np.einsum("ij,ji->i", covariance, matrix)

@@ -102,7 +102,7 @@ physical
   correction.fix = None
     .type = strings
     .expert_level = 1
-    .help = "Components that keep their stored values: scale, decay, absorption."
+    .help = "Components that keep their stored values: scale, decay, absorption, modulation, image."
 }
 """
 

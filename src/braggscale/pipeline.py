@@ -31,7 +31,7 @@ from braggscale.models import MODELS, build
 from braggscale.models.components import Smooth
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.models.joint import JointModel
-from braggscale.models.restart import OWN_ENTRY, keep_stored, start_parameters
+from braggscale.models.restart import OWN_ENTRY, keep_stored, start_parameters, were_estimated
 from braggscale.parallel import available_processors
 from braggscale.params import ModelSettings, Params, SweepFacts, resolve_model
 from braggscale.preparation import Cuts, count_fates
@@ -303,8 +303,11 @@ def _settings(
     if given("model") and params.model not in ("auto", kind):
         settings, sentences = resolve_model(params, facts)
         return settings, [*sentences, f"stored model {kind} is replaced by {settings.model}, as asked for"]
-    settings, _ = resolve_model(replace(params, model=kind), facts)
-    return keep_stored(settings, stored, given)
+    again = were_estimated(stored) and not given("restraints")
+    options = replace(params, model=kind, restraints="estimated") if again else replace(params, model=kind)
+    settings, _ = resolve_model(options, facts)
+    settings, sentences = keep_stored(settings, stored, given)
+    return settings, ["restraints estimated, as in the earlier run", *sentences] if again else sentences
 
 
 def _fixed(model: JointModel, settings: Sequence[ModelSettings]) -> Bool:

@@ -151,6 +151,7 @@ class RoundReport:
     errors: tuple[FitResult, ...]
     rejection: Rejection | None
     n_wilson: int
+    n_outliers: int
     seconds: float
 
 
@@ -209,7 +210,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
         scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
         moved = _with_scales(work, state, outcome.theta, scale)
         new, verdicts = _decide(work, moved, settings, number, start.rejected)
-        report = RoundReport(number, outcome, *verdicts, perf_counter() - begin)
+        report = RoundReport(number, outcome, *verdicts, int(new.rejected.sum()), perf_counter() - begin)
         reports.append(report)
         log_round(report)
         converged = (number > 1 or bool(start.stored.all())) and _same(work, state, new)
@@ -490,11 +491,11 @@ def _output_variance(work: Work, state: State, scale_variance: Float) -> Float:
 def log_round(report: RoundReport) -> None:
     """One line per round."""
     outcome = report.outcome
-    steps = ", ".join(f"{len(fit.history) - 1} {name} steps" for name, fit in outcome.fits)
+    steps = ", ".join(f"{name} {len(fit.history) - 1} steps" for name, fit in outcome.fits)
     cost = outcome.fits[-1][1].cost if outcome.fits else 0.0
     rms = np.sqrt(cost / max(outcome.n_observations, 1))
     errors = "".join(f", {_parameters(found.model)}" for found in report.errors[:1])
-    rejected = "" if report.rejection is None else f", {report.rejection.count + report.n_wilson} outliers"
+    rejected = "" if report.rejection is None else f", {report.n_outliers} outliers"
     log.info(f"Round {report.number}: {steps}, rms {rms:.4f}{errors}{rejected}")
 
 

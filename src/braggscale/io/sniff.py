@@ -33,9 +33,7 @@ class Kind(Enum):
 
 TABLE_KINDS = frozenset({Kind.MSGPACK, Kind.PICKLE, Kind.HDF5})
 
-_EXPECTED = (
-    "expected a reflection table (.refl, .pickle, .h5), an experiment list (.expt, .json), MTZ or XDS_ASCII/INTEGRATE"
-)
+_EXPECTED = "expected a reflection table (.refl, .pickle, .h5), or an experiment list (.expt, .json)"
 
 
 @dataclass(frozen=True, slots=True)

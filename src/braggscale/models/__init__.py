@@ -25,6 +25,6 @@ def build(settings: ModelSettings, extent: Extent, identifier: str) -> DataSetMo
     if not model.components:
         raise CommandError(
             f"model={settings.model} has no component left for data set {identifier}: every correction is "
-            "switched off; switch at least one on, for example scale_term=True"
+            "switched off; switch at least one on, for example scale_correction=True"
         )
     return model

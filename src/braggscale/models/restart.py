@@ -125,11 +125,15 @@ def keep_stored(
             sentences.append(f"{name} is {'new' if getattr(settings, name) else 'dropped'}, as asked for")
     own = stored.get(OWN_ENTRY)
     wanted = own if isinstance(own, dict) else {}
+    # the fine intervals of estimated restraints make no sense under fixed ones
+    back_to_fixed = were_estimated(stored) and not settings.estimated
     for key, option, (low, high) in _KEPT.get(kind, ()):
         value = wanted.get(option, configuration.get(key))
         usable = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-        if option.removesuffix("_interval") in settings.estimated or (
-            key in _LEVEL and "absorption" in settings.estimated
+        if (
+            back_to_fixed
+            or option.removesuffix("_interval") in settings.estimated
+            or (key in _LEVEL and "absorption" in settings.estimated)
         ):
             continue
         if usable and not given(f"{kind}.{option}") and not (key in _LEVEL and given("physical.absorption_level")):
@@ -143,8 +147,17 @@ def keep_stored(
 
 
 def own_entry(settings: ModelSettings) -> dict[str, Any]:
-    """Intervals as asked for, degrees, for OWN_ENTRY of the stored model."""
-    return {option: getattr(settings, option) for _, option, _ in _KEPT.get(settings.model, ()) if "inter" in option}
+    """Intervals as asked for, degrees, and how restraints were set, for OWN_ENTRY of the stored model."""
+    kept = [option for _, option, _ in _KEPT.get(settings.model, ()) if "inter" in option]
+    return {option: getattr(settings, option) for option in kept} | {
+        "restraints": "estimated" if settings.estimated else "fixed"
+    }
+
+
+def were_estimated(stored: Mapping[str, Any]) -> bool:
+    """Whether the run that stored this model estimated its restraints."""
+    own = stored.get(OWN_ENTRY)
+    return isinstance(own, dict) and own.get("restraints") == "estimated"
 
 
 # Stored configuration, setting, and values that make sense; everything else is taken from the options.

@@ -66,9 +66,8 @@ def _log_choices(result: Result) -> None:
         if rows:
             log.info(tables.text_table(("expected intensity", "n", "uncorrected", "corrected"), rows))
     if last.rejection is not None:
-        total = last.rejection.count + last.n_wilson
         log.info("")
-        log.info(f"Outliers: {total} of {len(result.data.rows)} observations")
+        log.info(f"Outliers: {last.n_outliers} of {len(result.data.rows)} observations")
         if last.n_wilson:
             log.info(f"of these {last.n_wilson} by their size alone (emax)")
         counts = [

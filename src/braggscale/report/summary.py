@@ -101,7 +101,7 @@ def _rounds(result: Result) -> list[dict[str, Any]]:
                 "minimisers": [_minimiser(name, fit) for name, fit in report.outcome.fits],
                 "error_models": [asdict(found.model) for found in report.errors],
                 "intensity_choice": None if report.choice is None else report.choice.name,
-                "outliers": None if report.rejection is None else report.rejection.count + report.n_wilson,
+                "outliers": None if report.rejection is None else report.n_outliers,
             }
         )
     return listed
