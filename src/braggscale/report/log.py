@@ -20,6 +20,7 @@ SIGNIFICANT = 2.0
 # Below this mean multiplicity scales are hardly determined by equivalents.
 LOW_MULTIPLICITY = 1.5
 MOST_DATA_SETS = 40
+HELD_BACK = 0.1  # share of its parameters below which a correction is held at nothing
 MOST_FINDINGS = 60
 
 
@@ -110,7 +111,7 @@ def _log_fit(result: Result) -> None:
         share = 100.0 * float(weak.mean())
         log.info(f"{100 - share:.0f} % of the parameters differ from no correction by more than {SIGNIFICANT:g} esds")
         if share > 50:
-            log.info("Fewer parameters (larger intervals, smaller lmax) would describe the data as well")
+            _log_advice(result)
 
 
 def _log_findings(result: Result) -> None:
@@ -137,6 +138,19 @@ def _log_findings(result: Result) -> None:
         log.info("Strengths estimated: " + ", ".join(f"{kind} {value:.3g}" for kind, value in strengths.items()))
     for sentence in summaries(found):
         log.info(sentence)
+
+
+def _log_advice(result: Result) -> None:
+    """What to try where most parameters say nothing: held back by their weight, or too many."""
+    surfaces = [f for f in result.scaled.findings if f.component == "absorption"]
+    held = sum(f.effective for f in surfaces) < HELD_BACK * sum(f.n_parameters for f in surfaces)
+    if surfaces and held and result.settings[0].model == "physical":
+        log.info(
+            "surface_weight holds the absorption correction back to next to nothing; restraints=estimated lets the "
+            "data decide, absorption_level=high loosens it"
+        )
+    else:
+        log.info("Fewer parameters (larger intervals, smaller lmax) would describe the data as well")
 
 
 def _log_statistics(result: Result) -> None:
