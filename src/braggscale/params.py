@@ -207,7 +207,6 @@ class Output:
     project_name: str
     use_internal_variance: bool
     merging: Merging
-    delete_integration_shoeboxes: bool
 
 
 @dataclass(frozen=True, slots=True)

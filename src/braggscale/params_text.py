@@ -401,10 +401,6 @@ output {
     .type = int(value_min=1, value_max=1000)
     .expert_level = 1
     .help = "Resolution shells of the merging statistics."
-  delete_integration_shoeboxes = True
-    .type = bool
-    .expert_level = 2
-    .help = "Do not copy the column of shoeboxes."
 }
 """
 
@@ -479,6 +475,7 @@ DIALS_ONLY: dict[str, str | None] = {
     "weighting.error_model.basic.stills.min_multiplicity": None,
     "reflection_selection.combine.joint_analysis": None,
     "output.html": "output.json",
+    "output.delete_integration_shoeboxes": None,
     "output.additional_stats": None,
     "output.plot_scaling_models": "output.json",
     "output.debug.log": "-v",

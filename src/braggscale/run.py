@@ -99,13 +99,12 @@ def _write(
         for member, model in zip(kept, result.models, strict=True)
     ]
     document = output_data(data.document, models, history_line(_now(), __version__))
-    drop = {"shoebox"} if output.delete_integration_shoeboxes else set()
     columns = output_columns(result, imageset_numbers(document))
     pieces = [member.prepared.table for member in kept if member.prepared is not None]
     names = {member.data_set.id: member.identifier for member in kept}
     keep = _previous(output.experiments, output.reflections, data, result)
     with pending() as pairs:
-        pairs.append((write_table(output.reflections, pieces, columns, names, drop), output.reflections))
+        pairs.append((write_table(output.reflections, pieces, columns, names, {"shoebox"}), output.reflections))
         experiments = write_text(output.experiments, to_text(document))
         pairs.append((experiments, output.experiments))
         log_end(result, [output.reflections, output.experiments, output.log, output.json], keep)
