@@ -56,6 +56,7 @@ _COLLINEAR = 1e-3  # 1 - correlation^2 of the two terms, below which they are on
 _LOOSEST = 0.2  # relative uncertainty of a above which a^2 is not significant (2.5 sigma)
 # What the linear term needs, see above: gain of 2 ln L, the same per row, relative uncertainty of a.
 _GAIN, _GAIN_PER_ROW, _LOOSEST_WITH_LINEAR = 15.0, 1.0 / 32.0, 0.1
+ENOUGH_RANGES = 5  # ranges of intensity that show a trend of z^2
 _STAYING = 0.5
 
 _Free = tuple[bool, bool, bool]  # a, b, c
@@ -126,7 +127,7 @@ def fit(
     if free != _TWO:
         return _refine(i, v, g, part, begin, free, n_bins, reason)
     two = _refine(i, v, g, part, replace(begin, c=0.0), free, n_bins, reason)
-    if two.reason:
+    if two.reason or (begin.c == 0 and _even(two.ranges)):
         return two
     rows = _candidates(intensity, expected, scale, groups, begin, 0.0, None, MOST_COMPARED)
     result = _with_linear_term(two, *rows, begin.c > 0, n_bins)
@@ -135,6 +136,18 @@ def fit(
         better = _refine(*everybody, result.model, _ALL, n_bins, result.reason)
         return replace(better, linear_gain=result.linear_gain)
     return result
+
+
+def _even(ranges: tuple[IntensityRange, ...]) -> bool:
+    """Whether mean z^2 hardly depends on the intensity, which spares the comparison.
+
+    A misfit d of ln V', rms, is worth n d^2/2 in 2 ln L, and n/32 is asked for: d^2 = 1/16. Half of that is no case.
+    """
+    if len(ranges) < ENOUGH_RANGES or min(r.corrected for r in ranges) <= 0:
+        return False
+    n = np.array([r.n for r in ranges])
+    misfit = np.log([r.corrected for r in ranges])
+    return float(np.dot(n, misfit**2) / n.sum()) < _GAIN_PER_ROW
 
 
 def _with_linear_term(
