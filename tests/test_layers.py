@@ -14,8 +14,8 @@ ROOT = Path(braggscale.__file__).parent
 
 # A file imports only from rows above its own; files of one package may import each other, but not in circles.
 LAYERS = (
-    "__init__ errors arrays flags kernels parallel params_text",
-    "experiments groups wilson minimise phil_values resolution_limit",
+    "__init__ errors arrays flags kernels parallel params_text clock",
+    "experiments groups terminal wilson minimise phil_values resolution_limit",
     "table geometry exclusion half_sets phil",
     "symmetry deviations selection preparation params models.components",
     "command intensities outliers error_model stats merging assembly models.data_set",
@@ -26,6 +26,7 @@ LAYERS = (
     "resume",
     "pipeline io io.*",
     "export export.* report report.*",
+    "exporting",
     "run",
     "cli",
     "__main__",

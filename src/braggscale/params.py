@@ -209,6 +209,15 @@ class Output:
     merging: Merging
 
 
+# Options of ``output`` that name a file to export.
+EXPORTS = ("merged_mtz", "unmerged_mtz", "merged_cif", "unmerged_cif", "shelx", "xds_ascii", "sca")
+
+
+def exports_of(output: Output) -> list[str]:
+    """Names of the exports that are wanted, as they were given."""
+    return [path for name in EXPORTS if (path := getattr(output, name))]
+
+
 @dataclass(frozen=True, slots=True)
 class Params:
     """Every option.  ``exclude_images``, ``include_images``: items ``[ID:]first:last``, in order of mention.

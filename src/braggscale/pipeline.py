@@ -7,10 +7,8 @@ or written here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from time import perf_counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ import numpy as np
 from braggscale import assembly, exclusion
 from braggscale.arrays import Bool, Float, Int
 from braggscale.assembly import Member, Sorted
+from braggscale.clock import Clock
 from braggscale.command import unused_model_settings
 from braggscale.error_model import assign
 from braggscale.errors import DataError
@@ -46,23 +45,6 @@ from braggscale.wilson import normalised_intensities
 log = logging.getLogger(__name__)
 
 MOST_LOGGED = 20  # data sets with a line of their own in the log
-
-
-@dataclass(slots=True)
-class Clock:
-    """Seconds spent in each stage, in the order in which they began."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time of the block to ``name``."""
-        begin = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - begin
-            log.debug(f"{name}: {self.seconds[name]:.3f} s")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,10 @@ from braggscale.symmetry import Symmetry
 WAVELENGTH_TOLERANCE = 1e-4
 
 
+# Columns that a table must have to count as scaled.
+NEEDED = ("intensity.scale.value", "intensity.scale.variance", "inverse_scale_factor", "flags", "miller_index")
+
+
 class Columns(Protocol):
     """Columns by name: a Table, or a mapping of arrays."""
 
@@ -96,7 +100,7 @@ def collect(
 
 
 def _of_table(number: int, table: Columns) -> Unmerged:
-    for name in ("intensity.scale.value", "intensity.scale.variance", "inverse_scale_factor", "flags", "miller_index"):
+    for name in NEEDED:
         if name not in table:
             raise DataError(f"data set {number} is not scaled: its table has no column {name!r}; run scale first")
     variance, scale = table["intensity.scale.variance"], table["inverse_scale_factor"]

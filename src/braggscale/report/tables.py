@@ -177,6 +177,12 @@ def choice_table(tried: Iterable[tuple[str, float, float, float]], chosen: str) 
     return text_table(("combination", "CC1/2", "R_meas", "scatter", ""), rows)
 
 
+def times(seconds: Mapping[str, float]) -> str:
+    """Seconds of each stage, those of more than 5 ms, and of all."""
+    stages = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items() if value >= 0.005)
+    return f"Seconds: {stages}; together {sum(seconds.values()):.2f}"
+
+
 def short_names(identifiers: Sequence[str]) -> list[str]:
     """Identifiers cut to the shortest common length, 8 or more, that tells all of them apart."""
     longest = max((len(name) for name in identifiers), default=0)
