@@ -40,6 +40,7 @@ from braggscale.selection import Draw, Limits, Pool, Selection, select
 from braggscale.stats import Statistics, merging_statistics
 from braggscale.symmetry import Symmetry
 from braggscale.table import DataSet
+from braggscale.uncertainty import INTERVALS_OF, blocks_of, intervals
 from braggscale.wilson import normalised_intensities
 
 log = logging.getLogger(__name__)
@@ -144,6 +145,7 @@ def run(
         members = _final_fates(members, kept, data, scaled, params.cut_data.small_scale_cutoff)
         good = usable(data, scaled, params.cut_data.small_scale_cutoff)
         statistics = _statistics(data, scaled, good, cell, symmetry, params)
+        statistics = _with_intervals(statistics, data, scaled, good, [members[k].experiment for k in kept])
     # data sets that were not chosen keep their place in the ledger
     complete, places = _with_left_out(everything, numbers, members)
     esd = None if scaled.outcome.covariance is None else np.sqrt(np.maximum(np.diag(scaled.outcome.covariance), 0.0))
@@ -500,3 +502,22 @@ def _statistics(
         use_internal_variance=params.output.use_internal_variance,
         d_min=params.cut_data.d_min,
     )
+
+
+def _with_intervals(
+    statistics: Statistics | None, data: Sorted, scaled: Scaled, good: Bool, experiments: Sequence[Experiment]
+) -> Statistics | None:
+    """The statistics with confidence intervals of the overall ones."""
+    if statistics is None:
+        return None
+    widths = [None if e.is_still or e.scan is None else e.scan.oscillation[1] for e in experiments]
+    g, rows = scaled.state.scale[good], data.rows
+    found = intervals(
+        data.together.subset(good),
+        data.apart.subset(good),
+        scaled.state.values.intensity[good] / g,
+        np.sqrt(scaled.variance[good]) / g,
+        blocks_of(rows.data_set[good], rows.xyz[good, 2], widths),
+        {name: getattr(statistics.overall, name) for name in INTERVALS_OF},
+    )
+    return replace(statistics, intervals=found)

@@ -163,8 +163,15 @@ def _log_statistics(result: Result, anomalous: bool) -> None:
     log.info("")
     log.info("Merging statistics by resolution")
     log.info(tables.merging_table(statistics))
+    if anomalous and statistics.anomalous:
+        log.info("")
+        log.info("I+ and I- apart")
+        log.info(tables.anomalous_table(statistics))
     log.info("")
     log.info(tables.summary_table(statistics))
+    if with_limits := tables.intervals_table(statistics, anomalous):
+        log.info("")
+        log.info(with_limits)
     multiplicity = statistics.overall.multiplicity
     if multiplicity < LOW_MULTIPLICITY:
         log.warning(
