@@ -158,7 +158,7 @@ def _act(argv: tuple[str, ...], found: _Arguments) -> int:
         problems += [problem for file in found.files if (problem := _file_problem(file))]
         if not found.files:
             problems.append(NO_FILES[found.export])
-        problems += _output_problems(settings, found.export)
+        problems += _output_problems(settings, found)
     if problems:
         for problem in dict.fromkeys(problems):
             _complain(problem)
@@ -301,22 +301,31 @@ def _nearest_file(path: str) -> str:
     return ""
 
 
-def _output_problems(settings: Settings, export: bool) -> list[str]:
+def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
+    """What is wrong with the paths of outputs: not writable, named twice, or an export that would replace an input."""
     from braggscale.io.outputs import check_writable
-    from braggscale.params import EXPORTS, exports_of
+    from braggscale.params import EXPORTS, exports_of, shelx_files
 
     output = settings.params.output
-    paths: list[str | None] = list(exports_of(output))
     problems = []
-    if not export:
-        paths = [output.experiments, output.reflections, output.log, output.json, *paths]
-    elif not paths:
+    if found.export and not exports_of(output):
         problems.append(f"nothing to export: name at least one of {', '.join(f'{name}=' for name in EXPORTS)}")
-    for path in paths:
-        try:
-            check_writable([path] if path else [])
-        except CommandError as error:
-            problems.append(str(error))
+    taken = {os.path.realpath(file): "an input" for file in found.files}
+    for name in EXPORTS if found.export else ("experiments", "reflections", "log", "json", *EXPORTS):
+        path = getattr(output, name)
+        if path is None:
+            continue
+        for target in shelx_files(path) if name == "shelx" else (path,):
+            me = f"output.{name}"
+            other = taken.setdefault(os.path.realpath(target), me)
+            if other == "an input" and name in EXPORTS:
+                problems.append(f"{me}: {target} is an input; give it another name")
+            elif other not in ("an input", me):
+                problems.append(f"{other} and {me} are the same file, {target}")
+            try:
+                check_writable([target])
+            except CommandError as error:
+                problems.append(str(error))
     if output.free_flags and (problem := _file_problem(output.free_flags)):
         problems.append(problem)
     return problems

@@ -173,13 +173,9 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             known = COMPONENTS[model] if values["model"] == model else everything
             if name not in known:
                 found.append(f"correction.fix={name}: the components are {', '.join(known)}")
-    outputs: dict[str, str] = {}
     for name in ("experiments", "reflections", "log", "json", *EXPORTS):
-        path = values["output." + name]
-        if path == "":
+        if values["output." + name] == "":
             found.append(f"output.{name}: the name is empty")
-        elif path is not None and outputs.setdefault(path, name) != name:
-            found.append(f"output.{outputs[path]} and output.{name} are the same file, {path}")
     return found
 
 

@@ -72,7 +72,8 @@ class Progress(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """A new stage, or the end of a round."""
         if record.name == STAGE:
-            self.stage, self.round = record.getMessage(), ""
+            self.stage = record.getMessage()
+            self.round = ", round 1" if self.stage == "scaling" else ""
         elif found := _ROUND.match(record.getMessage()):
             self.round = f", round {int(found[1]) + 1}"
 

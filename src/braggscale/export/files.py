@@ -17,6 +17,7 @@ from braggscale.export import free_r, mmcif, mtz, sca, shelx, xds
 from braggscale.export.observations import Crystals, in_listed_setting, wavelength_groups
 from braggscale.export.sets import WavelengthSet, union, wavelength_sets
 from braggscale.io.outputs import commit, pending, write_beside
+from braggscale.params import shelx_files
 from braggscale.stats import Statistics, merging_statistics
 
 log = logging.getLogger(__name__)
@@ -43,14 +44,6 @@ class Wanted:
     crystal_name: str = "XTAL"
     project_name: str = "BRAGGSCALE"
     use_internal_variance: bool = False
-
-    def paths(self) -> list[str]:
-        """Files to write, except those whose names depend on the data."""
-        names = [self.merged_mtz, self.unmerged_mtz, self.merged_cif, self.unmerged_cif, self.sca]
-        paths = [name for name in names if name]
-        if self.shelx:
-            paths += [_with_ending(self.shelx, ending) for ending in (".hkl", ".ins", ".cif")]
-        return paths + ([self.xds_ascii] if self.xds_ascii else [])
 
     def needs_statistics(self) -> bool:
         """Whether any file contains merging statistics."""
@@ -145,10 +138,11 @@ def write_exports(data: Crystals, wanted: Wanted, statistics: Statistics | None)
         names = [wanted.sca] if n == 1 else [_numbered(wanted.sca, f"WAVE{k + 1}") for k in range(n)]
         tasks += [(name, partial(export.sca, k)) for k, name in enumerate(names)]
     if wanted.shelx:
+        hkl, ins, cif = shelx_files(wanted.shelx)
         tasks += [
-            (_with_ending(wanted.shelx, ".hkl"), lambda: shelx.hkl_file(export.data.rows).encode()),
-            (_with_ending(wanted.shelx, ".ins"), lambda: shelx.ins_file(export.data).encode()),
-            (_with_ending(wanted.shelx, ".cif"), lambda: shelx.cif(export.data, statistics).encode()),
+            (hkl, lambda: shelx.hkl_file(export.data.rows).encode()),
+            (ins, lambda: shelx.ins_file(export.data).encode()),
+            (cif, lambda: shelx.cif(export.data, statistics).encode()),
         ]
     if wanted.xds_ascii:
         sweeps = [k for k, experiment in enumerate(data.experiments) if not experiment.is_still]
@@ -202,11 +196,6 @@ def _write(path: str, content: bytes) -> None:
     with pending() as pairs:
         pairs.append((write_beside(path, write), path))
         commit(pairs)
-
-
-def _with_ending(path: str, ending: str) -> str:
-    stem, old = os.path.splitext(path)
-    return (stem if old in (".hkl", ".ins", ".cif") else path) + ending
 
 
 def _numbered(path: str, identifier: str) -> str:

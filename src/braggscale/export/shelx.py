@@ -16,6 +16,7 @@ from braggscale.errors import DataError
 from braggscale.export.observations import Crystals, Unmerged, wavelength_groups
 from braggscale.export.text import fields_of_8, scale_to_fit
 from braggscale.geometry import reciprocal_matrix
+from braggscale.merging import merge
 from braggscale.stats import Statistics
 from braggscale.symmetry import Symmetry
 
@@ -129,6 +130,7 @@ def cif(data: Crystals, statistics: Statistics | None, *, transmission: tuple[fl
         ("_diffrn_radiation_wavelength", f"{wavelengths[0]:.5f}"),
         ("_diffrn_reflns_number", len(rows)),
         ("_diffrn_reflns_av_R_equivalents", "?" if statistics is None else _known(statistics.overall.r_merge, "%.4f")),
+        ("_diffrn_reflns_av_unetI/netI", _known(_sigma_share(data), "%.4f")),
         ("_diffrn_reflns_theta_min", f"{theta.min():.3f}"),
         ("_diffrn_reflns_theta_max", f"{theta.max():.3f}"),
     ]
@@ -153,6 +155,13 @@ _CELL_ITEMS = (
     "_cell_angle_beta",
     "_cell_angle_gamma",
 )
+
+
+def _sigma_share(data: Crystals) -> float:
+    """SHELX's R_sigma, sum sigma(I_h)/sum I_h over unique reflections with Friedel mates together."""
+    merged = merge(data.rows.hkl, data.rows.intensity, data.rows.sigma, data.symmetry)
+    total = float(merged.mean.sum())
+    return float(merged.sigma.sum()) / total if total > 0 else float("nan")
 
 
 def _range_of_scales(rows: Unmerged) -> tuple[float, float]:
