@@ -64,7 +64,11 @@ def settle(
         try:
             target = master.resolve(made.name)
         except CommandError as error:
-            problems.append(f"{made.origin}: {_only_when_scaling(made.name, master) or error}")
+            elsewhere = _only_when_scaling(made.name, master)
+            if elsewhere and not typed:  # a file of parameters may serve both commands
+                notes.append(f"{made.origin}: {elsewhere}")
+            else:
+                problems.append(f"{made.origin}: {elsewhere or error}")
             continue
         if target.note:
             notes.append(f"{made.origin}: {target.note}")
