@@ -2,7 +2,6 @@
 
 import io
 import os
-import pty
 import subprocess
 import sys
 import textwrap
@@ -10,6 +9,8 @@ import textwrap
 import pytest
 
 from braggscale import terminal
+
+pty = pytest.importorskip("pty", reason="no pseudo-terminals on this system")
 
 RUN = textwrap.dedent(
     """

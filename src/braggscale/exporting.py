@@ -72,6 +72,10 @@ def export_scaled(files: Sequence[str], params: Params) -> None:
         data = open_inputs(files)
         for note in data.notes:
             log.info(note)
+        if len(set(data.document.files)) > 1:
+            log.warning(
+                "the data sets come from several files; they are on one scale only if they were scaled together"
+            )
         crystals = _stored(data, params)
     wanted = wanted_by(params.output)
     statistics = None
