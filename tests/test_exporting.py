@@ -142,6 +142,19 @@ def test_a_file_called_export(run, tmp_path, monkeypatch, capsys):
     assert main(["./export", run[1][1], "-c"]) == 0, "without the word it is a file like others"
 
 
+def test_identifiers_do_not_lead_elsewhere(run, tmp_path):
+    """Identifiers are part of the names of files, and come from files."""
+    (tmp_path / "in").mkdir()
+    assert main(["--assign-identifiers", "x/../../y z", *run[1], "-q", *identified(tmp_path)]) == 0
+    wanted = f"xds_ascii={tmp_path / 'in' / 'X.HKL'}"
+    assert main(["export", *(path.partition("=")[2] for path in identified(tmp_path)), "-q", wanted]) == 0
+    assert sorted(p.name for p in (tmp_path / "in").iterdir()) == ["X_x_.._.._y.HKL", "X_z.HKL"]
+
+
+def identified(folder):
+    return [f"output.experiments={folder / 'i.expt'}", f"output.reflections={folder / 'i.refl'}"]
+
+
 def test_parameter_files_of_the_main_command_serve(run, tmp_path):
     (tmp_path / "all.phil").write_text(f"model = KB\noutput.sca = {tmp_path / 'a.sca'}\n")
     assert main(["export", *run[1], "-q", str(tmp_path / "all.phil")]) == 0

@@ -70,9 +70,6 @@ NAMES_TODAY = {
 }
 
 
-NO_FILES = ("no input files: give experiments and reflections", "no input files: give scaled.expt and scaled.refl")
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises CommandError instead of leaving the program."""
@@ -80,13 +77,40 @@ class _Parser(argparse.ArgumentParser):
 
 
 @dataclass(frozen=True, slots=True)
+class _Command:
+    """What differs between ``scale`` and ``scale export``.  ``level``: lowest expert level that is shown."""
+
+    program: str
+    description: str
+    epilog: str
+    no_files: str
+    parameters: str
+    level: int
+
+
+SCALE = _Command(
+    PROGRAM,
+    DESCRIPTION,
+    EPILOG,
+    "no input files: give experiments and reflections",
+    "parameters (more with -hh and -hhh):",
+    0,
+)
+SCALE_EXPORT = _Command(
+    f"{PROGRAM} {EXPORT}",
+    EXPORT_DESCRIPTION,
+    EXPORT_EPILOG,
+    "no input files: give scaled.expt and scaled.refl",
+    "parameters:",
+    1,
+)
+
+
+@dataclass(frozen=True, slots=True)
 class _Arguments:
-    """argv, sorted. ``assignments``: with whether it was typed (not read from a file).
+    """argv, sorted. ``assignments``: with whether it was typed (not read from a file)."""
 
-    ``export``: the first word was ``export``; it is not among the files.
-    """
-
-    export: bool
+    command: _Command
     options: argparse.Namespace
     assignments: tuple[tuple[Assignment, bool], ...]
     files: tuple[str, ...]
@@ -131,39 +155,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _act(argv: tuple[str, ...], found: _Arguments) -> int:
     from braggscale.command import definitions, export_definitions, settle
 
-    options = found.options
-    master = export_definitions() if found.export else definitions()
+    options, command = found.options, found.command
+    master = definitions() if command is SCALE else export_definitions()
     if options.version:
         print(f"braggscale {__version__}")
         return 0
-    nothing = len(argv) == found.export
+    nothing = argv in ((), (EXPORT,))
     if options.help or nothing:
-        # most of what export has is for those who know it from the main command
-        level = max(options.expert_level, options.help - 1, int(found.export))
+        level = max(options.expert_level, options.help - 1, command.level)
         attributes = 1 if options.attributes_level is None else options.attributes_level
-        print(_parser(found.export).format_help())
-        print("parameters (more with -hh and -hhh):" if level < 2 and not found.export else "parameters:")
+        print(_parser(command).format_help())
+        print(command.parameters if level < 2 else "parameters:")
         print()
         print(master.report(master.defaults(), level, attributes), end="")
         if nothing:
-            _complain(NO_FILES[found.export])
+            _complain(command.no_files)
         return 2 if nothing else 0
     settings, problems = settle(found.assignments, master)
     problems = [*found.problems, *problems]
     if options.show_config and not problems:
-        level = max(options.expert_level, int(found.export))
+        level = max(options.expert_level, command.level)
         print(master.report(settings.values, level, options.attributes_level or 0), end="")
         return 0
     if not options.show_config:
         problems += [problem for file in found.files if (problem := _file_problem(file))]
         if not found.files:
-            problems.append(NO_FILES[found.export])
+            problems.append(command.no_files)
         problems += _output_problems(settings, found)
     if problems:
         for problem in dict.fromkeys(problems):
             _complain(problem)
         return 2
-    if found.export:
+    if command is SCALE_EXPORT:
         _export(found, settings)
     elif options.assign_identifiers is not None:
         _name(found, settings)
@@ -212,13 +235,12 @@ def _name(found: _Arguments, settings: Settings) -> None:
 # Arguments --------------------------------------------------------------------------------------------------
 
 
-def _parser(export: bool = False) -> _Parser:
-    program = f"{PROGRAM} {EXPORT}" if export else PROGRAM
+def _parser(command: _Command) -> _Parser:
     parser = _Parser(
-        prog=program,
-        usage=f"{program} [options] FILE ... [name=value ...]",
-        description=EXPORT_DESCRIPTION if export else DESCRIPTION,
-        epilog=EXPORT_EPILOG if export else EPILOG,
+        prog=command.program,
+        usage=f"{command.program} [options] FILE ... [name=value ...]",
+        description=command.description,
+        epilog=command.epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
         allow_abbrev=False,
@@ -231,7 +253,7 @@ def _parser(export: bool = False) -> _Parser:
     add("-v", "--verbose", action="count", default=0, help="log details, and tracebacks of internal errors")
     add("-q", "--quiet", action="store_true", help="print warnings and errors only; the log file has everything")
     add("--phil", action="append", default=[], metavar="FILE", help="read parameters from FILE, - for standard input")
-    if not export:
+    if command is SCALE:
         add(
             "--assign-identifiers",
             metavar="NAMES",
@@ -242,12 +264,12 @@ def _parser(export: bool = False) -> _Parser:
     return parser
 
 
-def _sort(argv: Sequence[str]) -> _Arguments:
+def _sort(argv: tuple[str, ...]) -> _Arguments:
     """Options, assignments, data files and what is wrong with them. Raises CommandError for a bad option."""
-    export = bool(argv) and argv[0] == EXPORT
-    argv = argv[1:] if export else argv
+    command = SCALE_EXPORT if argv[:1] == (EXPORT,) else SCALE
+    argv = argv[1:] if command is SCALE_EXPORT else argv
     end = argv.index("--") if "--" in argv else len(argv)
-    parser = _parser(export)
+    parser = _parser(command)
     options, rest = parser.parse_known_args(argv[:end])
     unknown = [word for word in rest if word.startswith("-") and not os.path.exists(word)]
     problems = [f"unknown option {word}; {parser.prog} -h lists the options" for word in unknown]
@@ -266,7 +288,7 @@ def _sort(argv: Sequence[str]) -> _Arguments:
                 files.append(argument)
         except CommandError as error:
             problems.append(str(error))
-    return _Arguments(export, options, tuple(assignments), tuple(files), tuple(problems))
+    return _Arguments(command, options, tuple(assignments), tuple(files), tuple(problems))
 
 
 def _file_problem(path: str) -> str | None:
@@ -308,10 +330,10 @@ def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
 
     output = settings.params.output
     problems = []
-    if found.export and not exports_of(output):
+    if found.command is SCALE_EXPORT and not exports_of(output):
         problems.append(f"nothing to export: name at least one of {', '.join(f'{name}=' for name in EXPORTS)}")
     taken = {os.path.realpath(file): "an input" for file in found.files}
-    for name in EXPORTS if found.export else ("experiments", "reflections", "log", "json", *EXPORTS):
+    for name in EXPORTS if found.command is SCALE_EXPORT else ("experiments", "reflections", "log", "json", *EXPORTS):
         path = getattr(output, name)
         if path is None:
             continue

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from braggscale.arrays import Array
 from braggscale.assembly import best_cell, common_symmetry
 from braggscale.clock import Clock
-from braggscale.errors import DataError, OutputError
+from braggscale.errors import DataError, OutputError, UserError
 from braggscale.exclusion import choose_data_sets
 from braggscale.experiments import Experiment
 from braggscale.export.files import Wanted, write_exports
@@ -54,10 +54,10 @@ def export_result(
         replace(member.experiment, identifier=member.identifier, scaling_model=model)
         for member, model in zip(kept, result.models, strict=True)
     )
-    data = _crystals(tables, experiments, result.symmetry, result.cell, document, params)
     try:
+        data = _crystals(tables, experiments, result.symmetry, result.cell, document, params)
         write_exports(data, wanted_by(params.output), result.statistics)
-    except OutputError as error:
+    except UserError as error:
         raise OutputError(f"{error}; the scaled data are complete") from error
 
 

@@ -23,7 +23,7 @@ from braggscale.clock import Clock
 from braggscale.errors import OutputError, UserError
 from braggscale.io import Input, open_inputs
 from braggscale.io.document import Kept, history_line, imageset_numbers, output_data, to_text
-from braggscale.io.outputs import commit, pending, write_text
+from braggscale.io.outputs import commit, pending, write_alone, write_text
 from braggscale.io.splitting import split_sweeps
 from braggscale.io.writing import write_table
 from braggscale.models.restart import with_cell
@@ -91,9 +91,8 @@ def _export(
         raise
     finally:
         if params.output.log:
-            with suppress(OutputError), pending() as pairs:
-                pairs.append((write_text(params.output.log, log_text() + failed), params.output.log))
-                commit(pairs)
+            with suppress(OutputError):
+                write_alone(params.output.log, (log_text() + failed).encode())
 
 
 def name_anew(files: Sequence[str], names: str, experiments: str, reflections: str) -> None:

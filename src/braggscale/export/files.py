@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import IO
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from braggscale.experiments import Experiment
 from braggscale.export import free_r, mmcif, mtz, sca, shelx, xds
 from braggscale.export.observations import Crystals, in_listed_setting, wavelength_groups
 from braggscale.export.sets import WavelengthSet, union, wavelength_sets
-from braggscale.io.outputs import commit, pending, write_beside
+from braggscale.io.outputs import write_alone
 from braggscale.params import shelx_files
 from braggscale.stats import Statistics, merging_statistics
 
@@ -99,6 +99,8 @@ class _Export:
 
     def _statistics_of(self, number: int) -> Statistics | None:
         """Statistics of one of several wavelengths, in as many shells as those of all."""
+        if self.statistics is None:
+            return None
         rows = self.sets[number].rows
         asu, minus = self.data.symmetry.asu(rows.hkl)
         return merging_statistics(
@@ -108,7 +110,7 @@ class _Export:
             rows.sigma,
             self.data.cell,
             self.data.symmetry,
-            n_bins=20 if self.statistics is None else len(self.statistics.shells),
+            n_bins=len(self.statistics.shells),
             use_internal_variance=self.wanted.use_internal_variance,
         )
 
@@ -146,8 +148,9 @@ def write_exports(data: Crystals, wanted: Wanted, statistics: Statistics | None)
         ]
     if wanted.xds_ascii:
         sweeps = [k for k, experiment in enumerate(data.experiments) if not experiment.is_still]
+        parts = _sweep_names([experiment.identifier for experiment in data.experiments])
         for k in sweeps or [0]:
-            name = wanted.xds_ascii if len(sweeps) < 2 else _numbered(wanted.xds_ascii, data.experiments[k].identifier)
+            name = wanted.xds_ascii if len(sweeps) < 2 else _numbered(wanted.xds_ascii, parts[k])
             tasks.append((name, partial(export.xds, k)))
     written: list[str] = []
     problems: dict[str, list[str]] = {}
@@ -155,7 +158,7 @@ def write_exports(data: Crystals, wanted: Wanted, statistics: Statistics | None)
         if path is None:
             continue
         try:
-            _write(path, make())
+            write_alone(path, make())
             written.append(path)
         except UserError as error:
             problems.setdefault(_reason(error), []).append(path)
@@ -189,15 +192,12 @@ def _error_model(experiment: Experiment) -> tuple[float, float] | None:
     return float(pair[0]), float(pair[1])
 
 
-def _write(path: str, content: bytes) -> None:
-    def write(file: IO[bytes]) -> None:
-        file.write(content)
-
-    with pending() as pairs:
-        pairs.append((write_beside(path, write), path))
-        commit(pairs)
-
-
-def _numbered(path: str, identifier: str) -> str:
+def _numbered(path: str, name: str) -> str:
     stem, ending = os.path.splitext(path)
-    return f"{stem}_{identifier}{ending}"
+    return f"{stem}_{name}{ending}"
+
+
+def _sweep_names(identifiers: Sequence[str]) -> list[str]:
+    """Identifiers as parts of file names: what an identifier says must not lead to another folder."""
+    names = [re.sub(r"[^\w.-]", "_", identifier) for identifier in identifiers]
+    return names if len(set(names)) == len(names) else [str(k) for k in range(len(names))]
