@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from braggscale.cli import main
+from braggscale.export.observations import cell_esd
 from braggscale.models.restart import stored_cell, with_cell
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -244,6 +245,9 @@ for name in ("m.mtz", "m.cif", "m.sca", "XDS_ASCII.HKL", "s.hkl=hklf4"):
     found[name] = [(a.size(), sum(a.data()), sum(a.sigmas())) for a in arrays if a.is_xray_intensity_array()]
 found["s.ins"] = str(crystal_symmetry_from_ins.extract_from(folder + "/s.ins").space_group_info())
 found["u.cif"] = len(iotbx.cif.reader(folder + "/u.cif").model()["braggscale_unmerged"]["_diffrn_refln.index_h"])
+from dxtbx.model.experiment_list import ExperimentListFactory
+crystal = ExperimentListFactory.from_json_file(pair[0], check_format=False)[0].crystal
+found["esds"] = crystal.get_cell_parameter_sd()
 json.dump(found, open(folder + "/found.json", "w"))
 """
 
@@ -296,4 +300,6 @@ def test_dials_agrees(shared_data, tmp_path):
     observed = (len(ours["I"]), float(ours["I"].sum()), float(ours["SIGI"].sum()))
     for name in ("XDS_ASCII.HKL", "s.hkl=hklf4"):
         assert found[name][0] == pytest.approx(observed, rel=1e-4)
+    document = json.loads((tmp_path / "scaled.expt").read_text())
+    assert cell_esd(document, stored_cell([document["scaling_model"][0]])) == pytest.approx(found["esds"], 1e-5, 1e-9)
     assert found["s.ins"] == "P 31 2 1" and found["u.cif"] == len(ours["I"])

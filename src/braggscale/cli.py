@@ -34,7 +34,7 @@ DESCRIPTION = "Put the integrated intensities of one or several data sets on one
 EPILOG = """\
 examples:
   scale integrated.expt integrated.refl
-  scale integrated.expt integrated.refl model=physical d_min=1.2 absorption_level=medium
+  scale integrated.expt integrated.refl d_min=1.2 absorption_level=medium
   scale scaled.expt scaled.refl exclude_images=2:1501:1700
   scale export scaled.expt scaled.refl merged_mtz=merged.mtz  (scale export -h)
 

@@ -17,7 +17,7 @@ from braggscale.errors import DataError, OutputError, UserError
 from braggscale.exclusion import choose_data_sets
 from braggscale.experiments import Experiment
 from braggscale.export.files import Wanted, write_exports
-from braggscale.export.observations import NEEDED, Changed, Columns, Crystals, collect, scan_points
+from braggscale.export.observations import NEEDED, Changed, Columns, Crystals, cell_esd, collect, scan_points
 from braggscale.geometry import UnitCell
 from braggscale.io import Input, open_inputs
 from braggscale.models.restart import stored_cell
@@ -127,7 +127,7 @@ def _crystals(
     params: Params,
 ) -> Crystals:
     rows = collect(tables, cell, d_min=params.cut_data.d_min, d_max=params.cut_data.d_max)
-    return Crystals(rows, experiments, symmetry, cell, scan_points(document, experiments))
+    return Crystals(rows, experiments, symmetry, cell, scan_points(document, experiments), cell_esd(document, cell))
 
 
 def _statistics(data: Crystals, params: Params) -> Statistics | None:
