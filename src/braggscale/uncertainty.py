@@ -128,17 +128,33 @@ def intervals(
     """
     if blocks.n < FEWEST_BLOCKS or together.n_rows == 0:
         return None
-    draws = _draws(blocks.n)
+    bootstrap = _Bootstrap(blocks, _draws(blocks.n))
     found: dict[str, Limits | None] = {}
     weight = 1.0 / (sigma * sigma)
     for groups, suffix in ((together, ""), (apart, "_apart")):
         spread = _Spread.of(groups, x, weight)
         for name in ("r_meas", "r_pim"):
-            found[name + suffix] = _of_r_factor(spread, name, blocks, draws, values[name + suffix])
+            found[name + suffix] = _of_r_factor(spread, name, bootstrap, values[name + suffix])
         if groups is together:
-            found["cc_half"] = _of_cc_half(spread, weight, blocks, draws, values["cc_half"])
-    found["cc_anom"] = _of_cc_anom(together, apart, x, sigma, blocks, draws, values["cc_anom"])
+            found["cc_half"] = _of_cc_half(spread, weight, bootstrap, values["cc_half"])
+    found["cc_anom"] = _of_cc_anom(together, apart, x, sigma, bootstrap, values["cc_anom"])
     return Intervals(LEVEL, blocks.unit, blocks.n, **found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bootstrap:
+    """``draws``: numbers of the blocks in each draw, (DRAWS, n_blocks)."""
+
+    blocks: Blocks
+    draws: Int
+
+    def drawn(self, effect: Float, rows: Bool) -> Float:
+        """Sum of the effects in the drawn blocks, their mean taken off, (DRAWS,).  ``effect``: of ``rows``."""
+        n = self.blocks.n
+        sums = np.bincount(self.blocks.number[rows], effect, n)
+        sums -= sums.mean()
+        # n blocks vary by (n - 1)/n too little about their own mean
+        return np.asarray(sums[self.draws].sum(axis=1) * math.sqrt(n / (n - 1.0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +185,7 @@ class _Spread:
         return cls(rows, inner, mean, total, n, x - inner.spread(mean), np.maximum(expected, 0.0), float(x.sum()))
 
 
-def _of_r_factor(spread: _Spread, name: str, blocks: Blocks, draws: Int, value: float) -> Limits | None:
+def _of_r_factor(spread: _Spread, name: str, bootstrap: _Bootstrap, value: float) -> Limits | None:
     factor = 1.0 / np.sqrt(spread.n - 1.0)
     if name == "r_meas":
         factor *= np.sqrt(spread.n)
@@ -177,18 +193,18 @@ def _of_r_factor(spread: _Spread, name: str, blocks: Blocks, draws: Int, value: 
     if share is None or not math.isfinite(value) or spread.total_x <= 0:
         return None
     below = spread.residual * np.sqrt(spread.n / (spread.n - 1.0)) / spread.total_x
-    return _quantiles(value * np.exp(_drawn(share - below, blocks, spread.rows, draws)))
+    return _quantiles(value * np.exp(bootstrap.drawn(share - below, spread.rows)))
 
 
-def _of_cc_half(spread: _Spread, weight: Float, blocks: Blocks, draws: Int, value: float) -> Limits | None:
+def _of_cc_half(spread: _Spread, weight: Float, bootstrap: _Bootstrap, value: float) -> Limits | None:
     part = weight[spread.rows] / spread.groups.spread(spread.total)
     error = 1.0 / spread.total
     of = spread.groups.index()
-    return _of_correlation(spread.mean, error, of, part, 1, spread, blocks, draws, value)
+    return _of_correlation(spread.mean, error, of, part, 1, spread, bootstrap, value)
 
 
 def _of_cc_anom(
-    together: Groups, apart: Groups, x: Float, sigma: Float, blocks: Blocks, draws: Int, value: float
+    together: Groups, apart: Groups, x: Float, sigma: Float, bootstrap: _Bootstrap, value: float
 ) -> Limits | None:
     """CC_anom correlates differences of plain means over pairs with two or more observations of both mates."""
     sizes, starts = apart.sizes(), apart.offsets[:-1]
@@ -210,7 +226,7 @@ def _of_cc_anom(
     sign = groups.spread(np.where(np.arange(len(groups)) % 2 == 0, 1.0, -1.0))
     pair = groups.spread(np.arange(len(groups)) // 2)
     y, error = mean[0::2] - mean[1::2], of_mean[0::2] + of_mean[1::2]
-    return _of_correlation(y, error, pair, sign / size, 2, spread, blocks, draws, value)
+    return _of_correlation(y, error, pair, sign / size, 2, spread, bootstrap, value)
 
 
 def _of_correlation(
@@ -220,8 +236,7 @@ def _of_correlation(
     part: Float,
     means: int,
     spread: _Spread,
-    blocks: Blocks,
-    draws: Int,
+    bootstrap: _Bootstrap,
     value: float,
 ) -> Limits | None:
     """``y``, ``error``: values that are correlated and their expected variances.  ``of``: number of each row's y.
@@ -237,12 +252,15 @@ def _of_correlation(
     k = float((square * spread.residual**2).sum() / (square * spread.expected).sum())
     error = k * error
     deviation = y - y.mean()
+    total = float((deviation**2).sum())
+    if not total > 0:
+        return None
     linear = float((4.0 * deviation**2 * error).sum())
     actual = linear - float((2.0 * error**2).sum())
     reduced = math.sqrt(max(actual / linear, 0.0)) if linear > 0 else 0.0
-    moved = 2.0 * deviation[of] * part * spread.residual * np.sqrt(larger) * (reduced / float((deviation**2).sum()))
+    moved = 2.0 * deviation[of] * part * spread.residual * np.sqrt(larger) * (reduced / total)
     q = (1.0 - value) / (1.0 + value)
-    drawn = q * np.exp(_drawn(share - moved, blocks, spread.rows, draws))
+    drawn = q * np.exp(bootstrap.drawn(share - moved, spread.rows))
     return _quantiles((1.0 - drawn) / (1.0 + drawn))
 
 
@@ -265,14 +283,6 @@ def _draws(n_blocks: int) -> Int:
     # raw words of the generator are the same for all versions of numpy
     words = np.random.PCG64(_SEED).random_raw(DRAWS * n_blocks) >> np.uint64(32)
     return ((words * np.uint64(n_blocks)) >> np.uint64(32)).astype(np.int64).reshape(DRAWS, n_blocks)
-
-
-def _drawn(effect: Float, blocks: Blocks, rows: Bool, draws: Int) -> Float:
-    """Sum of the effects of the blocks in each draw, (DRAWS,), their mean taken off."""
-    sums = np.bincount(blocks.number[rows], effect, blocks.n)
-    sums -= sums.mean()
-    # n blocks vary by (n - 1)/n too little about their own mean
-    return np.asarray(sums[draws].sum(axis=1) * math.sqrt(blocks.n / (blocks.n - 1.0)))
 
 
 def _quantiles(drawn: Float) -> Limits:
