@@ -38,6 +38,11 @@ class Groups:
         starts = np.flatnonzero(step) + 1
         return cls(np.concatenate(([0], starts, [len(keys)])).astype(np.int64))
 
+    @classmethod
+    def of_sizes(cls, sizes: Int) -> Groups:
+        """Runs of these lengths, none 0, (n_groups,)."""
+        return cls(np.concatenate(([0], np.cumsum(sizes))).astype(np.int64))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -67,12 +72,11 @@ class Groups:
     def subset(self, keep: Bool) -> Groups:
         """The grouping of the rows that are kept; groups that lose all members disappear.  ``keep``: (n_rows,)."""
         counts = self.sum(keep).astype(np.int64)
-        counts = counts[counts > 0]
-        return Groups(np.concatenate(([0], np.cumsum(counts))).astype(np.int64))
+        return Groups.of_sizes(counts[counts > 0])
 
     def choose(self, keep: Bool) -> Groups:
         """The grouping of the rows of the groups that are kept.  ``keep``: (n_groups,)."""
-        return Groups(np.concatenate(([0], np.cumsum(self.sizes()[keep]))).astype(np.int64))
+        return Groups.of_sizes(self.sizes()[keep])
 
     def blocks(self, rows: int = 16384) -> Int:
         """Group numbers at which to cut so that a block holds about ``rows`` rows, whole groups only.

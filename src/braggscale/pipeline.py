@@ -122,6 +122,7 @@ def run(
     ``given``: whether the user set the option of this full name.  Raises UserError where data cannot be scaled.
     """
     clock = clock or Clock()
+    n_threads = params.nproc or available_processors()
     everything = tuple(data_sets)
     with clock.stage("preparation"):
         # every sweep gets its batch numbers, so that they do not depend on which data sets are left out
@@ -141,7 +142,7 @@ def run(
         )
         _log_preparation(members)
     with clock.stage("symmetry"):
-        data = assembly.sort_observations(members, symmetry)
+        data = assembly.sort_observations(members, symmetry, n_threads)
         grouping = data.apart if params.anomalous else data.together
         members, data = assembly.drop_unconnected(members, data, symmetry, grouping)
         grouping = data.apart if params.anomalous else data.together
