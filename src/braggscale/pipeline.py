@@ -162,7 +162,7 @@ def run(
     with clock.stage("statistics"):
         members = _final_fates(members, kept, data, scaled, params.cut_data.small_scale_cutoff)
         good = usable(data, scaled, params.cut_data.small_scale_cutoff)
-        statistics = _statistics(data, scaled, good, cell, symmetry, params)
+        statistics = _statistics(data, scaled, good, cell, symmetry, params, n_threads)
     # data sets that were not chosen keep their place in the ledger
     complete, places = _with_left_out(everything, numbers, members)
     esd = None if scaled.outcome.covariance is None else np.sqrt(np.maximum(np.diag(scaled.outcome.covariance), 0.0))
@@ -504,18 +504,20 @@ def _log_selection(selection: Selection, identifiers: Sequence[str]) -> None:
 
 
 def _statistics(
-    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, params: Params
+    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, params: Params, n_threads: int
 ) -> Statistics | None:
     """Merging statistics of what is written out; None, with a warning, where nothing can be merged."""
-    g = scaled.state.scale[good]
+    rows = np.flatnonzero(good)
+    g = scaled.state.scale[rows]
     return merging_statistics(
-        data.asu[good],
-        data.minus[good],
-        scaled.state.values.intensity[good] / g,
-        np.sqrt(scaled.variance[good]) / g,
+        np.take(data.asu, rows, axis=0),
+        data.minus[rows],
+        scaled.state.values.intensity[rows] / g,
+        np.sqrt(scaled.variance[rows]) / g,
         cell,
         symmetry,
         n_bins=params.output.merging.nbins,
         use_internal_variance=params.output.use_internal_variance,
         d_min=params.cut_data.d_min,
+        n_threads=n_threads,
     )

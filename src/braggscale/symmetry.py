@@ -26,6 +26,7 @@ import numpy as np
 from braggscale.arrays import Array, Bool, Float, Int, Int32
 from braggscale.errors import InputError
 from braggscale.geometry import UnitCell, reciprocal_matrix
+from braggscale.groups import Groups
 
 # Three indices of 21 bits each fit into one signed 64-bit word.
 _LARGEST_INDEX = (1 << 20) - 1
@@ -332,13 +333,18 @@ def sort_order(asu_hkl: Array, minus: Bool) -> Int:
 
     ``asu_hkl``: (n, 3), ``minus``: (n,).  Returns row numbers, (n,).
     """
+    return group_rows(asu_hkl, minus)[0]
+
+
+def group_rows(asu_hkl: Array, minus: Bool) -> tuple[Int, Groups, Groups]:
+    """``sort_order``, and the groups of the sorted rows with Friedel mates together and apart."""
     if len(asu_hkl) == 0:
-        return np.zeros(0, np.int64)
+        return np.zeros(0, np.int64), Groups(np.zeros(1, np.int64)), Groups(np.zeros(1, np.int64))
     key, size = _pack(asu_hkl)
     key = key * 2 + minus
-    if (key[1:] >= key[:-1]).all():
-        return np.arange(len(key))
-    return _order(key, 2 * size)
+    order = np.arange(len(key)) if (key[1:] >= key[:-1]).all() else _order(key, 2 * size)
+    key = key[order]
+    return order, Groups.from_keys(key >> 1), Groups.from_keys(key)
 
 
 def _order(key: Array, size: int) -> Int:
