@@ -15,13 +15,16 @@ from braggscale.models.components import Restraint
 from braggscale.models.gauge import as_restraints, as_seen_by_scales, gauge
 from braggscale.models.joint import Design, JointModel, Placed
 from braggscale.strengths import inverse, starting, update, with_strengths
-from braggscale.table import Observations
+from braggscale.table import Observations, Places
 from braggscale.target import Target
 
 log = logging.getLogger(__name__)
 
 # A dense normal matrix of this many parameters takes 0.3 GB, its inversion about ten seconds on one core.
 MOST_PARAMETERS = 6000
+# Up to this many parameters L-BFGS works in the metric of the normal matrix at its start: for the price of a few
+# evaluations it needs a fifth of the steps.
+MOST_FOR_METRIC = 1500
 # Strengths have settled when a step changes the fit by less than this many effective parameters.
 SETTLED = 0.05
 MOST_STRENGTH_STEPS = 40
@@ -47,17 +50,22 @@ class FitSettings:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Observations that take part, in the order of ``groups``; ``design`` belongs to the same rows."""
+    """Observations that take part, in the order of ``groups``; ``design`` belongs to the same rows.
+
+    ``fixed``: parameters that are held, (n_parameters,).  ``choices``: what settles the gauge (models/gauge.py).
+    """
 
     model: JointModel
-    rows: Observations
+    rows: Places
     groups: Groups
     design: Design
+    fixed: Bool
+    choices: list[tuple[slice, Float]]
 
     @classmethod
-    def of(cls, model: JointModel, rows: Observations, groups: Groups) -> Problem:
+    def of(cls, model: JointModel, rows: Places, groups: Groups, fixed: Bool, n_threads: int = 1) -> Problem:
         """Compute the basis once; weights and intensities may then change from fit to fit."""
-        return cls(model, rows, groups, model.design(rows))
+        return cls(model, rows, groups, model.design(rows, n_threads), fixed, gauge(model, rows, fixed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,6 @@ def fit(
     theta: Float,
     intensity: Float,
     weight: Float,
-    fixed: Bool,
     settings: FitSettings,
     strengths: Mapping[str, float] | None = None,
 ) -> Outcome:
@@ -94,11 +101,11 @@ def fit(
     ``strengths``: of the restraints whose strengths are estimated; None: as the model has them. The steps of the full
     matrix bring them up to date, L-BFGS leaves them as they are.
 
-    ``intensity``: counts, ``weight``: 1/counts^2, (n,).  ``fixed``: parameters that are held, (n_parameters,).
+    ``intensity``: counts, ``weight``: 1/counts^2, (n,).
     A full matrix that cannot be inverted leaves the L-BFGS answer, with covariance None and a message.
     """
     model = problem.model
-    choices = gauge(model, problem.rows, fixed)
+    fixed, choices = problem.fixed, problem.choices
     information = float(np.sum(weight * intensity**2))
     own = model.restraints(theta)
     strengths = {kind: (strengths or {}).get(kind, begin) for kind, begin in starting(own).items()}
@@ -111,7 +118,8 @@ def fit(
     too_many = len(free) > MOST_PARAMETERS
     if settings.first_order or (settings.full_matrix and too_many):
         limit = settings.max_iterations or 100
-        rough = lbfgs(target.value_and_gradient, start, max_iterations=limit, tolerance=settings.tolerance)
+        metric = target.curvature(start) if len(free) > MOST_FOR_METRIC else target.normal_equations(start)[2]
+        rough = lbfgs(target.value_and_gradient, start, metric, max_iterations=limit, tolerance=settings.tolerance)
         fits.append(("L-BFGS", rough))
         start = rough.theta
     n = (int(np.count_nonzero(weight)), len(problem.groups))
