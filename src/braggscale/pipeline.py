@@ -105,6 +105,7 @@ def run(
     ``given``: whether the user set the option of this full name.  Raises UserError where data cannot be scaled.
     """
     clock = clock or Clock()
+    n_threads = params.nproc or available_processors()
     everything = tuple(data_sets)
     with clock.stage("preparation"):
         # every sweep gets its batch numbers, so that they do not depend on which data sets are left out
@@ -124,7 +125,7 @@ def run(
         )
         _log_preparation(members)
     with clock.stage("symmetry"):
-        data = assembly.sort_observations(members, symmetry)
+        data = assembly.sort_observations(members, symmetry, n_threads)
         grouping = data.apart if params.anomalous else data.together
         members, data = assembly.drop_unconnected(members, data, symmetry, grouping)
         grouping = data.apart if params.anomalous else data.together
@@ -144,7 +145,7 @@ def run(
     with clock.stage("statistics"):
         members = _final_fates(members, kept, data, scaled, params.cut_data.small_scale_cutoff)
         good = usable(data, scaled, params.cut_data.small_scale_cutoff)
-        statistics = _statistics(data, scaled, good, cell, symmetry, params)
+        statistics = _statistics(data, scaled, good, cell, symmetry, params, n_threads)
         statistics = _with_intervals(statistics, data, scaled, good, [members[k].experiment for k in kept])
     # data sets that were not chosen keep their place in the ledger
     complete, places = _with_left_out(everything, numbers, members)
@@ -487,20 +488,22 @@ def _log_selection(selection: Selection, identifiers: Sequence[str]) -> None:
 
 
 def _statistics(
-    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, params: Params
+    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, params: Params, n_threads: int
 ) -> Statistics | None:
     """Merging statistics of what is written out; None, with a warning, where nothing can be merged."""
-    g = scaled.state.scale[good]
+    rows = np.flatnonzero(good)
+    g = scaled.state.scale[rows]
     return merging_statistics(
-        data.asu[good],
-        data.minus[good],
-        scaled.state.values.intensity[good] / g,
-        np.sqrt(scaled.variance[good]) / g,
+        np.take(data.asu, rows, axis=0),
+        data.minus[rows],
+        scaled.state.values.intensity[rows] / g,
+        np.sqrt(scaled.variance[rows]) / g,
         cell,
         symmetry,
         n_bins=params.output.merging.nbins,
         use_internal_variance=params.output.use_internal_variance,
         d_min=params.cut_data.d_min,
+        n_threads=n_threads,
     )
 
 
