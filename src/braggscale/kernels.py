@@ -24,7 +24,8 @@ Arguments that all kernels share
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from braggscale.jit import njit
 
 _ROWS = "int64[::1], float64[::1], float64[::1], float64[:, ::1], int32[:, ::1], int32[::1]"
 _FAMILY = "int32[:, ::1], int32[:, ::1], int32[:, ::1], float64[:, ::1]"
