@@ -116,7 +116,7 @@ def measure(case: Case, inputs: Inputs, settings: Settings) -> Result:
 def _peer(case: Case, inputs: Inputs, folder: Path, settings: Settings, truth: Any) -> Measured:
     done = run([str(settings.peer), *inputs.files, *case.peer], folder, settings.limit)
     if done.status is None:
-        return Measured(None, None, None, {}, None, f"not finished in {settings.limit:.0f} s")
+        return Measured(None, None, None, {}, None, f"not finished in {settings.limit:g} s")
     if not done.done:
         return Measured(None, None, None, {}, None, f"stopped with exit status {done.status}")
     return _measured([done], [], _accuracy(folder, PEER, truth))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
-import threading
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+
+LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +42,26 @@ def run(
 ) -> Run:
     """Run a command in ``folder``, made if need be; its output goes to ``output.txt`` there."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "output.txt").open("wb") as out:
+    reading, writing = os.pipe()
+    with open(reading, "rb") as report, (folder / "output.txt").open("wb") as out:
         begin = perf_counter()
-        child = subprocess.Popen(
-            [str(word) for word in command], cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            env={**os.environ, **(environment or {})}, start_new_session=True,
+        launched = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(LAUNCHER), str(writing), *map(str, command)], cwd=folder, stdout=out,
+            stderr=out, stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})}, pass_fds=(writing,),
+            start_new_session=True,
         )  # fmt: skip
-        # a session of its own: what it started is stopped with it
-        stop = threading.Timer(limit, os.killpg, (child.pid, signal.SIGKILL)) if limit else None
-        if stop:
-            stop.start()
-        _, status, usage = os.wait4(child.pid, 0)
-        wall = perf_counter() - begin
-        if stop:
-            stop.cancel()
-        child.returncode = os.waitstatus_to_exitcode(status)
-    ended = limit is None or wall < limit or child.returncode != -signal.SIGKILL
-    unit = 1e-6 if os.uname().sysname == "Darwin" else 1e-3
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, child.returncode if ended else None)
+        os.close(writing)
+        try:
+            launched.wait(limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(launched.pid, signal.SIGKILL)  # with everything that it started: the session is its own
+            launched.wait()
+            return Run(perf_counter() - begin, math.nan, math.nan, None)
+        words = report.read().split()
+    if len(words) != 4:
+        raise RuntimeError(f"{command[0]} could not be started: {(folder / 'output.txt').read_text()[-300:]}")
+    unit = 1e-6 if sys.platform == "darwin" else 1e-3
+    return Run(float(words[0]), float(words[1]), float(words[2]) * unit, int(words[3]))
 
 
 @dataclass(frozen=True, slots=True)

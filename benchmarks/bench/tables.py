@@ -40,17 +40,30 @@ def _peak(found: Measured | None) -> str:
 
 def time_table(results: Sequence[Result]) -> str:
     """Time and memory of each case, beside the peer."""
-    head = ("set", "rows", "parameters", "wall s", "CPU s", "peak MB", "us/row", "peer s", "peer MB", "peer/ours")
+    head = (
+        "set",
+        "rows",
+        "parameters",
+        "wall s",
+        "CPU s",
+        "peak MB",
+        "us/row",
+        "to 1M",
+        "peer s",
+        "peer MB",
+        "peer/ours",
+    )
+    per_row = {r.name: 1e6 * wall.median / r.rows for r in results if (wall := r.ours[DEFAULT].wall)}
     rows = []
     for r in results:
         mine = r.ours[DEFAULT]
         if mine.wall is None or mine.cpu is None:
             continue
-        per_row = 1e6 * mine.wall.median / r.rows
+        relative = per_row[r.name] / per_row["s1m"] if "s1m" in per_row else None
         rows.append(
             (
                 r.title, str(r.rows), str(r.parameters), mine.wall.text(), mine.cpu.text(), _peak(mine),
-                f"{per_row:.1f}", _wall(r.peer), _peak(r.peer), _number(r.ratio(), 1),
+                f"{per_row[r.name]:.1f}", _number(relative, 2), _wall(r.peer), _peak(r.peer), _number(r.ratio(), 1),
             )
         )  # fmt: skip
     return markdown(head, rows)
