@@ -245,8 +245,8 @@ def test_first_run_says_so_and_only_then(place):
     assert result(start(tree, code=code, HOME=str(home))) == ""
 
 
-def test_all_modules_with_kernels_are_listed():
-    """What is not listed would be compiled in the first run, without a word."""
+def test_compiled_functions_stand_in_files_named_kernels():
+    """By their names --warm-up finds them; others would be compiled in the first run, without a word."""
     found = set()
     for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -262,5 +262,5 @@ def test_kernels_have_signatures_and_are_kept():
     jit.warm_up()
     assert jit.warm()
     for kernel in jit._compiled:
-        assert kernel.signatures, kernel
+        assert kernel.signatures or kernel.targetoptions.get("inline") == "always", kernel
         assert kernel.targetoptions.get("nogil"), kernel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -55,6 +56,41 @@ class DataSet:
     identifier: str
     experiment: Experiment
     table: Table
+
+
+class Places(Protocol):
+    """Where and when observations were made: what a scaling model needs to know.  Fields as in Observations."""
+
+    @property
+    def data_set(self) -> Int32: ...
+    @property
+    def d(self) -> Float: ...
+    @property
+    def xyz(self) -> Float: ...
+    @property
+    def s0c(self) -> Float: ...
+    @property
+    def s1c(self) -> Float: ...
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Some of the rows of ``Places``."""
+
+    data_set: Int32
+    d: Float
+    xyz: Float
+    s0c: Float
+    s1c: Float
+
+    def __len__(self) -> int:
+        return len(self.d)
+
+    @classmethod
+    def of(cls, rows: Places, chosen: Int | slice) -> Located:
+        """The chosen rows; views if they are a slice."""
+        return cls(*(getattr(rows, f.name)[chosen] for f in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True)
