@@ -72,8 +72,8 @@ def start_up(folder: Path, repeat: int) -> dict[str, Spread]:
         for words in (["--version"], ["--help"], ["--warm-up"]):
             found.setdefault("scale " + " ".join(words), []).append(run([*command, *words], folder / "start").wall)
         if k == 0:
-            empty = {"NUMBA_CACHE_DIR": str(folder / "start" / "empty")}
-            cold = run([sys.executable, "-c", COLD], folder / "start", environment=empty)
+            with tempfile.TemporaryDirectory(dir=folder) as empty:
+                cold = run([sys.executable, "-c", COLD], folder / "start", environment={"NUMBA_CACHE_DIR": empty})
             found["the same with nothing compiled"] = [cold.wall]
     return {name: Spread.of(times) for name, times in found.items()}
 

@@ -175,12 +175,12 @@ def report(
 ) -> str:
     """The whole page."""
     speeds = ", ".join(f"{1e-9 * speed:.1f} GB/s on {n}" for n, speed in triads.items())
+    listed = {**facts, "memory bandwidth (triad)": f"{speeds} threads"}
     parts = [
         "# Benchmark",
         "Median (smallest-largest) of repeated runs. What each figure means: docs/benchmarks.md.",
         *([f"**{note}**"] if note else []),
-        "\n".join(f"* {name.replace('_', ' ')}: {value}" for name, value in facts.items()),
-        f"* memory bandwidth (triad): {speeds} threads",
+        "\n".join(f"* {name.replace('_', ' ')}: {value}" for name, value in listed.items()),
         "## Start",
         start_table(start),
     ]
