@@ -69,7 +69,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def start(tree, *, code=PROGRAM, arguments=(), administrator=False, **environment):
+def start(tree, *, code=PROGRAM, arguments=(), administrator=False, cwd="/", **environment):
     """A run with the package in ``tree``, which permissions bind unless it is the administrator's."""
     names = ("PATH", "LANG", "LD_LIBRARY_PATH")
     base = {name: os.environ[name] for name in names if name in os.environ}
@@ -78,7 +78,7 @@ def start(tree, *, code=PROGRAM, arguments=(), administrator=False, **environmen
     if not administrator:
         command = [sys.executable, "-c", AS_ANYBODY, *command]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/", env=base | environment
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=base | environment
     )
 
 
@@ -113,23 +113,30 @@ def private(folder):
     return folder
 
 
-def test_read_only_installation_compiles_once(place):
+def test_read_only_installation_compiles_once_and_says_so(place):
+    """The whole command: the first run compiles into the user's cache, the second writes nothing there."""
     tree = install(place, kernels="")
     close(tree)
-    home = private(place / "home")
-    kernels, compiled, folder = run(tree, HOME=str(home))
-    assert compiled == kernels > 0
-    assert folder.is_relative_to(home / ".cache" / "braggscale")
-    assert stat.S_IMODE((home / ".cache").stat().st_mode) == 0o700
+    home, folder = private(place / "home"), private(place / "work")
+    examples = Path(__file__).parents[1] / "examples"
+    command = [str(examples / "simulated.expt"), str(examples / "simulated.refl")]
+    first = result(start(tree, code="", arguments=command, cwd=folder, HOME=str(home)))
+    assert first.count("scale --warm-up does this at installation") == 1
+    assert "compiling" not in (folder / "scale.log").read_text()
     assert not list(tree.rglob("*.nb?"))
+    caches = home / ".cache" / "braggscale"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (caches.parent, caches)] == [0o700, 0o700]
     before = files(home)
-    assert run(tree, HOME=str(home)) == (kernels, 0, folder)
+    assert len(before) > 2 * len(jit.KERNELS)
+    second = result(start(tree, code="", arguments=command, cwd=folder, HOME=str(home)))
+    assert "compiling" not in second
     assert files(home) == before
+    assert run(tree, HOME=str(home))[1] == 0
 
 
 def test_warmed_up_read_only_installation_never_compiles(place):
     """What an administrator compiles serves other users, who have no home and cannot write to it."""
-    tree = install(place, kernels="")
+    tree = install(place)
     kernels, compiled, folder = run(tree, administrator=True)
     assert compiled == kernels
     assert folder.is_relative_to(tree)
@@ -234,15 +241,6 @@ def test_links_are_refused(tmp_path):
     (tmp_path / "cache").symlink_to(tmp_path / "there")
     assert jit.is_safe(tmp_path.resolve() / "there")
     assert not jit.is_safe(tmp_path.resolve() / "cache")
-
-
-def test_first_run_says_so_and_only_then(place):
-    tree = install(place)
-    close(tree)
-    home = private(place / "home")
-    code = "from braggscale.cli import _compile; _compile(False); from braggscale import kernels"
-    assert "scale --warm-up does this at installation" in result(start(tree, code=code, HOME=str(home)))
-    assert result(start(tree, code=code, HOME=str(home))) == ""
 
 
 def test_compiled_functions_stand_in_files_named_kernels():

@@ -12,7 +12,7 @@ it is taken:
 Where none does, kernels are compiled in every run. Numba itself cannot read a cache in a folder where it cannot write;
 so a complete one that an installer left there is copied, once, to the first folder that can be written to.
 
-Each combination of processor, Python, numba, options of numba and sources of all kernels has a folder of its own.
+Each combination of processor, Python, numba, its options that change code, and sources of all kernels has its folder.
 Numba looks at less: neither does it see that a function changed which a kernel in another file calls, nor can two kinds
 of processor that share a home fill its index at the same time without harm.
 """
@@ -42,6 +42,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 # All modules with compiled functions: those whose names end like this, which a test demands.
 KERNELS = tuple(m.name for m in pkgutil.iter_modules(braggscale.__path__, "braggscale.") if m.name.endswith("kernels"))
 PACKAGE = Path(__file__).resolve().parent
+# Options of numba that change the machine code; the number of threads, for one, does not.
+_CODE = ("CPU_NAME", "CPU_FEATURES", "OPT", "ENABLE_AVX", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO")
 _COMPLETE = "complete"  # a file in the folder: all kernels are there
 
 _compiled: list[Any] = []
@@ -223,7 +225,7 @@ def _name() -> str:
         features = llvm.get_host_cpu_features().flatten()
     except RuntimeError:  # not known for every processor
         features = ""
-    settings = sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR")
+    settings = [os.environ.get(f"NUMBA_{option}", "") for option in _CODE]
     machine = (
         str(PACKAGE), platform.python_implementation(), platform.python_version(), numba.__version__,
         llvm.get_process_triple(), llvm.get_host_cpu_name(), features, *settings,
