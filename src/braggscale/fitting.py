@@ -15,7 +15,7 @@ from braggscale.models.components import Restraint
 from braggscale.models.gauge import as_restraints, as_seen_by_scales, gauge
 from braggscale.models.joint import Design, JointModel, Placed
 from braggscale.strengths import inverse, starting, update, with_strengths
-from braggscale.table import Observations
+from braggscale.table import Observations, Places
 from braggscale.target import Target
 
 log = logging.getLogger(__name__)
@@ -50,17 +50,22 @@ class FitSettings:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Observations that take part, in the order of ``groups``; ``design`` belongs to the same rows."""
+    """Observations that take part, in the order of ``groups``; ``design`` belongs to the same rows.
+
+    ``fixed``: parameters that are held, (n_parameters,).  ``choices``: what settles the gauge (models/gauge.py).
+    """
 
     model: JointModel
-    rows: Observations
+    rows: Places
     groups: Groups
     design: Design
+    fixed: Bool
+    choices: list[tuple[slice, Float]]
 
     @classmethod
-    def of(cls, model: JointModel, rows: Observations, groups: Groups, n_threads: int = 1) -> Problem:
+    def of(cls, model: JointModel, rows: Places, groups: Groups, fixed: Bool, n_threads: int = 1) -> Problem:
         """Compute the basis once; weights and intensities may then change from fit to fit."""
-        return cls(model, rows, groups, model.design(rows, n_threads))
+        return cls(model, rows, groups, model.design(rows, n_threads), fixed, gauge(model, rows, fixed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,6 @@ def fit(
     theta: Float,
     intensity: Float,
     weight: Float,
-    fixed: Bool,
     settings: FitSettings,
     strengths: Mapping[str, float] | None = None,
 ) -> Outcome:
@@ -97,11 +101,11 @@ def fit(
     ``strengths``: of the restraints whose strengths are estimated; None: as the model has them. The steps of the full
     matrix bring them up to date, L-BFGS leaves them as they are.
 
-    ``intensity``: counts, ``weight``: 1/counts^2, (n,).  ``fixed``: parameters that are held, (n_parameters,).
+    ``intensity``: counts, ``weight``: 1/counts^2, (n,).
     A full matrix that cannot be inverted leaves the L-BFGS answer, with covariance None and a message.
     """
     model = problem.model
-    choices = gauge(model, problem.rows, fixed)
+    fixed, choices = problem.fixed, problem.choices
     information = float(np.sum(weight * intensity**2))
     own = model.restraints(theta)
     strengths = {kind: (strengths or {}).get(kind, begin) for kind, begin in starting(own).items()}

@@ -41,7 +41,7 @@ from braggscale.models import kb
 from braggscale.models.joint import JointModel
 from braggscale.outliers import Rejection, settle, standing, wilson_outliers
 from braggscale.strengths import Finding, findings
-from braggscale.table import Observations
+from braggscale.table import Located, Observations
 from braggscale.wilson import normalised_intensities
 
 log = logging.getLogger(__name__)
@@ -196,7 +196,8 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     """Run the rounds and the last fit."""
     work, state = _first_state(work, start, settings)
     chosen = np.flatnonzero(work.selected)
-    problem = Problem.of(work.model, work.rows.take(chosen), work.groups.subset(work.selected))
+    places, groups = Located.of(work.rows, chosen), work.groups.subset(work.selected)
+    problem = Problem.of(work.model, places, groups, work.fixed, settings.fit.n_threads)
     reports: list[RoundReport] = []
     converged = False
     if start.stored.all():
@@ -362,9 +363,7 @@ def _round_fit(settings: FitSettings, number: int, work: Work, start: Start) -> 
 
 def _fit(work: Work, problem: Problem, chosen: Int, state: State, weight: Float, settings: FitSettings) -> Outcome:
     """Fit with outliers at weight zero: the design stays, whatever is rejected."""
-    return fit(
-        problem, state.theta, state.values.intensity[chosen], weight[chosen], work.fixed, settings, state.strengths
-    )
+    return fit(problem, state.theta, state.values.intensity[chosen], weight[chosen], settings, state.strengths)
 
 
 def _decide(

@@ -76,7 +76,7 @@ class Places(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Some of the rows of ``Places``."""
+    """Places in arrays of their own."""
 
     data_set: Int32
     d: Float
@@ -88,9 +88,45 @@ class Located:
         return len(self.d)
 
     @classmethod
-    def of(cls, rows: Places, chosen: Int | slice) -> Located:
-        """The chosen rows; views if they are a slice."""
+    def of(cls, rows: Places, chosen: Int) -> Located:
+        """A copy of the chosen rows."""
         return cls(*(getattr(rows, f.name)[chosen] for f in fields(cls)))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The chosen rows of ``rows``; what is looked at is taken when it is looked at, for a slice without a copy."""
+
+    rows: Places
+    chosen: Int | slice
+
+    def __len__(self) -> int:
+        return len(self.d)
+
+    @property
+    def data_set(self) -> Int32:
+        """As in Observations."""
+        return self.rows.data_set[self.chosen]
+
+    @property
+    def d(self) -> Float:
+        """As in Observations."""
+        return self.rows.d[self.chosen]
+
+    @property
+    def xyz(self) -> Float:
+        """As in Observations."""
+        return self.rows.xyz[self.chosen]
+
+    @property
+    def s0c(self) -> Float:
+        """As in Observations."""
+        return self.rows.s0c[self.chosen]
+
+    @property
+    def s1c(self) -> Float:
+        """As in Observations."""
+        return self.rows.s1c[self.chosen]
 
 
 @dataclass(frozen=True, slots=True)

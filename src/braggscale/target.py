@@ -23,7 +23,7 @@ from braggscale.parallel import run_lanes
 
 GRADIENT_LANES = 32
 # Memory of all lanes' normal matrices together, in numbers; fewer lanes for more parameters.
-MATRIX_LANES_SIZE = 64_000_000
+MATRIX_LANES_SIZE = 8_000_000
 # Dense rows and group rows that are in memory at once in one lane, in rows and in numbers.
 CHUNK_ROWS = 32768
 CHUNK_SIZE = 2_000_000
@@ -110,46 +110,49 @@ class Target:
         """Cost, gradient (n_parameters,) and J'J (n_parameters, n_parameters) of the observations alone."""
         complete = self.full(theta)
         n = len(complete)
-        cuts = self._lane_cuts(int(np.clip(MATRIX_LANES_SIZE // max(n * n, 1), 2, 16)))
+        cuts = self._lane_cuts(int(np.clip(MATRIX_LANES_SIZE // max(n * n, 1), 4, 16)))
         few = self._groups_see_few()
 
-        def lane(k: int) -> tuple[float, Float, Float]:
+        def lane(k: int) -> tuple[float, Float, Float, Float]:
             return self._lane_equations(int(cuts[k]), int(cuts[k + 1]), complete, few)
 
         results = run_lanes(lane, len(cuts) - 1, self.n_threads)
-        cost, gradient, matrix = results[0]
-        for more, slope, part in results[1:]:
+        cost, gradient, once, matrix = results[0]
+        for more, slope, pairs, part in results[1:]:
             cost += more
             gradient += slope
+            once += pairs
             matrix += part
+        diagonal = np.diag(once).copy()
+        matrix = matrix + once + once.T
+        matrix[np.diag_indices(n)] -= diagonal
         return cost, gradient, matrix
 
-    def _lane_equations(self, first: int, last: int, theta: Float, few: bool) -> tuple[float, Float, Float]:
-        """``data_equations`` of the groups ``first`` to ``last`` - 1: loops for what is sparse, BLAS for the rest."""
-        n, offsets = len(theta), self.groups.offsets
-        cost, gradient = 0.0, np.zeros(n)
-        # ``once``: each pair of parameters on one side of the diagonal; ``products``: whole matrices
-        once, products = np.zeros((n, n)), np.zeros((n, n))
+    def _lane_equations(self, first: int, last: int, theta: Float, few: bool) -> tuple[float, Float, Float, Float]:
+        """``data_equations`` of the groups ``first`` to ``last`` - 1: loops for what is sparse, BLAS for the rest.
+
+        The matrix comes in two parts: one in which each pair of parameters stands on one side of the diagonal only,
+        and a whole one, (1, 1) with a zero where there is nothing to put into it.
+        """
+        n, offsets, blocks = len(theta), self.groups.offsets, self.design.blocks
+        cost, gradient, once = 0.0, np.zeros(n), np.zeros((n, n))
+        products = np.zeros((1, 1) if few and not blocks else (n, n))
+        widest = max((where.stop - where.start for where in blocks), default=0)
         for low, high in self._chunks(first, last, n):
             block = self.design.block[offsets[low] : offsets[high]]
-            places = np.concatenate(([0], np.cumsum(np.bincount(block[block >= 0], minlength=len(self.design.blocks)))))
+            places = np.concatenate(([0], np.cumsum(np.bincount(block[block >= 0], minlength=len(blocks)))))
             free = places.copy()
-            widest = max((where.stop - where.start for where in self.design.blocks), default=0)
             dense_rows = np.zeros((int(places[-1]), widest))
             group_rows = np.zeros((0 if few else high - low, n))
             cost += kernels.normal_matrix(
                 low, high, *self._arguments(), theta, self.design.block, free, gradient, once, dense_rows, group_rows
             )
-            for where, begin, end in zip(self.design.blocks, places[:-1], free, strict=False):
+            for where, begin, end in zip(blocks, places[:-1], free, strict=False):
                 part = dense_rows[begin:end, : where.stop - where.start]
                 products[where, where] += part.T @ part
             if not few:
                 products -= group_rows.T @ group_rows
-        diagonal = np.diag(once).copy()
-        products += once
-        products += once.T
-        products[np.diag_indices(n)] -= diagonal
-        return cost, gradient, products
+        return cost, gradient, once, products
 
     def _chunks(self, first: int, last: int, n: int) -> list[tuple[int, int]]:
         """Runs of groups whose dense rows and group rows stay small; as large as n where that is more, for BLAS."""
@@ -164,11 +167,11 @@ class Target:
     def _groups_see_few(self) -> bool:
         """Whether a group's members depend on so few of the parameters that their outer product is the shorter way.
 
-        Loops take about ten times as long for a pair of parameters as a matrix product.
+        Loops take about 25 times as long for a pair of parameters as a matrix product.
         """
         design, n = self.design, len(self.base)
         slots = float(np.bincount(design.family, minlength=len(design.bounds)) @ design.bounds[:, -1])
-        return 3.0 * slots / max(len(self.groups), 1) < n
+        return 5.0 * slots / max(len(self.groups), 1) < n
 
     def _lane_cuts(self, lanes: int) -> Int:
         """Group numbers that cut the data into lanes of about equal rows; depends on the data alone."""

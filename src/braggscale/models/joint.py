@@ -19,7 +19,7 @@ from braggscale.arrays import Array, Float, Int, Int32
 from braggscale.models.components import Component, Restraint
 from braggscale.models.data_set import DataSetModel
 from braggscale.parallel import run_lanes
-from braggscale.table import Located, Places
+from braggscale.table import Part, Places
 
 # A restraint and the places in theta that it acts on.
 Placed = tuple[slice | Int, Restraint]
@@ -87,24 +87,35 @@ class Design:
 
 
 @dataclass(frozen=True, slots=True)
-class FamilyTables:
-    """What rows of one family have in common; see Design."""
+class Tables:
+    """What all rows of a family have in common, and where dense components stand; see Design.
+
+    ``block``: of each data set, (n_data_sets,).
+    """
 
     pattern: Int32
     bounds: Int32
     dense: Int32
     exponential: Int32
     offset: Float
+    block: Int32
+    blocks: tuple[slice, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class JointModel:
-    """Models of all data sets.  ``starts``: (n_data_sets, most components), int32.  ``families``: (n_data_sets,)."""
+    """Models of all data sets.
+
+    ``starts``: (n_data_sets, most components), int32.  ``families``: (n_data_sets,).  ``leaders``: the first data set
+    of each family, (n_families,).
+    """
 
     data_sets: tuple[DataSetModel, ...]
     starts: Int32
     families: Int32
+    leaders: Int
     n_parameters: int
+    tables: Tables
 
     @classmethod
     def of(cls, data_sets: Sequence[DataSetModel]) -> JointModel:
@@ -126,7 +137,9 @@ class JointModel:
                     shared[key] = n
                 starts[d, c] = n
                 n += component.n_parameters
-        return cls(tuple(data_sets), starts, families, n)
+        leaders = np.unique(families, return_index=True)[1]
+        tables = _tables([data_sets[int(i)] for i in leaders], *_dense_blocks(data_sets, starts))
+        return cls(tuple(data_sets), starts, families, leaders, n, tables)
 
     def where(self, data_set: int, component: int) -> slice:
         """Where a component's parameters stand in theta."""
@@ -167,45 +180,40 @@ class JointModel:
 
     def design(self, rows: Places, n_threads: int = 1) -> Design:
         """Basis values of the rows, which may belong to any data sets in any order."""
-        tables = self._family_tables()
-        family = self.families[rows.data_set]
         start = np.ascontiguousarray(self.starts[rows.data_set])
         # zeroed: rows of a family with fewer slots than another leave the rest unused
-        basis = np.zeros((len(rows), tables.pattern.shape[1]))
+        basis = np.zeros((len(rows), self.tables.pattern.shape[1]))
         pieces = self._pieces(rows)
 
         def piece(k: int) -> None:
-            f, mine = pieces[k]
-            places = Located.of(rows, mine)
+            family, mine = pieces[k]
+            places = Part(rows, mine)
             slot = 0
-            for c, component in enumerate(self._model_of(f).components):
+            for c, component in enumerate(self.data_sets[int(self.leaders[family])].components):
                 first, values = component.basis(places)
                 start[mine, c] += first
                 basis[mine, slot : slot + values.shape[1]] = values
                 slot += values.shape[1]
 
         run_lanes(piece, len(pieces), n_threads)
-        block, blocks = self._dense_blocks()
+        tables = self.tables
         return Design(
             basis=basis,
             start=start,
-            family=family,
+            family=self.families[rows.data_set],
             pattern=tables.pattern,
             bounds=tables.bounds,
             dense=tables.dense,
             exponential=tables.exponential,
             offset=tables.offset,
-            block=block[rows.data_set],
-            blocks=blocks,
+            block=tables.block[rows.data_set],
+            blocks=tables.blocks,
         )
-
-    def _model_of(self, family: int) -> DataSetModel:
-        return self.data_sets[int(np.argmax(self.families == family))]
 
     def _pieces(self, rows: Places) -> list[tuple[int, Int | slice]]:
         """The rows family by family, at most CHUNK at a time: (family, rows)."""
         n = len(rows)
-        if len(self.families) == 1 or not self.families.any():
+        if len(self.leaders) == 1:
             return [(0, slice(first, min(first + CHUNK, n))) for first in range(0, n, CHUNK)]
         family = self.families[rows.data_set]
         order = np.argsort(family, kind="stable")
@@ -216,41 +224,6 @@ class JointModel:
             for first in range(begin, end, CHUNK)
         ]
 
-    def _dense_blocks(self) -> tuple[Int32, tuple[slice, ...]]:
-        """Which dense component each data set has, (n_data_sets,), -1 for none, and where these stand in theta."""
-        numbers: dict[int, int] = {}
-        blocks: list[slice] = []
-        of = np.full(len(self.data_sets), -1, np.int32)
-        for d, component, where in self.parts():
-            if component.dense:
-                of[d] = numbers.setdefault(where.start, len(numbers))
-                if of[d] == len(blocks):
-                    blocks.append(where)
-        return of, tuple(blocks)
-
-    def _family_tables(self) -> FamilyTables:
-        """pattern, bounds, dense, exponential, offset of every family."""
-        models = [self.data_sets[int(i)] for i in np.unique(self.families, return_index=True)[1]]
-        patterns = [[component.pattern for component in model.components] for model in models]
-        n_slots = max(sum(map(len, pattern)) for pattern in patterns)
-        n_components = self.starts.shape[1]
-        pattern = np.zeros((len(models), n_slots), np.int32)
-        bounds = np.zeros((len(models), n_components + 1), np.int32)
-        dense = np.full(len(models), -1, np.int32)
-        exponential = np.zeros((len(models), n_components), np.int32)
-        offset = np.zeros((len(models), n_components))
-        for f, model in enumerate(models):
-            flat = np.concatenate(patterns[f])
-            pattern[f, : len(flat)] = flat
-            lengths = [len(p) for p in patterns[f]] + [0] * (n_components - len(patterns[f]))
-            bounds[f, 1:] = np.cumsum(lengths)
-            for c, component in enumerate(model.components):
-                exponential[f, c] = component.exponential
-                offset[f, c] = component.offset
-                if component.dense:
-                    dense[f] = c
-        return FamilyTables(pattern, bounds, dense, exponential, offset)
-
     def evaluate(
         self, rows: Places, theta: Float, covariance: Float | None = None, n_threads: int = 1
     ) -> tuple[Float, Float]:
@@ -260,10 +233,48 @@ class JointModel:
 
         def piece(k: int) -> None:
             part = pieces[k][1]
-            g[part], variance[part] = self.design(Located.of(rows, part)).scales(theta, covariance)
+            g[part], variance[part] = self.design(Part(rows, part)).scales(theta, covariance)
 
         run_lanes(piece, len(pieces), n_threads)
         return g, variance
+
+
+def _dense_blocks(data_sets: Sequence[DataSetModel], starts: Int32) -> tuple[Int32, tuple[slice, ...]]:
+    """Which dense component each data set has, (n_data_sets,), -1 for none, and where these stand in theta."""
+    numbers: dict[int, int] = {}
+    blocks: list[slice] = []
+    of = np.full(len(data_sets), -1, np.int32)
+    for d, model in enumerate(data_sets):
+        for c, component in enumerate(model.components):
+            if component.dense:
+                first = int(starts[d, c])
+                of[d] = numbers.setdefault(first, len(numbers))
+                if of[d] == len(blocks):
+                    blocks.append(slice(first, first + component.n_parameters))
+    return of, tuple(blocks)
+
+
+def _tables(models: Sequence[DataSetModel], block: Int32, blocks: tuple[slice, ...]) -> Tables:
+    """pattern, bounds, dense, exponential, offset of every family.  ``models``: one of each."""
+    patterns = [[component.pattern for component in model.components] for model in models]
+    n_slots = max(sum(map(len, pattern)) for pattern in patterns)
+    n_components = max(len(model.components) for model in models)
+    pattern = np.zeros((len(models), n_slots), np.int32)
+    bounds = np.zeros((len(models), n_components + 1), np.int32)
+    dense = np.full(len(models), -1, np.int32)
+    exponential = np.zeros((len(models), n_components), np.int32)
+    offset = np.zeros((len(models), n_components))
+    for f, model in enumerate(models):
+        flat = np.concatenate(patterns[f])
+        pattern[f, : len(flat)] = flat
+        lengths = [len(p) for p in patterns[f]] + [0] * (n_components - len(patterns[f]))
+        bounds[f, 1:] = np.cumsum(lengths)
+        for c, component in enumerate(model.components):
+            exponential[f, c] = component.exponential
+            offset[f, c] = component.offset
+            if component.dense:
+                dense[f] = c
+    return Tables(pattern, bounds, dense, exponential, offset, block, blocks)
 
 
 def _in_units(restraint: Restraint, unit: float) -> Restraint:
