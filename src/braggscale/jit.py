@@ -143,12 +143,12 @@ def _is_safe_above(path: Path) -> bool:
     """Whether others can neither replace ``path`` nor a folder above it."""
     if not hasattr(os, "getuid"):
         return True
-    for folder in (path, *path.parents):
-        if folder == PACKAGE:
+    for here in (path, *path.parents):
+        if here == PACKAGE:
             return True  # whoever can replace it can change the code itself
-        status = folder.lstat()
+        status = here.lstat()
         sticky = status.st_mode & stat.S_ISVTX and status.st_uid in (0, os.getuid())
-        if not sticky and not _only_us(status, PACKAGE in folder.parents):
+        if not sticky and not _only_us(status, PACKAGE in here.parents):
             return False
     return True
 
