@@ -187,8 +187,10 @@ def report(
     if timings:
         parts += ["## Engine", engine_table(timings)]
     if results:
-        parts += ["## Time and memory", time_table(results), "## Processors, restraints, subset"]
-        parts += [variant_table(results), "## Stages", stage_table(results)]
+        parts += ["## Time and memory", time_table(results)]
+        if any(len(r.ours) > 1 for r in results):
+            parts += ["## Processors, restraints, subset", variant_table(results)]
+        parts += ["## Stages", stage_table(results)]
     if any(r.oracle for r in results):
         parts += ["## Accuracy", accuracy_table(results)]
     return "\n\n".join(parts) + "\n"

@@ -170,7 +170,7 @@ def _compile(quiet: bool) -> None:
     if warm():
         return
     if not quiet:
-        text = f"compiling kernels for the first time, about 5 s; {PROGRAM} --warm-up does this at installation"
+        text = f"compiling kernels for the first time, about 10 s; {PROGRAM} --warm-up does this at installation"
         print(text, flush=True)
     if warm_up().folder is None and not quiet:
         print("they cannot be kept for the next run: set NUMBA_CACHE_DIR to a folder that only you can write to")
