@@ -58,6 +58,16 @@ class Target:
     def value_and_gradient(self, theta: Float) -> tuple[float, Float]:
         """F and its gradient, (n_free,)."""
         complete = self.full(theta)
+        cost, gradient = self.data_gradient(theta)
+        for where, restraint in self.restraints:
+            pull = restraint.strength * (restraint.penalty @ (complete[where] - restraint.target))
+            cost += float((complete[where] - restraint.target) @ pull)
+            gradient[where] += 2.0 * pull
+        return cost, gradient[self.free]
+
+    def data_gradient(self, theta: Float) -> tuple[float, Float]:
+        """Cost and gradient (n_parameters,) of the observations alone."""
+        complete = self.full(theta)
         cuts = self._lane_cuts(GRADIENT_LANES)
 
         def lane(k: int) -> tuple[float, Float]:
@@ -65,13 +75,7 @@ class Target:
             return kernels.cost_gradient(cuts[k], cuts[k + 1], *self._arguments(), complete, gradient), gradient
 
         results = run_lanes(lane, len(cuts) - 1, self.n_threads)
-        cost = sum(r[0] for r in results)
-        gradient = np.sum([r[1] for r in results], axis=0)
-        for where, restraint in self.restraints:
-            pull = restraint.strength * (restraint.penalty @ (complete[where] - restraint.target))
-            cost += float((complete[where] - restraint.target) @ pull)
-            gradient[where] += 2.0 * pull
-        return cost, gradient[self.free]
+        return sum(r[0] for r in results), np.sum([r[1] for r in results], axis=0)
 
     def curvature(self, theta: Float) -> Float:
         """The diagonal of J0'J0 + sum strength S, (n_free,): an upper bound on half of F's own, to scale parameters."""
@@ -95,16 +99,20 @@ class Target:
     def restrained(self, theta: Float, equations: tuple[float, Float, Float]) -> tuple[float, Float, Float]:
         """``normal_equations`` from ``data_equations``, which stay as they are."""
         complete = self.full(theta)
-        cost, gradient, matrix = equations[0], equations[1].copy(), equations[2].copy()
+        cost, gradient = equations[0], equations[1].copy()
         for where, restraint in self.restraints:
             pull = restraint.strength * (restraint.penalty @ (complete[where] - restraint.target))
             cost += float((complete[where] - restraint.target) @ pull)
             gradient[where] += 2.0 * pull
+        return cost, gradient[self.free], self.restrained_matrix(equations[2])
+
+    def restrained_matrix(self, matrix: Float) -> Float:
+        """J'J + sum strength S, (n_free, n_free), from J'J, (n_parameters, n_parameters)."""
+        matrix = matrix.copy()
+        for where, restraint in self.restraints:
             block = (where, where) if isinstance(where, slice) else np.ix_(where, where)
             matrix[block] += restraint.strength * restraint.penalty
-        if len(self.free) == len(complete):
-            return cost, gradient, matrix
-        return cost, gradient[self.free], matrix[np.ix_(self.free, self.free)]
+        return matrix if len(self.free) == len(matrix) else matrix[np.ix_(self.free, self.free)]
 
     def data_equations(self, theta: Float) -> tuple[float, Float, Float]:
         """Cost, gradient (n_parameters,) and J'J (n_parameters, n_parameters) of the observations alone."""
