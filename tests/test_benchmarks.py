@@ -88,7 +88,8 @@ def test_child_is_measured(tmp_path):
     busy = python("sum(range(20_000_000))", tmp_path)
     assert small.done and large.done and busy.done
     assert 280 < large.peak - small.peak < 330
-    assert large.wall > 0.3 > large.cpu
+    assert large.wall > 0.3  # it slept
+    assert large.cpu < large.wall
     assert busy.cpu > small.cpu
     assert python("raise SystemExit(3)", tmp_path).status == 3
     assert python("import time; time.sleep(60)", tmp_path, limit=0.5).status is None
