@@ -14,7 +14,9 @@ ROOT = Path(braggscale.__file__).parent
 
 # A file imports only from rows above its own; files of one package may import each other, but not in circles.
 LAYERS = (
-    "__init__ errors arrays flags kernels basis_kernels row_kernels parallel params_text clock",
+    "__init__",
+    "jit",
+    "errors arrays flags kernels basis_kernels row_kernels parallel params_text clock",
     "experiments groups terminal wilson linear phil_values resolution_limit",
     "table geometry exclusion half_sets expectation minimise phil",
     "symmetry deviations selection uncertainty preparation params models.components",
@@ -35,7 +37,7 @@ ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}
 # What only these files may import or call.
 ALONE = {
     "freephil": "phil",
-    "numba": "kernels basis_kernels row_kernels",
+    "numba": "jit",
     "gemmi": "symmetry export",
     "h5py": "io.hdf5",
     "print": "cli",

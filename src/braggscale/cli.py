@@ -154,13 +154,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _act(argv: tuple[str, ...], found: _Arguments) -> int:
-    from braggscale.command import definitions, export_definitions, settle
-
     options, command = found.options, found.command
-    master = definitions() if command is SCALE else export_definitions()
     if options.version:
         print(f"braggscale {__version__}")
         return 0
+    if command is SCALE and options.warm_up:
+        return _warm_up()
+    from braggscale.command import definitions, export_definitions, settle
+
+    master = definitions() if command is SCALE else export_definitions()
     nothing = argv in ((), (EXPORT,))
     if options.help or nothing:
         level = max(options.expert_level, options.help - 1, command.level)
@@ -208,6 +210,7 @@ def _scale(argv: tuple[str, ...], found: _Arguments, settings: Settings) -> None
             log.info(settings.modified)
         for note in settings.notes:
             log.info(note)
+        _compile(found.options.quiet)
         # a million objects are made here that all stay: collecting garbage among them is a sixth of the time
         gc.disable()
         from braggscale.run import run
@@ -224,6 +227,32 @@ def _export(found: _Arguments, settings: Settings) -> None:
         from braggscale.exporting import export_scaled
 
         export_scaled(found.files, settings.params)
+
+
+def _compile(quiet: bool) -> None:
+    """Before the first run of all: compile everything at once, and say why it takes time."""
+    from braggscale.jit import warm, warm_up
+
+    if warm():
+        return
+    if not quiet:
+        text = f"compiling kernels for the first time, about 10 s; {PROGRAM} --warm-up does this at installation"
+        print(text, flush=True)
+    if warm_up().folder is None and not quiet:
+        print("they cannot be kept for the next run: set NUMBA_CACHE_DIR to a folder that only you can write to")
+
+
+def _warm_up() -> int:
+    from braggscale.jit import warm_up
+
+    done = warm_up()
+    if done.folder is None:
+        _complain(
+            "no folder where compiled kernels can be kept: make one that only you can write to, set NUMBA_CACHE_DIR"
+        )
+        return 1
+    print(f"{done.kernels} kernels in {done.folder}, {done.compiled} of them compiled now")
+    return 0
 
 
 def _name(found: _Arguments, settings: Settings) -> None:
@@ -265,6 +294,7 @@ def _parser(command: _Command) -> _Parser:
             help="name the data sets, one name for each, and write them to identified.expt and .refl (or to "
             "output.experiments, output.reflections) without scaling",
         )
+        add("--warm-up", action="store_true", help="compile what is compiled at the first run, for an installation")
     add("--version", action="store_true", help="print the version and stop")
     return parser
 
@@ -281,9 +311,11 @@ def _sort(argv: tuple[str, ...]) -> _Arguments:
     arguments = [word for word in rest if word not in unknown] + list(argv[end + 1 :])
     assignments: list[tuple[Assignment, bool]] = []
     files: list[str] = []
-    from braggscale.phil import PHIL_SUFFIXES, read_argument, read_file
+    words = [*options.phil, *arguments]
+    if words:
+        from braggscale.phil import PHIL_SUFFIXES, read_argument, read_file
 
-    for k, argument in enumerate([*options.phil, *arguments]):
+    for k, argument in enumerate(words):
         try:
             if k < len(options.phil) or (argument.endswith(PHIL_SUFFIXES) and os.path.isfile(argument)):
                 assignments += [(made, False) for made in read_file(argument)]

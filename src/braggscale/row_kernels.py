@@ -17,7 +17,8 @@ Arguments that several share
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from braggscale.jit import njit
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 _LAW = (
