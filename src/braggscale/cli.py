@@ -261,13 +261,15 @@ def _output_problems(settings: Settings) -> list[str]:
 
     output = settings.params.output
     problems = []
-    paths = [output.experiments, output.reflections, output.log, output.json, output.merged_mtz, output.unmerged_mtz]
-    paths += [output.merged_cif, output.unmerged_cif, output.shelx, output.xds_ascii, output.sca]
+    paths = [output.experiments, output.reflections, output.log, output.json, output.html, output.merged_mtz]
+    paths += [output.unmerged_mtz, output.merged_cif, output.unmerged_cif, output.shelx, output.xds_ascii, output.sca]
     for path in paths:
         try:
             check_writable([path] if path else [])
         except CommandError as error:
             problems.append(str(error))
+    if (compare := settings.params.report.compare) and (problem := _file_problem(compare)):
+        problems.append(problem)
     if output.free_flags and (problem := _file_problem(output.free_flags)):
         problems.append(problem)
     return problems

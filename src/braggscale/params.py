@@ -195,6 +195,7 @@ class Output:
     reflections: str
     log: str | None
     json: str | None
+    html: str | None
     merged_mtz: str | None
     unmerged_mtz: str | None
     merged_cif: str | None
@@ -207,6 +208,13 @@ class Output:
     project_name: str
     use_internal_variance: bool
     merging: Merging
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """report.  ``compare``: path of another run's summary."""
+
+    compare: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +244,7 @@ class Params:
     scaling_options: ScalingOptions
     scaling_refinery: ScalingRefinery
     output: Output
+    report: Report
 
 
 @dataclass(frozen=True, slots=True)
