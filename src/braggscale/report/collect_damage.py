@@ -53,7 +53,7 @@ def radiation_damage(seen: Observed, segments: Segments, bins: ImageBins) -> dic
     later = np.minimum(latest / step, n - 1).astype(np.int64)
     number = total(where, n)
     r_d = share(total(where, n, above), total(where, n, below))
-    middle = (np.arange(n) + 0.5) * width
+    middle: Float = (np.arange(n, dtype=np.float64) + 0.5) * width
     return {
         "pairs": len(first),
         "difference": column(middle),

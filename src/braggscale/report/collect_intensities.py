@@ -89,7 +89,8 @@ def _cumulative(z: Float) -> list[Any]:
 
 
 def _l_test(asu: Int, value: Float, use: Bool) -> dict[str, Any] | None:
-    """Cumulative distribution of |L|; neighbours that are both in the asymmetric unit, which loses a few at its edge."""
+    """Cumulative distribution of |L|; neighbours that are both in the asymmetric unit, which loses a few at its "
+    "edge."""
     hkl = asu[use].astype(np.int64)
     if len(hkl) < 100:
         return None

@@ -188,7 +188,7 @@ def by_data_set(seen: Observed, segments: Segments, result: Result, rejected: Bo
     """Columns, one entry per data set in the output, and maps of data set by resolution."""
     n = len(result.kept)
     found = parts_table(seen, seen.data_set, n)
-    outliers = total(result.data.rows.data_set[rejected], n)
+    outliers = total(result.data.rows.data_set[rejected].astype(np.int64), n)
     influences = influence(seen.x, seen.together, segments, n, seen.s)
     measured = total(segments.part, n)
     possible = np.nan

@@ -20,7 +20,20 @@ NEEDED: dict[str, type | tuple[type, ...]] = {
     "outliers": int,
     "command": dict,
 }
-NUMBERS = ["d_max", "d_min", "n_obs", "n_unique", "multiplicity", "completeness", "mean_i_over_sigma", "r_merge", "r_meas", "r_pim", "cc_half", "cc_anom"]
+NUMBERS = [
+    "d_max",
+    "d_min",
+    "n_obs",
+    "n_unique",
+    "multiplicity",
+    "completeness",
+    "mean_i_over_sigma",
+    "r_merge",
+    "r_meas",
+    "r_pim",
+    "cc_half",
+    "cc_anom",
+]
 
 
 def read_summary(path: str) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def names_of(summary: Summary) -> list[str]:
 def shown(value: Any, digits: int = 3, percent: bool = False) -> str:
     """A number with fixed digits, a dash where there is none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "\u2013"
+        return "–"
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -131,7 +131,7 @@ def shown(value: Any, digits: int = 3, percent: bool = False) -> str:
 def short(value: Any, digits: int = 4) -> str:
     """A number with so many significant digits."""
     if value is None:
-        return "\u2013"
+        return "–"
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
@@ -207,7 +207,7 @@ def resolution_axis(limits: Sequence[float]) -> dict[str, Any]:
     if len(ticks) < 2:
         ticks = [s**-0.5 for s in (low + span * k / 4 for k in range(5))]
     return axis(
-        "resolution d / \u00c5",
+        "resolution d / Å",
         tickvals=[1 / d**2 for d in ticks],
         ticktext=[f"{d:.3g}" for d in ticks],
         range=[low - 0.03 * span, high + 0.03 * span],

@@ -19,10 +19,10 @@ from braggscale.report.figure import (
 
 # key, title, digits, factor, whether larger is better (None: neither)
 LINES: tuple[tuple[str, str, int, float, bool | None], ...] = (
-    ("d_min", "High resolution limit / \u00c5", 2, 1.0, None),
+    ("d_min", "High resolution limit / Å", 2, 1.0, None),
     ("completeness", "Completeness / %", 1, 100.0, True),
     ("multiplicity", "Multiplicity", 2, 1.0, True),
-    ("mean_i_over_sigma", "\u27e8I/\u03c3\u27e9", 1, 1.0, True),
+    ("mean_i_over_sigma", "⟨I/σ⟩", 1, 1.0, True),
     ("r_merge", "R merge", 4, 1.0, False),
     ("r_meas", "R meas", 4, 1.0, False),
     ("r_pim", "R pim", 4, 1.0, False),
@@ -35,7 +35,7 @@ PLOTS = (
     ("cc_half", "CC1/2", "CC1/2", 1.0, 3),
     ("r_pim", "R pim", "R pim", 1.0, 4),
     ("r_meas", "R meas", "R meas", 1.0, 4),
-    ("mean_i_over_sigma", "Signal to noise", "\u27e8I/\u03c3\u27e9", 1.0, 1),
+    ("mean_i_over_sigma", "Signal to noise", "⟨I/σ⟩", 1.0, 1),
     ("completeness", "Completeness", "completeness / %", 100.0, 1),
     ("multiplicity", "Multiplicity", "multiplicity", 1.0, 2),
 )
@@ -46,7 +46,8 @@ def compare(summary: Summary, other: Summary | None, label: str) -> Section:
     section = Section(
         "compare",
         "Compared with another run",
-        f"This run beside {label}. R factors over other observations are not the same quantity: look at R pim, CC1/2 and "
+        f"This run beside {label}. R factors over other observations are not the same quantity: look at R pim, CC1/2 "
+        f"and "
         "completeness together.",
     )
     if other is None:
@@ -65,7 +66,7 @@ def compare(summary: Summary, other: Summary | None, label: str) -> Section:
         for run, name, colour, dash in ((here, "this run", BLUE, "solid"), (there, "other run", ORANGE, "dash")):
             x = [0.5 * (s["d_max"] ** -2 + s["d_min"] ** -2) for s in run["shells"]]
             y = [None if s[key] is None else factor * s[key] for s in run["shells"]]
-            custom = [f"{s['d_max']:.2f} \u2013 {s['d_min']:.2f} \u00c5" for s in run["shells"]]
+            custom = [f"{s['d_max']:.2f} – {s['d_min']:.2f} Å" for s in run["shells"]]
             hover = f"%{{customdata}}<br>{label_y} %{{y:.{digits}f}}<extra>{name}</extra>"
             data.append(line(x, y, name, colour, dash=dash, customdata=custom, hovertemplate=hover))
         rows = [
@@ -78,9 +79,9 @@ def compare(summary: Summary, other: Summary | None, label: str) -> Section:
             for a, b in zip(here["shells"], there["shells"], strict=False)
         ]
         header = (
-            "d min / \u00c5, this run",
+            "d min / Å, this run",
             f"{label_y}, this run",
-            "d min / \u00c5, other run",
+            "d min / Å, other run",
             f"{label_y}, other run",
         )
         text = "Blue, solid: this run. Orange, dashed: the other one."
@@ -111,7 +112,7 @@ def _table(here: Any, there: Any, summary: Summary, other: Summary) -> Table:
             rows.append([title + label, *_pair(_times(a.get(key), factor), _times(b.get(key), factor), digits, better)])
     errors = [[m["isa"] for m in run["error_models"]] for run in (summary, other)]
     if all(len(e) == 1 and e[0] is not None for e in errors):
-        rows.append(["Largest I/\u03c3", *_pair(errors[0][0], errors[1][0], 1, True)])
+        rows.append(["Largest I/σ", *_pair(errors[0][0], errors[1][0], 1, True)])
     rows.append(["Outliers", *_pair(summary["outliers"], other["outliers"], 0, None)])
     sets = [len([e for e in run["data_sets"] if "model" in e]) for run in (summary, other)]
     rows.append(["Data sets", *_pair(sets[0], sets[1], 0, None)])
@@ -120,7 +121,7 @@ def _table(here: Any, there: Any, summary: Summary, other: Summary) -> Table:
 
 def _pair(a: Any, b: Any, digits: int, better: bool | None) -> list[str]:
     if a is None or b is None:
-        return [shown(a, digits), shown(b, digits), "\u2013", ""]
+        return [shown(a, digits), shown(b, digits), "–", ""]
     change = a - b
     small = abs(change) < 0.5 * 10**-digits
     word = ""

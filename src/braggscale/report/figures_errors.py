@@ -38,7 +38,7 @@ def error_model(summary: Summary) -> Section:
     section = Section(
         "errors",
         "Error model",
-        "\u03c3 of every observation is corrected to \u03c3\u2032\u00b2 = a\u00b2 (\u03c3\u00b2 + (b I)\u00b2), so that equivalents scatter as much as their "
+        "σ of every observation is corrected to σ′² = a² (σ² + (b I)²), so that equivalents scatter as much as their "
         "errors say.",
     )
     models = summary["error_models"]
@@ -67,7 +67,7 @@ def _parameters(models: Any, found: Any) -> Table:
                 k + 1,
                 _with_esd(m["a"], model["esd_a"]),
                 _with_esd(m["b"], model["esd_b"]),
-                short(m["c"], 3) if m["c"] else "\u2013",
+                short(m["c"], 3) if m["c"] else "–",
                 shown(model["isa"], 1),
                 model["n_used"],
                 " / ".join(shown(v, 1, percent=True) for v in within["before"]),
@@ -81,9 +81,9 @@ def _parameters(models: Any, found: Any) -> Table:
         "a",
         "b",
         "c / counts",
-        "largest I/\u03c3",
+        "largest I/σ",
         "observations",
-        "% within 1 / 2 / 3 \u03c3, before",
+        "% within 1 / 2 / 3 σ, before",
         f"after (ideal {ideal})",
         "remark",
     )
@@ -91,7 +91,7 @@ def _parameters(models: Any, found: Any) -> Table:
 
 
 def _with_esd(value: float, esd: float | None) -> str:
-    return f"{value:.4g}" if esd is None else f"{value:.4g} \u00b1 {esd:.1g}"
+    return f"{value:.4g}" if esd is None else f"{value:.4g} ± {esd:.1g}"
 
 
 def _normal(one: Any, suffix: str, name: str) -> Figure:
@@ -134,7 +134,8 @@ def _histogram(one: Any, suffix: str, name: str) -> Figure:
     return Figure(
         f"deviations{suffix}",
         f"Distribution of deviations{name}",
-        "The same deviations as a histogram, with the normal curve they should follow. Counts beyond 6 stand in the last "
+        "The same deviations as a histogram, with the normal curve they should follow. Counts beyond 6 stand in the "
+        "last "
         "bars.",
         [
             bars(x, found["after"], "with error model", BLUE, hovertemplate="z %{x}: %{y}<extra></extra>"),
@@ -158,8 +159,8 @@ def _by_intensity(model: Any, suffix: str, name: str) -> Figure:
     before, after = [r["uncorrected"] for r in ranges], [r["corrected"] for r in ranges]
     custom = [[short(r["low"], 3), short(r["high"], 3), r["n"]] for r in ranges]
     hover = (
-        "intensity %{customdata[0]} \u2013 %{customdata[1]}<br>%{customdata[2]} observations"
-        "<br>mean z\u00b2 %{y:.2f}<extra>%{fullData.name}</extra>"
+        "intensity %{customdata[0]} – %{customdata[1]}<br>%{customdata[2]} observations"
+        "<br>mean z² %{y:.2f}<extra>%{fullData.name}</extra>"
     )
     return Figure(
         f"by-intensity{suffix}",
@@ -172,7 +173,7 @@ def _by_intensity(model: Any, suffix: str, name: str) -> Figure:
         ],
         {
             "xaxis": axis("expected intensity / counts", type="log"),
-            "yaxis": axis("mean z\u00b2", type="log", dtick="D2" if max([*before, 1]) < 30 else 1),
+            "yaxis": axis("mean z²", type="log", dtick="D2" if max([*before, 1]) < 30 else 1),
             "shapes": [horizontal(1.0)],
         },
         Table(
@@ -193,7 +194,7 @@ def _i_over_sigma(found: Any, model: Any, suffix: str, name: str) -> Figure:
     x = [round(low_x + (high_x - low_x) * (k + 0.5) / n, 3) for k in range(n)]
     y = [round(low_y + (high_y - low_y) * (k + 0.5) / n, 3) for k in range(n)]
     z = [[math.log10(v) if v else None for v in row] for row in counts]
-    hover = "I %{customdata[0]}<br>I/\u03c3 %{customdata[1]}<br>%{customdata[2]} observations<extra></extra>"
+    hover = "I %{customdata[0]}<br>I/σ %{customdata[1]}<br>%{customdata[2]} observations<extra></extra>"
     custom = [[[f"{10**a:.3g}", f"{10**b:.3g}", counts[j][i]] for i, a in enumerate(x)] for j, b in enumerate(y)]
     trace = heat(x, y, z, "observations", hovertemplate=hover, customdata=custom)
     top = max((v for row in z for v in row if v is not None), default=1.0)
@@ -223,20 +224,21 @@ def _i_over_sigma(found: Any, model: Any, suffix: str, name: str) -> Figure:
     ]
     return Figure(
         f"i-over-sigma-map{suffix}",
-        f"I/\u03c3 against intensity{name}",
-        "Every observation, with corrected errors. Counting statistics give a line of slope 1/2; at high intensity it bends "
+        f"I/σ against intensity{name}",
+        "Every observation, with corrected errors. Counting statistics give a line of slope 1/2; at high intensity it "
+        "bends "
         "over to the limit 1/(a b), beyond which no reflection gets. A limit above 20 is good.",
         data,
         {
             "xaxis": axis("scaled intensity", tickvals=decade_x, ticktext=[_power(k) for k in decade_x]),
-            "yaxis": axis("I/\u03c3", tickvals=[math.log10(v) for v in nice_y], ticktext=[f"{v:g}" for v in nice_y]),
+            "yaxis": axis("I/σ", tickvals=[math.log10(v) for v in nice_y], ticktext=[f"{v:g}" for v in nice_y]),
         },
         map_table(
-            "Observations by intensity (across) and I/\u03c3 (down)",
+            "Observations by intensity (across) and I/σ (down)",
             [f"{10 ** x[i * every]:.2g}" for i in range(10)],
             [f"{10 ** y[j * every]:.2g}" for j in range(10)],
             rough,
-            "I/\u03c3 \\ I",
+            "I/σ \\ I",
         ),
     )
 
@@ -250,7 +252,8 @@ def detector(summary: Summary) -> Section:
     section = Section(
         "detector",
         "Detector",
-        "All images together, by place on the detector. What stays in one place is not the crystal: shadows of the beam "
+        "All images together, by place on the detector. What stays in one place is not the crystal: shadows of the "
+        "beam "
         "stop or loop, bad modules, wrong flat field.",
     )
     found = summary["detector"]
@@ -274,7 +277,7 @@ def detector(summary: Summary) -> Section:
         (
             "detector-z",
             "Mean deviation in standard deviations",
-            "Mean of z. Noise gives a few hundredths with random signs; patches beyond \u00b11 are systematic.",
+            "Mean of z. Noise gives a few hundredths with random signs; patches beyond ±1 are systematic.",
             found["mean_z"],
             "mean z",
             2,
@@ -322,7 +325,8 @@ def outliers(summary: Summary) -> Section:
     section = Section(
         "outliers",
         "Outliers",
-        "Observations that cannot belong to their equivalents, the worst first. Where they are on the detector and in time: "
+        "Observations that cannot belong to their equivalents, the worst first. Where they are on the detector and in "
+        "time: "
         "see there.",
     )
     found = summary["deviations"]
@@ -337,7 +341,8 @@ def outliers(summary: Summary) -> Section:
             Figure(
                 "outliers-by-resolution",
                 "Outliers by resolution",
-                "Share of observations rejected in each shell. A peak in one shell is an ice ring; many at low resolution "
+                "Share of observations rejected in each shell. A peak in one shell is an ice ring; many at low "
+                "resolution "
                 "are beam-stop shadows or overloads.",
                 [
                     bars(
@@ -356,7 +361,7 @@ def outliers(summary: Summary) -> Section:
                 },
                 Table(
                     "Outliers by resolution",
-                    ("d max / \u00c5", "d min / \u00c5", "observations", "outliers", "%"),
+                    ("d max / Å", "d min / Å", "observations", "outliers", "%"),
                     [
                         [shown(a, 2), shown(b, 2), n, o, shown(s, 2)]
                         for a, b, n, o, s in zip(
@@ -387,8 +392,8 @@ def _members(groups: Any) -> Figure:
                     place = f"data set {escaped(group['data_set'][i])}"
                     place += "" if group["image"][i] is None else f", image {group['image'][i]}"
                     place += f"<br>x {group['x'][i]}, y {group['y'][i]} px"
-                    value = f"I {short(group['scaled_intensity'][i], 4)} \u00b1 {short(group['sigma'][i], 2)}"
-                    text.append(f"{_hkl(group['hkl'])}, {short(group['d'], 3)} \u00c5<br>{place}<br>{value}")
+                    value = f"I {short(group['scaled_intensity'][i], 4)} ± {short(group['sigma'][i], 2)}"
+                    text.append(f"{_hkl(group['hkl'])}, {short(group['d'], 3)} Å<br>{place}<br>{value}")
         traces.append(
             {
                 "type": "scatter",
@@ -412,7 +417,7 @@ def _members(groups: Any) -> Figure:
                     _hkl(group["hkl"]),
                     shown(group["d"], 2),
                     label_of[group["data_set"][i]],
-                    "\u2013" if group["image"][i] is None else group["image"][i],
+                    "–" if group["image"][i] is None else group["image"][i],
                     " ".join(str(v) for v in group["measured_hkl"][i]),
                     short(group["x"][i]),
                     short(group["y"][i]),
@@ -424,22 +429,24 @@ def _members(groups: Any) -> Figure:
             )
     header = (
         "reflection",
-        "d / \u00c5",
+        "d / Å",
         "data set",
         "image",
         "measured as",
         "x / px",
         "y / px",
         "I",
-        "\u03c3",
+        "σ",
         "z",
         "verdict",
     )
     return Figure(
         "worst-groups",
         "The groups with the worst outliers",
-        "All members of the reflections with the largest deviations; z: from the other members, in standard deviations. One "
-        "cross far from a tight group is a real outlier. Two groups of circles far apart are two different reflections: "
+        "All members of the reflections with the largest deviations; z: from the other members, in standard "
+        "deviations. One "
+        "cross far from a tight group is a real outlier. Two groups of circles far apart are two different "
+        "reflections: "
         "wrong symmetry or indexing.",
         traces,
         {
@@ -473,7 +480,8 @@ def ledger(summary: Summary) -> Section:
         Figure(
             "ledger",
             "From the files to the scaled data",
-            "What each step took away. Not indexed, not integrated and partial rows are normal; bad variances, and data sets "
+            "What each step took away. Not indexed, not integrated and partial rows are normal; bad variances, and "
+            "data sets "
             "without use, are not.",
             [
                 {

@@ -53,7 +53,8 @@ PLOTS = (
         "mean g",
         1.0,
         3,
-        "Intensities are divided by it. It follows beam, volume in the beam and absorption: smooth curves and small steps "
+        "Intensities are divided by it. It follows beam, volume in the beam and absorption: smooth curves and small "
+        "steps "
         "are normal; a sudden fall towards zero means that beam or crystal were lost.",
     ),
     _Plot(
@@ -62,34 +63,37 @@ PLOTS = (
         "R merge",
         1.0,
         3,
-        "Deviations from the merged intensities of all data. Flat is good; images well above their neighbours should be "
+        "Deviations from the merged intensities of all data. Flat is good; images well above their neighbours should "
+        "be "
         "looked at, and left out if there is a reason.",
     ),
     _Plot(
         "i_over_sigma",
         "Signal to noise of observations",
-        "\u27e8I/\u03c3\u27e9",
+        "⟨I/σ⟩",
         1.0,
         1,
-        "Mean I/\u03c3 of single observations. It falls with radiation damage, and where the crystal leaves the beam.",
+        "Mean I/σ of single observations. It falls with radiation damage, and where the crystal leaves the beam.",
     ),
     _Plot(
         "mean_z2",
         "Errors by image",
-        "mean z\u00b2",
+        "mean z²",
         1.0,
         2,
-        "Squared deviation from the equivalents in units of the expected variance. 1 is right; images above it disagree "
+        "Squared deviation from the equivalents in units of the expected variance. 1 is right; images above it "
+        "disagree "
         "more than the error model explains.",
         1.0,
     ),
     _Plot(
         "delta_cc_half",
-        "\u0394CC1/2: what the images add",
-        "\u0394CC1/2 / %",
+        "ΔCC1/2: what the images add",
+        "ΔCC1/2 / %",
         100.0,
         3,
-        "CC1/2 of all data minus CC1/2 without these images, mean over resolution shells. Below zero they make the data "
+        "CC1/2 of all data minus CC1/2 without these images, mean over resolution shells. Below zero they make the "
+        "data "
         "worse. Compare with the scatter of the others.",
         0.0,
     ),
@@ -176,10 +180,10 @@ def _places(summary: Summary, table: Any, names: Sequence[str]) -> _Places:
         if merged > 1 and d + merged > d + 1:
             label += f" and the next {merged - 1}"
         if first:
-            label += f"<br>image {first}" + (f" \u2013 {last}" if last > first else "")
+            label += f"<br>image {first}" + (f" – {last}" if last > first else "")
             offset = entries.get(full[d], {}).get("batch_offset")
             if offset is not None:
-                label += f"<br>batch {first + offset}" + (f" \u2013 {last + offset}" if last > first else "")
+                label += f"<br>batch {first + offset}" + (f" – {last + offset}" if last > first else "")
         text.append(label)
     return _Places(x, text, new)
 
@@ -258,7 +262,7 @@ def _image_table(columns: Any, names: Sequence[str], stills: bool) -> Table:
         rows.append(
             [
                 names[columns["data_set"][k]],
-                *([] if stills else [str(first) if last == first else f"{first}\u2013{last}"]),
+                *([] if stills else [str(first) if last == first else f"{first}–{last}"]),
                 columns["observations"][k],
                 columns["outliers"][k],
                 shown(columns["scale"][k], 3),
@@ -276,10 +280,10 @@ def _image_table(columns: Any, names: Sequence[str], stills: bool) -> Table:
         "outliers",
         "mean g",
         "R merge",
-        "\u27e8I/\u03c3\u27e9",
-        "mean z\u00b2",
+        "⟨I/σ⟩",
+        "mean z²",
         "completeness / %",
-        "\u0394CC1/2 / %",
+        "ΔCC1/2 / %",
     )
     return Table(caption, header, rows, words=(0,))
 
@@ -306,8 +310,9 @@ def by_data_set(summary: Summary) -> Section:
             Figure(
                 "data-set-delta",
                 "What each data set adds",
-                "R merge against \u0394CC1/2 (CC1/2 of all data minus CC1/2 without the data set). Data sets to the left of "
-                "zero make the data worse; those far from the cloud (diamonds) should be looked at, for wrong indexing or "
+                "R merge against ΔCC1/2 (CC1/2 of all data minus CC1/2 without the data set). Data sets to the left of "
+                "zero make the data worse; those far from the cloud (diamonds) should be looked at, for wrong "
+                "indexing or "
                 "another crystal form.",
                 [
                     {
@@ -315,10 +320,10 @@ def by_data_set(summary: Summary) -> Section:
                         "x": [None if v is None else 100 * v for v in delta],
                         "y": table["r_merge"],
                         "marker": marker,
-                        "hovertemplate": "%{text}<br>\u0394CC1/2 %{x:.3f} %<br>R merge %{y:.3f}<extra></extra>",
+                        "hovertemplate": "%{text}<br>ΔCC1/2 %{x:.3f} %<br>R merge %{y:.3f}<extra></extra>",
                     }
                 ],
-                {"xaxis": axis("\u0394CC1/2 / %"), "yaxis": axis("R merge", rangemode="tozero"), "showlegend": False},
+                {"xaxis": axis("ΔCC1/2 / %"), "yaxis": axis("R merge", rangemode="tozero"), "showlegend": False},
             )
         )
     b = table["b"]
@@ -327,7 +332,8 @@ def by_data_set(summary: Summary) -> Section:
             Figure(
                 "data-set-scale",
                 "Scale and B factor",
-                "Mean inverse scale factor and mean relative B factor. B above 0 here means that the data set falls off "
+                "Mean inverse scale factor and mean relative B factor. B above 0 here means that the data set falls "
+                "off "
                 "less with resolution than the first one; data sets far off are of another quality.",
                 [
                     {
@@ -335,10 +341,10 @@ def by_data_set(summary: Summary) -> Section:
                         "x": table["scale"],
                         "y": b,
                         "marker": marker,
-                        "hovertemplate": "%{text}<br>mean g %{x:.3f}<br>B %{y:.2f} \u00c5\u00b2<extra></extra>",
+                        "hovertemplate": "%{text}<br>mean g %{x:.3f}<br>B %{y:.2f} Å²<extra></extra>",
                     }
                 ],
-                {"xaxis": axis("mean g"), "yaxis": axis("relative B / \u00c5\u00b2"), "showlegend": False},
+                {"xaxis": axis("mean g"), "yaxis": axis("relative B / Å²"), "showlegend": False},
             )
         )
     section.figures += _maps(table, names)
@@ -380,20 +386,20 @@ def _data_set_table(summary: Summary, names: Sequence[str]) -> Table:
         "outliers",
         "outliers / %",
         "completeness / %",
-        "\u27e8I/\u03c3\u27e9",
+        "⟨I/σ⟩",
         "R merge",
-        "mean z\u00b2",
+        "mean z²",
         "CC with the rest",
-        "\u0394CC1/2 / %",
+        "ΔCC1/2 / %",
         "mean g",
-        "B / \u00c5\u00b2",
+        "B / Å²",
     )
     return Table("Data sets (click a heading to sort)", header, rows, words=(1,))
 
 
 def _maps(table: Any, names: Sequence[str]) -> list[Figure]:
     limits = table["shell_limits"]
-    shells = [f"{a:.2f} \u2013 {b:.2f}" for a, b in zip(limits[:-1], limits[1:], strict=True)]
+    shells = [f"{a:.2f} – {b:.2f}" for a, b in zip(limits[:-1], limits[1:], strict=True)]
     labels = [escaped(name) for name in names]
     few = len(names) <= 40
     figures = []
@@ -401,9 +407,9 @@ def _maps(table: Any, names: Sequence[str]) -> list[Figure]:
         (
             "i_over_sigma_by_shell",
             "Signal to noise, data set by resolution",
-            "\u27e8I/\u03c3\u27e9",
+            "⟨I/σ⟩",
             1,
-            "Mean I/\u03c3 of single observations. A line of low values is a weak data set; one that ends early does not "
+            "Mean I/σ of single observations. A line of low values is a weak data set; one that ends early does not "
             "diffract as far.",
         ),
         (
@@ -411,7 +417,8 @@ def _maps(table: Any, names: Sequence[str]) -> list[Figure]:
             "R merge, data set by resolution",
             "R merge",
             3,
-            "Deviation from the merged data. A line of high values from low resolution on does not belong to the others.",
+            "Deviation from the merged data. A line of high values from low resolution on does not belong to the "
+            "others.",
         ),
     ):
         z = table[key]
@@ -419,7 +426,7 @@ def _maps(table: Any, names: Sequence[str]) -> list[Figure]:
         if not known:
             continue
         top = known[int(0.98 * (len(known) - 1))]
-        template = f"data set %{{y}}<br>%{{x}} \u00c5<br>{label} %{{z:.{digits}f}}<extra></extra>"
+        template = f"data set %{{y}}<br>%{{x}} Å<br>{label} %{{z:.{digits}f}}<extra></extra>"
         y: Sequence[Any] = labels if few else list(range(len(labels)))
         trace = heat(shells, y, z, label, zmin=0, zmax=top, hovertemplate=template)
         y_axis = axis("data set", type="category" if few else "linear", autorange="reversed", automargin=True)
@@ -428,14 +435,14 @@ def _maps(table: Any, names: Sequence[str]) -> list[Figure]:
             trace["customdata"] = [[name] * len(shells) for name in labels]
             trace["hovertemplate"] = template.replace("%{y}", "%{customdata}")
             y_axis["title"] = {"text": "data set, place in the table"}
-        numbers = map_table(title, [f"{s} \u00c5" for s in shells], list(names), z, "data set")
+        numbers = map_table(title, [f"{s} Å" for s in shells], list(names), z, "data set")
         figures.append(
             Figure(
                 key.replace("_", "-"),
                 title,
                 text,
                 [trace],
-                {"xaxis": axis("resolution / \u00c5", tickangle=-40, type="category"), "yaxis": y_axis},
+                {"xaxis": axis("resolution / Å", tickangle=-40, type="category"), "yaxis": y_axis},
                 numbers,
                 height=max(300, min(700, 180 + 14 * len(names))),
             )
@@ -454,13 +461,14 @@ def damage(summary: Summary) -> Section:
     if found is None:
         return section
     limits = found["range_limits"]
-    ranges = [f"{a:.2f} \u2013 {b:.2f} \u00c5" for a, b in zip(limits[:-1], limits[1:], strict=True)]
+    ranges = [f"{a:.2f} – {b:.2f} Å" for a, b in zip(limits[:-1], limits[1:], strict=True)]
     for key, x, title, text, label in (
         (
             "r_d",
             "difference",
             "R_d against the difference of images",
-            "Decay R factor. A horizontal line means no damage; a rise, most at high resolution, means that late images "
+            "Decay R factor. A horizontal line means no damage; a rise, most at high resolution, means that late "
+            "images "
             "differ from early ones. Leaving out the end of each sweep then helps.",
             "images between the two observations",
         ),

@@ -48,7 +48,7 @@ COORDINATES = {
     "image": "image",
     "x": "x (fast) / px",
     "y": "y (slow) / px",
-    "inverse_d2": "1/d\u00b2 / \u00c5\u207b\u00b2",
+    "inverse_d2": "1/d² / Å⁻²",
 }
 
 
@@ -115,7 +115,7 @@ def _component(
 def _curves(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[str], name: str) -> Figure:
     exponential = found[0][1]["unit"] == "A^2"
     title = TITLES.get(name, name)
-    label = "relative B / \u00c5\u00b2" if exponential else "factor"
+    label = "relative B / Å²" if exponential else "factor"
     layout = {"xaxis": axis("image"), "yaxis": axis(label), "shapes": [horizontal(0.0 if exponential else 1.0)]}
     choices = [(names[d], _one_curve(summary, d, c, name), layout) for d, c in found]
     data = choices[0][1]
@@ -123,13 +123,14 @@ def _curves(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[
         data = [trace for k, (d, c) in enumerate(found) for trace in _simple(c, names[d], COLOURS[k])]
         choices.insert(0, ("all data sets", data, layout))
     text = (
-        "g is multiplied by exp(B/(2 d\u00b2)). It takes up what depends on resolution: radiation damage makes it fall "
-        "steadily along the sweep. Changes of several \u00c5\u00b2 are serious."
+        "g is multiplied by exp(B/(2 d²)). It takes up what depends on resolution: radiation damage makes it fall "
+        "steadily along the sweep. Changes of several Å² are serious."
         if exponential
-        else "Beam, illuminated volume, and whatever else changes along the sweep. Smooth curves are good; a band as wide "
+        else "Beam, illuminated volume, and whatever else changes along the sweep. Smooth curves are good; a band as "
+        "wide "
         "as the wiggles means that the interval is too short."
     )
-    rows = []
+    rows: list[list[Any]] = []
     for d, c in found:
         stored = _parameters(summary, d, name)
         esd = stored.get("est_standard_devs") or [None] * len(stored.get("parameters", ()))
@@ -220,8 +221,10 @@ def _surfaces(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequenc
         (
             "absorption-map",
             "Absorption surface",
-            "Relative transmission of a beam that leaves the crystal in this direction (frame of the crystal on the spindle, "
-            "polar axis along it). A correction of some per cent is usual, of 10 % and more is strong absorption. The mean of "
+            "Relative transmission of a beam that leaves the crystal in this direction (frame of the crystal on the "
+            "spindle, "
+            "polar axis along it). A correction of some per cent is usual, of 10 % and more is strong absorption. The "
+            "mean of "
             "incoming and diffracted beam is applied.",
             maps,
             table,
@@ -248,8 +251,8 @@ def _is_shared(summary: Summary, d: int) -> bool:
 
 
 _MAP_LAYOUT = {
-    "xaxis": axis("azimuth / \u00b0", dtick=60),
-    "yaxis": axis("polar angle / \u00b0", dtick=30, autorange="reversed"),
+    "xaxis": axis("azimuth / °", dtick=60),
+    "yaxis": axis("polar angle / °", dtick=30, autorange="reversed"),
 }
 _SPHERE_LAYOUT = {
     "scene": {
@@ -276,7 +279,7 @@ def _symmetric(values: Float) -> dict[str, float]:
 
 def _surface_map(azimuth: Float, polar: Float, values: Float) -> Trace:
     limits = _symmetric(values)
-    hover = "azimuth %{x:.0f}\u00b0, polar %{y:.0f}\u00b0<br>factor %{z:.4f}<extra></extra>"
+    hover = "azimuth %{x:.0f}°, polar %{y:.0f}°<br>factor %{z:.4f}<extra></extra>"
     more = {"zmin": limits["cmin"], "zmax": limits["cmax"], "zsmooth": "best", "colorscale": DIVERGING}
     return heat(_rounded(azimuth, 1), _rounded(polar, 1), _rounded(values), "factor", hovertemplate=hover, **more)
 
@@ -317,7 +320,8 @@ def _grids(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[s
         for label, values_2d in slices:
             limits = _symmetric(cube)
             x, y = axes[0]["places"], axes[1]["places"]
-            hover = f"{axes[0]['coordinate']} %{{x:.4g}}, {axes[1]['coordinate']} %{{y:.4g}}<br>factor %{{z:.3f}}<extra></extra>"
+            first, second = (axes[k]["coordinate"] for k in (0, 1))
+            hover = f"{first} %{{x:.4g}}, {second} %{{y:.4g}}<br>factor %{{z:.3f}}<extra></extra>"
             trace = heat(
                 x,
                 y,
@@ -348,7 +352,8 @@ def _grids(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[s
     text = {
         "decay": "Correction by resolution and image (array model): what a B factor does in the physical model.",
         "absorption": "Correction by place on the detector, one map for each stretch of images.",
-        "modulation": "Response by place on the detector, the same for all images. Deviations of some per cent are usual.",
+        "modulation": "Response by place on the detector, the same for all images. Deviations of some per cent are "
+        "usual.",
     }.get(name, "Parameters of the grid.")
     multiple = choices if len(choices) > 1 else []
     title = TITLES.get(name, name)

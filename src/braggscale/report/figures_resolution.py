@@ -30,14 +30,14 @@ from braggscale.report.figure import (
 
 MODEST_CC_ANOM = 0.3
 ALL_COLUMNS: tuple[tuple[str, str, int, bool], ...] = (
-    ("d max / \u00c5", "d_max", 2, False),
-    ("d min / \u00c5", "d_min", 2, False),
+    ("d max / Å", "d_max", 2, False),
+    ("d min / Å", "d_min", 2, False),
     ("observations", "n_obs", 0, False),
     ("unique", "n_unique", 0, False),
     ("multiplicity", "multiplicity", 2, False),
     ("completeness / %", "completeness", 1, True),
     ("mean I", "mean_intensity", 1, False),
-    ("\u27e8I/\u03c3\u27e9", "mean_i_over_sigma", 1, False),
+    ("⟨I/σ⟩", "mean_i_over_sigma", 1, False),
     ("R merge", "r_merge", 3, False),
     ("R meas", "r_meas", 3, False),
     ("R pim", "r_pim", 3, False),
@@ -51,7 +51,7 @@ ANOMALOUS_COLUMNS: tuple[tuple[str, str, int, bool], ...] = (
     ("anomalous multiplicity", "anomalous_multiplicity", 2, False),
     ("slope", "anomalous_slope", 2, False),
     ("dF/F", "df_f", 3, False),
-    ("dI/\u03c3(dI)", "di_over_sigma", 2, False),
+    ("dI/σ(dI)", "di_over_sigma", 2, False),
 )
 
 
@@ -68,7 +68,7 @@ def shell_table(statistics: Any) -> Table:
 def _cell(shell: Any, name: str, digits: int, percent: bool) -> str:
     text = shown(shell[name], digits, percent)
     significant = shell.get(f"{name}_significant")
-    return text + "*" if significant and text != "\u2013" else text
+    return text + "*" if significant and text != "–" else text
 
 
 def summary_table(statistics: Any) -> Table:
@@ -76,26 +76,26 @@ def summary_table(statistics: Any) -> Table:
     shells, overall, suggested = statistics["shells"], statistics["overall"], statistics["suggested"]
     columns = {"overall": overall, "inner shell": shells[0], "outer shell": shells[-1]}
     if suggested is not None:
-        columns = {f"to {suggested['d_min']:.2f} \u00c5 (suggested)": suggested, **columns}
+        columns = {f"to {suggested['d_min']:.2f} Å (suggested)": suggested, **columns}
     listed: list[tuple[str, str, int, bool]] = [
-        ("High resolution limit / \u00c5", "d_min", 2, False),
-        ("Low resolution limit / \u00c5", "d_max", 2, False),
+        ("High resolution limit / Å", "d_min", 2, False),
+        ("Low resolution limit / Å", "d_max", 2, False),
         ("Completeness / %", "completeness", 1, True),
         ("Multiplicity", "multiplicity", 1, False),
-        ("\u27e8I/\u03c3\u27e9", "mean_i_over_sigma", 1, False),
+        ("⟨I/σ⟩", "mean_i_over_sigma", 1, False),
         ("R merge", "r_merge", 3, False),
-        ("R merge (I+/I\u2212)", "r_merge_apart", 3, False),
+        ("R merge (I+/I−)", "r_merge_apart", 3, False),
         ("R meas", "r_meas", 3, False),
-        ("R meas (I+/I\u2212)", "r_meas_apart", 3, False),
+        ("R meas (I+/I−)", "r_meas_apart", 3, False),
         ("R pim", "r_pim", 3, False),
-        ("R pim (I+/I\u2212)", "r_pim_apart", 3, False),
+        ("R pim (I+/I−)", "r_pim_apart", 3, False),
         ("CC1/2", "cc_half", 3, False),
         ("Anomalous completeness / %", "anomalous_completeness", 1, True),
         ("Anomalous multiplicity", "anomalous_multiplicity", 1, False),
         ("CC anom", "cc_anom", 3, False),
         ("Anomalous slope", "anomalous_slope", 3, False),
         ("dF/F", "df_f", 3, False),
-        ("dI/\u03c3(dI)", "di_over_sigma", 3, False),
+        ("dI/σ(dI)", "di_over_sigma", 3, False),
         ("Total observations", "n_obs", 0, False),
         ("Total unique", "n_unique", 0, False),
     ]
@@ -118,7 +118,7 @@ def by_resolution(summary: Summary) -> Section:
     shells = statistics["shells"]
     x = [0.5 * (s["d_max"] ** -2 + s["d_min"] ** -2) for s in shells]
     d_axis = resolution_axis([shells[0]["d_max"], shells[-1]["d_min"]])
-    ranges = [f"{s['d_max']:.2f} \u2013 {s['d_min']:.2f} \u00c5" for s in shells]
+    ranges = [f"{s['d_max']:.2f} – {s['d_min']:.2f} Å" for s in shells]
 
     def curve(name: str, label: str, colour: str, digits: int = 3, factor: float = 1.0, **more: Any) -> Trace:
         y = [None if s[name] is None else factor * s[name] for s in shells]
@@ -133,7 +133,8 @@ def by_resolution(summary: Summary) -> Section:
         plot(
             "r-factors",
             "R factors",
-            "R_meas says how well single observations agree, R_pim how precise the merged intensities are; R_merge grows "
+            "R_meas says how well single observations agree, R_pim how precise the merged intensities are; R_merge "
+            "grows "
             "with multiplicity and is shown out of habit. Below 0.05 in the inner shells is good, above 0.1 points to "
             "systematic errors. In weak outer shells R has no upper limit and says nothing; use CC1/2 there.",
             [
@@ -146,16 +147,17 @@ def by_resolution(summary: Summary) -> Section:
         plot(
             "i-over-sigma",
             "Signal to noise",
-            "Mean of merged I/\u03c3 in each shell. It should fall smoothly; a dip in one shell is often an ice ring. 2 is "
+            "Mean of merged I/σ in each shell. It should fall smoothly; a dip in one shell is often an ice ring. 2 is "
             "where people used to cut; CC1/2 decides better.",
-            [curve("mean_i_over_sigma", "\u27e8I/\u03c3\u27e9", BLUE, 1)],
-            axis("\u27e8I/\u03c3\u27e9", rangemode="tozero"),
+            [curve("mean_i_over_sigma", "⟨I/σ⟩", BLUE, 1)],
+            axis("⟨I/σ⟩", rangemode="tozero"),
             shapes=[horizontal(2.0)],
         ),
         plot(
             "completeness",
             "Completeness",
-            "Share of the reflections that the space group allows. Gaps at low resolution (overloads, beam stop) hurt most; "
+            "Share of the reflections that the space group allows. Gaps at low resolution (overloads, beam stop) hurt "
+            "most; "
             "a fall at the edge means that the corners of the detector set the limit.",
             [
                 curve("completeness", "all", BLUE, 1, 100.0),
@@ -173,7 +175,7 @@ def by_resolution(summary: Summary) -> Section:
             "Observations per unique reflection. Below 2 neither scales nor errors are well determined.",
             [
                 curve("multiplicity", "all", BLUE, 2),
-                *([curve("anomalous_multiplicity", "I+ or I\u2212", ORANGE, 2)] if statistics["anomalous"] else []),
+                *([curve("anomalous_multiplicity", "I+ or I−", ORANGE, 2)] if statistics["anomalous"] else []),
             ],
             axis("observations per reflection", rangemode="tozero"),
         ),
@@ -202,14 +204,16 @@ def _cc_half(summary: Summary, curve: Any, x: Sequence[float], d_axis: dict[str,
     }
     limit = statistics["suggested_d_min"]
     if limit is not None:
-        shape, label = vertical(limit**-2, f"suggested {limit:.2f} \u00c5")
+        shape, label = vertical(limit**-2, f"suggested {limit:.2f} Å")
         layout["shapes"].append(shape)
         layout["annotations"] = [label]
     return Figure(
         "cc-half",
         "CC1/2 and CC anom",
-        "Correlation of two halves of the data. CC1/2 above 0.3 is signal; the fitted curve crosses 0.3 at the suggested "
-        "limit. Below the dashed line a correlation is chance. It should start near 1: a low start means wrong symmetry, "
+        "Correlation of two halves of the data. CC1/2 above 0.3 is signal; the fitted curve crosses 0.3 at the "
+        "suggested "
+        "limit. Below the dashed line a correlation is chance. It should start near 1: a low start means wrong "
+        "symmetry, "
         "indexing or a shadow. CC anom above 0.3 at low resolution is a usable anomalous signal.",
         data,
         layout,
@@ -234,16 +238,16 @@ def _deviations(summary: Summary, x: Sequence[float], d_axis: dict[str, Any], ra
                 line(
                     x,
                     found["mean_z2"],
-                    "mean z\u00b2",
+                    "mean z²",
                     BLUE,
                     customdata=ranges,
-                    hovertemplate="%{customdata}<br>mean z\u00b2 %{y:.2f}<extra></extra>",
+                    hovertemplate="%{customdata}<br>mean z² %{y:.2f}<extra></extra>",
                 )
             ],
-            {"xaxis": d_axis, "yaxis": axis("mean z\u00b2", rangemode="tozero"), "shapes": [horizontal(1.0)]},
+            {"xaxis": d_axis, "yaxis": axis("mean z²", rangemode="tozero"), "shapes": [horizontal(1.0)]},
             Table(
                 "Errors and outliers by resolution",
-                ("d max / \u00c5", "d min / \u00c5", "observations", "outliers", "mean z\u00b2"),
+                ("d max / Å", "d min / Å", "observations", "outliers", "mean z²"),
                 [
                     [shown(a, 2), shown(b, 2), shown(n), shown(o), shown(z, 2)]
                     for a, b, n, o, z in zip(*(found[k] for k in _SHELL_KEYS), strict=True)
@@ -285,18 +289,17 @@ def _wilson(wilson: Any, d_axis: dict[str, Any]) -> Figure:
     text = ""
     if wilson["b"] is not None and x:
         fit = [wilson["ln_k"] - 0.5 * wilson["b"] * s for s in (x[0], x[-1])]
-        data.append(line([x[0], x[-1]], fit, f"B = {wilson['b']:.2f} \u00c5\u00b2", GREY, mode="lines", dash="dash"))
-        text = f" The straight line has B = {wilson['b']:.2f} \u00c5\u00b2 (relative to the first data set)."
+        data.append(line([x[0], x[-1]], fit, f"B = {wilson['b']:.2f} Å²", GREY, mode="lines", dash="dash"))
+        text = f" The straight line has B = {wilson['b']:.2f} Å² (relative to the first data set)."
     rows = [[shown(s**-0.5, 2), shown(math.exp(v), 2)] for s, v in points]
     return Figure(
         "wilson",
         "Wilson plot",
-        "Logarithm of the mean intensity per multiplicity factor. Macromolecules dip near 6 \u00c5 and peak near 4.5 \u00c5; "
-        "beyond 3 \u00c5 it should be a straight line. Spikes are ice rings (3.9, 3.67, 3.44, 2.67, 2.25 \u00c5)."
-        + text,
+        "Logarithm of the mean intensity per multiplicity factor. Macromolecules dip near 6 Å and peak near 4.5 Å; "
+        "beyond 3 Å it should be a straight line. Spikes are ice rings (3.9, 3.67, 3.44, 2.67, 2.25 Å)." + text,
         data,
-        {"xaxis": d_axis, "yaxis": axis("ln \u27e8I/\u03b5\u27e9")},
-        Table("Wilson plot", ("d / \u00c5", "\u27e8I/\u03b5\u27e9"), rows),
+        {"xaxis": d_axis, "yaxis": axis("ln ⟨I/ε⟩")},
+        Table("Wilson plot", ("d / Å", "⟨I/ε⟩"), rows),
     )
 
 
@@ -313,14 +316,14 @@ def _moments(moments: Any, shells: Any, d_axis: dict[str, Any]) -> Figure:
     return Figure(
         "second-moments",
         "Second moments",
-        "\u27e8I\u00b2\u27e9/\u27e8I\u27e9\u00b2 in each shell. Acentric reflections: 2, perfect twin 1.5; centric reflections: 3. Noise raises it.",
+        "⟨I²⟩/⟨I⟩² in each shell. Acentric reflections: 2, perfect twin 1.5; centric reflections: 3. Noise raises it.",
         data,
         {
             "xaxis": d_axis,
-            "yaxis": axis("\u27e8I\u00b2\u27e9/\u27e8I\u27e9\u00b2", rangemode="tozero"),
+            "yaxis": axis("⟨I²⟩/⟨I⟩²", rangemode="tozero"),
             "shapes": [horizontal(2.0), horizontal(1.5)],
         },
-        Table("Second moments", ("d min / \u00c5", "acentric", "centric"), rows),
+        Table("Second moments", ("d min / Å", "acentric", "centric"), rows),
     )
 
 
@@ -345,10 +348,11 @@ def _cumulative(found: Any) -> list[Figure]:
         Figure(
             "cumulative",
             "Cumulative distribution",
-            "Share of reflections whose intensity is below z times the mean. An S shape below the acentric curve at small z "
-            "is the sign of a twin. Shells with mean I/\u03c3 above 3.",
+            "Share of reflections whose intensity is below z times the mean. An S shape below the acentric curve at "
+            "small z "
+            "is the sign of a twin. Shells with mean I/σ above 3.",
             data,
-            {"xaxis": axis("z = I/\u27e8I\u27e9"), "yaxis": axis("N(z)", rangemode="tozero")},
+            {"xaxis": axis("z = I/⟨I⟩"), "yaxis": axis("N(z)", rangemode="tozero")},
             Table("Cumulative distribution", tuple(header), [list(row) for row in zip(*columns, strict=True)]),
         )
     ]
@@ -364,7 +368,8 @@ def _l_test(found: Any) -> list[Figure]:
             "l-test",
             "L test for twinning",
             f"Local test on pairs of neighbouring acentric reflections ({found['pairs']} pairs): mean |L| "
-            f"{found['mean_abs']:.3f} (untwinned 0.5, perfect twin 0.375), mean L\u00b2 {found['mean_square']:.3f} (0.333, 0.2).",
+            f"{found['mean_abs']:.3f} (untwinned 0.5, perfect twin 0.375), mean L² {found['mean_square']:.3f} (0.333, "
+            f"0.2).",
             [
                 line(l, found["cumulative"], "data", BLUE, hovertemplate="N(|L|) %{y:.3f}<extra></extra>"),
                 line(l, l, "untwinned", GREY, mode="lines", dash="dash", width=1, hoverinfo="skip"),
@@ -383,7 +388,7 @@ def _l_test(found: Any) -> list[Figure]:
 def _multiplicities(found: Any) -> Figure:
     first, width = found["first"], found["width"]
     x = [v + 0.5 * (width - 1) for v in first]
-    names = [str(v) if width == 1 else f"{v} \u2013 {v + width - 1}" for v in first]
+    names = [str(v) if width == 1 else f"{v} – {v + width - 1}" for v in first]
     template = "measured %{customdata} times: %{y} reflections<extra>%{fullData.name}</extra>"
     data = [
         bars(x, found[name], name, colour, customdata=names, hovertemplate=template)
@@ -406,12 +411,12 @@ def _multiplicities(found: Any) -> Figure:
 
 def anomalous(summary: Summary) -> Section:
     """Normal probability of differences, half-set scatter, RMS correlation ratio."""
-    section = Section("anomalous", "Anomalous signal", "Differences of Friedel mates, I+ \u2212 I\u2212.")
+    section = Section("anomalous", "Anomalous signal", "Differences of Friedel mates, I+ − I−.")
     found = summary["anomalous"]
     if found is None:
         return section
     section.notes.append(_signal(summary))
-    where = f"d above {found['d_min']:.2f} \u00c5"
+    where = f"d above {found['d_min']:.2f} Å"
     normal, halves = found["normal"], found["halves"]
     if normal:
         x, y = normal["expected"], normal["observed"]
@@ -419,13 +424,14 @@ def anomalous(summary: Summary) -> Section:
             Figure(
                 "anomalous-normal",
                 f"Differences over their errors, {where}",
-                "Normal probability plot. Slope 1: differences are no larger than their errors; steeper: there is signal, "
+                "Normal probability plot. Slope 1: differences are no larger than their errors; steeper: there is "
+                "signal, "
                 "or errors are too small.",
                 [
                     line(x, y, "data", BLUE, hovertemplate="expected %{x:.2f}, found %{y:.2f}<extra></extra>"),
                     line([x[0], x[-1]], [x[0], x[-1]], "slope 1", GREY, mode="lines", dash="dash", width=1),
                 ],
-                {"xaxis": axis("expected of a normal deviate"), "yaxis": axis("(I+ \u2212 I\u2212)/\u03c3")},
+                {"xaxis": axis("expected of a normal deviate"), "yaxis": axis("(I+ − I−)/σ")},
                 Table(
                     "Anomalous differences",
                     ("expected", "found"),
@@ -441,7 +447,8 @@ def anomalous(summary: Summary) -> Section:
             Figure(
                 "anomalous-halves",
                 f"Half-set differences, {where}",
-                "Differences of one half of the data against the other. A cloud drawn out along the diagonal is signal; a "
+                "Differences of one half of the data against the other. A cloud drawn out along the diagonal is "
+                "signal; a "
                 "round one is noise.",
                 [
                     heat(at, at, counts, "pairs", hovertemplate="%{x:.3g}, %{y:.3g}: %{z} pairs<extra></extra>"),
@@ -472,12 +479,12 @@ def anomalous(summary: Summary) -> Section:
                 [line(x, found["rms_ratio"], "acentric", BLUE, hovertemplate="%{y:.2f}<extra></extra>")],
                 {
                     "xaxis": resolution_axis([shells[0]["d_max"], shells[-1]["d_min"]]),
-                    "yaxis": axis("rms(D1 + D2)/rms(D1 \u2212 D2)", rangemode="tozero"),
+                    "yaxis": axis("rms(D1 + D2)/rms(D1 − D2)", rangemode="tozero"),
                     "shapes": [horizontal(1.0)],
                 },
                 Table(
                     "RMS correlation ratio",
-                    ("d min / \u00c5", "ratio", "CC anom"),
+                    ("d min / Å", "ratio", "CC anom"),
                     [
                         [shown(s["d_min"], 2), shown(v, 2), shown(s["cc_anom"], 3)]
                         for s, v in zip(shells, found["rms_ratio"], strict=True)
@@ -497,4 +504,4 @@ def _signal(summary: Summary) -> str:
         reached = shell["d_min"]
     if reached is None:
         return "No anomalous signal: CC anom is not above 0.3 in the innermost shell."
-    return f"Anomalous signal to about {reached:.2f} \u00c5, where CC anom falls below 0.3."
+    return f"Anomalous signal to about {reached:.2f} Å, where CC anom falls below 0.3."

@@ -39,7 +39,7 @@ SECTIONS: tuple[Callable[[Summary], Section], ...] = (
 )
 # Smaller levels save nothing that a person would notice.
 LEVEL = 6
-STATES = {"good": ("\u2713", "fine"), "look": ("!", "worth a look"), "bad": ("\u00d7", "not good")}
+STATES = {"good": ("✓", "fine"), "look": ("!", "worth a look"), "bad": ("×", "not good")}
 
 
 def report_html(summary: Summary, other: Summary | None = None, label: str = "") -> str:
@@ -111,7 +111,7 @@ def _plotly_script() -> bytes:
 def _cell(value: Any) -> str:
     """A cell of a table: numbers short, nothing as a dash."""
     if value is None:
-        return "\u2013"
+        return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -125,7 +125,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         ("space group", str(summary["space_group"])),
         (
             "unit cell",
-            ", ".join(f"{v:.2f}" for v in cell[:3]) + " \u00c5, " + ", ".join(f"{v:.1f}" for v in cell[3:]) + "\u00b0",
+            ", ".join(f"{v:.2f}" for v in cell[:3]) + " Å, " + ", ".join(f"{v:.1f}" for v in cell[3:]) + "°",
         ),
         ("data sets", str(len(kept))),
         ("model", ", ".join(kinds)),
@@ -133,7 +133,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     if statistics is not None:
         overall = statistics["overall"]
         facts += [
-            ("resolution", f"{overall['d_max']:.2f} \u2013 {overall['d_min']:.2f} \u00c5"),
+            ("resolution", f"{overall['d_max']:.2f} – {overall['d_min']:.2f} Å"),
             ("observations", f"{overall['n_obs']:,} of {overall['n_unique']:,} unique".replace(",", "\u202f")),
         ]
     return facts

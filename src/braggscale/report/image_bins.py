@@ -42,7 +42,8 @@ class ImageBins:
         ends = np.append(self.base[1:], len(self))
         # several data sets in one bin begin where the next one does
         most = np.maximum(ends[data_set] - self.base[data_set] - 1, 0)
-        return self.base[data_set] + np.clip(place, 0, most)
+        found: Int = self.base[data_set] + np.clip(place, 0, most)
+        return found
 
 
 def image_bins(members: Sequence[Member], n_observations: int) -> ImageBins:
@@ -57,7 +58,8 @@ def image_bins(members: Sequence[Member], n_observations: int) -> ImageBins:
     if len(ranges) >= MOST_BINS:
         merged = -(-len(ranges) // MOST_BINS)
         width = max(last - first + 1 for first, last in ranges)
-    data_set, firsts, lasts, base = [], [], [], []
+    columns: tuple[list[int], ...] = ([], [], [], [])
+    data_set, firsts, lasts, base = columns
     for d, (first, last) in enumerate(ranges):
         if d % merged:
             base.append(base[-1])
@@ -68,8 +70,8 @@ def image_bins(members: Sequence[Member], n_observations: int) -> ImageBins:
             firsts.append(begin)
             lasts.append(min(begin + width - 1, last))
     origin = [first for first, _ in ranges]
-    columns = (np.array(c, np.int64) for c in (data_set, firsts, lasts))
-    return ImageBins(*columns, width, merged, np.array(base, np.int64), np.array(origin, np.int64))
+    sets, begins, ends, starts, origins = (np.array(c, np.int64) for c in (*columns, origin))
+    return ImageBins(sets, begins, ends, width, merged, starts, origins)
 
 
 def _images(member: Member) -> tuple[int, int]:

@@ -142,10 +142,11 @@ def _statistics(summary: Summary) -> list[Check]:
         found.append(Check("Low-resolution R_meas", _state(r, INNER_R_MEAS), text, "resolution"))
     limit = statistics["suggested_d_min"]
     if limit is not None:
-        text = f"The signal ends at {limit:.2f} \u00c5, where CC1/2 falls to 0.3; the data go to {statistics['overall']['d_min']:.2f} \u00c5."
+        end = statistics["overall"]["d_min"]
+        text = f"The signal ends at {limit:.2f} Å, where CC1/2 falls to 0.3; the data go to {end:.2f} Å."
         found.append(Check("Resolution limit", LOOK, text, "resolution"))
     else:
-        text = f"Data to {statistics['overall']['d_min']:.2f} \u00c5; {statistics['suggested_reason']}."
+        text = f"Data to {statistics['overall']['d_min']:.2f} Å; {statistics['suggested_reason']}."
         found.append(Check("Resolution limit", GOOD, text, "resolution"))
     return found
 
@@ -164,7 +165,7 @@ def _errors(summary: Summary) -> list[Check]:
     text += " in the most extreme case" * several
     if isa:
         state = max(state, _state(min(isa), ISA), key=(GOOD, LOOK, BAD).index)
-        text += f"; no I/\u03c3 exceeds {min(isa):.0f}"
+        text += f"; no I/σ exceeds {min(isa):.0f}"
         if _state(min(isa), ISA) != GOOD:
             text += ", which is low: instability of beam, crystal or detector limits the strong reflections"
     found.append(Check("Error model", state, text + ".", "errors"))
@@ -174,7 +175,7 @@ def _errors(summary: Summary) -> list[Check]:
         state = _state(max(off, 1 / off), MISFIT)
         text = "Errors agree with the scatter of equivalents at all intensities."
         if state != GOOD:
-            text = f"Errors do not fit at all intensities: the scatter is {off:.2f} times the expected variance in one range."
+            text = f"Errors do not fit at all intensities: in one range the scatter is {off:.2f} times the expected."
         found.append(Check("Errors by intensity", state, text, "errors"))
     return found
 
@@ -326,7 +327,7 @@ def _commands(summary: Summary) -> list[Advice]:
 
     limit = (summary["statistics"] or {}).get("suggested_d_min")
     if limit is not None:
-        add(f"Cut the resolution where CC1/2 falls to 0.3, {limit:.2f} \u00c5:", f"d_min={limit:.2f}")
+        add(f"Cut the resolution where CC1/2 falls to 0.3, {limit:.2f} Å:", f"d_min={limit:.2f}")
     sets = data_sets_standing_out(summary)
     runs = images_standing_out(summary)
     table = summary["by_data_set"]
