@@ -40,7 +40,7 @@ from braggscale.rounds import RoundSettings, Scaled, Work, scale_data
 from braggscale.selection import Draw, Limits, Pool, Selection, select
 from braggscale.stats import Statistics, merging_statistics
 from braggscale.symmetry import Symmetry
-from braggscale.table import DataSet
+from braggscale.table import DataSet, Part
 from braggscale.wilson import normalised_intensities
 
 log = logging.getLogger(__name__)
@@ -257,13 +257,13 @@ def build_models(
     said: dict[str, list[str]] = {}
     places = assembly.rows_by_data_set(data.rows, len(members))
     for member, mine in zip(members, places, strict=True):
-        rows = data.rows.take(mine)
+        rows = Part(data.rows, mine)
         scan = None if member.experiment.is_still else member.experiment.scan
         panels = member.experiment.panels
         extent = Extent.of(rows, scan, panels)
         angle = None
         if scan is not None and member.prepared is not None and "s1" in member.prepared.table:
-            s1 = member.prepared.table["s1"][rows.row]
+            s1 = member.prepared.table["s1"][data.rows.row[mine]]
             angle = largest_scattering_angle(member.experiment.beam.s0, s1)
         facts = SweepFacts(member.identifier, member.experiment.is_still, extent.degrees, angle, len(panels) == 1)
         stored = None if params.overwrite_existing_models else member.experiment.scaling_model

@@ -41,7 +41,7 @@ from braggscale.models import kb
 from braggscale.models.joint import JointModel
 from braggscale.outliers import Rejection, settle, standing, wilson_outliers
 from braggscale.strengths import Finding, findings
-from braggscale.table import Observations
+from braggscale.table import Located, Observations
 from braggscale.wilson import normalised_intensities
 
 log = logging.getLogger(__name__)
@@ -62,8 +62,8 @@ FADED = 1.25
 SAME_ERROR_MODEL = 5e-3
 # Largest change of a merged intensity that counts as none, in its standard deviations.
 SAME_INTENSITY = 0.05
-# Beyond this many parameters the rounds before the last use L-BFGS alone.
-FULL_MATRIX_EVERY_ROUND = 1500
+# Rounds fit to this part of the tolerance: what a round leaves to the next must not look like a change.
+ROUND_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,16 +196,20 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     """Run the rounds and the last fit."""
     work, state = _first_state(work, start, settings)
     chosen = np.flatnonzero(work.selected)
-    problem = Problem.of(work.model, work.rows.take(chosen), work.groups.subset(work.selected))
+    places, groups = Located.of(work.rows, chosen), work.groups.subset(work.selected)
+    problem = Problem.of(work.model, places, groups, work.fixed, settings.fit.n_threads)
     reports: list[RoundReport] = []
     converged = False
+    outcome: Outcome | None = None
     if start.stored.all():
         # the stored scales are the end of an earlier run: decide with them as that run did, then fit
         state = _decide(work, state, settings, 0, start.rejected)[0]
     weight = _weights(work, state, settings, first=not start.stored.all())
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
-        outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, number, work, start))
+        # the weights of the first round are not yet those of the error model
+        near = outcome.matrix if number > 2 and outcome is not None else None
+        outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit), near)
         state = replace(state, strengths=outcome.strengths)
         scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
         moved = _with_scales(work, state, outcome.theta, scale)
@@ -219,7 +223,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
         if converged:
             break
     last = replace(settings.fit, first_order=not settings.fit.full_matrix)
-    outcome = _fit(work, problem, chosen, state, weight, last)
+    outcome = _fit(work, problem, chosen, state, weight, last, outcome.matrix if outcome else None)
     scale, scale_variance = work.model.evaluate(work.rows, outcome.theta, outcome.covariance, settings.fit.n_threads)
     state = _with_scales(work, state, outcome.theta, scale)
     state = replace(state, strengths=outcome.strengths)
@@ -352,19 +356,18 @@ def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> 
     return weight
 
 
-def _round_fit(settings: FitSettings, number: int, work: Work, start: Start) -> FitSettings:
-    """L-BFGS first; from the second round (or from a stored model) Gauss-Newton alone, which is already close."""
-    small = work.model.n_parameters <= FULL_MATRIX_EVERY_ROUND
-    warm = number > 1 or bool(start.stored.all())
-    full = settings.full_matrix and small and warm
-    return replace(settings, first_order=not full, full_matrix=full, esds=False)
+def _round_fit(settings: FitSettings) -> FitSettings:
+    """L-BFGS, in the metric of a normal matrix that several rounds share: near the minimum a few steps are enough."""
+    tolerance = ROUND_TOLERANCE * settings.tolerance
+    return replace(settings, first_order=True, full_matrix=False, estimate=settings.full_matrix, tolerance=tolerance)
 
 
-def _fit(work: Work, problem: Problem, chosen: Int, state: State, weight: Float, settings: FitSettings) -> Outcome:
-    """Fit with outliers at weight zero: the design stays, whatever is rejected."""
-    return fit(
-        problem, state.theta, state.values.intensity[chosen], weight[chosen], work.fixed, settings, state.strengths
-    )
+def _fit(
+    work: Work, problem: Problem, chosen: Int, state: State, weight: Float, settings: FitSettings, near: Float | None
+) -> Outcome:
+    """Fit with outliers at weight zero: the design stays, whatever is rejected.  ``near``: J'J of an earlier round."""
+    intensity = state.values.intensity[chosen]
+    return fit(problem, state.theta, intensity, weight[chosen], settings, state.strengths, near)
 
 
 def _decide(

@@ -34,6 +34,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from braggscale import linear
 from braggscale.arrays import Float
 from braggscale.models.joint import Design, JointModel, Placed
 
@@ -62,19 +63,9 @@ def inverse(normal: Float) -> Float | None:
     diagonal = np.diag(normal)
     if not (diagonal > 0).all():
         return None
-    from scipy.linalg import get_lapack_funcs
-
-    factorise, invert = get_lapack_funcs(("potrf", "potri"), (normal,))
     unit = 1.0 / np.sqrt(diagonal)
-    factor, failed = factorise(normal * unit * unit[:, None], lower=1)
-    if failed:
-        return None
-    half, failed = invert(factor, lower=1)
-    if failed:
-        return None
-    lower = np.tril(half)
-    result: Float = (lower + np.tril(half, -1).T) * unit * unit[:, None]
-    return result
+    factor = linear.cholesky(normal * unit * unit[:, None])
+    return None if factor is None else linear.inverse(factor) * unit * unit[:, None]
 
 
 def update(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -55,6 +56,77 @@ class DataSet:
     identifier: str
     experiment: Experiment
     table: Table
+
+
+class Places(Protocol):
+    """Where and when observations were made: what a scaling model needs to know.  Fields as in Observations."""
+
+    @property
+    def data_set(self) -> Int32: ...
+    @property
+    def d(self) -> Float: ...
+    @property
+    def xyz(self) -> Float: ...
+    @property
+    def s0c(self) -> Float: ...
+    @property
+    def s1c(self) -> Float: ...
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Places in arrays of their own."""
+
+    data_set: Int32
+    d: Float
+    xyz: Float
+    s0c: Float
+    s1c: Float
+
+    def __len__(self) -> int:
+        return len(self.d)
+
+    @classmethod
+    def of(cls, rows: Places, chosen: Int) -> Located:
+        """A copy of the chosen rows."""
+        return cls(*(getattr(rows, f.name)[chosen] for f in fields(cls)))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The chosen rows of ``rows``; what is looked at is taken when it is looked at, for a slice without a copy."""
+
+    rows: Places
+    chosen: Int | slice
+
+    def __len__(self) -> int:
+        return len(self.d)
+
+    @property
+    def data_set(self) -> Int32:
+        """As in Observations."""
+        return self.rows.data_set[self.chosen]
+
+    @property
+    def d(self) -> Float:
+        """As in Observations."""
+        return self.rows.d[self.chosen]
+
+    @property
+    def xyz(self) -> Float:
+        """As in Observations."""
+        return self.rows.xyz[self.chosen]
+
+    @property
+    def s0c(self) -> Float:
+        """As in Observations."""
+        return self.rows.s0c[self.chosen]
+
+    @property
+    def s1c(self) -> Float:
+        """As in Observations."""
+        return self.rows.s1c[self.chosen]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 from braggscale.arrays import Float
 from braggscale.experiments import Panel, Scan
 from braggscale.models.components import Component
-from braggscale.table import Observations
+from braggscale.table import Places
 
 # Components that the DIALS model of the same name does not know.
 EXTRAS = {"physical": ("modulation", "image")}
@@ -35,7 +35,7 @@ class Extent:
     detector: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, rows: Observations, scan: Scan | None, panels: Sequence[Panel] = ()) -> Extent:
+    def of(cls, rows: Places, scan: Scan | None, panels: Sequence[Panel] = ()) -> Extent:
         """Extent of one data set's rows."""
         detector = panels[0].image_size if len(panels) == 1 else None
         image, x, y = (_span(rows.xyz[:, k]) for k in (2, 0, 1))

@@ -17,10 +17,10 @@ import numpy as np
 from braggscale.arrays import Bool, Float
 from braggscale.models.components import Restraint, Smooth
 from braggscale.models.joint import Design, JointModel
-from braggscale.table import Observations
+from braggscale.table import Part, Places
 
 
-def gauge(model: JointModel, rows: Observations, fixed: Bool) -> list[tuple[slice, Float]]:
+def gauge(model: JointModel, rows: Places, fixed: Bool) -> list[tuple[slice, Float]]:
     """(slice of theta, m) of every choice; m . theta_c is the mean of the component over its rows.
 
     ``fixed``: parameters that are held, (n_parameters,): a held component already settles its choice.
@@ -29,9 +29,9 @@ def gauge(model: JointModel, rows: Observations, fixed: Bool) -> list[tuple[slic
     overall = {"scale": not _any_fixed(model, fixed, False), "b": not _any_fixed(model, fixed, True)}
     # a common B can only be taken up if every data set has one
     overall["b"] &= all(any(c.exponential for c in m.components) for m in model.data_sets)
+    there = np.bincount(rows.data_set, minlength=len(model.data_sets)) > 0
     for d, data_set in enumerate(model.data_sets):
-        mine = np.flatnonzero(rows.data_set == d)
-        if len(mine) == 0:
+        if not there[d]:
             continue
         grids = 0
         for c, component in enumerate(data_set.components):
@@ -43,7 +43,7 @@ def gauge(model: JointModel, rows: Observations, fixed: Bool) -> list[tuple[slic
             later_grid = not component.b_factor and grids > 0 and not fixed[where].any()
             # a shared grid has one mean, that over the first of its data sets
             if first_of_all or (later_grid and all(where != known for known, _ in choices)):
-                choices.append((where, _mean_basis(component, rows.take(mine))))
+                choices.append((where, _mean_basis(component, Part(rows, np.flatnonzero(rows.data_set == d)))))
             grids += not component.b_factor
     return choices
 
@@ -56,7 +56,7 @@ def _any_fixed(model: JointModel, fixed: Bool, b_factor: bool) -> bool:
     )
 
 
-def _mean_basis(component: Smooth, rows: Observations) -> Float:
+def _mean_basis(component: Smooth, rows: Places) -> Float:
     """m: share of each parameter in the mean of the smooth function over the rows, (n,), sums to 1."""
     bare = Smooth(component.name, component.axes)  # the smooth function itself, without 1/(2 d^2)
     start, values = bare.basis(rows)
@@ -81,7 +81,7 @@ def as_constraints(choices: list[tuple[slice, Float]], n_parameters: int) -> Flo
 
 
 def as_seen_by_scales(
-    choices: list[tuple[slice, Float]], model: JointModel, design: Design, rows: Observations, theta: Float
+    choices: list[tuple[slice, Float]], model: JointModel, design: Design, rows: Places, theta: Float
 ) -> Float:
     """Constraints that define the covariance, (n_choices, n_parameters): overall choices as means over the scales.
 

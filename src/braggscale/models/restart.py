@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from braggscale.arrays import Float
-from braggscale.models.components import Axis, Component, Harmonics, Smooth, axis_over
+from braggscale.models.components import Axis, Component, Harmonics, Smooth, axis_over, smooth_basis
 from braggscale.models.data_set import EXTRAS, DataSetModel
 from braggscale.params import COMPONENTS, ModelSettings
 
@@ -98,9 +98,9 @@ def _stored_axis(name: str, n: int, configuration: Mapping[str, Any]) -> Axis | 
 def _read_off(axis: Axis, parameters: Float, images: Float) -> Float:
     """The smooth curve at the given images, (n,); beyond the ends of the old range the value at the end."""
     u = (images * axis.factor - axis.origin) * (axis.intervals / axis.span)
-    first, square = axis.neighbours(np.clip(u, 0.0, axis.intervals))
-    weight = np.exp(-square / (0.65 + 0.05 * (axis.width - 2)) ** 2)
-    values: Float = (weight * parameters[first[:, None] + np.arange(axis.width)]).sum(axis=1) / weight.sum(axis=1)
+    u = np.clip(u, 0.0, axis.intervals)
+    first, weight = smooth_basis((axis,), u[:, None], np.ones(len(u)))
+    values: Float = (weight * parameters[first[:, None] + np.arange(axis.width)]).sum(axis=1)
     return values
 
 
