@@ -150,6 +150,9 @@ def _report(
         return [(write_text(target, report_html(found, other, params.report.compare or "")), target)], None
     except OutputError as error:
         return [], _without_report(target, error)
+    except Exception as error:  # a fault of ours in drawing must not cost the data
+        log.debug("the report failed", exc_info=True)
+        return [], _without_report(target, OutputError(f"internal error, {type(error).__name__}: {error}"))
 
 
 def _without_report(target: str, error: OutputError) -> OutputError:

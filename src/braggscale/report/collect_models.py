@@ -13,7 +13,7 @@ from braggscale.arrays import Float
 from braggscale.models.components import Component, Harmonics, Smooth
 from braggscale.pipeline import Result
 from braggscale.report.numbers import column, rounded
-from braggscale.table import Observations
+from braggscale.table import Located
 
 MOST_POINTS = 4000  # of all curves of one kind together
 POINTS = 90
@@ -96,29 +96,12 @@ def _curve(component: Smooth, theta: Float, covariance: Float | None, image: Flo
     return basis @ theta, esd
 
 
-def _points(image: Float) -> Observations:
-    """Observations that are nothing but an image, at the resolution where exp(B/(2 d^2)) is exp(B)."""
+def _points(image: Float) -> Located:
+    """Places that are nothing but an image, at the resolution where exp(B/(2 d^2)) is exp(B)."""
     n = len(image)
-    blank, nothing = np.zeros(n), np.zeros((n, 3))
+    nothing, blank = np.zeros((n, 3)), np.zeros(n)
     xyz = np.column_stack((blank, blank, image))
-    number, yes = np.zeros(n, np.int64), np.ones(n, np.bool_)
-    return Observations(
-        row=number,
-        data_set=number.astype(np.int32),
-        hkl=nothing.astype(np.int32),
-        d=np.full(n, _UNIT_B),
-        xyz=xyz,
-        s0c=nothing,
-        s1c=nothing,
-        partiality=blank,
-        correction=blank,
-        i_sum=blank,
-        v_sum=blank,
-        i_prf=blank,
-        v_prf=blank,
-        has_sum=yes,
-        has_prf=yes,
-    )
+    return Located(np.zeros(n, np.int32), np.full(n, _UNIT_B), xyz, nothing, nothing)
 
 
 def correlations(result: Result) -> dict[str, Any] | None:

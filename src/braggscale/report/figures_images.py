@@ -30,18 +30,18 @@ from braggscale.report.figure import (
 from braggscale.report.verdict import data_sets_standing_out, images_standing_out
 
 MOST_NAMED = 12  # data sets with their name in a plot
-MOST_ROWS = 600  # of the table by image
+MOST_ROWS = 300  # of the table by image
 
 
 @dataclass(frozen=True, slots=True)
 class _Plot:
-    """A quantity of ``by_image``: key, title, axis, factor, digits, help; ``at``: where a dotted line helps."""
+    """A quantity of ``by_image``: key, title, axis, factor, format, help; ``at``: where a dotted line helps."""
 
     key: str
     title: str
     axis: str
     factor: float
-    digits: int
+    form: str
     help: str
     at: float | None = None
 
@@ -52,7 +52,7 @@ PLOTS = (
         "Inverse scale factor g",
         "mean g",
         1.0,
-        3,
+        ".3f",
         "Intensities are divided by it. It follows beam, volume in the beam and absorption: smooth curves and small "
         "steps "
         "are normal; a sudden fall towards zero means that beam or crystal were lost.",
@@ -62,7 +62,7 @@ PLOTS = (
         "R merge",
         "R merge",
         1.0,
-        3,
+        ".3f",
         "Deviations from the merged intensities of all data. Flat is good; images well above their neighbours should "
         "be "
         "looked at, and left out if there is a reason.",
@@ -72,7 +72,7 @@ PLOTS = (
         "Signal to noise of observations",
         "⟨I/σ⟩",
         1.0,
-        1,
+        ".1f",
         "Mean I/σ of single observations. It falls with radiation damage, and where the crystal leaves the beam.",
     ),
     _Plot(
@@ -80,7 +80,7 @@ PLOTS = (
         "Errors by image",
         "mean z²",
         1.0,
-        2,
+        ".2f",
         "Squared deviation from the equivalents in units of the expected variance. 1 is right; images above it "
         "disagree "
         "more than the error model explains.",
@@ -91,7 +91,7 @@ PLOTS = (
         "ΔCC1/2: what the images add",
         "ΔCC1/2 / %",
         100.0,
-        3,
+        ".2g",
         "CC1/2 of all data minus CC1/2 without these images, mean over resolution shells. Below zero they make the "
         "data "
         "worse. Compare with the scatter of the others.",
@@ -102,7 +102,7 @@ PLOTS = (
         "Rejected observations",
         "outliers / %",
         100.0,
-        2,
+        ".2f",
         "Share of observations rejected as outliers. A few in a hundred are normal; a hump is a shadow, ice or another "
         "lattice.",
     ),
@@ -111,7 +111,7 @@ PLOTS = (
         "Growth of completeness",
         "completeness / %",
         100.0,
-        1,
+        ".1f",
         "Share of the possible reflections seen up to here. Where it is flat, more images add multiplicity alone.",
     ),
 )
@@ -228,7 +228,7 @@ def _traces(where: _Places, values: Sequence[float | None], plot: _Plot, marked:
         x.append(place)
         y.append(None if value is None else float(f"{plot.factor * value:.5g}"))
         text.append(name)
-    template = f"%{{text}}<br>{plot.axis} %{{y:.{plot.digits}f}}<extra></extra>"
+    template = f"%{{text}}<br>{plot.axis} %{{y:{plot.form}}}<extra></extra>"
     many = len(where.x) > 150
     mode = "lines+markers"
     data = [line(x, y, plot.axis, BLUE, text=text, hovertemplate=template, mode=mode, size=3 if many else 5, width=1)]
@@ -270,7 +270,7 @@ def _image_table(columns: Any, names: Sequence[str], stills: bool) -> Table:
                 shown(columns["i_over_sigma"][k], 1),
                 shown(columns["mean_z2"][k], 2),
                 shown(columns["completeness"][k], 1, percent=True),
-                shown(columns["delta_cc_half"][k], 3, percent=True),
+                _per_cent(columns["delta_cc_half"][k]),
             ]
         )
     header = (
@@ -286,6 +286,11 @@ def _image_table(columns: Any, names: Sequence[str], stills: bool) -> Table:
         "ΔCC1/2 / %",
     )
     return Table(caption, header, rows, words=(0,))
+
+
+def _per_cent(value: float | None) -> str:
+    """In per cent with two significant digits: these differences may be tiny."""
+    return shown(None) if value is None else f"{100 * value:.2g}"
 
 
 def by_data_set(summary: Summary) -> Section:
@@ -320,7 +325,7 @@ def by_data_set(summary: Summary) -> Section:
                         "x": [None if v is None else 100 * v for v in delta],
                         "y": table["r_merge"],
                         "marker": marker,
-                        "hovertemplate": "%{text}<br>ΔCC1/2 %{x:.3f} %<br>R merge %{y:.3f}<extra></extra>",
+                        "hovertemplate": "%{text}<br>ΔCC1/2 %{x:.2g} %<br>R merge %{y:.3f}<extra></extra>",
                     }
                 ],
                 {"xaxis": axis("ΔCC1/2 / %"), "yaxis": axis("R merge", rangemode="tozero"), "showlegend": False},
@@ -372,7 +377,7 @@ def _data_set_table(summary: Summary, names: Sequence[str]) -> Table:
                 shown(table["r_merge"][k], 3),
                 shown(table["mean_z2"][k], 2),
                 shown(table["cc_rest"][k], 3),
-                shown(table["delta_cc_half"][k], 3, percent=True),
+                _per_cent(table["delta_cc_half"][k]),
                 shown(table["scale"][k], 3),
                 shown(table["b"][k], 2),
             ]

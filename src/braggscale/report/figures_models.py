@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from braggscale.arrays import Float
-from braggscale.models.components import real_harmonics
+from braggscale.models.components import Harmonics
 from braggscale.report.figure import (
     BLUE,
     BLUE_BAND,
@@ -32,11 +32,13 @@ from braggscale.report.figure import (
     shown,
 )
 from braggscale.report.verdict import data_sets_standing_out
+from braggscale.table import Located
 
 MOST_CHOICES = 40  # data sets with plots of their own
 MOST_TOGETHER = 6  # curves in one plot
 MOST_SLICES = 12  # of a grid in three dimensions
 POLAR, AZIMUTH = 25, 49
+NOTHING = 6e-4  # an absorption surface that deviates less from 1 corrects nothing
 TITLES = {
     "scale": "Scale",
     "decay": "Relative B factor",
@@ -135,7 +137,7 @@ def _curves(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[
         stored = _parameters(summary, d, name)
         esd = stored.get("est_standard_devs") or [None] * len(stored.get("parameters", ()))
         places = c["axes"][0]["places"] if c["axes"] else [None] * len(esd)
-        if len(rows) < 600 and c["axes"]:
+        if len(rows) < 200 and c["axes"]:
             rows += [
                 [names[d], shown(x, 1), shown(v, 4), shown(e, 4)]
                 for x, v, e in zip(places, stored.get("parameters", ()), esd, strict=False)
@@ -196,7 +198,7 @@ def _surfaces(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequenc
     polar, azimuth = np.linspace(0, 180, POLAR), np.linspace(0, 360, AZIMUTH)
     theta, phi = np.meshgrid(np.radians(polar), np.radians(azimuth), indexing="ij")
     direction = np.stack((np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)), axis=-1)
-    basis = {c["lmax"]: real_harmonics(direction.reshape(-1, 3), c["lmax"]) for _, c in found}
+    basis = {lmax: _harmonics(direction.reshape(-1, 3), lmax) for lmax in {c["lmax"] for _, c in found}}
     maps, even, spheres = [], [], []
     seen: list[Any] = []
     rows = []
@@ -215,6 +217,9 @@ def _surfaces(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequenc
         rows.append([name, shown(float(whole.min()), 3), shown(float(whole.max()), 3), shown(float(whole.std()), 4)])
     if not maps:
         return []
+    if all(max(1 - float(row[1]), float(row[2]) - 1) < NOTHING for row in rows):
+        for made in (even, spheres):
+            made.clear()  # three empty pictures say no more than one
     table = Table("Absorption surface", ("data set", "lowest", "highest", "rms"), rows, words=(0,))
     result = []
     for key, title, text, choices, own in (
@@ -238,6 +243,8 @@ def _surfaces(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequenc
         ),
         ("absorption-sphere", "On the sphere", "The same surface; drag to turn it.", spheres, None),
     ):
+        if not choices:
+            continue
         multiple = choices if len(choices) > 1 else []
         result.append(
             Figure(key, title, text, choices[0][1], choices[0][2], own or table, choices=multiple, choice_of="data set")
@@ -245,11 +252,21 @@ def _surfaces(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequenc
     return result
 
 
+def _harmonics(direction: Float, lmax: int) -> Float:
+    """Y_lm of directions (n, 3), (lmax^2 + 2 lmax, n): a component of equal incoming and outgoing directions."""
+    n = len(direction)
+    places = Located(np.zeros(n, np.int32), np.ones(n), np.zeros((n, 3)), direction, direction)
+    values: Float = Harmonics("absorption", lmax).basis(places)[1].T
+    return values
+
+
 def _is_shared(summary: Summary, d: int) -> bool:
     kept = [entry for entry in summary["data_sets"] if "model" in entry]
     return "absorption" in (kept[d]["model"].get("configuration_parameters", {}).get("shared") or ())
 
 
+# names of parameters are too long for ticks: they show on hovering
+_UNLABELLED = {"type": "category", "showticklabels": False, "ticks": "", "constrain": "domain"}
 _MAP_LAYOUT = {
     "xaxis": axis("azimuth / °", dtick=60),
     "yaxis": axis("polar angle / °", dtick=30, autorange="reversed"),
@@ -377,7 +394,7 @@ def _findings(findings: Any) -> Table:
             shown(f["low"], 3),
             shown(f["high"], 3),
         ]
-        for f in findings[:600]
+        for f in findings[:300]
     ]
     header = ("data set", "component", "parameters", "effective parameters", "rms correction / %", "lowest", "highest")
     return Table("What each correction turned out to be", header, rows, words=(0, 1))
@@ -402,16 +419,12 @@ def _correlations(summary: Summary) -> list[Figure]:
         whole = np.eye(n)
         for i, row in enumerate(found["percent"]):
             whole[i, :i] = whole[:i, i] = np.array(row, np.float64) / 100.0
-        names = found["parameter_names"]
-        labels = [escaped(v) for v in names]
-        custom = [[[labels[i], labels[j]] for j in range(n)] for i in range(n)]
-        hover = "%{customdata[0]}<br>%{customdata[1]}<br>r = %{z:.2f}<extra></extra>"
-        index = list(range(1, n + 1))
+        index = [escaped(v) for v in found["parameter_names"]]
+        hover = "%{x}<br>%{y}<br>r = %{z:.2f}<extra></extra>"
         trace = heat(index, index, whole.tolist(), "r", zmin=-1, zmax=1, colorscale=DIVERGING, hovertemplate=hover)
-        trace["customdata"] = custom
         layout = {
-            "xaxis": axis("parameter"),
-            "yaxis": axis("parameter", autorange="reversed", scaleanchor="x", constrain="domain"),
+            "xaxis": axis("parameter", **_UNLABELLED),
+            "yaxis": axis("parameter", autorange="reversed", scaleanchor="x", **_UNLABELLED),
         }
         title = "Correlation of parameters"
     else:

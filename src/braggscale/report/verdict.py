@@ -37,6 +37,7 @@ STANDS_OUT, FACTOR = 5.0, 1.5
 # Images also by their deviations: so many robust standard deviations, and mean z^2 above this.
 Z2_STANDS_OUT, Z2 = 3.0, 2.0
 FEWEST_OBSERVATIONS = 20
+FEW_IMAGES = 0.01  # a smaller share of images that stand out is not worth a second look
 MOST_COMMANDS = 6
 MOST_OF_A_SET = 0.5  # a data set with more of its images standing out is left out as a whole
 
@@ -297,6 +298,9 @@ def _images(summary: Summary) -> Check | None:
     of = [f" of data set {name}" if len(names) > 1 else "" for name in names]
     shown = ", ".join(f"{a}-{b}{of[d]}" for d, a, b in runs[:3])
     more = f" and {len(runs) - 3} more runs" if len(runs) > 3 else ""
+    images = sum(b - a + 1 for a, b in zip(table["first"], table["last"], strict=True))
+    if sum(b - a + 1 for _, a, b in runs) < FEW_IMAGES * images:
+        return Check("Images", GOOD, f"Very few images stand out: {shown}{more}.", "images")
     return Check("Images", LOOK, f"Images {shown}{more} agree worse with the rest than the others do.", "images")
 
 

@@ -105,7 +105,7 @@
       if (!/^[xy]axis/.test(key)) continue;
       layout[key] = {
         gridcolor: colours.line, zerolinecolor: colours.line, linecolor: colours.soft, tickcolor: colours.soft,
-        ticks: "outside", ticklen: 4, showline: true, automargin: true, ...layout[key],
+        ticks: "outside", ticklen: 4, exponentformat: "none", showline: true, automargin: true, ...layout[key],
       };
       layout[key].title = { standoff: 8, font: { size: 12 }, ...(layout[key].title || {}) };
       if (narrow && !layout[key].tickvals && !layout[key].dtick) layout[key].nticks = 6;
