@@ -37,6 +37,7 @@ ALONE = {
     "numba": "kernels basis_kernels",
     "gemmi": "symmetry export",
     "h5py": "io.hdf5",
+    "jinja2": "report.html",
     "print": "cli",
 }
 
