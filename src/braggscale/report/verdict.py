@@ -103,15 +103,16 @@ def _convergence(summary: Summary) -> Check:
     fit = summary["fit"]
     if fit["message"]:
         return Check("Fit", LOOK, f"The fit of the scales: {fit['message']}.", "models")
-    if not fit["converged"]:
-        return Check("Fit", LOOK, "A few observations still change sides between scaled and outlier.", "outliers")
     undetermined = len(fit["undetermined"])
     if undetermined:
         text = (
             f"{undetermined} of {fit['parameters']} parameters are seen by no data; their neighbours carry them over."
         )
         return Check("Fit", LOOK, text, "models")
-    return Check("Fit", GOOD, f"The fit converged, with {fit['parameters']} parameters.", "models")
+    text = f"The fit converged, with {fit['parameters']} parameters."
+    if not fit["converged"]:
+        text += " A few observations at the border of being outliers still change sides."
+    return Check("Fit", GOOD, text, "models")
 
 
 def _statistics(summary: Summary) -> list[Check]:
