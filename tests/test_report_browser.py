@@ -10,9 +10,8 @@ import time
 import pytest
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install '.[test]'")
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver on the PATH")
 
@@ -39,7 +38,7 @@ def browser(tmp_path_factory):
 
 
 def show(driver, path, size=LAPTOP, scheme="light", scripts=True):
-    """Open a page, wait for its plots and draw all of them."""
+    """Open a page and wait until it can draw."""
     command = driver.execute_cdp_cmd
     command(
         "Emulation.setEmulatedMedia", {"media": "", "features": [{"name": "prefers-color-scheme", "value": scheme}]}
@@ -52,8 +51,19 @@ def show(driver, path, size=LAPTOP, scheme="light", scripts=True):
     if not scripts:
         return
     until(driver, "return !!window.braggscale")
+
+
+def draw_all(driver):
     done = "const done = arguments[0]; braggscale.drawAll().then(() => done('drawn'), (e) => done(String(e.stack)))"
     assert driver.execute_async_script(done) == "drawn"
+
+
+def drawn(driver, name):
+    """Scroll to a plot and wait until it is there."""
+    plot = driver.find_element("css selector", f"[data-figure='{name}']")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot)
+    until(driver, f"return document.querySelector(\"[data-figure='{name}']\").dataset.drawn === 'yes'")
+    return plot
 
 
 def until(driver, question):
@@ -80,6 +90,7 @@ def complaints(driver):
 def test_every_plot_draws_without_errors_or_requests(browser, example_run, size, scheme):
     page = example_run / "scale.html"
     show(browser, page, size, scheme)
+    draw_all(browser)
     empty = """return [...document.querySelectorAll(".plot")].filter((plot) => {
       const box = plot.getBoundingClientRect();
       const drawn = plot.querySelector(".trace, .heatmaplayer image, .barlayer path, .gl-container canvas");
@@ -129,8 +140,7 @@ def test_hovering_names_data_set_image_and_batch(browser, example_run):
     from selenium.webdriver import ActionChains
 
     show(browser, example_run / "scale.html")
-    plot = browser.find_element("css selector", "[data-figure='image-r_merge']")
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot)
+    plot = drawn(browser, "image-r_merge")
     point = """const plot = arguments[0], trace = plot.data[0], k = trace.y.findIndex((v) => v !== null);
       const full = plot._fullLayout, area = plot.querySelector(".nsewdrag").getBoundingClientRect();
       const box = plot.getBoundingClientRect();
@@ -146,6 +156,7 @@ def test_hovering_names_data_set_image_and_batch(browser, example_run):
 
 def test_another_data_set_can_be_chosen(browser, example_run):
     show(browser, example_run / "scale.html")
+    drawn(browser, "model-scale")
     state = """const select = document.querySelector("select[data-of='model-scale']");
       const plot = document.querySelector("[data-figure='model-scale']");
       if (arguments[0]) { select.value = arguments[0]; select.dispatchEvent(new Event("change")); }
@@ -153,16 +164,15 @@ def test_another_data_set_can_be_chosen(browser, example_run):
     n, _, knots = browser.execute_script(state, None)
     assert n == 3 and not knots  # all together, then each
     browser.execute_script(state, "2")
-    until(
-        browser,
-        "return document.querySelector(\"[data-figure='model-scale']\").data.some((t) => t.name === 'parameters')",
-    )
+    chosen = "document.querySelector(\"[data-figure='model-scale']\").data.some((t) => t.name === 'parameters')"
+    until(browser, f"return {chosen}")
     assert complaints(browser) == []
 
 
 def test_colours_follow_the_scheme(browser, example_run):
     page, colour = example_run / "scale.html", "return document.querySelector('.plot').data[0].line.color"
     show(browser, page)
+    drawn(browser, "cc-half")
     light = browser.execute_script(colour)
     features = [{"name": "prefers-color-scheme", "value": "dark"}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
@@ -172,11 +182,15 @@ def test_colours_follow_the_scheme(browser, example_run):
 CONTRAST = """
 const linear = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
 const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-const parse = (text) => { const v = text.match(/[\\d.]+/g).map(Number); return v.length > 3 && v[3] === 0 ? null : v.slice(0, 3); };
+const parse = (text) => {
+  const v = text.match(/[\\d.]+/g).map(Number);
+  return v.length > 3 && v[3] === 0 ? null : v.slice(0, 3);
+};
 const behind = (node) => { for (; node; node = node.parentElement) {
   const found = parse(getComputedStyle(node).backgroundColor); if (found) return found; } return [255, 255, 255]; };
 const poor = [];
-for (const node of document.querySelectorAll("h1, h2, h3, p, dt, dd, td, th, a, summary, code, li span, button, caption")) {
+const texts = "h1, h2, h3, p, dt, dd, td, th, a, summary, code, li span, button, caption";
+for (const node of document.querySelectorAll(texts)) {
   if (!node.offsetParent || !node.textContent.trim()) continue;
   const [a, b] = [luminance(parse(getComputedStyle(node).color)), luminance(behind(node))].sort((x, y) => y - x);
   if ((a + 0.05) / (b + 0.05) < 4.5) poor.push(node.tagName + " " + node.textContent.slice(0, 40));
