@@ -22,11 +22,11 @@ from braggscale.target import Target
 log = logging.getLogger(__name__)
 
 # Beyond this many parameters the normal matrix is not formed: its inversion takes seconds, its copies gigabytes.
-MOST_DENSE = 2500
+MOST_DENSE = 1500
 # Turns of strengths and L-BFGS in one round; the next round goes on.
 ROUGH_TURNS = 2
 # Gauss-Newton steps without the matrix in one round.
-ROUGH_STEPS = 3
+ROUGH_STEPS = 2
 # Strengths have settled when a step changes the fit by less than this many effective parameters, or this many for each
 # parameter that there is.
 SETTLED = 0.05

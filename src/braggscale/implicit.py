@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 PROBES = 24
 STEP_TOLERANCE, PROBE_TOLERANCE = 1e-5, 1e-3
 LANES = 8
-STRENGTH_STEPS = 4  # between two looks at gradient and blocks
+STRENGTH_STEPS = 3  # between two looks at gradient and blocks
 LARGEST_BLOCK = 1500  # a block with more parameters counts by its diagonal only
 HALVINGS = 12
 
@@ -109,7 +109,10 @@ class Linear:
 
         def lane(k: int) -> Float:
             total = np.zeros_like(v)
-            implicit_kernels.product(cuts[k], cuts[k + 1], *arguments, v, total)
+            if v.shape[1] == 1:
+                implicit_kernels.product_one(cuts[k], cuts[k + 1], *arguments, v[:, 0].copy(), total[:, 0])
+            else:
+                implicit_kernels.product(cuts[k], cuts[k + 1], *arguments, v, total)
             return total
 
         results = run_lanes(lane, len(cuts) - 1, target.n_threads)
@@ -227,7 +230,7 @@ def minimise(
         cost, slope = penalty.cost_gradient(theta, strengths)
         cost, slope = cost + linear.cost, slope + linear.gradient
         history = history or [cost]
-        step = _Normal(linear, blocks, penalty, strengths, held).solve(-0.5 * slope[:, None])[:, 0]
+        step = _Normal(linear, blocks, penalty, strengths, held).solve(-0.5 * slope[:, None], STEP_TOLERANCE)[:, 0]
         expected = -float(slope @ step) / 2.0
         if 0.0 <= expected <= 2.0 * tolerance * tolerance * cost and moved < settled:
             stop = Stop.CONVERGED
@@ -252,7 +255,7 @@ def minimise(
         return Implicit(fit, strengths, None, np.zeros(n))
     blocks = block_normal(target, theta, starts)
     normal = _Normal(linear, _determined(blocks), penalty, strengths, held)
-    influence = normal.influence(signs, normal.solve(signs, solutions))
+    influence = normal.influence(signs, normal.solve(signs, PROBE_TOLERANCE, solutions))
     whole = penalty.add_blocks(blocks, strengths)
     _hold(whole, held, 1.0)
     covariance = whole.inverse()
@@ -303,10 +306,9 @@ class _Normal:
         found[self.held] = 0.0
         return found
 
-    def solve(self, right: Float, start: Float | None = None) -> Float:
+    def solve(self, right: Float, tolerance: float, start: Float | None = None) -> Float:
         """N^-1 ``right``, (n, m)."""
         right = np.where(self.held[:, None], 0.0, right)
-        tolerance = STEP_TOLERANCE if right.shape[1] == 1 else PROBE_TOLERANCE
         x, steps = conjugate_gradients(self.product, self.inverse.times, right, start, tolerance=tolerance)
         log.debug(f"conjugate gradients: {steps} steps for {right.shape[1]} right sides")
         return x
@@ -347,11 +349,13 @@ def _strengths(
 ) -> tuple[dict[str, float], float, Float]:  # fmt: skip
     """Strengths at the minimum of the quadratic that touches the cost at ``theta``; as fitting._strengths_nearby."""
     first = 0.0
+    step: Float | None = None
     for _ in range(STRENGTH_STEPS):
         normal = _Normal(linear, blocks, penalty, strengths, held)
-        solutions = normal.solve(signs, solutions)
+        solutions = normal.solve(signs, PROBE_TOLERANCE, solutions)
         slope = linear.gradient + penalty.cost_gradient(theta, strengths)[1]
-        there = theta + normal.solve(-0.5 * slope[:, None])[:, 0]
+        step = normal.solve(-0.5 * slope[:, None], PROBE_TOLERANCE, step)
+        there = theta + step[:, 0]
         size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
         for where, restraint in with_strengths(own, strengths):
             if restraint.kind and not held[where].all():

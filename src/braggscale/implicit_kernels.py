@@ -102,6 +102,40 @@ def linearise(first, last, offsets, intensity, weight, design, theta, gradient, 
 
 
 @njit(
+    "void(int64, int64, int64[::1], " + DESIGN + ", float64[:, ::1], float64[::1], float64[::1], float64[::1], "
+    "float64[::1])",
+    **JIT,
+)
+def product_one(first, last, offsets, design, factor, size, along, v, total):
+    """As ``product`` for one column: ``v`` and ``total`` are (n_parameters,)."""
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    seen = np.zeros(longest_group(first, last, offsets))
+    for h in range(first, last):
+        lo, hi = offsets[h], offsets[h + 1]
+        common = 0.0
+        for i in range(lo, hi):
+            j = i - lo
+            f = family[i]
+            x = 0.0
+            for c in range(start.shape[1]):
+                k = start[i, c]
+                part = 0.0
+                if dense[f] == c:
+                    at, column = np.uint64(k), np.uint64(bounds[f, c])
+                    for s in range(np.uint64(bounds[f, c + 1] - bounds[f, c])):
+                        part += basis[i, column + s] * v[at + s]
+                else:
+                    for s in range(bounds[f, c], bounds[f, c + 1]):
+                        part += basis[i, s] * v[k + pattern[f, s]]
+                x += factor[i, c] * part
+            seen[j] = -size[i] * x
+            common += along[i] * seen[j]
+        for i in range(lo, hi):
+            y = -size[i] * (seen[i - lo] - along[i] * common)
+            add_row(i, basis, start, family, pattern, bounds, dense, exponential, offset, factor[i], y, total)
+
+
+@njit(
     "void(int64, int64, int64[::1], " + DESIGN + ", float64[:, ::1], float64[::1], float64[::1], float64[:, ::1], "
     "float64[:, ::1])",
     **JIT,
