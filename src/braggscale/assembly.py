@@ -17,7 +17,7 @@ from braggscale.geometry import UnitCell, median_unit_cell
 from braggscale.groups import Groups
 from braggscale.preparation import Cuts, Prepared, prepare
 from braggscale.symmetry import Arranged, Symmetry
-from braggscale.table import DataSet, Observations
+from braggscale.table import DataSet, Observations, forget
 
 log = logging.getLogger(__name__)
 
@@ -113,14 +113,18 @@ def prepare_all(
         members.append(Member(number, data_set, experiment, prepared, prepared.reason, prepared.fate))
         if prepared.reason:
             log.warning(f"data set {data_set.identifier} is left out: {prepared.reason}")
+    forget(data_set.table for data_set in data_sets)
     if all(member.dropped for member in members):
         reasons = "; ".join(f"data set {m.identifier}: {m.dropped}" for m in members[:3])
         raise DataError(f"no usable reflections: {reasons}")
     return members
 
 
-def sort_observations(members: Sequence[Member], symmetry: Symmetry, n_threads: int = 1) -> Sorted:
-    """One set of observations from all members that are not dropped; ``data_set`` counts those members."""
+def sort_observations(members: Sequence[Member], symmetry: Symmetry, n_threads: int = 1) -> tuple[list[Member], Sorted]:
+    """One set of observations from all members that are not dropped; ``data_set`` counts those members.
+
+    Returns also the members without their own observations, which would be in memory twice.
+    """
     parts = []
     kept = [member for member in members if not member.dropped]
     for position, member in enumerate(kept):
@@ -130,7 +134,12 @@ def sort_observations(members: Sequence[Member], symmetry: Symmetry, n_threads: 
         parts.append(replace(rows, data_set=np.full(len(rows), position, np.int32)))
     rows = Observations.concatenate(parts)
     found = symmetry.arrange(rows.hkl)
-    return sorted_rows(rows.take(found.order, n_threads), found)
+    none = rows.take(np.zeros(0, np.int64))
+    emptied = [
+        member if member.prepared is None else replace(member, prepared=replace(member.prepared, observations=none))
+        for member in members
+    ]
+    return emptied, sorted_rows(rows.take(found.order, n_threads), found)
 
 
 def sorted_rows(rows: Observations, found: Arranged) -> Sorted:

@@ -356,7 +356,7 @@ class _Rows:
             )  # fmt: skip
             return sums
 
-        return residual, plain, scatter, np.asarray(sum(in_blocks(self.groups, block, self.n_threads)))
+        return residual, plain, scatter, np.asarray(sum(in_blocks(self.groups, block, self.n_threads), np.zeros(4)))
 
 
 @dataclass(frozen=True, slots=True)

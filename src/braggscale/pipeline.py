@@ -142,7 +142,7 @@ def run(
         )
         _log_preparation(members)
     with clock.stage("symmetry"):
-        data = assembly.sort_observations(members, symmetry, n_threads)
+        members, data = assembly.sort_observations(members, symmetry, n_threads)
         grouping = data.apart if params.anomalous else data.together
         members, data = assembly.drop_unconnected(members, data, symmetry, grouping)
         grouping = data.apart if params.anomalous else data.together

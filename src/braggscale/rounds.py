@@ -40,10 +40,10 @@ from braggscale.intensities import (
 )
 from braggscale.models import kb
 from braggscale.models.joint import JointModel
-from braggscale.outliers import Rejection, settle, standing, wilson_outliers
+from braggscale.outliers import Rejection, settle, standing
 from braggscale.strengths import Finding, findings
 from braggscale.table import Located, Observations
-from braggscale.wilson import normalised_intensities
+from braggscale.wilson import Shells
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Work:
     ``groups``: within which observations should agree when scales are fitted and outliers judged.
     ``selected``: rows that may take part in the fit of the scales, (n,).  ``epsilon``: of each row, (n,).
     ``error_model_of``: number of the error model of each data set, (n_data_sets,).
-    ``fixed``: parameters that are held, (n_parameters,).
+    ``fixed``: parameters that are held, (n_parameters,).  ``shells``: for E^2; found once, where None when needed.
     """
 
     rows: Observations
@@ -85,6 +85,7 @@ class Work:
     selected: Bool
     fixed: Bool
     error_model_of: Int
+    shells: Shells | None = None
 
     @property
     def n_error_models(self) -> int:
@@ -254,7 +255,8 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
         kb.around_start(data_set, factor) if data_set.kind == "KB" else data_set
         for data_set, factor in zip(work.model.data_sets, factors.tolist(), strict=True)
     ]
-    work = replace(work, model=replace(work.model, data_sets=tuple(models)))
+    shells = Shells.of(rows.d) if settings.emax and len(rows) else None
+    work = replace(work, model=replace(work.model, data_sets=tuple(models)), shells=shells)
     scale = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
     errors = _first_errors(work, start, settings)
     rejected = nothing if start.rejected is None else start.rejected
@@ -444,13 +446,18 @@ def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitR
 
 
 def _wilson(work: Work, state: State, emax: float | None) -> Bool:
-    """Observations whose E^2 no crystal structure gives, (n,)."""
+    """Observations whose E^2 no crystal structure gives, (n,): above emax^2, 100 as in DIALS.
+
+    For acentric reflections the chance of E^2 > x is exp(-x), Wilson, Acta Cryst. 2 (1949) 318.
+    """
     good = state.scale > 0
-    if not emax or not good.any():
-        return np.zeros(len(good), bool)
     found = np.zeros(len(good), bool)
-    scaled = state.values.intensity[good] / state.scale[good]
-    found[good] = wilson_outliers(normalised_intensities(scaled, work.rows.d[good], work.epsilon[good]), emax)
+    if not emax or not good.any():
+        return found
+    values, scale, epsilon, shells = state.values.intensity, state.scale, work.epsilon, work.shells
+    if shells is None or not good.all():
+        values, scale, epsilon, shells = values[good], scale[good], epsilon[good], Shells.of(work.rows.d[good])
+    found[np.flatnonzero(good)[shells.beyond(values / scale, epsilon, emax**2)]] = True
     return found
 
 

@@ -95,6 +95,9 @@ def _copy(name: str, pieces: Sequence[Table], rows: Sequence[Array | slice]) -> 
                 else:
                     block = values[chosen[start:stop]]
                 yield _cast(block, dtype, name, piece.source)
+        for column in {id(piece.columns): piece.columns[name] for piece in owners}.values():
+            if column.forget is not None:
+                column.forget()
 
     return OutputColumn(name, tag, dtype, row_shape, blocks)
 
