@@ -14,7 +14,7 @@ from braggscale.errors import DataError
 from braggscale.experiments import Experiment
 from braggscale.flags import Fate
 from braggscale.geometry import UnitCell, median_unit_cell
-from braggscale.groups import Groups
+from braggscale.groups import BLOCK, Groups
 from braggscale.preparation import Cuts, Prepared, prepare
 from braggscale.symmetry import Arranged, Symmetry
 from braggscale.table import DataSet, Observations, forget
@@ -97,6 +97,7 @@ def prepare_all(
     cuts: Cuts,
     intensity: str,
     cell: UnitCell,
+    n_threads: int = 1,
 ) -> list[Member]:
     """Prepare every data set. One without usable rows is dropped with a warning, or ends a run of one.
 
@@ -109,7 +110,18 @@ def prepare_all(
         if experiment.scan is not None and in_use is not None:
             scan = replace(experiment.scan, valid_image_ranges=in_use)
             experiment = replace(experiment, scan=scan)
-        prepared = prepare(data_set.table, experiment, k, cuts=cuts, in_use=in_use, intensity=intensity, best_cell=cell)
+        # threads cost more than they bring where there is little to do
+        threads = n_threads if len(data_set.table) > BLOCK else 1
+        prepared = prepare(
+            data_set.table,
+            experiment,
+            k,
+            cuts=cuts,
+            in_use=in_use,
+            intensity=intensity,
+            best_cell=cell,
+            n_threads=threads,
+        )
         members.append(Member(number, data_set, experiment, prepared, prepared.reason, prepared.fate))
         if prepared.reason:
             log.warning(f"data set {data_set.identifier} is left out: {prepared.reason}")

@@ -138,7 +138,14 @@ def run(
         log_batches(experiments)
         images = choose_images(experiments, numbers, params)
         members = assembly.prepare_all(
-            chosen, numbers, experiments, images, _cuts(params), params.reflection_selection.intensity_choice, cell
+            chosen,
+            numbers,
+            experiments,
+            images,
+            _cuts(params),
+            params.reflection_selection.intensity_choice,
+            cell,
+            n_threads,
         )
         _log_preparation(members)
     with clock.stage("symmetry"):

@@ -416,27 +416,28 @@ def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -
 
 
 def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitResult, ...]:
-    k, floor = state.gain.k[work.rows.data_set], state.gain.floor[work.rows.data_set]
-    values = state.values
-    mu = state.scale * work.groups.spread(state.best)
-    expected = expected_variance(values.intensity, values.variance, mu, values.raw_factor, k, floor)
-    photon = k * values.raw_factor  # one photon in the units of I
+    law, best = _law(work, state), work.groups.spread(state.best)
     results = []
     for number, model in enumerate(state.errors):
         keep = ~state.rejected & (state.scale > 0)
         if work.n_error_models > 1:
             keep &= work.error_model_of[work.rows.data_set] == number
+        rows = np.flatnonzero(keep)
+        mine, scale = law.take(rows), state.scale[rows]
+        k, floor = mine.gain[mine.data_set], mine.floor[mine.data_set]
+        expected = expected_variance(mine.intensity, mine.variance, scale * best[rows], mine.factor, k, floor)
+        photon = k * mine.factor  # one photon in the units of I
         results.append(
             fit_error_model(
-                values.intensity[keep],
-                expected[keep],
-                state.scale[keep],
+                mine.intensity,
+                expected,
+                scale,
                 work.apart.subset(keep),
                 start=model,
                 a=settings.error_a,
                 b=settings.error_b,
                 min_photons=settings.min_photons,
-                photon=photon[keep] if photon.all() else None,
+                photon=photon if photon.all() else None,
                 n_bins=settings.n_bins,
                 refine=settings.refine_errors,
                 n_threads=settings.fit.n_threads,

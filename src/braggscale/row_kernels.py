@@ -384,3 +384,49 @@ def compare(
             sums[3] += total
             plain[h] = average
             scatter[h] = squares / (n - 1.0) / n
+
+
+@njit(
+    "void(int64, int64, int64[::1], uint64[::1], int64[::1], boolean[:, ::1], float64[::1], float64[::1], "
+    "float64[:, ::1], float64[:, ::1])",
+    **_JIT,
+)
+def halve(first, last, offsets, words, pairs, coins, weight, x, one, other):
+    """Weighted means of random halves of each group, for each row of coins, (n_coins, n_groups) each.
+
+    Rows are put in the order of their ``words`` (n,), neighbours (1, 2), (3, 4), ... form pairs, counted from
+    pairs[h] on, and a coin (n_coins, n_pairs) sends the first of a pair to ``one`` half and the second to the other.
+    """
+    longest = 0
+    for h in range(first, last):
+        longest = max(longest, offsets[h + 1] - offsets[h])
+    order = np.empty(longest, np.int64)
+    for h in range(first, last):
+        lo = offsets[h]
+        n = offsets[h + 1] - lo
+        gap = 1
+        while gap < n // 3:
+            gap = 3 * gap + 1
+        for i in range(n):
+            order[i] = lo + i
+        while gap > 0:
+            for i in range(gap, n):
+                k = order[i]
+                j = i
+                while j >= gap and words[order[j - gap]] > words[k]:
+                    order[j] = order[j - gap]
+                    j -= gap
+                order[j] = k
+            gap //= 3
+        for c in range(len(coins)):
+            above_1, below_1, above_2, below_2 = 0.0, 0.0, 0.0, 0.0
+            for i in range(n):
+                k = order[i]
+                if coins[c, pairs[h] + i // 2] == (i % 2 == 0):
+                    above_1 += weight[k] * x[k]
+                    below_1 += weight[k]
+                else:
+                    above_2 += weight[k] * x[k]
+                    below_2 += weight[k]
+            one[c, h] = above_1 / below_1
+            other[c, h] = above_2 / below_2
