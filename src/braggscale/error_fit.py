@@ -255,9 +255,16 @@ def _candidates(
     """Rows of groups with two or more members and enough photons; every k-th group if they are very many."""
     use = groups.sizes() > 1
     if min_photons > 0 and len(groups):
-        mu = g * groups.spread(weighted_mean(groups, 1.0 / v, g, i)[0])
-        photons = np.sign(mu) * mu * mu / v if photon is None else mu / photon
-        use &= groups.sum(photons) >= min_photons * groups.sizes()
+
+        def block(first: int, last: int) -> Float:
+            rows = slice(groups.offsets[first], groups.offsets[last])
+            part = Groups(groups.offsets[first : last + 1] - groups.offsets[first])
+            mu = g[rows] * part.spread(weighted_mean(part, 1.0 / v[rows], g[rows], i[rows])[0])
+            if photon is None:
+                return part.sum(np.sign(mu) * mu * mu / v[rows])
+            return part.sum(mu / (photon if isinstance(photon, float) else photon[rows]))
+
+        use &= np.concatenate(in_blocks(groups, block, n_threads)) >= min_photons * groups.sizes()
     rows = int(groups.sizes()[use].sum())
     if rows > most:
         use[np.flatnonzero(use)[np.arange(np.count_nonzero(use)) % -(-rows // most) != 0]] = False

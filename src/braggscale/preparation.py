@@ -42,7 +42,8 @@ _KINDS = {
     "sum": ("intensity.sum.value", "intensity.sum.variance", Flag.INTEGRATED_SUM),
     "profile": ("intensity.prf.value", "intensity.prf.variance", Flag.INTEGRATED_PRF),
 }
-_WHOLE = ("flags", "miller_index", "d", "qe", "partiality", *_KINDS["sum"][:2], *_KINDS["profile"][:2])
+_INTENSITIES = tuple(name for names in _KINDS.values() for name in names[:2])
+_WHOLE = ("xyzobs.px.value", "s1", "miller_index", "flags", "d", "lp", "qe", "partiality", *_INTENSITIES)
 _SCALED = ("intensity.scale.value", "intensity.scale.variance")
 
 
@@ -307,8 +308,11 @@ def _judge(
         good = np.isfinite(i) & np.isfinite(v) & (v > 0)
         reject(measured & ~good, Fate.BAD_VARIANCE)
         if cuts.min_isigi:
-            limit = cuts.min_isigi * np.sqrt(np.where(good, v, 0.0))
-            low |= measured & good & (i < limit)
+            weak = measured & good
+            if cuts.min_isigi < 0:
+                weak &= i < 0
+            rows = np.flatnonzero(weak)
+            low[rows] |= i[rows] < cuts.min_isigi * np.sqrt(v[rows])
     if cuts.d_min is not None or cuts.d_max is not None:
         best = d_spacings(best_cell, hkl)
         reject((best < (cuts.d_min or 0.0)) | (best > (cuts.d_max or np.inf)), Fate.RESOLUTION_CUT)

@@ -27,7 +27,7 @@ from braggscale.error_fit import fit as fit_error_model
 from braggscale.error_model import ErrorModel, FitResult, variances
 from braggscale.expectation import Law, Robust, expect
 from braggscale.fitting import FitSettings, Outcome, Problem, fit, starting_scales
-from braggscale.groups import Groups
+from braggscale.groups import BLOCK, Groups
 from braggscale.intensities import (
     Choice,
     CountingGain,
@@ -41,6 +41,7 @@ from braggscale.intensities import (
 from braggscale.models import kb
 from braggscale.models.joint import JointModel
 from braggscale.outliers import Rejection, settle, standing
+from braggscale.parallel import run_lanes
 from braggscale.strengths import Finding, findings
 from braggscale.table import Located, Observations
 from braggscale.wilson import Shells
@@ -417,19 +418,34 @@ def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -
 
 def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitResult, ...]:
     law, best = _law(work, state), work.groups.spread(state.best)
+    known = bool((state.gain.k > 0).all())
     results = []
     for number, model in enumerate(state.errors):
         keep = ~state.rejected & (state.scale > 0)
         if work.n_error_models > 1:
             keep &= work.error_model_of[work.rows.data_set] == number
         rows = np.flatnonzero(keep)
-        mine, scale = law.take(rows), state.scale[rows]
-        k, floor = mine.gain[mine.data_set], mine.floor[mine.data_set]
-        expected = expected_variance(mine.intensity, mine.variance, scale * best[rows], mine.factor, k, floor)
-        photon = k * mine.factor  # one photon in the units of I
+        intensity, expected, scale, photon = np.empty((4, len(rows)))
+
+        def block(
+            part: int, rows: Int = rows, columns: tuple[Float, ...] = (intensity, expected, scale, photon)
+        ) -> None:
+            where = slice(part * BLOCK, (part + 1) * BLOCK)
+            mine, g = law.take(rows[where]), state.scale[rows[where]]
+            k, floor = mine.gain[mine.data_set], mine.floor[mine.data_set]
+            values = (
+                mine.intensity,
+                expected_variance(mine.intensity, mine.variance, g * best[rows[where]], mine.factor, k, floor),
+                g,
+                k * mine.factor,  # one photon in the units of I
+            )
+            for column, value in zip(columns, values, strict=True):
+                column[where] = value
+
+        run_lanes(block, -(-len(rows) // BLOCK), settings.fit.n_threads)
         results.append(
             fit_error_model(
-                mine.intensity,
+                intensity,
                 expected,
                 scale,
                 work.apart.subset(keep),
@@ -437,7 +453,7 @@ def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitR
                 a=settings.error_a,
                 b=settings.error_b,
                 min_photons=settings.min_photons,
-                photon=photon if photon.all() else None,
+                photon=photon if known else None,
                 n_bins=settings.n_bins,
                 refine=settings.refine_errors,
                 n_threads=settings.fit.n_threads,
