@@ -345,6 +345,10 @@ output {
     .type = str
     .optional = True
     .help = "Everything that the log says, for programs; None for no file."
+  html = scale.html
+    .type = str
+    .optional = True
+    .help = "The report, one page for a browser; None for no file."
   merged_mtz = None
     .type = str
     .optional = True
@@ -396,11 +400,23 @@ output {
   use_internal_variance = False
     .type = bool
     .expert_level = 1
-    .help = "Sigmas of merged intensities in the statistics from the scatter of the equivalents."
+    .help = "Sigmas of merged intensities, in statistics and exports, from the scatter of the equivalents where that"
+            "is larger."
   merging.nbins = 20
     .type = int(value_min=1, value_max=1000)
     .expert_level = 1
     .help = "Resolution shells of the merging statistics."
+}
+"""
+
+REPORT = """
+report
+  .help = "What the report shows beside the run."
+{
+  compare = None
+    .type = str
+    .optional = True
+    .help = "The scale.json of another run, shown beside this one."
 }
 """
 
@@ -414,8 +430,30 @@ SECTIONS = (
     CUT_DATA,
     SCALING,
     OUTPUT,
+    REPORT,
 )
 MASTER = "".join(SECTIONS)
+
+# What ``scale export`` has of these.
+EXPORT_OPTIONS = (
+    "reflection_selection.best_unit_cell",
+    "cut_data.d_min",
+    "cut_data.d_max",
+    "dataset_selection.use_datasets",
+    "dataset_selection.exclude_datasets",
+    "output.merged_mtz",
+    "output.unmerged_mtz",
+    "output.merged_cif",
+    "output.unmerged_cif",
+    "output.shelx",
+    "output.xds_ascii",
+    "output.sca",
+    "output.free_flags",
+    "output.crystal_name",
+    "output.project_name",
+    "output.use_internal_variance",
+    "output.merging.nbins",
+)
 
 # Names of 2018 (and two of other versions) -> today's. ``*.name``: the parameter of the models that have it.
 RENAMED: dict[str, str] = {
@@ -474,10 +512,9 @@ DIALS_ONLY: dict[str, str | None] = {
     "weighting.error_model.basic.stills.min_Isigma": None,
     "weighting.error_model.basic.stills.min_multiplicity": None,
     "reflection_selection.combine.joint_analysis": None,
-    "output.html": "output.json",
     "output.delete_integration_shoeboxes": None,
     "output.additional_stats": None,
-    "output.plot_scaling_models": "output.json",
+    "output.plot_scaling_models": "output.html",
     "output.debug.log": "-v",
     "output.exclude_on_image_scale": "exclude_images",
     "output.exclude_on_batch_rmerge": "exclude_images",

@@ -17,7 +17,8 @@ Arguments that several share
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from braggscale.jit import njit
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 _LAW = (
@@ -32,7 +33,7 @@ _TIE = 1e-9
 _CAP = 10.0
 
 
-@njit("float64(" + ", ".join(["float64"] * 9) + ")", inline="never", **_JIT)
+@njit("float64(" + ", ".join(["float64"] * 9) + ")", **_JIT)
 def law(intensity, variance, factor, mu, gain, floor, a2, b2, linear):
     """V' of one row at the expected intensity mu."""
     if gain > 0.0:

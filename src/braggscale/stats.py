@@ -29,6 +29,7 @@ from braggscale.half_sets import cc_anomalous, cc_half, cc_half_analytic, count,
 from braggscale.parallel import run_lanes
 from braggscale.resolution_limit import ResolutionLimit, suggest_limit
 from braggscale.symmetry import Symmetry, group_rows, inverse_d_squared
+from braggscale.uncertainty import Intervals
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Statistics:
 
     ``anomalous``: whether Friedel mates differ in this space group.  ``limit``: the suggested resolution limit;
     ``suggested``: overall statistics of the data within it, ``suggested_low``, ``suggested_high`` their first and last
-    shells; None where no limit is suggested.
+    shells; None where no limit is suggested.  ``intervals``: confidence intervals of some of ``overall``.
     """
 
     overall: Shell
@@ -101,6 +102,7 @@ class Statistics:
     suggested: Shell | None = None
     suggested_low: Shell | None = None
     suggested_high: Shell | None = None
+    intervals: Intervals | None = None
 
     def summary(self) -> dict[str, Shell]:
         """Columns of the summary table: Overall, Low, High; with a suggested limit Suggested, Low, High, Overall."""
@@ -122,6 +124,7 @@ class Statistics:
             "suggested_d_min": self.limit.d_min,
             "suggested_reason": self.limit.reason,
             "suggested": None if self.suggested is None else self.suggested.to_dict(),
+            "intervals": None if self.intervals is None else self.intervals.to_dict(),
         }
 
 
