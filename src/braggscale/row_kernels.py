@@ -300,7 +300,7 @@ def residuals(first, last, offsets, intensity, expected, scale, out, a2, b2, lin
             left = 0.0 if out[i] else 1.0 - scale[i] * scale[i] / (v[i - lo] * below)
             if left > 1e-6:
                 freedom[i] = left
-                square[i] = (intensity[i] - mu[i]) ** 2 / left
+                square[i] = (intensity[i] - mu[i]) * (intensity[i] - mu[i]) / left
             else:
                 freedom[i] = 0.0
                 square[i] = 0.0
@@ -423,7 +423,7 @@ def halve(first, last, offsets, words, pairs, coins, weight, x, one, other):
             above_1, below_1, above_2, below_2 = 0.0, 0.0, 0.0, 0.0
             for i in range(n):
                 k = order[i]
-                if coins[c, pairs[h] + i // 2] == (i % 2 == 0):
+                if coins[c, pairs[h] + (i >> 1)] != (i & 1):
                     above_1 += weight[k] * x[k]
                     below_1 += weight[k]
                 else:
