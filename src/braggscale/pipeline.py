@@ -121,11 +121,18 @@ def run(
         log_batches(experiments)
         images = choose_images(experiments, numbers, params)
         members = assembly.prepare_all(
-            chosen, numbers, experiments, images, _cuts(params), params.reflection_selection.intensity_choice, cell
+            chosen,
+            numbers,
+            experiments,
+            images,
+            _cuts(params),
+            params.reflection_selection.intensity_choice,
+            cell,
+            n_threads,
         )
         _log_preparation(members)
     with clock.stage("symmetry"):
-        data = assembly.sort_observations(members, symmetry, n_threads)
+        members, data = assembly.sort_observations(members, symmetry, n_threads)
         grouping = data.apart if params.anomalous else data.together
         members, data = assembly.drop_unconnected(members, data, symmetry, grouping)
         grouping = data.apart if params.anomalous else data.together
