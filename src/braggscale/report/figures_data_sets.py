@@ -22,6 +22,8 @@ from braggscale.report.figure import (
 )
 from braggscale.report.verdict import data_sets_standing_out
 
+MOST_ROWS = 500  # of the tables behind the maps
+
 
 def per_cent(value: float | None) -> str:
     """In per cent with two significant digits: these differences may be tiny."""
@@ -190,7 +192,9 @@ def _maps(table: Any, names: Sequence[str]) -> list[Figure]:
             trace["customdata"] = [[name] * len(shells) for name in labels]
             trace["hovertemplate"] = template.replace("%{y}", "%{customdata}")
             y_axis["title"] = {"text": "data set, place in the table"}
-        numbers = map_table(title, [f"{s} Å" for s in shells], list(names), z, "data set")
+        caption = title if len(names) <= MOST_ROWS else f"{title}: the first {MOST_ROWS}; scale.json has all"
+        header = [f"{s} Å" for s in shells]
+        numbers = map_table(caption, header, names[:MOST_ROWS], z[:MOST_ROWS], "data set")
         figures.append(
             Figure(
                 key.replace("_", "-"),

@@ -227,8 +227,9 @@ def _grids(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[s
                 zmax=limits["cmax"],
             )
             layout = {
-                "xaxis": axis(COORDINATES[axes[0]["coordinate"]]),
-                "yaxis": axis(COORDINATES[axes[1]["coordinate"]]),
+                "xaxis": axis(COORDINATES[first]),
+                # as one looks at an image, row 0 on top
+                "yaxis": axis(COORDINATES[second], autorange="reversed" if second == "y" else True),
             }
             choices.append((label, [trace], layout))
             if table is None:
@@ -244,13 +245,13 @@ def _grids(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[s
     if not choices:
         return []
     text = {
-        "decay": "Correction by resolution and image (array model): what a B factor does in the physical model.",
+        "decay": "What a B factor does in the physical model.",
         "absorption": "Correction by place on the detector, one map for each stretch of images.",
         "modulation": "Response by place on the detector, the same for all images. Deviations of some per cent are "
         "usual.",
     }.get(name, "Parameters of the grid.")
     multiple = choices if len(choices) > 1 else []
-    title = TITLES.get(name, name)
+    title = "Correction by resolution and image" if name == "decay" else TITLES.get(name, name)
     return [Figure(f"grid-{name}", title, text, choices[0][1], choices[0][2], table, choices=multiple, choice_of="map")]
 
 
