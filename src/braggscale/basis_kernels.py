@@ -3,7 +3,8 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from braggscale.jit import njit
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 TILE = 64  # rows that are worked on at once: their intermediate values stay in the nearest cache

@@ -14,7 +14,7 @@ from braggscale.minimise import Fit, Stop, constrained_covariance, lbfgs, levenb
 from braggscale.models.components import Restraint
 from braggscale.models.gauge import as_restraints, as_seen_by_scales, gauge
 from braggscale.models.joint import Design, JointModel, Placed
-from braggscale.strengths import inverse, starting, update, with_strengths
+from braggscale.strengths import Mixing, inverse, starting, update, with_strengths
 from braggscale.table import Observations, Places
 from braggscale.target import Target
 
@@ -26,12 +26,14 @@ MOST_PARAMETERS = 6000
 # evaluations it needs a fifth of the steps.
 MOST_FOR_METRIC = 3000
 # Turns of strengths and L-BFGS in one round; the next round goes on.
-ROUGH_TURNS = 3
-# Strengths have settled when a step changes the fit by less than this many effective parameters.
+ROUGH_TURNS = 2
+# Strengths have settled when a step changes the fit by less than this many effective parameters, or this many for each
+# parameter that there is.
 SETTLED = 0.05
+SETTLED_SHARE = 1e-4
 MOST_STRENGTH_STEPS = 40
 # Multiplications in the matrix inversions between two looks at the observations: a few seconds.
-STRENGTH_WORK = 1e11
+STRENGTH_WORK = 5e10
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,7 @@ def _first_order(
         rough = lbfgs(target.value_and_gradient, theta, metric, max_iterations=limit, tolerance=settings.tolerance)
         history += rough.history if not history else rough.history[1:]
         theta = rough.theta
-        if moved < SETTLED:
+        if moved < _settled(target):
             break
     return replace(rough, history=tuple(history)), strengths
 
@@ -220,9 +222,13 @@ def _full_matrix(
         step = levenberg_marquardt(equations, theta, max_iterations=steps, tolerance=settings.tolerance)
         history += step.history if not history else step.history[1:]
         theta = step.theta
-        if step.stop is not Stop.MAX_ITERATIONS and moved < SETTLED:
+        if step.stop is not Stop.MAX_ITERATIONS and moved < _settled(target):
             break
     return replace(step, history=tuple(history)), strengths
+
+
+def _settled(target: Target) -> float:
+    return max(SETTLED, SETTLED_SHARE * len(target.base))
 
 
 def _strengths_nearby(
@@ -236,18 +242,22 @@ def _strengths_nearby(
     """
     n = len(target.base)
     first = 0.0
-    for _ in range(max(1, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
+    mixing = Mixing()
+    for _ in range(max(2, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
         restraints = with_strengths(own, strengths)
         _, gradient, normal = replace(target, restraints=[*restraints, *pins]).restrained(theta, data)
         covariance = inverse(normal)
         if covariance is None:
             break
-        complete = np.zeros((n, n))
-        complete[np.ix_(target.free, target.free)] = covariance
-        strengths, moved = update(restraints, strengths, target.full(theta - 0.5 * covariance @ gradient), complete)
-        log.debug(f"strengths {strengths} move by {moved:.3f} effective parameters")
+        complete = covariance
+        if len(target.free) < n:
+            complete = np.zeros((n, n))
+            complete[np.ix_(target.free, target.free)] = covariance
+        wanted, moved = update(restraints, strengths, target.full(theta - 0.5 * covariance @ gradient), complete)
+        log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
         first = first or moved
-        if moved < 0.2 * SETTLED:
+        strengths = mixing.next(strengths, wanted)
+        if moved < 0.2 * _settled(target):
             break
     return strengths, first
 

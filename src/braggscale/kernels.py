@@ -27,7 +27,8 @@ Arguments that all kernels share
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from braggscale.jit import njit
 
 _ARRAYS = (
     "float64[:, ::1], int32[:, ::1], int32[::1], int32[:, ::1], int32[:, ::1], int32[::1], int32[:, ::1], "

@@ -7,10 +7,8 @@ or written here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from time import perf_counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ import numpy as np
 from braggscale import assembly, exclusion
 from braggscale.arrays import Bool, Float, Int
 from braggscale.assembly import Member, Sorted
+from braggscale.clock import Clock
 from braggscale.command import unused_model_settings
 from braggscale.error_model import assign
 from braggscale.errors import DataError
@@ -41,28 +40,12 @@ from braggscale.selection import Draw, Limits, Pool, Selection, select
 from braggscale.stats import Statistics, merging_statistics
 from braggscale.symmetry import Symmetry
 from braggscale.table import DataSet, Part
+from braggscale.uncertainty import INTERVALS_OF, blocks_of, intervals
 from braggscale.wilson import normalised_intensities
 
 log = logging.getLogger(__name__)
 
 MOST_LOGGED = 20  # data sets with a line of their own in the log
-
-
-@dataclass(slots=True)
-class Clock:
-    """Seconds spent in each stage, in the order in which they began."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time of the block to ``name``."""
-        begin = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - begin
-            log.debug(f"{name}: {self.seconds[name]:.3f} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +105,7 @@ def run(
     ``given``: whether the user set the option of this full name.  Raises UserError where data cannot be scaled.
     """
     clock = clock or Clock()
+    n_threads = params.nproc or available_processors()
     everything = tuple(data_sets)
     with clock.stage("preparation"):
         # every sweep gets its batch numbers, so that they do not depend on which data sets are left out
@@ -141,7 +125,7 @@ def run(
         )
         _log_preparation(members)
     with clock.stage("symmetry"):
-        data = assembly.sort_observations(members, symmetry)
+        data = assembly.sort_observations(members, symmetry, n_threads)
         grouping = data.apart if params.anomalous else data.together
         members, data = assembly.drop_unconnected(members, data, symmetry, grouping)
         grouping = data.apart if params.anomalous else data.together
@@ -161,7 +145,8 @@ def run(
     with clock.stage("statistics"):
         members = _final_fates(members, kept, data, scaled, params.cut_data.small_scale_cutoff)
         good = usable(data, scaled, params.cut_data.small_scale_cutoff)
-        statistics = _statistics(data, scaled, good, cell, symmetry, params)
+        statistics = _statistics(data, scaled, good, cell, symmetry, params, n_threads)
+        statistics = _with_intervals(statistics, data, scaled, good, [members[k].experiment for k in kept])
     # data sets that were not chosen keep their place in the ledger
     complete, places = _with_left_out(everything, numbers, members)
     esd = None if scaled.outcome.covariance is None else np.sqrt(np.maximum(np.diag(scaled.outcome.covariance), 0.0))
@@ -503,18 +488,39 @@ def _log_selection(selection: Selection, identifiers: Sequence[str]) -> None:
 
 
 def _statistics(
-    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, params: Params
+    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, params: Params, n_threads: int
 ) -> Statistics | None:
     """Merging statistics of what is written out; None, with a warning, where nothing can be merged."""
-    g = scaled.state.scale[good]
+    rows = np.flatnonzero(good)
+    g = scaled.state.scale[rows]
     return merging_statistics(
-        data.asu[good],
-        data.minus[good],
-        scaled.state.values.intensity[good] / g,
-        np.sqrt(scaled.variance[good]) / g,
+        np.take(data.asu, rows, axis=0),
+        data.minus[rows],
+        scaled.state.values.intensity[rows] / g,
+        np.sqrt(scaled.variance[rows]) / g,
         cell,
         symmetry,
         n_bins=params.output.merging.nbins,
         use_internal_variance=params.output.use_internal_variance,
         d_min=params.cut_data.d_min,
+        n_threads=n_threads,
     )
+
+
+def _with_intervals(
+    statistics: Statistics | None, data: Sorted, scaled: Scaled, good: Bool, experiments: Sequence[Experiment]
+) -> Statistics | None:
+    """The statistics with confidence intervals of the overall ones."""
+    if statistics is None:
+        return None
+    widths = [None if e.is_still or e.scan is None else e.scan.oscillation[1] for e in experiments]
+    g, rows = scaled.state.scale[good], data.rows
+    found = intervals(
+        data.together.subset(good),
+        data.apart.subset(good),
+        scaled.state.values.intensity[good] / g,
+        np.sqrt(scaled.variance[good]) / g,
+        blocks_of(rows.data_set[good], rows.xyz[good, 2], widths),
+        {name: getattr(statistics.overall, name) for name in INTERVALS_OF},
+    )
+    return replace(statistics, intervals=found)

@@ -99,6 +99,32 @@ def update(
     return new, moved
 
 
+class Mixing:
+    """Fellner-Schall steps, each of which goes a constant share of the way, brought to where they lead.
+
+    Anderson's acceleration of the fixed point x = G(x), x = ln lambda: of the last steps f_j = G(x_j) - x_j the
+    combination of least size tells the next x (Walker & Ni, SIAM J. Numer. Anal. 49 (2011) 1715, algorithm AA).
+    """
+
+    def __init__(self, memory: int = 3) -> None:
+        self.memory = memory
+        self.points: list[Float] = []
+        self.images: list[Float] = []
+
+    def next(self, at: Mapping[str, float], image: Mapping[str, float]) -> dict[str, float]:
+        """The next strengths to try after a step from ``at`` to ``image``, within a factor of MOST_CHANGE of ``at``."""
+        kinds = sorted(at)
+        x, g = (np.log([values[kind] for kind in kinds]) for values in (at, image))
+        self.points, self.images = [*self.points[-self.memory :], x], [*self.images[-self.memory :], g]
+        if len(self.points) > 1:
+            residuals = np.array(self.images) - np.array(self.points)
+            differences = np.diff(residuals, axis=0).T
+            share = np.linalg.lstsq(differences, residuals[-1], rcond=1e-6)[0]
+            g = g - np.diff(np.array(self.images), axis=0).T @ share
+        limit = np.log(MOST_CHANGE)
+        return dict(zip(kinds, np.exp(np.clip(g, x - limit, x + limit)).tolist(), strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What one component of one data set turned out to be.

@@ -10,6 +10,7 @@ import numpy as np
 
 from braggscale.arrays import Array, Bool, Float, Int, Int32
 from braggscale.experiments import Experiment
+from braggscale.parallel import run_lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +18,16 @@ class Column:
     """One column of a file: ``tag`` is the type as the file names it, ``load`` gives all rows of the file.
 
     ``load`` returns a read-only array, (n_file,) or (n_file, k); it may be a view on a mapped file.
+    ``pick`` gives some rows of it, for columns of which that is cheaper than taking them from the whole.
     """
 
     tag: str
     load: Callable[[], Array]
+    pick: Callable[[Int], Array] | None = None
+
+    def rows(self, rows: Int) -> Array:
+        """The given rows of the file."""
+        return np.take(self.load(), rows, axis=0) if self.pick is None else self.pick(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +47,8 @@ class Table:
 
     def __getitem__(self, name: str) -> Array:
         """The column's rows of this data set; do not write into it."""
-        values = self.columns[name].load()
-        return values if self.rows is None else values[self.rows]
+        column = self.columns[name]
+        return column.load() if self.rows is None else column.rows(self.rows)
 
     def select(self, rows: Int) -> Table:
         """The same table with only the given rows (numbers within this table)."""
@@ -164,11 +171,16 @@ class Observations:
     def __len__(self) -> int:
         return len(self.row)
 
-    def take(self, rows: Int | Bool) -> Observations:
+    def take(self, rows: Int | Bool, n_threads: int = 1) -> Observations:
         """The given rows, in the given order."""
-        return Observations(*(getattr(self, f.name)[rows] for f in fields(self)))
+        places = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        columns = [getattr(self, f.name) for f in fields(self)]
+        # take is several times faster than an index where a row holds three numbers
+        return Observations(*run_lanes(lambda k: np.take(columns[k], places, axis=0), len(columns), n_threads))
 
     @staticmethod
     def concatenate(parts: list[Observations]) -> Observations:
         """All parts, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
         return Observations(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Observations)))

@@ -6,13 +6,14 @@ smooth curve is read off the old one at the places of the new parameters, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from braggscale.arrays import Float
+from braggscale.geometry import UnitCell
 from braggscale.models.components import Axis, Component, Harmonics, Smooth, axis_over, smooth_basis
 from braggscale.models.data_set import EXTRAS, DataSetModel
 from braggscale.params import COMPONENTS, ModelSettings
@@ -152,6 +153,23 @@ def own_entry(settings: ModelSettings) -> dict[str, Any]:
     return {option: getattr(settings, option) for option in kept} | {
         "restraints": "estimated" if settings.estimated else "fixed"
     }
+
+
+def with_cell(model: Mapping[str, Any], cell: UnitCell) -> dict[str, Any]:
+    """A model to store that remembers the unit cell of the run, for exports from the stored files."""
+    return {**model, OWN_ENTRY: {**model.get(OWN_ENTRY, {}), "unit_cell": list(cell)}}
+
+
+def stored_cell(models: Sequence[Mapping[str, Any] | None]) -> UnitCell | None:
+    """The cell of the run that stored the models, None unless all come from one."""
+    found = set()
+    for model in models:
+        own = (model or {}).get(OWN_ENTRY)
+        cell = own.get("unit_cell") if isinstance(own, dict) else None
+        if not isinstance(cell, list) or len(cell) != 6 or not all(isinstance(x, float) and x > 0 for x in cell):
+            return None
+        found.add((cell[0], cell[1], cell[2], cell[3], cell[4], cell[5]))
+    return found.pop() if len(found) == 1 else None
 
 
 def were_estimated(stored: Mapping[str, Any]) -> bool:

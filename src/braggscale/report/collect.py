@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from braggscale.arrays import Bool, Float
-from braggscale.error_model import assign, variances
+from braggscale.error_model import assign
 from braggscale.half_sets import critical_correlation
 from braggscale.params import Params
 from braggscale.pipeline import Result, usable
@@ -72,15 +72,9 @@ def collect(result: Result, params: Params) -> dict[str, Any]:
         },
         "detector": detector_map(seen, result, rejected),
         "absorption_use": absorption_use(seen, result),
-        "worst_groups": worst_groups(seen, result, rejected, _variance(result, error_model_of), params.anomalous),
+        "worst_groups": worst_groups(seen, result, rejected, result.scaled.state.variance, params.anomalous),
         "anomalous": anomalous(seen, significant) if statistics.anomalous else None,
     }
-
-
-def _variance(result: Result, error_model_of: Any) -> Float:
-    """V' of the error model of every usable row, counts^2."""
-    state = result.scaled.state
-    return variances(state.errors, error_model_of, result.data.rows.data_set, state.expected, state.scale * state.best)
 
 
 def _shell_of_outliers(result: Result, rejected: Bool, limits: Float) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from braggscale.arrays import Array, Bool, Float, Int
 from braggscale.deviations import leave_one_out
-from braggscale.error_model import variances
+from braggscale.error_model import expected_variances
 from braggscale.groups import Groups
 from braggscale.pipeline import Result
 from braggscale.stats import shell_limits
@@ -91,8 +91,9 @@ def observe(result: Result, good: Bool, error_model_of: Int, anomalous: bool, n_
     data_set = take(data.rows.data_set).astype(np.int64)
     intensity, scale = take(state.values.intensity), take(state.scale)
     variance = take(result.scaled.variance)
-    before, mu = take(state.expected), scale * take(state.best)
-    after = variances(state.errors, error_model_of, data_set, before, mu)
+    mu = scale * take((data.apart if anomalous else data.together).spread(state.best))
+    after = take(state.variance)
+    before = expected_variances(state.errors, error_model_of, data_set, after, mu)
     x, weight = intensity / scale, scale * scale / variance
     total = together.sum(weight)
     asu = take(data.asu)[together.offsets[:-1]]
