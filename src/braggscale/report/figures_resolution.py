@@ -100,7 +100,21 @@ def summary_table(statistics: Any) -> Table:
     rows = [
         [title, *(_cell(s, name, digits, percent) for s in columns.values())] for title, name, digits, percent in listed
     ]
-    return Table("Summary", ("", *columns), rows, words=(0,))
+    header = ["", *columns]
+    intervals = statistics.get("intervals")
+    if intervals:
+        header.append(f"{100 * intervals['level']:g} % interval, overall")
+        for row, (_, name, *_rest) in zip(rows, listed, strict=True):
+            row.append(_interval(intervals.get(name)))
+    return Table("Summary", tuple(header), rows, words=(0,))
+
+
+def _interval(limits: Any) -> str:
+    """Lower and upper limit with two digits of their distance; nothing where there is none."""
+    if not limits or not limits[1] > limits[0]:
+        return ""
+    digits = min(max(1 - math.floor(math.log10(limits[1] - limits[0])), 3), 6)
+    return f"{limits[0]:.{digits}f} – {limits[1]:.{digits}f}"
 
 
 def by_resolution(summary: Summary) -> Section:
