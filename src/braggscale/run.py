@@ -195,7 +195,8 @@ def _report(
 
 
 def _without_report(target: str, error: OutputError) -> OutputError:
-    return OutputError(f"{target} was not written: {error}; the scaled data are complete")
+    why = str(error).removesuffix("; nothing was changed")
+    return OutputError(f"{target} was not written: {why}; the scaled data are complete")
 
 
 def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
