@@ -149,7 +149,8 @@ def run(
         statistics = _with_intervals(statistics, data, scaled, good, [members[k].experiment for k in kept])
     # data sets that were not chosen keep their place in the ledger
     complete, places = _with_left_out(everything, numbers, members)
-    esd = None if scaled.outcome.covariance is None else np.sqrt(np.maximum(np.diag(scaled.outcome.covariance), 0.0))
+    covariance = scaled.outcome.covariance
+    esd = None if covariance is None else np.sqrt(np.maximum(covariance.diagonal(), 0.0))
     batches = exclusion.batch_lines(
         [m.experiment for m in members],
         _offsets([m.experiment for m in members]),

@@ -343,7 +343,9 @@ def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> 
 def _round_fit(settings: FitSettings) -> FitSettings:
     """L-BFGS, in the metric of a normal matrix that several rounds share: near the minimum a few steps are enough."""
     tolerance = ROUND_TOLERANCE * settings.tolerance
-    return replace(settings, first_order=True, full_matrix=False, estimate=settings.full_matrix, tolerance=tolerance)
+    return replace(
+        settings, first_order=True, full_matrix=False, estimate=settings.full_matrix, esds=False, tolerance=tolerance
+    )
 
 
 def _fit(
