@@ -137,6 +137,17 @@ def scales(design, theta, block, first_of, base, store, g, variance):
         variance[i] = g[i] * g[i] * total
 
 
+@njit("void(float64[:, ::1], int32[::1], int32[::1], float64[::1], boolean, float64, float64[::1])", **JIT)
+def multiply(values, start, pattern, theta, exponential, offset, g):
+    """Multiply g (n,) with one component's value.  ``values``: of its slots, (n, n_slots); ``start``: (n,)."""
+    slots = np.uint64(values.shape[1])
+    for i in range(len(g)):
+        eta = 0.0
+        for s in range(slots):
+            eta += values[i, s] * theta[start[i] + pattern[s]]
+        g[i] *= np.exp(eta) if exponential else offset + eta
+
+
 @njit("void(" + DESIGN + ", float64[::1], float64[::1], float64[::1])", **JIT)
 def log_derivative(design, theta, x, total):
     """Add sum_i x_i d ln g_i / d theta to ``total``, (n_parameters,).  ``x``: (n,)."""

@@ -26,6 +26,7 @@ from braggscale.table import Part, Places
 Placed = tuple[slice | Int, Restraint]
 
 CHUNK = 65536  # rows whose basis is in memory at once when all observations are scaled
+SMALL_CHUNK = 8192  # the same, where it stays in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,33 +213,47 @@ class JointModel:
             blocks=tables.blocks,
         )
 
-    def _pieces(self, rows: Places) -> list[tuple[int, Int | slice]]:
-        """The rows family by family, at most CHUNK at a time: (family, rows)."""
+    def _pieces(self, rows: Places, most: int = CHUNK) -> list[tuple[int, Int | slice]]:
+        """The rows family by family, at most ``most`` at a time: (family, rows)."""
         n = len(rows)
         if len(self.leaders) == 1:
-            return [(0, slice(first, min(first + CHUNK, n))) for first in range(0, n, CHUNK)]
+            return [(0, slice(first, min(first + most, n))) for first in range(0, n, most)]
         family = self.families[rows.data_set]
         order = np.argsort(family, kind="stable")
         ends = np.cumsum(np.bincount(family))
         return [
-            (f, order[first : min(first + CHUNK, end)])
+            (f, order[first : min(first + most, end)])
             for f, (begin, end) in enumerate(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
-            for first in range(begin, end, CHUNK)
+            for first in range(begin, end, most)
         ]
 
     def evaluate(
         self, rows: Places, theta: Float, covariance: BlockMatrix | None = None, n_threads: int = 1
     ) -> tuple[Float, Float]:
         """g and var(g) of every row, (n,), a chunk of rows at a time so that memory stays small."""
-        g, variance = np.empty(len(rows)), np.empty(len(rows))
-        pieces = self._pieces(rows)
+        g, variance = np.empty(len(rows)), np.zeros(len(rows))
+        pieces = self._pieces(rows, SMALL_CHUNK if covariance is None else CHUNK)
 
         def piece(k: int) -> None:
-            part = pieces[k][1]
-            g[part], variance[part] = self.design(Part(rows, part)).scales(theta, covariance)
+            family, part = pieces[k]
+            if covariance is None:
+                g[part] = self._scales(family, Part(rows, part), theta)
+            else:
+                g[part], variance[part] = self.design(Part(rows, part)).scales(theta, covariance)
 
         run_lanes(piece, len(pieces), n_threads)
         return g, variance
+
+    def _scales(self, family: int, rows: Places, theta: Float) -> Float:
+        """g of rows of one family, (n,), component by component."""
+        g = np.ones(len(rows))
+        starts = self.starts[rows.data_set]
+        for c, component in enumerate(self.data_sets[int(self.leaders[family])].components):
+            first, values = component.basis(rows)
+            kernels.multiply(
+                values, starts[:, c] + first, component.pattern, theta, component.exponential, component.offset, g
+            )
+        return g
 
 
 def _dense_blocks(data_sets: Sequence[DataSetModel], starts: Int32) -> tuple[Int32, tuple[slice, ...]]:
