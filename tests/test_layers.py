@@ -18,7 +18,7 @@ LAYERS = (
     "experiments groups wilson minimise phil_values resolution_limit",
     "table geometry exclusion half_sets phil",
     "symmetry deviations selection preparation params models.components",
-    "command intensities outliers error_model stats merging assembly models.data_set",
+    "command intensities outliers error_model stats merging assembly models.data_set models.images",
     "models.physical models.array models.kb models.joint models.restart error_fit",
     "models models.gauge target strengths",
     "fitting",

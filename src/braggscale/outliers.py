@@ -93,10 +93,11 @@ def reject(
         mask, rounds = separate(intensity, v, scale, groups, (zmax, RETURN_SHARE * zmax), before)
     else:
         mask, rounds = _simple(leave_one_out(intensity, v, scale, groups), groups, zmax, before), 1
-    return _report(mask, before, groups, rounds)
+    return report(mask, before, groups, rounds)
 
 
-def _report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
+def report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
+    """Counts for verdicts, (n_rows,), and those ``before``."""
     sizes = groups.sizes()
     return Rejection(
         mask,
@@ -150,7 +151,7 @@ def settle(
             rows, part = rows[~inside], part.subset(~inside)
             if len(rows) == 0:
                 break
-    return _report(mask, before, groups, rounds)
+    return report(mask, before, groups, rounds)
 
 
 def standing(found: Rejection, nearby: Sequence[Rejection], before: Bool, groups: Groups) -> Rejection:
@@ -162,7 +163,7 @@ def standing(found: Rejection, nearby: Sequence[Rejection], before: Bool, groups
     for other in nearby:
         same = groups.spread(groups.sum(other.mask != before) == 0)
         mask[same] = before[same]
-    return _report(mask, before, groups, found.rounds)
+    return report(mask, before, groups, found.rounds)
 
 
 def _cycling(history: list[Bool], rows: Int, groups: Groups) -> Bool:

@@ -21,10 +21,10 @@ from braggscale.assembly import Member, Sorted
 from braggscale.command import unused_model_settings
 from braggscale.error_model import assign
 from braggscale.errors import DataError
-from braggscale.experiments import Experiment
+from braggscale.experiments import Experiment, Scan
 from braggscale.fitting import FitSettings
 from braggscale.flags import FATE_TEXT, Fate
-from braggscale.geometry import UnitCell, largest_scattering_angle
+from braggscale.geometry import UnitCell, crystal_frame_axis, largest_scattering_angle, rocking_width
 from braggscale.groups import Groups
 from braggscale.intensities import initial
 from braggscale.models import MODELS, build
@@ -260,7 +260,8 @@ def build_models(
         rows = data.rows.take(mine)
         scan = None if member.experiment.is_still else member.experiment.scan
         panels = member.experiment.panels
-        extent = Extent.of(rows, scan, panels)
+        axis, mosaicity = _rocking(member, scan)
+        extent = Extent.of(rows, scan, panels, axis, mosaicity)
         angle = None
         if scan is not None and member.prepared is not None and "s1" in member.prepared.table:
             s1 = member.prepared.table["s1"][rows.row]
@@ -288,6 +289,21 @@ def build_models(
         for c, part in enumerate(start):
             theta[joint.where(d, c)] = part
     return all_settings, joint, theta, taken
+
+
+def _rocking(member: Member, scan: Scan | None) -> tuple[tuple[float, float, float], float]:
+    """Rotation axis in the frame of Observations.s1c, and sd of the rocking curve in degrees."""
+    goniometer, prepared = member.experiment.goniometer, member.prepared
+    if goniometer is None or scan is None or prepared is None:
+        return (0.0, 0.0, 1.0), 0.0
+    axis = crystal_frame_axis(goniometer)
+    table = prepared.table
+    if "bbox" not in table or "s1" not in table:
+        return (float(axis[0]), float(axis[1]), float(axis[2])), 0.0
+    some = prepared.observations.row[:: max(1, len(prepared.observations) // 5000)]
+    few = table.select(some)
+    width = rocking_width(member.experiment, few["s1"], few["bbox"][:, 5] - few["bbox"][:, 4])
+    return (float(axis[0]), float(axis[1]), float(axis[2])), width
 
 
 def _settings(

@@ -37,9 +37,10 @@ from braggscale.intensities import (
     expected_variance,
     initial,
 )
+from braggscale.mates import Mates, anomalous_share, separate, sides
 from braggscale.models import kb
 from braggscale.models.joint import JointModel
-from braggscale.outliers import Rejection, settle, standing, wilson_outliers
+from braggscale.outliers import RETURN_SHARE, Rejection, report, settle, standing, wilson_outliers
 from braggscale.strengths import Finding, findings
 from braggscale.table import Observations
 from braggscale.wilson import normalised_intensities
@@ -422,9 +423,39 @@ def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -
         return variances(state.errors, work.error_model_of, work.rows.data_set[rows], expected, mu)
 
     scale = np.maximum(state.scale, 0.0)
-    return settle(
+    found = settle(
         values.intensity, variance_at, scale, work.groups, settings.zmax, before, settings.method or "standard"
     )
+    if settings.method == "standard" and len(work.apart) > len(work.groups):
+        return _spare_mates(work, state, found, before, settings.zmax)
+    return found
+
+
+def _spare_mates(work: Work, state: State, found: Rejection, before: Bool, zmax: float) -> Rejection:
+    """The verdicts, once more where there is any, with Friedel mates that may differ."""
+    values, groups = state.values, work.groups
+    plus = sides(groups, work.apart)
+    variance = model_variance(work, state, state.expected)
+    use = ~found.mask & (state.scale > 0) & (groups.spread(groups.sum(~plus)) > 0)
+    if not use.any():
+        return found
+    best = np.maximum(state.best, 0.0)
+    e2 = normalised_intensities(best, work.rows.d, work.epsilon)
+    mean = np.divide(best, e2, out=np.zeros(len(best)), where=e2 > 0)
+    q = anomalous_share(
+        values.intensity[use], variance[use], state.scale[use], groups.subset(use), plus[use], mean[use]
+    )
+    log.debug(f"anomalous differences: rms of I+ - I- over I: {np.sqrt(q):.4f}")
+    if q == 0.0:
+        return found
+    suspect = groups.spread(groups.sum(found.mask | before) > 0)
+    rows, part = np.flatnonzero(suspect), groups.subset(suspect)
+    mates = Mates(plus[rows], q * (mean * best)[rows])
+    limits = (zmax, RETURN_SHARE * zmax)
+    scale = np.maximum(state.scale, 0.0)
+    mask = found.mask.copy()
+    mask[rows] = separate(values.intensity[rows], variance[rows], scale[rows], part, mates, limits, before[rows])
+    return report(mask, before, groups, found.rounds)
 
 
 def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitResult, ...]:
@@ -485,7 +516,8 @@ def _output_variance(work: Work, state: State, scale_variance: Float) -> Float:
     """
     safe = np.where(state.scale > 0, state.scale, 1.0)
     added = (state.values.intensity / safe) ** 2 * scale_variance
-    return model_variance(work, state, state.values.variance) + added
+    base = state.expected if state.strengths else state.values.variance
+    return model_variance(work, state, base) + added
 
 
 def log_round(report: RoundReport) -> None:
