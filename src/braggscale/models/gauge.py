@@ -3,7 +3,9 @@
 Multiplying every inverse scale by a constant, or by exp(B / (2 d^2)), is taken up by the unknown intensities. The
 choice made here: over the observations that take part, the first data set's mean scale is 1 and its mean B is 0.
 Inside one data set, grids beyond the first (the array model's absorption and modulation) have mean 1, because a
-factor could wander between them.
+factor could wander between them. A map of the detector has mean 1 in every shell of resolution: equivalents have one
+resolution, so on one detector a function of it is taken up by the intensities. Left to its smoothness, a map that the
+data determine all around a ring but not in its level carries errors of half a per cent from ring to ring.
 
 Each choice is a linear function m . theta_c of one component's parameters. As a restraint s (m . theta_c - t)^2 it
 moves no residual at all, for it acts in a direction that the data do not see; it keeps the minimiser from drifting.
@@ -18,6 +20,8 @@ from braggscale.arrays import Bool, Float
 from braggscale.models.components import Restraint, Smooth
 from braggscale.models.joint import Design, JointModel
 from braggscale.table import Observations
+
+MOST_SHELLS, LEAST_IN_SHELL = 10, 100  # shells in which a map of the detector has mean 1, rows in each
 
 
 def gauge(model: JointModel, rows: Observations, fixed: Bool) -> list[tuple[slice, Float]]:
@@ -42,7 +46,9 @@ def gauge(model: JointModel, rows: Observations, fixed: Bool) -> list[tuple[slic
             first_of_all = d == 0 and overall[kind] and (component.b_factor or grids == 0)
             later_grid = not component.b_factor and grids > 0 and not fixed[where].any()
             # a shared grid has one mean, that over the first of its data sets
-            if first_of_all or (later_grid and all(where != known for known, _ in choices)):
+            if later_grid and _on_detector(component) and all(where != known for known, _ in choices):
+                choices += [(where, m) for m in _shell_means(component, rows.take(mine))]
+            elif first_of_all or (later_grid and all(where != known for known, _ in choices)):
                 choices.append((where, _mean_basis(component, rows.take(mine))))
             grids += not component.b_factor
     return choices
@@ -54,6 +60,17 @@ def _any_fixed(model: JointModel, fixed: Bool, b_factor: bool) -> bool:
         for _, component, where in model.parts()
         if isinstance(component, Smooth)
     )
+
+
+def _on_detector(component: Smooth) -> bool:
+    return [axis.coordinate for axis in component.axes] == ["x", "y"]
+
+
+def _shell_means(component: Smooth, rows: Observations) -> list[Float]:
+    """m of every resolution shell, shells of equal numbers of rows."""
+    order = np.argsort(rows.d, kind="stable")
+    shells = int(np.clip(len(rows) // LEAST_IN_SHELL, 1, MOST_SHELLS))
+    return [_mean_basis(component, rows.take(np.sort(part))) for part in np.array_split(order, shells)]
 
 
 def _mean_basis(component: Smooth, rows: Observations) -> Float:
