@@ -357,8 +357,8 @@ DEFAULT_SURFACE_WEIGHT = 5e5
 DEFAULT_DECAY_RESTRAINT = 0.1
 # With estimated restraints a basis only has to be fine enough: finer than these changed no merged intensity.
 FINE_INTERVAL = 2.5  # degrees; of the decay twice as much
-LEAST_INTERVALS, MOST_INTERVALS = 10, 80  # of the scale, per sweep
-FINE_LMAX = 6
+LEAST_INTERVALS, MOST_INTERVALS = 4, 80  # of the scale, per sweep
+FINE_LMAX, WEDGE_LMAX = 6, 4  # of sweeps, and of those below ABSORPTION_ABOVE
 MODULATION_BINS = 16
 # Sweep width below which, scale interval, decay interval; degrees. DIALS' automatic values.
 INTERVALS = ((5.0, 1.0, 1.5), (10.0, 2.0, 3.0), (25.0, 4.0, 5.0), (90.0, 8.0, 10.0), (float("inf"), 15.0, 20.0))
@@ -416,14 +416,16 @@ def _physical(options: Physical, facts: SweepFacts, sentences: list[str], estima
         scale_interval = fine
     if "decay" in estimated:
         decay_interval = 2.0 * fine
-    default_lmax = FINE_LMAX if "absorption" in estimated else DEFAULT_LMAX
+    default_lmax = DEFAULT_LMAX
+    if "absorption" in estimated:
+        default_lmax = FINE_LMAX if degrees > ABSORPTION_ABOVE else WEDGE_LMAX
     modulation = estimate and facts.single_panel
     if options.modulation_correction is not None:
         modulation = options.modulation_correction
     if modulation and not facts.single_panel:
         modulation = False
         sentences.append("modulation correction off: the detector has several panels or is not known")
-    absorption, why = _absorption(options, facts)
+    absorption, why = _absorption(options, facts, "absorption" in estimated)
     lmax, weight = options.lmax, options.surface_weight
     if why and (lmax is not None or weight is not None or options.share.absorption):
         why += "; lmax, surface_weight and share.absorption have no effect"
@@ -470,14 +472,17 @@ def _estimated(options: Physical) -> tuple[str, ...]:
     return tuple(name for name in COMPONENTS["physical"] if not given.get(name, False))
 
 
-def _absorption(options: Physical, facts: SweepFacts) -> tuple[bool, str]:
-    """Whether the surface is on; if it was switched off automatically, why."""
+def _absorption(options: Physical, facts: SweepFacts, estimated: bool) -> tuple[bool, str]:
+    """Whether the surface is on; if it was switched off automatically, why.
+
+    A sweep too narrow to determine a surface is no reason to leave it out where its strength is estimated.
+    """
     if options.absorption_level is not None:
         return True, ""
     if options.absorption_correction is not None:
         return options.absorption_correction, ""
     off = "absorption correction off: the sweep"
-    if facts.oscillation_range <= ABSORPTION_ABOVE:
+    if facts.oscillation_range <= ABSORPTION_ABOVE and not estimated:
         return False, f"{off} covers {facts.oscillation_range:.3g} degrees, not more than {ABSORPTION_ABOVE:g}"
     angle = facts.largest_angle
     if angle is not None and angle < ABSORPTION_ANGLE:
