@@ -7,8 +7,8 @@ an option whose default is Auto, and "off" or "no limit" for all others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, get_type_hints
 
 from braggscale.errors import CommandError
@@ -148,7 +148,7 @@ class CutData:
 
     d_min: float | None
     d_max: float | None
-    partiality_cutoff: float
+    partiality_cutoff: float | None
     min_isigi: float
     small_scale_cutoff: float
 
@@ -167,7 +167,7 @@ class ScalingOptions:
 
     full_matrix: bool
     outlier_rejection: Literal["standard", "simple"] | None
-    outlier_zmax: float
+    outlier_zmax: float | None
     emax: float
 
 
@@ -296,6 +296,40 @@ def option_paths(kind: type[Any] = Params, prefix: str = "") -> list[str]:
         found += option_paths(hint, f"{prefix}{name}.") if inner else [prefix + name]
     return found
 
+
+PARTIALITY_CUTOFF, STILLS_CUTOFF = 0.4, 0.05  # the first is DIALS'
+# With calibrated errors 4.5 finds most and loses least; DIALS' 6 where nobody has looked at the errors.
+ZMAX, ZMAX_UNCALIBRATED = 4.5, 6.0
+# With estimated restraints all of so many observations take part in the fit; of more the ranges are enough.
+ALL_BELOW = 250_000
+
+
+def settle(
+    params: Params, estimated: bool, stills: bool, n_rows: int, given: Callable[[str], bool]
+) -> tuple[Params, list[str]]:
+    """Options whose automatic value depends on the whole input, settled; sentences for the log on the unusual ones.
+
+    ``estimated``: whether restraints are.  ``stills``: whether all data sets are stills.  ``n_rows``: of the input.
+    """
+    sentences = []
+    cut, scaling, selection = params.cut_data, params.scaling_options, params.reflection_selection
+    if cut.partiality_cutoff is None:
+        low = estimated and stills
+        if low:
+            sentences.append(f"stills: reflections are used from a partiality of {STILLS_CUTOFF:g}, by their errors")
+        cut = replace(cut, partiality_cutoff=STILLS_CUTOFF if low else PARTIALITY_CUTOFF)
+    if scaling.outlier_zmax is None:
+        errors = params.weighting.error_model
+        calibrated = errors.error_model is not None and errors.basic.minimisation is not None and errors.basic.a is None
+        scaling = replace(scaling, outlier_zmax=ZMAX if calibrated else ZMAX_UNCALIBRATED)
+    asked = any(given(f"reflection_selection.{name}") for name in _SELECTING)
+    if estimated and not asked and (stills or n_rows <= ALL_BELOW):
+        sentences.append("all observations take part in the fit (method=use_all), as restraints are estimated")
+        selection = replace(selection, method="use_all")
+    return replace(params, cut_data=cut, scaling_options=scaling, reflection_selection=selection), sentences
+
+
+_SELECTING = ("method", "E2_range", "Isigma_range", "d_range", "min_partiality")
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "physical": ("scale", "decay", "absorption", "modulation", "image"),

@@ -33,7 +33,7 @@ from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.models.joint import JointModel
 from braggscale.models.restart import OWN_ENTRY, keep_stored, start_parameters, were_estimated
 from braggscale.parallel import available_processors
-from braggscale.params import ModelSettings, Params, SweepFacts, resolve_model
+from braggscale.params import ZMAX, ModelSettings, Params, SweepFacts, resolve_model, settle
 from braggscale.preparation import Cuts, count_fates
 from braggscale.resume import start_of, stored_entry
 from braggscale.rounds import RoundSettings, Scaled, Work, scale_data
@@ -128,6 +128,7 @@ def run(
         numbered = with_batches([data_set.experiment for data_set in everything])
         numbers = _chosen(everything, params)
         chosen = [everything[i] for i in numbers]
+        params = _settled(chosen, params, given)
         symmetry = assembly.common_symmetry([data_set.experiment for data_set in chosen])
         cell = assembly.best_cell(
             [data_set.experiment for data_set in chosen], params.reflection_selection.best_unit_cell
@@ -201,6 +202,18 @@ def _chosen(data_sets: Sequence[DataSet], params: Params) -> list[int]:
     return kept
 
 
+def _settled(chosen: Sequence[DataSet], params: Params, given: Callable[[str], bool]) -> Params:
+    """The options with every automatic value settled that is not a matter of a single data set's model."""
+    stored = [data_set.experiment.scaling_model or {} for data_set in chosen]
+    again = not params.overwrite_existing_models and not given("restraints") and any(map(were_estimated, stored))
+    stills = all(data_set.experiment.is_still for data_set in chosen)
+    n_rows = sum(len(data_set.table) for data_set in chosen)
+    params, sentences = settle(params, params.restraints == "estimated" or again, stills, n_rows, given)
+    for sentence in sentences:
+        log.info(sentence)
+    return params
+
+
 def _offsets(experiments: Sequence[Experiment]) -> list[int | None]:
     return [None if e.is_still or e.scan is None else e.scan.batch_offset for e in experiments]
 
@@ -243,7 +256,7 @@ def choose_images(experiments: Sequence[Experiment], numbers: Sequence[int], par
 
 def _cuts(params: Params) -> Cuts:
     cut = params.cut_data
-    return Cuts(cut.d_min, cut.d_max, cut.partiality_cutoff, cut.min_isigi)
+    return Cuts(cut.d_min, cut.d_max, cut.partiality_cutoff or 0.0, cut.min_isigi)
 
 
 def build_models(
@@ -373,7 +386,7 @@ def _round_settings(params: Params) -> RoundSettings:
         min_photons=errors.basic.min_Ih,
         n_bins=errors.basic.n_bins,
         method=scaling.outlier_rejection,
-        zmax=scaling.outlier_zmax,
+        zmax=scaling.outlier_zmax or ZMAX,
         emax=scaling.emax,
         fit=FitSettings(
             first_order=True,
