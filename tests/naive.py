@@ -278,3 +278,101 @@ def kaufman_normal_matrix(model, theta, rows, offsets, intensity, weight, step=1
         j0 = -np.sqrt(w)[:, None] * mean * dg[part]
         jacobian[part] = j0 - np.outer(a, a @ j0) / (a @ a)
     return jacobian.T @ jacobian
+
+
+# --- rounds ------------------------------------------------------------------------------------------------------
+
+
+def law(law, i, mu):
+    """V' of row i at the expected intensity mu."""
+    d = law.data_set[i]
+    v = law.variance[i]
+    if law.gain[d] > 0:
+        v = max(v + law.gain[d] * law.factor[i] * (mu - law.intensity[i]), law.factor[i] ** 2 * law.floor[d])
+    return law.a2[d] * (v + law.linear[d] * max(mu, 0) + law.b2[d] * mu**2)
+
+
+def weighted_best(rows, intensity, variance, g):
+    """sum g I/V / sum g^2/V, 0 without rows."""
+    below = sum(g[i] ** 2 / variance[i] for i in rows)
+    return sum(g[i] * intensity[i] / variance[i] for i in rows) / below if below else 0.0
+
+
+def expect(of, g, out, groups):
+    """I_h of each group, weighted with V, then with V', and V' at g I_h."""
+    best, variance = [], of.variance.copy()
+    for lo, hi in zip(groups.offsets[:-1], groups.offsets[1:], strict=True):
+        for _ in range(2):
+            mean = weighted_best([i for i in range(lo, hi) if not out[i] and g[i] > 0], of.intensity, variance, g)
+            for i in range(lo, hi):
+                variance[i] = law(of, i, g[i] * mean)
+        best.append(mean)
+    return np.array(best), variance
+
+
+def robust_weights(intensity, variance, g, best, out, groups, unit, nu, zmax, faded):
+    """Weights and z^2, row by row."""
+    weight, z2 = np.zeros(len(g)), np.zeros(len(g))
+    for h, (lo, hi) in enumerate(zip(groups.offsets[:-1], groups.offsets[1:], strict=True)):
+        total = sum(g[i] ** 2 / variance[i] for i in range(lo, hi) if not out[i]) or 1.0
+        for i in range(lo, hi):
+            share = g[i] ** 2 / variance[i] / total
+            left = 1 + share if out[i] else max(1 - share, 0.05)
+            z2[i] = (intensity[i] - g[i] * best[h]) ** 2 / (variance[i] * left)
+            weight[i] = (nu + 1) / (nu + z2[i] / unit) / variance[i]
+            if out[i]:
+                weight[i] *= min(max((faded - math.sqrt(z2[i] / unit) / zmax) / (faded - 1), 0), 1)
+    return weight, z2
+
+
+def error_residuals(i, v, g, groups, model, out):
+    """r^2/(1 - h), 1 - h and mu of each row."""
+    square, freedom, mu = np.zeros(len(i)), np.zeros(len(i)), np.zeros(len(i))
+    for lo, hi in zip(groups.offsets[:-1], groups.offsets[1:], strict=True):
+        inside = [j for j in range(lo, hi) if not out[j]]
+        variance = v.copy()
+        for _ in range(3):
+            mean = weighted_best(inside, i, variance, g)
+            for j in range(lo, hi):
+                variance[j] = model.variance(v[j], g[j] * mean)
+        mean = weighted_best(inside, i, variance, g)
+        for j in range(lo, hi):
+            mu[j] = g[j] * mean
+        for j in inside:
+            left = 1 - g[j] ** 2 / variance[j] / sum(g[k] ** 2 / variance[k] for k in inside)
+            if left > 1e-6:
+                square[j], freedom[j] = (i[j] - mu[j]) ** 2 / left, left
+    return square, freedom, mu
+
+
+def scoring_sums(square, freedom, expected, mu, model, cut2):
+    """Sums of a scoring step over the rows within the cut."""
+    matrix, right, other = np.zeros((3, 3)), np.zeros(3), np.zeros(2)
+    for y, f, v, m in zip(square, freedom, expected, mu, strict=True):
+        variance = model.variance(v, m)
+        if f > 0 and y <= cut2 * variance:
+            x = np.array([v, m * m, max(m, 0)])
+            w = f / variance**2
+            matrix += w * np.outer(x, x)
+            right += w * x * y
+            other += w * variance * np.array([y, variance])
+    return np.concatenate((matrix[np.triu_indices(3)], right, other))
+
+
+def compare(intensity, w, g, groups, best, strong):
+    """Residuals, plain means, their variances, and sums of one candidate for the intensities."""
+    residual, plain, scatter, sums = np.zeros(len(g)), np.zeros(len(best)), np.zeros(len(best)), np.zeros(4)
+    for h, (lo, hi) in enumerate(zip(groups.offsets[:-1], groups.offsets[1:], strict=True)):
+        n, rows = hi - lo, range(lo, hi)
+        mean = weighted_best(rows, intensity, 1 / w, g)
+        for i in rows:
+            residual[i] = intensity[i] - g[i] * mean
+            sums[0] += w[i] * g[i] * mean * g[i] * best[h]
+            sums[1] += w[i] * (g[i] * best[h]) ** 2
+        if strong[h]:
+            x = [intensity[i] / g[i] for i in rows]
+            sums[2] += math.sqrt(n / (n - 1)) * sum(abs(value - mean) for value in x)
+            sums[3] += sum(x)
+            plain[h] = sum(x) / n
+            scatter[h] = sum((value - plain[h]) ** 2 for value in x) / (n - 1) / n
+    return residual, plain, scatter, sums

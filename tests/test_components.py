@@ -13,11 +13,11 @@ from braggscale.models.components import (
     Smooth,
     axis_over,
     binned_parameters,
-    real_harmonics,
     ridge,
     roughness,
     smooth_spacing,
 )
+from braggscale.table import Located
 
 # number of parameters, factor, spacing: values that DIALS' own tests and runs give
 LAYOUTS = [
@@ -85,8 +85,9 @@ def test_harmonics_are_orthonormal():
     z, p = (a.ravel() for a in np.meshgrid(nodes, phi, indexing="ij"))
     w = np.repeat(weights, 24) * 2 * np.pi / 24
     r = np.sqrt(1 - z**2)
-    y = real_harmonics(np.column_stack((r * np.cos(p), r * np.sin(p), z)), 5)
-    assert (y * w) @ y.T == pytest.approx(np.eye(35), abs=1e-12)
+    direction = np.column_stack((r * np.cos(p), r * np.sin(p), z))
+    y = Harmonics("absorption", 5).basis(Located(np.zeros(len(z)), z, direction, direction, direction))[1]
+    assert (y.T * w) @ y == pytest.approx(np.eye(35), abs=1e-12)
 
 
 def test_rows_without_directions_get_no_absorption_correction():

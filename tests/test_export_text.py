@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from braggscale.errors import DataError
 from braggscale.export import free_r, mmcif, sca, shelx, xds
-from braggscale.export.observations import Changed, collect, scan_points, wavelength_groups
+from braggscale.export.observations import Changed, cell_esd, collect, scan_points, wavelength_groups
 from braggscale.export.sets import wavelength_sets
 from braggscale.export.text import fields_of_8, scale_to_fit
 from braggscale.flags import Flag
@@ -133,14 +133,49 @@ def test_shelx_needs_the_centre_at_the_origin():
 
 
 def test_shelx_instructions(sample):
-    text = shelx.ins_file(sample, contents=[("C", 12), ("S", 4)], cell_esd=[0.01] * 6)
+    known = replace(sample, cell_esd=(0.01,) * 6)
+    text = shelx.ins_file(known, contents=[("C", 12), ("S", 4)])
     lines = {line.split()[0]: line.split()[1:] for line in text.splitlines()}
     assert [float(x) for x in lines["CELL"]] == pytest.approx([0.9, *CELL])
-    assert lines["ZERR"] == ["4"] + ["0.0100"] * 6
+    assert lines["ZERR"] == ["4"] + ["0.0100"] * 3 + ["0.0000"] * 3, "angles are fixed by symmetry"
+    monoclinic = replace(known, symmetry=Symmetry.from_hall(" P 2y"), cell=(*CELL[:4], 95.0, 90.0))
+    assert "ZERR 2 0.0100 0.0100 0.0100 0.0000 0.0100 0.0000" in shelx.ins_file(monoclinic)
+    block = gemmi.cif.read_string(shelx.cif(monoclinic, None)).sole_block()
+    assert block.find_value("_cell_length_a") == "31.000(10)" and block.find_value("_cell_angle_beta") == "95.000(10)"
+    assert "ZERR 4 0.0000 0.0000" in shelx.ins_file(sample)
     assert lines["SFAC"] == ["C", "S"] and lines["UNIT"] == ["12", "4"] and lines["HKLF"] == ["4"]
     assert "guess" in shelx.ins_file(sample)
     with pytest.raises(DataError, match="0.90000, 1.20000"):
         shelx.ins_file(crystals(wavelengths=(0.9, 1.2)))
+
+
+@pytest.mark.parametrize(
+    ("hall", "fixed"), [(" P 1", ""), (' P 31 2"', "abc"), (" P 3* 2", ""), (" I 4", "abc"), (" P 2", "ab")]
+)
+def test_angles_that_symmetry_fixes_have_no_deviation(sample, hall, fixed):
+    changed = replace(sample, symmetry=Symmetry.from_hall(hall), cell_esd=(0.01,) * 6)
+    angles = shelx.ins_file(changed).split("ZERR")[1].split()[4:7]
+    assert angles == ["0.0000" if letter in fixed else "0.0100" for letter in "abc"]
+
+
+def test_deviations_of_the_cell():
+    """From the covariance of B: with B = diag(1/a, 1/b, 1/c), da = a^2 dB_11, and of alpha a shear of the axes."""
+    cell = (10.0, 20.0, 40.0, 90.0, 90.0, 90.0)
+    covariance = np.zeros((9, 9))
+    covariance[0, 0], covariance[8, 8], covariance[7, 7] = 1e-10, 4e-12, 9e-12
+    axes = {f"real_space_{letter}": row.tolist() for letter, row in zip("abc", np.diag(cell[:3]), strict=True)}
+    crystal = {**axes, "B_covariance": covariance.ravel().tolist()}
+    document = {"experiment": [{"crystal": 0}, {"crystal": 0}], "crystal": [crystal]}
+    found = cell_esd(document, cell)
+    assert found[:3] == pytest.approx((1e-3, 0.0, 3.2e-3), abs=1e-9)
+    # c* and b* enclose alpha*: a change of B_32 by dB turns b* by b dB
+    assert found[3:] == pytest.approx((np.rad2deg(20.0 * 3e-6), 0.0, 0.0), abs=1e-9)
+    assert cell_esd(document, (10.1, *cell[1:])) is None, "not the cell of the crystal"
+    assert cell_esd({**document, "crystal": [axes]}, cell) is None
+    refined = {**axes, "recalculated_unit_cell": list(cell), "recalculated_cell_parameter_sd": [0.1] * 6}
+    assert cell_esd({**document, "crystal": [refined]}, cell) == (0.1,) * 6
+    for bad in ([1.0] * 5, ["x"] * 6, None):
+        assert cell_esd({**document, "crystal": [{**refined, "recalculated_cell_parameter_sd": bad}]}, cell) is None
 
 
 def test_small_molecule_cif(sample):

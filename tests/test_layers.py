@@ -14,11 +14,13 @@ ROOT = Path(braggscale.__file__).parent
 
 # A file imports only from rows above its own; files of one package may import each other, but not in circles.
 LAYERS = (
-    "__init__ errors arrays flags kernels parallel params_text",
-    "experiments groups wilson minimise phil_values resolution_limit",
-    "table geometry exclusion half_sets phil",
-    "symmetry deviations selection preparation params models.components",
-    "command intensities outliers error_model stats merging assembly models.data_set models.images",
+    "__init__",
+    "jit",
+    "errors arrays flags kernels basis_kernels row_kernels parallel params_text clock",
+    "experiments groups terminal wilson linear phil_values resolution_limit",
+    "table geometry exclusion half_sets expectation minimise phil",
+    "symmetry deviations selection uncertainty preparation params models.components",
+    "command intensities outliers error_model stats merging assembly models.data_set models.images mates",
     "models.physical models.array models.kb models.joint models.restart error_fit",
     "models models.gauge target strengths",
     "fitting",
@@ -26,13 +28,20 @@ LAYERS = (
     "resume",
     "pipeline io io.*",
     "export export.* report report.*",
+    "exporting",
     "run",
     "cli",
     "__main__",
 )
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}
 # What only these files may import or call.
-ALONE = {"freephil": "phil", "numba": "kernels", "gemmi": "symmetry export", "h5py": "io.hdf5", "print": "cli"}
+ALONE = {
+    "freephil": "phil",
+    "numba": "jit",
+    "gemmi": "symmetry export",
+    "h5py": "io.hdf5",
+    "print": "cli",
+}
 
 FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in ROOT.rglob("*.py")}
 

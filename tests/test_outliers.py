@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braggscale.arrays import Bool, Float, Int
-from braggscale.deviations import cap_weights, leave_one_out, separate
+from braggscale.deviations import judge, leave_one_out
+from braggscale.expectation import Law
 from braggscale.groups import Groups
 from braggscale.outliers import reject, settle, wilson_outliers
 
@@ -151,14 +153,19 @@ def test_one_absurd_error_does_not_outvote_the_group() -> None:
     np.testing.assert_array_equal(reject(i, v, np.ones(5), grouped([5]), 6.0).mask, [0, 0, 0, 0, 1])
 
 
-def test_cap_is_ten_medians_in_scaled_units() -> None:
-    v = np.array([1.0, 1.0, 1e-3, 5.0, 5.0, 1e-3, 7.0])
-    g = np.ones(7)
-    groups = grouped([3, 3, 1])
-    np.testing.assert_allclose(cap_weights(v, g, groups), [1, 1, 0.1, 5, 5, 0.5, 7])
-    units = np.array([1.0, 100.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # one data set in other units: nothing to cap
-    even = np.ones(7)
-    np.testing.assert_allclose(cap_weights(even * units**2, g * units, groups), even * units**2)
+@pytest.mark.parametrize("n", [4, 5])
+def test_cap_is_ten_medians_in_scaled_units(n: int) -> None:
+    """The one with the tiny error weighs as 10 others and is the one that goes; units of a data set do not cap."""
+    i, v = np.array([100.0] * (n - 1) + [120.0]), np.array([1.0] * (n - 1) + [1e-6])
+    mask = reject(i, v, np.ones(n), grouped([n]), 6.0).mask
+    np.testing.assert_array_equal(mask, [False] * (n - 1) + [True])
+    # a cap of ten: sigma of the last one is sqrt(0.1), that of the mean of the others 1/sqrt(n - 1)
+    z = 20.0 / math.sqrt(0.1 + 1 / (n - 1))
+    assert not reject(i, v, np.ones(n), grouped([n]), 1.001 * z).mask.any()
+    assert reject(i, v, np.ones(n), grouped([n]), 0.999 * z).mask.any()
+    units = np.array([100.0] + [1.0] * (n - 1))  # one data set in other units: nothing to cap
+    same = reject(i * units, v * units**2, units, grouped([n]), 0.999 * z).mask
+    np.testing.assert_array_equal(same, reject(i, v, np.ones(n), grouped([n]), 0.999 * z).mask)
 
 
 def test_order_of_ties_does_not_matter() -> None:
@@ -207,7 +214,7 @@ def test_properties(table: tuple[Float, Float, Float, Groups, Bool], zmax: float
 def test_every_end_is_stable(table: tuple[Float, Float, Float, Groups, Bool], zmax: float) -> None:
     """Nobody inside is beyond zmax (in groups of three or more), nobody outside is within 0.9 zmax."""
     i, v, g, groups, previous = table
-    out, _ = separate(i, v, g, groups, (zmax, 0.9 * zmax), previous)
+    out, _, _ = judge(Law.constant(i, v), g, groups, (zmax, 0.9 * zmax), previous, trim=True)
     for first, last in zip(groups.offsets[:-1], groups.offsets[1:], strict=True):
         inside = [j for j in range(first, last) if not out[j]]
         for j in range(first, last):
@@ -223,13 +230,18 @@ def test_verdicts_and_variances_settle_together() -> None:
     groups, g = grouped([3]), np.ones(3)
     i = np.array([444.1, 448.7, 141.8])
 
-    def at(mu: Float, rows: Int) -> Float:
-        return 462 + 2.3 * mu + (0.035 * mu) ** 2 - 0.7 * i[rows]
-
+    # V = 462 + 2.3 mu + (0.035 mu)^2 - 0.7 I
+    law = replace(
+        Law.constant(i, np.full(3, 462.0)),
+        factor=g,
+        gain=np.array([0.7]),
+        linear=np.array([1.6]),
+        b2=np.array([0.035**2]),
+    )
     mask = np.zeros(3, np.bool_)
     seen = []
     for _ in range(4):
-        mask = settle(i, at, g, groups, 5.3, mask).mask
+        mask = settle(law, g, groups, 5.3, mask).mask
         seen.append(mask.copy())
     for later in seen[1:]:
         np.testing.assert_array_equal(later, seen[0])
@@ -242,12 +254,10 @@ def test_settled_is_a_fixed_point(
 ) -> None:
     i, v, g, groups, previous = table
 
-    def at(mu: Float, rows: Int) -> Float:
-        return v[rows] + (b * mu) ** 2
-
-    first = settle(i, at, g, groups, zmax, previous, method)
+    law = replace(Law.constant(i, v), b2=np.array([b**2]))
+    first = settle(law, g, groups, zmax, previous, method)
     assert np.all(groups.sum(~first.mask) >= np.minimum(groups.sizes(), 2))
-    again = settle(i, at, g, groups, zmax, first.mask, method)
+    again = settle(law, g, groups, zmax, first.mask, method)
     np.testing.assert_array_equal(again.mask, first.mask)
     if b == 0:
         np.testing.assert_array_equal(first.mask, reject(i, v, g, groups, zmax, previous, method).mask)

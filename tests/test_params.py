@@ -136,7 +136,6 @@ def test_later_assignments_win():
         ("error_model_group=1,2", "error_model_group is used only with grouping=grouped"),
         ("correction.fix=decoy", "correction.fix=decoy: the components are scale, decay, absorption, modulation"),
         ("model=KB fix=absorption", "correction.fix=absorption: the components are scale, decay"),
-        ("output.log=scaled.expt", "output.experiments and output.log are the same file, scaled.expt"),
         ("output.log=''", "output.log: the name is empty"),
         ("outlier_zmax=2", "outlier_zmax=2: 2 is below 3, the smallest value allowed"),
         ("model=dose_decay", "model=dose_decay: dials.scale has dose_decay, scale has not; choose one of auto, phys"),

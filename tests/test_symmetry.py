@@ -186,3 +186,18 @@ def test_nothing_gives_nothing():
 def test_wild_index_is_refused():
     with pytest.raises(InputError, match=r"Miller index \(1, 2, 4194304\) of row 1 is out of range"):
         symmetry_of("P 1").asu(np.array([[0, 0, 1], [1, 2, 1 << 22]], np.int32))
+
+
+@pytest.mark.parametrize("group", ["P 21 21 21", "P 1 2 1", "R 3 :H", "P 4 3 2"])
+def test_arranged_as_asu_and_sort_order_say(group):
+    rng = np.random.default_rng(2)
+    hkl = rng.integers(-6, 7, (3000, 3)).astype(np.int32)
+    symmetry = symmetry_of(group)
+    asu, minus = symmetry.asu(hkl)
+    found = symmetry.arrange(hkl)
+    np.testing.assert_array_equal(found.order, sort_order(asu, minus))
+    np.testing.assert_array_equal(np.repeat(found.hkl, found.sizes, axis=0), asu[found.order])
+    np.testing.assert_array_equal(np.repeat(found.minus, found.sizes), minus[found.order])
+    np.testing.assert_array_equal(np.repeat(found.epsilon, found.sizes), symmetry.epsilon(asu)[found.order])
+    assert len(np.unique(np.column_stack((found.hkl, found.minus)), axis=0)) == len(found.sizes)
+    assert len(symmetry.arrange(hkl[:0]).order) == 0

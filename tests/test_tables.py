@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,16 +7,20 @@ from test_stats import CELL, observations, statistics
 
 from braggscale.flags import FATE_TEXT, Fate
 from braggscale.report.tables import (
+    anomalous_table,
     choice_table,
     error_model_table,
     history_table,
+    intervals_table,
     ledger_table,
     merging_table,
     short_names,
     summary_table,
     text_table,
+    times,
 )
 from braggscale.symmetry import Symmetry, inverse_d_squared
+from braggscale.uncertainty import Intervals
 
 
 def test_numbers_right_words_left():
@@ -53,6 +58,43 @@ def test_merging_table_fits_the_terminal(hall):
     assert f"{found.overall.r_meas:.3f}" in agreement.splitlines()[-1]
     assert ("cc_ano" in agreement) == (not symmetry.centrosymmetric)
     assert "nan" not in amount + agreement
+
+
+def test_anomalous_table():
+    found = statistics(*observations())
+    lines = anomalous_table(found).splitlines()
+    assert len(lines) == 2 + 20 + 2 and max(map(len, lines)) <= 80
+    overall = lines[-1].split()
+    assert f"{100 * found.overall.anomalous_completeness:.1f}" == overall[2]
+    assert f"{found.overall.r_meas_apart:.3f}" == overall[5]
+    assert f"{found.overall.anomalous_slope:.2f}" == overall[-1]
+
+
+def test_intervals():
+    found = statistics(*observations())
+    assert intervals_table(found, True) == ""
+    overall = replace(found.overall, r_meas=0.03561, r_pim=0.5, r_meas_apart=0.031, cc_half=0.99974, cc_anom=0.0114)
+    limits = Intervals(
+        0.95, "images", 360, (0.03491, 0.03642), None, (0.02, 0.04), None, (0.99952, 0.99989), (-0.084, 0.22)
+    )
+    with_limits = replace(found, overall=overall, intervals=limits)
+    lines = [
+        "95 % confidence, from 360 blocks of images:",
+        "R_meas       0.0356 (0.0349-0.0364)",
+        "CC1/2        0.99974 (0.99952-0.99989)",
+        "CC_anom      0.011 (-0.084 to 0.220)",
+    ]
+    assert intervals_table(with_limits, False).splitlines() == lines
+    assert intervals_table(with_limits, True).splitlines()[4:] == ["R_meas(I+/-) 0.031 (0.020-0.040)"]
+    nothing = replace(with_limits, intervals=Intervals(0.95, "images", 360, *[None] * 6))
+    assert intervals_table(nothing, True) == ""
+    assert with_limits.to_dict()["intervals"]["r_meas"] == (0.03491, 0.03642)
+
+
+def test_times():
+    assert times({"reading": 0.25, "symmetry": 0.001, "scaling": 1.5}) == (
+        "Seconds: reading 0.25, scaling 1.50; together 1.75"
+    )
 
 
 def test_summary_table():

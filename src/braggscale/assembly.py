@@ -16,7 +16,7 @@ from braggscale.flags import Fate
 from braggscale.geometry import UnitCell, median_unit_cell
 from braggscale.groups import Groups
 from braggscale.preparation import Cuts, Prepared, prepare
-from braggscale.symmetry import Symmetry, sort_order
+from braggscale.symmetry import Arranged, Symmetry
 from braggscale.table import DataSet, Observations
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def prepare_all(
     return members
 
 
-def sort_observations(members: Sequence[Member], symmetry: Symmetry) -> Sorted:
+def sort_observations(members: Sequence[Member], symmetry: Symmetry, n_threads: int = 1) -> Sorted:
     """One set of observations from all members that are not dropped; ``data_set`` counts those members."""
     parts = []
     kept = [member for member in members if not member.dropped]
@@ -129,17 +129,18 @@ def sort_observations(members: Sequence[Member], symmetry: Symmetry) -> Sorted:
         rows = member.prepared.observations
         parts.append(replace(rows, data_set=np.full(len(rows), position, np.int32)))
     rows = Observations.concatenate(parts)
-    asu, minus = symmetry.asu(rows.hkl)
-    order = sort_order(asu, minus)
-    return sorted_rows(rows.take(order), asu[order], minus[order], symmetry)
+    found = symmetry.arrange(rows.hkl)
+    return sorted_rows(rows.take(found.order, n_threads), found)
 
 
-def sorted_rows(rows: Observations, asu: np.ndarray, minus: Bool, symmetry: Symmetry) -> Sorted:
+def sorted_rows(rows: Observations, found: Arranged) -> Sorted:
     """Groups of rows that are already in order."""
-    together = Groups.from_keys(asu)
-    apart = Groups.from_keys(np.column_stack((asu, minus)))
-    first = together.offsets[:-1]
-    epsilon = together.spread(symmetry.epsilon(asu[first]).astype(np.float64))
+    apart = Groups.of_sizes(found.sizes)
+    first = np.ones(len(found.sizes), np.bool_)
+    first[1:] = (found.hkl[1:] != found.hkl[:-1]).any(axis=1)
+    together = Groups(np.append(apart.offsets[:-1][first], apart.n_rows))
+    epsilon = np.repeat(found.epsilon.astype(np.float64), found.sizes)
+    asu, minus = np.repeat(found.hkl, found.sizes, axis=0), np.repeat(found.minus, found.sizes)
     return Sorted(rows, asu, minus, epsilon, together, apart)
 
 
@@ -170,7 +171,8 @@ def drop_unconnected(
     new_position = np.cumsum(seen) - 1
     rows = data.rows.take(stay)
     rows = replace(rows, data_set=new_position[rows.data_set].astype(np.int32))
-    return members, sorted_rows(rows, data.asu[stay], data.minus[stay], symmetry)
+    # still in order, so that nothing moves
+    return members, sorted_rows(rows, symmetry.arrange(rows.hkl))
 
 
 def rows_by_data_set(rows: Observations, n_data_sets: int) -> list[Int]:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import gc
 import logging
 import os
 import re
 import shlex
 import sys
-import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn
 
 from braggscale import __version__
 from braggscale.errors import CommandError, UserError
+from braggscale.terminal import error_prefix, let_go, logging_to
 
 if TYPE_CHECKING:
     from braggscale.command import Settings
@@ -29,17 +30,33 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROGRAM = "scale"
+EXPORT = "export"  # as the first argument; a file of this name can be given as ./export
 DESCRIPTION = "Put the integrated intensities of one or several data sets on one common scale."
 EPILOG = """\
 examples:
   scale integrated.expt integrated.refl
-  scale integrated.expt integrated.refl model=physical d_min=1.2 absorption_level=medium
+  scale integrated.expt integrated.refl d_min=1.2 absorption_level=medium
   scale scaled.expt scaled.refl exclude_images=2:1501:1700
+  scale export scaled.expt scaled.refl merged_mtz=merged.mtz  (scale export -h)
 
-Files and name=value come in any order; what a file holds is found by looking into it. A name may be shortened to
-its last part. Files that end in .phil .param .params .eff .def hold parameters.
+Files and name=value come in any order; what a file holds is found by looking
+into it. A name may be shortened to its last part. Files that end in .phil
+.param .params .eff .def hold parameters.
 
 exit status: 0 done, 1 the data cannot be scaled, 2 the command is wrong
+"""
+EXPORT_DESCRIPTION = "Write scaled data as files of other programs, without scaling again."
+EXPORT_EPILOG = """\
+examples:
+  scale export scaled.expt scaled.refl merged_mtz=m.mtz unmerged_mtz=u.mtz
+  scale export scaled.expt scaled.refl shelx=lcys d_min=0.8
+  scale export scaled.expt scaled.refl merged_cif=m.cif free_flags=earlier.mtz
+
+The scaled files may be those of this program or of dials.scale. They are not
+changed. The same data and options give the same exports as the scaling run.
+
+exit status: 0 done, 1 not scaled, damaged, or a file could not be written,
+2 the command is wrong
 """
 # One thread for linear algebra: sums in another order would make results depend on the number of cores.
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -61,9 +78,40 @@ class _Parser(argparse.ArgumentParser):
 
 
 @dataclass(frozen=True, slots=True)
+class _Command:
+    """What differs between ``scale`` and ``scale export``.  ``level``: lowest expert level that is shown."""
+
+    program: str
+    description: str
+    epilog: str
+    no_files: str
+    parameters: str
+    level: int
+
+
+SCALE = _Command(
+    PROGRAM,
+    DESCRIPTION,
+    EPILOG,
+    "no input files: give experiments and reflections",
+    "parameters (more with -hh and -hhh):",
+    0,
+)
+SCALE_EXPORT = _Command(
+    f"{PROGRAM} {EXPORT}",
+    EXPORT_DESCRIPTION,
+    EXPORT_EPILOG,
+    "no input files: give scaled.expt and scaled.refl",
+    "parameters:",
+    1,
+)
+
+
+@dataclass(frozen=True, slots=True)
 class _Arguments:
     """argv, sorted. ``assignments``: with whether it was typed (not read from a file)."""
 
+    command: _Command
     options: argparse.Namespace
     assignments: tuple[tuple[Assignment, bool], ...]
     files: tuple[str, ...]
@@ -87,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return error.exit_status
     except BrokenPipeError:
-        _let_go(sys.stdout)
+        let_go(sys.stdout)
         return 0
     except KeyboardInterrupt:
         _complain("interrupted; nothing more was written")
@@ -102,41 +150,48 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             sys.stdout.flush()
         except BrokenPipeError:
-            _let_go(sys.stdout)
+            let_go(sys.stdout)
 
 
 def _act(argv: tuple[str, ...], found: _Arguments) -> int:
-    from braggscale.command import definitions, settle
-
-    options = found.options
+    options, command = found.options, found.command
     if options.version:
         print(f"braggscale {__version__}")
         return 0
-    if options.help or not argv:
-        level = max(options.expert_level, options.help - 1, 0)
+    if command is SCALE and options.warm_up:
+        return _warm_up()
+    from braggscale.command import definitions, export_definitions, settle
+
+    master = definitions() if command is SCALE else export_definitions()
+    nothing = argv in ((), (EXPORT,))
+    if options.help or nothing:
+        level = max(options.expert_level, options.help - 1, command.level)
         attributes = 1 if options.attributes_level is None else options.attributes_level
-        print(_parser().format_help())
-        print("parameters (more with -hh and -hhh):" if level < 2 else "parameters:")
+        print(_parser(command).format_help())
+        print(command.parameters if level < 2 else "parameters:")
         print()
-        print(definitions().report(definitions().defaults(), level, attributes), end="")
-        if not argv:
-            _complain("no input files: give experiments and reflections")
-        return 0 if argv else 2
-    settings, problems = settle(found.assignments)
+        print(master.report(master.defaults(), level, attributes), end="")
+        if nothing:
+            _complain(command.no_files)
+        return 2 if nothing else 0
+    settings, problems = settle(found.assignments, master)
     problems = [*found.problems, *problems]
     if options.show_config and not problems:
-        print(definitions().report(settings.values, options.expert_level, options.attributes_level or 0), end="")
+        level = max(options.expert_level, command.level)
+        print(master.report(settings.values, level, options.attributes_level or 0), end="")
         return 0
     if not options.show_config:
         problems += [problem for file in found.files if (problem := _file_problem(file))]
         if not found.files:
-            problems.append("no input files: give experiments and reflections")
-        problems += _output_problems(settings)
+            problems.append(command.no_files)
+        problems += _output_problems(settings, found)
     if problems:
         for problem in dict.fromkeys(problems):
             _complain(problem)
         return 2
-    if options.assign_identifiers is not None:
+    if command is SCALE_EXPORT:
+        _export(found, settings)
+    elif options.assign_identifiers is not None:
         _name(found, settings)
     else:
         _scale(argv, found, settings)
@@ -147,7 +202,7 @@ def _scale(argv: tuple[str, ...], found: _Arguments, settings: Settings) -> None
     from braggscale.params import CommandLine
 
     command = CommandLine(argv, found.files, settings.modified, settings.notes, settings.explicit)
-    with _logging(found.options.verbose, found.options.quiet) as log_text:
+    with logging_to(sys.stdout, found.options.verbose, found.options.quiet) as log_text:
         log.info(f"{PROGRAM} {__version__}")
         log.info(shlex.join([PROGRAM, *argv]))
         if settings.modified:
@@ -155,9 +210,49 @@ def _scale(argv: tuple[str, ...], found: _Arguments, settings: Settings) -> None
             log.info(settings.modified)
         for note in settings.notes:
             log.info(note)
+        _compile(found.options.quiet)
+        # a million objects are made here that all stay: collecting garbage among them is a sixth of the time
+        gc.disable()
         from braggscale.run import run
 
+        gc.freeze()
+        gc.enable()
         run(found.files, settings.params, command.given, command.as_dict(), log_text)
+
+
+def _export(found: _Arguments, settings: Settings) -> None:
+    with logging_to(sys.stdout, found.options.verbose, found.options.quiet):
+        for note in settings.notes:
+            log.info(note)
+        from braggscale.exporting import export_scaled
+
+        export_scaled(found.files, settings.params)
+
+
+def _compile(quiet: bool) -> None:
+    """Before the first run of all: compile everything at once, and say why it takes time."""
+    from braggscale.jit import warm, warm_up
+
+    if warm():
+        return
+    if not quiet:
+        text = f"compiling kernels for the first time, about 10 s; {PROGRAM} --warm-up does this at installation"
+        print(text, flush=True)
+    if warm_up().folder is None and not quiet:
+        print("they cannot be kept for the next run: set NUMBA_CACHE_DIR to a folder that only you can write to")
+
+
+def _warm_up() -> int:
+    from braggscale.jit import warm_up
+
+    done = warm_up()
+    if done.folder is None:
+        _complain(
+            "no folder where compiled kernels can be kept: make one that only you can write to, set NUMBA_CACHE_DIR"
+        )
+        return 1
+    print(f"{done.kernels} kernels in {done.folder}, {done.compiled} of them compiled now")
+    return 0
 
 
 def _name(found: _Arguments, settings: Settings) -> None:
@@ -167,19 +262,19 @@ def _name(found: _Arguments, settings: Settings) -> None:
     given = settings.explicit
     experiments = output.experiments if "output.experiments" in given else "identified.expt"
     reflections = output.reflections if "output.reflections" in given else "identified.refl"
-    with _logging(found.options.verbose, found.options.quiet):
+    with logging_to(sys.stdout, found.options.verbose, found.options.quiet):
         name_anew(found.files, found.options.assign_identifiers, experiments, reflections)
 
 
 # Arguments --------------------------------------------------------------------------------------------------
 
 
-def _parser() -> _Parser:
+def _parser(command: _Command) -> _Parser:
     parser = _Parser(
-        prog=PROGRAM,
-        usage=f"{PROGRAM} [options] FILE ... [name=value ...]",
-        description=DESCRIPTION,
-        epilog=EPILOG,
+        prog=command.program,
+        usage=f"{command.program} [options] FILE ... [name=value ...]",
+        description=command.description,
+        epilog=command.epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
         allow_abbrev=False,
@@ -192,28 +287,35 @@ def _parser() -> _Parser:
     add("-v", "--verbose", action="count", default=0, help="log details, and tracebacks of internal errors")
     add("-q", "--quiet", action="store_true", help="print warnings and errors only; the log file has everything")
     add("--phil", action="append", default=[], metavar="FILE", help="read parameters from FILE, - for standard input")
-    add(
-        "--assign-identifiers",
-        metavar="NAMES",
-        help="name the data sets, one name for each, and write them to identified.expt and .refl (or to "
-        "output.experiments, output.reflections) without scaling",
-    )
+    if command is SCALE:
+        add(
+            "--assign-identifiers",
+            metavar="NAMES",
+            help="name the data sets, one name for each, and write them to identified.expt and .refl (or to "
+            "output.experiments, output.reflections) without scaling",
+        )
+        add("--warm-up", action="store_true", help="compile what is compiled at the first run, for an installation")
     add("--version", action="store_true", help="print the version and stop")
     return parser
 
 
-def _sort(argv: Sequence[str]) -> _Arguments:
+def _sort(argv: tuple[str, ...]) -> _Arguments:
     """Options, assignments, data files and what is wrong with them. Raises CommandError for a bad option."""
+    command = SCALE_EXPORT if argv[:1] == (EXPORT,) else SCALE
+    argv = argv[1:] if command is SCALE_EXPORT else argv
     end = argv.index("--") if "--" in argv else len(argv)
-    options, rest = _parser().parse_known_args(argv[:end])
+    parser = _parser(command)
+    options, rest = parser.parse_known_args(argv[:end])
     unknown = [word for word in rest if word.startswith("-") and not os.path.exists(word)]
-    problems = [f"unknown option {word}; {PROGRAM} -h lists the options" for word in unknown]
+    problems = [f"unknown option {word}; {parser.prog} -h lists the options" for word in unknown]
     arguments = [word for word in rest if word not in unknown] + list(argv[end + 1 :])
     assignments: list[tuple[Assignment, bool]] = []
     files: list[str] = []
-    from braggscale.phil import PHIL_SUFFIXES, read_argument, read_file
+    words = [*options.phil, *arguments]
+    if words:
+        from braggscale.phil import PHIL_SUFFIXES, read_argument, read_file
 
-    for k, argument in enumerate([*options.phil, *arguments]):
+    for k, argument in enumerate(words):
         try:
             if k < len(options.phil) or (argument.endswith(PHIL_SUFFIXES) and os.path.isfile(argument)):
                 assignments += [(made, False) for made in read_file(argument)]
@@ -223,7 +325,7 @@ def _sort(argv: Sequence[str]) -> _Arguments:
                 files.append(argument)
         except CommandError as error:
             problems.append(str(error))
-    return _Arguments(options, tuple(assignments), tuple(files), tuple(problems))
+    return _Arguments(command, options, tuple(assignments), tuple(files), tuple(problems))
 
 
 def _file_problem(path: str) -> str | None:
@@ -238,6 +340,8 @@ def _file_problem(path: str) -> str | None:
 
 
 def _nearest_file(path: str) -> str:
+    if path == EXPORT:
+        return f"; to export scaled data this word comes first: {PROGRAM} {EXPORT} FILE ..."
     folder, name = os.path.split(path)
     today = os.path.join(folder, NAMES_TODAY.get(name, ""))
     if name in NAMES_TODAY and os.path.isfile(today):
@@ -256,113 +360,46 @@ def _nearest_file(path: str) -> str:
     return ""
 
 
-def _output_problems(settings: Settings) -> list[str]:
+def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
+    """What is wrong with the paths of outputs: not writable, named twice, or an export that would replace an input."""
     from braggscale.io.outputs import check_writable
+    from braggscale.params import EXPORTS, exports_of, shelx_files
 
     output = settings.params.output
     problems = []
-    paths = [output.experiments, output.reflections, output.log, output.json, output.merged_mtz, output.unmerged_mtz]
-    paths += [output.merged_cif, output.unmerged_cif, output.shelx, output.xds_ascii, output.sca]
-    for path in paths:
-        try:
-            check_writable([path] if path else [])
-        except CommandError as error:
-            problems.append(str(error))
+    if found.command is SCALE_EXPORT and not exports_of(output):
+        problems.append(f"nothing to export: name at least one of {', '.join(f'{name}=' for name in EXPORTS)}")
+    taken = {os.path.realpath(file): "an input" for file in found.files}
+    for name in EXPORTS if found.command is SCALE_EXPORT else ("experiments", "reflections", "log", "json", *EXPORTS):
+        path = getattr(output, name)
+        if path is None:
+            continue
+        for target in shelx_files(path) if name == "shelx" else (path,):
+            me = f"output.{name}"
+            other = taken.setdefault(os.path.realpath(target), me)
+            if other == "an input" and name in EXPORTS:
+                problems.append(f"{me}: {target} is an input; give it another name")
+            elif other not in ("an input", me):
+                problems.append(f"{other} and {me} are the same file, {target}")
+            try:
+                check_writable([target])
+            except CommandError as error:
+                problems.append(str(error))
     if output.free_flags and (problem := _file_problem(output.free_flags)):
         problems.append(problem)
     return problems
 
 
-# Terminal and log -------------------------------------------------------------------------------------------
-
-
-class _Terminal(logging.StreamHandler[TextIO]):
-    """A terminal that may go away: the run goes on without it."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
-            _let_go(self.stream)
-            self.setLevel(logging.CRITICAL + 1)
-        else:
-            super().handleError(record)
-
-
-class _Memory(logging.Handler):
-    """Keeps the lines for the log file, which is written with the other outputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(self.format(record))
-
-    def text(self) -> str:
-        """Everything logged so far, valid as UTF-8."""
-        text = "".join(line + "\n" for line in self.lines)
-        return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-class _Format(logging.Formatter):
-    """Sentences are folded at 80 columns; lines that begin with a blank, tables and commands, are not.
-
-    Nor are batch numbers: each sweep has one line, which people search for.
-    """
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        if record.levelno >= logging.WARNING:
-            text = f"{record.levelname.capitalize()}: {text}"
-        return "\n".join(_folded(line) for line in text.split("\n"))
-
-
-def _folded(line: str) -> str:
-    if len(line) <= 80 or line.startswith((" ", PROGRAM + " ", "Experiment identifier:")):
-        return line
-    return textwrap.fill(line, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-
-
-class _AsDetail(logging.Handler):
-    """Python's warnings are for developers: they go where details go."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        log.debug(record.getMessage().rstrip())
-
-
-@contextmanager
-def _logging(verbose: int, quiet: bool) -> Iterator[Callable[[], str]]:
-    """The package's log on standard output and in memory; yields what returns the text of the log file."""
-    logger, warned = logging.getLogger("braggscale"), logging.getLogger("py.warnings")
-    terminal, memory, detail = _Terminal(sys.stdout), _Memory(), _AsDetail()
-    level = logging.DEBUG if verbose else logging.INFO
-    before = logger.level, logger.propagate, warned.propagate
-    memory.setLevel(level)
-    terminal.setLevel(logging.WARNING if quiet else level)
-    for handler in (terminal, memory):
-        handler.setFormatter(_Format("%(message)s"))
-        logger.addHandler(handler)
-    logger.setLevel(level)
-    logger.propagate = warned.propagate = False
-    warned.addHandler(detail)
-    logging.captureWarnings(True)
-    try:
-        yield memory.text
-    finally:
-        logging.captureWarnings(False)
-        warned.removeHandler(detail)
-        logger.removeHandler(terminal)
-        logger.removeHandler(memory)
-        logger.setLevel(before[0])
-        logger.propagate, warned.propagate = before[1:]
+# What goes wrong -----------------------------------------------------------------------------------------
 
 
 def _complain(message: str) -> None:
     with suppress(BrokenPipeError):
         sys.stdout.flush()
     try:
-        print(f"{PROGRAM}: error: {message}", file=sys.stderr, flush=True)
+        print(f"{error_prefix(PROGRAM)} {message}", file=sys.stderr, flush=True)
     except BrokenPipeError:
-        _let_go(sys.stderr)
+        let_go(sys.stderr)
 
 
 def _complain_internal(error: Exception, verbose: bool) -> None:
@@ -373,11 +410,3 @@ def _complain_internal(error: Exception, verbose: bool) -> None:
     where = "" if verbose else "; run again with -v for details"
     text = " ".join(str(error).split())
     _complain(f"internal error, {type(error).__name__}: {text}{where}; nothing more was written, please report it")
-
-
-def _let_go(stream: TextIO) -> None:
-    """Point a closed pipe at nothing, so that later writes and the flush at exit stay silent."""
-    with suppress(OSError, ValueError, AttributeError):
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, stream.fileno())
-        os.close(nothing)

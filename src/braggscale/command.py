@@ -8,10 +8,11 @@ from functools import cache
 from typing import Any
 
 from braggscale.errors import CommandError
-from braggscale.params import COMPONENTS, Params, fill
+from braggscale.params import COMPONENTS, EXPORTS, Params, fill
 from braggscale.params_text import (
     DIALS_ONLY,
     DIALS_ONLY_VALUES,
+    EXPORT_OPTIONS,
     FULL_NAME_ONLY,
     MASTER,
     MODELS,
@@ -38,14 +39,23 @@ def definitions() -> Definitions:
     return Definitions(MASTER, MODELS, RENAMED, DIALS_ONLY, FULL_NAME_ONLY)
 
 
-def settle(assignments: Sequence[tuple[Assignment, bool]]) -> tuple[Settings, list[str]]:
+@cache
+def export_definitions() -> Definitions:
+    """Those of ``scale export``."""
+    return Definitions(MASTER, only=EXPORT_OPTIONS, program="scale export")
+
+
+def settle(
+    assignments: Sequence[tuple[Assignment, bool]], master: Definitions | None = None
+) -> tuple[Settings, list[str]]:
     """Apply assignments in order, later ones win.  Each comes with whether an argument, not a file, made it.
 
     A short name that several models have goes to the model named by ``model=``, and to all of them when the
     model is automatic.  Returns the settings and the problems, one line each; what is wrong is left at its default.
+    ``master``: what may be assigned, None for ``definitions()``.
     """
-    master = definitions()
-    values = master.defaults()
+    master = master or definitions()
+    values = definitions().defaults()
     problems: list[str] = []
     notes: list[str] = []
     explicit: set[str] = set()
@@ -54,7 +64,11 @@ def settle(assignments: Sequence[tuple[Assignment, bool]]) -> tuple[Settings, li
         try:
             target = master.resolve(made.name)
         except CommandError as error:
-            problems.append(f"{made.origin}: {error}")
+            elsewhere = _only_when_scaling(made.name, master)
+            if elsewhere and not typed:  # a file of parameters may serve both commands
+                notes.append(f"{made.origin}: {elsewhere}")
+            else:
+                problems.append(f"{made.origin}: {elsewhere or error}")
             continue
         if target.note:
             notes.append(f"{made.origin}: {target.note}")
@@ -84,6 +98,17 @@ def settle(assignments: Sequence[tuple[Assignment, bool]]) -> tuple[Settings, li
     params: Params = fill(Params, "", values)
     settings = Settings(values, params, master.modified(values), tuple(dict.fromkeys(notes)), frozenset(explicit))
     return settings, list(dict.fromkeys(problems))
+
+
+def _only_when_scaling(name: str, master: Definitions) -> str:
+    """What to say of a name that another command of the program knows, '' if none does."""
+    if master is definitions():
+        return ""
+    try:
+        path = definitions().resolve(name).paths[0]
+    except CommandError:
+        return ""
+    return f"{path} is an option of scale; {master.program} has no use for it"
 
 
 def _todays_words(made: Assignment, paths: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
@@ -152,14 +177,9 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             known = COMPONENTS[model] if values["model"] == model else everything
             if name not in known:
                 found.append(f"correction.fix={name}: the components are {', '.join(known)}")
-    outputs: dict[str, str] = {}
-    files = ("experiments", "reflections", "log", "json", "merged_mtz", "unmerged_mtz", "merged_cif", "unmerged_cif")
-    for name in (*files, "shelx", "xds_ascii", "sca"):
-        path = values["output." + name]
-        if path == "":
+    for name in ("experiments", "reflections", "log", "json", *EXPORTS):
+        if values["output." + name] == "":
             found.append(f"output.{name}: the name is empty")
-        elif path is not None and outputs.setdefault(path, name) != name:
-            found.append(f"output.{outputs[path]} and output.{name} are the same file, {path}")
     return found
 
 

@@ -34,10 +34,12 @@ from itertools import product
 
 import numpy as np
 
+from braggscale import row_kernels
 from braggscale.arrays import Bool, Float
-from braggscale.deviations import separate
+from braggscale.deviations import judge
 from braggscale.error_model import DEFAULT_A, ErrorModel, FitResult, IntensityRange
-from braggscale.groups import Groups
+from braggscale.expectation import Law
+from braggscale.groups import Groups, in_blocks, weighted_mean
 
 MINIMUM_ROWS = 250  # for two parameters, as DIALS
 MINIMUM_ROWS_ONE = 50  # for a alone: its relative error is then 10 %
@@ -65,7 +67,7 @@ _TWO, _ALL, _ONE, _NONE = (True, True, False), (True, True, True), (True, False,
 
 @dataclass(frozen=True, slots=True)
 class _Residuals:
-    """Rows that take part: r^2/(1 - h), 1 - h, V, mu, (n,); all members of one group share I_h."""
+    """r^2/(1 - h), 1 - h, V, mu, (n,); members of a group share I_h. 1 - h is 0 where a row does not take part."""
 
     square: Float
     freedom: Float
@@ -73,12 +75,67 @@ class _Residuals:
     mu: Float
     trimmed: int
 
+    def part(self) -> _Residuals:
+        """Only the rows that take part."""
+        use = self.freedom > 0
+        return _Residuals(self.square[use], self.freedom[use], self.expected[use], self.mu[use], self.trimmed)
+
     def variance(self, model: ErrorModel) -> Float:
         return model.variance(self.expected, self.mu)
 
-    def terms(self) -> Float:
-        """V, mu^2, mu+, (3, n)."""
-        return np.stack((self.expected, self.mu * self.mu, np.maximum(self.mu, 0.0)))
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Rows to fit to: I, V, g, (n,), in their groups."""
+
+    i: Float
+    v: Float
+    g: Float
+    groups: Groups
+    n_threads: int
+
+    def __len__(self) -> int:
+        return len(self.i)
+
+    def trim(self, model: ErrorModel) -> Bool:
+        """Rows left out when the worst of a group goes while it is beyond 4 sigma of the others, (n,)."""
+        law = Law.constant(self.i, self.v)
+        a2, b2, linear = (np.array([x]) for x in (model.a**2, model.b**2, model.c))
+        law = replace(law, a2=a2, b2=b2, linear=linear)
+        out = np.zeros(len(self.i), np.bool_)
+        for _ in range(2):
+            limits = (_CUT, 0.9 * _CUT)
+            out, _, _ = judge(law, self.g, self.groups, limits, out, trim=True, afresh=True, n_threads=self.n_threads)
+        return out
+
+    def residuals(self, model: ErrorModel, out: Bool | None = None) -> _Residuals:
+        """Residuals of the rows that are not left out, against I_h weighted with the model."""
+        n = len(self.i)
+        square, freedom, mu = np.empty(n), np.empty(n), np.empty(n)
+        away = np.zeros(n, np.bool_) if out is None else out
+
+        def block(first: int, last: int) -> None:
+            row_kernels.residuals(
+                first, last, self.groups.offsets, self.i, self.v, self.g, away,
+                model.a**2, model.b**2, model.c, square, freedom, mu,
+            )  # fmt: skip
+
+        in_blocks(self.groups, block, self.n_threads)
+        return _Residuals(square, freedom, self.v, mu, int(np.count_nonzero(away)))
+
+    def sums(self, data: _Residuals, model: ErrorModel) -> Float:
+        """What ``row_kernels.scoring_sums`` adds up, over all rows, (11,)."""
+        offsets = self.groups.offsets
+
+        def block(first: int, last: int) -> Float:
+            total = np.zeros(11)
+            row_kernels.scoring_sums(
+                offsets[first], offsets[last], data.square, data.freedom, data.expected, data.mu,
+                model.a**2, model.b**2, model.c, _CUT**2, total,
+            )  # fmt: skip
+            return total
+
+        return np.asarray(sum(in_blocks(self.groups, block, self.n_threads)))
 
 
 def fit(
@@ -94,6 +151,7 @@ def fit(
     photon: Float | float | None = None,
     n_bins: int = 10,
     refine: bool = True,
+    n_threads: int = 1,
 ) -> FitResult:
     """Error model of these rows.
 
@@ -110,8 +168,8 @@ def fit(
     begin = start or ErrorModel()
     if a is not None or b is not None:
         begin = ErrorModel(begin.a if a is None else a, begin.b if b is None else b)
-    i, v, g, part = _candidates(intensity, expected, scale, groups, begin, min_photons, photon)
-    n = len(i)
+    sample = _candidates(intensity, expected, scale, groups, begin, min_photons, photon, n_threads)
+    n = len(sample)
     free = (refine and a is None, refine and b is None, False)
     reason = ""
     if any(free) and n < MINIMUM_ROWS:
@@ -122,18 +180,18 @@ def fit(
             free = _ONE
             reason = f"{n} observations, at least {MINIMUM_ROWS} needed for two parameters: only a refined"
     if not any(free):
-        data = _residuals(i, v, g, part, begin, _trim(i, v, g, part, begin)) if n else _nothing()
+        data = sample.residuals(begin, sample.trim(begin))
         return _result(begin, data, free, 0, True, n_bins, reason)
     if free != _TWO:
-        return _refine(i, v, g, part, begin, free, n_bins, reason)
-    two = _refine(i, v, g, part, replace(begin, c=0.0), free, n_bins, reason)
+        return _refine(sample, begin, free, n_bins, reason)
+    two = _refine(sample, replace(begin, c=0.0), free, n_bins, reason)
     if two.reason or (begin.c == 0 and _even(two.ranges)):
         return two
-    rows = _candidates(intensity, expected, scale, groups, begin, 0.0, None, MOST_COMPARED)
-    result = _with_linear_term(two, *rows, begin.c > 0, n_bins)
+    few = _candidates(intensity, expected, scale, groups, begin, 0.0, None, n_threads, MOST_COMPARED)
+    result = _with_linear_term(two, few, begin.c > 0, n_bins)
     if result.model.c > 0 and groups.n_rows > MOST_COMPARED:
-        everybody = _candidates(intensity, expected, scale, groups, begin, 0.0, None)
-        better = _refine(*everybody, result.model, _ALL, n_bins, result.reason)
+        everybody = _candidates(intensity, expected, scale, groups, begin, 0.0, None, n_threads)
+        better = _refine(everybody, result.model, _ALL, n_bins, result.reason)
         return replace(better, linear_gain=result.linear_gain)
     return result
 
@@ -150,20 +208,18 @@ def _even(ranges: tuple[IntensityRange, ...]) -> bool:
     return float(np.dot(n, misfit**2) / n.sum()) < _GAIN_PER_ROW
 
 
-def _with_linear_term(
-    two: FitResult, i: Float, v: Float, g: Float, groups: Groups, in_use: bool, n_bins: int
-) -> FitResult:
+def _with_linear_term(two: FitResult, sample: _Sample, in_use: bool, n_bins: int) -> FitResult:
     """The fit with c where the data demand it, otherwise ``two``; both models refined and compared on these rows."""
-    null = _refine(i, v, g, groups, two.model, _TWO, n_bins, "")
+    null = _refine(sample, two.model, _TWO, n_bins, "")
     if null.reason:
         return two
-    full = _refine(i, v, g, groups, null.model, _ALL, n_bins, "")
+    full = _refine(sample, null.model, _ALL, n_bins, "")
     if full.reason or not full.model.c > 0:
         return two
-    keep = _trim(i, v, g, groups, null.model)
-    part = groups.subset(keep)
-    rows = i[keep], v[keep], g[keep], part
-    gain = 2.0 * (_minus_log_likelihood(*rows, null.model) - _minus_log_likelihood(*rows, full.model))
+    keep = ~sample.trim(null.model)
+    part = sample.groups.subset(keep)
+    rows = _Sample(sample.i[keep], sample.v[keep], sample.g[keep], part, sample.n_threads)
+    gain = 2.0 * (_minus_log_likelihood(rows, null.model) - _minus_log_likelihood(rows, full.model))
     needed = max(_GAIN, _GAIN_PER_ROW * (part.n_rows - len(part))) * (_STAYING if in_use else 1.0)
     if not (gain > needed and full.esd_a < _LOOSEST_WITH_LINEAR * full.model.a):
         return replace(two, linear_gain=gain)
@@ -171,14 +227,16 @@ def _with_linear_term(
     return replace(full, reason=reason, linear_gain=gain)
 
 
-def _minus_log_likelihood(i: Float, v: Float, g: Float, groups: Groups, model: ErrorModel) -> float:
+def _minus_log_likelihood(sample: _Sample, model: ErrorModel) -> float:
     """Restricted, each model with its own I_h; beyond 4 sigma a row contributes ln|r|, as in the scoring."""
-    variance = _variance(i, v, g, groups, model, np.ones(len(i), np.bool_))
-    best, total = _best(i, variance, g, groups)
+    i, v, g, groups = sample.i, sample.v, sample.g, sample.groups
+    variance = v
+    for _ in range(3):
+        variance = model.variance(v, g * groups.spread(weighted_mean(groups, 1.0 / variance, g, i)[0]))
+    best, total = weighted_mean(groups, 1.0 / variance, g, i)
     freedom = 1.0 - g * g / (variance * groups.spread(total))
-    usable = freedom > 1e-6
     z2 = np.zeros(len(i))
-    np.divide((i - g * groups.spread(best)) ** 2, variance * freedom, out=z2, where=usable)
+    np.divide((i - g * groups.spread(best)) ** 2, variance * freedom, out=z2, where=freedom > 1e-6)
     far = _CUT**2 / _KEPT_VARIANCE + np.log(np.maximum(z2, _CUT**2) / _CUT**2)
     size = np.where(z2 <= _CUT**2, z2 / _KEPT_VARIANCE, far)
     return 0.5 * float(np.log(variance).sum() + np.log(total).sum() + np.dot(freedom, size))
@@ -192,81 +250,28 @@ def _candidates(
     model: ErrorModel,
     min_photons: float,
     photon: Float | float | None,
+    n_threads: int,
     most: int = MOST_ROWS,
-) -> tuple[Float, Float, Float, Groups]:
+) -> _Sample:
     """Rows of groups with two or more members and enough photons; every k-th group if they are very many."""
     use = groups.sizes() > 1
     if min_photons > 0 and len(groups):
-        best, _ = _best(i, model.a**2 * v, g, groups)
-        mu = g * groups.spread(best)
+        mu = g * groups.spread(weighted_mean(groups, 1.0 / v, g, i)[0])
         photons = np.sign(mu) * mu * mu / v if photon is None else mu / photon
         use &= groups.sum(photons) >= min_photons * groups.sizes()
     rows = int(groups.sizes()[use].sum())
     if rows > most:
         use[np.flatnonzero(use)[np.arange(np.count_nonzero(use)) % -(-rows // most) != 0]] = False
     keep = groups.spread(use)
-    return i[keep], v[keep], g[keep], groups.subset(keep)
+    return _Sample(i[keep], v[keep], g[keep], groups.choose(use), n_threads)
 
 
-def _best(i: Float, v: Float, g: Float, groups: Groups) -> tuple[Float, Float]:
-    """I_h and sum g^2/V of each group."""
-    wg = g / v
-    total = groups.sum(wg * g)
-    return np.divide(groups.sum(wg * i), total, out=np.zeros(len(groups)), where=total > 0), total
-
-
-def _variance(i: Float, v: Float, g: Float, groups: Groups, model: ErrorModel, keep: Bool) -> Float:
-    """V' with I_h from the rows that are kept, weighted with the model itself."""
-    best, _ = _best(i, np.where(keep, v, np.inf), g, groups)
-    for _ in range(2):
-        current = model.variance(v, g * groups.spread(best))
-        best, _ = _best(i, np.where(keep, current, np.inf), g, groups)
-    return model.variance(v, g * groups.spread(best))
-
-
-def _trim(i: Float, v: Float, g: Float, groups: Groups, model: ErrorModel) -> Bool:
-    """Rows that stay when the worst of a group goes while it is beyond 4 sigma of the others."""
-    everybody = np.ones(len(i), np.bool_)
-    for _ in range(2):
-        variance = _variance(i, v, g, groups, model, everybody)
-        out, _ = separate(i, variance, g, groups, (_CUT, 0.9 * _CUT), np.zeros(len(i), np.bool_))
-        everybody = ~out
-    return everybody
-
-
-def _residuals(i: Float, v: Float, g: Float, groups: Groups, model: ErrorModel, keep: Bool) -> _Residuals:
-    """Residuals of the rows that are kept, against I_h weighted with the model."""
-    part = groups.subset(keep)
-    i, v, g = i[keep], v[keep], g[keep]
-    variance = _variance(i, v, g, part, model, np.ones(len(i), np.bool_))
-    best, total = _best(i, variance, g, part)
-    mu = g * part.spread(best)
-    freedom = 1.0 - g * g / (variance * part.spread(total))
-    use = freedom > 1e-6  # a member that makes up its group has no residual
-    square = (i - mu)[use] ** 2 / freedom[use]
-    return _Residuals(square, freedom[use], v[use], mu[use], int(np.count_nonzero(~keep)))
-
-
-def _nothing() -> _Residuals:
-    empty = np.zeros(0)
-    return _Residuals(empty, empty, empty, empty, 0)
-
-
-def _refine(
-    i: Float,
-    v: Float,
-    g: Float,
-    groups: Groups,
-    begin: ErrorModel,
-    free: _Free,
-    n_bins: int,
-    reason: str,
-) -> FitResult:
+def _refine(sample: _Sample, begin: ErrorModel, free: _Free, n_bins: int, reason: str) -> FitResult:
     """Scoring steps for fixed I_h inside, new I_h and new trimming outside, until a, b and c stand still."""
     model = begin
-    unit = float(np.sum(v) / max(float(np.sum(np.abs(i))), 1e-300))
+    unit = float(np.sum(sample.v) / max(float(np.sum(np.abs(sample.i))), 1e-300))
     if free[0]:
-        first = _residuals(i, v, g, groups, model, np.ones(len(i), np.bool_))
+        first = sample.residuals(model).part()
         if len(first.square):
             z2 = first.square / first.variance(model)
             model = replace(model, a=model.a * math.sqrt(max(float(np.median(z2)), 1e-12) / _MEDIAN_SQUARE))
@@ -275,11 +280,11 @@ def _refine(
     rounds = 0
     for rounds in range(1, _ROUNDS + 1):
         if trimmed_with is None or _distance(model, trimmed_with, unit) > 0.02:
-            keep, trimmed_with = _trim(i, v, g, groups, model), model
-        data = _residuals(i, v, g, groups, model, keep)
+            out, trimmed_with = sample.trim(model), model
+        data = sample.residuals(model, out)
         before = model
         for _ in range(_STEPS):
-            model, bad = _step(data, model, free)
+            model, bad = _step(sample.sums(data, model), model, free)
             if bad:
                 break
         if bad:
@@ -290,25 +295,16 @@ def _refine(
                 break
             trimmed_with = None
     if bad or not LOWEST_A <= model.a < math.inf:
-        return _fall_back(i, v, g, groups, begin, free, n_bins, bad or f"a = {model.a:.3g}")
+        return _fall_back(sample, begin, free, n_bins, bad or f"a = {model.a:.3g}")
     if not converged and not reason:
         reason = f"still changing after {_ROUNDS} rounds"
     result = _result(model, data, free, rounds, converged, n_bins, reason)
     if free[0] and free[1] and not result.esd_a < _LOOSEST * model.a:
-        return _fall_back(i, v, g, groups, begin, free, n_bins, f"a = {model.a:.3g} +- {result.esd_a:.2g}")
+        return _fall_back(sample, begin, free, n_bins, f"a = {model.a:.3g} +- {result.esd_a:.2g}")
     return result
 
 
-def _fall_back(
-    i: Float,
-    v: Float,
-    g: Float,
-    groups: Groups,
-    begin: ErrorModel,
-    free: _Free,
-    n_bins: int,
-    why: str,
-) -> FitResult:
+def _fall_back(sample: _Sample, begin: ErrorModel, free: _Free, n_bins: int, why: str) -> FitResult:
     """One parameter where two cannot be told apart; the start where one cannot be found, or three."""
     if free == _TWO:
         if why.startswith("a ="):
@@ -316,8 +312,8 @@ def _fall_back(
             begin = replace(begin, a=DEFAULT_A)
         else:
             simpler, rest = _ONE, f"b = {begin.b:.3g} kept, only a refined"
-        return _refine(i, v, g, groups, begin, simpler, n_bins, f"two-parameter fit failed ({why}): {rest}")
-    data = _residuals(i, v, g, groups, begin, _trim(i, v, g, groups, begin))
+        return _refine(sample, begin, simpler, n_bins, f"two-parameter fit failed ({why}): {rest}")
+    data = sample.residuals(begin, sample.trim(begin))
     return _result(begin, data, _NONE, 0, False, n_bins, f"fit failed ({why}): kept as it was")
 
 
@@ -332,30 +328,24 @@ def _distance(one: ErrorModel, other: ErrorModel, unit: float) -> float:
     return abs(math.log(one.a / other.a)) + abs(math.log(slope / old)) + 0.5 * abs(linear)
 
 
-def _step(data: _Residuals, model: ErrorModel, free: _Free) -> tuple[ErrorModel, str]:
-    """One scoring step; the second value says why none is possible."""
-    current = data.variance(model)
-    core = data.square <= _CUT**2 * current
-    weight = np.where(core, data.freedom / current**2, 0.0)
-    y = data.square / _KEPT_VARIANCE
+def _step(sums: Float, model: ErrorModel, free: _Free) -> tuple[ErrorModel, str]:
+    """One scoring step; the second value says why none is possible.  ``sums``: see ``row_kernels.scoring_sums``."""
     size = model.a**2 * np.array([1.0, model.b**2, model.c])  # A, B, C
     if free == _ONE:
-        size *= float(np.dot(weight * current, y)) / max(float(np.dot(weight * current, current)), 1e-300)
+        size *= float(sums[9]) / _KEPT_VARIANCE / max(float(sums[10]), 1e-300)
     else:
-        terms = data.terms()
         fitted = np.array(free)
-        columns = terms[fitted]
-        rest = y - size[~fitted] @ terms[~fitted]
-        unit = np.sqrt((weight * columns * columns).sum(axis=1))
+        every = sums[[0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(3, 3)
+        unit = np.sqrt(every.diagonal()[fitted])
         if not (unit > 0).all():
             return model, "all intensities are alike"
-        columns /= unit[:, None]
-        normal = (weight * columns) @ columns.T
+        right = (sums[6:9] / _KEPT_VARIANCE - every[:, ~fitted] @ size[~fitted])[fitted] / unit
+        normal = every[fitted][:, fitted] / np.outer(unit, unit)
         if len(unit) > 1 and not _independent(normal):
             return model, "all intensities are alike"
         # a step of more than a factor of 10 in a variance means that the trimming has to follow first
         low = np.where(fitted, np.array([0.1, 0.0, 0.0]) * size, 0.0)[fitted] * unit
-        size[fitted] = _least_squares(normal, (weight * columns) @ rest, low) / unit
+        size[fitted] = _least_squares(normal, right, low) / unit
     if not np.isfinite(size).all() or size[0] < 1e-12:
         return model, "the residuals are zero or not finite"
     big_a = min(max(size[0], 0.1 * model.a**2), 10.0 * model.a**2)
@@ -392,6 +382,7 @@ def _result(
     n_bins: int,
     reason: str,
 ) -> FitResult:
+    data = data.part()
     variance = data.variance(model)
     core = data.square <= _CUT**2 * variance
     esd_a, esd_b, esd_c = _uncertainties(data, model, variance, core, free)

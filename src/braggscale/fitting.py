@@ -14,25 +14,33 @@ from braggscale.minimise import Fit, Stop, constrained_covariance, lbfgs, levenb
 from braggscale.models.components import Restraint
 from braggscale.models.gauge import as_restraints, as_seen_by_scales, gauge
 from braggscale.models.joint import Design, JointModel, Placed
-from braggscale.strengths import inverse, starting, update, with_strengths
-from braggscale.table import Observations
+from braggscale.strengths import Mixing, inverse, starting, update, with_strengths
+from braggscale.table import Observations, Places
 from braggscale.target import Target
 
 log = logging.getLogger(__name__)
 
 # A dense normal matrix of this many parameters takes 0.3 GB, its inversion about ten seconds on one core.
 MOST_PARAMETERS = 6000
-# Strengths have settled when a step changes the fit by less than this many effective parameters.
+# Up to this many parameters L-BFGS works in the metric of the normal matrix at its start: for the price of a few
+# evaluations it needs a fifth of the steps.
+MOST_FOR_METRIC = 3000
+# Turns of strengths and L-BFGS in one round; the next round goes on.
+ROUGH_TURNS = 2
+# Strengths have settled when a step changes the fit by less than this many effective parameters, or this many for each
+# parameter that there is.
 SETTLED = 0.05
+SETTLED_SHARE = 1e-4
 MOST_STRENGTH_STEPS = 40
 # Multiplications in the matrix inversions between two looks at the observations: a few seconds.
-STRENGTH_WORK = 1e10
+STRENGTH_WORK = 5e10
 
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
     """``tolerance``: relative decrease of the rms residual that counts as converged.  Limits None: 100 steps.
 
+    ``estimate``: whether L-BFGS brings estimated strengths up to date; the steps of the full matrix always do.
     ``esds``: whether a full matrix ends with covariance and effective parameters.
     """
 
@@ -42,22 +50,28 @@ class FitSettings:
     full_matrix_max_iterations: int | None
     tolerance: float
     n_threads: int
+    estimate: bool = False
     esds: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Observations that take part, in the order of ``groups``; ``design`` belongs to the same rows."""
+    """Observations that take part, in the order of ``groups``; ``design`` belongs to the same rows.
+
+    ``fixed``: parameters that are held, (n_parameters,).  ``choices``: what settles the gauge (models/gauge.py).
+    """
 
     model: JointModel
-    rows: Observations
+    rows: Places
     groups: Groups
     design: Design
+    fixed: Bool
+    choices: list[tuple[slice, Float]]
 
     @classmethod
-    def of(cls, model: JointModel, rows: Observations, groups: Groups) -> Problem:
+    def of(cls, model: JointModel, rows: Places, groups: Groups, fixed: Bool, n_threads: int = 1) -> Problem:
         """Compute the basis once; weights and intensities may then change from fit to fit."""
-        return cls(model, rows, groups, model.design(rows))
+        return cls(model, rows, groups, model.design(rows, n_threads), fixed, gauge(model, rows, fixed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,7 @@ class Outcome:
     ``fits``: what each minimiser did, by its name.  ``undetermined``: parameters that no observation sees,
     held by restraints alone.  ``n_observations``: rows in the fit.
     ``strengths``: estimated strengths by kind.  ``influence``: diag(C J'J), (n_parameters,): effective parameters.
+    ``matrix``: J'J that was used, (n_parameters, n_parameters), for the next fit of the same problem.
     """
 
     theta: Float
@@ -78,6 +93,7 @@ class Outcome:
     message: str | None = None
     strengths: Mapping[str, float] = field(default_factory=dict)
     influence: Float | None = None
+    matrix: Float | None = None
 
 
 def fit(
@@ -85,20 +101,19 @@ def fit(
     theta: Float,
     intensity: Float,
     weight: Float,
-    fixed: Bool,
     settings: FitSettings,
     strengths: Mapping[str, float] | None = None,
+    matrix: Float | None = None,
 ) -> Outcome:
     """Minimise from ``theta``.
 
-    ``strengths``: of the restraints whose strengths are estimated; None: as the model has them. The steps of the full
-    matrix bring them up to date, L-BFGS leaves them as they are.
-
-    ``intensity``: counts, ``weight``: 1/counts^2, (n,).  ``fixed``: parameters that are held, (n_parameters,).
+    ``intensity``: counts, ``weight``: 1/counts^2, (n,).
+    ``strengths``: of the restraints whose strengths are estimated; None: as the model has them.
+    ``matrix``: J'J of an earlier fit with about the same weights, the metric of L-BFGS; None: computed where needed.
     A full matrix that cannot be inverted leaves the L-BFGS answer, with covariance None and a message.
     """
     model = problem.model
-    choices = gauge(model, problem.rows, fixed)
+    fixed, choices = problem.fixed, problem.choices
     information = float(np.sum(weight * intensity**2))
     own = model.restraints(theta)
     strengths = {kind: (strengths or {}).get(kind, begin) for kind, begin in starting(own).items()}
@@ -110,13 +125,15 @@ def fit(
     start = theta[free]
     too_many = len(free) > MOST_PARAMETERS
     if settings.first_order or (settings.full_matrix and too_many):
-        limit = settings.max_iterations or 100
-        rough = lbfgs(target.value_and_gradient, start, max_iterations=limit, tolerance=settings.tolerance)
+        if matrix is None and len(free) <= MOST_FOR_METRIC:
+            matrix = target.data_equations(start)[2]
+        rough, strengths = _first_order(target, start, own, pins, strengths, settings, matrix)
+        target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         fits.append(("L-BFGS", rough))
         start = rough.theta
     n = (int(np.count_nonzero(weight)), len(problem.groups))
     if not settings.full_matrix or len(free) == 0:
-        return Outcome(target.full(start), None, tuple(fits), (), *n, strengths=strengths)
+        return Outcome(target.full(start), None, tuple(fits), (), *n, strengths=strengths, matrix=matrix)
     if too_many:
         message = (
             f"full matrix: {len(free)} parameters are more than the {MOST_PARAMETERS} that are inverted at once; "
@@ -141,6 +158,29 @@ def fit(
         return Outcome(target.full(start), None, tuple(fits), undetermined, *n, message, strengths)
     influence = np.einsum("ij,ji->i", covariance, matrix)
     return Outcome(complete, covariance, tuple(fits), undetermined, *n, None, strengths, influence)
+
+
+def _first_order(
+    target: Target, start: Float, own: list[Placed], pins: list[tuple[slice, Restraint]],
+    strengths: dict[str, float], settings: FitSettings, matrix: Float | None,
+) -> tuple[Fit, dict[str, float]]:  # fmt: skip
+    """L-BFGS; with a ``matrix`` estimated strengths follow it in a few turns, each with a look at the data."""
+    limit = settings.max_iterations or 100
+    history: list[float] = []
+    theta = start
+    for _ in range(ROUGH_TURNS):
+        moved = 0.0
+        if strengths and settings.estimate and matrix is not None:
+            data = (*target.data_gradient(theta), matrix)
+            strengths, moved = _strengths_nearby(target, theta, data, own, pins, strengths)
+            target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
+        metric = target.curvature(theta) if matrix is None else target.restrained_matrix(matrix)
+        rough = lbfgs(target.value_and_gradient, theta, metric, max_iterations=limit, tolerance=settings.tolerance)
+        history += rough.history if not history else rough.history[1:]
+        theta = rough.theta
+        if moved < _settled(target):
+            break
+    return replace(rough, history=tuple(history)), strengths
 
 
 class _Known:
@@ -182,9 +222,13 @@ def _full_matrix(
         step = levenberg_marquardt(equations, theta, max_iterations=steps, tolerance=settings.tolerance)
         history += step.history if not history else step.history[1:]
         theta = step.theta
-        if step.stop is not Stop.MAX_ITERATIONS and moved < SETTLED:
+        if step.stop is not Stop.MAX_ITERATIONS and moved < _settled(target):
             break
     return replace(step, history=tuple(history)), strengths
+
+
+def _settled(target: Target) -> float:
+    return max(SETTLED, SETTLED_SHARE * len(target.base))
 
 
 def _strengths_nearby(
@@ -198,18 +242,22 @@ def _strengths_nearby(
     """
     n = len(target.base)
     first = 0.0
-    for _ in range(max(1, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
+    mixing = Mixing()
+    for _ in range(max(2, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
         restraints = with_strengths(own, strengths)
         _, gradient, normal = replace(target, restraints=[*restraints, *pins]).restrained(theta, data)
         covariance = inverse(normal)
         if covariance is None:
             break
-        complete = np.zeros((n, n))
-        complete[np.ix_(target.free, target.free)] = covariance
-        strengths, moved = update(restraints, strengths, target.full(theta - 0.5 * covariance @ gradient), complete)
-        log.debug(f"strengths {strengths} move by {moved:.3f} effective parameters")
+        complete = covariance
+        if len(target.free) < n:
+            complete = np.zeros((n, n))
+            complete[np.ix_(target.free, target.free)] = covariance
+        wanted, moved = update(restraints, strengths, target.full(theta - 0.5 * covariance @ gradient), complete)
+        log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
         first = first or moved
-        if moved < 0.2 * SETTLED:
+        strengths = mixing.next(strengths, wanted)
+        if moved < 0.2 * _settled(target):
             break
     return strengths, first
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from braggscale.arrays import Array, Float
 from braggscale.experiments import Crystal, Experiment, Goniometer, Scan
+from braggscale.parallel import run_lanes
 
 UnitCell = tuple[float, float, float, float, float, float]
 
@@ -84,7 +85,7 @@ def rotation_at(goniometer: Goniometer, degrees: float) -> Float:
     return goniometer.setting @ rotation(goniometer.axis, degrees) @ goniometer.fixed
 
 
-def crystal_frame_directions(experiment: Experiment, z: Array, s1: Array) -> tuple[Float, Float]:
+def crystal_frame_directions(experiment: Experiment, z: Array, s1: Array, n_threads: int = 1) -> tuple[Float, Float]:
     """Unit vectors to the source and along the diffracted beam in the crystal frame, polar axis last.
 
     s0c = P R(phi)^T d and s1c = P R(phi)^T s1/|s1| with P: (x, y, z) -> (-z, y, x), phi from ``z``.
@@ -104,8 +105,9 @@ def crystal_frame_directions(experiment: Experiment, z: Array, s1: Array) -> tup
     inward = goniometer.setting @ frame
     outward = frame.T @ goniometer.fixed @ _POLE_ALONG_X.T
     x, y, along = unit(experiment.beam.direction) @ inward
-    for start in range(0, n, _BLOCK):
-        rows = slice(start, start + _BLOCK)
+
+    def block(k: int) -> None:
+        rows = slice(k * _BLOCK, (k + 1) * _BLOCK)
         beam = np.asarray(s1[rows], np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             length = np.sqrt(np.einsum("ij,ij->i", beam, beam))
@@ -128,6 +130,8 @@ def crystal_frame_directions(experiment: Experiment, z: Array, s1: Array) -> tup
         turned[:, 1] = local[:, 1] * cos - local[:, 0] * sin
         turned[:, 2] = local[:, 2]
         s1c[rows] = turned @ outward
+
+    run_lanes(block, -(-n // _BLOCK), n_threads)
     return s0c, s1c
 
 

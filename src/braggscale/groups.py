@@ -6,11 +6,19 @@ is then nothing but offsets, Friedel mates together or apart, and every sum over
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from braggscale.arrays import Array, Bool, Float, Int
+from braggscale.parallel import run_lanes
+
+Partial = TypeVar("Partial")
+
+# Rows of a block: its arrays stay in the cache, and there are enough blocks for all threads.
+BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,11 @@ class Groups:
             step = step.any(axis=1)
         starts = np.flatnonzero(step) + 1
         return cls(np.concatenate(([0], starts, [len(keys)])).astype(np.int64))
+
+    @classmethod
+    def of_sizes(cls, sizes: Int) -> Groups:
+        """Runs of these lengths, none 0, (n_groups,)."""
+        return cls(np.concatenate(([0], np.cumsum(sizes))).astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -59,8 +72,11 @@ class Groups:
     def subset(self, keep: Bool) -> Groups:
         """The grouping of the rows that are kept; groups that lose all members disappear.  ``keep``: (n_rows,)."""
         counts = self.sum(keep).astype(np.int64)
-        counts = counts[counts > 0]
-        return Groups(np.concatenate(([0], np.cumsum(counts))).astype(np.int64))
+        return Groups.of_sizes(counts[counts > 0])
+
+    def choose(self, keep: Bool) -> Groups:
+        """The grouping of the rows of the groups that are kept.  ``keep``: (n_groups,)."""
+        return Groups.of_sizes(self.sizes()[keep])
 
     def blocks(self, rows: int = 16384) -> Int:
         """Group numbers at which to cut so that a block holds about ``rows`` rows, whole groups only.
@@ -83,3 +99,9 @@ def weighted_mean(groups: Groups, weight: Float, scale: Float, intensity: Float)
     wg = weight * scale
     total = groups.sum(wg * scale)
     return np.divide(groups.sum(wg * intensity), total, out=np.zeros(len(groups)), where=total > 0), total
+
+
+def in_blocks(groups: Groups, block: Callable[[int, int], Partial], n_threads: int) -> Sequence[Partial]:
+    """``block(first, last)`` for runs of whole groups first <= h < last of about 65,536 rows, on threads; in order."""
+    cuts = groups.blocks(BLOCK).tolist()
+    return run_lanes(lambda k: block(cuts[k], cuts[k + 1]), len(cuts) - 1, n_threads)

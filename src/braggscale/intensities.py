@@ -17,12 +17,13 @@ decides in the fourth digit. The score is the scatter within groups, relative to
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from braggscale import row_kernels
 from braggscale.arrays import Bool, Float, Int, Int32
-from braggscale.groups import Groups, weighted_mean
+from braggscale.groups import Groups, in_blocks, weighted_mean
 from braggscale.table import Observations
 
 log = logging.getLogger(__name__)
@@ -126,6 +127,14 @@ def _profile_share(obs: Observations, i_mid: float | Float) -> Float:
     u[~obs.has_prf] = 0.0
     u[~obs.has_sum] = 1.0
     return u
+
+
+def _mixture(profile: Float, summed: Float, raw: Float, i_mid: float) -> Float:
+    """u P + (1 - u) S."""
+    if i_mid in (PROFILE, SUMMATION):
+        return summed if i_mid == SUMMATION else profile
+    u = 1.0 / (1.0 + np.minimum(raw / i_mid, 1e100) ** 3)
+    return u * profile + (1.0 - u) * summed
 
 
 def _with_share(obs: Observations, u: Float) -> Intensities:
@@ -267,6 +276,7 @@ def choose(
     outlier: Bool | None = None,
     previous: float | None = None,
     midpoints: list[float] | None = None,
+    n_threads: int = 1,
 ) -> Choice:
     """Profile, summation or a mixture, whichever makes equivalents agree best.
 
@@ -291,16 +301,13 @@ def choose(
         part = groups.subset(both)
         both[np.flatnonzero(both)[part.spread(np.arange(len(part)) % -(-n // _MOST_ROWS) != 0)]] = False
         n = int(np.count_nonzero(both))
-    sub, part, g, w = obs.take(both), groups.subset(both), scale[both], weight[both]
+    raw = np.maximum(obs.i_sum[both] / obs.correction[both], 0.0)
+    rows = _Rows(obs.i_sum[both], obs.i_prf[both], raw, scale[both], weight[both], groups.subset(both), n_threads)
     if previous is not None:
         # the candidates move a little with the outliers; one that is as good as the choice in use is the choice in use
         tried = [previous, *(m for m in tried if abs(m - previous) > _SAME_MIDPOINT * max(m, previous))]
-    reference = previous if previous is not None else tried[0]
-    compare = _Comparison.start(combined(sub, reference).intensity, g, w, part)
-    table = []
-    for m in tried:
-        values = combined(sub, m).intensity
-        table.append(Candidate(_name(m), m, *compare.figures(values), compare.score(values)))
+    compare = _Comparison.start(rows, previous if previous is not None else tried[0])
+    table = [compare.candidate(m) for m in tried]
     best = min(table, key=lambda row: row.score)
     if previous is not None:
         now = next(row for row in table if row.i_mid == previous)
@@ -326,79 +333,99 @@ def _name(i_mid: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Comparison:
-    """What all candidates share: rows in groups of two or more, scales, weights, ranges of intensity.
+class _Rows:
+    """What all candidates share: sum and profile, S, g, w, (n,), of rows in groups of two or more."""
 
-    ``best``: I_h of the reference, spread to rows.  ``label``: range of each row.  ``bound``: largest w r^2/(1 - h).
-    ``freedom``: 1 - h.  ``strong``: rows for R_meas and CC1/2, and ``strong_groups``.
-    """
-
+    summed: Float
+    profile: Float
+    raw: Float
     scale: Float
     weight: Float
     groups: Groups
+    n_threads: int
+
+    def compare(self, i_mid: float, best: Float, strong: Bool) -> tuple[Float, Float, Float, Float]:
+        """Residuals, plain means and their variances, and sums; see ``row_kernels.compare``."""
+        residual, plain, scatter = np.empty(len(self.raw)), np.zeros(len(best)), np.zeros(len(best))
+
+        def block(first: int, last: int) -> Float:
+            sums = np.zeros(4)
+            row_kernels.compare(
+                first, last, self.groups.offsets, self.summed, self.profile, self.raw, i_mid,
+                self.weight, self.scale, best, strong, residual, plain, scatter, sums,
+            )  # fmt: skip
+            return sums
+
+        return residual, plain, scatter, np.asarray(sum(in_blocks(self.groups, block, self.n_threads)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Rows sorted by expected I/sigma into ranges, and the reference's figures.
+
+    ``best``: I_h of the reference, (n_groups,).  ``order``: rows by range; ``edges``: where each range begins among
+    them.  ``bound``: largest w r^2/(1 - h), ``unit``: that of the reference, bounded and averaged, by range.
+    ``share``: w/(1 - h), ``freedom``: 1 - h, (n,), in that order; ``total``: sum of the latter by range.
+    ``strong``: groups for R_meas and CC1/2.
+    """
+
+    rows: _Rows
     best: Float
-    freedom: Float
-    label: Int
-    n_ranges: int
+    order: Int
+    edges: Int
     bound: Float
     unit: Float
+    share: Float
+    freedom: Float
+    total: Float
     strong: Bool
-    strong_groups: Groups
 
     @classmethod
-    def start(cls, intensity: Float, g: Float, w: Float, groups: Groups) -> _Comparison:
-        mean, total = weighted_mean(groups, w, g, intensity)
-        best = groups.spread(mean)
-        freedom = 1.0 - w * g * g / groups.spread(total)
-        usable = np.maximum(freedom, 1e-6)
-        strength = groups.spread(mean * np.sqrt(total / groups.sizes()))  # I/sigma of one observation of the group
-        order = np.argsort(strength, kind="stable")
+    def start(cls, rows: _Rows, i_mid: float) -> _Comparison:
+        groups, g, w = rows.groups, rows.scale, rows.weight
+        intensity = _mixture(rows.profile, rows.summed, rows.raw, i_mid)
+        best, total = weighted_mean(groups, w, g, intensity)
+        residual = intensity - g * groups.spread(best)
+        strength = best * np.sqrt(total / groups.sizes())  # I/sigma of one observation of the group
+        by_strength = np.argsort(strength, kind="stable")
+        sizes = groups.sizes()[by_strength]
+        start = np.cumsum(sizes) - sizes
+        order = np.arange(len(g)) + np.repeat(groups.offsets[:-1][by_strength] - start, sizes)
         n_ranges = max(1, min(_RANGES, len(order) // 50))
-        label = np.empty(len(order), np.int64)
-        label[order] = np.arange(len(order)) * n_ranges // len(order)
-        z2 = w * (intensity - g * best) ** 2 / usable
-        middle = np.array([np.median(z2[label == k]) for k in range(n_ranges)]) / 0.455
-        bound = 16.0 * np.maximum(middle, 1e-12)
-        strong = strength > 1.0
-        part = groups.subset(strong)
-        result = cls(g, w, groups, best, freedom, label, n_ranges, bound, np.ones(n_ranges), strong, part)
-        unit = result._scatter(intensity)
-        return cls(g, w, groups, best, freedom, label, n_ranges, bound, np.maximum(unit, 1e-300), strong, part)
+        edges = -(-np.arange(n_ranges) * len(order) // n_ranges)
+        freedom = (1.0 - w * g * g / groups.spread(total))[order]
+        usable = np.maximum(freedom, 1e-6)
+        share = w[order] / usable
+        z2 = np.split(share * residual[order] ** 2, edges[1:])
+        bound = 16.0 * np.maximum(np.array([np.median(part) for part in z2]) / 0.455, 1e-12)
+        below = np.add.reduceat(freedom, edges)
+        unit = np.ones(n_ranges)
+        result = cls(rows, best, order, edges, bound, unit, share, freedom, below, strength > 1.0)
+        return replace(result, unit=np.maximum(result._scatter(residual), 1e-300))
 
-    def _scatter(self, intensity: Float) -> Float:
-        """Mean w r^2/(1 - h) in each range of intensity, bounded; residuals brought to the reference's scale."""
-        mean, _ = weighted_mean(self.groups, self.weight, self.scale, intensity)
-        own = self.scale * self.groups.spread(mean)
-        reference = self.scale * self.best
+    def _scatter(self, residual: Float) -> Float:
+        """Mean w r^2/(1 - h) in each range of intensity, bounded."""
+        z2 = residual[self.order]
+        z2 *= z2
+        z2 *= self.share
+        np.minimum(z2, np.repeat(self.bound, np.diff(self.edges, append=len(z2))), out=z2)
+        z2 *= self.freedom
+        return np.add.reduceat(z2, self.edges) / self.total
+
+    def candidate(self, i_mid: float) -> Candidate:
+        """Score: scatter relative to the reference, geometric mean over the ranges; 1 for the reference itself.
+
+        CC1/2 and R_meas over the groups with expected I/sigma above 1; NaN where there are none.
+        """
+        residual, plain, scatter, sums = self.rows.compare(i_mid, self.best, self.strong)
         # an intensity that is 2 % smaller throughout scatters 2 % less and is no better
-        factor = float(np.dot(self.weight * own, reference) / np.dot(self.weight * reference, reference))
-        usable = np.maximum(self.freedom, 1e-6)
-        z2 = self.weight * ((intensity - own) / factor) ** 2 / usable
-        z2 = self.freedom * np.minimum(z2, self.bound[self.label])
-        above = np.bincount(self.label, weights=z2, minlength=self.n_ranges)
-        below = np.bincount(self.label, weights=self.freedom, minlength=self.n_ranges)
-        return np.asarray(above / below)
-
-    def score(self, intensity: Float) -> float:
-        """Scatter relative to the reference, geometric mean over the ranges; 1 for the reference itself."""
-        ratio = np.maximum(self._scatter(intensity) / self.unit, 1e-300)
-        weight = np.bincount(self.label, weights=self.freedom, minlength=self.n_ranges)
-        return float(np.exp(0.5 * np.dot(weight, np.log(ratio)) / weight.sum()))
-
-    def figures(self, intensity: Float) -> tuple[float, float]:
-        """CC1/2 and R_meas over the rows with expected I/sigma above 1; NaN where there are none."""
-        part = self.strong_groups
-        if len(part) < 2:
-            return np.nan, np.nan
-        x = intensity[self.strong] / self.scale[self.strong]
-        w = self.weight[self.strong] * self.scale[self.strong] ** 2
-        n = part.sizes().astype(np.float64)
-        mean = part.sum(w * x) / part.sum(w)
-        above = np.sqrt(n / (n - 1.0)) * part.sum(np.abs(x - part.spread(mean)))
-        r_meas = float(above.sum() / x.sum()) if x.sum() != 0 else np.nan
-        plain = part.sum(x) / n
-        internal = part.sum((x - part.spread(plain)) ** 2) / (n - 1.0) / n
-        between, within = float(np.var(plain, ddof=1)), float(internal.mean())
+        residual *= sums[1] / sums[0]
+        ratio = np.maximum(self._scatter(residual) / self.unit, 1e-300)
+        score = float(np.exp(0.5 * np.dot(self.total, np.log(ratio)) / self.total.sum()))
+        if np.count_nonzero(self.strong) < 2:
+            return Candidate(_name(i_mid), i_mid, np.nan, np.nan, score)
+        r_meas = float(sums[2] / sums[3]) if sums[3] != 0 else np.nan
+        between, within = float(np.var(plain[self.strong], ddof=1)), float(scatter[self.strong].mean())
         # var_e/2 of a half data set is the variance of the whole one's mean
         cc_half = (between - within) / (between + within) if between + within > 0 else np.nan
-        return cc_half, r_meas
+        return Candidate(_name(i_mid), i_mid, cc_half, r_meas, score)

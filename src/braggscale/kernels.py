@@ -1,7 +1,7 @@
 """Compiled loops over unique reflections: arrays and scalars in, arrays out, nothing else.
 
-Every kernel works on the groups ``first <= h < last`` of one block and adds to the arrays it is given, so that
-blocks can run on threads (the interpreter lock is released) and be added up in a fixed order. Each has a slow,
+Every kernel works on the groups ``first <= h < last`` of one block (or on rows) and adds to the arrays it is given, so
+that blocks can run on threads (the interpreter lock is released) and be added up in a fixed order. Each has a slow,
 obvious twin in tests/naive.py.
 
 The slots of a row. The inverse scale factor of a row is a product over components c,
@@ -10,33 +10,46 @@ The slots of a row. The inverse scale factor of a row is a product over componen
 
 with slots s from bounds[f, c] to bounds[f, c + 1] for rows of family f, and
 index(i, s) = start[i, c] + pattern[f, s]: the non-zero coefficients of a row are few, and their places in theta
-follow from one number per component.
+follow from one number per component. One component of a family may be *dense*: its slots are many and neighbours in
+theta (pattern 0, 1, 2, ...), as those of an absorption surface; loops over them run on vector instructions.
 
 Arguments that all kernels share
+    design    (basis, start, family, pattern, bounds, dense, exponential, offset):
+        basis (n, n_slots), start (n, n_components) int32, family (n,) int32,
+        pattern (n_families, n_slots) int32, bounds (n_families, n_components + 1) int32,
+        dense (n_families,) int32: number of the dense component, -1 if there is none,
+        exponential (n_families, n_components) int32: 1 for exp(eta); offset (n_families, n_components)
     offsets   (n_groups + 1,) rows of each unique reflection
     intensity, weight   (n,) I and w = 1/V'
-    basis     (n, n_slots), start (n, n_components) int32, family (n,) int32
-    pattern   (n_families, n_slots) int32, bounds (n_families, n_components + 1) int32
-    exponential (n_families, n_components) int32: 1 for exp(eta); offset (n_families, n_components)
     theta     (n_parameters,)
 """
 
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-_ROWS = "int64[::1], float64[::1], float64[::1], float64[:, ::1], int32[:, ::1], int32[::1]"
-_FAMILY = "int32[:, ::1], int32[:, ::1], int32[:, ::1], float64[:, ::1]"
-_JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+from braggscale.jit import njit
 
-
-@njit(
-    "float64(int64, float64[:, ::1], int32[:, ::1], int32, " + _FAMILY + ", float64[::1], float64[::1])",
-    **_JIT,
+_ARRAYS = (
+    "float64[:, ::1], int32[:, ::1], int32[::1], int32[:, ::1], int32[:, ::1], int32[::1], int32[:, ::1], "
+    "float64[:, ::1]"
 )
-def row_scale(i, basis, start, f, pattern, bounds, exponential, offset, theta, log_factor):
+_DESIGN = "Tuple((" + _ARRAYS + "))"
+_GROUPS = "int64, int64, int64[::1], float64[::1], float64[::1], " + _DESIGN
+# Sums inside a row may be taken in any order, which lets them run on vector instructions; always the same order on one
+# kind of processor.
+_JIT: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "reassoc", "nsz"},
+}
+
+
+@njit(inline="always", **_JIT)
+def row_scale(i, basis, start, family, pattern, bounds, dense, exponential, offset, theta, log_factor):
     """Return g of row i; fill ``log_factor`` (n_components,) with d ln value_c / d eta_c."""
+    f = family[i]
     g = 1.0
     for c in range(start.shape[1]):
         first, last = bounds[f, c], bounds[f, c + 1]
@@ -44,8 +57,13 @@ def row_scale(i, basis, start, f, pattern, bounds, exponential, offset, theta, l
             continue
         eta = 0.0
         k = start[i, c]
-        for s in range(first, last):
-            eta += basis[i, s] * theta[k + pattern[f, s]]
+        if dense[f] == c:
+            at, column = np.uint64(k), np.uint64(first)
+            for s in range(np.uint64(last - first)):
+                eta += basis[i, column + s] * theta[at + s]
+        else:
+            for s in range(first, last):
+                eta += basis[i, s] * theta[k + pattern[f, s]]
         if exponential[f, c]:
             g *= np.exp(eta)
             log_factor[c] = 1.0
@@ -57,170 +75,329 @@ def row_scale(i, basis, start, f, pattern, bounds, exponential, offset, theta, l
     return g
 
 
-@njit(
-    "int64(int64, float64[:, ::1], int32[:, ::1], int32, int32[:, ::1], int32[:, ::1], float64[::1], "
-    "float64[::1], int64[::1])",
-    **_JIT,
-)
-def _slots(i, basis, start, f, pattern, bounds, log_factor, phi, index):
-    """Fill phi = d ln g / d theta of row i and the places in theta; return how many."""
-    n = 0
+@njit(inline="always", **_JIT)
+def add_row(i, basis, start, family, pattern, bounds, dense, exponential, offset, log_factor, x, total):
+    """Add x d ln g_i / d theta to ``total``, (n_parameters,)."""
+    f = family[i]
     for c in range(start.shape[1]):
+        first, last = bounds[f, c], bounds[f, c + 1]
         k = start[i, c]
-        factor = log_factor[c]
-        for s in range(bounds[f, c], bounds[f, c + 1]):
-            phi[n] = basis[i, s] * factor
-            index[n] = k + pattern[f, s]
-            n += 1
-    return n
+        y = x * log_factor[c]
+        if dense[f] == c:
+            at, column = np.uint64(k), np.uint64(first)
+            for s in range(np.uint64(last - first)):
+                total[at + s] += y * basis[i, column + s]
+        else:
+            for s in range(first, last):
+                total[k + pattern[f, s]] += y * basis[i, s]
 
 
-@njit(
-    "void(float64[:, ::1], int32[:, ::1], int32[::1], " + _FAMILY + ", float64[::1], float64[:, ::1], "
-    "float64[::1], float64[::1])",
-    **_JIT,
-)
-def scales(basis, start, family, pattern, bounds, exponential, offset, theta, covariance, g, variance):
+@njit(inline="always", **_JIT)
+def row_product(i, basis, start, family, pattern, bounds, dense, exponential, offset, log_factor, v):
+    """Return v . d ln g_i / d theta.  ``v``: (n_parameters,)."""
+    f = family[i]
+    total = 0.0
+    for c in range(start.shape[1]):
+        first, last = bounds[f, c], bounds[f, c + 1]
+        k = start[i, c]
+        eta = 0.0
+        if dense[f] == c:
+            at, column = np.uint64(k), np.uint64(first)
+            for s in range(np.uint64(last - first)):
+                eta += basis[i, column + s] * v[at + s]
+        else:
+            for s in range(first, last):
+                eta += basis[i, s] * v[k + pattern[f, s]]
+        total += log_factor[c] * eta
+    return total
+
+
+@njit("void(" + _DESIGN + ", float64[::1], float64[:, ::1], float64[::1], float64[::1])", **_JIT)
+def scales(design, theta, covariance, g, variance):
     """Fill g (n,) and var(g) = g^2 phi' C phi (n,), phi = d ln g / d theta.
 
     ``covariance``: C, (n_parameters, n_parameters), or (0, 0) to leave ``variance`` alone.
     """
-    n_slots = basis.shape[1]
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
     log_factor = np.zeros(start.shape[1])
-    phi = np.zeros(n_slots)
-    index = np.zeros(n_slots, np.int64)
     for i in range(len(family)):
-        f = family[i]
-        g[i] = row_scale(i, basis, start, f, pattern, bounds, exponential, offset, theta, log_factor)
+        g[i] = row_scale(i, basis, start, family, pattern, bounds, dense, exponential, offset, theta, log_factor)
         if covariance.shape[0] == 0:
             continue
-        n = _slots(i, basis, start, f, pattern, bounds, log_factor, phi, index)
+        f = family[i]
         total = 0.0
-        for a in range(n):
-            part = 0.5 * phi[a] * covariance[index[a], index[a]]
-            for b in range(a):
-                part += phi[b] * covariance[index[a], index[b]]
-            total += 2.0 * phi[a] * part
+        for c in range(start.shape[1]):
+            for s in range(bounds[f, c], bounds[f, c + 1]):
+                phi = basis[i, s] * log_factor[c]
+                if phi != 0.0:
+                    total += phi * row_product(
+                        i,
+                        basis,
+                        start,
+                        family,
+                        pattern,
+                        bounds,
+                        dense,
+                        exponential,
+                        offset,
+                        log_factor,
+                        covariance[start[i, c] + pattern[f, s]],
+                    )
         variance[i] = g[i] * g[i] * total
 
 
-@njit(
-    "UniTuple(float64, 2)(int64, int64, float64[::1], float64[::1], float64[:, ::1], int32[:, ::1], int32[::1], "
-    + _FAMILY
-    + ", float64[::1], float64[::1], float64[:, ::1])",
-    **_JIT,
-)
-def group_mean(lo, hi, intensity, weight, basis, start, family, pattern, bounds, exponential, offset, theta, g, factor):
+@njit("void(" + _DESIGN + ", float64[::1], float64[::1], float64[::1])", **_JIT)
+def log_derivative(design, theta, x, total):
+    """Add sum_i x_i d ln g_i / d theta to ``total``, (n_parameters,).  ``x``: (n,)."""
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    log_factor = np.zeros(start.shape[1])
+    for i in range(len(x)):
+        row_scale(i, basis, start, family, pattern, bounds, dense, exponential, offset, theta, log_factor)
+        add_row(i, basis, start, family, pattern, bounds, dense, exponential, offset, log_factor, x[i], total)
+
+
+@njit(inline="always", **_JIT)
+def group_mean(
+    lo, hi, intensity, weight, basis, start, family, pattern, bounds, dense, exponential, offset, theta, g, factor
+):
     """Return I_h = sum w g I / sum w g^2 and sum w g^2 of rows lo to hi - 1; fill g and log factors from place 0 on."""
     above, below = 0.0, 0.0
     for i in range(lo, hi):
         j = i - lo
-        g[j] = row_scale(i, basis, start, family[i], pattern, bounds, exponential, offset, theta, factor[j])
+        g[j] = row_scale(i, basis, start, family, pattern, bounds, dense, exponential, offset, theta, factor[j])
         above += weight[i] * g[j] * intensity[i]
         below += weight[i] * g[j] * g[j]
     return (above / below if below > 0.0 else 0.0), below
 
 
-@njit("float64(int64, int64, " + _ROWS + ", " + _FAMILY + ", float64[::1], float64[::1], float64[::1])", **_JIT)
-def cost_gradient(
-    first, last, offsets, intensity, weight, basis, start, family, pattern, bounds, exponential, offset, theta,
-    gradient, curvature,
-):  # fmt: skip
-    """Return sum w (I - g I_h)^2 of the block; add its gradient and the diagonal of J0'J0, (n_parameters,).
+@njit("int64(int64, int64, int64[::1])", **_JIT)
+def longest_group(first, last, offsets):
+    """Members of the largest group."""
+    longest = 0
+    for h in range(first, last):
+        longest = max(longest, offsets[h + 1] - offsets[h])
+    return longest
+
+
+@njit("float64(" + _GROUPS + ", float64[::1], float64[::1])", **_JIT)
+def cost_gradient(first, last, offsets, intensity, weight, design, theta, gradient):
+    """Return sum w (I - g I_h)^2 of the block; add its gradient, (n_parameters,).
 
     With I_h eliminated, d cost / d theta = -2 sum w (I - g I_h) I_h dg/d theta: the term through I_h vanishes.
     """
-    n_components = start.shape[1]
-    longest = 0
-    for h in range(first, last):
-        longest = max(longest, offsets[h + 1] - offsets[h])
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    longest = longest_group(first, last, offsets)
     g = np.zeros(longest)
-    factor = np.zeros((longest, n_components))
+    factor = np.zeros((longest, start.shape[1]))
     cost = 0.0
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
         mean, below = group_mean(
-            lo, hi, intensity, weight, basis, start, family, pattern, bounds, exponential, offset, theta, g, factor
+            lo,
+            hi,
+            intensity,
+            weight,
+            basis,
+            start,
+            family,
+            pattern,
+            bounds,
+            dense,
+            exponential,
+            offset,
+            theta,
+            g,
+            factor,
         )
         if below <= 0.0:
             continue
         for i in range(lo, hi):
             j = i - lo
-            f = family[i]
             residual = intensity[i] - g[j] * mean
             cost += weight[i] * residual * residual
-            first_order = -2.0 * weight[i] * residual * mean * g[j]
-            second_order = weight[i] * mean * mean * g[j] * g[j]
-            for c in range(n_components):
-                k = start[i, c]
-                for s in range(bounds[f, c], bounds[f, c + 1]):
-                    phi = basis[i, s] * factor[j, c]
-                    gradient[k + pattern[f, s]] += first_order * phi
-                    curvature[k + pattern[f, s]] += second_order * phi * phi
+            add_row(
+                i,
+                basis,
+                start,
+                family,
+                pattern,
+                bounds,
+                dense,
+                exponential,
+                offset,
+                factor[j],
+                -2.0 * weight[i] * residual * mean * g[j],
+                gradient,
+            )
     return cost
 
 
+@njit("void(" + _GROUPS + ", float64[::1], float64[::1])", **_JIT)
+def curvature(first, last, offsets, intensity, weight, design, theta, diagonal):
+    """Add the diagonal of J0'J0, J0 = -sqrt(w) I_h dg/d theta, of the block, (n_parameters,)."""
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    longest = longest_group(first, last, offsets)
+    g = np.zeros(longest)
+    factor = np.zeros((longest, start.shape[1]))
+    for h in range(first, last):
+        lo, hi = offsets[h], offsets[h + 1]
+        mean, below = group_mean(
+            lo,
+            hi,
+            intensity,
+            weight,
+            basis,
+            start,
+            family,
+            pattern,
+            bounds,
+            dense,
+            exponential,
+            offset,
+            theta,
+            g,
+            factor,
+        )
+        for i in range(lo, hi):
+            j = i - lo
+            f = family[i]
+            x = weight[i] * mean * mean * g[j] * g[j]
+            for c in range(start.shape[1]):
+                for s in range(bounds[f, c], bounds[f, c + 1]):
+                    phi = basis[i, s] * factor[j, c]
+                    diagonal[start[i, c] + pattern[f, s]] += x * phi * phi
+
+
 @njit(
-    "float64(int64, int64, " + _ROWS + ", " + _FAMILY + ", float64[::1], float64[::1], float64[:, ::1])",
+    "float64(" + _GROUPS + ", float64[::1], int32[::1], int64[::1], float64[::1], float64[:, ::1], float64[:, ::1], "
+    "float64[:, ::1])",
     **_JIT,
 )
 def normal_matrix(
-    first, last, offsets, intensity, weight, basis, start, family, pattern, bounds, exponential, offset, theta,
-    gradient, matrix,
-):  # fmt: skip
-    """Return sum w (I - g I_h)^2 of the block; add its gradient and its part of J'J.
+    first, last, offsets, intensity, weight, design, theta, block, free, gradient, matrix, dense_rows, group_rows
+):
+    """Return sum w (I - g I_h)^2 of the block; add its gradient and what BLAS does not do better of its part of J'J.
 
     J0 = -sqrt(w) I_h dg, a = sqrt(w) g, and J = J0 - a (a.J0)/(a.a) inside each group (Kaufman's form of
     variable projection), hence J'J = J0'J0 - sum_h A_h A_h'/(a.a)_h with A_h = sum_i a_i J0_i.
-    Of the symmetric matrix each pair (p, q) is added once, on either side of the diagonal: the full matrix is
-    M + M' - diag(M).
+    Pairs of slots of which not both are dense are added to ``matrix``, (n_parameters, n_parameters), once, on either
+    side of the diagonal: their full matrix is M + M' - diag(M). What is left to matrix products:
+    ``dense_rows``: J0 of the dense slots, (rows, most dense slots), a row at the next free place, ``free``, of its
+    ``block``, (n,); ``group_rows``: A_h / sqrt((a.a)_h), (last - first, n_parameters). With no rows in it, the outer
+    products of A_h are added to ``matrix`` too: better where a group sees few of many parameters.
     """
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
     n_components = start.shape[1]
-    n_slots = basis.shape[1]
-    longest = 0
-    for h in range(first, last):
-        longest = max(longest, offsets[h + 1] - offsets[h])
+    longest = longest_group(first, last, offsets)
     g = np.zeros(longest)
     factor = np.zeros((longest, n_components))
-    phi = np.zeros(n_slots)
-    index = np.zeros(n_slots, np.int64)
-    projected = np.zeros(len(theta))
-    seen = np.zeros(len(theta), np.uint8)
-    touched = np.zeros(len(theta), np.int64)
+    phi = np.zeros(basis.shape[1])
+    index = np.zeros(basis.shape[1], np.int64)
+    few = len(group_rows) == 0
+    projected = np.zeros(len(theta) if few else 0)
+    seen = np.zeros(len(projected), np.uint8)
+    touched = np.zeros(len(projected), np.int64)
     cost = 0.0
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
         mean, below = group_mean(
-            lo, hi, intensity, weight, basis, start, family, pattern, bounds, exponential, offset, theta, g, factor
+            lo,
+            hi,
+            intensity,
+            weight,
+            basis,
+            start,
+            family,
+            pattern,
+            bounds,
+            dense,
+            exponential,
+            offset,
+            theta,
+            g,
+            factor,
         )
         if below <= 0.0:
             continue
+        along = projected if few else group_rows[h - first]
+        root = np.sqrt(below)
         n_touched = 0
         for i in range(lo, hi):
             j = i - lo
+            if weight[i] == 0.0:
+                continue
+            f = family[i]
             residual = intensity[i] - g[j] * mean
             cost += weight[i] * residual * residual
-            n = _slots(i, basis, start, family[i], pattern, bounds, factor[j], phi, index)
-            first_order = -2.0 * weight[i] * residual * mean * g[j]
-            second_order = weight[i] * mean * mean * g[j] * g[j]
-            along = -weight[i] * g[j] * g[j] * mean
+            add_row(
+                i,
+                basis,
+                start,
+                family,
+                pattern,
+                bounds,
+                dense,
+                exponential,
+                offset,
+                factor[j],
+                -2.0 * weight[i] * residual * mean * g[j],
+                gradient,
+            )
+            add_row(
+                i,
+                basis,
+                start,
+                family,
+                pattern,
+                bounds,
+                dense,
+                exponential,
+                offset,
+                factor[j],
+                -weight[i] * g[j] * g[j] * mean / root,
+                along,
+            )
+            size = np.sqrt(weight[i]) * mean * g[j]
+            n = 0
+            for c in range(n_components):
+                if dense[f] == c:
+                    continue
+                for s in range(bounds[f, c], bounds[f, c + 1]):
+                    phi[n] = size * factor[j, c] * basis[i, s]
+                    index[n] = start[i, c] + pattern[f, s]
+                    n += 1
             for a in range(n):
                 p = index[a]
-                gradient[p] += first_order * phi[a]
-                projected[p] += along * phi[a]
-                if seen[p] == 0:
-                    seen[p] = 1
-                    touched[n_touched] = p
-                    n_touched += 1
-                x = second_order * phi[a]
                 for b in range(a + 1):
-                    matrix[p, index[b]] += x * phi[b]
-        for a in range(n_touched):
-            p = touched[a]
-            x = projected[p] / below
-            for b in range(a + 1):
-                matrix[p, touched[b]] -= x * projected[touched[b]]
-        for a in range(n_touched):
-            projected[touched[a]] = 0.0
-            seen[touched[a]] = 0
+                    matrix[p, index[b]] += phi[a] * phi[b]
+            if dense[f] >= 0:
+                c = dense[f]
+                at, column = np.uint64(start[i, c]), np.uint64(bounds[f, c])
+                m = np.uint64(bounds[f, c + 1] - bounds[f, c])
+                y = size * factor[j, c]
+                row = free[block[i]]
+                free[block[i]] += 1
+                for s in range(m):
+                    dense_rows[row, s] = y * basis[i, column + s]
+                for a in range(n):
+                    p = index[a]
+                    for s in range(m):
+                        matrix[p, at + s] += phi[a] * dense_rows[row, s]
+            if few:
+                for c in range(n_components):
+                    for s in range(bounds[f, c], bounds[f, c + 1]):
+                        p = start[i, c] + pattern[f, s]
+                        if seen[p] == 0:
+                            seen[p] = 1
+                            touched[n_touched] = p
+                            n_touched += 1
+        if few:
+            for a in range(n_touched):
+                p = touched[a]
+                x = projected[p]
+                for b in range(a + 1):
+                    matrix[p, touched[b]] -= x * projected[touched[b]]
+            for a in range(n_touched):
+                projected[touched[a]] = 0.0
+                seen[touched[a]] = 0
     return cost

@@ -1,9 +1,9 @@
 """Minimisers: arrays and callables, no crystallography.
 
 ``lbfgs``: limited-memory BFGS (Nocedal & Wright, Numerical Optimization, 2006, algorithm 7.4) in variables scaled
-by the square root of each parameter's curvature, because scales, B factors and harmonics differ by a factor of a
-thousand in size. ``levenberg_marquardt``: Gauss-Newton steps with Marquardt's multiplicative damping
-(J. SIAM 11 (1963) 431), so that the damping does not depend on units either.
+by the normal matrix at the start, or by the square root of each parameter's curvature, because scales, B factors and
+harmonics differ by a factor of a thousand in size. ``levenberg_marquardt``: Gauss-Newton steps with Marquardt's
+multiplicative damping (J. SIAM 11 (1963) 431), so that the damping does not depend on units either.
 
 Both stop when a step lowers the root-mean-square residual by less than a relative ``tolerance`` (as DIALS, which
 compares consecutive steps), or when the gain that the model predicts is below that. Neither raises when it cannot
@@ -18,6 +18,7 @@ from enum import Enum
 
 import numpy as np
 
+from braggscale import linear
 from braggscale.arrays import Float
 
 MEMORY = 8  # pairs of steps that L-BFGS remembers; more brought nothing on rotation data
@@ -52,27 +53,38 @@ class Fit:
 
 
 def lbfgs(
-    function: Callable[[Float], tuple[float, Float, Float]],
+    function: Callable[[Float], tuple[float, Float]],
     theta: Float,
+    metric: Float,
     *,
     max_iterations: int = 100,
     tolerance: float = 1e-4,
 ) -> Fit:
-    """Minimise ``function(theta) -> cost, gradient, curvature`` (all of theta's length; curvature positive)."""
+    """Minimise ``function(theta) -> cost, gradient``.
+
+    ``metric``: half the curvature along each parameter, (n,), or half the Hessian, (n, n), roughly, in which variables
+    are scaled. A matrix that is not positive definite counts as its diagonal.
+    """
     if len(theta) == 0:
         return Fit(theta, function(theta)[0], Stop.NOTHING_TO_REFINE, ())
-    cost, gradient, curvature = function(theta)
-    unit = 1.0 / np.sqrt(np.maximum(curvature, 1e-12 * max(float(curvature.max()), 1e-300)))
-    x, slope = theta / unit, gradient * unit
+    to_theta = _scaling(metric)
+    cost, gradient = function(theta)
+    # x counts from the start, so that theta = start + T x
+    x, slope = np.zeros(len(theta)), to_theta.back(gradient)
     history, pairs = [cost], list[tuple[Float, Float]]()
     stop = Stop.MAX_ITERATIONS
+
+    def scaled(point: Float) -> tuple[float, Float]:
+        value, slope = function(theta + to_theta(point))
+        return value, to_theta.back(slope)
+
     for _ in range(max_iterations):
         direction = -_two_loop(slope, pairs)
         expected = float(slope @ direction)
         if expected >= 0.0:  # the memory has gone bad: steepest descent
             pairs.clear()
             direction, expected = -0.5 * slope, -0.5 * float(slope @ slope)
-        found = _line_search(lambda p: function(p * unit), unit, x, cost, expected, direction)
+        found = _line_search(scaled, x, cost, expected, direction)
         if found is None:
             stop = Stop.CONVERGED if -expected <= tolerance * cost else Stop.NO_DESCENT
             break
@@ -86,7 +98,34 @@ def lbfgs(
         if gain <= 2.0 * tolerance * cost:
             stop = Stop.CONVERGED
             break
-    return Fit(x * unit, cost, stop, tuple(history))
+    return Fit(theta + to_theta(x), cost, stop, tuple(history))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaling:
+    """T: theta = T x in variables of unit curvature, T = diag(unit) (root')^-1; without a root the diagonal alone."""
+
+    unit: Float
+    inverse_root: Float | None
+
+    def __call__(self, x: Float) -> Float:
+        """T x."""
+        return self.unit * (x if self.inverse_root is None else x @ self.inverse_root)
+
+    def back(self, gradient: Float) -> Float:
+        """T' times a gradient with respect to theta."""
+        scaled = self.unit * gradient
+        return scaled if self.inverse_root is None else self.inverse_root @ scaled
+
+
+def _scaling(metric: Float) -> _Scaling:
+    diagonal = metric if metric.ndim == 1 else np.diag(metric)
+    unit = 1.0 / np.sqrt(np.maximum(diagonal, 1e-12 * max(float(diagonal.max()), 1e-300)))
+    if metric.ndim == 1:
+        return _Scaling(unit, None)
+    # a little on the diagonal: directions of no curvature must not run away
+    factor = linear.cholesky(metric * unit * unit[:, None] + 1e-6 * np.eye(len(unit)))
+    return _Scaling(unit, None if factor is None else linear.inverse_triangle(factor))
 
 
 def _two_loop(slope: Float, pairs: list[tuple[Float, Float]]) -> Float:
@@ -108,8 +147,7 @@ def _two_loop(slope: Float, pairs: list[tuple[Float, Float]]) -> Float:
 
 
 def _line_search(
-    function: Callable[[Float], tuple[float, Float, Float]],
-    unit: Float,
+    function: Callable[[Float], tuple[float, Float]],
     x: Float,
     cost: float,
     expected: float,
@@ -120,8 +158,7 @@ def _line_search(
     best: tuple[Float, float, Float] | None = None
     for _ in range(LINE_SEARCH_STEPS):
         trial = x + length * direction
-        value, gradient, _ = function(trial)
-        slope = gradient * unit
+        value, slope = function(trial)
         if not np.isfinite(value) or value > cost + ARMIJO * length * expected:
             high = length
         else:
@@ -186,12 +223,8 @@ def _damped_step(normal: Float, gradient: Float, damping: float) -> Float | None
     unit = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     scaled = normal * unit * unit[:, None]
     scaled[np.diag_indices_from(scaled)] += damping
-    try:
-        factor = np.linalg.cholesky(scaled)
-    except np.linalg.LinAlgError:
-        return None
-    half = np.linalg.solve(factor, -0.5 * gradient * unit)
-    return np.linalg.solve(factor.T, half) * unit
+    factor = linear.cholesky(scaled)
+    return None if factor is None else linear.solve(factor, -0.5 * gradient * unit) * unit
 
 
 def _positive_definite(normal: Float) -> bool:
@@ -225,17 +258,15 @@ def constrained_covariance(normal: Float, constraints: Float) -> Float | None:
     for v in reflectors:
         work = work - 2.0 * np.outer(v, v @ work)
         work = work - 2.0 * np.outer(work @ v, v)
-    try:
-        factor = np.linalg.cholesky(work[k:, k:])
-    except np.linalg.LinAlgError:
+    factor = linear.cholesky(work[k:, k:])
+    if factor is None:
         return None
     # nearly singular counts as singular: 1e-13 of the largest pivot is rounding
     pivots = np.diag(factor) ** 2
     if len(pivots) and pivots.min() < 1e-13 * pivots.max():
         return None
-    inverse = np.linalg.inv(factor)
     covariance = np.zeros((n, n))
-    covariance[k:, k:] = inverse.T @ inverse
+    covariance[k:, k:] = linear.inverse(factor)
     for v in reversed(reflectors):
         covariance = covariance - 2.0 * np.outer(v, v @ covariance)
         covariance = covariance - 2.0 * np.outer(covariance @ v, v)

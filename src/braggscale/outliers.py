@@ -12,14 +12,15 @@ reflection that came out low looks more certain than it is, and the threshold me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from braggscale.arrays import Bool, Float, Int
-from braggscale.deviations import cap_weights, leave_one_out, separate
-from braggscale.groups import Groups, weighted_mean
+from braggscale.deviations import judge
+from braggscale.expectation import Law
+from braggscale.groups import Groups
 
 METHODS = ("standard", "simple")
 # A rejected observation comes back only when it has moved clearly inside, so that no row flips at the border.
@@ -81,19 +82,20 @@ def reject(
     DIALS behaviour except for the way back, the cap in scaled units, and ``simple``: it uses the variance of the
     residual, V (1 - g^2/(V s)), sums with the row itself, and leaves the two best members in.
     """
+    before = np.zeros(len(intensity), np.bool_) if previous is None else previous
+    mask, _, rounds = _judged(Law.constant(intensity, variance), scale, groups, zmax, before, method, 1)
+    return report(mask, before, groups, rounds)
+
+
+def _judged(
+    law: Law, scale: Float, groups: Groups, zmax: float, before: Bool, method: str, n_threads: int
+) -> tuple[Bool, Bool, int]:
     if method not in METHODS:
         raise ValueError(f"unknown method of outlier rejection {method!r}; one of {', '.join(METHODS)}")
     if not zmax > 0:
         raise ValueError(f"zmax must be positive, not {zmax}")
-    if not np.all(variance > 0):
-        raise ValueError("variances must be positive")
-    before = np.zeros(len(intensity), np.bool_) if previous is None else previous
-    v = cap_weights(variance, scale, groups)
-    if method == "standard":
-        mask, rounds = separate(intensity, v, scale, groups, (zmax, RETURN_SHARE * zmax), before)
-    else:
-        mask, rounds = _simple(leave_one_out(intensity, v, scale, groups), groups, zmax, before), 1
-    return report(mask, before, groups, rounds)
+    limits = zmax, RETURN_SHARE * zmax
+    return judge(law, scale, groups, limits, before, simple=method == "simple", n_threads=n_threads)
 
 
 def report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
@@ -110,13 +112,13 @@ def report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
 
 
 def settle(
-    intensity: Float,
-    variance_at: Callable[[Float, Int], Float],
+    law: Law,
     scale: Float,
     groups: Groups,
     zmax: float = 6.0,
     previous: Bool | None = None,
     method: str = "standard",
+    n_threads: int = 1,
 ) -> Rejection:
     """``reject`` with variances that follow the verdicts.
 
@@ -124,34 +126,44 @@ def settle(
     to turn the verdict round, and back in the next round. Here the two are brought into agreement before returning.
     A group that would cycle keeps the verdict of the cycle that rejects most, so that the result given back as
     ``previous`` is a fixed point.
-    ``variance_at(mu, rows)``: V of the error model for the rows ``rows`` at the expected intensities ``mu``, counts^2.
-    The other arguments, the result and the errors are those of ``reject``; ``rounds`` adds up all rounds.
+    ``law``: V' of each row.  The other arguments, the result and the errors are those of ``reject``; ``rounds`` adds
+    up all rounds.
     """
-    before = np.zeros(len(intensity), np.bool_) if previous is None else previous
-    mask = before.copy()
-    mask[groups.spread(groups.sum(~mask) < 2)] = False
-    history = [mask.copy()]
-    rows, part = np.arange(len(intensity)), groups
+    before = np.zeros(groups.n_rows, np.bool_) if previous is None else previous
+    mask, moving, rounds = _judged(law, scale, groups, zmax, before, method, n_threads)
+    if moving.any():
+        # most groups have settled at once; the others go on by themselves
+        rows, part = np.flatnonzero(groups.spread(moving)), groups.choose(moving)
+        old = before[rows]
+        old[part.spread(part.sum(~old) < 2)] = False
+        found, more = _settle(law.take(rows), scale[rows], part, (old, mask[rows]), zmax, method, n_threads)
+        mask[rows] = found
+        rounds += more
+    return report(mask, before, groups, rounds)
+
+
+def _settle(
+    law: Law, scale: Float, groups: Groups, history: tuple[Bool, Bool], zmax: float, method: str, n_threads: int
+) -> tuple[Bool, int]:
+    """Verdicts, (n_rows,), and rounds.  ``history``: the verdicts before and after the first round."""
+    verdicts = list(history)
+    mask = verdicts[-1].copy()
+    rows, part = np.arange(groups.n_rows), groups
     rounds = 0
     for _ in range(_SETTLING_ROUNDS):
-        i, g, old = intensity[rows], scale[rows], mask[rows]
-        result = reject(i, _variance_of_members(i, variance_at, g, part, rows, old), g, part, zmax, old, method)
-        rounds += result.rounds
-        mask[rows] = result.mask
-        moving = part.sum(result.mask != old) > 0
-        if not moving.any():
-            break
-        keep = part.spread(moving)
-        rows, part = rows[keep], part.subset(keep)
-        history.append(mask.copy())
-        cycle = _cycling(history, rows, part)
+        cycle = _cycling(verdicts, rows, part)
         if cycle.any():
             inside = part.spread(cycle)
-            mask[rows[inside]] = _fullest(history, rows[inside], part.subset(inside), intensity, scale)
-            rows, part = rows[~inside], part.subset(~inside)
-            if len(rows) == 0:
-                break
-    return report(mask, before, groups, rounds)
+            mask[rows[inside]] = _fullest(verdicts, rows[inside], part.choose(cycle), law.intensity, scale)
+            rows, part = rows[~inside], part.choose(~cycle)
+        if len(rows) == 0:
+            break
+        found, moving, moves = _judged(law.take(rows), scale[rows], part, zmax, mask[rows], method, n_threads)
+        rounds += moves
+        mask[rows] = found
+        rows, part = rows[part.spread(moving)], part.choose(moving)
+        verdicts.append(mask.copy())
+    return mask, rounds
 
 
 def standing(found: Rejection, nearby: Sequence[Rejection], before: Bool, groups: Groups) -> Rejection:
@@ -193,35 +205,6 @@ def _fullest(history: list[Bool], rows: Int, groups: Groups, intensity: Float, s
         best = np.where(groups.spread(better), mask, best)
         n, light = np.where(better, m, n), np.where(better, bright, light)
     return best
-
-
-def _variance_of_members(
-    i: Float, variance_at: Callable[[Float, Int], Float], g: Float, groups: Groups, rows: Int, out: Bool
-) -> Float:
-    """V at the g I_h of the members that are in; I_h weighted with V itself, from equal weights in three steps."""
-    weight = np.zeros(len(i))
-    np.divide(1.0, g * g, out=weight, where=(g != 0) & ~out)
-    for _ in range(3):
-        best, _total = weighted_mean(groups, weight, g, i)
-        variance = variance_at(g * groups.spread(best), rows)
-        weight = np.where(out, 0.0, 1.0 / variance)
-    best, _total = weighted_mean(groups, weight, g, i)
-    return variance_at(g * groups.spread(best), rows)
-
-
-def _simple(z: Float, groups: Groups, zmax: float, before: Bool) -> Bool:
-    """Rows beyond ``zmax`` (0.9 ``zmax`` if rejected before), except the two best of each group."""
-    size = np.abs(np.nan_to_num(z))
-    mask = (size > zmax) | (before & (size >= RETURN_SHARE * zmax))
-    mask[groups.spread(groups.sizes() < 3)] = False
-    short = groups.spread((groups.sum(~mask) < 2) & (groups.sizes() > 2))
-    if short.any():
-        rows = np.flatnonzero(short)
-        part = groups.subset(short)
-        order = np.lexsort((size[rows], part.index()))
-        best = np.concatenate((part.offsets[:-1], part.offsets[:-1] + 1))
-        mask[rows[order[best]]] = False
-    return mask
 
 
 def _by_multiplicity(mask: Bool, groups: Groups) -> tuple[MultiplicityCount, ...]:

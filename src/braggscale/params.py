@@ -7,6 +7,7 @@ an option whose default is Auto, and "off" or "no limit" for all others.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, get_type_hints
@@ -207,6 +208,22 @@ class Output:
     project_name: str
     use_internal_variance: bool
     merging: Merging
+
+
+# Options of ``output`` that name a file to export.
+EXPORTS = ("merged_mtz", "unmerged_mtz", "merged_cif", "unmerged_cif", "shelx", "xds_ascii", "sca")
+
+
+def exports_of(output: Output) -> list[str]:
+    """Names of the exports that are wanted, as they were given."""
+    return [path for name in EXPORTS if (path := getattr(output, name))]
+
+
+def shelx_files(path: str) -> tuple[str, str, str]:
+    """The .hkl, .ins and .cif file that the option ``shelx`` means, with or without one of the endings."""
+    stem, ending = os.path.splitext(path)
+    stem = stem if ending in (".hkl", ".ins", ".cif") else path
+    return stem + ".hkl", stem + ".ins", stem + ".cif"
 
 
 @dataclass(frozen=True, slots=True)

@@ -398,7 +398,8 @@ output {
   use_internal_variance = False
     .type = bool
     .expert_level = 1
-    .help = "Sigmas of merged intensities in the statistics from the scatter of the equivalents."
+    .help = "Sigmas of merged intensities, in statistics and exports, from the scatter of the equivalents where that"
+            "is larger."
   merging.nbins = 20
     .type = int(value_min=1, value_max=1000)
     .expert_level = 1
@@ -418,6 +419,27 @@ SECTIONS = (
     OUTPUT,
 )
 MASTER = "".join(SECTIONS)
+
+# What ``scale export`` has of these.
+EXPORT_OPTIONS = (
+    "reflection_selection.best_unit_cell",
+    "cut_data.d_min",
+    "cut_data.d_max",
+    "dataset_selection.use_datasets",
+    "dataset_selection.exclude_datasets",
+    "output.merged_mtz",
+    "output.unmerged_mtz",
+    "output.merged_cif",
+    "output.unmerged_cif",
+    "output.shelx",
+    "output.xds_ascii",
+    "output.sca",
+    "output.free_flags",
+    "output.crystal_name",
+    "output.project_name",
+    "output.use_internal_variance",
+    "output.merging.nbins",
+)
 
 # Names of 2018 (and two of other versions) -> today's. ``*.name``: the parameter of the models that have it.
 RENAMED: dict[str, str] = {

@@ -180,6 +180,7 @@ class Definitions:
 
     ``renamed``: old full path -> new path, or ``*.name`` for a parameter of the families.
     ``foreign``: paths that another program has (``scope.*`` for all of a scope) -> nearest of ours or None.
+    ``only``: paths of the text that count, None for all.  ``program``: whose help lists them.
     """
 
     def __init__(
@@ -189,9 +190,14 @@ class Definitions:
         renamed: Mapping[str, str] | None = None,
         foreign: Mapping[str, str | None] | None = None,
         full_name_only: Iterable[str] = (),
+        only: Iterable[str] | None = None,
+        program: str = "scale",
     ) -> None:
         self.text = text
         self._scope = load().parse(text)
+        self.program = program
+        if only is not None:
+            _prune(self._scope, frozenset(only))
         self.families = tuple(families)
         self.renamed = dict(renamed or {})
         self.foreign = dict(foreign or {})
@@ -288,7 +294,7 @@ class Definitions:
         near = {hit: difflib.SequenceMatcher(None, hit, name.lower()).ratio() for hit in meant}
         best = max(near.values())
         if best < 0.6:
-            return "; scale -hh lists all options"
+            return f"; {self.program} -hh lists all options"
         close = sorted((hit for hit in near if near[hit] > best - 0.1), key=lambda hit: -near[hit])
         return f"; did you mean {_or(list(dict.fromkeys(meant[hit] for hit in close))[:3])}?"
 
@@ -345,6 +351,17 @@ def _scopes(scope: Any) -> Iterable[Any]:
         if inner.is_scope:
             yield inner
             yield from _scopes(inner)
+
+
+def _prune(scope: Any, paths: frozenset[str]) -> None:
+    """Take out what is not one of the paths, and scopes that are left empty."""
+    kept = []
+    for inner in scope.objects:
+        if inner.is_scope:
+            _prune(inner, paths)
+        if inner.objects if inner.is_scope else inner.full_path() in paths:
+            kept.append(inner)
+    scope.objects = kept
 
 
 def _or(names: list[str]) -> str:

@@ -7,10 +7,8 @@ or written here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from time import perf_counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ import numpy as np
 from braggscale import assembly, exclusion
 from braggscale.arrays import Bool, Float, Int
 from braggscale.assembly import Member, Sorted
+from braggscale.clock import Clock
 from braggscale.command import unused_model_settings
 from braggscale.error_model import assign
 from braggscale.errors import DataError
@@ -40,29 +39,13 @@ from braggscale.rounds import RoundSettings, Scaled, Work, scale_data
 from braggscale.selection import Draw, Limits, Pool, Selection, select
 from braggscale.stats import Statistics, merging_statistics
 from braggscale.symmetry import Symmetry
-from braggscale.table import DataSet
+from braggscale.table import DataSet, Part
+from braggscale.uncertainty import INTERVALS_OF, blocks_of, intervals
 from braggscale.wilson import normalised_intensities
 
 log = logging.getLogger(__name__)
 
 MOST_LOGGED = 20  # data sets with a line of their own in the log
-
-
-@dataclass(slots=True)
-class Clock:
-    """Seconds spent in each stage, in the order in which they began."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time of the block to ``name``."""
-        begin = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - begin
-            log.debug(f"{name}: {self.seconds[name]:.3f} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +105,7 @@ def run(
     ``given``: whether the user set the option of this full name.  Raises UserError where data cannot be scaled.
     """
     clock = clock or Clock()
+    n_threads = params.nproc or available_processors()
     everything = tuple(data_sets)
     with clock.stage("preparation"):
         # every sweep gets its batch numbers, so that they do not depend on which data sets are left out
@@ -142,7 +126,7 @@ def run(
         )
         _log_preparation(members)
     with clock.stage("symmetry"):
-        data = assembly.sort_observations(members, symmetry)
+        data = assembly.sort_observations(members, symmetry, n_threads)
         grouping = data.apart if params.anomalous else data.together
         members, data = assembly.drop_unconnected(members, data, symmetry, grouping)
         grouping = data.apart if params.anomalous else data.together
@@ -162,7 +146,8 @@ def run(
     with clock.stage("statistics"):
         members = _final_fates(members, kept, data, scaled, params.cut_data.small_scale_cutoff)
         good = usable(data, scaled, params.cut_data.small_scale_cutoff)
-        statistics = _statistics(data, scaled, good, cell, symmetry, params)
+        statistics = _statistics(data, scaled, good, cell, symmetry, params, n_threads)
+        statistics = _with_intervals(statistics, data, scaled, good, [members[k].experiment for k in kept])
     # data sets that were not chosen keep their place in the ledger
     complete, places = _with_left_out(everything, numbers, members)
     esd = None if scaled.outcome.covariance is None else np.sqrt(np.maximum(np.diag(scaled.outcome.covariance), 0.0))
@@ -270,14 +255,14 @@ def build_models(
     said: dict[str, list[str]] = {}
     places = assembly.rows_by_data_set(data.rows, len(members))
     for member, mine in zip(members, places, strict=True):
-        rows = data.rows.take(mine)
+        rows = Part(data.rows, mine)
         scan = None if member.experiment.is_still else member.experiment.scan
         panels = member.experiment.panels
-        axis, mosaicity = _rocking(member, scan)
+        axis, mosaicity = _rocking(member, scan, data.rows.row[mine])
         extent = Extent.of(rows, scan, panels, axis, mosaicity)
         angle = None
         if scan is not None and member.prepared is not None and "s1" in member.prepared.table:
-            s1 = member.prepared.table["s1"][rows.row]
+            s1 = member.prepared.table["s1"][data.rows.row[mine]]
             angle = largest_scattering_angle(member.experiment.beam.s0, s1)
         facts = SweepFacts(member.identifier, member.experiment.is_still, extent.degrees, angle, len(panels) == 1)
         stored = None if params.overwrite_existing_models else member.experiment.scaling_model
@@ -304,7 +289,7 @@ def build_models(
     return all_settings, joint, theta, taken
 
 
-def _rocking(member: Member, scan: Scan | None) -> tuple[tuple[float, float, float], float]:
+def _rocking(member: Member, scan: Scan | None, rows: Int) -> tuple[tuple[float, float, float], float]:
     """Rotation axis in the frame of Observations.s1c, and sd of the rocking curve in degrees."""
     goniometer, prepared = member.experiment.goniometer, member.prepared
     if goniometer is None or scan is None or prepared is None:
@@ -313,8 +298,7 @@ def _rocking(member: Member, scan: Scan | None) -> tuple[tuple[float, float, flo
     table = prepared.table
     if "bbox" not in table or "s1" not in table:
         return (float(axis[0]), float(axis[1]), float(axis[2])), 0.0
-    some = prepared.observations.row[:: max(1, len(prepared.observations) // 5000)]
-    few = table.select(some)
+    few = table.select(np.sort(rows)[:: max(1, len(rows) // 5000)])
     width = rocking_width(member.experiment, few["s1"], few["bbox"][:, 5] - few["bbox"][:, 4])
     return (float(axis[0]), float(axis[1]), float(axis[2])), width
 
@@ -532,18 +516,39 @@ def _log_selection(selection: Selection, identifiers: Sequence[str]) -> None:
 
 
 def _statistics(
-    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, params: Params
+    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, params: Params, n_threads: int
 ) -> Statistics | None:
     """Merging statistics of what is written out; None, with a warning, where nothing can be merged."""
-    g = scaled.state.scale[good]
+    rows = np.flatnonzero(good)
+    g = scaled.state.scale[rows]
     return merging_statistics(
-        data.asu[good],
-        data.minus[good],
-        scaled.state.values.intensity[good] / g,
-        np.sqrt(scaled.variance[good]) / g,
+        np.take(data.asu, rows, axis=0),
+        data.minus[rows],
+        scaled.state.values.intensity[rows] / g,
+        np.sqrt(scaled.variance[rows]) / g,
         cell,
         symmetry,
         n_bins=params.output.merging.nbins,
         use_internal_variance=params.output.use_internal_variance,
         d_min=params.cut_data.d_min,
+        n_threads=n_threads,
     )
+
+
+def _with_intervals(
+    statistics: Statistics | None, data: Sorted, scaled: Scaled, good: Bool, experiments: Sequence[Experiment]
+) -> Statistics | None:
+    """The statistics with confidence intervals of the overall ones."""
+    if statistics is None:
+        return None
+    widths = [None if e.is_still or e.scan is None else e.scan.oscillation[1] for e in experiments]
+    g, rows = scaled.state.scale[good], data.rows
+    found = intervals(
+        data.together.subset(good),
+        data.apart.subset(good),
+        scaled.state.values.intensity[good] / g,
+        np.sqrt(scaled.variance[good]) / g,
+        blocks_of(rows.data_set[good], rows.xyz[good, 2], widths),
+        {name: getattr(statistics.overall, name) for name in INTERVALS_OF},
+    )
+    return replace(statistics, intervals=found)

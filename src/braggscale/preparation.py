@@ -137,8 +137,10 @@ class _Columns:
 
     def rows(self, name: str, rows: Int) -> Array:
         """Some rows of a column that is not needed as a whole."""
+        if len(rows) == len(self.table):
+            return self[name]
         if name in self._read:
-            return self._read[name][rows]
+            return np.take(self._read[name], rows, axis=0)
         return self.table.select(rows)[name]
 
 
@@ -285,7 +287,9 @@ def _judge(
     reject((flags & np.uint64(wanted)) == 0, Fate.NOT_INTEGRATED)
     hkl = columns["miller_index"]
     d = columns["d"] if "d" in columns else d_spacings(cell, hkl)
-    reject((hkl == 0).all(axis=1) | ~(np.isfinite(d) & (d > 0)), Fate.NO_GEOMETRY)
+    # column by column: numpy is slow along a second axis of three
+    zero = (hkl[:, 0] == 0) & (hkl[:, 1] == 0) & (hkl[:, 2] == 0)
+    reject(zero | ~(np.isfinite(d) & (d > 0)), Fate.NO_GEOMETRY)
     if (name := _efficiency(columns)) is not None:
         reject(~(np.isfinite(columns[name]) & (columns[name] > 0)), Fate.BAD_EFFICIENCY)
     low = np.zeros(n, np.bool_)
@@ -319,7 +323,13 @@ def _positions(columns: _Columns) -> str:
 
 
 def _observe(
-    columns: _Columns, kinds: tuple[str, ...], rows: Int, experiment: Experiment, data_set: int
+    columns: _Columns,
+    kinds: tuple[str, ...],
+    rows: Int,
+    xyz: Float,
+    experiment: Experiment,
+    data_set: int,
+    n_threads: int,
 ) -> Observations:
     """The given rows with corrected intensities.  Rows whose corrected variance is not positive are left
     out."""
@@ -350,12 +360,12 @@ def _observe(
     i_prf, v_prf, has_prf = measured.get("profile", nothing)
     good &= has_sum | has_prf
     if not good.all():
-        return _observe(columns, kinds, rows[good], experiment, data_set)
+        return _observe(columns, kinds, rows[good], xyz[good], experiment, data_set, n_threads)
     hkl = columns.rows("miller_index", rows).astype(np.int32, copy=False)
     d = columns.rows("d", rows) if "d" in columns else d_spacings(experiment.crystal.unit_cell, hkl)
-    xyz = columns.rows(_positions(columns), rows).astype(np.float64, copy=False)
+    xyz = xyz.astype(np.float64, copy=False)
     s1 = columns.rows("s1", rows) if "s1" in columns else np.zeros((n, 3))
-    s0c, s1c = crystal_frame_directions(experiment, xyz[:, 2], s1)
+    s0c, s1c = crystal_frame_directions(experiment, xyz[:, 2], s1, n_threads)
     return Observations(
         row=rows,
         data_set=np.full(n, data_set, np.int32),
@@ -366,24 +376,32 @@ def _observe(
         s1c=s1c,
         partiality=p,
         correction=correction,
-        i_sum=np.where(has_sum, i_sum, i_prf),
-        v_sum=np.where(has_sum, v_sum, v_prf),
-        i_prf=np.where(has_prf, i_prf, i_sum),
-        v_prf=np.where(has_prf, v_prf, v_sum),
+        i_sum=_or(i_sum, has_sum, i_prf),
+        v_sum=_or(v_sum, has_sum, v_prf),
+        i_prf=_or(i_prf, has_prf, i_sum),
+        v_prf=_or(v_prf, has_prf, v_sum),
         has_sum=has_sum,
         has_prf=has_prf,
     )
 
 
+def _or(values: Float, there: Bool, other: Float) -> Float:
+    """``values``, or where they are not there the others."""
+    return values if there.all() else np.where(there, values, other)
+
+
 def _partials(columns: _Columns, usable: Int, n_sums: int, n_pieces: int) -> Partials:
     rows = usable_rows = (0,) * len(PARTIALITY_EDGES)
     if "partiality" in columns:
-        edges = np.array([*PARTIALITY_EDGES, np.inf])
-        p = columns["partiality"]
-        integrated = (columns["flags"] & np.uint64(INTEGRATED)) != 0
-        rows = tuple(int(k) for k in np.histogram(p[integrated], edges)[0])
-        usable_rows = tuple(int(k) for k in np.histogram(p[usable], edges)[0])
+        integrated = np.flatnonzero((columns["flags"] & np.uint64(INTEGRATED)) != 0)
+        rows, usable_rows = (_by_partiality(columns.rows("partiality", chosen)) for chosen in (integrated, usable))
     return Partials(PARTIALITY_EDGES, rows, usable_rows, n_sums, n_pieces)
+
+
+def _by_partiality(partiality: Float) -> tuple[int, ...]:
+    """Number of rows between the edges; those below the first one are in none."""
+    above = [int(np.count_nonzero(partiality >= edge)) for edge in PARTIALITY_EDGES]
+    return tuple(n - more for n, more in zip(above, [*above[1:], 0], strict=True))
 
 
 def prepare(
@@ -395,6 +413,7 @@ def prepare(
     in_use: Runs | None = None,
     intensity: str = "combine",
     best_cell: UnitCell | None = None,
+    n_threads: int = 1,
 ) -> Prepared:
     """The usable reflections of one data set, and the fate of every row of ``table``.
 
@@ -428,10 +447,12 @@ def prepare(
     cell = experiment.crystal.unit_cell
     verdict = _judge(columns, kinds, mask, cuts, best_cell or cell, cell)
     candidates = np.flatnonzero(verdict == Fate.SCALED)
-    placed = np.isfinite(columns.rows(_positions(columns), candidates)).all(axis=1)
-    verdict[candidates[~placed]] = Fate.NO_GEOMETRY
-    candidates = candidates[placed]
-    observations = _observe(columns, kinds, candidates, experiment, data_set)
+    xyz = columns.rows(_positions(columns), candidates)
+    if not np.isfinite(xyz).all():
+        placed = np.isfinite(xyz).all(axis=1)
+        verdict[candidates[~placed]] = Fate.NO_GEOMETRY
+        candidates, xyz = candidates[placed], xyz[placed]
+    observations = _observe(columns, kinds, candidates, xyz, experiment, data_set, n_threads)
     verdict[candidates] = Fate.BAD_VARIANCE
     verdict[observations.row] = Fate.SCALED
     fate = np.full(len(table), Fate.SUMMED_INTO_ANOTHER, np.uint8)

@@ -25,8 +25,9 @@ import numpy as np
 from braggscale.arrays import Bool, Float, Int
 from braggscale.error_fit import fit as fit_error_model
 from braggscale.error_model import ErrorModel, FitResult, variances
+from braggscale.expectation import Law, Robust, expect
 from braggscale.fitting import FitSettings, Outcome, Problem, fit, starting_scales
-from braggscale.groups import Groups, weighted_mean
+from braggscale.groups import Groups
 from braggscale.intensities import (
     Choice,
     CountingGain,
@@ -42,7 +43,7 @@ from braggscale.models import kb
 from braggscale.models.joint import JointModel
 from braggscale.outliers import RETURN_SHARE, Rejection, report, settle, standing, wilson_outliers
 from braggscale.strengths import Finding, findings
-from braggscale.table import Observations
+from braggscale.table import Located, Observations
 from braggscale.wilson import normalised_intensities
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,8 @@ FADED = 1.25
 SAME_ERROR_MODEL = 5e-3
 # Largest change of a merged intensity that counts as none, in its standard deviations.
 SAME_INTENSITY = 0.05
-# Beyond this many parameters the rounds before the last use L-BFGS alone.
-FULL_MATRIX_EVERY_ROUND = 1500
+# Rounds fit to this part of the tolerance: what a round leaves to the next must not look like a change.
+ROUND_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,7 @@ class State:
     """Where the loop stands. Arrays are (n,) over all usable rows.
 
     ``scale``: g.  ``values``: chosen intensities with observed variances.  ``gain``: how these follow from counts.
-    ``expected``: expected variances V.
-    ``best``: mu/g = I_h spread to the rows.  ``errors``: one per number in Work.error_model_of.
-    ``photon``: k c, one photon in the units of I.
+    ``best``: I_h, (n_groups,).  ``variance``: V' at mu = g I_h.  ``errors``: one per number in Work.error_model_of.
     ``i_mid``: intensity choice (0 profile, 1 summation).  ``rejected``: outliers.
     ``returned``: observations that were outliers in an earlier round and came back.
     ``impossible``: outliers whatever their equivalents say (emax).
@@ -131,9 +130,8 @@ class State:
     scale: Float
     values: Intensities
     gain: CountingGain
-    expected: Float
     best: Float
-    photon: Float
+    variance: Float
     errors: tuple[ErrorModel, ...]
     i_mid: float | None
     rejected: Bool
@@ -197,19 +195,23 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     """Run the rounds and the last fit."""
     work, state = _first_state(work, start, settings)
     chosen = np.flatnonzero(work.selected)
-    problem = Problem.of(work.model, work.rows.take(chosen), work.groups.subset(work.selected))
+    places, groups = Located.of(work.rows, chosen), work.groups.subset(work.selected)
+    problem = Problem.of(work.model, places, groups, work.fixed, settings.fit.n_threads)
     reports: list[RoundReport] = []
     converged = False
+    outcome: Outcome | None = None
     if start.stored.all():
         # the stored scales are the end of an earlier run: decide with them as that run did, then fit
         state = _decide(work, state, settings, 0, start.rejected)[0]
     weight = _weights(work, state, settings, first=not start.stored.all())
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
-        outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, number, work, start))
+        # the weights of the first round are not yet those of the error model
+        near = outcome.matrix if number > 2 and outcome is not None else None
+        outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit), near)
         state = replace(state, strengths=outcome.strengths)
         scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
-        moved = _with_scales(work, state, outcome.theta, scale)
+        moved = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
         new, verdicts = _decide(work, moved, settings, number, start.rejected)
         report = RoundReport(number, outcome, *verdicts, int(new.rejected.sum()), perf_counter() - begin)
         reports.append(report)
@@ -220,9 +222,9 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
         if converged:
             break
     last = replace(settings.fit, first_order=not settings.fit.full_matrix)
-    outcome = _fit(work, problem, chosen, state, weight, last)
+    outcome = _fit(work, problem, chosen, state, weight, last, outcome.matrix if outcome else None)
     scale, scale_variance = work.model.evaluate(work.rows, outcome.theta, outcome.covariance, settings.fit.n_threads)
-    state = _with_scales(work, state, outcome.theta, scale)
+    state = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
     state = replace(state, strengths=outcome.strengths)
     variance = _output_variance(work, state, scale_variance)
     found: tuple[Finding, ...] = ()
@@ -232,11 +234,6 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, found)
 
 
-def model_variance(work: Work, state: State, base: Float) -> Float:
-    """V' of the error models for V = ``base`` at the expected intensities, counts^2, (n,)."""
-    return variances(state.errors, work.error_model_of, work.rows.data_set, base, state.scale * state.best)
-
-
 def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Work, State]:
     """The starting point, and the work with KB scales restrained around starting scales."""
     rows = work.rows
@@ -244,7 +241,7 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
     if start.i_mid is not None and settings.intensity_choice == "combine":
         values = combined(rows, start.i_mid)
     theta = start.theta
-    nothing, blank = np.zeros(len(rows), bool), np.zeros(len(rows))
+    nothing, blank = np.zeros(len(rows), bool), np.zeros(len(work.groups))
     factors = starting_scales(rows, work.groups, values.intensity, 1.0 / values.variance, len(work.model.data_sets))
     if not start.stored.all():
         if start.stored.any():
@@ -268,9 +265,8 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
         scale=scale,
         values=values,
         gain=gain,
-        expected=values.variance,
         best=blank,
-        photon=blank,
+        variance=values.variance,
         errors=errors,
         i_mid=start.i_mid,
         rejected=rejected,
@@ -278,7 +274,7 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
         impossible=nothing,
         strengths=start.strengths,
     )
-    return work, _with_scales(work, state, theta, scale)
+    return work, _with_scales(work, state, theta, scale, settings.fit.n_threads)
 
 
 def _first_errors(work: Work, start: Start, settings: RoundSettings) -> tuple[ErrorModel, ...]:
@@ -308,24 +304,22 @@ def _with_factors(work: Work, theta: Float, factors: Float) -> Float:
     return theta
 
 
-def _with_scales(work: Work, state: State, theta: Float, scale: Float) -> State:
-    """The state with new scales: I_h from observations that are not rejected, expected variances from I_h.
+def _law(work: Work, state: State) -> Law:
+    """V' of every row as a function of its expected intensity."""
+    values, gain = state.values, state.gain
+    a2, b2, linear = (
+        np.array(of_models)[work.error_model_of]
+        for of_models in zip(*((m.a**2, m.b**2, m.c) for m in state.errors), strict=True)
+    )
+    return Law(
+        values.intensity, values.variance, values.raw_factor, work.rows.data_set, gain.k, gain.floor, a2, b2, linear
+    )
 
-    I_h and the variances that weight it depend on each other; two passes settle both to well below the noise.
-    """
-    k, floor = state.gain.k[work.rows.data_set], state.gain.floor[work.rows.data_set]
-    values, use = state.values, ~state.rejected
-    positive = scale > 0
-    expected, best = state.expected, state.best
-    variance = values.variance
-    for _ in range(2):
-        weight = np.where(use & positive, 1.0 / variance, 0.0)
-        best = work.groups.spread(weighted_mean(work.groups, weight, scale, values.intensity)[0])
-        mu = scale * best
-        expected = expected_variance(values.intensity, values.variance, mu, values.raw_factor, k, floor)
-        variance = variances(state.errors, work.error_model_of, work.rows.data_set, expected, mu)
-    photon = k * values.raw_factor
-    return replace(state, theta=theta, scale=scale, expected=expected, best=best, photon=photon)
+
+def _with_scales(work: Work, state: State, theta: Float, scale: Float, n_threads: int) -> State:
+    """The state with new scales: I_h from observations that are not rejected, V' from I_h."""
+    best, variance = expect(_law(work, state), scale, state.rejected, work.groups, n_threads)
+    return replace(state, theta=theta, scale=scale, best=best, variance=variance)
 
 
 def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> Float:
@@ -335,37 +329,30 @@ def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> 
     FADED zmax: with a step there, an observation at the border would hold itself in or out, and which of the two
     would depend on how the run came there.
     """
-    variance = model_variance(work, state, state.expected)
-    residual = state.values.intensity - state.scale * state.best
-    share = state.scale**2 / variance
-    total = work.groups.spread(work.groups.sum(np.where(state.rejected, 0.0, share)))
-    positive = np.where(total > 0, total, 1.0)
-    freedom = np.where(state.rejected, 1.0 + share / positive, np.maximum(1.0 - share / positive, 0.05))
-    z2 = residual**2 / (variance * freedom)
+    robust = Robust(NU, settings.zmax, FADED)
+    rows = state.values.intensity, state.variance, state.scale, state.best, state.rejected, work.groups
+    weight, z2 = robust.weights(*rows, n_threads=settings.fit.n_threads)
     if first:
         several = work.groups.spread(work.groups.sizes() > 1)
         if several.any():
-            z2 /= max(float(np.median(z2[several])) / 0.455, 1.0)  # 0.455: median of chi^2 with one degree
-    weight: Float = (NU + 1.0) / ((NU + z2) * variance)
-    z = np.sqrt(z2[state.rejected]) / settings.zmax
-    weight[state.rejected] *= np.clip((FADED - z) / (FADED - 1.0), 0.0, 1.0)
+            unit = max(float(np.median(z2[several])) / 0.455, 1.0)  # 0.455: median of chi^2 with one degree
+            weight, _ = robust.weights(*rows, unit, settings.fit.n_threads)
     weight[state.impossible] = 0.0
     return weight
 
 
-def _round_fit(settings: FitSettings, number: int, work: Work, start: Start) -> FitSettings:
-    """L-BFGS first; from the second round (or from a stored model) Gauss-Newton alone, which is already close."""
-    small = work.model.n_parameters <= FULL_MATRIX_EVERY_ROUND
-    warm = number > 1 or bool(start.stored.all())
-    full = settings.full_matrix and small and warm
-    return replace(settings, first_order=not full, full_matrix=full, esds=False)
+def _round_fit(settings: FitSettings) -> FitSettings:
+    """L-BFGS, in the metric of a normal matrix that several rounds share: near the minimum a few steps are enough."""
+    tolerance = ROUND_TOLERANCE * settings.tolerance
+    return replace(settings, first_order=True, full_matrix=False, estimate=settings.full_matrix, tolerance=tolerance)
 
 
-def _fit(work: Work, problem: Problem, chosen: Int, state: State, weight: Float, settings: FitSettings) -> Outcome:
-    """Fit with outliers at weight zero: the design stays, whatever is rejected."""
-    return fit(
-        problem, state.theta, state.values.intensity[chosen], weight[chosen], work.fixed, settings, state.strengths
-    )
+def _fit(
+    work: Work, problem: Problem, chosen: Int, state: State, weight: Float, settings: FitSettings, near: Float | None
+) -> Outcome:
+    """Fit with outliers at weight zero: the design stays, whatever is rejected.  ``near``: J'J of an earlier round."""
+    intensity = state.values.intensity[chosen]
+    return fit(problem, state.theta, intensity, weight[chosen], settings, state.strengths, near)
 
 
 def _decide(
@@ -375,22 +362,24 @@ def _decide(
 
     ``number``: of the round, 0 before the first.  ``stored``: outliers of an earlier run that stand, (n,).
     """
-    theta, scale = state.theta, state.scale
+    theta, scale, n_threads = state.theta, state.scale, settings.fit.n_threads
     fresh = number <= FRESH_ROUNDS
     choice = None
     if settings.intensity_choice == "combine":
-        weight = 1.0 / model_variance(work, state, state.expected)
-        choice = choose(work.rows, work.apart, scale, weight, state.rejected, state.i_mid, settings.midpoints)
+        weight = 1.0 / state.variance
+        choice = choose(
+            work.rows, work.apart, scale, weight, state.rejected, state.i_mid, settings.midpoints, n_threads
+        )
         if choice.i_mid != state.i_mid:
             values = combined(work.rows, choice.i_mid)
             gain = counting_gain(values, work.rows.data_set, len(work.model.data_sets))
             state = replace(state, values=values, gain=gain, i_mid=choice.i_mid)
-            state = _with_scales(work, state, theta, scale)
+            state = _with_scales(work, state, theta, scale, n_threads)
     results: tuple[FitResult, ...] = ()
     if settings.error_model:
         results = _fit_errors(work, state, settings)
         state = replace(state, errors=tuple(result.model for result in results))
-        state = _with_scales(work, state, theta, scale)
+        state = _with_scales(work, state, theta, scale, n_threads)
     rejection, n_wilson = None, 0
     if settings.method:
         before = np.zeros_like(state.rejected) if fresh else state.rejected
@@ -408,23 +397,20 @@ def _decide(
             rejected = np.where(few, rejection.mask | wilson, rejected)
             returned = returned | (before & ~rejected)
         state = replace(state, rejected=rejected, returned=returned, impossible=wilson)
-        state = _with_scales(work, state, theta, scale)
+        state = _with_scales(work, state, theta, scale, n_threads)
     return state, (choice, results, rejection, n_wilson)
 
 
 def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -> Rejection:
-    k, floor = state.gain.k[work.rows.data_set], state.gain.floor[work.rows.data_set]
-    values = state.values
-
-    def variance_at(mu: Float, rows: Int) -> Float:
-        expected = expected_variance(
-            values.intensity[rows], values.variance[rows], mu, values.raw_factor[rows], k[rows], floor[rows]
-        )
-        return variances(state.errors, work.error_model_of, work.rows.data_set[rows], expected, mu)
-
     scale = np.maximum(state.scale, 0.0)
     found = settle(
-        values.intensity, variance_at, scale, work.groups, settings.zmax, before, settings.method or "standard"
+        _law(work, state),
+        scale,
+        work.groups,
+        settings.zmax,
+        before,
+        settings.method or "standard",
+        settings.fit.n_threads,
     )
     if settings.method == "standard" and len(work.apart) > len(work.groups):
         return _spare_mates(work, state, found, before, settings.zmax)
@@ -432,33 +418,37 @@ def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -
 
 
 def _spare_mates(work: Work, state: State, found: Rejection, before: Bool, zmax: float) -> Rejection:
-    """The verdicts, once more where there is any, with Friedel mates that may differ."""
-    values, groups = state.values, work.groups
+    """The verdicts, once more in groups where there is any, with Friedel mates that may differ."""
+    values, groups, variance = state.values, work.groups, state.variance
     plus = sides(groups, work.apart)
-    variance = model_variance(work, state, state.expected)
-    use = ~found.mask & (state.scale > 0) & (groups.spread(groups.sum(~plus)) > 0)
+    use = ~found.mask & (state.scale > 0) & groups.spread(groups.sum(~plus) > 0)
     if not use.any():
         return found
-    best = np.maximum(state.best, 0.0)
+    best = np.maximum(groups.spread(state.best), 0.0)
     e2 = normalised_intensities(best, work.rows.d, work.epsilon)
     mean = np.divide(best, e2, out=np.zeros(len(best)), where=e2 > 0)
     q = anomalous_share(
         values.intensity[use], variance[use], state.scale[use], groups.subset(use), plus[use], mean[use]
     )
-    log.debug(f"anomalous differences: rms of I+ - I- over I: {np.sqrt(q):.4f}")
+    log.debug(f"anomalous differences of intensities: {100 * np.sqrt(q):.2f} % rms")
     if q == 0.0:
         return found
     suspect = groups.spread(groups.sum(found.mask | before) > 0)
     rows, part = np.flatnonzero(suspect), groups.subset(suspect)
     mates = Mates(plus[rows], q * (mean * best)[rows])
-    limits = (zmax, RETURN_SHARE * zmax)
     scale = np.maximum(state.scale, 0.0)
     mask = found.mask.copy()
+    limits = (zmax, RETURN_SHARE * zmax)
     mask[rows] = separate(values.intensity[rows], variance[rows], scale[rows], part, mates, limits, before[rows])
     return report(mask, before, groups, found.rounds)
 
 
 def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitResult, ...]:
+    k, floor = state.gain.k[work.rows.data_set], state.gain.floor[work.rows.data_set]
+    values = state.values
+    mu = state.scale * work.groups.spread(state.best)
+    expected = expected_variance(values.intensity, values.variance, mu, values.raw_factor, k, floor)
+    photon = k * values.raw_factor  # one photon in the units of I
     results = []
     for number, model in enumerate(state.errors):
         keep = ~state.rejected & (state.scale > 0)
@@ -466,17 +456,18 @@ def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitR
             keep &= work.error_model_of[work.rows.data_set] == number
         results.append(
             fit_error_model(
-                state.values.intensity[keep],
-                state.expected[keep],
+                values.intensity[keep],
+                expected[keep],
                 state.scale[keep],
                 work.apart.subset(keep),
                 start=model,
                 a=settings.error_a,
                 b=settings.error_b,
                 min_photons=settings.min_photons,
-                photon=state.photon[keep] if state.photon.all() else None,
+                photon=photon[keep] if photon.all() else None,
                 n_bins=settings.n_bins,
                 refine=settings.refine_errors,
+                n_threads=settings.fit.n_threads,
             )
         )
     return tuple(results)
@@ -503,21 +494,23 @@ def _same(work: Work, old: State, new: State) -> bool:
     )
     if not close or old.i_mid != new.i_mid or not np.array_equal(old.rejected, new.rejected):
         return False
-    share = np.where(new.rejected, 0.0, new.scale**2 / model_variance(work, new, new.expected))
-    first = work.groups.offsets[:-1]
-    moved = (new.best - old.best)[first] ** 2 * work.groups.sum(share)
+    share = np.where(new.rejected, 0.0, new.scale**2 / new.variance)
+    moved = (new.best - old.best) ** 2 * work.groups.sum(share)
     return bool((moved <= SAME_INTENSITY**2).all())
 
 
 def _output_variance(work: Work, state: State, scale_variance: Float) -> Float:
     """V' with the observed variance, plus what the scale's own uncertainty adds: (I/g)^2 var(g).
 
-    The variance of I/g is V'/g^2 + I^2 var(g)/g^4; the column holds g^2 times that.
+    The variance of I/g is V'/g^2 + I^2 var(g)/g^4; the column holds g^2 times that. With estimated restraints the
+    variance is the expected one, so that means weighted with it are not pulled down by what came out low.
     """
     safe = np.where(state.scale > 0, state.scale, 1.0)
     added = (state.values.intensity / safe) ** 2 * scale_variance
-    base = state.expected if state.strengths else state.values.variance
-    return model_variance(work, state, base) + added
+    if state.strengths:
+        return state.variance + added
+    mu = state.scale * work.groups.spread(state.best)
+    return variances(state.errors, work.error_model_of, work.rows.data_set, state.values.variance, mu) + added
 
 
 def log_round(report: RoundReport) -> None:

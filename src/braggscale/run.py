@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,16 +19,19 @@ import numpy as np
 from braggscale import __version__
 from braggscale.arrays import Array
 from braggscale.assembly import rows_by_data_set
+from braggscale.clock import Clock
+from braggscale.errors import OutputError, UserError
 from braggscale.io import Input, open_inputs
 from braggscale.io.document import Kept, history_line, imageset_numbers, output_data, to_text
-from braggscale.io.outputs import commit, pending, write_text
+from braggscale.io.outputs import commit, pending, write_alone, write_text
 from braggscale.io.splitting import split_sweeps
 from braggscale.io.writing import write_table
-from braggscale.params import Params
-from braggscale.pipeline import Clock, Result
+from braggscale.models.restart import with_cell
+from braggscale.params import Params, exports_of
+from braggscale.pipeline import Result
 from braggscale.pipeline import run as run_pipeline
 from braggscale.preparation import flags_with_fates
-from braggscale.report.log import log_end, log_result
+from braggscale.report.log import log_end, log_next, log_result
 from braggscale.report.summary import summary
 from braggscale.table import Table
 
@@ -56,10 +59,40 @@ def run(
         log.info(note)
     data = split_sweeps(data, params.split_at)
     result = run_pipeline(data.data_sets, data.not_indexed, params, given, clock)
-    log_result(result)
-    with clock.stage("writing"):
-        document, columns = _write(data, result, params, command, log_text, clock)
-    _export(result, params, document, columns)
+    log_result(result, params.anomalous)
+    document, columns = _write(data, result, params, command, log_text, clock)
+    if exports_of(params.output):
+        _export(result, params, document, columns, log_text, clock)
+
+
+def _export(
+    result: Result,
+    params: Params,
+    document: Mapping[str, Any],
+    columns: NewColumns,
+    log_text: Callable[[], str],
+    clock: Clock,
+) -> None:
+    """The files for other programs, after the scaled data, which stand whatever happens.
+
+    The log has been written with the scaled data. It is replaced by one that also says what became of the exports; if
+    there is no room for that, the first one stays.
+    """
+    from braggscale.exporting import export_result  # few runs need it
+
+    failed = ""
+    try:
+        with clock.stage("exports"):
+            export_result(result, params, document, columns)
+        log.info("")
+        log_next(result, params.output.experiments, params.output.reflections, clock.seconds)
+    except UserError as error:
+        failed = f"Error: {error}\n"
+        raise
+    finally:
+        if params.output.log:
+            with suppress(OutputError):
+                write_alone(params.output.log, (log_text() + failed).encode())
 
 
 def name_anew(files: Sequence[str], names: str, experiments: str, reflections: str) -> None:
@@ -92,7 +125,7 @@ def _write(
         Kept(
             index=member.number,
             identifier=member.identifier,
-            scaling_model=model,
+            scaling_model=with_cell(model, result.cell),
             valid_image_ranges=None if member.experiment.scan is None else member.experiment.scan.valid_image_ranges,
             batch_offset=None if member.experiment.scan is None else member.experiment.scan.batch_offset,
         )
@@ -103,11 +136,15 @@ def _write(
     pieces = [member.prepared.table for member in kept if member.prepared is not None]
     names = {member.data_set.id: member.identifier for member in kept}
     keep = _previous(output.experiments, output.reflections, data, result)
+    exports = exports_of(output)
     with pending() as pairs:
-        pairs.append((write_table(output.reflections, pieces, columns, names, {"shoebox"}), output.reflections))
-        experiments = write_text(output.experiments, to_text(document))
-        pairs.append((experiments, output.experiments))
-        log_end(result, [output.reflections, output.experiments, output.log, output.json], keep)
+        with clock.stage("writing"):
+            pairs.append((write_table(output.reflections, pieces, columns, names, {"shoebox"}), output.reflections))
+            experiments = write_text(output.experiments, to_text(document))
+            pairs.append((experiments, output.experiments))
+        log_end(result, [output.reflections, output.experiments, output.log, output.json], keep, exports)
+        if not exports:
+            log_next(result, output.experiments, output.reflections, clock.seconds)
         between = []
         if output.log:
             between.append((write_text(output.log, log_text()), output.log))
@@ -118,30 +155,6 @@ def _write(
         pairs[1:1] = between
         commit(pairs, keep)
     return document, columns
-
-
-def _export(result: Result, params: Params, document: Mapping[str, Any], columns: NewColumns) -> None:
-    """The files for other programs that were asked for, after the scaled data, which stand whatever happens."""
-    # imported here: few runs need it
-    from braggscale.export.files import Wanted, write_exports
-    from braggscale.export.observations import Changed, Crystals, collect, scan_points
-
-    output = params.output
-    names = (field.name for field in fields(Wanted))
-    wanted = Wanted(**{name: getattr(output, name) for name in names})
-    if not wanted.paths():
-        return
-    kept = [result.members[k] for k in result.kept]
-    tables = [
-        Changed(member.prepared.table, {name: arrays[d] for name, (_, arrays) in columns.items()})
-        for d, member in enumerate(kept)
-        if member.prepared is not None
-    ]
-    experiments = tuple(replace(member.experiment, identifier=member.identifier) for member in kept)
-    rows = collect(tables, result.cell, d_min=params.cut_data.d_min, d_max=params.cut_data.d_max)
-    data = Crystals(rows, experiments, result.symmetry, result.cell, scan_points(document, experiments))
-    pairs = [model["configuration_parameters"]["error_model_parameters"] for model in result.models]
-    write_exports(data, wanted, result.statistics, [(a, b) for a, b in pairs])
 
 
 def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:

@@ -26,8 +26,10 @@ from braggscale.arrays import Bool, Float, Int, Int32
 from braggscale.geometry import UnitCell
 from braggscale.groups import Groups
 from braggscale.half_sets import cc_anomalous, cc_half, cc_half_analytic, count, critical_correlation, ratio
+from braggscale.parallel import run_lanes
 from braggscale.resolution_limit import ResolutionLimit, suggest_limit
-from braggscale.symmetry import Symmetry, inverse_d_squared, sort_order
+from braggscale.symmetry import Symmetry, group_rows, inverse_d_squared
+from braggscale.uncertainty import Intervals
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +92,7 @@ class Statistics:
 
     ``anomalous``: whether Friedel mates differ in this space group.  ``limit``: the suggested resolution limit;
     ``suggested``: overall statistics of the data within it, ``suggested_low``, ``suggested_high`` their first and last
-    shells; None where no limit is suggested.
+    shells; None where no limit is suggested.  ``intervals``: confidence intervals of some of ``overall``.
     """
 
     overall: Shell
@@ -100,6 +102,7 @@ class Statistics:
     suggested: Shell | None = None
     suggested_low: Shell | None = None
     suggested_high: Shell | None = None
+    intervals: Intervals | None = None
 
     def summary(self) -> dict[str, Shell]:
         """Columns of the summary table: Overall, Low, High; with a suggested limit Suggested, Low, High, Overall."""
@@ -121,6 +124,7 @@ class Statistics:
             "suggested_d_min": self.limit.d_min,
             "suggested_reason": self.limit.reason,
             "suggested": None if self.suggested is None else self.suggested.to_dict(),
+            "intervals": None if self.intervals is None else self.intervals.to_dict(),
         }
 
 
@@ -156,6 +160,7 @@ def merging_statistics(
     d_min: float | None = None,
     d_max: float | None = None,
     use_internal_variance: bool = False,
+    n_threads: int = 1,
 ) -> Statistics | None:
     """Statistics of scaled observations in ``n_bins`` shells and overall.
 
@@ -174,7 +179,7 @@ def merging_statistics(
     shell = np.clip(np.searchsorted(limits, data.s, side="right") - 1, 0, n_bins - 1)
     possible, acentric = symmetry.possible_in_shells(cell, limits)
     centric = symmetry.centrosymmetric
-    *found, overall = _describe(data, shell, limits, possible, acentric, centric, use_internal_variance)
+    *found, overall = _describe(data, shell, limits, possible, acentric, centric, use_internal_variance, n_threads)
     shells = tuple(found)
     anomalous = not centric
     if d_min is not None:
@@ -197,6 +202,7 @@ def merging_statistics(
         d_min=limit.d_min,
         d_max=d_max,
         use_internal_variance=use_internal_variance,
+        n_threads=n_threads,
     )
     if within is None:
         return Statistics(overall, shells, anomalous, limit)
@@ -237,31 +243,25 @@ def _prepare(
     d_max: float | None,
 ) -> _Sorted | None:
     usable = (sigma > 0) & np.isfinite(sigma) & np.isfinite(x)
-    order = sort_order(asu_hkl, minus)
     if not usable.all():
-        order = order[usable[order]]
-    hkl, minus = asu_hkl[order], minus[order]
-    together = Groups.from_keys(hkl)
-    s = inverse_d_squared(hkl[together.offsets[:-1]], cell)
+        asu_hkl, minus, x, sigma = asu_hkl[usable], minus[usable], x[usable], sigma[usable]
+    order, together, apart = group_rows(asu_hkl, minus)
+    hkl = asu_hkl[order[together.offsets[:-1]]]
+    s = inverse_d_squared(hkl, cell)
     low = d_max**-2.0 * (1 - _ON_THE_LIMIT) if d_max else 0.0
     high = d_min**-2.0 * (1 + _ON_THE_LIMIT) if d_min else np.inf
     inside = (s >= low) & (s <= high) & (s > 0)
     if not inside.all():
-        order = order[together.spread(inside)]
-        hkl, minus, s = asu_hkl[order], minus[together.spread(inside)], s[inside]
-        together = Groups.from_keys(hkl)
+        rows = together.spread(inside)
+        order, apart = order[rows], apart.subset(rows)
+        hkl, s, together = hkl[inside], s[inside], together.choose(inside)
     if len(order) == 0:
         return None
-    starts = together.offsets[:-1]
-    turn = np.zeros(len(order), bool)
-    turn[starts] = True
-    turn[1:] |= minus[1:] != minus[:-1]
-    apart = Groups(np.append(np.flatnonzero(turn), len(order)).astype(np.int64))
-    parent = np.searchsorted(starts, apart.offsets[:-1], side="right") - 1
+    parent = np.searchsorted(together.offsets[:-1], apart.offsets[:-1], side="right") - 1
     # The I- of a pair stands right after its I+; only acentric reflections have an I-.
     first = np.flatnonzero(parent[1:] == parent[:-1])
     weight = 1.0 / np.square(sigma[order])
-    counted = ~symmetry.is_absent(hkl[starts])
+    counted = ~symmetry.is_absent(hkl)
     return _Sorted(x[order], weight, together, apart, s, counted, parent, first, first + 1)
 
 
@@ -273,6 +273,7 @@ def _describe(
     possible_acentric: Int,
     centrosymmetric: bool,
     internal: bool,
+    n_threads: int,
 ) -> tuple[Shell, ...]:
     """Statistics of n shells and, last, of all.
 
@@ -280,15 +281,29 @@ def _describe(
     ``possible_acentric``: number of reflections that the space group allows in each shell, (n,).
     """
     n = len(limits) - 1
-    # The limits shown for all are those of the data, which the shells exceed by a millionth.
-    d = np.append(limits[:-1], data.s.min()) ** -0.5, np.append(limits[1:], data.s.max()) ** -0.5
-    sizes = data.together.sizes()
-    mean, sigma = _merge(data.together, data.weight, data.x, internal)
-    n_obs, n_unique = count(shell, n, sizes), count(shell, n)
-    cc, pairs = cc_half(data.together, data.weight, data.x, shell, n)
+    parts = (
+        lambda: _together(data, shell, n, possible, internal),
+        lambda: _anomalous(data, shell, n, possible_acentric, centrosymmetric, internal),
+    )
     columns: dict[str, Any] = {
-        "d_max": d[0],
-        "d_min": d[1],
+        # The limits shown for all are those of the data, which the shells exceed by a millionth.
+        "d_max": np.append(limits[:-1], data.s.min()) ** -0.5,
+        "d_min": np.append(limits[1:], data.s.max()) ** -0.5,
+    }
+    for found in run_lanes(lambda k: parts[k](), len(parts), n_threads):
+        columns |= found
+    return tuple(
+        Shell(**{name: values[i].item() for name, values in columns.items()})  # plain numbers
+        for i in range(n + 1)
+    )
+
+
+def _together(data: _Sorted, shell: Int, n: int, possible: Int, internal: bool) -> dict[str, Any]:
+    """Everything about reflections with Friedel mates together.  ``possible``: reflections of each shell."""
+    mean, sigma = _merge(data.together, data.weight, data.x, internal)
+    n_obs, n_unique = count(shell, n, data.together.sizes()), count(shell, n)
+    cc, pairs = cc_half(data.together, data.weight, data.x, shell, n)
+    return {
         "n_obs": n_obs.astype(np.int64),
         "n_unique": n_unique.astype(np.int64),
         "multiplicity": ratio(n_obs, n_unique),
@@ -300,13 +315,7 @@ def _describe(
         "cc_half_pairs": pairs,
         "cc_half_significant": cc > critical_correlation(pairs),
         "cc_half_analytic": cc_half_analytic(data.together, data.x, shell, n),
-    }
-    columns |= _r_factors(data.together, data.x, mean, shell, n, "")
-    columns |= _anomalous(data, shell, n, possible_acentric, centrosymmetric, internal)
-    return tuple(
-        Shell(**{name: values[i].item() for name, values in columns.items()})  # plain numbers
-        for i in range(n + 1)
-    )
+    } | _r_factors(data.together, data.x, mean, shell, n, "")
 
 
 def _r_factors(groups: Groups, x: Float, mean: Float, shell: Int, n: int, suffix: str) -> dict[str, Float]:

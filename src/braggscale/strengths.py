@@ -34,6 +34,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from braggscale import linear
 from braggscale.arrays import Float
 from braggscale.models.joint import Design, JointModel, Placed
 
@@ -62,19 +63,9 @@ def inverse(normal: Float) -> Float | None:
     diagonal = np.diag(normal)
     if not (diagonal > 0).all():
         return None
-    from scipy.linalg import get_lapack_funcs
-
-    factorise, invert = get_lapack_funcs(("potrf", "potri"), (normal,))
     unit = 1.0 / np.sqrt(diagonal)
-    factor, failed = factorise(normal * unit * unit[:, None], lower=1)
-    if failed:
-        return None
-    half, failed = invert(factor, lower=1)
-    if failed:
-        return None
-    lower = np.tril(half)
-    result: Float = (lower + np.tril(half, -1).T) * unit * unit[:, None]
-    return result
+    factor = linear.cholesky(normal * unit * unit[:, None])
+    return None if factor is None else linear.inverse(factor) * unit * unit[:, None]
 
 
 def update(
@@ -106,6 +97,32 @@ def update(
         new[kind] = float(np.clip(wanted, old / MOST_CHANGE, old * MOST_CHANGE))
         moved = max(moved, abs(float(np.log(new[kind] / old))) * free[kind])
     return new, moved
+
+
+class Mixing:
+    """Fellner-Schall steps, each of which goes a constant share of the way, brought to where they lead.
+
+    Anderson's acceleration of the fixed point x = G(x), x = ln lambda: of the last steps f_j = G(x_j) - x_j the
+    combination of least size tells the next x (Walker & Ni, SIAM J. Numer. Anal. 49 (2011) 1715, algorithm AA).
+    """
+
+    def __init__(self, memory: int = 3) -> None:
+        self.memory = memory
+        self.points: list[Float] = []
+        self.images: list[Float] = []
+
+    def next(self, at: Mapping[str, float], image: Mapping[str, float]) -> dict[str, float]:
+        """The next strengths to try after a step from ``at`` to ``image``, within a factor of MOST_CHANGE of ``at``."""
+        kinds = sorted(at)
+        x, g = (np.log([values[kind] for kind in kinds]) for values in (at, image))
+        self.points, self.images = [*self.points[-self.memory :], x], [*self.images[-self.memory :], g]
+        if len(self.points) > 1:
+            residuals = np.array(self.images) - np.array(self.points)
+            differences = np.diff(residuals, axis=0).T
+            share = np.linalg.lstsq(differences, residuals[-1], rcond=1e-6)[0]
+            g = g - np.diff(np.array(self.images), axis=0).T @ share
+        limit = np.log(MOST_CHANGE)
+        return dict(zip(kinds, np.exp(np.clip(g, x - limit, x + limit)).tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import IO
+from functools import cached_property, partial
+
+import numpy as np
 
 from braggscale.errors import OutputError, UserError
+from braggscale.experiments import Experiment
 from braggscale.export import free_r, mmcif, mtz, sca, shelx, xds
-from braggscale.export.observations import Crystals, in_listed_setting
+from braggscale.export.observations import Crystals, in_listed_setting, wavelength_groups
 from braggscale.export.sets import WavelengthSet, union, wavelength_sets
-from braggscale.io.outputs import commit, pending, write_beside
-from braggscale.stats import Statistics
+from braggscale.io.outputs import write_alone
+from braggscale.params import shelx_files
+from braggscale.stats import Statistics, merging_statistics
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +28,9 @@ class Wanted:
     """Paths, None where a file is not wanted.
 
     ``shelx``: name of the .hkl file; .ins and .cif are written beside it.  ``xds_ascii``: with several sweeps the
-    identifier goes in front of the ending.  ``free_flags``: an MTZ file whose free flags are taken over.
+    identifier goes in front of the ending.  ``sca``: with several wavelengths WAVE1, ... goes there.
+    ``free_flags``: an MTZ file whose free flags are taken over.
+    ``use_internal_variance``: see ``merging.merge``.
     """
 
     merged_mtz: str | None = None
@@ -37,14 +43,11 @@ class Wanted:
     free_flags: str | None = None
     crystal_name: str = "XTAL"
     project_name: str = "BRAGGSCALE"
+    use_internal_variance: bool = False
 
-    def paths(self) -> list[str]:
-        """Files to write, except those whose names depend on the data."""
-        names = [self.merged_mtz, self.unmerged_mtz, self.merged_cif, self.unmerged_cif, self.sca]
-        paths = [name for name in names if name]
-        if self.shelx:
-            paths += [_with_ending(self.shelx, ending) for ending in (".hkl", ".ins", ".cif")]
-        return paths + ([self.xds_ascii] if self.xds_ascii else [])
+    def needs_statistics(self) -> bool:
+        """Whether any file contains merging statistics."""
+        return bool(self.merged_cif or self.unmerged_cif or self.shelx)
 
 
 class _Export:
@@ -56,7 +59,7 @@ class _Export:
     @cached_property
     def sets(self) -> tuple[WavelengthSet, ...]:
         """Merged data of each wavelength."""
-        return wavelength_sets(self.data)
+        return wavelength_sets(self.data, internal_variance=self.wanted.use_internal_variance)
 
     @cached_property
     def free(self) -> free_r.FreeFlags:
@@ -83,33 +86,47 @@ class _Export:
 
     def merged_cif(self) -> bytes:
         """Content of the merged mmCIF file."""
-        # statistics are those of the run: they belong to a block only if there is one wavelength
-        statistics = [self.statistics] if len(self.sets) == 1 else [None] * len(self.sets)
+        alone = len(self.sets) == 1
         found = mmcif.merged_cif(
             self.sets,
             self.data.symmetry,
             self.data.cell,
-            statistics,
+            [self.statistics] if alone else [self._statistics_of(k) for k in range(len(self.sets))],
             free=self.free.flag,
             free_value=self.free.free,
         )
         return found.encode()
 
-    def sca(self) -> bytes:
-        """Content of the SCALEPACK file: the first wavelength."""
-        return sca.scalepack(self.sets[0].merged, self.data.symmetry, self.data.cell).encode()
+    def _statistics_of(self, number: int) -> Statistics | None:
+        """Statistics of one of several wavelengths, in as many shells as those of all."""
+        if self.statistics is None:
+            return None
+        rows = self.sets[number].rows
+        asu, minus = self.data.symmetry.asu(rows.hkl)
+        return merging_statistics(
+            asu,
+            minus,
+            rows.intensity,
+            rows.sigma,
+            self.data.cell,
+            self.data.symmetry,
+            n_bins=len(self.statistics.shells),
+            use_internal_variance=self.wanted.use_internal_variance,
+        )
+
+    def xds(self, number: int) -> bytes:
+        """Content of XDS_ASCII.HKL for one data set."""
+        return xds.xds_ascii(self.data, number, error_model=_error_model(self.data.experiments[number])).encode()
+
+    def sca(self, number: int) -> bytes:
+        """Content of the SCALEPACK file of one wavelength."""
+        return sca.scalepack(self.sets[number].merged, self.data.symmetry, self.data.cell).encode()
 
 
-def write_exports(
-    data: Crystals,
-    wanted: Wanted,
-    statistics: Statistics | None,
-    error_models: Sequence[tuple[float, float]],
-) -> list[str]:
+def write_exports(data: Crystals, wanted: Wanted, statistics: Statistics | None) -> list[str]:
     """Write the files; returns their names.
 
-    ``error_models``: a and b of each data set.  Raises OutputError that names every file which failed, after the
-    others have been written.
+    Raises OutputError that names every file which failed, after the others have been written.
     """
     export = _Export(data, wanted, statistics)
     tasks: list[tuple[str | None, Callable[[], bytes]]] = [
@@ -117,53 +134,70 @@ def write_exports(
         (wanted.unmerged_mtz, export.unmerged_mtz),
         (wanted.merged_cif, export.merged_cif),
         (wanted.unmerged_cif, lambda: mmcif.unmerged_cif(export.data, statistics).encode()),
-        (wanted.sca, export.sca),
     ]
+    if wanted.sca:
+        n = len(np.unique(wavelength_groups(data.experiments)[1][data.rows.data_set]))
+        names = [wanted.sca] if n == 1 else [_numbered(wanted.sca, f"WAVE{k + 1}") for k in range(n)]
+        tasks += [(name, partial(export.sca, k)) for k, name in enumerate(names)]
     if wanted.shelx:
+        hkl, ins, cif = shelx_files(wanted.shelx)
         tasks += [
-            (_with_ending(wanted.shelx, ".hkl"), lambda: shelx.hkl_file(export.data.rows).encode()),
-            (_with_ending(wanted.shelx, ".ins"), lambda: shelx.ins_file(export.data).encode()),
-            (_with_ending(wanted.shelx, ".cif"), lambda: shelx.cif(export.data, statistics).encode()),
+            (hkl, lambda: shelx.hkl_file(export.data.rows).encode()),
+            (ins, lambda: shelx.ins_file(export.data).encode()),
+            (cif, lambda: shelx.cif(export.data, statistics).encode()),
         ]
     if wanted.xds_ascii:
         sweeps = [k for k, experiment in enumerate(data.experiments) if not experiment.is_still]
+        parts = _sweep_names([experiment.identifier for experiment in data.experiments])
         for k in sweeps or [0]:
-            name = wanted.xds_ascii if len(sweeps) < 2 else _numbered(wanted.xds_ascii, data.experiments[k].identifier)
-            tasks.append((name, _xds(export, k, error_models[k])))
-    written, problems = [], []
+            name = wanted.xds_ascii if len(sweeps) < 2 else _numbered(wanted.xds_ascii, parts[k])
+            tasks.append((name, partial(export.xds, k)))
+    written: list[str] = []
+    problems: dict[str, list[str]] = {}
     for path, make in tasks:
         if path is None:
             continue
         try:
-            _write(path, make())
+            write_alone(path, make())
             written.append(path)
         except UserError as error:
-            problems.append(f"{path} was not written: {error}")
+            problems.setdefault(_reason(error), []).append(path)
+        except MemoryError:
+            problems.setdefault("not enough memory", []).append(path)
     for path in written:
         log.info(f"Written: {path}")
     if problems:
-        raise OutputError("; ".join(problems) + "; the scaled data are complete")
+        failed = [f"{_and(paths)} not written: {reason}" for reason, paths in problems.items()]
+        raise OutputError("; ".join(failed))
     return written
 
 
-def _xds(export: _Export, number: int, error_model: tuple[float, float]) -> Callable[[], bytes]:
-    return lambda: xds.xds_ascii(export.data, number, error_model=error_model).encode()
+def _reason(error: UserError) -> str:
+    """Why a file could not be made; of a failed write what the system says."""
+    cause = error.__cause__
+    return str(cause.strerror or cause) if isinstance(cause, OSError) else str(error)
 
 
-def _write(path: str, content: bytes) -> None:
-    def write(file: IO[bytes]) -> None:
-        file.write(content)
-
-    with pending() as pairs:
-        pairs.append((write_beside(path, write), path))
-        commit(pairs)
+def _and(paths: list[str]) -> str:
+    return f"{paths[0]} was" if len(paths) == 1 else f"{', '.join(paths[:-1])} and {paths[-1]} were"
 
 
-def _with_ending(path: str, ending: str) -> str:
-    stem, old = os.path.splitext(path)
-    return (stem if old in (".hkl", ".ins", ".cif") else path) + ending
+def _error_model(experiment: Experiment) -> tuple[float, float] | None:
+    """a and b of the stored model, None where there is none."""
+    model = experiment.scaling_model or {}
+    configuration = model.get("configuration_parameters")
+    pair = configuration.get("error_model_parameters") if isinstance(configuration, dict) else None
+    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(x, int | float) for x in pair):
+        return None
+    return float(pair[0]), float(pair[1])
 
 
-def _numbered(path: str, identifier: str) -> str:
+def _numbered(path: str, name: str) -> str:
     stem, ending = os.path.splitext(path)
-    return f"{stem}_{identifier}{ending}"
+    return f"{stem}_{name}{ending}"
+
+
+def _sweep_names(identifiers: Sequence[str]) -> list[str]:
+    """Identifiers as parts of file names: what an identifier says must not lead to another folder."""
+    names = [re.sub(r"[^\w.-]", "_", identifier) for identifier in identifiers]
+    return names if len(set(names)) == len(names) else [str(k) for k in range(len(names))]

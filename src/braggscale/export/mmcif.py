@@ -67,24 +67,26 @@ def merged_cif(
     hkl = union(sets)
     for k, one in enumerate(sets):
         entry = name if len(sets) == 1 else f"{name}_wave{k + 1}"
-        text = _head(entry, symmetry, cell, (one.wavelength,))
+        text = _head(entry, symmetry, cell, (one.wavelength,), np.zeros(1, np.int64))
         found = statistics[k]
         if found is not None:
-            text += _statistics(entry, found)
+            text += _statistics(entry, found, 1)
         text += _merged_loop(one, symmetry, None if free is None else free[places(hkl, one.merged.hkl)], free_value)
         blocks.append(text)
     return "\n".join(blocks)
 
 
 def unmerged_cif(data: Crystals, statistics: Statistics | None = None, *, name: str = "braggscale_unmerged") -> str:
-    """A block with every observation: index as measured, I/g, 1/g, image, predicted position and scan angle."""
+    """A block with every observation: index as measured, I/g, 1/g, image, predicted position and scan angle.
+
+    Each data set is a diffraction experiment (``_diffrn``) of its own: image numbers of different sweeps overlap.
+    """
     rows, experiments = data.rows, data.experiments
     wavelengths, group = wavelength_groups(experiments)
-    text = _head(name, data.symmetry, data.cell, wavelengths)
+    text = _head(name, data.symmetry, data.cell, wavelengths, group)
     if statistics is not None:
-        text += _statistics(name, statistics)
-    # one diffraction experiment per wavelength, as _diffrn in the head
-    where = group[rows.data_set] + 1
+        text += _statistics(name, statistics, len(experiments))
+    where = rows.data_set + 1
     first = np.array([1 if e.scan is None else e.scan.image_range[0] for e in experiments])[rows.data_set]
     last = np.array([1 if e.scan is None else e.scan.image_range[1] for e in experiments])[rows.data_set]
     image = np.clip(np.floor(rows.z).astype(np.int64) + 1, first, last)
@@ -99,8 +101,16 @@ def _loop(category: str, names: Sequence[str]) -> str:
     return "loop_\n" + "".join(f"{category}.{name}\n" for name in names)
 
 
-def _head(entry: str, symmetry: Symmetry, cell: UnitCell, wavelengths: Sequence[float]) -> str:
-    items: list[tuple[str, object]] = [("_entry.id", entry), ("_cell.entry_id", entry)]
+def _head(entry: str, symmetry: Symmetry, cell: UnitCell, wavelengths: Sequence[float], of: Int) -> str:
+    """Everything but statistics and reflections.  ``of``: number of the wavelength of each diffraction experiment."""
+    items: list[tuple[str, object]] = [
+        ("_entry.id", entry),
+        ("_audit.revision_id", 1),
+        ("_audit.creation_method", f"'braggscale {__version__}'"),
+        ("_audit_conform.dict_name", "mmcif_pdbx.dic"),
+        ("_audit_conform.dict_version", "5"),
+        ("_cell.entry_id", entry),
+    ]
     names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
     items += [(f"_cell.{item}", f"{value:.4f}") for item, value in zip(names, cell, strict=True)]
     items += [
@@ -114,21 +124,24 @@ def _head(entry: str, symmetry: Symmetry, cell: UnitCell, wavelengths: Sequence[
     text += _loop("_software", ("pdbx_ordinal", "name", "version", "classification"))
     text += f"1 braggscale '{__version__}' 'data scaling'\n"
     text += _loop("_diffrn", ("id", "crystal_id"))
-    text += "".join(f"{k} 1\n" for k in range(1, len(wavelengths) + 1))
+    text += "".join(f"{k} 1\n" for k in range(1, len(of) + 1))
+    text += _loop("_diffrn_radiation", ("diffrn_id", "wavelength_id"))
+    text += "".join(f"{k} {wave + 1}\n" for k, wave in enumerate(of.tolist(), start=1))
     text += _loop("_diffrn_radiation_wavelength", ("id", "wavelength"))
     text += "".join(f"{k} {value:.6g}\n" for k, value in enumerate(wavelengths, start=1))
     return text
 
 
-def _statistics(entry: str, statistics: Statistics) -> str:
+def _statistics(entry: str, statistics: Statistics, n_experiments: int) -> str:
     chosen = _STATISTICS + (_ANOMALOUS if statistics.anomalous else ())
-    text = f"_reflns.entry_id {entry}\n_reflns.pdbx_diffrn_id 1\n_reflns.pdbx_ordinal 1\n"
+    ids = ",".join(str(k) for k in range(1, n_experiments + 1))
+    text = f"_reflns.entry_id {entry}\n_reflns.pdbx_diffrn_id {ids}\n_reflns.pdbx_ordinal 1\n"
     for item, _, form, value in chosen:
         text += f"_reflns.{item:<34} {_known(value(statistics.overall), form)}\n"
     text += _loop("_reflns_shell", ["pdbx_ordinal", "pdbx_diffrn_id", *(item for _, item, _, _ in chosen)])
     # from high to low resolution, as the PDB lists them
     for k, shell in enumerate(reversed(statistics.shells), start=1):
-        text += f"{k} 1 " + " ".join(_known(value(shell), form) for _, _, form, value in chosen) + "\n"
+        text += f"{k} {ids} " + " ".join(_known(value(shell), form) for _, _, form, value in chosen) + "\n"
     return text
 
 

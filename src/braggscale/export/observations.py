@@ -12,11 +12,22 @@ from braggscale.arrays import Array, Bool, Float, Int
 from braggscale.errors import DataError
 from braggscale.experiments import Experiment
 from braggscale.flags import BAD_FOR_SCALING
-from braggscale.geometry import UnitCell, d_spacings, orientation_matrix, orthogonalisation, unit_cell
+from braggscale.geometry import (
+    UnitCell,
+    d_spacings,
+    orientation_matrix,
+    orthogonalisation,
+    reciprocal_matrix,
+    unit_cell,
+)
 from braggscale.symmetry import Symmetry
 
 # Wavelengths closer than this, Angstrom, are one (DIALS behaviour).
 WAVELENGTH_TOLERANCE = 1e-4
+
+
+# Columns that a table must have to count as scaled.
+NEEDED = ("intensity.scale.value", "intensity.scale.variance", "inverse_scale_factor", "flags", "miller_index")
 
 
 class Columns(Protocol):
@@ -96,7 +107,7 @@ def collect(
 
 
 def _of_table(number: int, table: Columns) -> Unmerged:
-    for name in ("intensity.scale.value", "intensity.scale.variance", "inverse_scale_factor", "flags", "miller_index"):
+    for name in NEEDED:
         if name not in table:
             raise DataError(f"data set {number} is not scaled: its table has no column {name!r}; run scale first")
     variance, scale = table["intensity.scale.variance"], table["inverse_scale_factor"]
@@ -164,6 +175,7 @@ class Crystals:
 
     ``orientations``: A at scan points (image boundaries), (n_images + 1, 3, 3), 1/Angstrom, None where the crystal
     does not move; one per experiment.
+    ``cell_esd``: standard deviations of the cell, Angstrom and degrees; None where they are not known.
     """
 
     rows: Unmerged
@@ -171,6 +183,7 @@ class Crystals:
     symmetry: Symmetry
     cell: UnitCell
     orientations: tuple[Float | None, ...]
+    cell_esd: UnitCell | None = None
 
 
 def in_listed_setting(data: Crystals) -> Crystals:
@@ -228,6 +241,52 @@ def scan_points(document: Mapping[str, Any], experiments: Sequence[Experiment]) 
             points = np.asarray(stored, np.float64).reshape(-1, 3, 3)
         result.append(points)
     return tuple(result)
+
+
+def cell_esd(document: Mapping[str, Any], cell: UnitCell) -> UnitCell | None:
+    """Standard deviations of the cell, Angstrom and degrees, from an experiment list, None unless all crystals say it.
+
+    They are what cell refinement stored (``recalculated_cell_parameter_sd``), or propagated from the covariance of B,
+    J C J^T with J = d cell/d B by finite differences. ``cell`` must be the cell of every crystal: there is no standard
+    deviation of a median.
+    """
+    found = None
+    for entry in document["experiment"]:
+        crystal = document["crystal"][entry["crystal"]]
+        stored, refined = crystal.get("recalculated_unit_cell"), crystal.get("recalculated_cell_parameter_sd")
+        covariance = crystal.get("B_covariance")
+        own = stored or unit_cell(np.array([crystal[f"real_space_{axis}"] for axis in "abc"], np.float64))
+        if not np.allclose(own, cell, rtol=1e-6, atol=0.0):
+            return None
+        if stored is not None and _numbers(refined, 6):
+            found = np.asarray(refined, np.float64)
+        elif stored is None and _numbers(covariance, 81):
+            jacobian = _cell_by_b(reciprocal_matrix(cell))
+            variance = np.einsum("ij,jk,ik->i", jacobian, np.reshape(covariance, (9, 9)), jacobian)
+            found = np.sqrt(np.maximum(variance, 0.0))
+        else:
+            return None
+    if found is None or not np.isfinite(found).all():
+        return None
+    a, b, c, alpha, beta, gamma = found.tolist()
+    return a, b, c, alpha, beta, gamma
+
+
+def _numbers(values: Any, n: int) -> bool:
+    return isinstance(values, list | tuple) and len(values) == n and all(isinstance(v, int | float) for v in values)
+
+
+def _cell_by_b(b: Float) -> Float:
+    """d cell/d B, (6, 9), the elements of B row by row."""
+    step = 1e-6 * float(np.abs(b).max())
+    columns = []
+    for k in range(9):
+        moved = np.zeros(9)
+        moved[k] = step
+        ends = [np.linalg.inv(b + sign * moved.reshape(3, 3)).astype(np.float64) for sign in (1.0, -1.0)]
+        above, below = map(unit_cell, ends)
+        columns.append((np.array(above) - np.array(below)) / (2.0 * step))
+    return np.stack(columns, axis=1)
 
 
 def orientations_at_images(experiment: Experiment, points: Float | None) -> Float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from braggscale.arrays import Array, Int, Int32
-from braggscale.export.observations import WAVELENGTH_TOLERANCE, Crystals, wavelength_groups
+from braggscale.export.observations import WAVELENGTH_TOLERANCE, Crystals, Unmerged, wavelength_groups
 from braggscale.geometry import d_spacings
 from braggscale.merging import WILSON_MINIMUM, Amplitudes, Merged, amplitudes, merge
 from braggscale.symmetry import unique_indices
@@ -16,9 +16,13 @@ from braggscale.symmetry import unique_indices
 
 @dataclass(frozen=True, slots=True)
 class WavelengthSet:
-    """One data set of a merged file.  ``wavelength``: Angstrom.  ``amplitudes``: of ``merged``, None without."""
+    """One data set of a merged file.  ``wavelength``: Angstrom.  ``amplitudes``: of ``merged``, None without.
+
+    ``rows``: the observations that were merged.
+    """
 
     wavelength: float
+    rows: Unmerged
     merged: Merged
     amplitudes: Amplitudes | None
 
@@ -44,7 +48,7 @@ def wavelength_sets(
         rows = data.rows if mine.all() else data.rows.take(mine)
         merged = merge(rows.hkl, rows.intensity, rows.sigma, data.symmetry, internal_variance=internal_variance)
         found = amplitudes(merged, d_spacings(data.cell, merged.hkl), minimum) if with_amplitudes else None
-        result.append(WavelengthSet(wavelength, merged, found))
+        result.append(WavelengthSet(wavelength, rows, merged, found))
     return tuple(result)
 
 

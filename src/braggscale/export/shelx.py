@@ -14,8 +14,9 @@ import numpy as np
 from braggscale import __version__
 from braggscale.errors import DataError
 from braggscale.export.observations import Crystals, Unmerged, wavelength_groups
-from braggscale.export.text import fields_of_8, scale_to_fit
-from braggscale.geometry import reciprocal_matrix
+from braggscale.export.text import fields_of_8, scale_to_fit, with_esd
+from braggscale.geometry import reciprocal_matrix, unit_cell
+from braggscale.merging import merge
 from braggscale.stats import Statistics
 from braggscale.symmetry import Symmetry
 
@@ -51,12 +52,11 @@ def ins_file(
     *,
     title: str = "braggscale",
     contents: Sequence[tuple[str, float]] | None = None,
-    cell_esd: Sequence[float] | None = None,
 ) -> str:
     """The text of an .ins file: TITL CELL ZERR LATT SYMM SFAC UNIT HKLF END.
 
     ``contents``: elements and atoms per cell; None guesses carbon, one atom per 18 Angstrom^3, to be corrected.
-    ``cell_esd``: of the six cell parameters, zeros where unknown.
+    ZERR has zeros where standard deviations are not known or symmetry fixes an angle.
     Raises DataError for several wavelengths, or for a space group whose centre of symmetry is not at the origin.
     """
     wavelengths, _ = wavelength_groups(data.experiments)
@@ -66,7 +66,7 @@ def ins_file(
     number, operators = lattice(data.symmetry)
     volume = 1.0 / float(np.linalg.det(reciprocal_matrix(data.cell)))
     z = len(data.symmetry.triplets)
-    esd = [0.0] * 6 if cell_esd is None else list(cell_esd)
+    esd = _esds(data)
     guess = contents is None
     atoms = [("C", max(z, round(volume / _ATOM_VOLUME)))] if contents is None else list(contents)
     text = [f"TITL {title} in {str(data.symmetry)}"[:76]]
@@ -80,6 +80,21 @@ def ins_file(
     text.append("UNIT " + " ".join(f"{count:g}" for _, count in atoms))
     text += ["HKLF 4", "END"]
     return "\n".join(text) + "\n"
+
+
+def _esds(data: Crystals) -> list[float]:
+    """Standard deviations of the cell, 0 where they are not known or an angle is fixed by symmetry."""
+    if data.cell_esd is None:
+        return [0.0] * 6
+    import gemmi
+
+    # an angle that is 90 or 120 degrees for a lattice that has only the symmetry in common with this one
+    metric = np.array([[3.0, 0.4, 0.5], [0.4, 5.0, 0.6], [0.5, 0.6, 7.0]])
+    rotations = [np.array(op.rot) / 24.0 for op in gemmi.symops_from_hall(data.symmetry.hall).sym_ops]
+    metric = sum((r.T @ metric @ r for r in rotations), np.zeros((3, 3)))
+    angles = np.array(unit_cell(np.linalg.cholesky(metric))[3:])
+    fixed = (np.abs(angles - 90.0) < 1e-6) | (np.abs(angles - 120.0) < 1e-6)
+    return [*data.cell_esd[:3], *np.where(fixed, 0.0, data.cell_esd[3:]).tolist()]
 
 
 def lattice(symmetry: Symmetry) -> tuple[int, list[str]]:
@@ -124,11 +139,12 @@ def cif(data: Crystals, statistics: Statistics | None, *, transmission: tuple[fl
         ("_space_group_name_Hall", f"'{data.symmetry.hall.strip()}'"),
         ("_space_group_IT_number", data.symmetry.number or "?"),
     ]
-    items += list(zip(_CELL_ITEMS, (f"{x:.4f}" for x in data.cell), strict=True))
+    items += list(zip(_CELL_ITEMS, map(with_esd, data.cell, _esds(data)), strict=True))
     items += [
         ("_diffrn_radiation_wavelength", f"{wavelengths[0]:.5f}"),
         ("_diffrn_reflns_number", len(rows)),
         ("_diffrn_reflns_av_R_equivalents", "?" if statistics is None else _known(statistics.overall.r_merge, "%.4f")),
+        ("_diffrn_reflns_av_unetI/netI", _known(_sigma_share(data), "%.4f")),
         ("_diffrn_reflns_theta_min", f"{theta.min():.3f}"),
         ("_diffrn_reflns_theta_max", f"{theta.max():.3f}"),
     ]
@@ -153,6 +169,13 @@ _CELL_ITEMS = (
     "_cell_angle_beta",
     "_cell_angle_gamma",
 )
+
+
+def _sigma_share(data: Crystals) -> float:
+    """SHELX's R_sigma, sum sigma(I_h)/sum I_h over unique reflections with Friedel mates together."""
+    merged = merge(data.rows.hkl, data.rows.intensity, data.rows.sigma, data.symmetry)
+    total = float(merged.mean.sum())
+    return float(merged.sigma.sum()) / total if total > 0 else float("nan")
 
 
 def _range_of_scales(rows: Unmerged) -> tuple[float, float]:

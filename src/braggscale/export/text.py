@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,6 +34,14 @@ def fields_of_8(values: Float) -> list[str]:
     over = np.abs(values) + 0.5 * 10.0**-places >= 10.0 ** (size + 1)
     places = np.clip(places - over, 1, 5)
     return [f"{value:8.{n}f}" for value, n in zip(values.tolist(), places.tolist(), strict=True)]
+
+
+def with_esd(value: float, esd: float) -> str:
+    """A number with its standard deviation in the last digits, 2 to 19 of them, as CIF has it: 5.4815(5)."""
+    if not esd > 1e-6:
+        return f"{value:.4f}"
+    places = max(-math.floor(math.log10(esd / 1.95)), 0)
+    return f"{value:.{places}f}({esd * 10**places:.0f})"
 
 
 def scale_to_fit(largest: float, smallest: float, top: float, bottom: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.arrays import Array
+from braggscale.arrays import Array, Int
 from braggscale.errors import InputError
 from braggscale.table import Column
 
@@ -94,6 +94,20 @@ class StoredColumn:
             values = values.copy()
         values.flags.writeable = False
         return values
+
+    def pick(self, rows: Int) -> Array:
+        """Some rows; only the stretch of the file that holds them is read. A data set of many is often one stretch."""
+        if len(rows) == 0:
+            return self()[:0]
+        first, last = int(rows.min()), int(rows.max()) + 1
+        values = self.raw()[first:last]
+        values = values != 0 if self.tag == "bool" else values.copy()
+        in_a_run = last - first == len(rows) and bool((rows[1:] > rows[:-1]).all())
+        return values if in_a_run else np.take(values, rows - first, axis=0)
+
+    def column(self) -> Column:
+        """For a table."""
+        return Column(self.tag, self, self.pick)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,18 @@ def write_text(target: str, text: str) -> str:
     return write_beside(target, write)
 
 
+def write_alone(target: str, content: bytes) -> None:
+    """A file that belongs to no other: beside its target first, then in place.
+
+    Raises OutputError if that fails; what stood there before is unchanged then.
+    """
+
+    def write(file: IO[bytes]) -> None:
+        file.write(content)
+
+    commit([(write_beside(target, write), target)])
+
+
 @contextlib.contextmanager
 def pending() -> Iterator[list[tuple[str, str]]]:
     """A list to collect (temporary, target) in; temporaries that are still there at the end are removed."""

@@ -223,7 +223,7 @@ def _refuse_strangers(document: Document, matches: Mapping[int, _Share]) -> None
             continue
         sample = np.linspace(0, matches[k].n_rows - 1, min(_SAMPLE, matches[k].n_rows)).astype(np.int64)
         sample = sample if rows is None else rows[sample]
-        xyz, s1, hkl = (table.columns[name].load()[sample] for name in names)
+        xyz, s1, hkl = (table.columns[name].rows(sample) for name in names)
         off = indexing_residual(experiment, xyz[:, 2], s1, hkl)
         if off > _STRANGE:
             raise InputError(

@@ -218,7 +218,7 @@ def _column(walker: _Walker, name: str) -> tuple[Column | None, int]:
     else:
         log.warning("%s: column %s is dropped: its type %s is not known", walker.path, name, tag)
         return None, n
-    return Column(tag, StoredColumn(walker.data, start, n, tag, row_bytes)), n
+    return StoredColumn(walker.data, start, n, tag, row_bytes).column(), n
 
 
 def write_msgpack(

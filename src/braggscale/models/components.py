@@ -18,13 +18,15 @@ over the three nearest parameters of each axis. The absorption surface is 1 + su
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
+from braggscale import basis_kernels
 from braggscale.arrays import Float, Int32
-from braggscale.table import Observations
+from braggscale.table import Places
 
 Coordinate = Literal["image", "x", "y", "inverse_d2"]
 
@@ -66,7 +68,12 @@ class Component(Protocol):
     def restraints(self) -> tuple[Restraint, ...]: ...
     @property
     def pattern(self) -> Int32: ...
-    def basis(self, rows: Observations) -> tuple[Int32, Float]:
+    @property
+    def dense(self) -> bool:
+        """Whether the slots are many and neighbours in theta: ``pattern`` is 0, 1, 2, ..."""
+        ...
+
+    def basis(self, rows: Places) -> tuple[Int32, Float]:
         """Return start (n,) and basis values (n, n_slots)."""
         ...
 
@@ -94,7 +101,7 @@ class Axis:
         """How many parameters are averaged."""
         return min(3, self.n)
 
-    def position(self, rows: Observations) -> Float:
+    def position(self, rows: Places) -> Float:
         """u of each row, (n,)."""
         raw = raw_coordinate(rows, self.coordinate)
         u: Float = (raw * self.factor - self.origin) * (self.intervals / self.span)
@@ -109,25 +116,8 @@ class Axis:
         raw: Float = (self.places() * (self.span / self.intervals) + self.origin) / self.factor
         return raw
 
-    def neighbours(self, u: Float) -> tuple[Int32, Float]:
-        """First parameter (n,) of the window of ``width``, and squared distances (n, width), inf if unused."""
-        k = self.width
-        if self.n <= 3:
-            first = np.zeros(len(u), np.int32)
-            used = np.ones((len(u), k), bool)
-        else:
-            x = u - k / 2
-            begin = (np.sign(x) * np.floor(np.abs(x) + 0.5)).astype(np.int32) + 1
-            end = np.where(begin < 0, np.maximum(2, begin + k), np.minimum(begin + k, self.n))
-            begin = np.where(begin < 0, 0, np.minimum(begin, self.n - 2))
-            first = np.clip(begin, 0, self.n - k).astype(np.int32)
-            index = first[:, None] + np.arange(k, dtype=np.int32)
-            used = (index >= begin[:, None]) & (index < end[:, None])
-        place = first[:, None] + np.arange(k) - (0.5 if self.n >= 4 else 0.0)
-        return first, np.where(used, (u[:, None] - place) ** 2, np.inf)
 
-
-def raw_coordinate(rows: Observations, coordinate: Coordinate) -> Float:
+def raw_coordinate(rows: Places, coordinate: Coordinate) -> Float:
     """Image (array index), x or y (pixels), or 1/d^2 (1/Angstrom^2) of each row, (n,)."""
     if coordinate == "inverse_d2":
         return 1.0 / rows.d**2
@@ -145,6 +135,7 @@ class Smooth:
     axes: tuple[Axis, ...]
     b_factor: bool = False
     restraints: tuple[Restraint, ...] = ()
+    dense: ClassVar[bool] = False
 
     @property
     def n_parameters(self) -> int:
@@ -177,23 +168,26 @@ class Smooth:
             stride *= axis.n
         return pattern
 
-    def basis(self, rows: Observations) -> tuple[Int32, Float]:
+    def basis(self, rows: Places) -> tuple[Int32, Float]:
         """Normalised Gaussian weights of the neighbouring parameters, times 1/(2 d^2) for a B factor."""
-        start = np.zeros(len(rows), np.int32)
-        distance = np.zeros((len(rows), 1))
-        stride = 1
-        for axis in self.axes:
-            first, square = axis.neighbours(axis.position(rows))
-            start += stride * first
-            distance = (square[:, :, None] + distance[:, None, :]).reshape(len(rows), -1)
-            stride *= axis.n
-        # the axis with the fewest neighbours sets one sigma for all axes
-        sigma = 0.65 + 0.05 * (min((axis.width for axis in self.axes), default=2) - 2)
-        values = np.exp(distance / -(sigma * sigma))
-        values /= values.sum(axis=1, keepdims=True)
-        if self.b_factor:
-            values *= (0.5 / rows.d**2)[:, None]
-        return start, values
+        position = np.empty((len(rows), len(self.axes)))
+        for k, axis in enumerate(self.axes):
+            position[:, k] = axis.position(rows)
+        return smooth_basis(self.axes, position, 0.5 / rows.d**2 if self.b_factor else np.ones(len(rows)))
+
+
+def smooth_basis(axes: Sequence[Axis], position: Float, factor: Float) -> tuple[Int32, Float]:
+    """First parameter (n,) and Gaussian weights of the parameters from there on, times ``factor``, (n, n_slots).
+
+    ``position``: u on each axis, in intervals, (n, n_axes).  ``factor``: (n,).
+    """
+    start = np.zeros(len(factor), np.int32)
+    values = np.empty((len(factor), math.prod(axis.width for axis in axes)))
+    # the axis with the fewest neighbours sets one sigma for all axes
+    sigma = 0.65 + 0.05 * (min((axis.width for axis in axes), default=2) - 2)
+    n = np.array([axis.n for axis in axes], np.int64)
+    basis_kernels.smooth(np.ascontiguousarray(position), n, sigma, factor, start, values)
+    return start, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +200,7 @@ class Harmonics:
     exponential: bool = False
     offset: float = 1.0
     null: float = 0.0
+    dense: ClassVar[bool] = True
 
     @property
     def n_parameters(self) -> int:
@@ -217,49 +212,26 @@ class Harmonics:
         """Every parameter takes part in every row."""
         return np.arange(self.n_parameters, dtype=np.int32)
 
-    def basis(self, rows: Observations) -> tuple[Int32, Float]:
-        """Mean of the harmonics in the incoming and the outgoing direction."""
+    def basis(self, rows: Places) -> tuple[Int32, Float]:
+        """Mean of the harmonics in the incoming and the outgoing direction.
+
+        Real orthonormal spherical harmonics without the Condon-Shortley phase:
+        Y_l0 = N_l0 P_l(z), Y_lm = sqrt(2) N_lm Q_lm(z) Re (x + iy)^m for m > 0 and Im (x + iy)^|m| for m < 0, where
+        P_l^m = sin^m(theta) Q_lm(cos(theta)) and N_lm^2 = (2l + 1)/(4 pi) (l - m)!/(l + m)!. Q by the recurrence
+        (l - m) Q_lm = (2l - 1) z Q_{l-1,m} - (l + m - 1) Q_{l-2,m} (Abramowitz & Stegun, 8.5.3).
+        A row without a direction (s1 unknown) gets no absorption correction.
+        """
         values = np.empty((len(rows), self.n_parameters))
-        for first in range(0, len(rows), 16384):
-            part = slice(first, first + 16384)
-            incoming = real_harmonics(rows.s0c[part], self.lmax)
-            outgoing = real_harmonics(rows.s1c[part], self.lmax)
-            values[part] = (0.5 * (incoming + outgoing)).T
-        # a row without a direction (s1 unknown) gets no absorption correction
-        values[~(rows.s1c.any(axis=1) & rows.s0c.any(axis=1))] = 0.0
+        norm = np.array([_norm(l, abs(m)) for l in range(1, self.lmax + 1) for m in range(-l, l + 1)])
+        incoming, outgoing = np.ascontiguousarray(rows.s0c), np.ascontiguousarray(rows.s1c)
+        basis_kernels.mean_harmonics(incoming, outgoing, self.lmax, norm, values)
         return np.zeros(len(rows), np.int32), values
 
 
-def real_harmonics(direction: Float, lmax: int) -> Float:
-    """Real orthonormal spherical harmonics without the Condon-Shortley phase.
-
-    Y_l0 = N_l0 P_l(z), Y_lm = sqrt(2) N_lm Q_lm(z) Re (x + iy)^m for m > 0 and Im (x + iy)^|m| for m < 0, where
-    P_l^m = sin^m(theta) Q_lm(cos(theta)) and N_lm^2 = (2l + 1)/(4 pi) (l - m)!/(l + m)!. Q by the recurrence
-    (l - m) Q_lm = (2l - 1) z Q_{l-1,m} - (l + m - 1) Q_{l-2,m} (Abramowitz & Stegun, 8.5.3).
-    ``direction``: unit vectors, polar axis last, (n, 3).  Returns (lmax^2 + 2 lmax, n), l from 1, m from -l.
-    """
-    x, y, z = np.ascontiguousarray(direction.T)
-    values = np.empty((lmax * (lmax + 2), len(direction)))
-    cosine, sine = np.ones_like(x), np.zeros_like(x)
-    diagonal = 1.0
-    for m in range(lmax + 1):
-        below, current = np.zeros_like(z), np.full_like(z, diagonal)
-        for l in range(m, lmax + 1):
-            if l > m:
-                below, current = current, ((2 * l - 1) * z * current - (l + m - 1) * below) / (l - m)
-            if l == 0:
-                continue
-            norm = math.sqrt((2 * l + 1) / (4 * math.pi) * math.factorial(l - m) / math.factorial(l + m))
-            centre = l * l - 1 + l
-            if m == 0:
-                values[centre] = norm * current
-            else:
-                norm *= math.sqrt(2.0)
-                np.multiply(norm * current, cosine, out=values[centre + m])
-                np.multiply(norm * current, sine, out=values[centre - m])
-        cosine, sine = x * cosine - y * sine, x * sine + y * cosine
-        diagonal *= 2 * m + 1
-    return values
+def _norm(l: int, m: int) -> float:
+    """N_lm, times sqrt(2) for m > 0."""
+    square = (2 * l + 1) / (4 * math.pi) * math.factorial(l - m) / math.factorial(l + m)
+    return math.sqrt(2 * square if m else square)
 
 
 def smooth_spacing(degrees: float, width: float, interval: float) -> tuple[int, float, float]:

@@ -9,7 +9,7 @@ from typing import Any
 from braggscale.arrays import Float
 from braggscale.experiments import Panel, Scan
 from braggscale.models.components import Component
-from braggscale.table import Observations
+from braggscale.table import Places
 
 # Components that the DIALS model of the same name does not know.
 EXTRAS = {"physical": ("modulation", "image")}
@@ -40,7 +40,7 @@ class Extent:
     @classmethod
     def of(
         cls,
-        rows: Observations,
+        rows: Places,
         scan: Scan | None,
         panels: Sequence[Panel] = (),
         axis: tuple[float, float, float] = (0.0, 0.0, 1.0),

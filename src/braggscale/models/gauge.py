@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from braggscale.arrays import Bool, Float
+from braggscale.arrays import Bool, Float, Int
 from braggscale.models.components import Restraint, Smooth
 from braggscale.models.joint import Design, JointModel
-from braggscale.table import Observations
+from braggscale.table import Part, Places
 
 MOST_SHELLS, LEAST_IN_SHELL = 10, 100  # shells in which a map of the detector has mean 1, rows in each
 
 
-def gauge(model: JointModel, rows: Observations, fixed: Bool) -> list[tuple[slice, Float]]:
+def gauge(model: JointModel, rows: Places, fixed: Bool) -> list[tuple[slice, Float]]:
     """(slice of theta, m) of every choice; m . theta_c is the mean of the component over its rows.
 
     ``fixed``: parameters that are held, (n_parameters,): a held component already settles its choice.
@@ -33,9 +33,9 @@ def gauge(model: JointModel, rows: Observations, fixed: Bool) -> list[tuple[slic
     overall = {"scale": not _any_fixed(model, fixed, False), "b": not _any_fixed(model, fixed, True)}
     # a common B can only be taken up if every data set has one
     overall["b"] &= all(any(c.exponential for c in m.components) for m in model.data_sets)
+    there = np.bincount(rows.data_set, minlength=len(model.data_sets)) > 0
     for d, data_set in enumerate(model.data_sets):
-        mine = np.flatnonzero(rows.data_set == d)
-        if len(mine) == 0:
+        if not there[d]:
             continue
         grids = 0
         for c, component in enumerate(data_set.components):
@@ -46,10 +46,12 @@ def gauge(model: JointModel, rows: Observations, fixed: Bool) -> list[tuple[slic
             first_of_all = d == 0 and overall[kind] and (component.b_factor or grids == 0)
             later_grid = not component.b_factor and grids > 0 and not fixed[where].any()
             # a shared grid has one mean, that over the first of its data sets
-            if later_grid and _on_detector(component) and all(where != known for known, _ in choices):
-                choices += [(where, m) for m in _shell_means(component, rows.take(mine))]
-            elif first_of_all or (later_grid and all(where != known for known, _ in choices)):
-                choices.append((where, _mean_basis(component, rows.take(mine))))
+            if not first_of_all and not (later_grid and all(where != known for known, _ in choices)):
+                pass
+            elif later_grid and _on_detector(component):
+                choices += [(where, m) for m in _shell_means(component, rows, np.flatnonzero(rows.data_set == d))]
+            else:
+                choices.append((where, _mean_basis(component, Part(rows, np.flatnonzero(rows.data_set == d)))))
             grids += not component.b_factor
     return choices
 
@@ -66,14 +68,14 @@ def _on_detector(component: Smooth) -> bool:
     return [axis.coordinate for axis in component.axes] == ["x", "y"]
 
 
-def _shell_means(component: Smooth, rows: Observations) -> list[Float]:
-    """m of every resolution shell, shells of equal numbers of rows."""
-    order = np.argsort(rows.d, kind="stable")
-    shells = int(np.clip(len(rows) // LEAST_IN_SHELL, 1, MOST_SHELLS))
-    return [_mean_basis(component, rows.take(np.sort(part))) for part in np.array_split(order, shells)]
+def _shell_means(component: Smooth, rows: Places, mine: Int) -> list[Float]:
+    """m of every resolution shell, shells of equal numbers of the data set's rows ``mine``."""
+    order = mine[np.argsort(rows.d[mine], kind="stable")]
+    shells = int(np.clip(len(mine) // LEAST_IN_SHELL, 1, MOST_SHELLS))
+    return [_mean_basis(component, Part(rows, np.sort(part))) for part in np.array_split(order, shells)]
 
 
-def _mean_basis(component: Smooth, rows: Observations) -> Float:
+def _mean_basis(component: Smooth, rows: Places) -> Float:
     """m: share of each parameter in the mean of the smooth function over the rows, (n,), sums to 1."""
     bare = Smooth(component.name, component.axes)  # the smooth function itself, without 1/(2 d^2)
     start, values = bare.basis(rows)
@@ -98,7 +100,7 @@ def as_constraints(choices: list[tuple[slice, Float]], n_parameters: int) -> Flo
 
 
 def as_seen_by_scales(
-    choices: list[tuple[slice, Float]], model: JointModel, design: Design, rows: Observations, theta: Float
+    choices: list[tuple[slice, Float]], model: JointModel, design: Design, rows: Places, theta: Float
 ) -> Float:
     """Constraints that define the covariance, (n_choices, n_parameters): overall choices as means over the scales.
 

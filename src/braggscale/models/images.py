@@ -19,7 +19,7 @@ import numpy as np
 
 from braggscale.arrays import Float, Int32
 from braggscale.models.components import Restraint
-from braggscale.table import Observations
+from braggscale.table import Places
 
 LEAST_ZETA = 0.05  # nearer to the axis integration gives up
 MOST_SLOTS = 15
@@ -59,7 +59,7 @@ class Images:
         """Neighbouring bins."""
         return np.arange(self.slots, dtype=np.int32)
 
-    def basis(self, rows: Observations) -> tuple[Int32, Float]:
+    def basis(self, rows: Places) -> tuple[Int32, Float]:
         """Shares of the rocking curve in the bins around its centre."""
         from scipy.special import ndtr
 

@@ -19,7 +19,7 @@ from braggscale.arrays import Array, Float, Int, Int32
 from braggscale.models.components import Component, Restraint
 from braggscale.models.data_set import DataSetModel
 from braggscale.parallel import run_lanes
-from braggscale.table import Observations
+from braggscale.table import Part, Places
 
 # A restraint and the places in theta that it acts on.
 Placed = tuple[slice | Int, Restraint]
@@ -29,15 +29,22 @@ CHUNK = 65536  # rows whose basis is in memory at once when all observations are
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """Basis values of the observations, in the slots that kernels.py describes; the kernels' shared arguments."""
+    """Basis values of the observations, in the slots that kernels.py describes; the kernels' shared arguments.
+
+    ``block``: which of ``blocks`` the dense slots of a row belong to, (n,), -1 for none.
+    ``blocks``: slice of theta of each dense component.
+    """
 
     basis: Float
     start: Int32
     family: Int32
     pattern: Int32
     bounds: Int32
+    dense: Int32
     exponential: Int32
     offset: Float
+    block: Int32
+    blocks: tuple[slice, ...]
 
     def arguments(self) -> tuple[Array, ...]:
         """In the order in which every kernel takes them."""
@@ -47,6 +54,7 @@ class Design:
             self.family,
             self.pattern,
             self.bounds,
+            self.dense,
             self.exponential,
             self.offset,
         )
@@ -57,44 +65,57 @@ class Design:
             return np.empty(0)
         f = int(self.family[rows[0]])
         slots = slice(int(self.bounds[f, component]), int(self.bounds[f, component + 1]))
-        index = self.start[rows, component][:, None] + self.pattern[f, slots]
-        eta = np.einsum("ij,ij->i", self.basis[rows, slots], theta[index])
+        eta = np.zeros(len(rows))
+        start = self.start[rows, component]
+        for slot in range(slots.start, slots.stop):
+            eta += self.basis[rows, slot] * theta[start + self.pattern[f, slot]]
         result: Float = np.exp(eta) if self.exponential[f, component] else self.offset[f, component] + eta
         return result
 
     def log_derivative(self, theta: Float, weight: Float) -> Float:
         """sum_i weight_i d ln g_i / d theta, (n_parameters,).  ``weight``: (n,)."""
         total = np.zeros(len(theta))
-        for f in range(len(self.bounds)):
-            mine = np.flatnonzero(self.family == f)
-            if len(mine) == 0:
-                continue
-            for c in range(self.bounds.shape[1] - 1):
-                slots = slice(int(self.bounds[f, c]), int(self.bounds[f, c + 1]))
-                if slots.start == slots.stop:
-                    continue
-                factor = weight[mine] if self.exponential[f, c] else weight[mine] / self.values(theta, c, mine)
-                for slot in range(slots.start, slots.stop):
-                    place = self.start[mine, c] + self.pattern[f, slot]
-                    total += np.bincount(place, self.basis[mine, slot] * factor, len(theta))
+        kernels.log_derivative(self.arguments(), theta, weight, total)
         return total
 
     def scales(self, theta: Float, covariance: Float | None = None) -> tuple[Float, Float]:
         """g and var(g) of every row, (n,); var(g) = g^2 phi' C phi, zeros without a covariance C."""
         g = np.empty(len(self.family))
         variance = np.zeros(len(self.family))
-        kernels.scales(*self.arguments(), theta, np.empty((0, 0)) if covariance is None else covariance, g, variance)
+        kernels.scales(self.arguments(), theta, np.empty((0, 0)) if covariance is None else covariance, g, variance)
         return g, variance
 
 
 @dataclass(frozen=True, slots=True)
+class Tables:
+    """What all rows of a family have in common, and where dense components stand; see Design.
+
+    ``block``: of each data set, (n_data_sets,).
+    """
+
+    pattern: Int32
+    bounds: Int32
+    dense: Int32
+    exponential: Int32
+    offset: Float
+    block: Int32
+    blocks: tuple[slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class JointModel:
-    """Models of all data sets.  ``starts``: (n_data_sets, most components), int32.  ``families``: (n_data_sets,)."""
+    """Models of all data sets.
+
+    ``starts``: (n_data_sets, most components), int32.  ``families``: (n_data_sets,).  ``leaders``: the first data set
+    of each family, (n_families,).
+    """
 
     data_sets: tuple[DataSetModel, ...]
     starts: Int32
     families: Int32
+    leaders: Int
     n_parameters: int
+    tables: Tables
 
     @classmethod
     def of(cls, data_sets: Sequence[DataSetModel]) -> JointModel:
@@ -116,7 +137,9 @@ class JointModel:
                     shared[key] = n
                 starts[d, c] = n
                 n += component.n_parameters
-        return cls(tuple(data_sets), starts, families, n)
+        leaders = np.unique(families, return_index=True)[1]
+        tables = _tables([data_sets[int(i)] for i in leaders], *_dense_blocks(data_sets, starts))
+        return cls(tuple(data_sets), starts, families, leaders, n, tables)
 
     def where(self, data_set: int, component: int) -> slice:
         """Where a component's parameters stand in theta."""
@@ -155,60 +178,103 @@ class JointModel:
                 placed.append((where, _in_units(restraint, float(theta[where].mean()))))
         return placed + [_differences(members, theta) for members in common.values() if len(members) > 1]
 
-    def design(self, rows: Observations) -> Design:
+    def design(self, rows: Places, n_threads: int = 1) -> Design:
         """Basis values of the rows, which may belong to any data sets in any order."""
-        tables = self._family_tables()
-        family = self.families[rows.data_set]
         start = np.ascontiguousarray(self.starts[rows.data_set])
-        n_slots = tables[0].shape[1]
         # zeroed: rows of a family with fewer slots than another leave the rest unused
-        basis = np.zeros((len(rows), n_slots))
-        for f in np.unique(family):
-            mine = np.flatnonzero(family == f)
-            members = rows if len(mine) == len(rows) else rows.take(mine)
-            model = self.data_sets[int(np.flatnonzero(self.families == f)[0])]
+        basis = np.zeros((len(rows), self.tables.pattern.shape[1]))
+        pieces = self._pieces(rows)
+
+        def piece(k: int) -> None:
+            family, mine = pieces[k]
+            places = Part(rows, mine)
             slot = 0
-            for c, component in enumerate(model.components):
-                first, values = component.basis(members)
+            for c, component in enumerate(self.data_sets[int(self.leaders[family])].components):
+                first, values = component.basis(places)
                 start[mine, c] += first
                 basis[mine, slot : slot + values.shape[1]] = values
                 slot += values.shape[1]
-        return Design(basis, start, family, *tables)
 
-    def _family_tables(self) -> tuple[Int32, Int32, Int32, Float]:
-        """pattern, bounds, exponential, offset of every family."""
-        models = [self.data_sets[int(i)] for i in np.unique(self.families, return_index=True)[1]]
-        patterns = [[component.pattern for component in model.components] for model in models]
-        n_slots = max(sum(map(len, pattern)) for pattern in patterns)
-        n_components = self.starts.shape[1]
-        pattern = np.zeros((len(models), n_slots), np.int32)
-        bounds = np.zeros((len(models), n_components + 1), np.int32)
-        exponential = np.zeros((len(models), n_components), np.int32)
-        offset = np.zeros((len(models), n_components))
-        for f, model in enumerate(models):
-            flat = np.concatenate(patterns[f])
-            pattern[f, : len(flat)] = flat
-            lengths = [len(p) for p in patterns[f]] + [0] * (n_components - len(patterns[f]))
-            bounds[f, 1:] = np.cumsum(lengths)
-            for c, component in enumerate(model.components):
-                exponential[f, c] = component.exponential
-                offset[f, c] = component.offset
-        return pattern, bounds, exponential, offset
+        run_lanes(piece, len(pieces), n_threads)
+        tables = self.tables
+        return Design(
+            basis=basis,
+            start=start,
+            family=self.families[rows.data_set],
+            pattern=tables.pattern,
+            bounds=tables.bounds,
+            dense=tables.dense,
+            exponential=tables.exponential,
+            offset=tables.offset,
+            block=tables.block[rows.data_set],
+            blocks=tables.blocks,
+        )
+
+    def _pieces(self, rows: Places) -> list[tuple[int, Int | slice]]:
+        """The rows family by family, at most CHUNK at a time: (family, rows)."""
+        n = len(rows)
+        if len(self.leaders) == 1:
+            return [(0, slice(first, min(first + CHUNK, n))) for first in range(0, n, CHUNK)]
+        family = self.families[rows.data_set]
+        order = np.argsort(family, kind="stable")
+        ends = np.cumsum(np.bincount(family))
+        return [
+            (f, order[first : min(first + CHUNK, end)])
+            for f, (begin, end) in enumerate(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
+            for first in range(begin, end, CHUNK)
+        ]
 
     def evaluate(
-        self, rows: Observations, theta: Float, covariance: Float | None = None, n_threads: int = 1
+        self, rows: Places, theta: Float, covariance: Float | None = None, n_threads: int = 1
     ) -> tuple[Float, Float]:
         """g and var(g) of every row, (n,), a chunk of rows at a time so that memory stays small."""
         g, variance = np.empty(len(rows)), np.empty(len(rows))
-        # data set by data set, so that a chunk is one family (a stable sort keeps memory access in order)
-        order = np.argsort(self.families[rows.data_set], kind="stable")
+        pieces = self._pieces(rows)
 
-        def chunk(k: int) -> None:
-            part: Int = order[k * CHUNK : (k + 1) * CHUNK]
-            g[part], variance[part] = self.design(rows.take(part)).scales(theta, covariance)
+        def piece(k: int) -> None:
+            part = pieces[k][1]
+            g[part], variance[part] = self.design(Part(rows, part)).scales(theta, covariance)
 
-        run_lanes(chunk, -(-len(rows) // CHUNK), n_threads)
+        run_lanes(piece, len(pieces), n_threads)
         return g, variance
+
+
+def _dense_blocks(data_sets: Sequence[DataSetModel], starts: Int32) -> tuple[Int32, tuple[slice, ...]]:
+    """Which dense component each data set has, (n_data_sets,), -1 for none, and where these stand in theta."""
+    numbers: dict[int, int] = {}
+    blocks: list[slice] = []
+    of = np.full(len(data_sets), -1, np.int32)
+    for d, model in enumerate(data_sets):
+        for c, component in enumerate(model.components):
+            if component.dense:
+                first = int(starts[d, c])
+                of[d] = numbers.setdefault(first, len(numbers))
+                if of[d] == len(blocks):
+                    blocks.append(slice(first, first + component.n_parameters))
+    return of, tuple(blocks)
+
+
+def _tables(models: Sequence[DataSetModel], block: Int32, blocks: tuple[slice, ...]) -> Tables:
+    """pattern, bounds, dense, exponential, offset of every family.  ``models``: one of each."""
+    patterns = [[component.pattern for component in model.components] for model in models]
+    n_slots = max(sum(map(len, pattern)) for pattern in patterns)
+    n_components = max(len(model.components) for model in models)
+    pattern = np.zeros((len(models), n_slots), np.int32)
+    bounds = np.zeros((len(models), n_components + 1), np.int32)
+    dense = np.full(len(models), -1, np.int32)
+    exponential = np.zeros((len(models), n_components), np.int32)
+    offset = np.zeros((len(models), n_components))
+    for f, model in enumerate(models):
+        flat = np.concatenate(patterns[f])
+        pattern[f, : len(flat)] = flat
+        lengths = [len(p) for p in patterns[f]] + [0] * (n_components - len(patterns[f]))
+        bounds[f, 1:] = np.cumsum(lengths)
+        for c, component in enumerate(model.components):
+            exponential[f, c] = component.exponential
+            offset[f, c] = component.offset
+            if component.dense:
+                dense[f] = c
+    return Tables(pattern, bounds, dense, exponential, offset, block, blocks)
 
 
 def _in_units(restraint: Restraint, unit: float) -> Restraint:

@@ -6,14 +6,15 @@ smooth curve is read off the old one at the places of the new parameters, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from braggscale.arrays import Float
-from braggscale.models.components import Axis, Component, Harmonics, Smooth, axis_over
+from braggscale.geometry import UnitCell
+from braggscale.models.components import Axis, Component, Harmonics, Smooth, axis_over, smooth_basis
 from braggscale.models.data_set import EXTRAS, DataSetModel
 from braggscale.params import COMPONENTS, ModelSettings
 
@@ -98,9 +99,9 @@ def _stored_axis(name: str, n: int, configuration: Mapping[str, Any]) -> Axis | 
 def _read_off(axis: Axis, parameters: Float, images: Float) -> Float:
     """The smooth curve at the given images, (n,); beyond the ends of the old range the value at the end."""
     u = (images * axis.factor - axis.origin) * (axis.intervals / axis.span)
-    first, square = axis.neighbours(np.clip(u, 0.0, axis.intervals))
-    weight = np.exp(-square / (0.65 + 0.05 * (axis.width - 2)) ** 2)
-    values: Float = (weight * parameters[first[:, None] + np.arange(axis.width)]).sum(axis=1) / weight.sum(axis=1)
+    u = np.clip(u, 0.0, axis.intervals)
+    first, weight = smooth_basis((axis,), u[:, None], np.ones(len(u)))
+    values: Float = (weight * parameters[first[:, None] + np.arange(axis.width)]).sum(axis=1)
     return values
 
 
@@ -152,6 +153,23 @@ def own_entry(settings: ModelSettings) -> dict[str, Any]:
     return {option: getattr(settings, option) for option in kept} | {
         "restraints": "estimated" if settings.estimated else "fixed"
     }
+
+
+def with_cell(model: Mapping[str, Any], cell: UnitCell) -> dict[str, Any]:
+    """A model to store that remembers the unit cell of the run, for exports from the stored files."""
+    return {**model, OWN_ENTRY: {**model.get(OWN_ENTRY, {}), "unit_cell": list(cell)}}
+
+
+def stored_cell(models: Sequence[Mapping[str, Any] | None]) -> UnitCell | None:
+    """The cell of the run that stored the models, None unless all come from one."""
+    found = set()
+    for model in models:
+        own = (model or {}).get(OWN_ENTRY)
+        cell = own.get("unit_cell") if isinstance(own, dict) else None
+        if not isinstance(cell, list) or len(cell) != 6 or not all(isinstance(x, float) and x > 0 for x in cell):
+            return None
+        found.add((cell[0], cell[1], cell[2], cell[3], cell[4], cell[5]))
+    return found.pop() if len(found) == 1 else None
 
 
 def were_estimated(stored: Mapping[str, Any]) -> bool:

@@ -24,8 +24,11 @@ HELD_BACK = 0.1  # share of its parameters below which a correction is held at n
 MOST_FINDINGS = 60
 
 
-def log_result(result: Result) -> None:
-    """Error model, intensity choice, outliers, parameters, the ledger and the merging statistics."""
+def log_result(result: Result, anomalous: bool) -> None:
+    """Error model, intensity choice, outliers, parameters, the ledger and the merging statistics.
+
+    ``anomalous``: whether Friedel mates were kept apart in the run.
+    """
     _log_choices(result)
     _log_fit(result)
     log.info("")
@@ -36,7 +39,7 @@ def log_result(result: Result) -> None:
         log.info("For reference, batch numbers assigned to datasets were:")
         for line in result.batch_lines:
             log.info(line)
-    _log_statistics(result)
+    _log_statistics(result, anomalous)
 
 
 def _log_choices(result: Result) -> None:
@@ -153,15 +156,22 @@ def _log_advice(result: Result) -> None:
         log.info("Fewer parameters (larger intervals, smaller lmax) would describe the data as well")
 
 
-def _log_statistics(result: Result) -> None:
+def _log_statistics(result: Result, anomalous: bool) -> None:
     statistics = result.statistics
     if statistics is None:
         return
     log.info("")
     log.info("Merging statistics by resolution")
     log.info(tables.merging_table(statistics))
+    if anomalous and statistics.anomalous:
+        log.info("")
+        log.info("I+ and I- apart")
+        log.info(tables.anomalous_table(statistics))
     log.info("")
     log.info(tables.summary_table(statistics))
+    if with_limits := tables.intervals_table(statistics, anomalous):
+        log.info("")
+        log.info(with_limits)
     multiplicity = statistics.overall.multiplicity
     if multiplicity < LOW_MULTIPLICITY:
         log.warning(
@@ -170,16 +180,22 @@ def _log_statistics(result: Result) -> None:
         )
 
 
-def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str]) -> None:
-    """What was written, and what to type next."""
+def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str], exports: Sequence[str]) -> None:
+    """What was written: ``files``, and which exports follow.  ``keep``: old files and where they are kept."""
     log.info("")
     for path, previous in keep.items():
         log.info(f"Whole data sets were removed: the old {path} is kept as {previous}")
     log.info("Written: " + ", ".join(path for path in files if path))
+    if exports:
+        log.info("To be exported: " + ", ".join(exports))
     total = sum(result.ledger().get("-", {}).values()) + sum(len(member.fate) for member in result.members)
     scaled = sum(counts.get(Fate.SCALED, 0) for counts in result.ledger().values())
     log.info(f"{scaled} of {total} reflections are scaled")
-    table, experiments = files[0], files[1]
+
+
+def log_next(result: Result, experiments: str, table: str, seconds: Mapping[str, float]) -> None:
+    """How long it took, and what to type next.  ``seconds``: of each stage."""
+    log.info(tables.times(seconds))
     sweeps = [result.members[k] for k in result.kept if not result.members[k].experiment.is_still]
     if sweeps and sweeps[-1].experiment.scan is not None:
         last = sweeps[-1].experiment.scan.image_range[1]
@@ -189,3 +205,5 @@ def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str]
     elif len(result.kept) > 1:
         log.info("To leave out a data set that disagrees and scale again:")
         log.info(f"  scale {experiments} {table} exclude_datasets={result.members[result.kept[-1]].identifier}")
+    log.info("To merge the data, or take them to other programs:")
+    log.info(f"  scale export {experiments} {table} merged_mtz=merged.mtz")

@@ -78,6 +78,56 @@ def merging_table(statistics: Statistics) -> str:
     return "\n\n".join(_with_rule_above_last(table) for table in (amount, agreement))
 
 
+def anomalous_table(statistics: Statistics) -> str:
+    """Statistics by resolution with I+ and I- as different reflections, the last line for all."""
+    header = ("d_max", "d_min", "%pairs", "mult.", "r_mrg", "r_meas", "r_pim", "r_anom", "cc_ano", "dI/s", "slope")
+    rows = [
+        (
+            *_limits(s),
+            _percent(s.anomalous_completeness),
+            _fixed(s.anomalous_multiplicity, 2),
+            _fixed(s.r_merge_apart, 3),
+            _fixed(s.r_meas_apart, 3),
+            _fixed(s.r_pim_apart, 3),
+            _fixed(s.r_anom, 3),
+            _correlation(s.cc_anom, s.cc_anom_significant),
+            _fixed(s.di_over_sigma, 2),
+            _fixed(s.anomalous_slope, 2),
+        )
+        for s in (*statistics.shells, statistics.overall)
+    ]
+    return _with_rule_above_last(text_table(header, rows))
+
+
+def intervals_table(statistics: Statistics, apart: bool) -> str:
+    """Overall statistics with their confidence intervals, such as R_meas 0.0356 (0.0349-0.0364); '' without any.
+
+    ``apart``: also R factors with I+ and I- as different reflections.
+    """
+    found = statistics.intervals
+    if found is None:
+        return ""
+    names = {"r_meas": "R_meas", "r_pim": "R_pim", "cc_half": "CC1/2", "cc_anom": "CC_anom"}
+    if apart and statistics.anomalous:
+        names |= {"r_meas_apart": "R_meas(I+/-)", "r_pim_apart": "R_pim(I+/-)"}
+    lines = []
+    for name, label in names.items():
+        limits = getattr(found, name)
+        if limits is not None:
+            lines.append(f"{label:<13}{_with_limits(getattr(statistics.overall, name), *limits)}")
+    if not lines:
+        return ""
+    return "\n".join([f"{100 * found.level:g} % confidence, from {found.n_blocks} blocks of {found.unit}:", *lines])
+
+
+def _with_limits(value: float, low: float, high: float) -> str:
+    """Value and interval, with two digits of the interval's width."""
+    width = high - low
+    digits = int(np.clip(1 - math.floor(math.log10(width)), 3, 7)) if width > 0 else 4
+    between = "-" if low >= 0 else " to "
+    return f"{value:.{digits}f} ({low:.{digits}f}{between}{high:.{digits}f})"
+
+
 def summary_table(statistics: Statistics) -> str:
     """The summary ("table 1"): all data and the outermost shells, or first those within the suggested limit."""
     columns = statistics.summary()
@@ -175,6 +225,12 @@ def choice_table(tried: Iterable[tuple[str, float, float, float]], chosen: str) 
         for name, cc, r_meas, score in tried
     ]
     return text_table(("combination", "CC1/2", "R_meas", "scatter", ""), rows)
+
+
+def times(seconds: Mapping[str, float]) -> str:
+    """Seconds of each stage, those of more than 5 ms, and of all."""
+    stages = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items() if value >= 0.005)
+    return f"Seconds: {stages}; together {sum(seconds.values()):.2f}"
 
 
 def short_names(identifiers: Sequence[str]) -> list[str]:

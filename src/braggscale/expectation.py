@@ -1,0 +1,119 @@
+"""The variance of an observation as a function of its expected intensity, and expected intensities that agree with it.
+
+    V'(mu) = a^2 (V_e + c max(mu, 0) + (b mu)^2),     V_e = max(V + k f (mu - I), f^2 floor), V where k = 0
+
+f = I/I_raw. I_h is weighted with 1/V', and V' is taken at mu = g I_h: the two are found together, see
+``row_kernels.expect``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale import row_kernels
+from braggscale.arrays import Array, Bool, Float, Int, Int32
+from braggscale.groups import Groups, in_blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """V'(mu) of every row.
+
+    ``intensity``: I, counts, ``variance``: observed V, counts^2, ``factor``: f, (n,).  ``data_set``: (n,).
+    ``gain``: k, counts, ``floor``: counts^2, ``a2``: a^2, ``b2``: b^2, ``linear``: c, counts, (n_sets,).
+    """
+
+    intensity: Float
+    variance: Float
+    factor: Float
+    data_set: Int32
+    gain: Float
+    floor: Float
+    a2: Float
+    b2: Float
+    linear: Float
+
+    @classmethod
+    def constant(cls, intensity: Float, variance: Float) -> Law:
+        """V' = V, whatever mu is."""
+        one, zero = np.ones(1), np.zeros(1)
+        return cls(intensity, variance, variance, np.zeros(len(intensity), np.int32), zero, zero, one, zero, zero)
+
+    def take(self, rows: Int | Bool) -> Law:
+        """The given rows, in the given order."""
+        return replace(
+            self,
+            intensity=self.intensity[rows],
+            variance=self.variance[rows],
+            factor=self.factor[rows],
+            data_set=self.data_set[rows],
+        )
+
+    def arguments(self, scale: Float) -> tuple[Array, ...]:
+        """In the order in which the kernels take them.  ``scale``: g, (n,)."""
+        return (
+            self.intensity,
+            self.variance,
+            scale,
+            self.factor,
+            self.data_set,
+            self.gain,
+            self.floor,
+            self.a2,
+            self.b2,
+            self.linear,
+        )
+
+
+def expect(law: Law, scale: Float, out: Bool, groups: Groups, n_threads: int = 1) -> tuple[Float, Float]:
+    """I_h, (n_groups,), and V' at g I_h, counts^2, (n,).
+
+    Two passes, I_h from the rows that are not ``out`` and have g > 0 with weights 1/V, then 1/V', settle both to well
+    below the noise.  ``scale``: g, ``out``: (n,).
+    """
+    best, variance = np.empty(len(groups)), np.empty(groups.n_rows)
+
+    def block(first: int, last: int) -> None:
+        row_kernels.expect(first, last, groups.offsets, *law.arguments(scale), out, best, variance)
+
+    in_blocks(groups, block, n_threads)
+    return best, variance
+
+
+@dataclass(frozen=True, slots=True)
+class Robust:
+    """w = (nu + 1)/(nu + z^2)/V' (Student's t), and how rows that are out fade: from z = zmax to 0 at faded zmax."""
+
+    nu: float
+    zmax: float
+    faded: float
+
+    def weights(
+        self,
+        intensity: Float,
+        variance: Float,
+        scale: Float,
+        best: Float,
+        out: Bool,
+        groups: Groups,
+        unit: float = 1.0,
+        n_threads: int = 1,
+    ) -> tuple[Float, Float]:
+        """w, 1/counts^2, and z^2, (n,).
+
+        z is the deviation from the members that are not ``out``, for these with their leverage; z^2 counts in units of
+        ``unit``, but is returned without it.
+        ``intensity``: I, ``variance``: V', ``scale``: g, (n,).  ``best``: I_h, (n_groups,).
+        """
+        weight, z2 = np.empty(groups.n_rows), np.empty(groups.n_rows)
+
+        def block(first: int, last: int) -> None:
+            row_kernels.robust_weights(
+                first, last, groups.offsets, intensity, variance, scale, best, out,
+                unit, self.nu, self.zmax, self.faded, weight, z2,
+            )  # fmt: skip
+
+        in_blocks(groups, block, n_threads)
+        return weight, z2
