@@ -25,7 +25,7 @@ LAYERS = (
     "models models.gauge target strengths",
     "fitting",
     "rounds",
-    "resume",
+    "resume validation",
     "pipeline io io.*",
     "export export.* report report.*",
     "exporting",

@@ -54,9 +54,7 @@ def sides(groups: Groups, apart: Groups) -> Bool:
     return result
 
 
-def anomalous_share(
-    intensity: Float, variance: Float, scale: Float, groups: Groups, plus: Bool, mean: Float
-) -> float:
+def anomalous_share(intensity: Float, variance: Float, scale: Float, groups: Groups, plus: Bool, mean: Float) -> float:
     """q of 4 tau^2 = q <I> I_h; 0 where differences are no larger than their errors, or pairs too few.
 
     ``intensity``, ``variance`` (V'), ``scale``: of the rows that count, (n,).  ``mean``: <I>, on the scale of I_h, (n,).
@@ -85,7 +83,13 @@ def anomalous_share(
 
 
 def separate(
-    intensity: Float, variance: Float, scale: Float, groups: Groups, mates: Mates, limits: tuple[float, float], out: Bool
+    intensity: Float,
+    variance: Float,
+    scale: Float,
+    groups: Groups,
+    mates: Mates,
+    limits: tuple[float, float],
+    out: Bool,
 ) -> Bool:
     """Rows left out, (n,), when no more can be gained by moving one member of a group out or back in.
 

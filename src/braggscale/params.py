@@ -235,6 +235,7 @@ class Params:
 
     model: Literal["auto", "physical", "array", "KB"]
     restraints: Literal["estimated", "fixed"]
+    validate: bool
     anomalous: bool
     overwrite_existing_models: bool
     exclude_images: tuple[str, ...]

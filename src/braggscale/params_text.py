@@ -15,6 +15,9 @@ restraints = estimated *fixed
   .optional = False
   .help = "How strongly corrections are held back. estimated: the data decide, on fine intervals; a component whose"
           "interval, lmax, weight or level is given is fixed all the same. fixed: by intervals and weights."
+validate = False
+  .type = bool
+  .help = "Judge the model, and simpler ones, by reflections left out of the fit; takes several times as long."
 anomalous = False
   .type = bool
   .help = "Keep the Friedel mates I+ and I- apart in scaling and outlier rejection."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -41,6 +41,7 @@ from braggscale.stats import Statistics, merging_statistics
 from braggscale.symmetry import Symmetry
 from braggscale.table import DataSet, Part
 from braggscale.uncertainty import INTERVALS_OF, blocks_of, intervals
+from braggscale.validation import Validation, validate
 from braggscale.wilson import normalised_intensities
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Result:
     batch_lines: tuple[str, ...]
     not_indexed: int
     seconds: Mapping[str, float]
+    validation: Validation | None = None
 
     def parameter_name(self, p: int) -> str:
         """A parameter in words: component, number, data set, and the image where it acts."""
@@ -143,6 +145,11 @@ def run(
     with clock.stage("scaling"):
         work = Work(data.rows, grouping, data.apart, data.epsilon, model, selection.mask, fixed, of)
         scaled = scale_data(work, start, _round_settings(params))
+    validation = None
+    if params.validate:
+        with clock.stage("validation"):
+            others = _other_restraints([members[k] for k in kept], data, params, given, settings)
+            validation = validate(work, scaled, data.together, _round_settings(params).fit, others)
     with clock.stage("statistics"):
         members = _final_fates(members, kept, data, scaled, params.cut_data.small_scale_cutoff)
         good = usable(data, scaled, params.cut_data.small_scale_cutoff)
@@ -172,7 +179,26 @@ def run(
         batch_lines=tuple(batches),
         not_indexed=not_indexed,
         seconds=dict(clock.seconds),
+        validation=validation,
     )
+
+
+def _other_restraints(
+    members: Sequence[Member],
+    data: Sorted,
+    params: Params,
+    given: Callable[[str], bool],
+    settings: Sequence[ModelSettings],
+) -> dict[str, JointModel]:
+    """The models that the other choice of ``restraints`` gives, by its name; none where it makes no difference."""
+    other: Literal["estimated", "fixed"] = "fixed" if any(s.estimated for s in settings) else "estimated"
+    options = replace(params, restraints=other, overwrite_existing_models=True)
+    kinds = {s.model for s in settings}
+    if len(kinds) == 1:
+        options = replace(options, model=kinds.pop())
+    if other == "estimated" and all(s.model == "array" for s in settings):
+        return {}
+    return {f"{other} restraints": build_models(members, data, options, given, quiet=True)[1]}
 
 
 def _chosen(data_sets: Sequence[DataSet], params: Params) -> list[int]:
@@ -245,9 +271,12 @@ def _cuts(params: Params) -> Cuts:
 
 
 def build_models(
-    members: Sequence[Member], data: Sorted, params: Params, given: Callable[[str], bool]
+    members: Sequence[Member], data: Sorted, params: Params, given: Callable[[str], bool], quiet: bool = False
 ) -> tuple[list[ModelSettings], JointModel, Float, list[list[str]]]:
-    """Settings and model of each data set, start values of all parameters, and which components were taken over."""
+    """Settings and model of each data set, start values of all parameters, and which components were taken over.
+
+    ``quiet``: nothing for the log.
+    """
     all_settings: list[ModelSettings] = []
     models: list[DataSetModel] = []
     values: list[list[Float]] = []
@@ -275,13 +304,14 @@ def build_models(
         models.append(model)
         values.append(start)
         taken.append(found)
-    for sentence, identifiers in said.items():
+    for sentence, identifiers in said.items() if not quiet else ():
         every = len(identifiers) == len(members)
         log.info(("all data sets: " if every else f"data set {', '.join(identifiers)}: ") + sentence)
-    for sentence in unused_model_settings(params, given, {model.kind for model in models}):
-        log.warning(sentence)
     joint = JointModel.of(models)
-    _log_models(models, [member.identifier for member in members], joint.n_parameters)
+    if not quiet:
+        for sentence in unused_model_settings(params, given, {model.kind for model in models}):
+            log.warning(sentence)
+        _log_models(models, [member.identifier for member in members], joint.n_parameters)
     theta = joint.null()
     for d, start in enumerate(values):
         for c, part in enumerate(start):

@@ -203,12 +203,13 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     if start.stored.all():
         # the stored scales are the end of an earlier run: decide with them as that run did, then fit
         state = _decide(work, state, settings, 0, start.rejected)[0]
-    weight = _weights(work, state, settings, first=not start.stored.all())
+    cold = not start.stored.all()
+    weight = _weights(work, state, settings, first=cold)
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
         # the weights of the first round are not yet those of the error model
         near = outcome.matrix if number > 2 and outcome is not None else None
-        outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit), near)
+        outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, cold and number == 1), near)
         state = replace(state, strengths=outcome.strengths)
         scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
         moved = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
@@ -341,10 +342,15 @@ def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> 
     return weight
 
 
-def _round_fit(settings: FitSettings) -> FitSettings:
-    """L-BFGS, in the metric of a normal matrix that several rounds share: near the minimum a few steps are enough."""
+def _round_fit(settings: FitSettings, cold: bool) -> FitSettings:
+    """L-BFGS, in the metric of a normal matrix that several rounds share: near the minimum a few steps are enough.
+
+    ``cold``: nothing is known about the errors yet. Errors that are too small would make the data ask for every
+    correction that fits noise, the error model would then agree, and no later round would find back.
+    """
     tolerance = ROUND_TOLERANCE * settings.tolerance
-    return replace(settings, first_order=True, full_matrix=False, estimate=settings.full_matrix, tolerance=tolerance)
+    estimate = settings.full_matrix and not cold
+    return replace(settings, first_order=True, full_matrix=False, estimate=estimate, tolerance=tolerance)
 
 
 def _fit(

@@ -43,6 +43,7 @@ class Images:
     exponential: bool = False
     offset: float = 1.0
     null: float = 0.0
+    dense: bool = False
 
     @property
     def n_parameters(self) -> int:
