@@ -1,9 +1,12 @@
 """Fixtures that several test files share."""
 
 import os
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
+
+from braggscale.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -13,4 +16,14 @@ def shared_data() -> Path:
     folder = Path(os.environ.get("BRAGGSCALE_DATA", default)).resolve()
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist; set BRAGGSCALE_DATA to the folder that holds it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def example_run(tmp_path_factory) -> Path:
+    """Folder with the outputs of scaling the example that ships with the program."""
+    folder = tmp_path_factory.mktemp("example")
+    files = [str(Path(__file__).parents[1] / "examples" / f"simulated.{kind}") for kind in ("expt", "refl")]
+    with chdir(folder):
+        assert main(["-q", *files]) == 0
     return folder

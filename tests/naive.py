@@ -376,3 +376,37 @@ def compare(intensity, w, g, groups, best, strong):
             plain[h] = sum(x) / n
             scatter[h] = sum((value - plain[h]) ** 2 for value in x) / (n - 1) / n
     return residual, plain, scatter, sums
+
+
+def mean_cc_half(x, group, shell):
+    """Analytic CC1/2 of each shell, averaged with the numbers of reflections as weights; plain loops."""
+    total, weights = 0.0, 0
+    for b in set(shell.tolist()):
+        means, errors = [], []
+        for h in np.unique(group):
+            values = [v for v, k in zip(x, group, strict=True) if k == h]
+            if shell[h] != b or len(values) < 2:
+                continue
+            m = sum(values) / len(values)
+            means.append(m)
+            errors.append(sum((v - m) ** 2 for v in values) / (len(values) * (len(values) - 1)))
+        if len(means) < 3:
+            continue
+        m = sum(means) / len(means)
+        spread = sum((v - m) ** 2 for v in means) / (len(means) - 1)
+        error = sum(errors) / len(errors)
+        total += len(means) * (spread - error) / (spread + error)
+        weights += len(means)
+    return total / weights if weights else math.nan
+
+
+def decay_r(x, group, data_set, image):
+    """Numerator, denominator and number of pairs of R_d by the difference of images."""
+    found = {}
+    for i in range(len(x)):
+        for j in range(i + 1, len(x)):
+            if group[i] == group[j] and data_set[i] == data_set[j]:
+                d = abs(int(image[i]) - int(image[j]))
+                above, below, n = found.get(d, (0.0, 0.0, 0))
+                found[d] = above + abs(x[i] - x[j]), below + 0.5 * (x[i] + x[j]), n + 1
+    return found

@@ -135,12 +135,12 @@ def test_wrong_commands(runs, capsys, tmp_path, arguments, expected):
 
 
 def test_all_problems_in_one_go(runs, capsys):
-    argv = ["b.expt", "-Q", "d_mim=2", "model=foo", "E2_range=5,0.8", "output.log=no/x.log", "html=None"]
+    argv = ["b.expt", "-Q", "d_mim=2", "model=foo", "E2_range=5,0.8", "output.log=no/x.log", "additional_stats=1"]
     assert main(argv) == 2
     assert [line.split(":")[0].split(";")[0] for line in lines_of(capsys)] == [
         "unknown option -Q",
         "d_mim=2",
-        "html=None",
+        "additional_stats=1",
         "model=foo",
         "E2_range=5,0.8",
         "b.expt",

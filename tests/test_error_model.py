@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from braggscale.arrays import Float
 from braggscale.error_fit import fit
-from braggscale.error_model import ErrorModel, FitResult, assign, variances, z_scores
+from braggscale.error_model import ErrorModel, FitResult, assign, expected_variances, variances, z_scores
 from braggscale.errors import CommandError
 from braggscale.groups import Groups
 
@@ -352,3 +352,11 @@ def test_linear_term_in_the_variance() -> None:
     v, mu, first = np.full(3, 5.0), np.array([-10.0, 0.0, 10.0]), np.zeros(2, int)
     alone = variances([model], first, np.zeros(3, int), v, mu)
     np.testing.assert_array_equal(alone, variances([model, ErrorModel()], first, np.zeros(3, int), v, mu))
+
+
+def test_expected_variances_undo_the_models():
+    rng = np.random.default_rng(4)
+    models, of = [ErrorModel(1.2, 0.03, 0.5), ErrorModel(0.9, 0.0)], np.array([0, 1, 1])
+    data_set, expected, mu = rng.integers(0, 3, 50), rng.uniform(1, 9, 50), rng.normal(5, 9, 50)
+    there = variances(models, of, data_set, expected, mu)
+    assert expected_variances(models, of, data_set, there, mu) == pytest.approx(expected)

@@ -17,6 +17,7 @@ def folder(shared_data, tmp_path_factory):
         "reflections": "scaled.refl",
         "log": "scale.log",
         "json": "scale.json",
+        "html": "scale.html",
         "merged_mtz": "merged.mtz",
         "unmerged_mtz": "unmerged.mtz",
         "merged_cif": "merged.cif",
@@ -55,8 +56,9 @@ def test_the_other_files_open(folder):
 
 
 def test_a_failed_export_leaves_the_scaled_data(shared_data, tmp_path, capsys):
+    names = ("experiments", "reflections", "log", "json", "html", "xds_ascii")
     files = [str(shared_data / "ssx_cunir" / f"integrated.{kind}") for kind in ("expt", "refl")]
-    here = [f"output.{name}={tmp_path / name}" for name in ("experiments", "reflections", "log", "json", "xds_ascii")]
+    here = [f"output.{name}={tmp_path / name}" for name in names]
     assert main([*files, "-q", *here]) == 1
     assert "was not written" in capsys.readouterr().err
     assert (tmp_path / "reflections").exists() and (tmp_path / "experiments").exists()

@@ -31,7 +31,13 @@ def scale(folder, *arguments):
     return json.loads((folder / "scale.json").read_text())
 
 
-OUTPUTS = {"experiments": "scaled.expt", "reflections": "scaled.refl", "log": "scale.log", "json": "scale.json"}
+OUTPUTS = {
+    "experiments": "scaled.expt",
+    "reflections": "scaled.refl",
+    "log": "scale.log",
+    "json": "scale.json",
+    "html": "scale.html",
+}
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,7 @@ ALONE = {
     "numba": "jit",
     "gemmi": "symmetry export",
     "h5py": "io.hdf5",
+    "jinja2": "report.html",
     "print": "cli",
 }
 

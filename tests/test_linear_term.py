@@ -6,7 +6,13 @@ from braggscale.cli import main
 
 
 def run(folder, *arguments):
-    names = {"experiments": "scaled.expt", "reflections": "scaled.refl", "log": "scale.log", "json": "scale.json"}
+    names = {
+        "experiments": "scaled.expt",
+        "reflections": "scaled.refl",
+        "log": "scale.log",
+        "json": "scale.json",
+        "html": "scale.html",
+    }
     assert main([*map(str, arguments), *(f"output.{k}={folder / v}" for k, v in names.items()), "-q"]) == 0
     models = [m["configuration_parameters"] for m in json.loads((folder / "scaled.expt").read_text())["scaling_model"]]
     return models, json.loads((folder / "scale.json").read_text()), (folder / "scale.log").read_text()

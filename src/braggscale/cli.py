@@ -363,14 +363,14 @@ def _nearest_file(path: str) -> str:
 def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
     """What is wrong with the paths of outputs: not writable, named twice, or an export that would replace an input."""
     from braggscale.io.outputs import check_writable
-    from braggscale.params import EXPORTS, exports_of, shelx_files
+    from braggscale.params import EXPORTS, SCALED_FILES, exports_of, shelx_files
 
     output = settings.params.output
     problems = []
     if found.command is SCALE_EXPORT and not exports_of(output):
         problems.append(f"nothing to export: name at least one of {', '.join(f'{name}=' for name in EXPORTS)}")
     taken = {os.path.realpath(file): "an input" for file in found.files}
-    for name in EXPORTS if found.command is SCALE_EXPORT else ("experiments", "reflections", "log", "json", *EXPORTS):
+    for name in EXPORTS if found.command is SCALE_EXPORT else SCALED_FILES + EXPORTS:
         path = getattr(output, name)
         if path is None:
             continue
@@ -385,6 +385,8 @@ def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
                 check_writable([target])
             except CommandError as error:
                 problems.append(str(error))
+    if (compare := settings.params.report.compare) and (problem := _file_problem(compare)):
+        problems.append(problem)
     if output.free_flags and (problem := _file_problem(output.free_flags)):
         problems.append(problem)
     return problems

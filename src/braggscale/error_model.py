@@ -127,3 +127,16 @@ def variances(
     b2 = np.array([m.b**2 for m in models])[number]
     c = np.array([m.c for m in models])[number]
     return np.asarray(a2 * (expected + c * np.maximum(mu, 0.0) + b2 * mu * mu))
+
+
+def expected_variances(
+    models: Sequence[ErrorModel], of_data_set: Int, data_set: Int | Int32, variance: Float, mu: Float
+) -> Float:
+    """V of each row from V' and the model of its data set: V = V'/a^2 - c mu+ - (b mu)^2.
+
+    ``models[of_data_set[data_set]]`` is the model of a row.  ``of_data_set``: (n_sets,), ``data_set``: (n,).
+    ``variance``: V', counts^2, ``mu``: g I_h, counts, (n,).  Returns counts^2, (n,).
+    """
+    number = of_data_set[data_set]
+    a2, b2, c = (np.array(values)[number] for values in zip(*((m.a**2, m.b**2, m.c) for m in models), strict=True))
+    return np.asarray(variance / a2 - c * np.maximum(mu, 0.0) - b2 * mu * mu)

@@ -196,6 +196,7 @@ class Output:
     reflections: str
     log: str | None
     json: str | None
+    html: str | None
     merged_mtz: str | None
     unmerged_mtz: str | None
     merged_cif: str | None
@@ -210,7 +211,8 @@ class Output:
     merging: Merging
 
 
-# Options of ``output`` that name a file to export.
+# Options of section output that name a file: of scaled data, and of other programs.
+SCALED_FILES = ("experiments", "reflections", "log", "json", "html")
 EXPORTS = ("merged_mtz", "unmerged_mtz", "merged_cif", "unmerged_cif", "shelx", "xds_ascii", "sca")
 
 
@@ -224,6 +226,13 @@ def shelx_files(path: str) -> tuple[str, str, str]:
     stem, ending = os.path.splitext(path)
     stem = stem if ending in (".hkl", ".ins", ".cif") else path
     return stem + ".hkl", stem + ".ins", stem + ".cif"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """report.  ``compare``: path of another run's summary."""
+
+    compare: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +263,7 @@ class Params:
     scaling_options: ScalingOptions
     scaling_refinery: ScalingRefinery
     output: Output
+    report: Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -350,6 +350,10 @@ output {
     .type = str
     .optional = True
     .help = "Everything that the log says, for programs; None for no file."
+  html = scale.html
+    .type = str
+    .optional = True
+    .help = "The report, one page for a browser; None for no file."
   merged_mtz = None
     .type = str
     .optional = True
@@ -410,6 +414,17 @@ output {
 }
 """
 
+REPORT = """
+report
+  .help = "What the report shows beside the run."
+{
+  compare = None
+    .type = str
+    .optional = True
+    .help = "The scale.json of another run, shown beside this one."
+}
+"""
+
 SECTIONS = (
     GENERAL,
     PHYSICAL,
@@ -420,6 +435,7 @@ SECTIONS = (
     CUT_DATA,
     SCALING,
     OUTPUT,
+    REPORT,
 )
 MASTER = "".join(SECTIONS)
 
@@ -501,10 +517,9 @@ DIALS_ONLY: dict[str, str | None] = {
     "weighting.error_model.basic.stills.min_Isigma": None,
     "weighting.error_model.basic.stills.min_multiplicity": None,
     "reflection_selection.combine.joint_analysis": None,
-    "output.html": "output.json",
     "output.delete_integration_shoeboxes": None,
     "output.additional_stats": None,
-    "output.plot_scaling_models": "output.json",
+    "output.plot_scaling_models": "output.html",
     "output.debug.log": "-v",
     "output.exclude_on_image_scale": "exclude_images",
     "output.exclude_on_batch_rmerge": "exclude_images",

@@ -64,6 +64,18 @@ def suggest_limit(d_min: Sequence[float], cc: Sequence[float], pairs: Sequence[i
     return ResolutionLimit(limit, f"CC1/2 falls to {CC_LIMIT:g} at {limit:.2f} A")
 
 
+def fitted_curve(d_min: Sequence[float], cc: Sequence[float], pairs: Sequence[int]) -> tuple[float, float] | None:
+    """s0 and r of the curve 1/2 (1 - tanh((x - s0)/r)), 1/Angstrom^2; None with fewer than three usable shells.
+
+    Arguments as ``suggest_limit``.
+    """
+    known = np.isfinite(cc) & (np.asarray(pairs) >= _FEWEST_PAIRS)
+    if known.sum() < _FEWEST_SHELLS:
+        return None
+    x = np.asarray(d_min, np.float64)[known] ** -2.0
+    return _fit(x, np.asarray(cc, np.float64)[known], np.asarray(pairs, np.float64)[known] - 3)
+
+
 def _fit(x: Float, y: Float, weight: Float) -> tuple[float, float]:
     """s0 and r of 1/2 (1 - tanh((x - s0)/r)), by Levenberg-Marquardt; x, y, weight: (n,).
 

@@ -6,7 +6,6 @@ are renamed, the experiments last. A run that fails leaves what was there before
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -31,8 +30,9 @@ from braggscale.params import Params, exports_of
 from braggscale.pipeline import Result
 from braggscale.pipeline import run as run_pipeline
 from braggscale.preparation import flags_with_fates
+from braggscale.report.document import read_summary
 from braggscale.report.log import log_end, log_next, log_result
-from braggscale.report.summary import summary
+from braggscale.report.summary import json_text, summary
 from braggscale.table import Table
 
 log = logging.getLogger(__name__)
@@ -54,15 +54,19 @@ def run(
     """
     clock = Clock()
     with clock.stage("reading"):
+        # before anything else: this run may replace the file
+        other = read_summary(params.report.compare) if params.report.compare and params.output.html else None
         data = open_inputs(files)
     for note in data.notes:
         log.info(note)
     data = split_sweeps(data, params.split_at)
     result = run_pipeline(data.data_sets, data.not_indexed, params, given, clock)
     log_result(result, params.anomalous)
-    document, columns = _write(data, result, params, command, log_text, clock)
+    document, columns, problem = _write(data, result, params, command, log_text, clock, other)
     if exports_of(params.output):
         _export(result, params, document, columns, log_text, clock)
+    if problem is not None:
+        raise problem
 
 
 def _export(
@@ -117,8 +121,12 @@ def _write(
     command: Mapping[str, Any],
     log_text: Callable[[], str],
     clock: Clock,
-) -> tuple[Mapping[str, Any], NewColumns]:
-    """Writes the table, the experiments, the log and the summary; returns document and columns for the exports."""
+    other: Mapping[str, Any] | None,
+) -> tuple[Mapping[str, Any], NewColumns, OutputError | None]:
+    """Writes the table, the experiments, the log, the summary and the report.
+
+    Returns document and columns for the exports, and what went wrong with the report: the others stand without it.
+    """
     output = params.output
     kept = [result.members[k] for k in result.kept]
     models = [
@@ -142,19 +150,49 @@ def _write(
             pairs.append((write_table(output.reflections, pieces, columns, names, {"shoebox"}), output.reflections))
             experiments = write_text(output.experiments, to_text(document))
             pairs.append((experiments, output.experiments))
-        log_end(result, [output.reflections, output.experiments, output.log, output.json], keep, exports)
+        with clock.stage("report"):
+            found = summary(result, params, command, dict(clock.seconds))
+            report, problem = _report(found, params, other)
+        pairs += report
+        written = [output.reflections, output.experiments, output.log, output.json, *(path for _, path in report)]
+        log_end(result, written, keep, exports)
         if not exports:
             log_next(result, output.experiments, output.reflections, clock.seconds)
         between = []
         if output.log:
             between.append((write_text(output.log, log_text()), output.log))
         if output.json:
-            found = summary(result, params, command, dict(clock.seconds))
-            text = json.dumps(found, indent=1, allow_nan=False) + "\n"
-            between.append((write_text(output.json, text), output.json))
+            between.append((write_text(output.json, json_text(found) + "\n"), output.json))
         pairs[1:1] = between
-        commit(pairs, keep)
-    return document, columns
+        commit(pairs[: len(pairs) - len(report)], keep)
+        try:
+            commit(report)
+        except OutputError as error:
+            problem = _without_report(report[0][1], error)
+    return document, columns, problem
+
+
+def _report(
+    found: Mapping[str, Any], params: Params, other: Mapping[str, Any] | None
+) -> tuple[list[tuple[str, str]], OutputError | None]:
+    """The report beside its target, to be put in place after the data; or why there is none."""
+    target = params.output.html
+    if not target:
+        return [], None
+    # imported here: costs time that a run without a report need not spend
+    from braggscale.report.html import report_html
+
+    try:
+        return [(write_text(target, report_html(found, other, params.report.compare or "")), target)], None
+    except OutputError as error:
+        return [], _without_report(target, error)
+    except Exception as error:  # a fault of ours in drawing must not cost the data
+        log.debug("the report failed", exc_info=True)
+        return [], _without_report(target, OutputError(f"internal error, {type(error).__name__}: {error}"))
+
+
+def _without_report(target: str, error: OutputError) -> OutputError:
+    return OutputError(f"{target} was not written: {error}; the scaled data are complete")
 
 
 def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:

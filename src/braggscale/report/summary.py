@@ -1,11 +1,12 @@
-"""scale.json: everything that the log says, for programs.
+"""scale.json: everything that the log says and all that the report shows, for programs.
 
-The schema is versioned (``schema``): a field may be added within a version, never changed or removed. All numbers are
-finite; what is not known is null.
+The schema is versioned (``schema``, docs/scale.schema.json): a field may be added within a version, never changed or
+removed. All numbers are finite; what is not known is null. Arrays do not grow with the number of reflections.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import platform
 from collections.abc import Mapping
@@ -18,8 +19,9 @@ from braggscale import __version__
 from braggscale.flags import FATE_TEXT, Fate
 from braggscale.params import Params
 from braggscale.pipeline import Result
-
-SCHEMA = "braggscale.scale/1"
+from braggscale.report.collect import collect
+from braggscale.report.document import SCHEMA
+from braggscale.report.verdict import verdict
 
 
 def summary(result: Result, params: Params, command: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
@@ -45,6 +47,7 @@ def summary(result: Result, params: Params, command: Mapping[str, Any], seconds:
         "intensity_choice": result.scaled.state.i_mid,
         "outliers": int(result.scaled.state.rejected.sum()),
         "statistics": None if result.statistics is None else result.statistics.to_dict(),
+        **collect(result, params),
         "run": {
             "seconds": dict(seconds),
             "python": platform.python_version(),
@@ -53,7 +56,19 @@ def summary(result: Result, params: Params, command: Mapping[str, Any], seconds:
         },
     }
     plain: dict[str, Any] = _plain(found)
+    plain["verdict"] = verdict(plain)
     return plain
+
+
+def json_text(value: Any, depth: int = 0) -> str:
+    """JSON with an entry per line, lists of plain values on one line."""
+    inner, outer = " " * (depth + 1), " " * depth
+    if isinstance(value, dict) and value:
+        entries = (f"{inner}{json.dumps(key)}: {json_text(item, depth + 1)}" for key, item in value.items())
+        return "{\n" + ",\n".join(entries) + f"\n{outer}}}"
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        return "[\n" + ",\n".join(inner + json_text(item, depth + 1) for item in value) + f"\n{outer}]"
+    return json.dumps(value, allow_nan=False)
 
 
 def _data_sets(result: Result) -> list[dict[str, Any]]:
@@ -138,6 +153,8 @@ def _error_models(result: Result) -> list[dict[str, Any]]:
 
 def _plain(value: Any) -> Any:
     """Only what JSON knows: numpy numbers become numbers, infinities and NaN become null."""
+    if value is None or isinstance(value, str | int) and not isinstance(value, np.generic):
+        return value
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
