@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 MOST_ROUNDS = 12
 # Up to this round outliers are judged afresh. Data that settle at all have settled by then.
 FRESH_ROUNDS = 4
+# Turns in which verdicts and variances have to agree where Friedel mates may differ.
+MOST_TURNS = 8
 # After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
 # go on exchanging a few of them.
 RETURNING_ROUNDS = 7
@@ -441,12 +443,30 @@ def _spare_mates(work: Work, state: State, found: Rejection, before: Bool, zmax:
         return found
     suspect = groups.spread(groups.sum(found.mask | before) > 0)
     rows, part = np.flatnonzero(suspect), groups.subset(suspect)
+    law, scale = _law(work, state).take(rows), np.maximum(state.scale, 0.0)[rows]
     mates = Mates(plus[rows], q * (mean * best)[rows])
-    scale = np.maximum(state.scale, 0.0)
     mask = found.mask.copy()
-    limits = (zmax, RETURN_SHARE * zmax)
-    mask[rows] = separate(values.intensity[rows], variance[rows], scale[rows], part, mates, limits, before[rows])
+    mask[rows] = _agreeing(law, scale, part, mates, (zmax, RETURN_SHARE * zmax), found.mask[rows], before[rows])
     return report(mask, before, groups, found.rounds)
+
+
+def _agreeing(
+    law: Law, scale: Float, groups: Groups, mates: Mates, limits: tuple[float, float], begin: Bool, before: Bool
+) -> Bool:
+    """Verdicts that agree with the variances that follow from them, (n,); where they would cycle, all of the cycle.
+
+    ``begin``: the verdicts that give the first variances.  ``before``: where every search starts.
+    """
+    seen = [begin]
+    for _ in range(MOST_TURNS):
+        variance = expect(law, scale, seen[-1], groups)[1]
+        new = separate(law.intensity, variance, scale, groups, mates, limits, before)
+        if np.array_equal(new, seen[-1]):
+            return new
+        seen.append(new)
+    moving = groups.spread(groups.sum(seen[-1] != seen[-2]) > 0)
+    ever = seen[-1] | (moving & seen[-2])
+    return np.where(groups.spread(groups.sum(~ever) < 2), seen[-1], ever)
 
 
 def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitResult, ...]:
