@@ -13,8 +13,8 @@ leaves: the search of deviations.py ends for the same reason. tau = 0 is the tes
 of both sides apart.
 
 Anomalous differences are about the same share of F at every resolution, independent of F within a shell:
-4 tau^2 = q <I> I_h, <I> the mean of the shell. q comes from E (m+ - m-)^2 = 4 tau^2 + 1/s+ + 1/s- over the rows that are
-not outliers, by scoring, squares bounded at 9 times their expectation. Centric reflections have no mates.
+4 tau^2 = q <I> I_h, <I> the mean of the shell. q comes from E (m+ - m-)^2 = 4 tau^2 + 1/s+ + 1/s- over the rows that
+are not outliers, by scoring, squares bounded at 9 times their expectation. Centric reflections have no mates.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def sides(groups: Groups, apart: Groups) -> Bool:
 def anomalous_share(intensity: Float, variance: Float, scale: Float, groups: Groups, plus: Bool, mean: Float) -> float:
     """q of 4 tau^2 = q <I> I_h; 0 where differences are no larger than their errors, or pairs too few.
 
-    ``intensity``, ``variance`` (V'), ``scale``: of the rows that count, (n,).  ``mean``: <I>, on the scale of I_h, (n,).
+    ``intensity``, ``variance`` (V'), ``scale``: of the rows that count, ``mean``: <I>, on the scale of I_h, (n,).
     """
     w = scale * scale / variance
     y = scale * intensity / variance
@@ -93,7 +93,7 @@ def separate(
 ) -> Bool:
     """Rows left out, (n,), when no more can be gained by moving one member of a group out or back in.
 
-    As ``deviations.separate``, with the z of this module.  ``limits``: z_max, z_back.  ``out``: where to start, (n,).
+    As ``deviations.judge``, with the z of this module.  ``limits``: z_max, z_back.  ``out``: where to start, (n,).
     """
     out = out.copy()
     out[groups.spread(groups.sum(~out) < 2)] = False

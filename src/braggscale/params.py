@@ -326,7 +326,7 @@ def option_paths(kind: type[Any] = Params, prefix: str = "") -> list[str]:
 
 
 PARTIALITY_CUTOFF, STILLS_CUTOFF = 0.4, 0.05  # the first is DIALS'
-# With calibrated errors 4.5 finds most and loses least; DIALS' 6 where nobody has looked at the errors.
+# With calibrated errors and scales without systematic differences 4.5 finds most and loses least; otherwise DIALS' 6.
 ZMAX, ZMAX_UNCALIBRATED = 4.5, 6.0
 # With estimated restraints all of so many observations take part in the fit; of more the ranges are enough.
 ALL_BELOW = 250_000
@@ -348,7 +348,9 @@ def settle(
         cut = replace(cut, partiality_cutoff=STILLS_CUTOFF if low else PARTIALITY_CUTOFF)
     if scaling.outlier_zmax is None:
         errors = params.weighting.error_model
-        calibrated = errors.error_model is not None and errors.basic.minimisation is not None and errors.basic.a is None
+        basic = errors.basic
+        refined = errors.error_model is not None and basic.minimisation is not None and basic.a is None
+        calibrated = estimated and refined
         scaling = replace(scaling, outlier_zmax=ZMAX if calibrated else ZMAX_UNCALIBRATED)
     asked = any(given(f"reflection_selection.{name}") for name in _SELECTING)
     if estimated and not asked and (stills or n_rows <= ALL_BELOW):

@@ -310,8 +310,8 @@ scaling_options {
     .help = "standard: against the mean of the others. simple: against the mean of all. None: no rejection."
   outlier_zmax = Auto
     .type = float(value_min=3)
-    .help = "Normalised deviation from which a reflection is an outlier. Auto: 4.5; 6 where the error model is not"
-            "refined."
+    .help = "Normalised deviation from which a reflection is an outlier. Auto: 6; with"
+            "restraints=estimated and a refined error model 4.5."
   emax = 10.0
     .type = float(value_min=0)
     .expert_level = 1
