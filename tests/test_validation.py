@@ -143,3 +143,18 @@ def test_loss_is_that_of_the_slow_version():
 def test_simpler_models(kind, expected):
     model = JointModel.of([getattr(synthetic, kind)()])
     assert list(simpler(model))[: len(expected)] == expected
+
+
+def test_data_that_cannot_support_corrections_get_constants(caplog):
+    halves = JointModel.of([model_of(images=(1, 450)), model_of(images=(451, 900))])
+    work, _ = work_of(2, halves, wave=0.3, n_groups=8, data_set=lambda rows: rows.xyz[:, 2] > 450)
+    with caplog.at_level("WARNING"):
+        scaled = scale_data(work, first_run(work), SETTINGS)
+    assert "too few to find corrections" in caplog.text
+    assert np.isfinite(scaled.state.scale).all() and np.isfinite(scaled.variance).all()
+    for d in (0, 1):
+        mine = work.rows.data_set == d
+        flat = np.log(scaled.state.scale[mine])
+        slope = np.polyfit(0.5 / work.rows.d[mine] ** 2, flat, 1)  # one factor and one B at most
+        assert np.std(flat - np.polyval(slope, 0.5 / work.rows.d[mine] ** 2)) < 1e-4
+    assert not scaled.state.strengths

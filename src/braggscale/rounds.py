@@ -42,7 +42,7 @@ from braggscale.mates import Mates, anomalous_share, separate, sides
 from braggscale.models import kb
 from braggscale.models.joint import JointModel
 from braggscale.outliers import RETURN_SHARE, Rejection, report, settle, standing, wilson_outliers
-from braggscale.strengths import Finding, findings
+from braggscale.strengths import Finding, findings, held_back
 from braggscale.table import Located, Observations
 from braggscale.wilson import normalised_intensities
 
@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 MOST_ROUNDS = 12
 # Up to this round outliers are judged afresh. Data that settle at all have settled by then.
 FRESH_ROUNDS = 4
+# Observations more than unique reflections in the fit, below which nothing can be said about strengths.
+FEWEST_EXTRA = 50
 # Turns in which verdicts and variances have to agree where Friedel mates may differ.
 MOST_TURNS = 8
 # After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
@@ -195,6 +197,13 @@ class Start:
 
 def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     """Run the rounds and the last fit."""
+    extra = int(np.count_nonzero(work.selected)) - len(work.groups.subset(work.selected))
+    if extra < FEWEST_EXTRA and any(r.kind for _, c, _ in work.model.parts() for r in c.restraints):
+        log.warning(
+            f"{extra} observations more than reflections are too few to find corrections (at least {FEWEST_EXTRA} are "
+            "needed): all of them are held at constants"
+        )
+        work = replace(work, model=held_back(work.model))
     work, state = _first_state(work, start, settings)
     chosen = np.flatnonzero(work.selected)
     places, groups = Located.of(work.rows, chosen), work.groups.subset(work.selected)
