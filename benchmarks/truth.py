@@ -113,7 +113,7 @@ def main() -> None:
     """Entry point."""
     p = argparse.ArgumentParser(description="Estimated restraints against the truth.")
     p.add_argument(
-        "--out", type=Path, required=True, help="folder for simulated and scaled data; kept for the next call"
+        "--out", type=Path, required=True, help="folder for the data; kept for the next call"
     )
     p.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     p.add_argument("--sets", nargs="+", choices=SETS, default=["sweep", "wide"])

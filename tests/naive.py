@@ -378,6 +378,23 @@ def compare(intensity, w, g, groups, best, strong):
     return residual, plain, scatter, sums
 
 
+def halve(words, coins, weight, x, groups):
+    """Means of the two halves of each group for each row of coins; pairs are counted through all groups."""
+    one, other = np.zeros((2, len(coins), len(groups)))
+    pair = 0
+    for h, (lo, hi) in enumerate(zip(groups.offsets[:-1], groups.offsets[1:], strict=True)):
+        order = sorted(range(lo, hi), key=lambda i: words[i])
+        for c, toss in enumerate(coins):
+            halves = [], []
+            for k, i in enumerate(order):
+                heads = toss[pair + k // 2]
+                halves[int(heads) == k % 2].append(i)
+            for result, rows in zip((one, other), halves, strict=True):
+                result[c, h] = sum(weight[i] * x[i] for i in rows) / sum(weight[i] for i in rows)
+        pair += (len(order) + 1) // 2
+    return one, other
+
+
 def mean_cc_half(x, group, shell):
     """Analytic CC1/2 of each shell, averaged with the numbers of reflections as weights; plain loops."""
     total, weights = 0.0, 0

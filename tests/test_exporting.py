@@ -34,7 +34,7 @@ def outputs(folder, prefix="output."):
 def scale(folder, *words):
     """A run in ``folder``; returns its scaled pair."""
     pair = {name: folder / file for name, file in (("experiments", "scaled.expt"), ("reflections", "scaled.refl"))}
-    rest = [f"output.log={folder / 'scale.log'}", f"output.json={folder / 'scale.json'}"]
+    rest = [f"output.{kind}={folder / f'scale.{kind}'}" for kind in ("log", "json", "html")]
     assert main([*map(str, words), "-q", *(f"output.{name}={path}" for name, path in pair.items()), *rest]) == 0
     return list(map(str, pair.values()))
 

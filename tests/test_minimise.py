@@ -5,6 +5,7 @@ import pytest
 import synthetic
 from scipy import optimize
 
+from braggscale.covariance import BlockMatrix
 from braggscale.minimise import Stop, constrained_covariance, lbfgs, levenberg_marquardt
 from braggscale.models.gauge import as_constraints, as_restraints, gauge
 from braggscale.models.joint import JointModel
@@ -142,7 +143,7 @@ def test_the_gauge_is_met_without_changing_a_residual():
     covariance = constrained_covariance(fit.normal, as_constraints(choices, len(start)))
     assert m_scale @ covariance[scale, scale] @ m_scale == pytest.approx(0.0, abs=1e-12)
     # esds of the scales are of the size of the real errors
-    g, variance = target.design.scales(fit.theta, covariance)
+    g, variance = target.design.scales(fit.theta, BlockMatrix.whole(covariance))
     assert 0.0005 < np.sqrt(np.median(variance / g**2)) < 0.02
 
 

@@ -14,7 +14,7 @@ from braggscale.arrays import Bool, Float, Int
 from braggscale.deviations import judge, leave_one_out
 from braggscale.expectation import Law
 from braggscale.groups import Groups
-from braggscale.outliers import reject, settle, wilson_outliers
+from braggscale.outliers import reject, settle
 
 QUICK = settings(max_examples=50, deadline=None)
 
@@ -290,8 +290,3 @@ def test_refuses_nonsense() -> None:
         reject(one, one, one, grouped([3]), zmax=0)
     with pytest.raises(ValueError, match="variances must be positive"):
         reject(one, 0 * one, one, grouped([3]))
-
-
-def test_wilson() -> None:
-    e2 = np.array([0.0, 99.0, 101.0, np.nan, -5.0])
-    np.testing.assert_array_equal(wilson_outliers(e2, 10.0), [False, False, True, False, False])

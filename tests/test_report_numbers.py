@@ -2,6 +2,8 @@
 
 import json
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import naive
 import numpy as np
@@ -10,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braggscale.assembly import Member
-from braggscale.experiments import Beam, Crystal, Experiment, Goniometer, Scan
+from braggscale.deviations import leave_one_out
+from braggscale.experiments import Beam, Crystal, Experiment, Goniometer, Panel, Scan
 from braggscale.groups import Groups
+from braggscale.models.components import Smooth, axis_over
 from braggscale.report.collect_damage import MOST_PAIRS, _pairs, radiation_damage
-from braggscale.report.collect_errors import _fine, _histogram, _normal_plot, _within
+from braggscale.report.collect_errors import _fine, _histogram, _normal_plot, _within, detector_map
 from braggscale.report.collect_intensities import _l_test, _moments, _wilson
-from braggscale.report.collect_models import _strongest
+from braggscale.report.collect_models import _curve, _strongest
 from braggscale.report.collect_parts import SHELLS, Segments, growth, influence
 from braggscale.report.image_bins import MOST_BINS, image_bins
 from braggscale.report.numbers import column, rounded
@@ -187,6 +191,55 @@ def test_normal_deviates_lie_on_the_diagonal():
     assert _within(counts["after"]) == pytest.approx([0.683, 0.954, 0.997], abs=0.005)
     histogram = _histogram(counts)
     assert sum(histogram["after"]) == sum(histogram["before"]) == len(z)
+
+
+def test_a_shadow_on_the_detector():
+    """One corner records 20 % less than its equivalents, which are elsewhere."""
+    rng = np.random.default_rng(9)
+    groups = grouped(rng, 4000, (5, 8))
+    n = groups.n_rows
+    x, y = rng.uniform(0, 1000, n), rng.uniform(0, 500, n)
+    shadow = (x < 200) & (y < 200)
+    truth = rng.exponential(100, 4000)[groups.index()] + 50
+    intensity = truth * np.where(shadow, 0.8, 1.0) * rng.normal(1, 0.02, n)
+    variance = (0.02 * truth) ** 2
+    one = np.ones(n)
+    seen = observed(groups, intensity, np.zeros(n, int), one, one[:4000])
+    z = leave_one_out(intensity, variance, one, groups)
+    seen = replace(seen, z=z, after=variance, xyz=np.column_stack((x, y, one)))
+    panel = Panel(np.eye(3)[0], np.eye(3)[1], np.zeros(3), (0.1, 0.1), (1000, 500))
+    held = SimpleNamespace(experiment=SimpleNamespace(panels=(panel,)))
+    rows = SimpleNamespace(xyz=seen.xyz)
+    result = SimpleNamespace(members=[held], kept=(0,), data=SimpleNamespace(rows=rows))
+    found = detector_map(seen, result, np.zeros(n, bool))
+    excess, mean_z = np.array(found["excess"], float), np.array(found["mean_z"], float)
+    assert excess.shape == (12, 24) and found["unit"] == "px"
+    dark = np.zeros(excess.shape, bool)
+    dark[:4, :4] = True  # cells of 42 pixels
+    assert np.nanmean(excess[dark]) == pytest.approx(-0.2, abs=0.02)
+    assert (mean_z[dark] < -3).all()
+    others = ~dark
+    others[:5, :5] = False
+    assert np.abs(np.nanmean(excess[others])) < 0.02
+    assert np.sum(found["observations"]) == n
+
+
+# Models -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [2, 3, 7])
+def test_a_curve_is_what_the_model_does(n):
+    rng = np.random.default_rng(10)
+    axis = axis_over("image", 0.05, 0.0, 100.0, n)
+    component = Smooth("scale", (axis,))
+    theta, root = rng.normal(1, 0.2, n), rng.normal(size=(n, n))
+    image = np.linspace(0, 100, 17)
+    value, esd = _curve(component, theta, root @ root.T, image)
+    at = image * (0.05 * axis.intervals / axis.span)
+    assert value == pytest.approx([naive.smooth_value([(n, u)], theta, [u]) for u in at])
+    # the variance of a linear function, one unit vector at a time
+    rows = np.array([[naive.smooth_value([(n, u)], e, [u]) for e in np.eye(n)] for u in at])
+    assert esd == pytest.approx(np.sqrt(np.diag(rows @ root @ root.T @ rows.T)))
 
 
 # Intensities ------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
 from braggscale.cli import main
@@ -113,6 +114,38 @@ def test_counts_add_up(summary):
     assert summary["by_image"]["completeness"][-1] == pytest.approx(
         summary["statistics"]["overall"]["completeness"], rel=1e-3
     )
+
+
+def test_members_of_the_worst_groups(summary):
+    """z of every member from the others that are scaled; the worst group first, each with an outlier."""
+    worst = []
+    for group in summary["worst_groups"]:
+        assert group["members"] == len(group["z"]) or group["members"] > 40
+        assert any(group["outlier"])
+        x, sigma = np.array(group["scaled_intensity"]), np.array(group["sigma"])
+        kept = ~np.array(group["outlier"])
+        worst.append(max(abs(z) for z, out in zip(group["z"], group["outlier"], strict=True) if out))
+        if group["members"] > 40:
+            continue
+        for i, z in enumerate(group["z"]):
+            others = kept & (np.arange(len(x)) != i)
+            weight = sigma[others] ** -2
+            mean = (weight * x[others]).sum() / weight.sum()
+            # what is listed is rounded to four digits
+            assert z == pytest.approx((x[i] - mean) / np.hypot(sigma[i], weight.sum() ** -0.5), rel=0.02, abs=0.05)
+    assert worst == sorted(worst, reverse=True)
+
+
+def test_directions_and_corrections_are_those_of_the_observations(summary):
+    use = summary["absorption_use"]
+    assert use["sampled"] == summary["statistics"]["overall"]["n_obs"]
+    for counts in (use["incoming"], use["diffracted"]):
+        assert sum(map(sum, counts)) == use["sampled"]
+    assert sum(use["counts"]) == use["sampled"]
+    found = [f for f in summary["fit"]["components"] if f["component"] == "absorption"]
+    # findings look at the observations in the fit, a few more or less than those that are scaled
+    assert use["factor"][0] == pytest.approx(min(f["low"] for f in found), abs=0.01)
+    assert use["factor"][1] == pytest.approx(max(f["high"] for f in found), abs=0.01)
 
 
 def test_the_same_run_gives_the_same_summary(summary, tmp_path):

@@ -79,6 +79,18 @@ def test_compare(midpoint):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-9)
 
 
+def test_halve():
+    rng = np.random.default_rng(6)
+    groups = Groups.of_sizes(rng.integers(2, 40, 50))
+    n, pairs = groups.n_rows, np.append(0, np.cumsum((groups.sizes() + 1) // 2))
+    words, coins = rng.integers(0, 1 << 63, n).astype(np.uint64), rng.random((3, pairs[-1])) < 0.5
+    w, x = rng.uniform(1, 3, (2, n))
+    one, other = np.empty((2, 3, 50))
+    row_kernels.halve(0, 50, groups.offsets, words, pairs, coins, w, x, one, other)
+    for found, wanted in zip((one, other), naive.halve(words, coins, w, x, groups), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
 def test_variances_of_verdicts_are_those_of_the_members():
     """A member is out where it is beyond zmax of the V' at the mean of the others, and stays in where V' is larger."""
     i, v, g = np.array([100.0, 101.0, 99.0, 140.0]), np.full(4, 4.0), np.ones(4)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from braggscale.covariance import BlockMatrix
 from braggscale.models.joint import JointModel
 from braggscale.target import Target
 
@@ -80,7 +81,7 @@ def test_variance_of_scales_is_the_propagated_covariance():
     rng = np.random.default_rng(1)
     root = rng.normal(size=(len(theta), len(theta)))
     covariance = root @ root.T * 1e-4
-    _, variance = target.design.scales(theta, covariance)
+    _, variance = target.design.scales(theta, BlockMatrix.whole(covariance))
     step = 1e-6
     for i in range(0, len(rows), 7):
         dg = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from braggscale.arrays import Float
-from braggscale.wilson import n_shells, normalised_intensities
+from braggscale.wilson import Shells, n_shells, normalised_intensities
 
 
 def acentric(seed: int, n: int, b: float = 30.0) -> tuple[Float, Float]:
@@ -88,3 +88,20 @@ def test_nothing_positive_is_not_determined() -> None:
 
 def test_no_rows() -> None:
     assert len(normalised_intensities(np.zeros(0), np.zeros(0), np.zeros(0))) == 0
+
+
+@pytest.mark.parametrize("limit", [2.0, 30.0])
+@pytest.mark.parametrize("n, shells", [(3000, None), (40, 8), (5, 1)])
+def test_beyond_is_where_e2_is_above(n, shells, limit):
+    rng = np.random.default_rng(n)
+    d = rng.uniform(1.2, 40, n)
+    epsilon = rng.integers(1, 4, n).astype(float)
+    i = np.exp(-30 / d**2) * rng.exponential(100, n) * rng.choice([1, 1, 1, 60, -1], n)
+    i[d < 1.6] = -1.0  # no mean there
+    e2 = normalised_intensities(i, d, epsilon, shells)
+    found = Shells.of(d, shells).beyond(i, epsilon, limit)
+    np.testing.assert_array_equal(found, np.flatnonzero(e2 > limit))
+
+
+def test_nothing_is_beyond_without_a_mean():
+    assert len(Shells.of(np.array([2.0, 3.0])).beyond(np.array([-1.0, 0.0]), np.ones(2), 1.0)) == 0

@@ -14,10 +14,10 @@ from braggscale.errors import DataError
 from braggscale.experiments import Experiment
 from braggscale.flags import Fate
 from braggscale.geometry import UnitCell, median_unit_cell
-from braggscale.groups import Groups
+from braggscale.groups import BLOCK, Groups
 from braggscale.preparation import Cuts, Prepared, prepare
 from braggscale.symmetry import Arranged, Symmetry
-from braggscale.table import DataSet, Observations
+from braggscale.table import DataSet, Observations, forget
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,7 @@ def prepare_all(
     cuts: Cuts,
     intensity: str,
     cell: UnitCell,
+    n_threads: int = 1,
 ) -> list[Member]:
     """Prepare every data set. One without usable rows is dropped with a warning, or ends a run of one.
 
@@ -109,18 +110,33 @@ def prepare_all(
         if experiment.scan is not None and in_use is not None:
             scan = replace(experiment.scan, valid_image_ranges=in_use)
             experiment = replace(experiment, scan=scan)
-        prepared = prepare(data_set.table, experiment, k, cuts=cuts, in_use=in_use, intensity=intensity, best_cell=cell)
+        # threads cost more than they bring where there is little to do
+        threads = n_threads if len(data_set.table) > BLOCK else 1
+        prepared = prepare(
+            data_set.table,
+            experiment,
+            k,
+            cuts=cuts,
+            in_use=in_use,
+            intensity=intensity,
+            best_cell=cell,
+            n_threads=threads,
+        )
         members.append(Member(number, data_set, experiment, prepared, prepared.reason, prepared.fate))
         if prepared.reason:
             log.warning(f"data set {data_set.identifier} is left out: {prepared.reason}")
+    forget(data_set.table for data_set in data_sets)
     if all(member.dropped for member in members):
         reasons = "; ".join(f"data set {m.identifier}: {m.dropped}" for m in members[:3])
         raise DataError(f"no usable reflections: {reasons}")
     return members
 
 
-def sort_observations(members: Sequence[Member], symmetry: Symmetry, n_threads: int = 1) -> Sorted:
-    """One set of observations from all members that are not dropped; ``data_set`` counts those members."""
+def sort_observations(members: Sequence[Member], symmetry: Symmetry, n_threads: int = 1) -> tuple[list[Member], Sorted]:
+    """One set of observations from all members that are not dropped; ``data_set`` counts those members.
+
+    Returns also the members without their own observations, which would be in memory twice.
+    """
     parts = []
     kept = [member for member in members if not member.dropped]
     for position, member in enumerate(kept):
@@ -130,7 +146,12 @@ def sort_observations(members: Sequence[Member], symmetry: Symmetry, n_threads: 
         parts.append(replace(rows, data_set=np.full(len(rows), position, np.int32)))
     rows = Observations.concatenate(parts)
     found = symmetry.arrange(rows.hkl)
-    return sorted_rows(rows.take(found.order, n_threads), found)
+    none = rows.take(np.zeros(0, np.int64))
+    emptied = [
+        member if member.prepared is None else replace(member, prepared=replace(member.prepared, observations=none))
+        for member in members
+    ]
+    return emptied, sorted_rows(rows.take(found.order, n_threads), found)
 
 
 def sorted_rows(rows: Observations, found: Arranged) -> Sorted:

@@ -35,7 +35,7 @@ from itertools import product
 import numpy as np
 
 from braggscale import row_kernels
-from braggscale.arrays import Bool, Float
+from braggscale.arrays import Bool, Float, Int
 from braggscale.deviations import judge
 from braggscale.error_model import DEFAULT_A, ErrorModel, FitResult, IntensityRange
 from braggscale.expectation import Law
@@ -75,10 +75,9 @@ class _Residuals:
     mu: Float
     trimmed: int
 
-    def part(self) -> _Residuals:
-        """Only the rows that take part."""
-        use = self.freedom > 0
-        return _Residuals(self.square[use], self.freedom[use], self.expected[use], self.mu[use], self.trimmed)
+    def take(self, rows: Int) -> _Residuals:
+        """Only these rows."""
+        return _Residuals(self.square[rows], self.freedom[rows], self.expected[rows], self.mu[rows], self.trimmed)
 
     def variance(self, model: ErrorModel) -> Float:
         return model.variance(self.expected, self.mu)
@@ -135,7 +134,7 @@ class _Sample:
             )  # fmt: skip
             return total
 
-        return np.asarray(sum(in_blocks(self.groups, block, self.n_threads)))
+        return np.asarray(sum(in_blocks(self.groups, block, self.n_threads), np.zeros(11)))
 
 
 def fit(
@@ -181,7 +180,7 @@ def fit(
             reason = f"{n} observations, at least {MINIMUM_ROWS} needed for two parameters: only a refined"
     if not any(free):
         data = sample.residuals(begin, sample.trim(begin))
-        return _result(begin, data, free, 0, True, n_bins, reason)
+        return _result(sample, begin, data, free, 0, True, n_bins, reason)
     if free != _TWO:
         return _refine(sample, begin, free, n_bins, reason)
     two = _refine(sample, replace(begin, c=0.0), free, n_bins, reason)
@@ -256,9 +255,16 @@ def _candidates(
     """Rows of groups with two or more members and enough photons; every k-th group if they are very many."""
     use = groups.sizes() > 1
     if min_photons > 0 and len(groups):
-        mu = g * groups.spread(weighted_mean(groups, 1.0 / v, g, i)[0])
-        photons = np.sign(mu) * mu * mu / v if photon is None else mu / photon
-        use &= groups.sum(photons) >= min_photons * groups.sizes()
+
+        def block(first: int, last: int) -> Float:
+            rows = slice(groups.offsets[first], groups.offsets[last])
+            part = Groups(groups.offsets[first : last + 1] - groups.offsets[first])
+            mu = g[rows] * part.spread(weighted_mean(part, 1.0 / v[rows], g[rows], i[rows])[0])
+            if photon is None:
+                return part.sum(np.sign(mu) * mu * mu / v[rows])
+            return part.sum(mu / (photon if isinstance(photon, float) else photon[rows]))
+
+        use &= np.concatenate(in_blocks(groups, block, n_threads)) >= min_photons * groups.sizes()
     rows = int(groups.sizes()[use].sum())
     if rows > most:
         use[np.flatnonzero(use)[np.arange(np.count_nonzero(use)) % -(-rows // most) != 0]] = False
@@ -271,9 +277,9 @@ def _refine(sample: _Sample, begin: ErrorModel, free: _Free, n_bins: int, reason
     model = begin
     unit = float(np.sum(sample.v) / max(float(np.sum(np.abs(sample.i))), 1e-300))
     if free[0]:
-        first = sample.residuals(model).part()
-        if len(first.square):
-            z2 = first.square / first.variance(model)
+        first = sample.residuals(model)
+        z2 = (first.square / first.variance(model))[first.freedom > 0]
+        if len(z2):
             model = replace(model, a=model.a * math.sqrt(max(float(np.median(z2)), 1e-12) / _MEDIAN_SQUARE))
     trimmed_with: ErrorModel | None = None
     converged = False
@@ -298,7 +304,7 @@ def _refine(sample: _Sample, begin: ErrorModel, free: _Free, n_bins: int, reason
         return _fall_back(sample, begin, free, n_bins, bad or f"a = {model.a:.3g}")
     if not converged and not reason:
         reason = f"still changing after {_ROUNDS} rounds"
-    result = _result(model, data, free, rounds, converged, n_bins, reason)
+    result = _result(sample, model, data, free, rounds, converged, n_bins, reason)
     if free[0] and free[1] and not result.esd_a < _LOOSEST * model.a:
         return _fall_back(sample, begin, free, n_bins, f"a = {model.a:.3g} +- {result.esd_a:.2g}")
     return result
@@ -314,7 +320,7 @@ def _fall_back(sample: _Sample, begin: ErrorModel, free: _Free, n_bins: int, why
             simpler, rest = _ONE, f"b = {begin.b:.3g} kept, only a refined"
         return _refine(sample, begin, simpler, n_bins, f"two-parameter fit failed ({why}): {rest}")
     data = sample.residuals(begin, sample.trim(begin))
-    return _result(begin, data, _NONE, 0, False, n_bins, f"fit failed ({why}): kept as it was")
+    return _result(sample, begin, data, _NONE, 0, False, n_bins, f"fit failed ({why}): kept as it was")
 
 
 def _distance(one: ErrorModel, other: ErrorModel, unit: float) -> float:
@@ -335,7 +341,7 @@ def _step(sums: Float, model: ErrorModel, free: _Free) -> tuple[ErrorModel, str]
         size *= float(sums[9]) / _KEPT_VARIANCE / max(float(sums[10]), 1e-300)
     else:
         fitted = np.array(free)
-        every = sums[[0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(3, 3)
+        every = _matrix(sums)
         unit = np.sqrt(every.diagonal()[fitted])
         if not (unit > 0).all():
             return model, "all intensities are alike"
@@ -374,6 +380,7 @@ def _least_squares(normal: Float, right: Float, low: Float) -> Float:
 
 
 def _result(
+    sample: _Sample,
     model: ErrorModel,
     data: _Residuals,
     free: _Free,
@@ -382,37 +389,31 @@ def _result(
     n_bins: int,
     reason: str,
 ) -> FitResult:
-    data = data.part()
-    variance = data.variance(model)
-    core = data.square <= _CUT**2 * variance
-    esd_a, esd_b, esd_c = _uncertainties(data, model, variance, core, free)
+    used = data.freedom > 0
+    core = np.flatnonzero(used & (data.square <= _CUT**2 * data.variance(model)))
+    esd_a, esd_b, esd_c = _uncertainties(sample.sums(data, model), model, free)
     return FitResult(
         model,
-        int(np.count_nonzero(core)),
-        data.trimmed + int(np.count_nonzero(~core)),
+        len(core),
+        data.trimmed + int(np.count_nonzero(used)) - len(core),
         rounds,
         converged,
         esd_a,
         esd_b,
-        _ranges(data, variance, core, n_bins),
+        _ranges(data.take(core), model, n_bins),
         reason,
         esd_c,
     )
 
 
-def _uncertainties(
-    data: _Residuals, model: ErrorModel, variance: Float, core: Bool, free: _Free
-) -> tuple[float, float, float]:
-    """Of a, b, c, from the Fisher information 1/2 sum (1 - h) (dlnV'/dp)(dlnV'/dq); NaN where there is none."""
-    mu, inverse = data.mu[core], 1.0 / variance[core]
-    by = np.stack(
-        (
-            np.full(len(mu), 2.0 / model.a),
-            2.0 * model.a**2 * model.b * mu * mu * inverse,
-            model.a**2 * np.maximum(mu, 0.0) * inverse,
-        )
-    )
-    information = 0.5 * (data.freedom[core] * by) @ by.T
+def _uncertainties(sums: Float, model: ErrorModel, free: _Free) -> tuple[float, float, float]:
+    """Of a, b, c, from the Fisher information 1/2 sum (1 - h) (dlnV'/dp)(dlnV'/dq); NaN where there is none.
+
+    ``sums``: see ``row_kernels.scoring_sums``; V' and its derivatives are linear in V, mu^2 and mu+.
+    """
+    a, b, c = model.a, model.b, model.c
+    slopes = np.array([[2 * a, 2 * a * b * b, 2 * a * c], [0.0, 2 * a * a * b, 0.0], [0.0, 0.0, a * a]])
+    information = 0.5 * slopes @ _matrix(sums) @ slopes.T
     known = np.array(free) & (information.diagonal() > 0)
     esd = np.full(3, math.nan)
     if known.any():
@@ -425,15 +426,19 @@ def _uncertainties(
     return float(esd[0]), float(esd[1]), float(esd[2])
 
 
-def _ranges(data: _Residuals, variance: Float, core: Bool, n_bins: int) -> tuple[IntensityRange, ...]:
+def _matrix(sums: Float) -> Float:
+    """sum w x x' of V, mu^2 and mu+, (3, 3)."""
+    return sums[[0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(3, 3)
+
+
+def _ranges(core: _Residuals, model: ErrorModel, n_bins: int) -> tuple[IntensityRange, ...]:
     """Mean z^2 in ranges of expected intensity, equal in its logarithm, strongest first; thin ranges are joined.
 
     Both means are over the same rows, those within 4 sigma of the fitted model, weighted with 1 - h.
     """
-    if not core.any():
+    if not len(core.mu):
         return ()
-    mu = np.abs(data.mu[core])
-    freedom, square = data.freedom[core], data.square[core]
+    mu, freedom, square = np.abs(core.mu), core.freedom, core.square
     n = len(mu)
     high = float(mu.max())
     if not high > 0:
@@ -455,11 +460,11 @@ def _ranges(data: _Residuals, variance: Float, core: Bool, n_bins: int) -> tuple
     bins = label[where]
     m = int(label[-1]) + 1
     weight = np.bincount(bins, weights=freedom, minlength=m)
-    plain = np.bincount(bins, weights=freedom * square / data.expected[core], minlength=m) / weight
-    model = np.bincount(bins, weights=freedom * square / variance[core], minlength=m) / weight
+    plain = np.bincount(bins, weights=freedom * square / core.expected, minlength=m) / weight
+    fitted = np.bincount(bins, weights=freedom * square / core.variance(model), minlength=m) / weight
     members = np.bincount(bins, minlength=m)
     upper = [float(edges[int(np.flatnonzero(label == k)[0])]) for k in range(m)]
     lower = [*upper[1:], 0.0]
     return tuple(
-        IntensityRange(lower[k], upper[k], int(members[k]), float(plain[k]), float(model[k])) for k in range(m)
+        IntensityRange(lower[k], upper[k], int(members[k]), float(plain[k]), float(fitted[k])) for k in range(m)
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from braggscale.arrays import Bool, Float
+from braggscale.covariance import BlockMatrix
 from braggscale.groups import Groups, weighted_mean
 from braggscale.minimise import Fit, Stop, constrained_covariance, lbfgs, levenberg_marquardt
 from braggscale.models.components import Restraint
@@ -20,13 +21,12 @@ from braggscale.target import Target
 
 log = logging.getLogger(__name__)
 
-# A dense normal matrix of this many parameters takes 0.3 GB, its inversion about ten seconds on one core.
-MOST_PARAMETERS = 6000
-# Up to this many parameters L-BFGS works in the metric of the normal matrix at its start: for the price of a few
-# evaluations it needs a fifth of the steps.
-MOST_FOR_METRIC = 3000
+# Beyond this many parameters the normal matrix is not formed: its inversion takes seconds, its copies gigabytes.
+MOST_DENSE = 1500
 # Turns of strengths and L-BFGS in one round; the next round goes on.
 ROUGH_TURNS = 2
+# Gauss-Newton steps without the matrix in one round.
+ROUGH_STEPS = 2
 # Strengths have settled when a step changes the fit by less than this many effective parameters, or this many for each
 # parameter that there is.
 SETTLED = 0.05
@@ -42,6 +42,7 @@ class FitSettings:
 
     ``estimate``: whether L-BFGS brings estimated strengths up to date; the steps of the full matrix always do.
     ``esds``: whether a full matrix ends with covariance and effective parameters.
+    ``matrix_free``: whether many parameters are solved for without the matrix (implicit.py).
     """
 
     first_order: bool
@@ -52,6 +53,7 @@ class FitSettings:
     n_threads: int
     estimate: bool = False
     esds: bool = True
+    matrix_free: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Outcome:
     """
 
     theta: Float
-    covariance: Float | None
+    covariance: BlockMatrix | None
     fits: tuple[tuple[str, Fit], ...]
     undetermined: tuple[int, ...]
     n_observations: int
@@ -123,23 +125,21 @@ def fit(
     target = Target(problem.design, problem.groups, intensity, weight, restraints, theta, free, settings.n_threads)
     fits: list[tuple[str, Fit]] = []
     start = theta[free]
-    too_many = len(free) > MOST_PARAMETERS
-    if settings.first_order or (settings.full_matrix and too_many):
-        if matrix is None and len(free) <= MOST_FOR_METRIC:
+    dense = len(free) <= MOST_DENSE or not settings.matrix_free
+    if settings.first_order and (dense or not (strengths and settings.estimate)):
+        # for the price of a few evaluations the normal matrix saves four fifths of the steps
+        if matrix is None and dense:
             matrix = target.data_equations(start)[2]
         rough, strengths = _first_order(target, start, own, pins, strengths, settings, matrix)
         target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         fits.append(("L-BFGS", rough))
         start = rough.theta
     n = (int(np.count_nonzero(weight)), len(problem.groups))
-    if not settings.full_matrix or len(free) == 0:
+    exactly = settings.full_matrix or (settings.first_order and not fits)
+    if not exactly or len(free) == 0:
         return Outcome(target.full(start), None, tuple(fits), (), *n, strengths=strengths, matrix=matrix)
-    if too_many:
-        message = (
-            f"full matrix: {len(free)} parameters are more than the {MOST_PARAMETERS} that are inverted at once; "
-            "the L-BFGS answer stands, without esds"
-        )
-        return Outcome(target.full(start), None, tuple(fits), (), *n, message, strengths)
+    if not dense:
+        return _implicit(problem, target, own, pins, strengths, start, settings, n, tuple(fits))
     known = _Known(target)
     exact, strengths = _full_matrix(target, known, start, own, pins, strengths, settings)
     fits.append(("full matrix", exact))
@@ -157,7 +157,30 @@ def fit(
         )
         return Outcome(target.full(start), None, tuple(fits), undetermined, *n, message, strengths)
     influence = np.einsum("ij,ji->i", covariance, matrix)
-    return Outcome(complete, covariance, tuple(fits), undetermined, *n, None, strengths, influence)
+    return Outcome(complete, BlockMatrix.whole(covariance), tuple(fits), undetermined, *n, None, strengths, influence)
+
+
+def _implicit(
+    problem: Problem, target: Target, own: Sequence[Placed], pins: Sequence[Placed], strengths: dict[str, float],
+    start: Float,
+    settings: FitSettings, n: tuple[int, int], before: tuple[tuple[str, Fit], ...],
+) -> Outcome:  # fmt: skip
+    """The full matrix without forming it."""
+    from braggscale.implicit import minimise, partition
+
+    limit = settings.full_matrix_max_iterations or 100
+    starts = partition(problem.model)
+    found = minimise(
+        target, own, pins, strengths, starts, start, max_iterations=limit if settings.esds else min(limit, ROUGH_STEPS),
+        tolerance=settings.tolerance, esds=settings.esds, settled=_settled(target),
+    )  # fmt: skip
+    message = None
+    if settings.esds and found.covariance is None:
+        message = f"full matrix: {Stop.SINGULAR.value}; the scales stand, without esds"
+    return Outcome(
+        target.full(found.fit.theta), found.covariance, (*before, ("conjugate gradients", found.fit)), (), *n, message,
+        found.strengths, found.influence if settings.esds else None,
+    )  # fmt: skip
 
 
 def _first_order(

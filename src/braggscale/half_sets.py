@@ -24,8 +24,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from braggscale.arrays import Array, Bool, Float, Int
-from braggscale.groups import Groups
+from braggscale import row_kernels
+from braggscale.arrays import Array, Bool, Float, Int, UInt
+from braggscale.groups import Groups, in_blocks
 
 SHUFFLES = 3
 COINS_PER_SHUFFLE = 4
@@ -34,11 +35,9 @@ FEWEST_PAIRS = 3
 # One-sided level at which a correlation is called significant, as in DIALS' tables.
 SIGNIFICANCE = 0.01
 _SEED = 1
-# Random bits of a sort key; the rest of a signed word holds the number of the group.
-_KEY_BITS = 36
 
 
-def cc_half(groups: Groups, weight: Float, x: Float, shell: Int, n: int) -> tuple[Float, Int]:
+def cc_half(groups: Groups, weight: Float, x: Float, shell: Int, n: int, n_threads: int = 1) -> tuple[Float, Int]:
     """CC1/2 of each shell and of all together: weighted half-set means, the mean over all divisions.
 
     ``weight``, ``x``: weights and scaled intensities, (n_rows,).  ``shell``: of each group, 0 to n - 1, (n_groups,).
@@ -46,15 +45,17 @@ def cc_half(groups: Groups, weight: Float, x: Float, shell: Int, n: int) -> tupl
     observations, (n + 1,) each, the last entry for all. The divisions are the same in every run.
     """
     several = groups.sizes() > 1
-    rows = groups.spread(several)
+    rows = np.flatnonzero(groups.spread(several))
     total = np.zeros(n + 1)
-    for first, second in _halves(groups.subset(rows), weight[rows], x[rows]):
+    for first, second in _halves(groups.choose(several), weight[rows], x[rows], n_threads):
         total += correlation(first, second, shell[several], n)
     pairs = count(shell[several], n).astype(np.int64)
     return _mean_of_divisions(total, pairs), pairs
 
 
-def cc_anomalous(apart: Groups, plus: Int, minus: Int, x: Float, shell: Int, n: int) -> tuple[Float, Int]:
+def cc_anomalous(
+    apart: Groups, plus: Int, minus: Int, x: Float, shell: Int, n: int, n_threads: int = 1
+) -> tuple[Float, Int]:
     """CC_anom of each shell and of all: correlation of the anomalous differences I+ - I- of the two halves.
 
     Half-set means have unit weights, as in DIALS. Only reflections with two or more observations of both mates count.
@@ -67,9 +68,9 @@ def cc_anomalous(apart: Groups, plus: Int, minus: Int, x: Float, shell: Int, n: 
     wanted[plus[both]] = wanted[minus[both]] = True
     place = np.cumsum(wanted) - 1
     plus, minus = place[plus[both]], place[minus[both]]
-    rows = apart.spread(wanted)
+    rows = np.flatnonzero(apart.spread(wanted))
     total = np.zeros(n + 1)
-    for first, second in _halves(apart.subset(rows), np.ones(np.count_nonzero(rows)), x[rows]):
+    for first, second in _halves(apart.choose(wanted), np.ones(len(rows)), x[rows], n_threads):
         total += correlation(first[plus] - first[minus], second[plus] - second[minus], shell[both], n)
     pairs = count(shell[both], n).astype(np.int64)
     return _mean_of_divisions(total, pairs), pairs
@@ -143,7 +144,7 @@ def critical_correlation(pairs: Array) -> Float:
     return critical
 
 
-def _halves(groups: Groups, weight: Float, x: Float) -> Iterator[tuple[Float, Float]]:
+def _halves(groups: Groups, weight: Float, x: Float, n_threads: int = 1) -> Iterator[tuple[Float, Float]]:
     """Weighted means of random halves of each group; no group may have fewer than two rows.
 
     Both halves are summed, neither is the rest of a total: one row may outweigh all others by any factor.
@@ -151,33 +152,24 @@ def _halves(groups: Groups, weight: Float, x: Float) -> Iterator[tuple[Float, Fl
     if len(groups) == 0:
         return
     random = np.random.PCG64(_SEED)
-    index = groups.index()
-    place = np.arange(groups.n_rows) - groups.spread(groups.offsets[:-1])
-    first = np.flatnonzero(place % 2 == 0)
-    alone = np.flatnonzero(np.append(place[1:] == 0, True)[first])
-    second = np.minimum(first + 1, groups.n_rows - 1)
-    pairs = Groups(np.append(0, np.cumsum((groups.sizes() + 1) // 2)))
+    pairs = np.append(0, np.cumsum((groups.sizes() + 1) // 2))
     for _ in range(SHUFFLES):
-        order = _shuffled(index, random)
-        w = weight[order]
-        sides = []
-        for values in (w, w * x[order]):
-            partner = values[second]
-            partner[alone] = 0.0
-            sides.append((values[first], partner))
-        (w_1, w_2), (wx_1, wx_2) = sides
-        for _ in range(COINS_PER_SHUFFLE):
-            heads = _coins(len(first), random)
-            first_w, second_w = pairs.sum(np.where(heads, w_1, w_2)), pairs.sum(np.where(heads, w_2, w_1))
-            first_wx, second_wx = pairs.sum(np.where(heads, wx_1, wx_2)), pairs.sum(np.where(heads, wx_2, wx_1))
-            yield first_wx / first_w, second_wx / second_w
+        # the raw words of the generator are the same for all versions of numpy, unlike what is drawn from them
+        words = random.random_raw(groups.n_rows)
+        coins = np.stack([_coins(int(pairs[-1]), random) for _ in range(COINS_PER_SHUFFLE)])
+        first, second = np.empty((2, COINS_PER_SHUFFLE, len(groups)))
 
+        def block(
+            start: int,
+            end: int,
+            words: UInt = words,
+            coins: Bool = coins,
+            halves: tuple[Float, Float] = (first, second),
+        ) -> None:
+            row_kernels.halve(start, end, groups.offsets, words, pairs, coins, weight, x, *halves)
 
-def _shuffled(index: Int, random: np.random.PCG64) -> Int:
-    """Rows in random order within their group.  ``index``: group of each row, ascending, (n_rows,)."""
-    # The raw words of the generator are the same for all versions of numpy, unlike what is drawn from them.
-    words = random.random_raw(len(index)) >> np.uint64(64 - _KEY_BITS)
-    return np.argsort((index << _KEY_BITS) | words.astype(np.int64), kind="stable")
+        in_blocks(groups, block, n_threads)
+        yield from zip(first, second, strict=True)
 
 
 def _coins(n: int, random: np.random.PCG64) -> Bool:

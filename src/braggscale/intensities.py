@@ -24,6 +24,7 @@ import numpy as np
 from braggscale import row_kernels
 from braggscale.arrays import Bool, Float, Int, Int32
 from braggscale.groups import Groups, in_blocks, weighted_mean
+from braggscale.parallel import run_lanes
 from braggscale.table import Observations
 
 log = logging.getLogger(__name__)
@@ -302,12 +303,12 @@ def choose(
         both[np.flatnonzero(both)[part.spread(np.arange(len(part)) % -(-n // _MOST_ROWS) != 0)]] = False
         n = int(np.count_nonzero(both))
     raw = np.maximum(obs.i_sum[both] / obs.correction[both], 0.0)
-    rows = _Rows(obs.i_sum[both], obs.i_prf[both], raw, scale[both], weight[both], groups.subset(both), n_threads)
+    rows = _Rows(obs.i_sum[both], obs.i_prf[both], raw, scale[both], weight[both], groups.subset(both))
     if previous is not None:
         # the candidates move a little with the outliers; one that is as good as the choice in use is the choice in use
         tried = [previous, *(m for m in tried if abs(m - previous) > _SAME_MIDPOINT * max(m, previous))]
     compare = _Comparison.start(rows, previous if previous is not None else tried[0])
-    table = [compare.candidate(m) for m in tried]
+    table = run_lanes(lambda k: compare.candidate(tried[k]), len(tried), n_threads)
     best = min(table, key=lambda row: row.score)
     if previous is not None:
         now = next(row for row in table if row.i_mid == previous)
@@ -342,7 +343,6 @@ class _Rows:
     scale: Float
     weight: Float
     groups: Groups
-    n_threads: int
 
     def compare(self, i_mid: float, best: Float, strong: Bool) -> tuple[Float, Float, Float, Float]:
         """Residuals, plain means and their variances, and sums; see ``row_kernels.compare``."""
@@ -356,7 +356,7 @@ class _Rows:
             )  # fmt: skip
             return sums
 
-        return residual, plain, scatter, np.asarray(sum(in_blocks(self.groups, block, self.n_threads)))
+        return residual, plain, scatter, np.asarray(sum(in_blocks(self.groups, block, 1), np.zeros(4)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,15 +30,17 @@ import numpy as np
 
 from braggscale.jit import njit
 
-_ARRAYS = (
+ARRAYS = (
     "float64[:, ::1], int32[:, ::1], int32[::1], int32[:, ::1], int32[:, ::1], int32[::1], int32[:, ::1], "
     "float64[:, ::1]"
 )
-_DESIGN = "Tuple((" + _ARRAYS + "))"
-_GROUPS = "int64, int64, int64[::1], float64[::1], float64[::1], " + _DESIGN
+DESIGN = "Tuple((" + ARRAYS + "))"
+GROUPS = "int64, int64, int64[::1], float64[::1], float64[::1], " + DESIGN
+# A symmetric matrix of which only blocks along the diagonal exist.
+BLOCKS = "int32[::1], int64[::1], int64[::1], float64[::1]"
 # Sums inside a row may be taken in any order, which lets them run on vector instructions; always the same order on one
 # kind of processor.
-_JIT: dict[str, Any] = {
+JIT: dict[str, Any] = {
     "nogil": True,
     "cache": True,
     "error_model": "numpy",
@@ -46,7 +48,7 @@ _JIT: dict[str, Any] = {
 }
 
 
-@njit(inline="always", **_JIT)
+@njit(inline="always", **JIT)
 def row_scale(i, basis, start, family, pattern, bounds, dense, exponential, offset, theta, log_factor):
     """Return g of row i; fill ``log_factor`` (n_components,) with d ln value_c / d eta_c."""
     f = family[i]
@@ -75,7 +77,7 @@ def row_scale(i, basis, start, family, pattern, bounds, dense, exponential, offs
     return g
 
 
-@njit(inline="always", **_JIT)
+@njit(inline="always", **JIT)
 def add_row(i, basis, start, family, pattern, bounds, dense, exponential, offset, log_factor, x, total):
     """Add x d ln g_i / d theta to ``total``, (n_parameters,)."""
     f = family[i]
@@ -92,61 +94,50 @@ def add_row(i, basis, start, family, pattern, bounds, dense, exponential, offset
                 total[k + pattern[f, s]] += y * basis[i, s]
 
 
-@njit(inline="always", **_JIT)
-def row_product(i, basis, start, family, pattern, bounds, dense, exponential, offset, log_factor, v):
-    """Return v . d ln g_i / d theta.  ``v``: (n_parameters,)."""
-    f = family[i]
-    total = 0.0
-    for c in range(start.shape[1]):
-        first, last = bounds[f, c], bounds[f, c + 1]
-        k = start[i, c]
-        eta = 0.0
-        if dense[f] == c:
-            at, column = np.uint64(k), np.uint64(first)
-            for s in range(np.uint64(last - first)):
-                eta += basis[i, column + s] * v[at + s]
-        else:
-            for s in range(first, last):
-                eta += basis[i, s] * v[k + pattern[f, s]]
-        total += log_factor[c] * eta
-    return total
-
-
-@njit("void(" + _DESIGN + ", float64[::1], float64[:, ::1], float64[::1], float64[::1])", **_JIT)
-def scales(design, theta, covariance, g, variance):
+@njit("void(" + DESIGN + ", float64[::1], " + BLOCKS + ", float64[::1], float64[::1])", **JIT)
+def scales(design, theta, block, first_of, base, store, g, variance):
     """Fill g (n,) and var(g) = g^2 phi' C phi (n,), phi = d ln g / d theta.
 
-    ``covariance``: C, (n_parameters, n_parameters), or (0, 0) to leave ``variance`` alone.
+    ``block``, ``first_of``, ``base``, ``store``: C in blocks, see ``block_matrices``; an empty ``store`` leaves
+    ``variance`` alone.
     """
     basis, start, family, pattern, bounds, dense, exponential, offset = design
-    log_factor = np.zeros(start.shape[1])
+    n_components = start.shape[1]
+    log_factor = np.zeros(n_components)
     for i in range(len(family)):
         g[i] = row_scale(i, basis, start, family, pattern, bounds, dense, exponential, offset, theta, log_factor)
-        if covariance.shape[0] == 0:
+        if len(store) == 0:
             continue
         f = family[i]
         total = 0.0
-        for c in range(start.shape[1]):
+        for c in range(n_components):
             for s in range(bounds[f, c], bounds[f, c + 1]):
+                p = start[i, c] + pattern[f, s]
                 phi = basis[i, s] * log_factor[c]
-                if phi != 0.0:
-                    total += phi * row_product(
-                        i,
-                        basis,
-                        start,
-                        family,
-                        pattern,
-                        bounds,
-                        dense,
-                        exponential,
-                        offset,
-                        log_factor,
-                        covariance[start[i, c] + pattern[f, s]],
-                    )
+                if phi == 0.0:
+                    continue
+                k = block[p]
+                size = first_of[k + 1] - first_of[k]
+                line = base[k] + (p - first_of[k]) * size - first_of[k]
+                along = 0.0
+                for e in range(n_components):
+                    low, high = bounds[f, e], bounds[f, e + 1]
+                    if low == high or block[start[i, e] + pattern[f, low]] != k:
+                        continue
+                    part = 0.0
+                    if dense[f] == e:
+                        at, column = np.uint64(line + start[i, e]), np.uint64(low)
+                        for r in range(np.uint64(high - low)):
+                            part += basis[i, column + r] * store[at + r]
+                    else:
+                        for r in range(low, high):
+                            part += basis[i, r] * store[line + start[i, e] + pattern[f, r]]
+                    along += log_factor[e] * part
+                total += phi * along
         variance[i] = g[i] * g[i] * total
 
 
-@njit("void(" + _DESIGN + ", float64[::1], float64[::1], float64[::1])", **_JIT)
+@njit("void(" + DESIGN + ", float64[::1], float64[::1], float64[::1])", **JIT)
 def log_derivative(design, theta, x, total):
     """Add sum_i x_i d ln g_i / d theta to ``total``, (n_parameters,).  ``x``: (n,)."""
     basis, start, family, pattern, bounds, dense, exponential, offset = design
@@ -156,7 +147,7 @@ def log_derivative(design, theta, x, total):
         add_row(i, basis, start, family, pattern, bounds, dense, exponential, offset, log_factor, x[i], total)
 
 
-@njit(inline="always", **_JIT)
+@njit(inline="always", **JIT)
 def group_mean(
     lo, hi, intensity, weight, basis, start, family, pattern, bounds, dense, exponential, offset, theta, g, factor
 ):
@@ -170,7 +161,7 @@ def group_mean(
     return (above / below if below > 0.0 else 0.0), below
 
 
-@njit("int64(int64, int64, int64[::1])", **_JIT)
+@njit("int64(int64, int64, int64[::1])", **JIT)
 def longest_group(first, last, offsets):
     """Members of the largest group."""
     longest = 0
@@ -179,7 +170,7 @@ def longest_group(first, last, offsets):
     return longest
 
 
-@njit("float64(" + _GROUPS + ", float64[::1], float64[::1])", **_JIT)
+@njit("float64(" + GROUPS + ", float64[::1], float64[::1])", **JIT)
 def cost_gradient(first, last, offsets, intensity, weight, design, theta, gradient):
     """Return sum w (I - g I_h)^2 of the block; add its gradient, (n_parameters,).
 
@@ -232,7 +223,7 @@ def cost_gradient(first, last, offsets, intensity, weight, design, theta, gradie
     return cost
 
 
-@njit("void(" + _GROUPS + ", float64[::1], float64[::1])", **_JIT)
+@njit("void(" + GROUPS + ", float64[::1], float64[::1])", **JIT)
 def curvature(first, last, offsets, intensity, weight, design, theta, diagonal):
     """Add the diagonal of J0'J0, J0 = -sqrt(w) I_h dg/d theta, of the block, (n_parameters,)."""
     basis, start, family, pattern, bounds, dense, exponential, offset = design
@@ -269,9 +260,9 @@ def curvature(first, last, offsets, intensity, weight, design, theta, diagonal):
 
 
 @njit(
-    "float64(" + _GROUPS + ", float64[::1], int32[::1], int64[::1], float64[::1], float64[:, ::1], float64[:, ::1], "
+    "float64(" + GROUPS + ", float64[::1], int32[::1], int64[::1], float64[::1], float64[:, ::1], float64[:, ::1], "
     "float64[:, ::1])",
-    **_JIT,
+    **JIT,
 )
 def normal_matrix(
     first, last, offsets, intensity, weight, design, theta, block, free, gradient, matrix, dense_rows, group_rows

@@ -220,13 +220,3 @@ def _by_multiplicity(mask: Bool, groups: Groups) -> tuple[MultiplicityCount, ...
         for first, last, r, x in zip(_MULTIPLICITY, ends, rows, lost, strict=True)
         if r > 0
     )
-
-
-def wilson_outliers(e2: Float, emax: float = 10.0) -> Bool:
-    """Rows whose normalised intensity no crystal scatters: E^2 > emax^2.
-
-    ``e2``: normalised intensities of *scaled* observations (wilson.normalised_intensities), (n_rows,), dimensionless;
-    NaN (not determined) is never an outlier. For acentric reflections the chance of E^2 > x is exp(-x), Wilson,
-    Acta Cryst. 2 (1949) 318; emax = 10 as DIALS.  Returns (n_rows,).
-    """
-    return np.asarray(e2 > emax * emax, dtype=np.bool_)

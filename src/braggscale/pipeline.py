@@ -124,11 +124,18 @@ def run(
         log_batches(experiments)
         images = choose_images(experiments, numbers, params)
         members = assembly.prepare_all(
-            chosen, numbers, experiments, images, _cuts(params), params.reflection_selection.intensity_choice, cell
+            chosen,
+            numbers,
+            experiments,
+            images,
+            _cuts(params),
+            params.reflection_selection.intensity_choice,
+            cell,
+            n_threads,
         )
         _log_preparation(members)
     with clock.stage("symmetry"):
-        data = assembly.sort_observations(members, symmetry, n_threads)
+        members, data = assembly.sort_observations(members, symmetry, n_threads)
         grouping = data.apart if params.anomalous else data.together
         members, data = assembly.drop_unconnected(members, data, symmetry, grouping)
         grouping = data.apart if params.anomalous else data.together
@@ -157,7 +164,8 @@ def run(
         statistics = _with_intervals(statistics, data, scaled, good, [members[k].experiment for k in kept])
     # data sets that were not chosen keep their place in the ledger
     complete, places = _with_left_out(everything, numbers, members)
-    esd = None if scaled.outcome.covariance is None else np.sqrt(np.maximum(np.diag(scaled.outcome.covariance), 0.0))
+    covariance = scaled.outcome.covariance
+    esd = None if covariance is None else np.sqrt(np.maximum(covariance.diagonal(), 0.0))
     batches = exclusion.batch_lines(
         [m.experiment for m in members],
         _offsets([m.experiment for m in members]),

@@ -28,6 +28,7 @@ from braggscale.exclusion import Runs, rows_in_use
 from braggscale.experiments import Experiment
 from braggscale.flags import FATE_FLAG, FATE_TEXT, INTEGRATED, SCALING_VERDICTS, Fate, Flag
 from braggscale.geometry import UnitCell, crystal_frame_directions, d_spacings
+from braggscale.parallel import run_lanes
 from braggscale.table import Observations, Table
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ _KINDS = {
     "sum": ("intensity.sum.value", "intensity.sum.variance", Flag.INTEGRATED_SUM),
     "profile": ("intensity.prf.value", "intensity.prf.variance", Flag.INTEGRATED_PRF),
 }
+_INTENSITIES = tuple(name for names in _KINDS.values() for name in names[:2])
+_WHOLE = ("xyzobs.px.value", "s1", "miller_index", "flags", "d", "lp", "qe", "partiality", *_INTENSITIES)
 _SCALED = ("intensity.scale.value", "intensity.scale.variance")
 
 
@@ -134,6 +137,11 @@ class _Columns:
         if name not in self._read:
             self._read[name] = self.table[name]
         return self._read[name]
+
+    def fetch(self, n_threads: int) -> None:
+        """Read all columns that most tables have and that are needed as a whole, on threads."""
+        names = [name for name in _WHOLE if name in self.table and name not in self._read]
+        self._read |= zip(names, run_lanes(lambda k: self.table[names[k]], len(names), n_threads), strict=True)
 
     def rows(self, name: str, rows: Int) -> Array:
         """Some rows of a column that is not needed as a whole."""
@@ -300,8 +308,11 @@ def _judge(
         good = np.isfinite(i) & np.isfinite(v) & (v > 0)
         reject(measured & ~good, Fate.BAD_VARIANCE)
         if cuts.min_isigi:
-            limit = cuts.min_isigi * np.sqrt(np.where(good, v, 0.0))
-            low |= measured & good & (i < limit)
+            weak = measured & good
+            if cuts.min_isigi < 0:
+                weak &= i < 0
+            rows = np.flatnonzero(weak)
+            low[rows] |= i[rows] < cuts.min_isigi * np.sqrt(v[rows])
     if cuts.d_min is not None or cuts.d_max is not None:
         best = d_spacings(best_cell, hkl)
         reject((best < (cuts.d_min or 0.0)) | (best > (cuts.d_max or np.inf)), Fate.RESOLUTION_CUT)
@@ -439,6 +450,7 @@ def prepare(
     kept, changed, pieces, starts = _sum_partials(table, there)
     remaining = table if len(pieces) == 0 else table.select(kept)
     columns = _Columns(remaining, changed)
+    columns.fetch(n_threads)
     mask = None
     if in_use is not None and not experiment.is_still and experiment.scan is not None:
         limits = experiment.scan.image_range

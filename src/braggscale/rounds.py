@@ -27,7 +27,7 @@ from braggscale.error_fit import fit as fit_error_model
 from braggscale.error_model import ErrorModel, FitResult, variances
 from braggscale.expectation import Law, Robust, expect
 from braggscale.fitting import FitSettings, Outcome, Problem, fit, starting_scales
-from braggscale.groups import Groups
+from braggscale.groups import BLOCK, Groups
 from braggscale.intensities import (
     Choice,
     CountingGain,
@@ -41,10 +41,11 @@ from braggscale.intensities import (
 from braggscale.mates import Mates, anomalous_share, separate, sides
 from braggscale.models import kb
 from braggscale.models.joint import JointModel
-from braggscale.outliers import RETURN_SHARE, Rejection, report, settle, standing, wilson_outliers
+from braggscale.outliers import RETURN_SHARE, Rejection, report, settle, standing
+from braggscale.parallel import run_lanes
 from braggscale.strengths import Finding, findings, held_back
 from braggscale.table import Located, Observations
-from braggscale.wilson import normalised_intensities
+from braggscale.wilson import Shells
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class Work:
     ``groups``: within which observations should agree when scales are fitted and outliers judged.
     ``selected``: rows that may take part in the fit of the scales, (n,).  ``epsilon``: of each row, (n,).
     ``error_model_of``: number of the error model of each data set, (n_data_sets,).
-    ``fixed``: parameters that are held, (n_parameters,).
+    ``fixed``: parameters that are held, (n_parameters,).  ``shells``: for E^2; found once, where None when needed.
     """
 
     rows: Observations
@@ -90,6 +91,7 @@ class Work:
     selected: Bool
     fixed: Bool
     error_model_of: Int
+    shells: Shells | None = None
 
     @property
     def n_error_models(self) -> int:
@@ -267,7 +269,8 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
         kb.around_start(data_set, factor) if data_set.kind == "KB" else data_set
         for data_set, factor in zip(work.model.data_sets, factors.tolist(), strict=True)
     ]
-    work = replace(work, model=replace(work.model, data_sets=tuple(models)))
+    shells = Shells.of(rows.d) if settings.emax and len(rows) else None
+    work = replace(work, model=replace(work.model, data_sets=tuple(models)), shells=shells)
     scale = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
     errors = _first_errors(work, start, settings)
     rejected = nothing if start.rejected is None else start.rejected
@@ -361,7 +364,7 @@ def _round_fit(settings: FitSettings, cold: bool) -> FitSettings:
     """
     tolerance = ROUND_TOLERANCE * settings.tolerance
     estimate = settings.full_matrix and not cold
-    return replace(settings, first_order=True, full_matrix=False, estimate=estimate, tolerance=tolerance)
+    return replace(settings, first_order=True, full_matrix=False, estimate=estimate, esds=False, tolerance=tolerance)
 
 
 def _fit(
@@ -442,7 +445,8 @@ def _spare_mates(work: Work, state: State, found: Rejection, before: Bool, zmax:
     if not use.any():
         return found
     best = np.maximum(groups.spread(state.best), 0.0)
-    e2 = normalised_intensities(best, work.rows.d, work.epsilon)
+    shells = work.shells or Shells.of(work.rows.d)
+    e2 = shells.normalised(best, work.epsilon)
     mean = np.divide(best, e2, out=np.zeros(len(best)), where=e2 > 0)
     q = anomalous_share(
         values.intensity[use], variance[use], state.scale[use], groups.subset(use), plus[use], mean[use]
@@ -479,27 +483,43 @@ def _agreeing(
 
 
 def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitResult, ...]:
-    k, floor = state.gain.k[work.rows.data_set], state.gain.floor[work.rows.data_set]
-    values = state.values
-    mu = state.scale * work.groups.spread(state.best)
-    expected = expected_variance(values.intensity, values.variance, mu, values.raw_factor, k, floor)
-    photon = k * values.raw_factor  # one photon in the units of I
+    law, best = _law(work, state), work.groups.spread(state.best)
+    known = bool((state.gain.k > 0).all())
     results = []
     for number, model in enumerate(state.errors):
         keep = ~state.rejected & (state.scale > 0)
         if work.n_error_models > 1:
             keep &= work.error_model_of[work.rows.data_set] == number
+        rows = np.flatnonzero(keep)
+        intensity, expected, scale, photon = np.empty((4, len(rows)))
+
+        def block(
+            part: int, rows: Int = rows, columns: tuple[Float, ...] = (intensity, expected, scale, photon)
+        ) -> None:
+            where = slice(part * BLOCK, (part + 1) * BLOCK)
+            mine, g = law.take(rows[where]), state.scale[rows[where]]
+            k, floor = mine.gain[mine.data_set], mine.floor[mine.data_set]
+            values = (
+                mine.intensity,
+                expected_variance(mine.intensity, mine.variance, g * best[rows[where]], mine.factor, k, floor),
+                g,
+                k * mine.factor,  # one photon in the units of I
+            )
+            for column, value in zip(columns, values, strict=True):
+                column[where] = value
+
+        run_lanes(block, -(-len(rows) // BLOCK), settings.fit.n_threads)
         results.append(
             fit_error_model(
-                values.intensity[keep],
-                expected[keep],
-                state.scale[keep],
+                intensity,
+                expected,
+                scale,
                 work.apart.subset(keep),
                 start=model,
                 a=settings.error_a,
                 b=settings.error_b,
                 min_photons=settings.min_photons,
-                photon=photon[keep] if photon.all() else None,
+                photon=photon if known else None,
                 n_bins=settings.n_bins,
                 refine=settings.refine_errors,
                 n_threads=settings.fit.n_threads,
@@ -509,13 +529,18 @@ def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitR
 
 
 def _wilson(work: Work, state: State, emax: float | None) -> Bool:
-    """Observations whose E^2 no crystal structure gives, (n,)."""
+    """Observations whose E^2 no crystal structure gives, (n,): above emax^2, 100 as in DIALS.
+
+    For acentric reflections the chance of E^2 > x is exp(-x), Wilson, Acta Cryst. 2 (1949) 318.
+    """
     good = state.scale > 0
-    if not emax or not good.any():
-        return np.zeros(len(good), bool)
     found = np.zeros(len(good), bool)
-    scaled = state.values.intensity[good] / state.scale[good]
-    found[good] = wilson_outliers(normalised_intensities(scaled, work.rows.d[good], work.epsilon[good]), emax)
+    if not emax or not good.any():
+        return found
+    values, scale, epsilon, shells = state.values.intensity, state.scale, work.epsilon, work.shells
+    if shells is None or not good.all():
+        values, scale, epsilon, shells = values[good], scale[good], epsilon[good], Shells.of(work.rows.d[good])
+    found[np.flatnonzero(good)[shells.beyond(values / scale, epsilon, emax**2)]] = True
     return found
 
 

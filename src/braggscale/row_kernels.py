@@ -33,7 +33,7 @@ _TIE = 1e-9
 _CAP = 10.0
 
 
-@njit("float64(" + ", ".join(["float64"] * 9) + ")", inline="never", **_JIT)
+@njit("float64(" + ", ".join(["float64"] * 9) + ")", **_JIT)
 def law(intensity, variance, factor, mu, gain, floor, a2, b2, linear):
     """V' of one row at the expected intensity mu."""
     if gain > 0.0:
@@ -300,7 +300,7 @@ def residuals(first, last, offsets, intensity, expected, scale, out, a2, b2, lin
             left = 0.0 if out[i] else 1.0 - scale[i] * scale[i] / (v[i - lo] * below)
             if left > 1e-6:
                 freedom[i] = left
-                square[i] = (intensity[i] - mu[i]) ** 2 / left
+                square[i] = (intensity[i] - mu[i]) * (intensity[i] - mu[i]) / left
             else:
                 freedom[i] = 0.0
                 square[i] = 0.0
@@ -385,3 +385,49 @@ def compare(
             sums[3] += total
             plain[h] = average
             scatter[h] = squares / (n - 1.0) / n
+
+
+@njit(
+    "void(int64, int64, int64[::1], uint64[::1], int64[::1], boolean[:, ::1], float64[::1], float64[::1], "
+    "float64[:, ::1], float64[:, ::1])",
+    **_JIT,
+)
+def halve(first, last, offsets, words, pairs, coins, weight, x, one, other):
+    """Weighted means of random halves of each group, for each row of coins, (n_coins, n_groups) each.
+
+    Rows are put in the order of their ``words`` (n,), neighbours (1, 2), (3, 4), ... form pairs, counted from
+    pairs[h] on, and a coin (n_coins, n_pairs) sends the first of a pair to ``one`` half and the second to the other.
+    """
+    longest = 0
+    for h in range(first, last):
+        longest = max(longest, offsets[h + 1] - offsets[h])
+    order = np.empty(longest, np.int64)
+    for h in range(first, last):
+        lo = offsets[h]
+        n = offsets[h + 1] - lo
+        gap = 1
+        while gap < n // 3:
+            gap = 3 * gap + 1
+        for i in range(n):
+            order[i] = lo + i
+        while gap > 0:
+            for i in range(gap, n):
+                k = order[i]
+                j = i
+                while j >= gap and words[order[j - gap]] > words[k]:
+                    order[j] = order[j - gap]
+                    j -= gap
+                order[j] = k
+            gap //= 3
+        for c in range(len(coins)):
+            above_1, below_1, above_2, below_2 = 0.0, 0.0, 0.0, 0.0
+            for i in range(n):
+                k = order[i]
+                if coins[c, pairs[h] + (i >> 1)] != (i & 1):
+                    above_1 += weight[k] * x[k]
+                    below_1 += weight[k]
+                else:
+                    above_2 += weight[k] * x[k]
+                    below_2 += weight[k]
+            one[c, h] = above_1 / below_1
+            other[c, h] = above_2 / below_2

@@ -151,11 +151,14 @@ def _write(
             experiments = write_text(output.experiments, to_text(document))
             pairs.append((experiments, output.experiments))
         with clock.stage("report"):
-            found = summary(result, params, command, dict(clock.seconds))
+            wanted = output.json or output.html
+            found = summary(result, params, command, dict(clock.seconds)) if wanted else {}
             report, problem = _report(found, params, other)
         pairs += report
         written = [output.reflections, output.experiments, output.log, output.json, *(path for _, path in report)]
         log_end(result, written, keep, exports)
+        if problem is not None:
+            log.info("The report could not be written")
         if not exports:
             log_next(result, output.experiments, output.reflections, clock.seconds)
         between = []
@@ -192,7 +195,8 @@ def _report(
 
 
 def _without_report(target: str, error: OutputError) -> OutputError:
-    return OutputError(f"{target} was not written: {error}; the scaled data are complete")
+    why = str(error).removesuffix("; nothing was changed")
+    return OutputError(f"{target} was not written: {why}; the scaled data are complete")
 
 
 def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:

@@ -281,9 +281,10 @@ def _describe(
     ``possible_acentric``: number of reflections that the space group allows in each shell, (n,).
     """
     n = len(limits) - 1
+    each = max(1, n_threads // 2)
     parts = (
-        lambda: _together(data, shell, n, possible, internal),
-        lambda: _anomalous(data, shell, n, possible_acentric, centrosymmetric, internal),
+        lambda: _together(data, shell, n, possible, internal, each),
+        lambda: _anomalous(data, shell, n, possible_acentric, centrosymmetric, internal, each),
     )
     columns: dict[str, Any] = {
         # The limits shown for all are those of the data, which the shells exceed by a millionth.
@@ -298,11 +299,11 @@ def _describe(
     )
 
 
-def _together(data: _Sorted, shell: Int, n: int, possible: Int, internal: bool) -> dict[str, Any]:
+def _together(data: _Sorted, shell: Int, n: int, possible: Int, internal: bool, n_threads: int) -> dict[str, Any]:
     """Everything about reflections with Friedel mates together.  ``possible``: reflections of each shell."""
     mean, sigma = _merge(data.together, data.weight, data.x, internal)
     n_obs, n_unique = count(shell, n, data.together.sizes()), count(shell, n)
-    cc, pairs = cc_half(data.together, data.weight, data.x, shell, n)
+    cc, pairs = cc_half(data.together, data.weight, data.x, shell, n, n_threads)
     return {
         "n_obs": n_obs.astype(np.int64),
         "n_unique": n_unique.astype(np.int64),
@@ -334,7 +335,7 @@ def _r_factors(groups: Groups, x: Float, mean: Float, shell: Int, n: int, suffix
 
 
 def _anomalous(
-    data: _Sorted, shell: Int, n: int, possible: Int, centrosymmetric: bool, internal: bool
+    data: _Sorted, shell: Int, n: int, possible: Int, centrosymmetric: bool, internal: bool, n_threads: int
 ) -> dict[str, Any]:
     """Everything that keeps I+ and I- apart.  ``possible``: acentric reflections of each shell."""
     apart_shell = shell[data.parent]
@@ -358,7 +359,7 @@ def _anomalous(
     f_plus, f_minus = np.sqrt(plus[positive]), np.sqrt(minus[positive])
     f_difference = count(within[positive], n, (f_plus - f_minus) ** 2)
     f_total = count(within[positive], n, f_plus**2 + f_minus**2)
-    cc, cc_pairs = cc_anomalous(data.apart, data.plus, data.minus, data.x, within, n)
+    cc, cc_pairs = cc_anomalous(data.apart, data.plus, data.minus, data.x, within, n, n_threads)
     return result | {
         "r_anom": ratio(absolute, count(within, n, np.abs(average))),
         "cc_anom": cc,

@@ -40,6 +40,8 @@ from braggscale.models.components import Component, Restraint
 from braggscale.models.joint import Design, JointModel, Placed
 
 MOST_CHANGE = 30.0  # factor by which a strength changes at most in one step
+# An accelerated step is so many times as long as the plain one.
+SHORTEST, LONGEST = 0.3, 8.0
 # A restraint with fewer effective parameters is strong enough; without an end it would grow until N is singular.
 NOTHING_LEFT = 1e-3
 # Factor on strengths that leaves nothing of a correction.
@@ -113,6 +115,16 @@ def update(
         size[restraint.kind] += float(part @ restraint.penalty @ part)
         trace = float(np.sum(block * restraint.penalty))
         free[restraint.kind] += restraint.rank - restraint.strength * trace
+    return stepped(strengths, size, free)
+
+
+def stepped(
+    strengths: Mapping[str, float], size: Mapping[str, float], free: Mapping[str, float]
+) -> tuple[dict[str, float], float]:
+    """lambda = free/size of every kind, within bounds, and the change in effective parameters.
+
+    ``size``: theta'S theta.  ``free``: rank(S) - lambda tr(C S).
+    """
     new: dict[str, float] = {}
     moved = 0.0
     for kind, old in strengths.items():
@@ -145,7 +157,11 @@ class Mixing:
             residuals = np.array(self.images) - np.array(self.points)
             differences = np.diff(residuals, axis=0).T
             share = np.linalg.lstsq(differences, residuals[-1], rcond=1e-6)[0]
-            g = g - np.diff(np.array(self.images), axis=0).T @ share
+            mixed = g - np.diff(np.array(self.images), axis=0).T @ share
+            # in the direction of the step itself: what grows without end must not be thrown back
+            step = g - x
+            times = np.divide(mixed - x, step, out=np.ones(len(x)), where=step != 0.0)
+            g = x + np.clip(times, SHORTEST, LONGEST) * step
         limit = np.log(MOST_CHANGE)
         return dict(zip(kinds, np.exp(np.clip(g, x - limit, x + limit)).tolist(), strict=True))
 

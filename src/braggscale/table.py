@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
@@ -19,11 +19,13 @@ class Column:
 
     ``load`` returns a read-only array, (n_file,) or (n_file, k); it may be a view on a mapped file.
     ``pick`` gives some rows of it, for columns of which that is cheaper than taking them from the whole.
+    ``forget`` gives back the memory behind a mapped file until the column is loaded again.
     """
 
     tag: str
     load: Callable[[], Array]
     pick: Callable[[Int], Array] | None = None
+    forget: Callable[[], None] | None = None
 
     def rows(self, rows: Int) -> Array:
         """The given rows of the file."""
@@ -53,6 +55,14 @@ class Table:
     def select(self, rows: Int) -> Table:
         """The same table with only the given rows (numbers within this table)."""
         return replace(self, rows=rows.astype(np.int64) if self.rows is None else self.rows[rows])
+
+
+def forget(tables: Iterable[Table]) -> None:
+    """Gives back the memory of mapped files; whoever loads a column again reads it again."""
+    for columns in {id(table.columns): table.columns for table in tables}.values():
+        for column in columns.values():
+            if column.forget is not None:
+                column.forget()
 
 
 @dataclass(frozen=True, slots=True)

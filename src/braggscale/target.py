@@ -68,11 +68,11 @@ class Target:
     def data_gradient(self, theta: Float) -> tuple[float, Float]:
         """Cost and gradient (n_parameters,) of the observations alone."""
         complete = self.full(theta)
-        cuts = self._lane_cuts(GRADIENT_LANES)
+        cuts = self.lane_cuts(GRADIENT_LANES)
 
         def lane(k: int) -> tuple[float, Float]:
             gradient = np.zeros(len(complete))
-            return kernels.cost_gradient(cuts[k], cuts[k + 1], *self._arguments(), complete, gradient), gradient
+            return kernels.cost_gradient(cuts[k], cuts[k + 1], *self.arguments(), complete, gradient), gradient
 
         results = run_lanes(lane, len(cuts) - 1, self.n_threads)
         return sum(r[0] for r in results), np.sum([r[1] for r in results], axis=0)
@@ -80,11 +80,11 @@ class Target:
     def curvature(self, theta: Float) -> Float:
         """The diagonal of J0'J0 + sum strength S, (n_free,): an upper bound on half of F's own, to scale parameters."""
         complete = self.full(theta)
-        cuts = self._lane_cuts(GRADIENT_LANES)
+        cuts = self.lane_cuts(GRADIENT_LANES)
 
         def lane(k: int) -> Float:
             diagonal = np.zeros(len(complete))
-            kernels.curvature(cuts[k], cuts[k + 1], *self._arguments(), complete, diagonal)
+            kernels.curvature(cuts[k], cuts[k + 1], *self.arguments(), complete, diagonal)
             return diagonal
 
         total: Float = np.sum(run_lanes(lane, len(cuts) - 1, self.n_threads), axis=0)
@@ -118,7 +118,7 @@ class Target:
         """Cost, gradient (n_parameters,) and J'J (n_parameters, n_parameters) of the observations alone."""
         complete = self.full(theta)
         n = len(complete)
-        cuts = self._lane_cuts(int(np.clip(MATRIX_LANES_SIZE // max(n * n, 1), 4, 16)))
+        cuts = self.lane_cuts(int(np.clip(MATRIX_LANES_SIZE // max(n * n, 1), 4, 16)))
         few = self._groups_see_few()
 
         def lane(k: int) -> tuple[float, Float, Float, Float]:
@@ -153,7 +153,7 @@ class Target:
             dense_rows = np.zeros((int(places[-1]), widest))
             group_rows = np.zeros((0 if few else high - low, n))
             cost += kernels.normal_matrix(
-                low, high, *self._arguments(), theta, self.design.block, free, gradient, once, dense_rows, group_rows
+                low, high, *self.arguments(), theta, self.design.block, free, gradient, once, dense_rows, group_rows
             )
             for where, begin, end in zip(blocks, places[:-1], free, strict=False):
                 part = dense_rows[begin:end, : where.stop - where.start]
@@ -181,9 +181,10 @@ class Target:
         slots = float(np.bincount(design.family, minlength=len(design.bounds)) @ design.bounds[:, -1])
         return 5.0 * slots / max(len(self.groups), 1) < n
 
-    def _lane_cuts(self, lanes: int) -> Int:
+    def lane_cuts(self, lanes: int) -> Int:
         """Group numbers that cut the data into lanes of about equal rows; depends on the data alone."""
         return self.groups.blocks(max(1, -(-self.groups.n_rows // lanes)))
 
-    def _arguments(self) -> tuple[object, ...]:
+    def arguments(self) -> tuple[object, ...]:
+        """Of the kernels."""
         return (self.groups.offsets, self.intensity, self.weight, self.design.arguments())

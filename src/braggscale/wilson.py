@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from braggscale.arrays import Float
+from braggscale.arrays import Array, Bool, Float, Int
 
 # With this many observations or fewer an average per shell is not to be trusted, and E^2 limits are not applied.
 E2_MINIMUM_ROWS = 10_000
@@ -29,24 +31,61 @@ def normalised_intensities(intensity: Float, d: Float, epsilon: Float, shells: i
     Returns (n,), dimensionless; NaN everywhere if no intensity is positive. The observation's own epsilon stays in E^2,
     as in DIALS. Averages after Wilson, Nature 150 (1942) 152.
     """
-    n = len(intensity)
-    if n == 0:
+    if len(intensity) == 0:
         return np.zeros(0)
-    count = n_shells(n) if shells is None else shells
-    s = 1.0 / (d * d)
-    low, high = float(s.min()), float(s.max())
-    margin = 1e-6 * (high - low) or 1e-6 * high
-    limits = np.linspace(low - margin, high + margin, count + 1)
-    where = np.clip(np.searchsorted(limits, s, side="right") - 1, 0, count - 1)
-    members = np.bincount(where, minlength=count)
-    total = np.bincount(where, weights=np.maximum(intensity, 0.0) / epsilon, minlength=count)
-    good = total > 0
-    if not good.any():
-        return np.full(n, np.nan)
-    mean = total[good] / members[good]
-    edges = np.sqrt(np.maximum(limits, 0.0))
-    centre = 0.5 * (edges[1:] + edges[:-1])[good]
-    return intensity / _line(1.0 / d, centre, mean)
+    return Shells.of(d, shells).normalised(intensity, epsilon)
+
+
+@dataclass(frozen=True, slots=True)
+class Shells:
+    """Shells of equal width in 1/d^2.
+
+    ``d``: Angstrom, ``shell``: number of its shell, of each observation, (n,).  ``members``: (n_shells,).
+    ``centre``: middle in 1/d, 1/Angstrom, (n_shells,).
+    """
+
+    d: Float
+    shell: Array
+    members: Int
+    centre: Float
+
+    @classmethod
+    def of(cls, d: Float, shells: int | None = None) -> Shells:
+        """Shells of the observations with resolutions ``d``, (n,), at least one."""
+        n = n_shells(len(d)) if shells is None else shells
+        s = 1.0 / (d * d)
+        low, high = float(s.min()), float(s.max())
+        margin = 1e-6 * (high - low) or 1e-6 * high
+        limits = np.linspace(low - margin, high + margin, n + 1)
+        where = np.clip(np.searchsorted(limits, s, side="right") - 1, 0, n - 1)
+        edges = np.sqrt(np.maximum(limits, 0.0))
+        return cls(d, where.astype(np.int16), np.bincount(where, minlength=n), 0.5 * (edges[1:] + edges[:-1]))
+
+    def normalised(self, intensity: Float, epsilon: Float) -> Float:
+        """E^2, see ``normalised_intensities``."""
+        good, mean = self._means(intensity, epsilon)
+        if not good.any():
+            return np.full(len(intensity), np.nan)
+        return intensity / _line(1.0 / self.d, self.centre[good], mean)
+
+    def beyond(self, intensity: Float, epsilon: Float, limit: float) -> Int:
+        """Observations with E^2 > ``limit``, row numbers. E^2 is worked out only where the shell leaves it open."""
+        good, mean = self._means(intensity, epsilon)
+        if not good.any():
+            return np.zeros(0, np.int64)
+        least = np.full(len(good), _LOWEST_SHARE * mean.min())
+        if good.all() and len(mean) > 2:
+            # between two centres N is not below the smaller of their means
+            least[1:-1] = np.minimum(np.minimum(mean[:-2], mean[2:]), mean[1:-1])
+        rows = np.flatnonzero(intensity > limit * least[self.shell])
+        e2 = intensity[rows] / _line(1.0 / self.d[rows], self.centre[good], mean)
+        return rows[e2 > limit]
+
+    def _means(self, intensity: Float, epsilon: Float) -> tuple[Bool, Float]:
+        """Which shells have a positive mean of max(I, 0)/epsilon, (n_shells,), and the means of these."""
+        total = np.bincount(self.shell, weights=np.maximum(intensity, 0.0) / epsilon, minlength=len(self.members))
+        good = total > 0
+        return good, total[good] / self.members[good]
 
 
 def _line(x: Float, centre: Float, mean: Float) -> Float:

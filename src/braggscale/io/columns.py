@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -105,9 +106,19 @@ class StoredColumn:
         in_a_run = last - first == len(rows) and bool((rows[1:] > rows[:-1]).all())
         return values if in_a_run else np.take(values, rows - first, axis=0)
 
+    def forget(self) -> None:
+        """Gives back the memory of the column's whole pages; only of a mapped file, which still has them."""
+        owner = self.buffer.obj
+        if not isinstance(owner, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        first = -(-self.offset // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = (self.offset + self.n * self.row_bytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        if last > first:
+            owner.madvise(mmap.MADV_DONTNEED, first, last - first)
+
     def column(self) -> Column:
         """For a table."""
-        return Column(self.tag, self, self.pick)
+        return Column(self.tag, self, self.pick, self.forget)
 
 
 @dataclass(frozen=True, slots=True)

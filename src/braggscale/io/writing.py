@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
 from typing import IO
 
 import numpy as np
@@ -38,7 +40,7 @@ def write_table(
     Raises InputError if two pieces have a column of the same name that cannot be joined, OutputError if writing fails.
     """
     n_rows = sum(len(piece) for piece in pieces)
-    columns = [column for column in _copied(pieces, {*drop, *replaced}) if column is not None]
+    columns = [column for column in _copied(_joined(pieces), {*drop, *replaced}) if column is not None]
     columns += [_new(name, tag, arrays, pieces) for name, (tag, arrays) in replaced.items() if name not in drop]
 
     def write(file: IO[bytes]) -> None:
@@ -53,6 +55,18 @@ def write_table(
             write_msgpack(file.write, n_rows, columns, identifiers)
 
     return write_beside(path, write)
+
+
+def _joined(pieces: Sequence[Table]) -> list[Table]:
+    """The same rows in fewer pieces: those of one file that follow each other are one. Stills come by the thousand."""
+    result = []
+    for _, found in groupby(pieces, key=lambda piece: id(piece.columns)):
+        one, *more = found
+        if more:
+            rows = [np.arange(piece.n_file) if piece.rows is None else piece.rows for piece in (one, *more)]
+            one = replace(one, rows=np.concatenate(rows))
+        result.append(one)
+    return result
 
 
 def _copied(pieces: Sequence[Table], left_out: Collection[str]) -> Iterator[OutputColumn | None]:
@@ -95,6 +109,9 @@ def _copy(name: str, pieces: Sequence[Table], rows: Sequence[Array | slice]) -> 
                 else:
                     block = values[chosen[start:stop]]
                 yield _cast(block, dtype, name, piece.source)
+        for column in {id(piece.columns): piece.columns[name] for piece in owners}.values():
+            if column.forget is not None:
+                column.forget()
 
     return OutputColumn(name, tag, dtype, row_shape, blocks)
 
@@ -110,7 +127,8 @@ def _new(name: str, tag: str, arrays: Sequence[Array], pieces: Sequence[Table]) 
     dtype = _stored(kind.dtype)
 
     def blocks() -> Iterator[Array]:
-        for array in arrays:
+        few = [np.concatenate(arrays)] if len(arrays) * _CHUNK > sum(map(len, arrays)) else arrays
+        for array in few:
             for start in range(0, len(array), _CHUNK):
                 yield _cast(array[start : start + _CHUNK], dtype, name, "the result")
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from braggscale import kernels
 from braggscale.arrays import Array, Float, Int, Int32
+from braggscale.covariance import BlockMatrix
 from braggscale.models.components import Component, Restraint
 from braggscale.models.data_set import DataSetModel
 from braggscale.parallel import run_lanes
@@ -78,11 +79,12 @@ class Design:
         kernels.log_derivative(self.arguments(), theta, weight, total)
         return total
 
-    def scales(self, theta: Float, covariance: Float | None = None) -> tuple[Float, Float]:
+    def scales(self, theta: Float, covariance: BlockMatrix | None = None) -> tuple[Float, Float]:
         """g and var(g) of every row, (n,); var(g) = g^2 phi' C phi, zeros without a covariance C."""
         g = np.empty(len(self.family))
         variance = np.zeros(len(self.family))
-        kernels.scales(self.arguments(), theta, np.empty((0, 0)) if covariance is None else covariance, g, variance)
+        known = BlockMatrix(np.zeros(1, np.int64), np.empty(0)) if covariance is None else covariance
+        kernels.scales(self.arguments(), theta, *known.arguments(), g, variance)
         return g, variance
 
 
@@ -225,7 +227,7 @@ class JointModel:
         ]
 
     def evaluate(
-        self, rows: Places, theta: Float, covariance: Float | None = None, n_threads: int = 1
+        self, rows: Places, theta: Float, covariance: BlockMatrix | None = None, n_threads: int = 1
     ) -> tuple[Float, Float]:
         """g and var(g) of every row, (n,), a chunk of rows at a time so that memory stays small."""
         g, variance = np.empty(len(rows)), np.empty(len(rows))

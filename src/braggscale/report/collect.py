@@ -14,6 +14,7 @@ from braggscale.error_model import assign
 from braggscale.half_sets import critical_correlation
 from braggscale.params import Params
 from braggscale.pipeline import Result, usable
+from braggscale.report.collect_absorption import absorption_use
 from braggscale.report.collect_anomalous import anomalous
 from braggscale.report.collect_damage import radiation_damage
 from braggscale.report.collect_errors import by_shell, detector_map, error_models
@@ -34,6 +35,7 @@ SECTIONS = (
     "radiation_damage",
     "deviations",
     "detector",
+    "absorption_use",
     "worst_groups",
     "anomalous",
     "models",
@@ -69,6 +71,7 @@ def collect(result: Result, params: Params) -> dict[str, Any]:
             "by_shell": by_shell(seen, _shell_of_outliers(result, rejected, seen.limits)),
         },
         "detector": detector_map(seen, result, rejected),
+        "absorption_use": absorption_use(seen, result),
         "worst_groups": worst_groups(seen, result, rejected, result.scaled.state.variance, params.anomalous),
         "anomalous": anomalous(seen, significant) if statistics.anomalous else None,
     }

@@ -38,7 +38,7 @@ def model_sections(result: Result) -> list[dict[str, Any]]:
         components = []
         for c, component in enumerate(model.components):
             where = result.model.where(d, c)
-            block = None if covariance is None else covariance[where, where]
+            block = None if covariance is None else covariance.part(where)
             components.append(_component(component, theta[where], block, result, d, points))
         sections.append({"kind": model.kind, "components": components})
     return sections
@@ -107,11 +107,12 @@ def _points(image: Float) -> Located:
 def correlations(result: Result) -> dict[str, Any] | None:
     """Correlations of parameters: the strongest, the strongest between components, and all of them if they are few.
 
-    None without a covariance.
+    None without a covariance, or with one in blocks: of thousands of crystals, each by itself.
     """
-    covariance = result.scaled.outcome.covariance
-    if covariance is None or len(covariance) < 2:
+    whole = result.scaled.outcome.covariance
+    if whole is None or whole.n_blocks != 1 or len(whole) < 2:
         return None
+    covariance = whole.blocks()[0]
     esd = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     known = np.flatnonzero(esd > 0)
     if len(known) < 2:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from braggscale.arrays import Float
-from braggscale.models.components import Harmonics
 from braggscale.report.figure import (
     BLUE,
     BLUE_BAND,
@@ -31,14 +30,18 @@ from braggscale.report.figure import (
     short,
     shown,
 )
+from braggscale.report.figures_absorption import (
+    absorption_use,
+    rounded_grid,
+    stored_parameters,
+    surfaces,
+    symmetric_limits,
+)
 from braggscale.report.verdict import data_sets_standing_out
-from braggscale.table import Located
 
 MOST_CHOICES = 40  # data sets with plots of their own
 MOST_TOGETHER = 6  # curves in one plot
 MOST_SLICES = 12  # of a grid in three dimensions
-POLAR, AZIMUTH = 25, 49
-NOTHING = 6e-4  # an absorption surface that deviates less from 1 corrects nothing
 TITLES = {
     "scale": "Scale",
     "decay": "Relative B factor",
@@ -73,6 +76,7 @@ def models(summary: Summary) -> Section:
     kinds = [c["name"] for entry in entries for c in entry["components"]]
     for name in dict.fromkeys(kinds):
         section.figures += _component(summary, entries, names, order, name)
+    section.figures += absorption_use(summary)
     section.figures += _correlations(summary)
     findings = summary["fit"]["components"]
     if findings:
@@ -91,13 +95,6 @@ def _order(summary: Summary, n: int) -> list[int]:
     return sorted([*out, *rest][:MOST_CHOICES])
 
 
-def _parameters(summary: Summary, d: int, name: str) -> dict[str, Any]:
-    """The stored component of a data set in the output."""
-    kept = [entry for entry in summary["data_sets"] if "model" in entry]
-    found: dict[str, Any] = kept[d]["model"].get(name, {})
-    return found
-
-
 def _component(
     summary: Summary, entries: Sequence[Any], names: Sequence[str], order: Sequence[int], name: str
 ) -> list[Figure]:
@@ -108,7 +105,7 @@ def _component(
     if form == "curve":
         return [_curves(summary, found, names, name)]
     if form == "surface":
-        return _surfaces(summary, found, names)
+        return surfaces(summary, found, names)
     if form == "grid":
         return _grids(summary, found, names, name)
     return []
@@ -134,7 +131,7 @@ def _curves(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[
     )
     rows: list[list[Any]] = []
     for d, c in found:
-        stored = _parameters(summary, d, name)
+        stored = stored_parameters(summary, d, name)
         esd = stored.get("est_standard_devs") or [None] * len(stored.get("parameters", ()))
         places = c["axes"][0]["places"] if c["axes"] else [None] * len(esd)
         if len(rows) < 200 and c["axes"]:
@@ -171,7 +168,7 @@ def _one_curve(summary: Summary, d: int, c: Any, name: str) -> list[Trace]:
         high = [v + 2 * e for v, e in zip(y, c["esd"], strict=True)]
         data.append(band(x, low, high, BLUE_BAND, "two esds"))
     data.append(line(x, y, TITLES.get(name, name), BLUE, mode="lines", hovertemplate=hover))
-    stored = _parameters(summary, d, name)
+    stored = stored_parameters(summary, d, name)
     if c["axes"] and stored:
         esd = stored.get("est_standard_devs")
         knots = line(c["axes"][0]["places"], stored["parameters"], "parameters", ORANGE, mode="markers", size=6)
@@ -193,128 +190,8 @@ def _simple(c: Any, name: str, colour: str) -> list[Trace]:
     return [*data, line(x, y, escaped(name), colour, mode="lines", hovertemplate=hover)]
 
 
-def _surfaces(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[str]) -> list[Figure]:
-    """The surface as a map, what of it acts on the undiffracted beam, and on a sphere."""
-    polar, azimuth = np.linspace(0, 180, POLAR), np.linspace(0, 360, AZIMUTH)
-    theta, phi = np.meshgrid(np.radians(polar), np.radians(azimuth), indexing="ij")
-    direction = np.stack((np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)), axis=-1)
-    basis = {lmax: _harmonics(direction.reshape(-1, 3), lmax) for lmax in {c["lmax"] for _, c in found}}
-    maps, even, spheres = [], [], []
-    seen: list[Any] = []
-    rows = []
-    for d, c in found:
-        p = np.array(_parameters(summary, d, "absorption").get("parameters", ()), np.float64)
-        if len(p) != len(basis[c["lmax"]]) or any(np.array_equal(p, other) for other in seen):
-            continue  # a shared surface is shown once
-        seen.append(p)
-        whole = (1.0 + p @ basis[c["lmax"]]).reshape(theta.shape)
-        order = np.repeat(np.arange(1, c["lmax"] + 1), 2 * np.arange(1, c["lmax"] + 1) + 1)
-        straight = (1.0 + np.where(order % 2 == 0, p, 0.0) @ basis[c["lmax"]]).reshape(theta.shape)
-        name = names[d] if not _is_shared(summary, d) else "all data sets"
-        maps.append((name, [_surface_map(azimuth, polar, whole)], _MAP_LAYOUT))
-        even.append((name, [_surface_map(azimuth, polar, straight)], _MAP_LAYOUT))
-        spheres.append((name, [_sphere(direction, whole)], _SPHERE_LAYOUT))
-        rows.append([name, shown(float(whole.min()), 3), shown(float(whole.max()), 3), shown(float(whole.std()), 4)])
-    if not maps:
-        return []
-    if all(max(1 - float(row[1]), float(row[2]) - 1) < NOTHING for row in rows):
-        for made in (even, spheres):
-            made.clear()  # three empty pictures say no more than one
-    table = Table("Absorption surface", ("data set", "lowest", "highest", "rms"), rows, words=(0,))
-    result = []
-    for key, title, text, choices, own in (
-        (
-            "absorption-map",
-            "Absorption surface",
-            "Relative transmission of a beam that leaves the crystal in this direction (frame of the crystal on the "
-            "spindle, "
-            "polar axis along it). A correction of some per cent is usual, of 10 % and more is strong absorption. The "
-            "mean of "
-            "incoming and diffracted beam is applied.",
-            maps,
-            table,
-        ),
-        (
-            "absorption-even",
-            "Undiffracted beam",
-            "The even part of the surface: what a beam straight through the crystal loses.",
-            even,
-            None,
-        ),
-        ("absorption-sphere", "On the sphere", "The same surface; drag to turn it.", spheres, None),
-    ):
-        if not choices:
-            continue
-        multiple = choices if len(choices) > 1 else []
-        result.append(
-            Figure(key, title, text, choices[0][1], choices[0][2], own or table, choices=multiple, choice_of="data set")
-        )
-    return result
-
-
-def _harmonics(direction: Float, lmax: int) -> Float:
-    """Y_lm of directions (n, 3), (lmax^2 + 2 lmax, n): a component of equal incoming and outgoing directions."""
-    n = len(direction)
-    places = Located(np.zeros(n, np.int32), np.ones(n), np.zeros((n, 3)), direction, direction)
-    values: Float = Harmonics("absorption", lmax).basis(places)[1].T
-    return values
-
-
-def _is_shared(summary: Summary, d: int) -> bool:
-    kept = [entry for entry in summary["data_sets"] if "model" in entry]
-    return "absorption" in (kept[d]["model"].get("configuration_parameters", {}).get("shared") or ())
-
-
 # names of parameters are too long for ticks: they show on hovering
 _UNLABELLED = {"type": "category", "showticklabels": False, "ticks": "", "constrain": "domain"}
-_MAP_LAYOUT = {
-    "xaxis": axis("azimuth / °", dtick=60),
-    "yaxis": axis("polar angle / °", dtick=30, autorange="reversed"),
-}
-_SPHERE_LAYOUT = {
-    "scene": {
-        "xaxis": {"visible": False},
-        "yaxis": {"visible": False},
-        "zaxis": {"visible": False},
-        "aspectmode": "cube",
-        "camera": {"eye": {"x": 1.2, "y": 1.2, "z": 0.6}},
-    },
-    "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
-}
-
-
-def _rounded(values: Float, digits: int = 4) -> list[Any]:
-    listed: list[Any] = np.round(values, digits).tolist()
-    return listed
-
-
-def _symmetric(values: Float) -> dict[str, float]:
-    """Limits of colours with 1 in the middle."""
-    size = max(float(np.abs(values - 1.0).max()), 1e-4)
-    return {"cmin": round(1 - size, 5), "cmax": round(1 + size, 5)}
-
-
-def _surface_map(azimuth: Float, polar: Float, values: Float) -> Trace:
-    limits = _symmetric(values)
-    hover = "azimuth %{x:.0f}°, polar %{y:.0f}°<br>factor %{z:.4f}<extra></extra>"
-    more = {"zmin": limits["cmin"], "zmax": limits["cmax"], "zsmooth": "best", "colorscale": DIVERGING}
-    return heat(_rounded(azimuth, 1), _rounded(polar, 1), _rounded(values), "factor", hovertemplate=hover, **more)
-
-
-def _sphere(direction: Float, values: Float) -> Trace:
-    x, y, z = (_rounded(direction[..., k], 3) for k in range(3))
-    return {
-        "type": "surface",
-        "x": x,
-        "y": y,
-        "z": z,
-        "surfacecolor": _rounded(values),
-        "colorscale": DIVERGING,
-        **_symmetric(values),
-        "lighting": {"ambient": 0.95, "diffuse": 0.1, "specular": 0.0},
-        "colorbar": {"title": {"text": "factor", "side": "right"}, "thickness": 12, "outlinewidth": 0},
-        "hovertemplate": "factor %{surfacecolor:.4f}<extra></extra>",
-    }
 
 
 def _grids(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[str], name: str) -> list[Figure]:
@@ -323,7 +200,7 @@ def _grids(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[s
     seen: list[list[float]] = []
     table = None
     for d, c in found:
-        values = _parameters(summary, d, name).get("parameters", [])
+        values = stored_parameters(summary, d, name).get("parameters", [])
         if values in seen:
             continue
         seen.append(values)
@@ -335,14 +212,14 @@ def _grids(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[s
         cube = np.array(values).reshape(shape[::-1])
         slices = [(names[d], cube)] if cube.ndim == 2 else _slices(cube, axes[2], names[d])
         for label, values_2d in slices:
-            limits = _symmetric(cube)
+            limits = symmetric_limits(cube)
             x, y = axes[0]["places"], axes[1]["places"]
             first, second = (axes[k]["coordinate"] for k in (0, 1))
             hover = f"{first} %{{x:.4g}}, {second} %{{y:.4g}}<br>factor %{{z:.3f}}<extra></extra>"
             trace = heat(
                 x,
                 y,
-                _rounded(values_2d),
+                rounded_grid(values_2d),
                 "factor",
                 hovertemplate=hover,
                 colorscale=DIVERGING,
@@ -350,8 +227,9 @@ def _grids(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[s
                 zmax=limits["cmax"],
             )
             layout = {
-                "xaxis": axis(COORDINATES[axes[0]["coordinate"]]),
-                "yaxis": axis(COORDINATES[axes[1]["coordinate"]]),
+                "xaxis": axis(COORDINATES[first]),
+                # as one looks at an image, row 0 on top
+                "yaxis": axis(COORDINATES[second], autorange="reversed" if second == "y" else True),
             }
             choices.append((label, [trace], layout))
             if table is None:
@@ -359,7 +237,7 @@ def _grids(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[s
                     f"{TITLES.get(name, name)}: parameters, data set {label}",
                     [short(v, 3) for v in x],
                     [short(v, 3) for v in y],
-                    _rounded(values_2d),
+                    rounded_grid(values_2d),
                     "",
                 )
         if len(choices) > 4 * MOST_CHOICES:
@@ -367,13 +245,13 @@ def _grids(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[s
     if not choices:
         return []
     text = {
-        "decay": "Correction by resolution and image (array model): what a B factor does in the physical model.",
+        "decay": "What a B factor does in the physical model.",
         "absorption": "Correction by place on the detector, one map for each stretch of images.",
         "modulation": "Response by place on the detector, the same for all images. Deviations of some per cent are "
         "usual.",
     }.get(name, "Parameters of the grid.")
     multiple = choices if len(choices) > 1 else []
-    title = TITLES.get(name, name)
+    title = "Correction by resolution and image" if name == "decay" else TITLES.get(name, name)
     return [Figure(f"grid-{name}", title, text, choices[0][1], choices[0][2], table, choices=multiple, choice_of="map")]
 
 

@@ -18,10 +18,13 @@ from typing import Any
 from braggscale.errors import OutputError
 from braggscale.report.figure import Figure, Section, Summary, Table
 from braggscale.report.figures_compare import compare
-from braggscale.report.figures_errors import detector, error_model, ledger, outliers
-from braggscale.report.figures_images import by_data_set, by_image, damage
+from braggscale.report.figures_data_sets import by_data_set
+from braggscale.report.figures_errors import detector, error_model
+from braggscale.report.figures_images import by_image, damage
+from braggscale.report.figures_intensities import anomalous, distribution
 from braggscale.report.figures_models import models
-from braggscale.report.figures_resolution import anomalous, by_resolution, distribution, summary_table
+from braggscale.report.figures_outliers import ledger, outliers
+from braggscale.report.figures_resolution import by_resolution, summary_table
 
 TEMPLATES = Path(__file__).with_name("templates")
 SECTIONS: tuple[Callable[[Summary], Section], ...] = (

@@ -118,6 +118,8 @@
     const base = {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
       font: { family: "system-ui, sans-serif", size: 12, color: colours.ink },
+      // paper is narrower than most screens
+      ...(printing.now ? { width: plot.closest(".wide") ? 680 : 560 } : {}),
       margin: { l: narrow ? 48 : 60, r: narrow ? 10 : 18, t: 26, b: 44 },
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
       hoverlabel: { bgcolor: colours.hover, bordercolor: colours.soft, font: { color: colours.ink } },

@@ -1,0 +1,131 @@
+"""A symmetric matrix over all parameters of which only blocks along the diagonal exist; often there is one block.
+
+With thousands of crystals neither the normal matrix nor its inverse is formed. What a crystal's scale needs is the part
+of the covariance that belongs to the crystal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale import linear
+from braggscale.arrays import Array, Float, Int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMatrix:
+    """Block k covers parameters ``starts[k]`` to ``starts[k + 1]`` - 1, (n_blocks + 1,); what is outside is zero.
+
+    ``store``: the blocks one after the other, each row by row.
+    """
+
+    starts: Int
+    store: Float
+
+    @classmethod
+    def whole(cls, matrix: Float) -> BlockMatrix:
+        """One block, (n, n)."""
+        return cls(np.array([0, len(matrix)]), np.ascontiguousarray(matrix).ravel())
+
+    @classmethod
+    def zeros(cls, starts: Int) -> BlockMatrix:
+        """All blocks empty."""
+        return cls(starts, np.zeros(int((np.diff(starts) ** 2).sum())))
+
+    def __len__(self) -> int:
+        """Number of parameters."""
+        return int(self.starts[-1])
+
+    @property
+    def n_blocks(self) -> int:
+        """How many there are."""
+        return len(self.starts) - 1
+
+    @property
+    def bases(self) -> Int:
+        """Where each block begins in ``store``, (n_blocks,)."""
+        sizes = np.diff(self.starts) ** 2
+        return np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
+
+    def arguments(self) -> tuple[Array, ...]:
+        """In the order in which the kernels take them."""
+        block = np.repeat(np.arange(self.n_blocks, dtype=np.int32), np.diff(self.starts))
+        return block, self.starts.astype(np.int64), self.bases, self.store
+
+    def blocks(self) -> list[Float]:
+        """Each block, square; views."""
+        bases = self.bases
+        return [self._block(k, int(bases[k])) for k in range(self.n_blocks)]
+
+    def diagonal(self) -> Float:
+        """(n,)."""
+        return np.concatenate([np.diag(block) for block in self.blocks()])
+
+    def part(self, where: slice) -> Float:
+        """Rows and columns of the parameters in ``where``, which stand in one block."""
+        k = int(np.searchsorted(self.starts, where.start, side="right")) - 1
+        begin = int(self.starts[k])
+        return self._block(k)[where.start - begin : where.stop - begin, where.start - begin : where.stop - begin]
+
+    def _block(self, k: int, base: int | None = None) -> Float:
+        size = int(self.starts[k + 1] - self.starts[k])
+        base = int(self.bases[k]) if base is None else base
+        return self.store[base : base + size * size].reshape(size, size)
+
+    def inverse(self) -> BlockMatrix | None:
+        """The inverse of every block; None where one is not positive definite."""
+        result = BlockMatrix.zeros(self.starts)
+        for mine, into in _alike(self, result):
+            found = _inverse(mine)
+            if found is None:
+                return None
+            into[...] = found
+        return result
+
+    def times(self, x: Float) -> Float:
+        """The product with ``x``, (n, m)."""
+        y = np.empty_like(x)
+        begin = 0
+        for stack, _ in _alike(self, self):
+            count, size, _ = stack.shape
+            end = begin + count * size
+            part = x[begin:end].reshape(count, size, -1)
+            y[begin:end] = np.matmul(stack, part).reshape(count * size, -1)
+            begin = end
+        return y
+
+
+def _alike(first: BlockMatrix, second: BlockMatrix) -> list[tuple[Float, Float]]:
+    """Runs of neighbouring blocks of one size in both matrices, (count, size, size) each; views."""
+    sizes = np.diff(first.starts)
+    if len(sizes) == 0:
+        return []
+    cuts = np.flatnonzero(np.diff(sizes)) + 1
+    bases = np.append(first.bases, len(first.store))
+    runs = []
+    for low, high in zip([0, *cuts.tolist()], [*cuts.tolist(), len(sizes)], strict=True):
+        shape = (high - low, int(sizes[low]), int(sizes[low]))
+        where = slice(int(bases[low]), int(bases[high]))
+        runs.append((first.store[where].reshape(shape), second.store[where].reshape(shape)))
+    return runs
+
+
+def _inverse(stack: Float) -> Float | None:
+    """Inverse of each matrix of a stack in variables of unit curvature, None where one is not positive definite."""
+    diagonal = np.einsum("kii->ki", stack)
+    if not (diagonal > 0).all():
+        return None
+    unit = 1.0 / np.sqrt(diagonal)
+    scaled = stack * unit[:, :, None] * unit[:, None, :]
+    if len(stack) == 1:
+        factor = linear.cholesky(scaled[0])
+        found = None if factor is None else linear.inverse(factor)[None]
+    else:
+        try:
+            np.linalg.cholesky(scaled)
+        except np.linalg.LinAlgError:
+            return None
+        found = np.linalg.inv(scaled)
+    return None if found is None else found * unit[:, :, None] * unit[:, None, :]

@@ -1,0 +1,373 @@
+"""The full matrix without the matrix: Gauss-Newton steps, strengths and uncertainties for thousands of crystals.
+
+N = J'J + sum lambda S has n^2 numbers and takes n^3 operations to invert; a product N v takes two passes over the
+observations. So beyond a few thousand parameters
+
+    steps       N x = -gradient/2 by conjugate gradients, preconditioned with the blocks of N along the diagonal, one
+                per data set (a component that data sets share is a block of its own);
+    traces      tr(C S) = E[z' S C z], C = N^-1, over random signs z: Hutchinson, Commun. Stat. Simul. Comput. 19 (1990)
+                433. One solution C z serves all strengths, and is where the next solution starts. The share of the
+                blocks by themselves is known exactly; the probes only tell what coupling adds to it;
+    effective   parameters: diag(C J'J) = 1 - diag(C sum lambda S), in the same way;
+    covariance  of a data set: the inverse of its block, the other data sets held. With many crystals, each of which
+                contributes little to the intensities that it is compared with, what they add is small.
+
+The same answers as from the matrix, within the noise of the probes (tests/test_implicit.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from braggscale import implicit_kernels
+from braggscale.arrays import Bool, Float, Int
+from braggscale.covariance import BlockMatrix
+from braggscale.minimise import Fit, Stop, conjugate_gradients
+from braggscale.models.joint import JointModel, Placed
+from braggscale.parallel import run_lanes
+from braggscale.strengths import Mixing, stepped, with_strengths
+from braggscale.target import Target
+
+log = logging.getLogger(__name__)
+
+PROBES = 24
+STEP_TOLERANCE, PROBE_TOLERANCE = 1e-5, 1e-3
+LANES = 8
+STRENGTH_STEPS = 3  # between two looks at gradient and blocks
+LARGEST_BLOCK = 1500  # a block with more parameters counts by its diagonal only
+HALVINGS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Implicit:
+    """What came out; see fitting.Outcome.  ``covariance``: None where a block cannot be inverted."""
+
+    fit: Fit
+    strengths: dict[str, float]
+    covariance: BlockMatrix | None
+    influence: Float
+
+
+def partition(model: JointModel) -> Int:
+    """Starts of the blocks in theta, and its end: data sets, and components that several share."""
+    cuts = {0, model.n_parameters}
+    for d, data_set in enumerate(model.data_sets):
+        own = [model.where(d, c) for c in range(len(data_set.components))]
+        shared = data_set.configuration.get("shared", ())
+        for where, component in zip(own, data_set.components, strict=True):
+            if component.name in shared:
+                cuts |= {where.start, where.stop}
+        mine = [w.start for w, c in zip(own, data_set.components, strict=True) if c.name not in shared]
+        if mine:
+            cuts.add(min(mine))
+    starts = np.array(sorted(cuts), np.int64)
+    sizes = np.diff(starts)
+    # parameter by parameter where a block is too large
+    split = [
+        np.arange(a, b) if b - a > LARGEST_BLOCK else np.array([a]) for a, b in zip(starts, starts[1:], strict=False)
+    ]
+    return np.concatenate([*split, starts[-1:]]) if (sizes > LARGEST_BLOCK).any() else starts
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """The observations' part of the problem around one point: products with J'J cost two passes over the rows."""
+
+    target: Target
+    cost: float
+    gradient: Float
+    factor: Float
+    size: Float
+    along: Float
+
+    @classmethod
+    def at(cls, target: Target, theta: Float) -> Linear:
+        """``theta``: all parameters."""
+        n = len(target.intensity)
+        factor = np.ones((n, target.design.start.shape[1]))
+        size, along = np.zeros(n), np.zeros(n)
+        cuts = target.lane_cuts(LANES)
+
+        def lane(k: int) -> tuple[float, Float]:
+            gradient = np.zeros(len(theta))
+            where = cuts[k], cuts[k + 1]
+            cost = implicit_kernels.linearise(*where, *target.arguments(), theta, gradient, factor, size, along)
+            return cost, gradient
+
+        results = run_lanes(lane, len(cuts) - 1, target.n_threads)
+        return cls(target, sum(r[0] for r in results), np.sum([r[1] for r in results], axis=0), factor, size, along)
+
+    def product(self, v: Float) -> Float:
+        """J'J v, (n_parameters, m)."""
+        target, cuts = self.target, self.target.lane_cuts(LANES)
+        arguments = target.groups.offsets, target.design.arguments(), self.factor, self.size, self.along
+
+        def lane(k: int) -> Float:
+            total = np.zeros_like(v)
+            if v.shape[1] == 1:
+                implicit_kernels.product_one(cuts[k], cuts[k + 1], *arguments, v[:, 0].copy(), total[:, 0])
+            else:
+                implicit_kernels.product(cuts[k], cuts[k + 1], *arguments, v, total)
+            return total
+
+        results = run_lanes(lane, len(cuts) - 1, target.n_threads)
+        total = results[0]
+        for more in results[1:]:
+            total += more
+        return total
+
+
+def block_normal(target: Target, theta: Float, starts: Int) -> BlockMatrix:
+    """The blocks of J'J at ``theta``."""
+    cuts = target.lane_cuts(2)
+
+    def lane(k: int) -> Float:
+        part = BlockMatrix.zeros(starts)
+        implicit_kernels.block_matrices(cuts[k], cuts[k + 1], *target.arguments(), theta, *part.arguments())
+        return part.store
+
+    result = BlockMatrix(starts, np.sum(run_lanes(lane, len(cuts) - 1, target.n_threads), axis=0))
+    for block in result.blocks():
+        diagonal = np.diag(block).copy()
+        block += block.T.copy()
+        block[np.diag_indices(len(block))] -= diagonal
+    return result
+
+
+class _Penalty:
+    """sum lambda S of all restraints as a sparse matrix, and S of each kind."""
+
+    def __init__(self, restraints: Sequence[Placed], n: int) -> None:
+        from scipy.sparse import csr_array
+
+        self.restraints = restraints
+        kinds = {restraint.kind for _, restraint in restraints}
+        self.by_kind: dict[str, Any] = {kind: _sparse(restraints, kind, n, csr_array) for kind in sorted(kinds)}
+        self.pull = np.zeros(n)
+        self.constant = 0.0
+        for where, restraint in restraints:
+            if restraint.target:
+                toward = restraint.strength * restraint.target * restraint.penalty.sum(axis=1)
+                self.pull[where] += toward
+                self.constant += restraint.target * float(toward.sum())
+
+    def times(self, x: Float, strengths: dict[str, float]) -> Float:
+        """sum lambda S x, (n, m)."""
+        total = np.zeros_like(x)
+        for kind, matrix in self.by_kind.items():
+            total += (strengths[kind] if kind else 1.0) * (matrix @ x)
+        return total
+
+    def cost_gradient(self, theta: Float, strengths: dict[str, float]) -> tuple[float, Float]:
+        """sum lambda (theta - t)'S(theta - t) and its gradient."""
+        product = self.times(theta[:, None], strengths)[:, 0]
+        cost = float(theta @ product - 2.0 * theta @ self.pull) + self.constant
+        return cost, 2.0 * (product - self.pull)
+
+    def add_blocks(self, blocks: BlockMatrix, strengths: dict[str, float]) -> BlockMatrix:
+        """``blocks`` plus the blocks of sum lambda S."""
+        store = blocks.store.copy()
+        block = np.repeat(np.arange(blocks.n_blocks), np.diff(blocks.starts))
+        bases, sizes = blocks.bases, np.diff(blocks.starts)
+        for kind, matrix in self.by_kind.items():
+            found = matrix.tocoo()
+            row, column = found.coords
+            inside = block[row] == block[column]
+            row, column, k = row[inside], column[inside], block[row[inside]]
+            first = blocks.starts[k]
+            place = bases[k] + (row - first) * sizes[k] + column - first
+            np.add.at(store, place, (strengths[kind] if kind else 1.0) * found.data[inside])
+        return BlockMatrix(blocks.starts, store)
+
+
+def _sparse(restraints: Sequence[Placed], kind: str, n: int, make: Any) -> Any:
+    """S of one kind; of those without a kind lambda S, (n, n)."""
+    rows, columns, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
+    for where, restraint in restraints:
+        if restraint.kind != kind:
+            continue
+        index = np.arange(where.start, where.stop) if isinstance(where, slice) else where
+        i, j = np.nonzero(restraint.penalty)
+        rows.append(index[i])
+        columns.append(index[j])
+        values.append((1.0 if kind else restraint.strength) * restraint.penalty[i, j])
+    return make((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(n, n))
+
+
+def minimise(
+    target: Target, own: Sequence[Placed], pins: Sequence[Placed], strengths: dict[str, float], starts: Int,
+    start: Float, *, max_iterations: int, tolerance: float, esds: bool, settled: float,
+) -> Implicit:  # fmt: skip
+    """Gauss-Newton steps from ``start`` (free parameters); before each the strengths that are estimated.
+
+    ``own``, ``pins``: restraints of the model and of the gauge.  ``starts``: of the blocks, see ``partition``.
+    ``settled``: change in effective parameters that counts as none.
+    """
+    n = len(target.base)
+    penalty = _Penalty([*own, *pins], n)
+    held = np.ones(n, bool)
+    held[target.free] = False
+    signs = np.where(np.random.default_rng(0).random((n, PROBES)) < 0.5, -1.0, 1.0)
+    signs[held] = 0.0
+    theta = target.full(start)
+    blocks = _determined(block_normal(target, theta, starts))
+    linear = Linear.at(target, theta)
+    solutions = np.zeros_like(signs)
+    history: list[float] = []
+    stop = Stop.MAX_ITERATIONS
+    mixing = Mixing()
+    for _ in range(max_iterations):
+        moved = 0.0
+        if strengths:
+            strengths, moved, solutions = _strengths(
+                penalty, linear, blocks, theta, held, own, strengths, signs, solutions, settled, mixing
+            )
+        cost, slope = penalty.cost_gradient(theta, strengths)
+        cost, slope = cost + linear.cost, slope + linear.gradient
+        history = history or [cost]
+        step = _Normal(linear, blocks, penalty, strengths, held).solve(-0.5 * slope[:, None], STEP_TOLERANCE)[:, 0]
+        expected = -float(slope @ step) / 2.0
+        if 0.0 <= expected <= 2.0 * tolerance * tolerance * cost and moved < settled:
+            stop = Stop.CONVERGED
+            break
+        length, better = 1.0, None
+        for _ in range(HALVINGS):
+            better = Linear.at(target, theta + length * step)
+            value = better.cost + penalty.cost_gradient(theta + length * step, strengths)[0]
+            if np.isfinite(value) and value <= cost:
+                break
+            length, better = 0.5 * length, None
+        if better is None:
+            stop = Stop.NO_DESCENT
+            break
+        theta, linear = theta + length * step, better
+        history.append(value)
+        if cost - value <= 2.0 * tolerance * cost and moved < settled:
+            stop = Stop.CONVERGED
+            break
+    fit = Fit(theta[target.free], history[-1], stop, tuple(history))
+    if not esds:
+        return Implicit(fit, strengths, None, np.zeros(n))
+    blocks = block_normal(target, theta, starts)
+    normal = _Normal(linear, _determined(blocks), penalty, strengths, held)
+    influence = normal.influence(signs, normal.solve(signs, PROBE_TOLERANCE, solutions))
+    whole = penalty.add_blocks(blocks, strengths)
+    _hold(whole, held, 1.0)
+    covariance = whole.inverse()
+    if covariance is not None:
+        _hold(covariance, held, 0.0)
+    return Implicit(fit, strengths, covariance, influence)
+
+
+def _determined(blocks: BlockMatrix) -> BlockMatrix:
+    """With something on the diagonal everywhere, for preconditioning only."""
+    result = replace(blocks, store=blocks.store.copy())
+    for block in result.blocks():
+        diagonal = np.diag(block)
+        block[np.diag_indices(len(block))] += 1e-9 * max(float(diagonal.max()), 1.0) + 1e-6 * diagonal
+    return result
+
+
+def _hold(blocks: BlockMatrix, held: Bool, value: float) -> None:
+    """Rows and columns of held parameters: ``value`` on the diagonal, 0 beside it."""
+    if not held.any():
+        return
+    for first, block in zip(blocks.starts.tolist(), blocks.blocks(), strict=False):
+        mine = np.flatnonzero(held[first : first + len(block)])
+        block[mine] = 0.0
+        block[:, mine] = 0.0
+        block[mine, mine] = value
+
+
+class _Normal:
+    """N = J'J + sum lambda S at one point: products, solutions, traces. Held parameters have neither row nor column."""
+
+    def __init__(
+        self, linear: Linear, blocks: BlockMatrix, penalty: _Penalty, strengths: dict[str, float], held: Bool
+    ) -> None:
+        self.linear, self.penalty, self.strengths, self.held = linear, penalty, strengths, held
+        whole = penalty.add_blocks(blocks, strengths)
+        _hold(whole, held, 1.0)
+        inverse = whole.inverse()
+        if inverse is None:  # the diagonal will do
+            starts = np.arange(len(whole) + 1)
+            inverse = BlockMatrix(starts, 1.0 / np.maximum(whole.diagonal(), 1e-300))
+        _hold(inverse, held, 0.0)
+        self.inverse = inverse
+
+    def product(self, v: Float) -> Float:
+        """N v, (n, m)."""
+        found = self.linear.product(v) + self.penalty.times(v, self.strengths)
+        found[self.held] = 0.0
+        return found
+
+    def solve(self, right: Float, tolerance: float, start: Float | None = None) -> Float:
+        """N^-1 ``right``, (n, m)."""
+        right = np.where(self.held[:, None], 0.0, right)
+        x, steps = conjugate_gradients(self.product, self.inverse.times, right, start, tolerance=tolerance)
+        log.debug(f"conjugate gradients: {steps} steps for {right.shape[1]} right sides")
+        return x
+
+    def traces(self, signs: Float, solutions: Float) -> dict[str, float]:
+        """tr(C S) of every kind: exactly for the blocks by themselves, by the probes for what they leave out."""
+        rest = solutions - self.inverse.times(signs)
+        block = np.repeat(np.arange(self.inverse.n_blocks), np.diff(self.inverse.starts))
+        first, bases, sizes = self.inverse.starts[block], self.inverse.bases[block], np.diff(self.inverse.starts)[block]
+        found = {}
+        for kind in self.strengths:
+            matrix = self.penalty.by_kind[kind].tocoo()
+            row, column = matrix.coords
+            inside = block[row] == block[column]
+            row, column = row[inside], column[inside]
+            place = bases[row] + (row - first[row]) * sizes[row] + column - first[column]
+            known = float(matrix.data[inside] @ self.inverse.store[place])
+            found[kind] = known + float(np.mean(np.einsum("nm,nm->m", signs, self.penalty.by_kind[kind] @ rest)))
+        return found
+
+    def influence(self, signs: Float, solutions: Float) -> Float:
+        """diag(C J'J), (n,), in the same way."""
+        rest = solutions - self.inverse.times(signs)
+        blocks = self.penalty.add_blocks(BlockMatrix.zeros(self.inverse.starts), self.strengths)
+        known = np.concatenate(
+            [
+                np.einsum("ij,ji->i", mine, into)
+                for mine, into in zip(self.inverse.blocks(), blocks.blocks(), strict=True)
+            ]
+        )
+        left = known + np.mean(signs * self.penalty.times(rest, self.strengths), axis=1)
+        return np.where(self.held, 0.0, np.clip(1.0 - left, 0.0, 1.0))
+
+
+def _strengths(
+    penalty: _Penalty, linear: Linear, blocks: BlockMatrix, theta: Float, held: Bool, own: Sequence[Placed],
+    strengths: dict[str, float], signs: Float, solutions: Float, settled: float, mixing: Mixing,
+) -> tuple[dict[str, float], float, Float]:  # fmt: skip
+    """Strengths at the minimum of the quadratic that touches the cost at ``theta``; as fitting._strengths_nearby."""
+    first = 0.0
+    step: Float | None = None
+    for _ in range(STRENGTH_STEPS):
+        normal = _Normal(linear, blocks, penalty, strengths, held)
+        solutions = normal.solve(signs, PROBE_TOLERANCE, solutions)
+        slope = linear.gradient + penalty.cost_gradient(theta, strengths)[1]
+        step = normal.solve(-0.5 * slope[:, None], PROBE_TOLERANCE, step)
+        there = theta + step[:, 0]
+        size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
+        for where, restraint in with_strengths(own, strengths):
+            if restraint.kind and not held[where].all():
+                part = there[where] - restraint.target
+                size[restraint.kind] += float(part @ restraint.penalty @ part)
+                free[restraint.kind] += restraint.rank
+        for kind, trace in normal.traces(signs, solutions).items():
+            free[kind] -= strengths[kind] * trace
+        wanted, moved = stepped(strengths, size, free)
+        log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
+        first = first or moved
+        strengths = mixing.next(strengths, wanted)
+        if moved < 0.2 * settled:
+            break
+    return strengths, first, solutions

@@ -1,0 +1,147 @@
+"""Products, blocks, steps, strengths and uncertainties without the matrix, against those from the matrix."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import synthetic
+
+from braggscale.covariance import BlockMatrix
+from braggscale.fitting import FitSettings, Problem, fit
+from braggscale.implicit import Linear, block_normal, minimise, partition
+from braggscale.minimise import Stop, conjugate_gradients
+from braggscale.models.components import Smooth, axis_over, bending, level, smoothness
+from braggscale.models.data_set import DataSetModel
+from braggscale.models.joint import JointModel
+from braggscale.target import Target
+
+MODELS = {
+    "physical": lambda: [synthetic.physical() for _ in range(3)],
+    "KB": lambda: [synthetic.kb() for _ in range(5)],
+    "array": lambda: [synthetic.array(), synthetic.array()],
+    "mixed": lambda: [synthetic.kb(), synthetic.physical(), synthetic.kb()],
+}
+
+
+def problem(models, seed=3, n_groups=60, sigma=0.02, n_threads=1):
+    rng = np.random.default_rng(seed)
+    rows, groups = synthetic.observations(rng, n_groups=n_groups, n_data_sets=len(models), size=(3, 12))
+    model = JointModel.of(models)
+    theta = synthetic.perturbed(rng, model, 0.1)
+    g = model.evaluate(rows, theta)[0]
+    mu = groups.spread(rng.exponential(100.0, len(groups)) + 20.0) * g
+    intensity, weight = mu * rng.normal(1.0, sigma, len(mu)), 1.0 / (sigma * mu) ** 2
+    free = np.arange(model.n_parameters)
+    target = Target(model.design(rows), groups, intensity, weight, model.restraints(), theta, free, n_threads)
+    return rows, groups, model, theta, target
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_products_and_blocks_are_those_of_the_matrix(name):
+    *_, model, theta, target = problem(MODELS[name]())
+    cost, gradient, matrix = target.data_equations(theta)
+    linear = Linear.at(target, theta)
+    assert linear.cost == pytest.approx(cost, rel=1e-12)
+    assert linear.gradient == pytest.approx(gradient, rel=1e-9, abs=1e-9 * np.abs(gradient).max())
+    v = np.random.default_rng(1).normal(size=(len(theta), 3))
+    assert linear.product(v) == pytest.approx(matrix @ v, abs=1e-9 * np.abs(matrix @ v).max())
+    starts = partition(model)
+    blocks = block_normal(target, theta, starts)
+    for begin, end, block in zip(starts[:-1], starts[1:], blocks.blocks(), strict=True):
+        assert block == pytest.approx(matrix[begin:end, begin:end], abs=1e-9 * np.abs(matrix).max())
+    assert blocks.diagonal() == pytest.approx(np.diag(matrix), abs=1e-9 * np.abs(matrix).max())
+
+
+def test_threads_do_not_change_a_bit():
+    *_, model, theta, one = problem(MODELS["mixed"]())
+    two = replace(one, n_threads=2)
+    v = np.ones((len(theta), 2))
+    assert np.array_equal(Linear.at(one, theta).product(v), Linear.at(two, theta).product(v))
+    starts = partition(model)
+    assert np.array_equal(block_normal(one, theta, starts).store, block_normal(two, theta, starts).store)
+
+
+def test_a_component_that_data_sets_share_is_a_block():
+    models = [replace(synthetic.physical(), configuration={"shared": ["absorption"]}) for _ in range(3)]
+    model = JointModel.of(models)
+    starts = partition(model).tolist()
+    # scale and decay of the first, the surface, scale and decay of the others
+    assert starts == [0, 9, 17, 26, 35] and starts[-1] == model.n_parameters
+
+
+def test_block_matrices_invert_and_multiply_block_by_block():
+    rng = np.random.default_rng(0)
+    starts = np.array([0, 2, 4, 9, 10])
+    blocks = BlockMatrix.zeros(starts)
+    for block in blocks.blocks():
+        root = rng.normal(size=(len(block), len(block) + 3))
+        block[...] = root @ root.T
+    whole = np.zeros((10, 10))
+    for begin, end, block in zip(starts[:-1], starts[1:], blocks.blocks(), strict=True):
+        whole[begin:end, begin:end] = block
+    x = rng.normal(size=(10, 2))
+    assert blocks.times(x) == pytest.approx(whole @ x)
+    assert blocks.inverse().times(x) == pytest.approx(np.linalg.solve(whole, x))
+    assert blocks.part(slice(5, 8)) == pytest.approx(whole[5:8, 5:8])
+    blocks.blocks()[1][...] = [[1.0, 2.0], [2.0, 1.0]]
+    assert blocks.inverse() is None
+
+
+def test_conjugate_gradients_solve_each_column():
+    rng = np.random.default_rng(2)
+    root = rng.normal(size=(30, 40))
+    matrix, right = root @ root.T + np.eye(30), rng.normal(size=(30, 4))
+    right[:, 2] = 0.0
+    x, steps = conjugate_gradients(lambda v: matrix @ v, lambda v: v, right, tolerance=1e-10)
+    assert x == pytest.approx(np.linalg.solve(matrix, right), abs=1e-7)
+    again, few = conjugate_gradients(lambda v: matrix @ v, lambda v: v, right, x, tolerance=1e-8)
+    assert few == 0 and steps > 5 and np.array_equal(again, x)
+
+
+def sweeps(n):
+    """Models of sweeps whose restraints are all estimated."""
+    scale, decay = axis_over("image", 3.1 / 900, 0.0, 900.0, 8), axis_over("image", 2.2 / 900, 0.0, 900.0, 5)
+    harmonics = synthetic.physical().components[2]
+    parts = (
+        Smooth("scale", (scale,), restraints=tuple(smoothness("scale", 8, 10.0, 2500.0, 100.0, True))),
+        Smooth("decay", (decay,), True, (*smoothness("decay", 5, 10.0, 10.0, 0.1, False), level("decay", 5, 0.1))),
+        replace(harmonics, restraints=(bending("absorption", 2, 100.0),)),
+    )
+    return [DataSetModel("physical", parts, {}) for _ in range(n)]
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+def test_the_fit_is_the_same_with_and_without_the_matrix(estimated, monkeypatch):
+    rows, groups, model, _, target = problem(
+        sweeps(6) if estimated else [synthetic.physical(weight=5.0) for _ in range(6)], n_groups=400
+    )
+    fixed = np.zeros(model.n_parameters, bool)
+    fixed[-8:-4] = True  # some parameters of the last surface are held
+    whole = Problem.of(model, rows, groups, fixed)
+    settings = FitSettings(True, True, None, None, 1e-6, 1)
+    exact = fit(whole, model.null(), target.intensity, target.weight, settings)
+    monkeypatch.setattr("braggscale.fitting.MOST_DENSE", 10)
+    implicit = fit(whole, model.null(), target.intensity, target.weight, settings)
+    assert [name for name, _ in implicit.fits][-1] == "conjugate gradients"
+    assert implicit.fits[-1][1].stop is Stop.CONVERGED
+    (g, variance), (h, other) = (target.design.scales(o.theta, o.covariance) for o in (exact, implicit))
+    error = np.sqrt(variance) / g
+    assert np.abs(np.log(h / g)).max() < (0.3 if estimated else 0.02) * np.median(error)
+    assert np.array_equal(implicit.theta[fixed], model.null()[fixed])
+    # conditional on the other data sets, so a little smaller: six of them, each seen by the other five
+    assert np.median(np.sqrt(other) / h / error) == pytest.approx(1.0, abs=0.25)
+    assert (implicit.covariance.diagonal()[fixed] == 0.0).all() and not implicit.influence[fixed].any()
+    for where in (slice(0, 8), slice(8, 13), slice(13, 21)):
+        assert implicit.influence[where].sum() == pytest.approx(exact.influence[where].sum(), abs=1.0)
+    for kind, strength in exact.strengths.items():
+        assert implicit.strengths[kind] == pytest.approx(strength, rel=0.1), kind
+
+
+def test_a_search_without_descent_stops():
+    *_, model, theta, target = problem(MODELS["KB"]())
+    found = minimise(
+        target, model.restraints(), [], {}, partition(model), theta, max_iterations=1, tolerance=1e-4, esds=False,
+        settled=0.1,
+    )  # fmt: skip
+    assert found.fit.stop in (Stop.MAX_ITERATIONS, Stop.CONVERGED) and found.covariance is None
+    assert found.fit.history[-1] <= found.fit.history[0]
