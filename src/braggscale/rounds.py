@@ -432,7 +432,7 @@ def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -
         settings.method or "standard",
         settings.fit.n_threads,
     )
-    if settings.method == "standard" and len(work.apart) > len(work.groups):
+    if state.strengths and settings.method == "standard" and len(work.apart) > len(work.groups):
         return _spare_mates(work, state, found, before, settings.zmax)
     return found
 
