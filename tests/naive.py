@@ -427,3 +427,43 @@ def decay_r(x, group, data_set, image):
                 above, below, n = found.get(d, (0.0, 0.0, 0))
                 found[d] = above + abs(x[i] - x[j]), below + 0.5 * (x[i] + x[j]), n + 1
     return found
+
+
+def mates_squares(i, v, g, plus, difference, out):
+    """z^2 of every row of one reflection against the others that are in, as a linear model with a normal prior.
+
+    Members have mean J + e delta, e = +-1, delta ~ N(0, difference/4): generalised least squares with the full
+    covariance, J free.
+    """
+    result = np.zeros(len(i))
+    e = np.where(plus, 1.0, -1.0)
+    for k in range(len(i)):
+        others = [j for j in range(len(i)) if j != k and not out[j]]
+        if not others:
+            continue
+        y, ye = i[others] / g[others], e[others]
+        covariance = np.diag(v[others] / g[others] ** 2) + difference / 4 * np.outer(ye, ye)
+        inverse = np.linalg.inv(covariance)
+        ones = np.ones(len(others))
+        weight = ones @ inverse @ ones
+        j = ones @ inverse @ y / weight
+        cross = difference / 4 * e[k] * ye
+        prediction = j + cross @ inverse @ (y - j)
+        left = 1.0 - cross @ inverse @ ones
+        variance = difference / 4 - cross @ inverse @ cross + left**2 / weight
+        result[k] = (i[k] / g[k] - prediction) ** 2 / (v[k] / g[k] ** 2 + variance)
+    return result
+
+
+def held_out_loss(i, v, g, use):
+    """Loss of one reflection, see validation.py."""
+    rows = [k for k in range(len(i)) if use[k]]
+    total = sum(g[k] ** 2 / v[k] for k in rows)
+    mean = sum(g[k] * i[k] / v[k] for k in rows) / total if rows else 0.0
+    loss = 0.0
+    for k in rows:
+        freedom = 1.0 - g[k] ** 2 / v[k] / total
+        if freedom > 1e-6:
+            z2 = (i[k] - g[k] * mean) ** 2 / (v[k] * freedom)
+            loss += freedom * 2.5 * np.log(1.0 + z2 / 4.0)
+    return loss

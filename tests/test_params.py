@@ -80,9 +80,9 @@ def test_defaults():
     assert found.reflection_selection.E2_range == (0.8, 5.0)
     assert found.reflection_selection.Isigma_range == (-5.0, 0.0)
     assert found.reflection_selection.min_partiality == 0.95
-    assert found.cut_data.partiality_cutoff == 0.4
+    assert found.cut_data.partiality_cutoff is None
     assert found.scaling_options.full_matrix is True
-    assert found.scaling_options.outlier_rejection == "standard" and found.scaling_options.outlier_zmax == 6.0
+    assert found.scaling_options.outlier_rejection == "standard" and found.scaling_options.outlier_zmax is None
     assert found.array.modulation_correction is False
     assert (found.output.experiments, found.output.reflections) == ("scaled.expt", "scaled.refl")
     assert read()[0].modified == "" and not read()[0].explicit

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from braggscale.arrays import Bool, Float
+from braggscale.arrays import Bool, Float, Int
 from braggscale.covariance import BlockMatrix
 from braggscale.groups import Groups, weighted_mean
 from braggscale.minimise import Fit, Stop, constrained_covariance, lbfgs, levenberg_marquardt
-from braggscale.models.components import Restraint
 from braggscale.models.gauge import as_restraints, as_seen_by_scales, gauge
 from braggscale.models.joint import Design, JointModel, Placed
 from braggscale.strengths import Mixing, inverse, starting, update, with_strengths
@@ -68,7 +67,7 @@ class Problem:
     groups: Groups
     design: Design
     fixed: Bool
-    choices: list[tuple[slice, Float]]
+    choices: list[tuple[slice | Int, Float]]
 
     @classmethod
     def of(cls, model: JointModel, rows: Places, groups: Groups, fixed: Bool, n_threads: int = 1) -> Problem:
@@ -184,7 +183,7 @@ def _implicit(
 
 
 def _first_order(
-    target: Target, start: Float, own: list[Placed], pins: list[tuple[slice, Restraint]],
+    target: Target, start: Float, own: list[Placed], pins: list[Placed],
     strengths: dict[str, float], settings: FitSettings, matrix: Float | None,
 ) -> tuple[Fit, dict[str, float]]:  # fmt: skip
     """L-BFGS; with a ``matrix`` estimated strengths follow it in a few turns, each with a look at the data."""
@@ -222,7 +221,7 @@ class _Known:
 
 
 def _full_matrix(
-    target: Target, known: _Known, start: Float, own: list[Placed], pins: list[tuple[slice, Restraint]],
+    target: Target, known: _Known, start: Float, own: list[Placed], pins: list[Placed],
     strengths: dict[str, float], settings: FitSettings,
 ) -> tuple[Fit, dict[str, float]]:  # fmt: skip
     """Gauss-Newton steps; before each, the strengths that are estimated, until neither changes anything.
@@ -256,7 +255,7 @@ def _settled(target: Target) -> float:
 
 def _strengths_nearby(
     target: Target, theta: Float, data: tuple[float, Float, Float], own: list[Placed],
-    pins: list[tuple[slice, Restraint]], strengths: dict[str, float],
+    pins: list[Placed], strengths: dict[str, float],
 ) -> tuple[dict[str, float], float]:  # fmt: skip
     """Strengths at the minimum of the quadratic that touches the cost at ``theta``, and how far they moved.
 

@@ -135,6 +135,32 @@ def crystal_frame_directions(experiment: Experiment, z: Array, s1: Array, n_thre
     return s0c, s1c
 
 
+def crystal_frame_axis(goniometer: Goniometer) -> Float:
+    """The rotation axis in the frame of :func:`crystal_frame_directions`, unit vector, (3,)."""
+    result: Float = _POLE_ALONG_X @ goniometer.fixed.T @ unit(goniometer.axis)
+    return result
+
+
+def rocking_width(experiment: Experiment, s1: Array, n_images: Array) -> float:
+    """Standard deviation of the rocking curve, degrees, from the boxes of integration; 0 if they are one image wide.
+
+    A box reaches three standard deviations sigma_m/|zeta| to either side of the centre, rounded outwards to whole
+    images, which adds one on the average (DIALS; Kabsch, Acta Cryst. D66 (2010) 133). The median over the rows.
+    ``s1``: (n, 3).  ``n_images``: images in the box, (n,).
+    """
+    if experiment.goniometer is None or experiment.scan is None or len(s1) == 0:
+        return 0.0
+    axis = experiment.goniometer.setting @ unit(experiment.goniometer.axis)
+    cross = np.cross(np.asarray(s1, np.float64), experiment.beam.s0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        zeta = np.abs(cross @ axis) / np.linalg.norm(cross, axis=1)
+    images = np.maximum(np.asarray(n_images, np.float64) - 1.0, 0.0)
+    known = np.isfinite(zeta)
+    if not known.any():
+        return 0.0
+    return float(np.median((images * zeta)[known])) * abs(experiment.scan.oscillation[1]) / 6.0
+
+
 def unit_cell(real_space: Float) -> UnitCell:
     """a, b, c, alpha, beta, gamma (Angstrom, degrees) from the axes as rows, (3, 3)."""
     lengths = np.linalg.norm(real_space, axis=1)

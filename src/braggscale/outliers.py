@@ -84,7 +84,7 @@ def reject(
     """
     before = np.zeros(len(intensity), np.bool_) if previous is None else previous
     mask, _, rounds = _judged(Law.constant(intensity, variance), scale, groups, zmax, before, method, 1)
-    return _report(mask, before, groups, rounds)
+    return report(mask, before, groups, rounds)
 
 
 def _judged(
@@ -98,7 +98,8 @@ def _judged(
     return judge(law, scale, groups, limits, before, simple=method == "simple", n_threads=n_threads)
 
 
-def _report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
+def report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
+    """Counts for verdicts, (n_rows,), and those ``before``."""
     sizes = groups.sizes()
     return Rejection(
         mask,
@@ -138,7 +139,7 @@ def settle(
         found, more = _settle(law.take(rows), scale[rows], part, (old, mask[rows]), zmax, method, n_threads)
         mask[rows] = found
         rounds += more
-    return _report(mask, before, groups, rounds)
+    return report(mask, before, groups, rounds)
 
 
 def _settle(
@@ -174,7 +175,7 @@ def standing(found: Rejection, nearby: Sequence[Rejection], before: Bool, groups
     for other in nearby:
         same = groups.spread(groups.sum(other.mask != before) == 0)
         mask[same] = before[same]
-    return _report(mask, before, groups, found.rounds)
+    return report(mask, before, groups, found.rounds)
 
 
 def _cycling(history: list[Bool], rows: Int, groups: Groups) -> Bool:

@@ -8,8 +8,8 @@ an option whose default is Auto, and "off" or "no limit" for all others.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, get_type_hints
 
 from braggscale.errors import CommandError
@@ -149,7 +149,7 @@ class CutData:
 
     d_min: float | None
     d_max: float | None
-    partiality_cutoff: float
+    partiality_cutoff: float | None
     min_isigi: float
     small_scale_cutoff: float
 
@@ -168,7 +168,7 @@ class ScalingOptions:
 
     full_matrix: bool
     outlier_rejection: Literal["standard", "simple"] | None
-    outlier_zmax: float
+    outlier_zmax: float | None
     emax: float
 
 
@@ -244,6 +244,7 @@ class Params:
 
     model: Literal["auto", "physical", "array", "KB"]
     restraints: Literal["estimated", "fixed"]
+    validate: bool
     anomalous: bool
     overwrite_existing_models: bool
     exclude_images: tuple[str, ...]
@@ -324,6 +325,42 @@ def option_paths(kind: type[Any] = Params, prefix: str = "") -> list[str]:
     return found
 
 
+PARTIALITY_CUTOFF, STILLS_CUTOFF = 0.4, 0.05  # the first is DIALS'
+# With calibrated errors and scales without systematic differences 4.5 finds most and loses least; otherwise DIALS' 6.
+ZMAX, ZMAX_UNCALIBRATED = 4.5, 6.0
+# With estimated restraints all of so many observations take part in the fit; of more the ranges are enough.
+ALL_BELOW = 250_000
+
+
+def settle(
+    params: Params, estimated: bool, stills: bool, n_rows: int, given: Callable[[str], bool]
+) -> tuple[Params, list[str]]:
+    """Options whose automatic value depends on the whole input, settled; sentences for the log on the unusual ones.
+
+    ``estimated``: whether restraints are.  ``stills``: whether all data sets are stills.  ``n_rows``: of the input.
+    """
+    sentences = []
+    cut, scaling, selection = params.cut_data, params.scaling_options, params.reflection_selection
+    if cut.partiality_cutoff is None:
+        low = estimated and stills
+        if low:
+            sentences.append(f"stills: reflections are used from a partiality of {STILLS_CUTOFF:g}, by their errors")
+        cut = replace(cut, partiality_cutoff=STILLS_CUTOFF if low else PARTIALITY_CUTOFF)
+    if scaling.outlier_zmax is None:
+        errors = params.weighting.error_model
+        basic = errors.basic
+        refined = errors.error_model is not None and basic.minimisation is not None and basic.a is None
+        calibrated = estimated and refined
+        scaling = replace(scaling, outlier_zmax=ZMAX if calibrated else ZMAX_UNCALIBRATED)
+    asked = any(given(f"reflection_selection.{name}") for name in _SELECTING)
+    if estimated and not asked and (stills or n_rows <= ALL_BELOW):
+        sentences.append("all observations take part in the fit (method=use_all), as restraints are estimated")
+        selection = replace(selection, method="use_all")
+    return replace(params, cut_data=cut, scaling_options=scaling, reflection_selection=selection), sentences
+
+
+_SELECTING = ("method", "E2_range", "Isigma_range", "d_range", "min_partiality")
+
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "physical": ("scale", "decay", "absorption", "modulation", "image"),
     "array": ("decay", "absorption", "modulation"),
@@ -384,8 +421,8 @@ DEFAULT_SURFACE_WEIGHT = 5e5
 DEFAULT_DECAY_RESTRAINT = 0.1
 # With estimated restraints a basis only has to be fine enough: finer than these changed no merged intensity.
 FINE_INTERVAL = 2.5  # degrees; of the decay twice as much
-LEAST_INTERVALS, MOST_INTERVALS = 10, 80  # of the scale, per sweep
-FINE_LMAX = 6
+LEAST_INTERVALS, MOST_INTERVALS = 4, 80  # of the scale, per sweep
+FINE_LMAX, WEDGE_LMAX = 6, 4  # of sweeps, and of those below ABSORPTION_ABOVE
 MODULATION_BINS = 16
 # Sweep width below which, scale interval, decay interval; degrees. DIALS' automatic values.
 INTERVALS = ((5.0, 1.0, 1.5), (10.0, 2.0, 3.0), (25.0, 4.0, 5.0), (90.0, 8.0, 10.0), (float("inf"), 15.0, 20.0))
@@ -443,14 +480,16 @@ def _physical(options: Physical, facts: SweepFacts, sentences: list[str], estima
         scale_interval = fine
     if "decay" in estimated:
         decay_interval = 2.0 * fine
-    default_lmax = FINE_LMAX if "absorption" in estimated else DEFAULT_LMAX
+    default_lmax = DEFAULT_LMAX
+    if "absorption" in estimated:
+        default_lmax = FINE_LMAX if degrees > ABSORPTION_ABOVE else WEDGE_LMAX
     modulation = estimate and facts.single_panel
     if options.modulation_correction is not None:
         modulation = options.modulation_correction
     if modulation and not facts.single_panel:
         modulation = False
         sentences.append("modulation correction off: the detector has several panels or is not known")
-    absorption, why = _absorption(options, facts)
+    absorption, why = _absorption(options, facts, "absorption" in estimated)
     lmax, weight = options.lmax, options.surface_weight
     if why and (lmax is not None or weight is not None or options.share.absorption):
         why += "; lmax, surface_weight and share.absorption have no effect"
@@ -497,14 +536,17 @@ def _estimated(options: Physical) -> tuple[str, ...]:
     return tuple(name for name in COMPONENTS["physical"] if not given.get(name, False))
 
 
-def _absorption(options: Physical, facts: SweepFacts) -> tuple[bool, str]:
-    """Whether the surface is on; if it was switched off automatically, why."""
+def _absorption(options: Physical, facts: SweepFacts, estimated: bool) -> tuple[bool, str]:
+    """Whether the surface is on; if it was switched off automatically, why.
+
+    A sweep too narrow to determine a surface is no reason to leave it out where its strength is estimated.
+    """
     if options.absorption_level is not None:
         return True, ""
     if options.absorption_correction is not None:
         return options.absorption_correction, ""
     off = "absorption correction off: the sweep"
-    if facts.oscillation_range <= ABSORPTION_ABOVE:
+    if facts.oscillation_range <= ABSORPTION_ABOVE and not estimated:
         return False, f"{off} covers {facts.oscillation_range:.3g} degrees, not more than {ABSORPTION_ABOVE:g}"
     angle = facts.largest_angle
     if angle is not None and angle < ABSORPTION_ANGLE:

@@ -15,6 +15,9 @@ restraints = estimated *fixed
   .optional = False
   .help = "How strongly corrections are held back. estimated: the data decide, on fine intervals; a component whose"
           "interval, lmax, weight or level is given is fixed all the same. fixed: by intervals and weights."
+validate = False
+  .type = bool
+  .help = "Judge the model, and simpler ones, by reflections left out of the fit; takes several times as long."
 anomalous = False
   .type = bool
   .help = "Keep the Friedel mates I+ and I- apart in scaling and outlier rejection."
@@ -270,10 +273,11 @@ cut_data
   d_max = None
     .type = float(value_min=0)
     .help = "Low-resolution limit, Angstrom."
-  partiality_cutoff = 0.4
+  partiality_cutoff = Auto
     .type = float(value_min=0, value_max=1)
     .expert_level = 1
-    .help = "Smallest recorded fraction of a reflection, after its parts have been added up."
+    .help = "Smallest recorded fraction of a reflection, after its parts have been added up. Auto: 0.4; for stills with"
+            "restraints=estimated 0.05, because their errors say what they are worth."
   min_isigi = -5.0
     .type = float
     .expert_level = 1
@@ -304,9 +308,10 @@ scaling_options {
     .type = choice
     .optional = True
     .help = "standard: against the mean of the others. simple: against the mean of all. None: no rejection."
-  outlier_zmax = 6.0
+  outlier_zmax = Auto
     .type = float(value_min=3)
-    .help = "Normalised deviation from which a reflection is an outlier."
+    .help = "Normalised deviation from which a reflection is an outlier. Auto: 6; with"
+            "restraints=estimated and a refined error model 4.5."
   emax = 10.0
     .type = float(value_min=0)
     .expert_level = 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,10 +20,10 @@ from braggscale.clock import Clock
 from braggscale.command import unused_model_settings
 from braggscale.error_model import assign
 from braggscale.errors import DataError
-from braggscale.experiments import Experiment
+from braggscale.experiments import Experiment, Scan
 from braggscale.fitting import FitSettings
 from braggscale.flags import FATE_TEXT, Fate
-from braggscale.geometry import UnitCell, largest_scattering_angle
+from braggscale.geometry import UnitCell, crystal_frame_axis, largest_scattering_angle, rocking_width
 from braggscale.groups import Groups
 from braggscale.intensities import initial
 from braggscale.models import MODELS, build
@@ -32,7 +32,7 @@ from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.models.joint import JointModel
 from braggscale.models.restart import OWN_ENTRY, keep_stored, start_parameters, were_estimated
 from braggscale.parallel import available_processors
-from braggscale.params import ModelSettings, Params, SweepFacts, resolve_model
+from braggscale.params import ZMAX, ModelSettings, Params, SweepFacts, resolve_model, settle
 from braggscale.preparation import Cuts, count_fates
 from braggscale.resume import start_of, stored_entry
 from braggscale.rounds import RoundSettings, Scaled, Work, scale_data
@@ -41,6 +41,7 @@ from braggscale.stats import Statistics, merging_statistics
 from braggscale.symmetry import Symmetry
 from braggscale.table import DataSet, Part
 from braggscale.uncertainty import INTERVALS_OF, blocks_of, intervals
+from braggscale.validation import Validation, validate
 from braggscale.wilson import normalised_intensities
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Result:
     batch_lines: tuple[str, ...]
     not_indexed: int
     seconds: Mapping[str, float]
+    validation: Validation | None = None
 
     def parameter_name(self, p: int) -> str:
         """A parameter in words: component, number, data set, and the image where it acts."""
@@ -112,6 +114,7 @@ def run(
         numbered = with_batches([data_set.experiment for data_set in everything])
         numbers = _chosen(everything, params)
         chosen = [everything[i] for i in numbers]
+        params = _settled(chosen, params, given)
         symmetry = assembly.common_symmetry([data_set.experiment for data_set in chosen])
         cell = assembly.best_cell(
             [data_set.experiment for data_set in chosen], params.reflection_selection.best_unit_cell
@@ -149,6 +152,11 @@ def run(
     with clock.stage("scaling"):
         work = Work(data.rows, grouping, data.apart, data.epsilon, model, selection.mask, fixed, of)
         scaled = scale_data(work, start, _round_settings(params))
+    validation = None
+    if params.validate:
+        with clock.stage("validation"):
+            others = _other_restraints([members[k] for k in kept], data, params, given, settings)
+            validation = validate(work, scaled, data.together, _round_settings(params).fit, others)
     with clock.stage("statistics"):
         members = _final_fates(members, kept, data, scaled, params.cut_data.small_scale_cutoff)
         good = usable(data, scaled, params.cut_data.small_scale_cutoff)
@@ -179,7 +187,26 @@ def run(
         batch_lines=tuple(batches),
         not_indexed=not_indexed,
         seconds=dict(clock.seconds),
+        validation=validation,
     )
+
+
+def _other_restraints(
+    members: Sequence[Member],
+    data: Sorted,
+    params: Params,
+    given: Callable[[str], bool],
+    settings: Sequence[ModelSettings],
+) -> dict[str, JointModel]:
+    """The models that the other choice of ``restraints`` gives, by its name; none where it makes no difference."""
+    other: Literal["estimated", "fixed"] = "fixed" if any(s.estimated for s in settings) else "estimated"
+    options = replace(params, restraints=other, overwrite_existing_models=True)
+    kinds = {s.model for s in settings}
+    if len(kinds) == 1:
+        options = replace(options, model=kinds.pop())
+    if other == "estimated" and all(s.model == "array" for s in settings):
+        return {}
+    return {f"{other} restraints": build_models(members, data, options, given, quiet=True)[1]}
 
 
 def _chosen(data_sets: Sequence[DataSet], params: Params) -> list[int]:
@@ -192,6 +219,18 @@ def _chosen(data_sets: Sequence[DataSet], params: Params) -> list[int]:
         out = [identifiers[i] for i in range(len(identifiers)) if i not in set(kept)]
         log.info(f"Data sets left out: {', '.join(out)}")
     return kept
+
+
+def _settled(chosen: Sequence[DataSet], params: Params, given: Callable[[str], bool]) -> Params:
+    """The options with every automatic value settled that is not a matter of a single data set's model."""
+    stored = [data_set.experiment.scaling_model or {} for data_set in chosen]
+    again = not params.overwrite_existing_models and not given("restraints") and any(map(were_estimated, stored))
+    stills = all(data_set.experiment.is_still for data_set in chosen)
+    n_rows = sum(len(data_set.table) for data_set in chosen)
+    params, sentences = settle(params, params.restraints == "estimated" or again, stills, n_rows, given)
+    for sentence in sentences:
+        log.info(sentence)
+    return params
 
 
 def _offsets(experiments: Sequence[Experiment]) -> list[int | None]:
@@ -236,13 +275,16 @@ def choose_images(experiments: Sequence[Experiment], numbers: Sequence[int], par
 
 def _cuts(params: Params) -> Cuts:
     cut = params.cut_data
-    return Cuts(cut.d_min, cut.d_max, cut.partiality_cutoff, cut.min_isigi)
+    return Cuts(cut.d_min, cut.d_max, cut.partiality_cutoff or 0.0, cut.min_isigi)
 
 
 def build_models(
-    members: Sequence[Member], data: Sorted, params: Params, given: Callable[[str], bool]
+    members: Sequence[Member], data: Sorted, params: Params, given: Callable[[str], bool], quiet: bool = False
 ) -> tuple[list[ModelSettings], JointModel, Float, list[list[str]]]:
-    """Settings and model of each data set, start values of all parameters, and which components were taken over."""
+    """Settings and model of each data set, start values of all parameters, and which components were taken over.
+
+    ``quiet``: nothing for the log.
+    """
     all_settings: list[ModelSettings] = []
     models: list[DataSetModel] = []
     values: list[list[Float]] = []
@@ -253,7 +295,8 @@ def build_models(
         rows = Part(data.rows, mine)
         scan = None if member.experiment.is_still else member.experiment.scan
         panels = member.experiment.panels
-        extent = Extent.of(rows, scan, panels)
+        axis, mosaicity = _rocking(member, scan, data.rows.row[mine])
+        extent = Extent.of(rows, scan, panels, axis, mosaicity)
         angle = None
         if scan is not None and member.prepared is not None and "s1" in member.prepared.table:
             s1 = member.prepared.table["s1"][data.rows.row[mine]]
@@ -269,18 +312,33 @@ def build_models(
         models.append(model)
         values.append(start)
         taken.append(found)
-    for sentence, identifiers in said.items():
+    for sentence, identifiers in said.items() if not quiet else ():
         every = len(identifiers) == len(members)
         log.info(("all data sets: " if every else f"data set {', '.join(identifiers)}: ") + sentence)
-    for sentence in unused_model_settings(params, given, {model.kind for model in models}):
-        log.warning(sentence)
     joint = JointModel.of(models)
-    _log_models(models, [member.identifier for member in members], joint.n_parameters)
+    if not quiet:
+        for sentence in unused_model_settings(params, given, {model.kind for model in models}):
+            log.warning(sentence)
+        _log_models(models, [member.identifier for member in members], joint.n_parameters)
     theta = joint.null()
     for d, start in enumerate(values):
         for c, part in enumerate(start):
             theta[joint.where(d, c)] = part
     return all_settings, joint, theta, taken
+
+
+def _rocking(member: Member, scan: Scan | None, rows: Int) -> tuple[tuple[float, float, float], float]:
+    """Rotation axis in the frame of Observations.s1c, and sd of the rocking curve in degrees."""
+    goniometer, prepared = member.experiment.goniometer, member.prepared
+    if goniometer is None or scan is None or prepared is None:
+        return (0.0, 0.0, 1.0), 0.0
+    axis = crystal_frame_axis(goniometer)
+    table = prepared.table
+    if "bbox" not in table or "s1" not in table:
+        return (float(axis[0]), float(axis[1]), float(axis[2])), 0.0
+    few = table.select(np.sort(rows)[:: max(1, len(rows) // 5000)])
+    width = rocking_width(member.experiment, few["s1"], few["bbox"][:, 5] - few["bbox"][:, 4])
+    return (float(axis[0]), float(axis[1]), float(axis[2])), width
 
 
 def _settings(
@@ -350,7 +408,7 @@ def _round_settings(params: Params) -> RoundSettings:
         min_photons=errors.basic.min_Ih,
         n_bins=errors.basic.n_bins,
         method=scaling.outlier_rejection,
-        zmax=scaling.outlier_zmax,
+        zmax=scaling.outlier_zmax or ZMAX,
         emax=scaling.emax,
         fit=FitSettings(
             first_order=True,

@@ -38,11 +38,12 @@ from braggscale.intensities import (
     expected_variance,
     initial,
 )
+from braggscale.mates import Mates, anomalous_share, separate, sides
 from braggscale.models import kb
 from braggscale.models.joint import JointModel
-from braggscale.outliers import Rejection, settle, standing
+from braggscale.outliers import RETURN_SHARE, Rejection, report, settle, standing
 from braggscale.parallel import run_lanes
-from braggscale.strengths import Finding, findings
+from braggscale.strengths import Finding, findings, held_back
 from braggscale.table import Located, Observations
 from braggscale.wilson import Shells
 
@@ -51,6 +52,10 @@ log = logging.getLogger(__name__)
 MOST_ROUNDS = 12
 # Up to this round outliers are judged afresh. Data that settle at all have settled by then.
 FRESH_ROUNDS = 4
+# Observations more than unique reflections in the fit, below which nothing can be said about strengths.
+FEWEST_EXTRA = 50
+# Turns in which verdicts and variances have to agree where Friedel mates may differ.
+MOST_TURNS = 8
 # After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
 # go on exchanging a few of them.
 RETURNING_ROUNDS = 7
@@ -194,6 +199,13 @@ class Start:
 
 def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     """Run the rounds and the last fit."""
+    extra = int(np.count_nonzero(work.selected)) - len(work.groups.subset(work.selected))
+    if extra < FEWEST_EXTRA and any(r.kind for _, c, _ in work.model.parts() for r in c.restraints):
+        log.warning(
+            f"{extra} observations more than reflections are too few to find corrections (at least {FEWEST_EXTRA} are "
+            "needed): all of them are held at constants"
+        )
+        work = replace(work, model=held_back(work.model))
     work, state = _first_state(work, start, settings)
     chosen = np.flatnonzero(work.selected)
     places, groups = Located.of(work.rows, chosen), work.groups.subset(work.selected)
@@ -204,12 +216,13 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     if start.stored.all():
         # the stored scales are the end of an earlier run: decide with them as that run did, then fit
         state = _decide(work, state, settings, 0, start.rejected)[0]
-    weight = _weights(work, state, settings, first=not start.stored.all())
+    cold = not start.stored.all()
+    weight = _weights(work, state, settings, first=cold)
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
         # the weights of the first round are not yet those of the error model
         near = outcome.matrix if number > 2 and outcome is not None else None
-        outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit), near)
+        outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, cold and number == 1), near)
         state = replace(state, strengths=outcome.strengths)
         scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
         moved = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
@@ -343,12 +356,15 @@ def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> 
     return weight
 
 
-def _round_fit(settings: FitSettings) -> FitSettings:
-    """L-BFGS, in the metric of a normal matrix that several rounds share: near the minimum a few steps are enough."""
+def _round_fit(settings: FitSettings, cold: bool) -> FitSettings:
+    """L-BFGS, in the metric of a normal matrix that several rounds share: near the minimum a few steps are enough.
+
+    ``cold``: nothing is known about the errors yet. Errors that are too small would make the data ask for every
+    correction that fits noise, the error model would then agree, and no later round would find back.
+    """
     tolerance = ROUND_TOLERANCE * settings.tolerance
-    return replace(
-        settings, first_order=True, full_matrix=False, estimate=settings.full_matrix, esds=False, tolerance=tolerance
-    )
+    estimate = settings.full_matrix and not cold
+    return replace(settings, first_order=True, full_matrix=False, estimate=estimate, esds=False, tolerance=tolerance)
 
 
 def _fit(
@@ -407,7 +423,7 @@ def _decide(
 
 def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -> Rejection:
     scale = np.maximum(state.scale, 0.0)
-    return settle(
+    found = settle(
         _law(work, state),
         scale,
         work.groups,
@@ -416,6 +432,54 @@ def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -
         settings.method or "standard",
         settings.fit.n_threads,
     )
+    if state.strengths and settings.method == "standard" and len(work.apart) > len(work.groups):
+        return _spare_mates(work, state, found, before, settings.zmax)
+    return found
+
+
+def _spare_mates(work: Work, state: State, found: Rejection, before: Bool, zmax: float) -> Rejection:
+    """The verdicts, once more in groups where there is any, with Friedel mates that may differ."""
+    values, groups, variance = state.values, work.groups, state.variance
+    plus = sides(groups, work.apart)
+    use = ~found.mask & (state.scale > 0) & groups.spread(groups.sum(~plus) > 0)
+    if not use.any():
+        return found
+    best = np.maximum(groups.spread(state.best), 0.0)
+    shells = work.shells or Shells.of(work.rows.d)
+    e2 = shells.normalised(best, work.epsilon)
+    mean = np.divide(best, e2, out=np.zeros(len(best)), where=e2 > 0)
+    q = anomalous_share(
+        values.intensity[use], variance[use], state.scale[use], groups.subset(use), plus[use], mean[use]
+    )
+    log.debug(f"anomalous differences of intensities: {100 * np.sqrt(q):.2f} % rms")
+    if q == 0.0:
+        return found
+    suspect = groups.spread(groups.sum(found.mask | before) > 0)
+    rows, part = np.flatnonzero(suspect), groups.subset(suspect)
+    law, scale = _law(work, state).take(rows), np.maximum(state.scale, 0.0)[rows]
+    mates = Mates(plus[rows], q * (mean * best)[rows])
+    mask = found.mask.copy()
+    mask[rows] = _agreeing(law, scale, part, mates, (zmax, RETURN_SHARE * zmax), found.mask[rows], before[rows])
+    return report(mask, before, groups, found.rounds)
+
+
+def _agreeing(
+    law: Law, scale: Float, groups: Groups, mates: Mates, limits: tuple[float, float], begin: Bool, before: Bool
+) -> Bool:
+    """Verdicts that agree with the variances that follow from them, (n,); where they would cycle, all of the cycle.
+
+    ``begin``: the verdicts that give the first variances.  ``before``: where every search starts.
+    """
+    seen = [begin]
+    for _ in range(MOST_TURNS):
+        variance = expect(law, scale, seen[-1], groups)[1]
+        new = separate(law.intensity, variance, scale, groups, mates, limits, before)
+        if np.array_equal(new, seen[-1]):
+            return new
+        seen.append(new)
+    moving = groups.spread(groups.sum(seen[-1] != seen[-2]) > 0)
+    ever = seen[-1] | (moving & seen[-2])
+    return np.where(groups.spread(groups.sum(~ever) < 2), seen[-1], ever)
 
 
 def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitResult, ...]:
@@ -498,10 +562,13 @@ def _same(work: Work, old: State, new: State) -> bool:
 def _output_variance(work: Work, state: State, scale_variance: Float) -> Float:
     """V' with the observed variance, plus what the scale's own uncertainty adds: (I/g)^2 var(g).
 
-    The variance of I/g is V'/g^2 + I^2 var(g)/g^4; the column holds g^2 times that.
+    The variance of I/g is V'/g^2 + I^2 var(g)/g^4; the column holds g^2 times that. With estimated restraints the
+    variance is the expected one, so that means weighted with it are not pulled down by what came out low.
     """
     safe = np.where(state.scale > 0, state.scale, 1.0)
     added = (state.values.intensity / safe) ** 2 * scale_variance
+    if state.strengths:
+        return state.variance + added
     mu = state.scale * work.groups.spread(state.best)
     return variances(state.errors, work.error_model_of, work.rows.data_set, state.values.variance, mu) + added
 

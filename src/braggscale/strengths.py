@@ -36,6 +36,7 @@ import numpy as np
 
 from braggscale import linear
 from braggscale.arrays import Float
+from braggscale.models.components import Component, Restraint
 from braggscale.models.joint import Design, JointModel, Placed
 
 MOST_CHANGE = 30.0  # factor by which a strength changes at most in one step
@@ -43,6 +44,8 @@ MOST_CHANGE = 30.0  # factor by which a strength changes at most in one step
 SHORTEST, LONGEST = 0.3, 8.0
 # A restraint with fewer effective parameters is strong enough; without an end it would grow until N is singular.
 NOTHING_LEFT = 1e-3
+# Factor on strengths that leaves nothing of a correction.
+HELD = 1e8
 # A component with fewer is reported as shrunk to nothing.
 NOTHING = 0.1
 
@@ -50,6 +53,28 @@ NOTHING = 0.1
 def starting(restraints: Sequence[Placed]) -> dict[str, float]:
     """Strength of each kind to start with; empty if every strength was chosen by somebody."""
     return {restraint.kind: restraint.strength for _, restraint in restraints if restraint.kind}
+
+
+def held_back(model: JointModel) -> JointModel:
+    """The model without estimated restraints, for data that cannot support them.
+
+    Curves and maps become constants, a level is held to no correction with the strength that it starts with.
+    """
+
+    def fixed(restraint: Restraint, null: float) -> Restraint:
+        if not restraint.kind:
+            return restraint
+        if restraint.common:
+            return Restraint(np.outer(restraint.penalty, restraint.penalty), restraint.strength, null)
+        return replace(restraint, kind="", strength=HELD * restraint.strength)
+
+    def settled(component: Component) -> Component:
+        found = tuple(fixed(restraint, component.null) for restraint in component.restraints)
+        result: Component = replace(component, restraints=found)  # type: ignore[type-var]
+        return result
+
+    data_sets = [replace(own, components=tuple(map(settled, own.components))) for own in model.data_sets]
+    return replace(model, data_sets=tuple(data_sets))
 
 
 def with_strengths(restraints: Sequence[Placed], strengths: Mapping[str, float]) -> list[Placed]:

@@ -23,6 +23,7 @@ class Extent:
     ``images``: first and last image in use, None without a scan.  ``start``: degrees at the beginning of the
     first of them.  ``width``: degrees per image, with its sign.
     ``detector``: pixels of the detector's only panel, fast and slow; None if it has several or they are not known.
+    ``axis``: of rotation, in the frame of Observations.s1c.  ``mosaicity``: sd of the rocking curve, degrees.
     """
 
     image: tuple[float, float]
@@ -33,9 +34,18 @@ class Extent:
     start: float = 0.0
     width: float = 0.0
     detector: tuple[int, int] | None = None
+    axis: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    mosaicity: float = 0.0
 
     @classmethod
-    def of(cls, rows: Places, scan: Scan | None, panels: Sequence[Panel] = ()) -> Extent:
+    def of(
+        cls,
+        rows: Places,
+        scan: Scan | None,
+        panels: Sequence[Panel] = (),
+        axis: tuple[float, float, float] = (0.0, 0.0, 1.0),
+        mosaicity: float = 0.0,
+    ) -> Extent:
         """Extent of one data set's rows."""
         detector = panels[0].image_size if len(panels) == 1 else None
         image, x, y = (_span(rows.xyz[:, k]) for k in (2, 0, 1))
@@ -45,7 +55,7 @@ class Extent:
         valid = scan.valid_image_ranges or (scan.image_range,)
         images = (valid[0][0], valid[-1][1])
         start = scan.oscillation[0] + (images[0] - scan.image_range[0]) * scan.oscillation[1]
-        return cls(image, x, y, inverse_d2, images, start, scan.oscillation[1], detector)
+        return cls(image, x, y, inverse_d2, images, start, scan.oscillation[1], detector, axis, mosaicity)
 
     @property
     def degrees(self) -> float:

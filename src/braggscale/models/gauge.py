@@ -1,9 +1,12 @@
 """What the data leave open: one factor and one B factor common to everything.
 
 Multiplying every inverse scale by a constant, or by exp(B / (2 d^2)), is taken up by the unknown intensities. The
-choice made here: over the observations that take part, the first data set's mean scale is 1 and its mean B is 0.
+choice made here: over the observations that take part, the first data set's mean scale is 1 and its mean B is 0. With
+restraints relative to the mean scale (estimated ones) the mean of all data sets' mean scales is 1 instead.
 Inside one data set, grids beyond the first (the array model's absorption and modulation) have mean 1, because a
-factor could wander between them.
+factor could wander between them. A map of the detector has mean 1 in every shell of resolution: equivalents have one
+resolution, so on one detector a function of it is taken up by the intensities. Left to its smoothness, a map that the
+data determine all around a ring but not in its level carries errors of half a per cent from ring to ring.
 
 Each choice is a linear function m . theta_c of one component's parameters. As a restraint s (m . theta_c - t)^2 it
 moves no residual at all, for it acts in a direction that the data do not see; it keeps the minimiser from drifting.
@@ -14,21 +17,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from braggscale.arrays import Bool, Float
+from braggscale.arrays import Bool, Float, Int
 from braggscale.models.components import Restraint, Smooth
-from braggscale.models.joint import Design, JointModel
+from braggscale.models.joint import Design, JointModel, Placed
 from braggscale.table import Part, Places
 
+MOST_SHELLS, LEAST_IN_SHELL = 10, 100  # shells in which a map of the detector has mean 1, rows in each
 
-def gauge(model: JointModel, rows: Places, fixed: Bool) -> list[tuple[slice, Float]]:
-    """(slice of theta, m) of every choice; m . theta_c is the mean of the component over its rows.
+
+def gauge(model: JointModel, rows: Places, fixed: Bool) -> list[tuple[slice | Int, Float]]:
+    """(places in theta, m) of every choice; m . theta_c is the mean of the component over its rows.
 
     ``fixed``: parameters that are held, (n_parameters,): a held component already settles its choice.
     """
-    choices: list[tuple[slice, Float]] = []
+    choices: list[tuple[slice | Int, Float]] = []
     overall = {"scale": not _any_fixed(model, fixed, False), "b": not _any_fixed(model, fixed, True)}
     # a common B can only be taken up if every data set has one
     overall["b"] &= all(any(c.exponential for c in m.components) for m in model.data_sets)
+    # restraints relative to the mean scale would shrink all data sets but the first, and give that one up
+    joint = overall["scale"] and len(model.data_sets) > 1 and _relative(model)
+    together: list[tuple[slice, Float]] = []
     there = np.bincount(rows.data_set, minlength=len(model.data_sets)) > 0
     for d, data_set in enumerate(model.data_sets):
         if not there[d]:
@@ -40,12 +48,28 @@ def gauge(model: JointModel, rows: Places, fixed: Bool) -> list[tuple[slice, Flo
             where = model.where(d, c)
             kind = "b" if component.b_factor else "scale"
             first_of_all = d == 0 and overall[kind] and (component.b_factor or grids == 0)
+            if not component.b_factor and grids == 0 and joint:
+                together.append((where, _mean_basis(component, Part(rows, np.flatnonzero(rows.data_set == d)))))
+                first_of_all = False
             later_grid = not component.b_factor and grids > 0 and not fixed[where].any()
             # a shared grid has one mean, that over the first of its data sets
-            if first_of_all or (later_grid and all(where != known for known, _ in choices)):
+            if not first_of_all and not (
+                later_grid and all(not isinstance(known, slice) or where != known for known, _ in choices)
+            ):
+                pass
+            elif later_grid and _on_detector(component):
+                choices += [(where, m) for m in _shell_means(component, rows, np.flatnonzero(rows.data_set == d))]
+            else:
                 choices.append((where, _mean_basis(component, Part(rows, np.flatnonzero(rows.data_set == d)))))
             grids += not component.b_factor
+    if together:
+        places = np.concatenate([np.arange(where.start, where.stop) for where, _ in together])
+        choices.insert(0, (places, np.concatenate([m for _, m in together]) / len(together)))
     return choices
+
+
+def _relative(model: JointModel) -> bool:
+    return any(r.relative for _, component, _ in model.parts() for r in component.restraints)
 
 
 def _any_fixed(model: JointModel, fixed: Bool, b_factor: bool) -> bool:
@@ -56,6 +80,17 @@ def _any_fixed(model: JointModel, fixed: Bool, b_factor: bool) -> bool:
     )
 
 
+def _on_detector(component: Smooth) -> bool:
+    return [axis.coordinate for axis in component.axes] == ["x", "y"]
+
+
+def _shell_means(component: Smooth, rows: Places, mine: Int) -> list[Float]:
+    """m of every resolution shell, shells of equal numbers of the data set's rows ``mine``."""
+    order = mine[np.argsort(rows.d[mine], kind="stable")]
+    shells = int(np.clip(len(mine) // LEAST_IN_SHELL, 1, MOST_SHELLS))
+    return [_mean_basis(component, Part(rows, np.sort(part))) for part in np.array_split(order, shells)]
+
+
 def _mean_basis(component: Smooth, rows: Places) -> Float:
     """m: share of each parameter in the mean of the smooth function over the rows, (n,), sums to 1."""
     bare = Smooth(component.name, component.axes)  # the smooth function itself, without 1/(2 d^2)
@@ -64,15 +99,13 @@ def _mean_basis(component: Smooth, rows: Places) -> Float:
     return np.bincount(index.ravel(), values.ravel(), component.n_parameters) / len(rows)
 
 
-def as_restraints(
-    choices: list[tuple[slice, Float]], model: JointModel, strength: float
-) -> list[tuple[slice, Restraint]]:
+def as_restraints(choices: list[tuple[slice | Int, Float]], model: JointModel, strength: float) -> list[Placed]:
     """The choices as restraints. ``strength``: of the order of the data's own information on a scale."""
     null = model.null()
-    return [(where, Restraint(np.outer(m, m), strength, float(null[where.start]))) for where, m in choices]
+    return [(where, Restraint(np.outer(m, m), strength, float(null[where][0]))) for where, m in choices]
 
 
-def as_constraints(choices: list[tuple[slice, Float]], n_parameters: int) -> Float:
+def as_constraints(choices: list[tuple[slice | Int, Float]], n_parameters: int) -> Float:
     """The choices as rows of a constraint matrix, (n_choices, n_parameters)."""
     matrix = np.zeros((len(choices), n_parameters))
     for k, (where, m) in enumerate(choices):
@@ -81,7 +114,7 @@ def as_constraints(choices: list[tuple[slice, Float]], n_parameters: int) -> Flo
 
 
 def as_seen_by_scales(
-    choices: list[tuple[slice, Float]], model: JointModel, design: Design, rows: Places, theta: Float
+    choices: list[tuple[slice | Int, Float]], model: JointModel, design: Design, rows: Places, theta: Float
 ) -> Float:
     """Constraints that define the covariance, (n_choices, n_parameters): overall choices as means over the scales.
 
@@ -94,7 +127,7 @@ def as_seen_by_scales(
     first = {model.where(d, c).start: k for d, c, k in _overall(model)}
     s = 0.5 / rows.d**2
     for k, (where, _) in enumerate(choices):
-        kind = first.get(where.start)
+        kind = first.get(where.start if isinstance(where, slice) else int(where[0]))
         if kind is not None:
             constraints[k] = design.log_derivative(theta, s - s.mean() if kind == "b" else np.ones(len(s)))
             constraints[k] /= np.linalg.norm(constraints[k])

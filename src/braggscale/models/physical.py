@@ -16,12 +16,12 @@ from braggscale.models.components import (
     level,
     ridge,
     roughness,
-    scatter,
     smooth_spacing,
     smoothness,
     unevenness,
 )
 from braggscale.models.data_set import DataSetModel, Extent
+from braggscale.models.images import Images
 from braggscale.params import ModelSettings
 
 # Weights of squared second differences of neighbouring parameters. So weak that a parameter which sees even ten
@@ -73,9 +73,7 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
         if settings.share_absorption:
             configuration["shared"] = ["absorption"]
     if settings.image:
-        n, factor, spacing = smooth_spacing(extent.degrees, abs(extent.width), settings.image_interval)
-        axis = axis_over("image", factor, *extent.image, n)
-        components.append(Smooth("image", (axis,), restraints=(scatter("image", n, START_IMAGE),)))
+        components.append(_images(extent, settings.image_interval))
     if settings.modulation and extent.detector is not None:
         components.append(_modulation(extent.detector, settings.n_modulation_bins, "modulation" in settings.estimated))
         # one detector has one response, whatever sweep looks at it
@@ -83,6 +81,18 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
     if extent.images is not None:
         configuration["valid_image_range"] = list(extent.images)
     return DataSetModel("physical", tuple(components), configuration)
+
+
+def _images(extent: Extent, interval: float) -> Images:
+    """One effect for every whole number of images nearest to ``interval``, degrees."""
+    first, last = extent.images or (1, 1)
+    width = abs(extent.width)
+    per_bin = max(1, round(interval / width)) if width > 0 else 1
+    n = max(1, round((last - first + 1) / per_bin))
+    spread = extent.mosaicity / width if width > 0 else 0.0
+    held = ridge(n, START_IMAGE)
+    restraint = replace(held, kind="image", rank=n)
+    return Images("image", n, first - 1.0, (last - first + 1) / n, spread, extent.axis, (restraint,))
 
 
 def _modulation(size: tuple[int, int], bins: int, estimated: bool) -> Smooth:

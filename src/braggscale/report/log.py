@@ -102,6 +102,7 @@ def _log_fit(result: Result) -> None:
     if outcome.message:
         log.warning(outcome.message)
     _log_findings(result)
+    _log_validation(result)
     if outcome.undetermined and any(component.n_parameters > 1 for _, component, _ in result.model.parts()):
         names = [result.parameter_name(p) for p in outcome.undetermined]
         shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
@@ -141,6 +142,30 @@ def _log_findings(result: Result) -> None:
         log.info("Strengths estimated: " + ", ".join(f"{kind} {value:.3g}" for kind, value in strengths.items()))
     for sentence in summaries(found):
         log.info(sentence)
+
+
+def _log_validation(result: Result) -> None:
+    """How well this model and simpler ones predict reflections that they have not seen."""
+    found = result.validation
+    if found is None:
+        return
+    log.info("")
+    if found.candidates:
+        log.info(
+            f"Validation: {found.groups} reflections, {found.observations} observations, left out of the fit a "
+            f"{_ordinal(found.folds)} at a time"
+        )
+        rows = [
+            (c.name, f"{c.loss:.4f}", *(("", "") if k == 0 else (f"{c.worse:+.4f}", f"{c.uncertainty:.4f}")))
+            for k, c in enumerate(found.candidates)
+        ]
+        log.info(tables.text_table(("model", "-ln L per obs.", "worse by", "+-"), rows))
+    for sentence in found.sentences():
+        log.info(sentence)
+
+
+def _ordinal(n: int) -> str:
+    return {5: "fifth"}.get(n, f"{n}th part")
 
 
 def _log_advice(result: Result) -> None:

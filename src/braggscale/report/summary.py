@@ -42,6 +42,7 @@ def summary(result: Result, params: Params, command: Mapping[str, Any], seconds:
         },
         "rounds": _rounds(result),
         "fit": _fit(result),
+        "validation": None if result.validation is None else asdict(result.validation),
         "error_models": _error_models(result),
         "intensity_choice": result.scaled.state.i_mid,
         "outliers": int(result.scaled.state.rejected.sum()),
