@@ -112,9 +112,7 @@ def one(folder: Path, label: str, which: str, options: argparse.Namespace) -> No
 def main() -> None:
     """Entry point."""
     p = argparse.ArgumentParser(description="Estimated restraints against the truth.")
-    p.add_argument(
-        "--out", type=Path, required=True, help="folder for the data; kept for the next call"
-    )
+    p.add_argument("--out", type=Path, required=True, help="folder for the data; kept for the next call")
     p.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     p.add_argument("--sets", nargs="+", choices=SETS, default=["sweep", "wide"])
     p.add_argument("--dials", action="store_true", help="run dials.scale, too")
