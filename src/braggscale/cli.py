@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from braggscale import __version__
 from braggscale.errors import CommandError, UserError
+from braggscale.memory import one_heap
 from braggscale.terminal import error_prefix, let_go, logging_to
 
 if TYPE_CHECKING:
@@ -211,6 +212,7 @@ def _scale(argv: tuple[str, ...], found: _Arguments, settings: Settings) -> None
         for note in settings.notes:
             log.info(note)
         _compile(found.options.quiet)
+        one_heap()
         # a million objects are made here that all stay: collecting garbage among them is a sixth of the time
         gc.disable()
         from braggscale.run import run

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
+
+from braggscale.memory import give_back
 
 log = logging.getLogger(__name__)
 # Gets the name of each stage as it begins. Nobody listens unless there is a terminal to show it on.
@@ -27,17 +29,6 @@ class Clock:
         try:
             yield
         finally:
-            _give_back()
+            give_back()
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - begin
             log.debug(f"{name}: {self.seconds[name]:.3f} s")
-
-
-def _give_back() -> None:
-    """The C library keeps freed memory in pieces for itself: a quarter of a gigabyte after a million reflections.
-
-    Where it is not glibc there is nothing to call.
-    """
-    import ctypes
-
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
