@@ -28,7 +28,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -64,6 +64,10 @@ def njit(*signature: Any, **options: Any) -> Callable[[F], Any]:
     import numba
 
     def decorate(function: F) -> Any:
+        with _without_blas():
+            return compiled(function)
+
+    def compiled(function: F) -> Any:
         place = None if _broken else folder()
         if place is not None and options.get("cache"):
             before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(place)
@@ -81,6 +85,20 @@ def njit(*signature: Any, **options: Any) -> Callable[[F], Any]:
         return made
 
     return decorate
+
+
+@contextmanager
+def _without_blas() -> Iterator[None]:
+    """Before its first function numba looks for BLAS by importing scipy.linalg: 0.2 s for what no kernel uses."""
+    name = "scipy.linalg.cython_blas"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # makes its import fail at once
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def warm() -> bool:
