@@ -165,13 +165,13 @@ def _implicit(
     settings: FitSettings, n: tuple[int, int], before: tuple[tuple[str, Fit], ...],
 ) -> Outcome:  # fmt: skip
     """The full matrix without forming it."""
-    from braggscale.implicit import minimise, partition
+    from braggscale.implicit import Layout, minimise
 
     limit = settings.full_matrix_max_iterations or 100
-    starts = partition(problem.model)
     found = minimise(
-        target, own, pins, strengths, starts, start, max_iterations=limit if settings.esds else min(limit, ROUGH_STEPS),
-        tolerance=settings.tolerance, esds=settings.esds, settled=_settled(target),
+        target, own, pins, strengths, Layout.of(problem.model), start,
+        max_iterations=limit if settings.esds else min(limit, ROUGH_STEPS), tolerance=settings.tolerance,
+        esds=settings.esds, settled=_settled(target),
     )  # fmt: skip
     message = None
     if settings.esds and found.covariance is None:
