@@ -38,21 +38,26 @@ from braggscale.target import Target
 log = logging.getLogger(__name__)
 
 PROBES = 24
-STEP_TOLERANCE, PROBE_TOLERANCE = 1e-5, 1e-3
+STEP_TOLERANCE, PROBE_TOLERANCE, FINAL_TOLERANCE = 1e-4, 1e-2, 1e-3
+NEGLIGIBLE = 3e-8  # share of the cost that a solution need not gain: 0.01 in chi^2 where it is half a million
 LANES = 8
-STRENGTH_STEPS = 3  # between two looks at gradient and blocks
+STRENGTH_STEPS = 2  # between two looks at gradient and blocks
 LARGEST_BLOCK = 1500  # a block with more parameters counts by its diagonal only
 HALVINGS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Implicit:
-    """What came out; see fitting.Outcome.  ``covariance``: None where a block cannot be inverted."""
+    """What came out; see fitting.Outcome.  ``covariance``: None where a block cannot be inverted.
+
+    ``solutions``: of the probes, to start the next fit of the same problem with, (n, PROBES).
+    """
 
     fit: Fit
     strengths: dict[str, float]
     covariance: BlockMatrix | None
     influence: Float
+    solutions: Float
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +241,12 @@ def _sparse(restraints: Sequence[Placed], kind: str, n: int, make: Any) -> Any:
 def minimise(
     target: Target, own: Sequence[Placed], pins: Sequence[Placed], strengths: dict[str, float], layout: Layout,
     start: Float, *, max_iterations: int, tolerance: float, esds: bool, settled: float,
+    solutions: Float | None = None,
 ) -> Implicit:  # fmt: skip
     """Gauss-Newton steps from ``start`` (free parameters); before each the strengths that are estimated.
 
     ``own``, ``pins``: restraints of the model and of the gauge.
-    ``settled``: change in effective parameters that counts as none.
+    ``settled``: change in effective parameters that counts as none.  ``solutions``: of the probes in an earlier fit.
     """
     n = len(target.base)
     penalty = _Penalty([*own, *pins], n)
@@ -251,14 +257,15 @@ def minimise(
     theta = target.full(start)
     parts = parts_of_normal(target, theta, layout)
     linear = Linear.at(target, theta)
-    solutions = np.zeros_like(signs)
+    if solutions is None:
+        solutions = np.zeros_like(signs)
     history: list[float] = []
     stop = Stop.MAX_ITERATIONS
     mixing = Mixing()
     for _ in range(max_iterations):
-        moved = 0.0
+        moved, there = 0.0, None
         if strengths:
-            strengths, moved, solutions = _strengths(
+            strengths, moved, solutions, there = _strengths(
                 penalty, linear, parts, layout, theta, held, own, strengths, signs, solutions, settled, mixing
             )
         cost, slope = penalty.cost_gradient(theta, strengths)
@@ -288,12 +295,15 @@ def minimise(
             break
     fit = Fit(theta[target.free], history[-1], stop, tuple(history))
     if not esds:
-        return Implicit(fit, strengths, None, np.zeros(n))
+        return Implicit(fit, strengths, None, np.zeros(n), solutions)
     normal = _Normal(linear, parts_of_normal(target, theta, layout), layout, penalty, strengths, held)
-    influence = normal.influence(signs, normal.solve(signs, PROBE_TOLERANCE, solutions))
+    if solutions.any():
+        normal.deflate(solutions)
+    solutions = normal.solve(signs, FINAL_TOLERANCE, solutions)
+    influence = normal.influence(signs, solutions)
     covariance = normal.inverse
     determined = (covariance.diagonal()[target.free] > 0).all() and np.isfinite(covariance.store).all()
-    return Implicit(fit, strengths, covariance if determined else None, influence)
+    return Implicit(fit, strengths, covariance if determined else None, influence, solutions)
 
 
 def _hold(blocks: BlockMatrix, held: Bool, value: float) -> None:
@@ -325,6 +335,7 @@ class _Normal:
         self.arrow = Arrow(whole, cross, layout.shared)
         self.inverse = self.arrow.inverse
         _hold(self.inverse, held, 0.0)
+        self.coarse: tuple[Float, Float] | None = None
 
     def product(self, v: Float) -> Float:
         """N v, (n, m)."""
@@ -332,22 +343,39 @@ class _Normal:
         found[self.held] = 0.0
         return found
 
-    def precondition(self, v: Float) -> Float:
+    def formed(self, v: Float) -> Float:
         """M^-1 v, M what is formed of N."""
         found = self.arrow.solve(v)
         found[self.held] = 0.0
         return found
 
-    def solve(self, right: Float, tolerance: float, start: Float | None = None) -> Float:
-        """N^-1 ``right``, (n, m)."""
+    def deflate(self, vectors: Float) -> None:
+        """Take directions in which N is much softer than M into the preconditioner: M^-1 + Z (Z'N Z)^-1 Z'.
+
+        ``vectors``: Z, solutions of an earlier problem of this kind, (n, m): N^-1 of anything consists mostly of them.
+        """
+        z = np.linalg.qr(vectors)[0]
+        coarse = z.T @ self.product(z)
+        self.coarse = z, np.linalg.inv(0.5 * (coarse + coarse.T) + 1e-12 * np.trace(coarse) * np.eye(len(coarse)))
+
+    def precondition(self, v: Float) -> Float:
+        """Of the conjugate gradients."""
+        found = self.formed(v)
+        if self.coarse is not None:
+            z, inverse = self.coarse
+            found += z @ (inverse @ (z.T @ v))
+        return found
+
+    def solve(self, right: Float, tolerance: float, start: Float | None = None, floor: float = 0.0) -> Float:
+        """N^-1 ``right``, (n, m); ``tolerance``, ``start``, ``floor`` as in conjugate_gradients."""
         right = np.where(self.held[:, None], 0.0, right)
-        x, steps = conjugate_gradients(self.product, self.precondition, right, start, tolerance=tolerance)
+        x, steps = conjugate_gradients(self.product, self.precondition, right, start, tolerance=tolerance, floor=floor)
         log.debug(f"conjugate gradients: {steps} steps for {right.shape[1]} right sides")
         return x
 
     def traces(self, signs: Float, solutions: Float) -> dict[str, float]:
         """tr(C S) of every kind: exactly for the blocks by themselves, by the probes for what they leave out."""
-        rest = solutions - self.precondition(signs)
+        rest = solutions - self.formed(signs)
         block = np.repeat(np.arange(self.inverse.n_blocks), np.diff(self.inverse.starts))
         first, bases, sizes = self.inverse.starts[block], self.inverse.bases[block], np.diff(self.inverse.starts)[block]
         found = {}
@@ -363,7 +391,7 @@ class _Normal:
 
     def influence(self, signs: Float, solutions: Float) -> Float:
         """diag(C J'J), (n,), in the same way."""
-        rest = solutions - self.precondition(signs)
+        rest = solutions - self.formed(signs)
         blocks = self.penalty.add_blocks(BlockMatrix.zeros(self.inverse.starts), self.strengths)
         known = np.concatenate(
             [
@@ -378,15 +406,20 @@ class _Normal:
 def _strengths(
     penalty: _Penalty, linear: Linear, parts: Parts, layout: Layout, theta: Float, held: Bool, own: Sequence[Placed],
     strengths: dict[str, float], signs: Float, solutions: Float, settled: float, mixing: Mixing,
-) -> tuple[dict[str, float], float, Float]:  # fmt: skip
-    """Strengths at the minimum of the quadratic that touches the cost at ``theta``; as fitting._strengths_nearby."""
+) -> tuple[dict[str, float], float, Float, Float | None]:  # fmt: skip
+    """Strengths at the minimum of the quadratic that touches the cost at ``theta``; as fitting._strengths_nearby.
+
+    Also returns the solutions of the probes and the step there.
+    """
     first = 0.0
     step: Float | None = None
     for _ in range(STRENGTH_STEPS):
         normal = _Normal(linear, parts, layout, penalty, strengths, held)
+        if solutions.any():
+            normal.deflate(solutions)
         solutions = normal.solve(signs, PROBE_TOLERANCE, solutions)
         slope = linear.gradient + penalty.cost_gradient(theta, strengths)[1]
-        step = normal.solve(-0.5 * slope[:, None], PROBE_TOLERANCE, step)
+        step = normal.solve(-0.5 * slope[:, None], PROBE_TOLERANCE, step, NEGLIGIBLE * linear.cost)
         there = theta + step[:, 0]
         size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
         for where, restraint in with_strengths(own, strengths):
@@ -402,4 +435,4 @@ def _strengths(
         strengths = mixing.next(strengths, wanted)
         if moved < 0.2 * settled:
             break
-    return strengths, first, solutions
+    return strengths, first, solutions, step
