@@ -23,7 +23,7 @@ def pairs(rng, n=3000, size=4, share=0.06):
     return g * truth + np.sqrt(v) * rng.normal(size=len(g)), v, g, groups, plus
 
 
-@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.01, 4.0, 1e6]))
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.01, 4.0, 1e4]))
 @settings(max_examples=40, deadline=None)
 def test_squares_are_those_of_the_linear_model(seed, difference):
     rng = np.random.default_rng(seed)
@@ -31,7 +31,7 @@ def test_squares_are_those_of_the_linear_model(seed, difference):
     i, v, g = rng.normal(10.0, 3.0, n), rng.uniform(0.5, 2.0, n), rng.uniform(0.5, 2.0, n)
     plus, out = rng.random(n) < 0.5, rng.random(n) < 0.2
     found = squares(i, v, g, Groups(np.array([0, n])), Mates(plus, np.full(n, difference)), out)
-    np.testing.assert_allclose(found, naive.mates_squares(i, v, g, plus, difference, out), rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(found, naive.mates_squares(i, v, g, plus, difference, out), rtol=1e-5, atol=1e-7)
 
 
 def test_the_size_of_differences_comes_back():
