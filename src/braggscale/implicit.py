@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ PROBES = 24
 STEP_TOLERANCE, PROBE_TOLERANCE = 1e-5, 1e-3
 LANES = 8
 STRENGTH_STEPS = 3  # between two looks at gradient and blocks
-LARGEST_BLOCK = 1500  # a block with more parameters counts by its diagonal only
+LARGEST_BLOCK = 1500  # a block with more parameters is split
 HALVINGS = 12
 
 
@@ -54,7 +55,10 @@ class Implicit:
 
 
 def partition(model: JointModel) -> Int:
-    """Starts of the blocks in theta, and its end: data sets, and components that several share."""
+    """Starts of the blocks in theta, and its end: data sets, and components that several share.
+
+    Where that is more than LARGEST_BLOCK each component is a block, and where that is, too, each parameter.
+    """
     cuts = {0, model.n_parameters}
     for d, data_set in enumerate(model.data_sets):
         own = [model.where(d, c) for c in range(len(data_set.components))]
@@ -65,13 +69,11 @@ def partition(model: JointModel) -> Int:
         mine = [w.start for w, c in zip(own, data_set.components, strict=True) if c.name not in shared]
         if mine:
             cuts.add(min(mine))
-    starts = np.array(sorted(cuts), np.int64)
-    sizes = np.diff(starts)
-    # parameter by parameter where a block is too large
-    split = [
-        np.arange(a, b) if b - a > LARGEST_BLOCK else np.array([a]) for a, b in zip(starts, starts[1:], strict=False)
-    ]
-    return np.concatenate([*split, starts[-1:]]) if (sizes > LARGEST_BLOCK).any() else starts
+    finer: tuple[set[int], ...] = ({where.start for _, _, where in model.parts()}, set(range(model.n_parameters)))
+    for inside in finer:
+        large = [(a, b) for a, b in pairwise(sorted(cuts)) if b - a > LARGEST_BLOCK]
+        cuts |= {start for start in inside if any(a < start < b for a, b in large)}
+    return np.array(sorted(cuts), np.int64)
 
 
 @dataclass(frozen=True, slots=True)
