@@ -51,6 +51,12 @@ class Fit:
     history: tuple[float, ...]
     normal: Float | None = None
 
+    @property
+    def steps(self) -> str:
+        """How many were made, in words."""
+        n = max(len(self.history) - 1, 0)
+        return "1 step" if n == 1 else f"{n} steps"
+
 
 def lbfgs(
     function: Callable[[Float], tuple[float, Float]],
