@@ -1,7 +1,7 @@
 """The full matrix without the matrix: Gauss-Newton steps, strengths and uncertainties for thousands of crystals.
 
 N = J'J + sum lambda S has n^2 numbers and takes n^3 operations to invert; a product N v takes two passes over the
-observations. So beyond a few thousand parameters
+observations. So beyond fitting.MOST_DENSE parameters
 
     steps       N x = -gradient/2 by conjugate gradients, preconditioned with the blocks of N along the diagonal, one
                 per data set (a component that data sets share is a block of its own);
@@ -10,7 +10,8 @@ observations. So beyond a few thousand parameters
                 blocks by themselves is known exactly; the probes only tell what coupling adds to it;
     effective   parameters: diag(C J'J) = 1 - diag(C sum lambda S), in the same way;
     covariance  of a data set: the inverse of its block, the other data sets held. With many crystals, each of which
-                contributes little to the intensities that it is compared with, what they add is small.
+                contributes little to the intensities that it is compared with, what they add is small. Where a data set
+                is more than one block, its esds are too small.
 
 The same answers as from the matrix, within the noise of the probes (tests/test_implicit.py).
 """
