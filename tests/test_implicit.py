@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import synthetic
 
-from braggscale.covariance import BlockMatrix
+from braggscale.covariance import Arrow, BlockMatrix
 from braggscale.fitting import FitSettings, Problem, fit
-from braggscale.implicit import Linear, block_normal, minimise, partition
+from braggscale.implicit import Layout, Linear, minimise, parts_of_normal
 from braggscale.minimise import Stop, conjugate_gradients
 from braggscale.models.components import Smooth, axis_over, bending, level, smoothness
 from braggscale.models.data_set import DataSetModel
@@ -20,6 +20,7 @@ MODELS = {
     "KB": lambda: [synthetic.kb() for _ in range(5)],
     "array": lambda: [synthetic.array(), synthetic.array()],
     "mixed": lambda: [synthetic.kb(), synthetic.physical(), synthetic.kb()],
+    "shared": lambda: [replace(synthetic.physical(), configuration={"shared": ["absorption"]}) for _ in range(3)],
 }
 
 
@@ -45,8 +46,11 @@ def test_products_and_blocks_are_those_of_the_matrix(name):
     assert linear.gradient == pytest.approx(gradient, rel=1e-9, abs=1e-9 * np.abs(gradient).max())
     v = np.random.default_rng(1).normal(size=(len(theta), 3))
     assert linear.product(v) == pytest.approx(matrix @ v, abs=1e-9 * np.abs(matrix @ v).max())
-    starts = partition(model)
-    blocks = block_normal(target, theta, starts)
+    layout = Layout.of(model)
+    starts = layout.starts
+    parts = parts_of_normal(target, theta, layout)
+    assert parts.cross == pytest.approx(matrix[:, layout.shared], abs=1e-9 * np.abs(matrix).max())
+    blocks = parts.blocks
     for begin, end, block in zip(starts[:-1], starts[1:], blocks.blocks(), strict=True):
         assert block == pytest.approx(matrix[begin:end, begin:end], abs=1e-9 * np.abs(matrix).max())
     assert blocks.diagonal() == pytest.approx(np.diag(matrix), abs=1e-9 * np.abs(matrix).max())
@@ -57,25 +61,47 @@ def test_threads_do_not_change_a_bit():
     two = replace(one, n_threads=2)
     v = np.ones((len(theta), 2))
     assert np.array_equal(Linear.at(one, theta).product(v), Linear.at(two, theta).product(v))
-    starts = partition(model)
-    assert np.array_equal(block_normal(one, theta, starts).store, block_normal(two, theta, starts).store)
+    one, two = (parts_of_normal(target, theta, Layout.of(model)) for target in (one, two))
+    assert np.array_equal(one.blocks.store, two.blocks.store) and np.array_equal(one.cross, two.cross)
 
 
 def test_a_component_that_data_sets_share_is_a_block():
     models = [replace(synthetic.physical(), configuration={"shared": ["absorption"]}) for _ in range(3)]
     model = JointModel.of(models)
-    starts = partition(model).tolist()
+    layout = Layout.of(model)
     # scale and decay of the first, the surface, scale and decay of the others
-    assert starts == [0, 9, 17, 26, 35] and starts[-1] == model.n_parameters
+    assert layout.starts.tolist() == [0, 9, 17, 26, 35] and layout.starts[-1] == model.n_parameters
+    assert layout.shared.tolist() == list(range(9, 17))
+
+
+def test_an_arrow_is_inverted_exactly():
+    rng = np.random.default_rng(5)
+    starts, shared = np.array([0, 3, 5, 7, 12]), np.array([3, 4, 5, 6])
+    root = rng.normal(size=(12, 20))
+    whole = root @ root.T
+    blocks = BlockMatrix.zeros(starts)
+    arrow = np.zeros_like(whole)
+    for begin, end, block in zip(starts[:-1], starts[1:], blocks.blocks(), strict=True):
+        block[...] = arrow[begin:end, begin:end] = whole[begin:end, begin:end]
+    arrow[:, shared], arrow[shared] = whole[:, shared], whole[shared]
+    arrow += 40.0 * np.eye(12)  # without the rest it need not be positive definite
+    for block in blocks.blocks():
+        block += 40.0 * np.eye(len(block))
+    cross = whole[:, shared]  # as J'J, to which only the blocks have restraints added
+    found, right = Arrow(blocks, cross, shared), rng.normal(size=(12, 3))
+    inverse = np.linalg.inv(arrow)
+    assert found.solve(right) == pytest.approx(inverse @ right)
+    for begin, end, block in zip(starts[:-1], starts[1:], found.inverse.blocks(), strict=True):
+        assert block == pytest.approx(inverse[begin:end, begin:end])
 
 
 def test_large_blocks_are_split_by_component_then_by_parameter(monkeypatch):
     model = JointModel.of([synthetic.physical(), synthetic.kb()])
     components = [where.start for _, _, where in model.parts()]
     monkeypatch.setattr("braggscale.implicit.LARGEST_BLOCK", max(c.n_parameters for _, c, _ in model.parts()))
-    assert partition(model).tolist() == [*components[:-1], model.n_parameters]  # the small data set stays whole
+    assert Layout.of(model).starts.tolist() == [*components[:-1], model.n_parameters]  # the small data set stays whole
     monkeypatch.setattr("braggscale.implicit.LARGEST_BLOCK", 1)
-    assert partition(model).tolist() == list(range(model.n_parameters + 1))
+    assert Layout.of(model).starts.tolist() == list(range(model.n_parameters + 1))
 
 
 def test_block_matrices_invert_and_multiply_block_by_block():
@@ -108,8 +134,8 @@ def test_conjugate_gradients_solve_each_column():
     assert few == 0 and steps > 5 and np.array_equal(again, x)
 
 
-def sweeps(n):
-    """Models of sweeps whose restraints are all estimated."""
+def sweeps(n, shared=()):
+    """Models of sweeps whose restraints are all estimated.  ``shared``: components that they have in common."""
     scale, decay = axis_over("image", 3.1 / 900, 0.0, 900.0, 8), axis_over("image", 2.2 / 900, 0.0, 900.0, 5)
     harmonics = synthetic.physical().components[2]
     parts = (
@@ -117,16 +143,16 @@ def sweeps(n):
         Smooth("decay", (decay,), True, (*smoothness("decay", 5, 10.0, 10.0, 0.1, False), level("decay", 5, 0.1))),
         replace(harmonics, restraints=(bending("absorption", 2, 100.0),)),
     )
-    return [DataSetModel("physical", parts, {}) for _ in range(n)]
+    return [DataSetModel("physical", parts, {"shared": shared}) for _ in range(n)]
 
 
-@pytest.mark.parametrize("estimated", [False, True])
-def test_the_fit_is_the_same_with_and_without_the_matrix(estimated, monkeypatch):
+@pytest.mark.parametrize(("estimated", "shared"), [(False, ()), (True, ()), (True, ("absorption",))])
+def test_the_fit_is_the_same_with_and_without_the_matrix(estimated, shared, monkeypatch):
     rows, groups, model, _, target = problem(
-        sweeps(6) if estimated else [synthetic.physical(weight=5.0) for _ in range(6)], n_groups=400
+        sweeps(6, shared) if estimated else [synthetic.physical(weight=5.0) for _ in range(6)], n_groups=400
     )
     fixed = np.zeros(model.n_parameters, bool)
-    fixed[-8:-4] = True  # some parameters of the last surface are held
+    fixed[slice(-4, None) if shared else slice(-8, -4)] = True  # of the last decay or of the last surface
     whole = Problem.of(model, rows, groups, fixed)
     settings = FitSettings(True, True, None, None, 1e-6, 1)
     exact = fit(whole, model.null(), target.intensity, target.weight, settings)
@@ -144,13 +170,14 @@ def test_the_fit_is_the_same_with_and_without_the_matrix(estimated, monkeypatch)
     for where in (slice(0, 8), slice(8, 13), slice(13, 21)):
         assert implicit.influence[where].sum() == pytest.approx(exact.influence[where].sum(), abs=1.0)
     for kind, strength in exact.strengths.items():
-        assert implicit.strengths[kind] == pytest.approx(strength, rel=0.1), kind
+        # six sweeps determine the strength of a trend to a factor of about 2
+        assert abs(np.log(implicit.strengths[kind] / strength)) < (0.3 if "trend" in kind else 0.1), kind
 
 
 def test_a_search_without_descent_stops():
     *_, model, theta, target = problem(MODELS["KB"]())
     found = minimise(
-        target, model.restraints(), [], {}, partition(model), theta, max_iterations=1, tolerance=1e-4, esds=False,
+        target, model.restraints(), [], {}, Layout.of(model), theta, max_iterations=1, tolerance=1e-4, esds=False,
         settled=0.1,
     )  # fmt: skip
     assert found.fit.stop in (Stop.MAX_ITERATIONS, Stop.CONVERGED) and found.covariance is None

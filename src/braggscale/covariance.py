@@ -6,7 +6,7 @@ of the covariance that belongs to the crystal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -103,6 +103,73 @@ class BlockMatrix:
             y[begin:end] = np.matmul(stack, part).reshape(count * size, -1)
             begin = end
         return y
+
+
+class Arrow:
+    """A positive definite matrix in the form of an arrow, and its inverse: blocks, and columns that all blocks share.
+
+        M = [ D  B  ]      M^-1 r:  y_s = E (r_s - B' D^-1 r_o),  y_o = D^-1 r_o - W y_s,
+            [ B' S  ]               W = D^-1 B,  E = (S - B' W)^-1
+
+    D: the blocks that are not shared.  ``inverse``: the blocks of M^-1, D^-1 + W E W' and those of E.
+    """
+
+    def __init__(self, blocks: BlockMatrix, cross: Float, shared: Int) -> None:
+        """``blocks``: of M.  ``cross``: columns ``shared`` of M, (n, n_shared).
+
+        Where both have an element, that of ``blocks`` counts. What cannot be inverted is replaced by its diagonal.
+        """
+        self.shared = shared
+        own = np.ones(len(blocks), bool)
+        own[shared] = False
+        alone = replace(blocks, store=blocks.store.copy())
+        starts = blocks.starts.tolist()
+        into = [k for k in range(blocks.n_blocks) if not own[starts[k]]] if len(shared) else []
+        for k in into:
+            alone._block(k)[...] = np.eye(starts[k + 1] - starts[k])
+        self.alone = alone.inverse() or _diagonal_inverse(alone)
+        self.inverse = self.alone
+        if not len(shared):
+            return
+        beside = np.where(own[:, None], cross, 0.0)
+        self.beside, self.w = beside, self.alone.times(beside)
+        corner = cross[shared] - beside.T @ self.w
+        place = np.full(len(blocks), -1)
+        place[shared] = np.arange(len(shared))
+        for k in into:
+            mine = slice(int(place[starts[k]]), int(place[starts[k + 1] - 1]) + 1)
+            corner[mine, mine] += blocks._block(k) - cross[shared][mine, mine]
+        found = _inverse(0.5 * (corner + corner.T)[None])
+        self.e = found[0] if found is not None else np.diag(1.0 / np.maximum(np.diag(corner), 1e-300))
+        store = self.alone.store.copy()
+        self.inverse = BlockMatrix(blocks.starts, store)
+        for k in range(blocks.n_blocks):
+            block = self.inverse._block(k)
+            if own[starts[k]]:
+                w = self.w[starts[k] : starts[k + 1]]
+                block += w @ self.e @ w.T
+            else:
+                mine = slice(int(place[starts[k]]), int(place[starts[k + 1] - 1]) + 1)
+                block[...] = self.e[mine, mine]
+
+    def solve(self, right: Float) -> Float:
+        """M^-1 ``right``, (n, m)."""
+        if not len(self.shared):
+            return self.alone.times(right)
+        mine = right.copy()
+        mine[self.shared] = 0.0
+        own = self.alone.times(mine)
+        common = self.e @ (right[self.shared] - self.beside.T @ own)
+        result = own - self.w @ common
+        result[self.shared] = common
+        return np.asarray(result)
+
+
+def _diagonal_inverse(blocks: BlockMatrix) -> BlockMatrix:
+    result = BlockMatrix.zeros(blocks.starts)
+    for block, diagonal in zip(result.blocks(), blocks.blocks(), strict=True):
+        block[np.diag_indices(len(block))] = 1.0 / np.maximum(np.diag(diagonal), 1e-300)
+    return result
 
 
 def _alike(first: BlockMatrix, second: BlockMatrix) -> list[tuple[Float, Float]]:

@@ -30,7 +30,7 @@ MOST_DENSE = 1500
 # Turns of strengths and L-BFGS in one round; the next round goes on.
 ROUGH_TURNS = 2
 # Gauss-Newton steps without the matrix in one round.
-ROUGH_STEPS = 2
+ROUGH_STEPS = 1
 # Strengths have settled when a step changes the fit by less than this many effective parameters, or this many for each
 # parameter that there is.
 SETTLED = 0.05
@@ -85,7 +85,8 @@ class Outcome:
     ``fits``: what each minimiser did, by its name.  ``undetermined``: parameters that no observation sees,
     held by restraints alone.  ``n_observations``: rows in the fit.
     ``strengths``: estimated strengths by kind.  ``influence``: diag(C J'J), (n_parameters,): effective parameters.
-    ``matrix``: J'J that was used, (n_parameters, n_parameters), for the next fit of the same problem.
+    ``matrix``: J'J that was used, (n_parameters, n_parameters), for the next fit of the same problem; or solutions of
+    its equations, (n_parameters, any number), where it was not formed.
     """
 
     theta: Float
@@ -141,7 +142,7 @@ def fit(
     if not exactly or len(free) == 0:
         return Outcome(target.full(start), None, tuple(fits), (), *n, strengths=strengths, matrix=matrix)
     if not dense:
-        return _implicit(problem, target, own, pins, strengths, start, settings, n, tuple(fits))
+        return _implicit(problem, target, own, pins, strengths, start, settings, n, tuple(fits), matrix)
     known = _Known(target)
     exact, strengths = _full_matrix(target, known, start, own, pins, strengths, settings)
     fits.append(("full matrix", exact))
@@ -165,23 +166,23 @@ def fit(
 def _implicit(
     problem: Problem, target: Target, own: Sequence[Placed], pins: Sequence[Placed], strengths: dict[str, float],
     start: Float,
-    settings: FitSettings, n: tuple[int, int], before: tuple[tuple[str, Fit], ...],
+    settings: FitSettings, n: tuple[int, int], before: tuple[tuple[str, Fit], ...], matrix: Float | None,
 ) -> Outcome:  # fmt: skip
-    """The full matrix without forming it."""
-    from braggscale.implicit import minimise, partition
+    """The full matrix without forming it.  ``matrix``: what stands for it, solutions of an earlier fit."""
+    from braggscale.implicit import Layout, minimise
 
     limit = settings.full_matrix_max_iterations or 100
-    starts = partition(problem.model)
     found = minimise(
-        target, own, pins, strengths, starts, start, max_iterations=limit if settings.esds else min(limit, ROUGH_STEPS),
-        tolerance=settings.tolerance, esds=settings.esds, settled=_settled(target),
+        target, own, pins, strengths, Layout.of(problem.model), start,
+        max_iterations=limit if settings.esds else min(limit, ROUGH_STEPS), tolerance=settings.tolerance,
+        esds=settings.esds, settled=_settled(target), solutions=matrix,
     )  # fmt: skip
     message = None
     if settings.esds and found.covariance is None:
         message = f"full matrix: {Stop.SINGULAR.value}; the scales stand, without esds"
     return Outcome(
         target.full(found.fit.theta), found.covariance, (*before, ("conjugate gradients", found.fit)), (), *n, message,
-        found.strengths, found.influence if settings.esds else None,
+        found.strengths, found.influence if settings.esds else None, found.solutions,
     )  # fmt: skip
 
 

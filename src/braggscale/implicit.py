@@ -3,15 +3,16 @@
 N = J'J + sum lambda S has n^2 numbers and takes n^3 operations to invert; a product N v takes two passes over the
 observations. So beyond fitting.MOST_DENSE parameters
 
-    steps       N x = -gradient/2 by conjugate gradients, preconditioned with the blocks of N along the diagonal, one
-                per data set (a component that data sets share is a block of its own);
+    steps       N x = -gradient/2 by conjugate gradients. The preconditioner M is what can be formed of N: the blocks
+                along the diagonal, one per data set, and the columns of components that data sets share (an arrow,
+                covariance.py). What it leaves out is how crystals hold each other through the intensities;
     traces      tr(C S) = E[z' S C z], C = N^-1, over random signs z: Hutchinson, Commun. Stat. Simul. Comput. 19 (1990)
-                433. One solution C z serves all strengths, and is where the next solution starts. The share of the
-                blocks by themselves is known exactly; the probes only tell what coupling adds to it;
+                433. One solution C z serves all strengths, and is where the next solution starts. The share of M^-1
+                is known exactly; the probes only tell what it leaves out;
     effective   parameters: diag(C J'J) = 1 - diag(C sum lambda S), in the same way;
-    covariance  of a data set: the inverse of its block, the other data sets held. With many crystals, each of which
-                contributes little to the intensities that it is compared with, what they add is small. Where a data set
-                is more than one block, its esds are too small.
+    covariance  of a data set: its block of M^-1. With many crystals, each of which contributes little to the
+                intensities that it is compared with, what they add is small. Where a data set is more than one
+                block, its esds are too small.
 
 The same answers as from the matrix, within the noise of the probes (tests/test_implicit.py).
 """
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -28,7 +29,7 @@ import numpy as np
 
 from braggscale import implicit_kernels
 from braggscale.arrays import Bool, Float, Int
-from braggscale.covariance import BlockMatrix
+from braggscale.covariance import Arrow, BlockMatrix
 from braggscale.minimise import Fit, Stop, conjugate_gradients
 from braggscale.models.joint import JointModel, Placed
 from braggscale.parallel import run_lanes
@@ -38,43 +39,70 @@ from braggscale.target import Target
 log = logging.getLogger(__name__)
 
 PROBES = 24
-STEP_TOLERANCE, PROBE_TOLERANCE = 1e-5, 1e-3
+STEP_TOLERANCE, PROBE_TOLERANCE, FINAL_TOLERANCE = 1e-4, 1e-2, 1e-3
+NEGLIGIBLE = 3e-8  # share of the cost that a solution need not gain: 0.01 in chi^2 where it is half a million
 LANES = 8
-STRENGTH_STEPS = 3  # between two looks at gradient and blocks
+STRENGTH_STEPS = 2  # between two looks at gradient and blocks
 LARGEST_BLOCK = 1500  # a block with more parameters is split
 HALVINGS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Implicit:
-    """What came out; see fitting.Outcome.  ``covariance``: None where a block cannot be inverted."""
+    """What came out; see fitting.Outcome.  ``covariance``: None where a block cannot be inverted.
+
+    ``solutions``: of the probes, to start the next fit of the same problem with, (n, PROBES).
+    """
 
     fit: Fit
     strengths: dict[str, float]
     covariance: BlockMatrix | None
     influence: Float
+    solutions: Float
 
 
-def partition(model: JointModel) -> Int:
-    """Starts of the blocks in theta, and its end: data sets, and components that several share.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """``starts``: of the blocks in theta, and its end: data sets, and components that several share.
 
-    Where that is more than LARGEST_BLOCK each component is a block, and where that is, too, each parameter.
+    ``shared``: the parameters of the latter, in order.
     """
-    cuts = {0, model.n_parameters}
-    for d, data_set in enumerate(model.data_sets):
-        own = [model.where(d, c) for c in range(len(data_set.components))]
-        shared = data_set.configuration.get("shared", ())
-        for where, component in zip(own, data_set.components, strict=True):
-            if component.name in shared:
-                cuts |= {where.start, where.stop}
-        mine = [w.start for w, c in zip(own, data_set.components, strict=True) if c.name not in shared]
-        if mine:
-            cuts.add(min(mine))
-    finer: tuple[set[int], ...] = ({where.start for _, _, where in model.parts()}, set(range(model.n_parameters)))
-    for inside in finer:
-        large = [(a, b) for a, b in pairwise(sorted(cuts)) if b - a > LARGEST_BLOCK]
-        cuts |= {start for start in inside if any(a < start < b for a, b in large)}
-    return np.array(sorted(cuts), np.int64)
+
+    starts: Int
+    shared: Int
+
+    @classmethod
+    def of(cls, model: JointModel) -> Layout:
+        """Data sets as blocks; where one would be too large component by component, then parameter by parameter."""
+        cuts = {0, model.n_parameters}
+        common: set[tuple[int, int]] = set()
+        for d, data_set in enumerate(model.data_sets):
+            shared = data_set.configuration.get("shared", ()) if len(model.data_sets) > 1 else ()
+            mine = []
+            for c, component in enumerate(data_set.components):
+                where = model.where(d, c)
+                if component.name in shared:
+                    common.add((where.start, where.stop))
+                else:
+                    mine.append(where.start)
+            cuts |= {min(mine)} if mine else set()
+        for begin, end in common:
+            cuts |= {begin, end}
+        finer: tuple[set[int], ...] = ({where.start for _, _, where in model.parts()}, set(range(model.n_parameters)))
+        for inside in finer:
+            large = [(a, b) for a, b in pairwise(sorted(cuts)) if b - a > LARGEST_BLOCK]
+            cuts |= {start for start in inside if any(a < start < b for a, b in large)}
+        starts = np.array(sorted(cuts), np.int64)
+        places = [np.arange(begin, end) for begin, end in sorted(common) if end - begin <= LARGEST_BLOCK]
+        return cls(starts, np.concatenate([np.zeros(0, np.int64), *places]))
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is formed of J'J: ``blocks`` along the diagonal and the columns of shared parameters, (n, n_shared)."""
+
+    blocks: BlockMatrix
+    cross: Float
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +153,30 @@ class Linear:
         return total
 
 
-def block_normal(target: Target, theta: Float, starts: Int) -> BlockMatrix:
-    """The blocks of J'J at ``theta``."""
-    cuts = target.lane_cuts(2)
+def parts_of_normal(target: Target, theta: Float, layout: Layout) -> Parts:
+    """Blocks and shared columns of J'J at ``theta``."""
+    cuts = target.lane_cuts(4)
+    n, n_shared = len(theta), len(layout.shared)
+    column = np.full(n, -1, np.int32)
+    column[layout.shared] = np.arange(n_shared)
 
-    def lane(k: int) -> Float:
-        part = BlockMatrix.zeros(starts)
-        implicit_kernels.block_matrices(cuts[k], cuts[k + 1], *target.arguments(), theta, *part.arguments())
-        return part.store
+    def lane(k: int) -> tuple[Float, Float]:
+        part, cross = BlockMatrix.zeros(layout.starts), np.zeros((n, n_shared))
+        where = cuts[k], cuts[k + 1]
+        implicit_kernels.block_matrices(*where, *target.arguments(), theta, *part.arguments(), column, cross)
+        return part.store, cross
 
-    result = BlockMatrix(starts, np.sum(run_lanes(lane, len(cuts) - 1, target.n_threads), axis=0))
+    results = run_lanes(lane, len(cuts) - 1, target.n_threads)
+    store, cross = results[0]
+    for more, beside in results[1:]:
+        store += more
+        cross += beside
+    result = BlockMatrix(layout.starts, store)
     for block in result.blocks():
         diagonal = np.diag(block).copy()
         block += block.T.copy()
         block[np.diag_indices(len(block))] -= diagonal
-    return result
+    return Parts(result, cross)
 
 
 class _Penalty:
@@ -203,13 +240,14 @@ def _sparse(restraints: Sequence[Placed], kind: str, n: int, make: Any) -> Any:
 
 
 def minimise(
-    target: Target, own: Sequence[Placed], pins: Sequence[Placed], strengths: dict[str, float], starts: Int,
+    target: Target, own: Sequence[Placed], pins: Sequence[Placed], strengths: dict[str, float], layout: Layout,
     start: Float, *, max_iterations: int, tolerance: float, esds: bool, settled: float,
+    solutions: Float | None = None,
 ) -> Implicit:  # fmt: skip
     """Gauss-Newton steps from ``start`` (free parameters); before each the strengths that are estimated.
 
-    ``own``, ``pins``: restraints of the model and of the gauge.  ``starts``: of the blocks, see ``partition``.
-    ``settled``: change in effective parameters that counts as none.
+    ``own``, ``pins``: restraints of the model and of the gauge.
+    ``settled``: change in effective parameters that counts as none.  ``solutions``: of the probes in an earlier fit.
     """
     n = len(target.base)
     penalty = _Penalty([*own, *pins], n)
@@ -218,9 +256,10 @@ def minimise(
     signs = np.where(np.random.default_rng(0).random((n, PROBES)) < 0.5, -1.0, 1.0)
     signs[held] = 0.0
     theta = target.full(start)
-    blocks = _determined(block_normal(target, theta, starts))
+    parts = parts_of_normal(target, theta, layout)
     linear = Linear.at(target, theta)
-    solutions = np.zeros_like(signs)
+    if solutions is None:
+        solutions = np.zeros_like(signs)
     history: list[float] = []
     stop = Stop.MAX_ITERATIONS
     mixing = Mixing()
@@ -228,12 +267,13 @@ def minimise(
         moved = 0.0
         if strengths:
             strengths, moved, solutions = _strengths(
-                penalty, linear, blocks, theta, held, own, strengths, signs, solutions, settled, mixing
+                penalty, linear, parts, layout, theta, held, own, strengths, signs, solutions, settled, mixing
             )
         cost, slope = penalty.cost_gradient(theta, strengths)
         cost, slope = cost + linear.cost, slope + linear.gradient
         history = history or [cost]
-        step = _Normal(linear, blocks, penalty, strengths, held).solve(-0.5 * slope[:, None], STEP_TOLERANCE)[:, 0]
+        normal = _Normal(linear, parts, layout, penalty, strengths, held)
+        step = normal.solve(-0.5 * slope[:, None], STEP_TOLERANCE)[:, 0]
         expected = -float(slope @ step) / 2.0
         if 0.0 <= expected <= 2.0 * tolerance * tolerance * cost and moved < settled:
             stop = Stop.CONVERGED
@@ -255,25 +295,15 @@ def minimise(
             break
     fit = Fit(theta[target.free], history[-1], stop, tuple(history))
     if not esds:
-        return Implicit(fit, strengths, None, np.zeros(n))
-    blocks = block_normal(target, theta, starts)
-    normal = _Normal(linear, _determined(blocks), penalty, strengths, held)
-    influence = normal.influence(signs, normal.solve(signs, PROBE_TOLERANCE, solutions))
-    whole = penalty.add_blocks(blocks, strengths)
-    _hold(whole, held, 1.0)
-    covariance = whole.inverse()
-    if covariance is not None:
-        _hold(covariance, held, 0.0)
-    return Implicit(fit, strengths, covariance, influence)
-
-
-def _determined(blocks: BlockMatrix) -> BlockMatrix:
-    """With something on the diagonal everywhere, for preconditioning only."""
-    result = replace(blocks, store=blocks.store.copy())
-    for block in result.blocks():
-        diagonal = np.diag(block)
-        block[np.diag_indices(len(block))] += 1e-9 * max(float(diagonal.max()), 1.0) + 1e-6 * diagonal
-    return result
+        return Implicit(fit, strengths, None, np.zeros(n), solutions)
+    normal = _Normal(linear, parts_of_normal(target, theta, layout), layout, penalty, strengths, held)
+    if solutions.any():
+        normal.deflate(solutions)
+    solutions = normal.solve(signs, FINAL_TOLERANCE, solutions)
+    influence = normal.influence(signs, solutions)
+    covariance = normal.inverse
+    determined = (covariance.diagonal()[target.free] > 0).all() and np.isfinite(covariance.store).all()
+    return Implicit(fit, strengths, covariance if determined else None, influence, solutions)
 
 
 def _hold(blocks: BlockMatrix, held: Bool, value: float) -> None:
@@ -291,17 +321,21 @@ class _Normal:
     """N = J'J + sum lambda S at one point: products, solutions, traces. Held parameters have neither row nor column."""
 
     def __init__(
-        self, linear: Linear, blocks: BlockMatrix, penalty: _Penalty, strengths: dict[str, float], held: Bool
+        self, linear: Linear, parts: Parts, layout: Layout, penalty: _Penalty, strengths: dict[str, float], held: Bool
     ) -> None:
         self.linear, self.penalty, self.strengths, self.held = linear, penalty, strengths, held
-        whole = penalty.add_blocks(blocks, strengths)
+        whole = penalty.add_blocks(parts.blocks, strengths)
+        for block in whole.blocks():  # directions of which nothing is known must not run away
+            diagonal = np.diag(block)
+            block[np.diag_indices(len(block))] += 1e-9 * max(float(diagonal.max()), 1.0) + 1e-9 * diagonal
         _hold(whole, held, 1.0)
-        inverse = whole.inverse()
-        if inverse is None:  # the diagonal will do
-            starts = np.arange(len(whole) + 1)
-            inverse = BlockMatrix(starts, 1.0 / np.maximum(whole.diagonal(), 1e-300))
-        _hold(inverse, held, 0.0)
-        self.inverse = inverse
+        cross = parts.cross
+        if held.any():
+            cross = np.where(held[:, None] | held[layout.shared], 0.0, cross)
+        self.arrow = Arrow(whole, cross, layout.shared)
+        self.inverse = self.arrow.inverse
+        _hold(self.inverse, held, 0.0)
+        self.coarse: tuple[Float, Float] | None = None
 
     def product(self, v: Float) -> Float:
         """N v, (n, m)."""
@@ -309,16 +343,39 @@ class _Normal:
         found[self.held] = 0.0
         return found
 
-    def solve(self, right: Float, tolerance: float, start: Float | None = None) -> Float:
-        """N^-1 ``right``, (n, m)."""
+    def formed(self, v: Float) -> Float:
+        """M^-1 v, M what is formed of N."""
+        found = self.arrow.solve(v)
+        found[self.held] = 0.0
+        return found
+
+    def deflate(self, vectors: Float) -> None:
+        """Take directions in which N is much softer than M into the preconditioner: M^-1 + Z (Z'N Z)^-1 Z'.
+
+        ``vectors``: Z, solutions of an earlier problem of this kind, (n, m): N^-1 of anything consists mostly of them.
+        """
+        z = np.linalg.qr(vectors)[0]
+        coarse = z.T @ self.product(z)
+        self.coarse = z, np.linalg.inv(0.5 * (coarse + coarse.T) + 1e-12 * np.trace(coarse) * np.eye(len(coarse)))
+
+    def precondition(self, v: Float) -> Float:
+        """Of the conjugate gradients."""
+        found = self.formed(v)
+        if self.coarse is not None:
+            z, inverse = self.coarse
+            found += z @ (inverse @ (z.T @ v))
+        return found
+
+    def solve(self, right: Float, tolerance: float, start: Float | None = None, floor: float = 0.0) -> Float:
+        """N^-1 ``right``, (n, m); ``tolerance``, ``start``, ``floor`` as in conjugate_gradients."""
         right = np.where(self.held[:, None], 0.0, right)
-        x, steps = conjugate_gradients(self.product, self.inverse.times, right, start, tolerance=tolerance)
+        x, steps = conjugate_gradients(self.product, self.precondition, right, start, tolerance=tolerance, floor=floor)
         log.debug(f"conjugate gradients: {steps} steps for {right.shape[1]} right sides")
         return x
 
     def traces(self, signs: Float, solutions: Float) -> dict[str, float]:
         """tr(C S) of every kind: exactly for the blocks by themselves, by the probes for what they leave out."""
-        rest = solutions - self.inverse.times(signs)
+        rest = solutions - self.formed(signs)
         block = np.repeat(np.arange(self.inverse.n_blocks), np.diff(self.inverse.starts))
         first, bases, sizes = self.inverse.starts[block], self.inverse.bases[block], np.diff(self.inverse.starts)[block]
         found = {}
@@ -334,7 +391,7 @@ class _Normal:
 
     def influence(self, signs: Float, solutions: Float) -> Float:
         """diag(C J'J), (n,), in the same way."""
-        rest = solutions - self.inverse.times(signs)
+        rest = solutions - self.formed(signs)
         blocks = self.penalty.add_blocks(BlockMatrix.zeros(self.inverse.starts), self.strengths)
         known = np.concatenate(
             [
@@ -347,17 +404,22 @@ class _Normal:
 
 
 def _strengths(
-    penalty: _Penalty, linear: Linear, blocks: BlockMatrix, theta: Float, held: Bool, own: Sequence[Placed],
+    penalty: _Penalty, linear: Linear, parts: Parts, layout: Layout, theta: Float, held: Bool, own: Sequence[Placed],
     strengths: dict[str, float], signs: Float, solutions: Float, settled: float, mixing: Mixing,
 ) -> tuple[dict[str, float], float, Float]:  # fmt: skip
-    """Strengths at the minimum of the quadratic that touches the cost at ``theta``; as fitting._strengths_nearby."""
+    """Strengths at the minimum of the quadratic that touches the cost at ``theta``; as fitting._strengths_nearby.
+
+    Also returns the solutions of the probes.
+    """
     first = 0.0
     step: Float | None = None
     for _ in range(STRENGTH_STEPS):
-        normal = _Normal(linear, blocks, penalty, strengths, held)
+        normal = _Normal(linear, parts, layout, penalty, strengths, held)
+        if solutions.any():
+            normal.deflate(solutions)
         solutions = normal.solve(signs, PROBE_TOLERANCE, solutions)
         slope = linear.gradient + penalty.cost_gradient(theta, strengths)[1]
-        step = normal.solve(-0.5 * slope[:, None], PROBE_TOLERANCE, step)
+        step = normal.solve(-0.5 * slope[:, None], PROBE_TOLERANCE, step, NEGLIGIBLE * linear.cost)
         there = theta + step[:, 0]
         size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
         for where, restraint in with_strengths(own, strengths):

@@ -9,12 +9,16 @@ from braggscale.jit import njit
 from braggscale.kernels import BLOCKS, DESIGN, GROUPS, JIT, add_row, group_mean, longest_group
 
 
-@njit("void(" + GROUPS + ", float64[::1], " + BLOCKS + ")", **JIT)
-def block_matrices(first, last, offsets, intensity, weight, design, theta, block, first_of, base, store):
-    """Add the parts of J'J, as in ``normal_matrix``, in which both parameters belong to one block, to ``store``.
+@njit("void(" + GROUPS + ", float64[::1], " + BLOCKS + ", int32[::1], float64[:, ::1])", **JIT)
+def block_matrices(
+    first, last, offsets, intensity, weight, design, theta, block, first_of, base, store, column, cross
+):  # fmt: skip
+    """Add parts of J'J, as in ``normal_matrix``: its blocks along the diagonal, and columns of shared parameters.
 
     ``block``: of each parameter, (n_parameters,).  Block k holds parameters first_of[k] to first_of[k + 1] - 1; its
-    matrix stands row by row in ``store`` from base[k] on. Each pair is added on either side of the diagonal, once.
+    matrix stands row by row in ``store`` from base[k] on; each pair is added on either side of the diagonal, once.
+    ``column``: of each parameter that several data sets share its column in ``cross``, (n_parameters, n_shared), -1 for
+    the others; these columns of J'J are complete.
     """
     basis, start, family, pattern, bounds, dense, exponential, offset = design
     n_components = start.shape[1]
@@ -26,6 +30,9 @@ def block_matrices(first, last, offsets, intensity, weight, design, theta, block
     projected = np.zeros(len(theta))
     seen = np.zeros(len(theta), np.uint8)
     touched = np.zeros(len(theta), np.int64)
+    before = np.zeros(len(theta), np.int64)  # place in touched of the one before in the same block, -1 for none
+    latest = np.full(len(first_of), -1, np.int64)
+    common = np.zeros(cross.shape[1], np.int64)  # the shared ones among the touched
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
         mean, below = group_mean(
@@ -34,7 +41,7 @@ def block_matrices(first, last, offsets, intensity, weight, design, theta, block
         )  # fmt: skip
         if below <= 0.0:
             continue
-        n_touched = 0
+        n_touched, n_common = 0, 0
         for i in range(lo, hi):
             j = i - lo
             f = family[i]
@@ -48,28 +55,42 @@ def block_matrices(first, last, offsets, intensity, weight, design, theta, block
                     n += 1
             for a in range(n):
                 p = index[a]
+                k = block[p]
                 projected[p] += along * phi[a]
                 if seen[p] == 0:
                     seen[p] = 1
                     touched[n_touched] = p
+                    before[n_touched] = latest[k]
+                    latest[k] = n_touched
                     n_touched += 1
-                k = block[p]
+                    if column[p] >= 0:
+                        common[n_common] = p
+                        n_common += 1
                 line = base[k] + (p - first_of[k]) * (first_of[k + 1] - first_of[k]) - first_of[k]
                 x = size * size * phi[a]
                 for b in range(a + 1):
-                    if block[index[b]] == k:
-                        store[line + index[b]] += x * phi[b]
+                    q = index[b]
+                    if block[q] == k:
+                        store[line + q] += x * phi[b]
+                    if column[q] >= 0:
+                        cross[p, column[q]] += x * phi[b]
+                    if column[p] >= 0 and a != b:
+                        cross[q, column[p]] += x * phi[b]
         for a in range(n_touched):
             p = touched[a]
             k = block[p]
             line = base[k] + (p - first_of[k]) * (first_of[k + 1] - first_of[k]) - first_of[k]
             x = projected[p] / below
-            for b in range(a + 1):
-                if block[touched[b]] == k:
-                    store[line + touched[b]] -= x * projected[touched[b]]
+            b = a
+            while b >= 0:
+                store[line + touched[b]] -= x * projected[touched[b]]
+                b = before[b]
+            for b in range(n_common):
+                cross[p, column[common[b]]] -= x * projected[common[b]]
         for a in range(n_touched):
             projected[touched[a]] = 0.0
             seen[touched[a]] = 0
+            latest[block[touched[a]]] = -1
 
 
 @njit("float64(" + GROUPS + ", float64[::1], float64[::1], float64[:, ::1], float64[::1], float64[::1])", **JIT)

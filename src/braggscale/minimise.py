@@ -241,13 +241,15 @@ def conjugate_gradients(
     start: Float | None = None,
     *,
     tolerance: float = 1e-5,
+    floor: float = 0.0,
     max_iterations: int = 300,
 ) -> tuple[Float, int]:
     """x of N x = ``right``, (n, m), every column by itself, and the number of steps.
 
     Preconditioned conjugate gradients (Golub & Van Loan, Matrix Computations, algorithm 11.5.1).
     ``product``, ``precondition``: N x and M^-1 x, (n, m).  ``start``: x to begin with.  ``tolerance``: of the residual
-    in the norm of M^-1, relative to that of ``right``.
+    in the norm of M^-1, relative to that of ``right``.  ``floor``: square of a residual, in that norm, that is small
+    enough in any case: where N x = -gradient/2, about what is left to gain.
     """
     x = np.zeros_like(right) if start is None else start.copy()
     residual = right.copy() if start is None else right - product(x)
@@ -256,7 +258,7 @@ def conjugate_gradients(
     direction = z.copy()
     size = np.einsum("nm,nm->m", residual, z)
     for number in range(max_iterations):
-        going = size > tolerance**2 * whole
+        going = size > np.maximum(tolerance**2 * whole, floor)
         if not going.any():
             return x, number
         along = product(direction)
