@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braggscale.arrays import Float
+from braggscale.deviations import leave_one_out
 from braggscale.error_fit import fit
-from braggscale.error_model import ErrorModel, FitResult, assign, expected_variances, variances, z_scores
+from braggscale.error_model import ErrorModel, FitResult, assign, expected_variances, variances
 from braggscale.errors import CommandError
 from braggscale.groups import Groups
 
@@ -210,7 +211,7 @@ def test_z_scores_are_standard_normal_with_the_fitted_model() -> None:
     i, v, g, groups, _ = simulate(13, 50_000, 6, 1.5, 0.05)
     model = fit(i, v, g, groups).model
     best = groups.sum(g * i / v) / groups.sum(g * g / v)
-    z = z_scores(i, model.variance(v, g * groups.spread(best)), g, groups)
+    z = leave_one_out(i, model.variance(v, g * groups.spread(best)), g, groups)
     assert np.nanvar(z) == pytest.approx(1, abs=0.02)
     np.testing.assert_array_equal(np.isnan(z), groups.spread(groups.sizes() == 1))
 

@@ -14,7 +14,6 @@ from braggscale.exclusion import (
     choose_data_sets,
     choose_images,
     choose_splits,
-    count_images,
     difference,
     intersection,
     next_epoch,
@@ -80,7 +79,6 @@ def test_runs_are_sets(first, second):
     ):
         assert as_set(result) == expected
         assert is_canonical(result)
-        assert count_images(result) == len(expected)
 
 
 @given(runs_of_images, st.lists(st.floats(-5, 90), min_size=1, max_size=40))
@@ -227,7 +225,7 @@ def test_batch_numbers_are_unique_and_do_not_change(ranges, remains):
     sweeps = [sweep(str(k), a, a + n) for k, (a, n) in enumerate(ranges)]
     offsets = assign_batches(sweeps)
     numbers = [(e.scan.image_range[0] + o, e.scan.image_range[1] + o) for e, o in zip(sweeps, offsets, strict=True)]
-    assert count_images(union(numbers)) == sum(e.scan.n_images for e in sweeps)
+    assert sum(last - first + 1 for first, last in union(numbers)) == sum(e.scan.n_images for e in sweeps)
     assert min(a for a, _ in numbers) > 0
     stored = [
         sweep(e.identifier, *e.scan.image_range, offset=o, scaled=True) for e, o in zip(sweeps, offsets, strict=True)

@@ -95,6 +95,15 @@ def test_an_arrow_is_inverted_exactly():
         assert block == pytest.approx(inverse[begin:end, begin:end])
 
 
+def test_large_blocks_are_split_by_component_then_by_parameter(monkeypatch):
+    model = JointModel.of([synthetic.physical(), synthetic.kb()])
+    components = [where.start for _, _, where in model.parts()]
+    monkeypatch.setattr("braggscale.implicit.LARGEST_BLOCK", max(c.n_parameters for _, c, _ in model.parts()))
+    assert Layout.of(model).starts.tolist() == [*components[:-1], model.n_parameters]  # the small data set stays whole
+    monkeypatch.setattr("braggscale.implicit.LARGEST_BLOCK", 1)
+    assert Layout.of(model).starts.tolist() == list(range(model.n_parameters + 1))
+
+
 def test_block_matrices_invert_and_multiply_block_by_block():
     rng = np.random.default_rng(0)
     starts = np.array([0, 2, 4, 9, 10])
@@ -108,7 +117,8 @@ def test_block_matrices_invert_and_multiply_block_by_block():
     x = rng.normal(size=(10, 2))
     assert blocks.times(x) == pytest.approx(whole @ x)
     assert blocks.inverse().times(x) == pytest.approx(np.linalg.solve(whole, x))
-    assert blocks.part(slice(5, 8)) == pytest.approx(whole[5:8, 5:8])
+    for where in (slice(5, 8), slice(4, 9), slice(1, 8), slice(2, 10), slice(0, 10)):
+        assert blocks.part(where) == pytest.approx(whole[where, where])
     blocks.blocks()[1][...] = [[1.0, 2.0], [2.0, 1.0]]
     assert blocks.inverse() is None
 

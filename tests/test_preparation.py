@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from braggscale.errors import DataError, InputError
+from braggscale.errors import InputError
 from braggscale.experiments import Beam, Crystal, Experiment, Goniometer, Scan
 from braggscale.flags import SCALING_VERDICTS, Fate, Flag
 from braggscale.geometry import d_spacings
 from braggscale.io import open_inputs
-from braggscale.preparation import Cuts, count_fates, find_pieces, flags_with_fates, prepare, require_usable
+from braggscale.preparation import Cuts, count_fates, find_pieces, flags_with_fates, prepare
 from braggscale.table import Column, Table
 
 CELL = (10.0, 11.0, 12.0, 90.0, 90.0, 90.0)
@@ -249,10 +249,8 @@ def test_nothing_usable():
     result = prepared(data)
     assert len(result.observations) == 0
     assert result.reason == "none of 5 rows is usable: 5 not integrated"
-    with pytest.raises(DataError, match=r"made-up.refl, data set 7: none of 5 rows is usable"):
-        require_usable(result, "7")
     assert prepared(columns(0)).reason == "the table has no rows of this data set"
-    require_usable(prepared(columns(3)), "7")
+    assert prepared(columns(3)).reason == ""
 
 
 @pytest.mark.parametrize(

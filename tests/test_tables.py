@@ -8,9 +8,6 @@ from test_stats import CELL, observations, statistics
 from braggscale.flags import FATE_TEXT, Fate
 from braggscale.report.tables import (
     anomalous_table,
-    choice_table,
-    error_model_table,
-    history_table,
     intervals_table,
     ledger_table,
     merging_table,
@@ -169,13 +166,3 @@ def test_short_names_stay_apart():
     assert short_names(["0", "1"]) == ["0", "1"]
     assert short_names(["abcdefgh-1", "abcdefgh-2", "x"]) == ["abcdefgh-1", "abcdefgh-2", "x"]
     assert short_names(["abcdefgh-1234567", "abcdefgi-1234567"]) == ["abcdefgh", "abcdefgi"]
-
-
-def test_small_tables():
-    history = history_table([4.0, 1.0, 1.0], 4).splitlines()
-    assert history[2].split() == ["0", "4", "1.00000", "-"]
-    assert history[3].split() == ["1", "1", "0.50000", "-7.5e-01"]
-    errors = error_model_table([(100.0, 50.0, 7, 1.5, math.nan)]).splitlines()
-    assert errors[2].split() == ["100.0", "-", "50.0", "7", "1.500", "-"]
-    choice = choice_table([("profile", 0.9, 0.1, 1.0), ("summation", 0.8, 0.2, 2.0)], "profile").splitlines()
-    assert choice[2].endswith("<-") and not choice[3].endswith("<-")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from test_rounds import FIT, SETTINGS, first_run
 
 from braggscale.groups import Groups
-from braggscale.models.data_set import Extent
+from braggscale.models.components import Smooth
+from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.models.joint import JointModel
 from braggscale.models.physical import build
 from braggscale.params import ModelSettings
@@ -127,6 +128,18 @@ def test_too_few_reflections_are_no_ground_for_a_verdict():
     scaled = scale_data(work, first_run(work), SETTINGS)
     found = validate(work, scaled, work.groups, FIT, {})
     assert found.candidates == () and "too few" in found.sentences()[0]
+
+
+def test_a_model_without_a_scale_that_is_held_is_judged(caplog):
+    only_b = DataSetModel("KB", (Smooth("decay", (), b_factor=True),), {})
+    work, _ = work_of(7, JointModel.of([only_b]))
+    work = replace(work, fixed=np.ones(1, bool))
+    with caplog.at_level("INFO"):
+        scaled = scale_data(work, first_run(work), SETTINGS)
+    assert "Round 1: L-BFGS 0 steps" in caplog.text
+    found = validate(work, scaled, work.groups, FIT, {})
+    assert [c.name for c in found.candidates] == ["this model", "constant"]
+    assert abs(found.candidates[1].worse) < 1e-12
 
 
 def test_loss_is_that_of_the_slow_version():

@@ -202,6 +202,7 @@ def _act(argv: tuple[str, ...], found: _Arguments) -> int:
 def _scale(argv: tuple[str, ...], found: _Arguments, settings: Settings) -> None:
     from braggscale.params import CommandLine
 
+    one_heap()
     command = CommandLine(argv, found.files, settings.modified, settings.notes, settings.explicit)
     with logging_to(sys.stdout, found.options.verbose, found.options.quiet) as log_text:
         log.info(f"{PROGRAM} {__version__}")
@@ -212,7 +213,6 @@ def _scale(argv: tuple[str, ...], found: _Arguments, settings: Settings) -> None
         for note in settings.notes:
             log.info(note)
         _compile(found.options.quiet)
-        one_heap()
         # a million objects are made here that all stay: collecting garbage among them is a sixth of the time
         gc.disable()
         from braggscale.run import run

@@ -64,10 +64,18 @@ class BlockMatrix:
         return np.concatenate([np.diag(block) for block in self.blocks()])
 
     def part(self, where: slice) -> Float:
-        """Rows and columns of the parameters in ``where``, which stand in one block."""
-        k = int(np.searchsorted(self.starts, where.start, side="right")) - 1
-        begin = int(self.starts[k])
-        return self._block(k)[where.start - begin : where.stop - begin, where.start - begin : where.stop - begin]
+        """Rows and columns of the parameters in ``where``, zero between blocks."""
+        first = int(np.searchsorted(self.starts, where.start, side="right")) - 1
+        last = int(np.searchsorted(self.starts, where.stop))
+        begin = int(self.starts[first])
+        mine = slice(where.start - begin, where.stop - begin)
+        if last == first + 1:
+            return self._block(first)[mine, mine]
+        whole = np.zeros((int(self.starts[last]) - begin,) * 2)
+        for k in range(first, last):
+            place = slice(int(self.starts[k]) - begin, int(self.starts[k + 1]) - begin)
+            whole[place, place] = self._block(k)
+        return whole[mine, mine]
 
     def _block(self, k: int, base: int | None = None) -> Float:
         size = int(self.starts[k + 1] - self.starts[k])

@@ -17,9 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from braggscale.arrays import Float, Int, Int32
-from braggscale.deviations import leave_one_out
 from braggscale.errors import CommandError
-from braggscale.groups import Groups
 
 DEFAULT_A, DEFAULT_B = 1.0, 0.02  # DIALS' start
 
@@ -73,15 +71,6 @@ class FitResult:
     reason: str = ""
     esd_c: float = math.nan
     linear_gain: float = math.nan
-
-
-def z_scores(intensity: Float, variance: Float, scale: Float, groups: Groups) -> Float:
-    """Signed normalised deviation of each row from its equivalents, leave-one-out (deviations.leave_one_out).
-
-    ``intensity``: counts, ``variance``: V' of the error model, counts^2, ``scale``: g, (n_rows,).
-    Returns (n_rows,), NaN in groups of one.
-    """
-    return leave_one_out(intensity, variance, scale, groups)
 
 
 def assign(grouping: str, n_sets: int, sweeps: Sequence[Sequence[int]] = ()) -> Int:

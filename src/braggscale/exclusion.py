@@ -71,11 +71,6 @@ def difference(runs: Iterable[Run], gone: Iterable[Run]) -> Runs:
     return tuple(out)
 
 
-def count_images(runs: Iterable[Run]) -> int:
-    """Number of images in disjoint runs."""
-    return sum(last - first + 1 for first, last in runs)
-
-
 def show_runs(runs: Iterable[Run]) -> str:
     """``1-1500, 1601-1700``; ``none`` for no images."""
     return ", ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs) or "none"

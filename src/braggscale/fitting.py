@@ -1,4 +1,8 @@
-"""One fit of the scales with weights, outliers and intensities held: L-BFGS, then the full matrix."""
+"""One fit of the scales with weights, outliers and intensities held: L-BFGS, the full matrix, or one after the other.
+
+Up to MOST_DENSE parameters the normal matrix is formed: as the metric of L-BFGS, for Gauss-Newton steps, strengths and
+esds. Beyond, implicit.py does without it, and L-BFGS has the metric of a diagonal.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ from braggscale.target import Target
 
 log = logging.getLogger(__name__)
 
-# Beyond this many parameters the normal matrix is not formed: its inversion takes seconds, its copies gigabytes.
+# Beyond this many parameters the normal matrix is not formed (implicit.py): its inversion takes seconds, its copies
+# gigabytes.
 MOST_DENSE = 1500
 # Turns of strengths and L-BFGS in one round; the next round goes on.
 ROUGH_TURNS = 2
@@ -41,7 +46,6 @@ class FitSettings:
 
     ``estimate``: whether L-BFGS brings estimated strengths up to date; the steps of the full matrix always do.
     ``esds``: whether a full matrix ends with covariance and effective parameters.
-    ``matrix_free``: whether many parameters are solved for without the matrix (implicit.py).
     """
 
     first_order: bool
@@ -52,7 +56,6 @@ class FitSettings:
     n_threads: int
     estimate: bool = False
     esds: bool = True
-    matrix_free: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def fit(
     target = Target(problem.design, problem.groups, intensity, weight, restraints, theta, free, settings.n_threads)
     fits: list[tuple[str, Fit]] = []
     start = theta[free]
-    dense = len(free) <= MOST_DENSE or not settings.matrix_free
+    dense = len(free) <= MOST_DENSE
     if settings.first_order and (dense or not (strengths and settings.estimate)):
         # for the price of a few evaluations the normal matrix saves four fifths of the steps
         if matrix is None and dense:

@@ -1,7 +1,7 @@
 """The full matrix without the matrix: Gauss-Newton steps, strengths and uncertainties for thousands of crystals.
 
 N = J'J + sum lambda S has n^2 numbers and takes n^3 operations to invert; a product N v takes two passes over the
-observations. So beyond a few thousand parameters
+observations. So beyond fitting.MOST_DENSE parameters
 
     steps       N x = -gradient/2 by conjugate gradients. The preconditioner M is what can be formed of N: the blocks
                 along the diagonal, one per data set, and the columns of components that data sets share (an arrow,
@@ -11,7 +11,8 @@ observations. So beyond a few thousand parameters
                 is known exactly; the probes only tell what it leaves out;
     effective   parameters: diag(C J'J) = 1 - diag(C sum lambda S), in the same way;
     covariance  of a data set: its block of M^-1. With many crystals, each of which contributes little to the
-                intensities that it is compared with, what they add is small.
+                intensities that it is compared with, what they add is small. Where a data set is more than one
+                block, its esds are too small.
 
 The same answers as from the matrix, within the noise of the probes (tests/test_implicit.py).
 """
@@ -42,7 +43,7 @@ STEP_TOLERANCE, PROBE_TOLERANCE, FINAL_TOLERANCE = 1e-4, 1e-2, 1e-3
 NEGLIGIBLE = 3e-8  # share of the cost that a solution need not gain: 0.01 in chi^2 where it is half a million
 LANES = 8
 STRENGTH_STEPS = 2  # between two looks at gradient and blocks
-LARGEST_BLOCK = 1500  # a block with more parameters counts by its diagonal only
+LARGEST_BLOCK = 1500  # a block with more parameters is split
 HALVINGS = 12
 
 
@@ -72,7 +73,7 @@ class Layout:
 
     @classmethod
     def of(cls, model: JointModel) -> Layout:
-        """Data sets as blocks; parameter by parameter where a block would be too large."""
+        """Data sets as blocks; where one would be too large component by component, then parameter by parameter."""
         cuts = {0, model.n_parameters}
         common: set[tuple[int, int]] = set()
         for d, data_set in enumerate(model.data_sets):
@@ -87,11 +88,11 @@ class Layout:
             cuts |= {min(mine)} if mine else set()
         for begin, end in common:
             cuts |= {begin, end}
+        finer: tuple[set[int], ...] = ({where.start for _, _, where in model.parts()}, set(range(model.n_parameters)))
+        for inside in finer:
+            large = [(a, b) for a, b in pairwise(sorted(cuts)) if b - a > LARGEST_BLOCK]
+            cuts |= {start for start in inside if any(a < start < b for a, b in large)}
         starts = np.array(sorted(cuts), np.int64)
-        large = np.diff(starts) > LARGEST_BLOCK
-        if large.any():
-            split = [np.arange(a, b) if b - a > LARGEST_BLOCK else np.array([a]) for a, b in pairwise(starts.tolist())]
-            starts = np.concatenate([*split, starts[-1:]])
         places = [np.arange(begin, end) for begin, end in sorted(common) if end - begin <= LARGEST_BLOCK]
         return cls(starts, np.concatenate([np.zeros(0, np.int64), *places]))
 
@@ -263,17 +264,16 @@ def minimise(
     stop = Stop.MAX_ITERATIONS
     mixing = Mixing()
     for _ in range(max_iterations):
-        moved, there = 0.0, None
+        moved = 0.0
         if strengths:
-            strengths, moved, solutions, there = _strengths(
+            strengths, moved, solutions = _strengths(
                 penalty, linear, parts, layout, theta, held, own, strengths, signs, solutions, settled, mixing
             )
         cost, slope = penalty.cost_gradient(theta, strengths)
         cost, slope = cost + linear.cost, slope + linear.gradient
         history = history or [cost]
-        step = _Normal(linear, parts, layout, penalty, strengths, held).solve(-0.5 * slope[:, None], STEP_TOLERANCE)[
-            :, 0
-        ]
+        normal = _Normal(linear, parts, layout, penalty, strengths, held)
+        step = normal.solve(-0.5 * slope[:, None], STEP_TOLERANCE)[:, 0]
         expected = -float(slope @ step) / 2.0
         if 0.0 <= expected <= 2.0 * tolerance * tolerance * cost and moved < settled:
             stop = Stop.CONVERGED
@@ -406,10 +406,10 @@ class _Normal:
 def _strengths(
     penalty: _Penalty, linear: Linear, parts: Parts, layout: Layout, theta: Float, held: Bool, own: Sequence[Placed],
     strengths: dict[str, float], signs: Float, solutions: Float, settled: float, mixing: Mixing,
-) -> tuple[dict[str, float], float, Float, Float | None]:  # fmt: skip
+) -> tuple[dict[str, float], float, Float]:  # fmt: skip
     """Strengths at the minimum of the quadratic that touches the cost at ``theta``; as fitting._strengths_nearby.
 
-    Also returns the solutions of the probes and the step there.
+    Also returns the solutions of the probes.
     """
     first = 0.0
     step: Float | None = None
@@ -435,4 +435,4 @@ def _strengths(
         strengths = mixing.next(strengths, wanted)
         if moved < 0.2 * settled:
             break
-    return strengths, first, solutions, step
+    return strengths, first, solutions

@@ -17,7 +17,7 @@ def one_heap() -> None:
     """To be called before the first thread: one heap for all threads, which does not shrink by itself."""
     import ctypes
 
-    with suppress(AttributeError, OSError):
+    with suppress(AttributeError, OSError, TypeError):  # the last on Windows
         library = ctypes.CDLL(None)
         library.mallopt(_ARENA_MAX, 1)
         library.mallopt(_TRIM_THRESHOLD, 1 << 30)
@@ -28,5 +28,5 @@ def give_back() -> None:
     """Freed memory goes back to the system."""
     import ctypes
 
-    with suppress(AttributeError, OSError):
+    with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -4,9 +4,10 @@
 by the normal matrix at the start, or by the square root of each parameter's curvature, because scales, B factors and
 harmonics differ by a factor of a thousand in size. ``levenberg_marquardt``: Gauss-Newton steps with Marquardt's
 multiplicative damping (J. SIAM 11 (1963) 431), so that the damping does not depend on units either.
+``conjugate_gradients``: linear systems of which only products are known, many right sides at a time.
 
-Both stop when a step lowers the root-mean-square residual by less than a relative ``tolerance`` (as DIALS, which
-compares consecutive steps), or when the gain that the model predicts is below that. Neither raises when it cannot
+The first two stop when a step lowers the root-mean-square residual by less than a relative ``tolerance`` (as DIALS,
+which compares consecutive steps), or when the gain that the model predicts is below that. Neither raises when it cannot
 go on: it returns the best point with the reason, which is the sentence that the user reads.
 """
 
@@ -50,6 +51,12 @@ class Fit:
     stop: Stop
     history: tuple[float, ...]
     normal: Float | None = None
+
+    @property
+    def steps(self) -> str:
+        """How many were made, in words."""
+        n = max(len(self.history) - 1, 0)
+        return "1 step" if n == 1 else f"{n} steps"
 
 
 def lbfgs(

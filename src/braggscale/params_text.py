@@ -303,7 +303,8 @@ SCALING = """
 scaling_options {
   full_matrix = True
     .type = bool
-    .help = "After the first minimisation, least squares with the full normal matrix, which gives the esds."
+    .help = "After the rounds, least squares with the full normal matrix, which gives the esds. restraints=estimated"
+            "needs it."
   outlier_rejection = *standard simple
     .type = choice
     .optional = True
@@ -321,11 +322,11 @@ scaling_refinery {
   max_iterations = None
     .type = int(value_min=1)
     .expert_level = 1
-    .help = "Most steps of the first minimisation; None: 100."
+    .help = "Most steps of a minimisation without the full matrix; None: 100."
   rmsd_tolerance = 1e-4
     .type = float(value_min=1e-6)
     .expert_level = 1
-    .help = "Relative change of the rmsd below which a minimisation has converged."
+    .help = "Relative change of the rmsd below which a minimisation has converged; a tenth of it in rounds."
   full_matrix_max_iterations = None
     .type = int(value_min=1)
     .help = "Most steps with the full matrix; None: 100."

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from braggscale.arrays import Array, Bool, Float, Int, UInt
-from braggscale.errors import DataError, InputError
+from braggscale.errors import InputError
 from braggscale.exclusion import Runs, rows_in_use
 from braggscale.experiments import Experiment
 from braggscale.flags import FATE_FLAG, FATE_TEXT, INTEGRATED, SCALING_VERDICTS, Fate, Flag
@@ -439,7 +439,7 @@ def prepare(
     resolution limits; partiality 0 or below the cut-off; I/sigma below the limit.  What is wrong with a
     measurement comes before what the user cuts, so the number beside a cut is what this cut costs.
 
-    If nothing is usable, ``reason`` says why; see :func:`require_usable`.
+    If nothing is usable, ``reason`` says why.
     Raises InputError if columns are missing that nothing can replace.
     """
     for name in ("miller_index", "flags"):
@@ -486,9 +486,3 @@ def _why_nothing(fate: Array) -> str:
         return "the table has no rows of this data set"
     reasons = sorted(count_fates(fate).items(), key=lambda item: -item[1])
     return f"none of {len(fate)} rows is usable: " + ", ".join(f"{n} {FATE_TEXT[f]}" for f, n in reasons)
-
-
-def require_usable(prepared: Prepared, identifier: str) -> None:
-    """Raises DataError, naming the data set and the reasons, if no row is usable."""
-    if prepared.reason:
-        raise DataError(f"{prepared.table.source}, data set {identifier}: {prepared.reason}")

@@ -576,7 +576,7 @@ def _output_variance(work: Work, state: State, scale_variance: Float) -> Float:
 def log_round(report: RoundReport) -> None:
     """One line per round."""
     outcome = report.outcome
-    steps = ", ".join(f"{name} {len(fit.history) - 1} steps" for name, fit in outcome.fits)
+    steps = ", ".join(f"{name} {fit.steps}" for name, fit in outcome.fits)
     cost = outcome.fits[-1][1].cost if outcome.fits else 0.0
     rms = np.sqrt(cost / max(outcome.n_observations, 1))
     errors = "".join(f", {_parameters(found.model)}" for found in report.errors[:1])

@@ -93,7 +93,6 @@ class Symmetry:
     hall: str = field(compare=False)
     name: str | None = field(compare=False)
     number: int | None = field(compare=False)
-    point_group: str | None = field(compare=False)
     centrosymmetric: bool = field(compare=False)
     chiral: bool = field(compare=False)
     rotations: Float = field(compare=False, repr=False)
@@ -131,7 +130,6 @@ class Symmetry:
             hall=hall,
             name=tabulated.xhm() if tabulated else None,
             number=relative.number if relative else None,
-            point_group=relative.point_group_hm() if relative else None,
             centrosymmetric=bool((rotations == -np.eye(3)).all(axis=(1, 2)).any()),
             chiral=bool((np.linalg.det(rotations) > 0).all()),
             rotations=rotations,

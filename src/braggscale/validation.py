@@ -155,11 +155,11 @@ def _held_out(
 
 def _around_start(model: JointModel, theta: Float) -> JointModel:
     """KB scales restrained around where they begin, as in the run itself."""
-    data_sets = tuple(
-        kb.around_start(own, float(theta[model.where(d, 0)].mean())) if own.kind == "KB" else own
-        for d, own in enumerate(model.data_sets)
-    )
-    return replace(model, data_sets=data_sets)
+    data_sets = list(model.data_sets)
+    for d, component, where in model.parts():
+        if data_sets[d].kind == "KB" and component.name == "scale":
+            data_sets[d] = kb.around_start(data_sets[d], float(theta[where].mean()))
+    return replace(model, data_sets=tuple(data_sets))
 
 
 def losses_of(intensity: Float, variance: Float, scale: Float, groups: Groups, use: Bool) -> Float:

@@ -8,8 +8,6 @@ import numpy as np
 
 from braggscale.arrays import Array, Bool, Float, Int
 
-# With this many observations or fewer an average per shell is not to be trusted, and E^2 limits are not applied.
-E2_MINIMUM_ROWS = 10_000
 # Beyond the outermost shell centres the line may fall to zero; it is held above this share of the shell's mean.
 _LOWEST_SHARE = 0.1
 

@@ -31,8 +31,6 @@ class Kind(Enum):
     XDS = "XDS reflection file"
 
 
-TABLE_KINDS = frozenset({Kind.MSGPACK, Kind.PICKLE, Kind.HDF5})
-
 _EXPECTED = "expected a reflection table (.refl, .pickle, .h5), or an experiment list (.expt, .json)"
 
 

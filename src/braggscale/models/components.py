@@ -293,11 +293,6 @@ def bending(name: str, lmax: int, strength: float) -> Restraint:
     return Restraint(np.diag((order * (order + 1.0)) ** 2), strength, kind=name, rank=len(order))
 
 
-def scatter(name: str, n: int, strength: float) -> Restraint:
-    """Estimated restraint of ``n`` effects that have nothing to do with each other: sum (theta - mean)^2."""
-    return Restraint(np.eye(n) - 1.0 / n, strength, kind=name, rank=n - 1)
-
-
 def unevenness(name: str, shape: tuple[int, int], strength: float) -> Restraint:
     """Estimated restraint of a map: second differences along both axes, and a little of its scatter about the mean.
 

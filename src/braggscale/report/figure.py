@@ -15,7 +15,6 @@ from braggscale.report.tables import short_names
 
 Summary = Mapping[str, Any]
 Trace = dict[str, Any]
-Values = Sequence[float | None]
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, GREY, INK = (
     "@blue",
@@ -27,7 +26,7 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, GREY, INK = (
     "@grey",
     "@ink",
 )
-BLUE_BAND, ORANGE_BAND, GREEN_BAND = "@blue-band", "@orange-band", "@green-band"
+BLUE_BAND = "@blue-band"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
 SEQUENTIAL, DIVERGING = "@sequential", "@diverging"
 

@@ -1,4 +1,4 @@
-"""Error model, detector maps, outliers, and the ledger of reflections."""
+"""Error model, and maps of the detector."""
 
 from __future__ import annotations
 

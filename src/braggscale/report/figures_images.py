@@ -1,4 +1,4 @@
-"""By image over all data sets, by data set, and radiation damage."""
+"""By image over all data sets, and radiation damage."""
 
 from __future__ import annotations
 

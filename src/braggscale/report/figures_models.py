@@ -1,4 +1,4 @@
-"""The corrections: curves with esds and knots, the absorption surface, grids, and correlations of parameters."""
+"""The corrections: curves with esds and knots, grids, and correlations of parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics by resolution, the distribution of intensities, anomalous differences."""
+"""Statistics by resolution."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def _log_fit(result: Result) -> None:
     log.info("")
     log.info(f"{result.model.n_parameters} parameters from {outcome.n_observations} observations")
     for name, fit in outcome.fits:
-        log.info(f"{name}: {max(len(fit.history) - 1, 0)} steps, {fit.stop.value}")
+        log.info(f"{name}: {fit.steps}, {fit.stop.value}")
     if outcome.message:
         log.warning(outcome.message)
     _log_findings(result)

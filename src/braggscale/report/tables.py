@@ -193,40 +193,6 @@ def ledger_table(ledger: Mapping[str, Mapping[Fate, int]], texts: Mapping[Fate, 
     return f"{_with_rule_above_last(totals)}\n\n{_by_data_set(names, columns, most)}"
 
 
-def history_table(cost: Sequence[float], n_observations: int) -> str:
-    """Steps of a minimisation: cost, root mean square weighted residual, relative change of the cost.
-
-    ``cost``: of the start and after each step, restraints included.
-    """
-    rows: list[Sequence[Cell]] = []
-    for step, value in enumerate(cost):
-        before = cost[step - 1] if step else math.nan
-        change = (value - before) / abs(before) if step and before else math.nan
-        rms = math.sqrt(max(value, 0.0) / n_observations) if n_observations > 0 else math.nan
-        rows.append((step, f"{value:.6g}", _fixed(rms, 5), _scientific(change)))
-    return text_table(("step", "cost", "rms residual", "change"), rows)
-
-
-def error_model_table(ranges: Iterable[tuple[float, float, int, float, float]]) -> str:
-    """Variance of normalised deviations before and after the error model, by expected intensity.
-
-    ``ranges``: highest and lowest intensity, number of deviations, variance before, variance after; ideal is 1.
-    """
-    rows = [
-        (f"{high:.1f} - {low:.1f}", n, _fixed(before, 3), _fixed(after, 3)) for high, low, n, before, after in ranges
-    ]
-    return text_table(("intensity", "n", "uncorrected", "corrected"), rows)
-
-
-def choice_table(tried: Iterable[tuple[str, float, float, float]], chosen: str) -> str:
-    """Combinations of profile and summation intensity: CC1/2, R_meas and score; an arrow marks the chosen one."""
-    rows = [
-        (name, _fixed(cc, 5), _fixed(r_meas, 5), _fixed(score, 4), "<-" if name == chosen else "")
-        for name, cc, r_meas, score in tried
-    ]
-    return text_table(("combination", "CC1/2", "R_meas", "scatter", ""), rows)
-
-
 def times(seconds: Mapping[str, float]) -> str:
     """Seconds of each stage, those of more than 5 ms, and of all."""
     stages = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items() if value >= 0.005)
@@ -263,10 +229,6 @@ def _limits(shell: Shell) -> tuple[str, str]:
 
 def _fixed(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else UNKNOWN
-
-
-def _scientific(value: float) -> str:
-    return f"{value:.1e}" if math.isfinite(value) else UNKNOWN
 
 
 def _percent(value: float) -> str:
