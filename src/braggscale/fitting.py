@@ -1,7 +1,7 @@
 """One fit of the scales with weights, outliers and intensities held: L-BFGS, the full matrix, or one after the other.
 
-Up to MOST_DENSE parameters the normal matrix is formed: as the metric of L-BFGS, for Gauss-Newton steps, strengths and
-esds. Beyond, implicit.py does without it, and L-BFGS has the metric of a diagonal.
+Up to MOST_DENSE parameters (MOST_WHOLE of few large data sets) the normal matrix is formed: as the metric of L-BFGS, for
+Gauss-Newton steps, strengths and esds. Beyond, implicit.py does without it, and L-BFGS has the metric of a diagonal.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 # Beyond this many parameters the normal matrix is not formed (implicit.py): its inversion takes seconds, its copies
 # gigabytes.
 MOST_DENSE = 1500
+# Of data sets so large, each with many parameters, blocks say little: the matrix is formed as long as it can be.
+LARGE_SET, MOST_WHOLE = 300, 6000
 # Turns of strengths and L-BFGS in one round; the next round goes on.
 ROUGH_TURNS = 2
 # Gauss-Newton steps without the matrix in one round.
@@ -128,7 +130,8 @@ def fit(
     target = Target(problem.design, problem.groups, intensity, weight, restraints, theta, free, settings.n_threads)
     fits: list[tuple[str, Fit]] = []
     start = theta[free]
-    dense = len(free) <= MOST_DENSE
+    large = len(free) > LARGE_SET * len(model.data_sets)
+    dense = len(free) <= (MOST_WHOLE if large else MOST_DENSE)
     if settings.first_order and (dense or not (strengths and settings.estimate)):
         # for the price of a few evaluations the normal matrix saves four fifths of the steps
         if matrix is None and dense:
