@@ -1,7 +1,7 @@
 """One fit of the scales with weights, outliers and intensities held: L-BFGS, the full matrix, or one after the other.
 
-Up to MOST_DENSE parameters (MOST_WHOLE of few large data sets) the normal matrix is formed: as the metric of L-BFGS, for
-Gauss-Newton steps, strengths and esds. Beyond, implicit.py does without it, and L-BFGS has the metric of a diagonal.
+Up to MOST_DENSE parameters (MOST_WHOLE of few large data sets) the normal matrix is formed: as the metric of L-BFGS,
+for Gauss-Newton steps, strengths and esds. Beyond, implicit.py does without it; L-BFGS has the metric of a diagonal.
 """
 
 from __future__ import annotations

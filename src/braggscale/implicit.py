@@ -263,17 +263,20 @@ def minimise(
     history: list[float] = []
     stop = Stop.MAX_ITERATIONS
     mixing = Mixing()
+    probe = FINAL_TOLERANCE if esds else PROBE_TOLERANCE
     for _ in range(max_iterations):
-        moved = 0.0
+        moved, near = 0.0, None
         if strengths:
-            strengths, moved, solutions = _strengths(
-                penalty, linear, parts, layout, theta, held, own, strengths, signs, solutions, settled, mixing
+            strengths, moved, solutions, near = _strengths(
+                penalty, linear, parts, layout, theta, held, own, strengths, signs, solutions, settled, mixing, probe
             )
         cost, slope = penalty.cost_gradient(theta, strengths)
         cost, slope = cost + linear.cost, slope + linear.gradient
         history = history or [cost]
         normal = _Normal(linear, parts, layout, penalty, strengths, held)
-        step = normal.solve(-0.5 * slope[:, None], STEP_TOLERANCE)[:, 0]
+        if solutions.any():
+            normal.deflate(solutions)
+        step = normal.solve(-0.5 * slope[:, None], STEP_TOLERANCE, near, NEGLIGIBLE * cost)[:, 0]
         expected = -float(slope @ step) / 2.0
         if 0.0 <= expected <= 2.0 * tolerance * tolerance * cost and moved < settled:
             stop = Stop.CONVERGED
@@ -406,10 +409,11 @@ class _Normal:
 def _strengths(
     penalty: _Penalty, linear: Linear, parts: Parts, layout: Layout, theta: Float, held: Bool, own: Sequence[Placed],
     strengths: dict[str, float], signs: Float, solutions: Float, settled: float, mixing: Mixing,
-) -> tuple[dict[str, float], float, Float]:  # fmt: skip
+    probe: float,
+) -> tuple[dict[str, float], float, Float, Float | None]:  # fmt: skip
     """Strengths at the minimum of the quadratic that touches the cost at ``theta``; as fitting._strengths_nearby.
 
-    Also returns the solutions of the probes.
+    Also returns the solutions of the probes, to within ``probe``, and the step there.
     """
     first = 0.0
     step: Float | None = None
@@ -417,7 +421,7 @@ def _strengths(
         normal = _Normal(linear, parts, layout, penalty, strengths, held)
         if solutions.any():
             normal.deflate(solutions)
-        solutions = normal.solve(signs, PROBE_TOLERANCE, solutions)
+        solutions = normal.solve(signs, probe, solutions)
         slope = linear.gradient + penalty.cost_gradient(theta, strengths)[1]
         step = normal.solve(-0.5 * slope[:, None], PROBE_TOLERANCE, step, NEGLIGIBLE * linear.cost)
         there = theta + step[:, 0]
@@ -435,4 +439,4 @@ def _strengths(
         strengths = mixing.next(strengths, wanted)
         if moved < 0.2 * settled:
             break
-    return strengths, first, solutions
+    return strengths, first, solutions, step
