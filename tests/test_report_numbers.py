@@ -129,8 +129,8 @@ def observed(groups, x, data_set, z_image, s):
     blank = np.ones(len(x))
     empty = np.zeros(0)
     return Observed(
-        rows=np.arange(len(x)), data_set=data_set, xyz=np.column_stack((blank, blank, z_image)), intensity=x,
-        variance=blank, scale=blank, x=x, sigma=blank, mu=x, before=blank, after=blank,
+        rows=np.arange(len(x)), data_set=data_set, xyz=np.column_stack((blank, blank, z_image)),
+        variance=blank, scale=blank, x=x, mu=x, before=blank, after=blank,
         error_model=np.zeros(len(x), int), together=groups, apart=groups, grouping=groups, z=blank, mean=empty,
         sd=empty, s=s, shell=np.zeros(len(groups), int), limits=np.array([0.01, 1.0]), asu=np.zeros((len(groups), 3)),
     )  # fmt: skip

@@ -24,7 +24,7 @@ class Observed:
     """``rows``: places of the scaled observations among all usable ones, (n,); all else per scaled observation.
 
     ``data_set``: position among the kept data sets.  ``xyz``: px, px, array index of the image, (n, 3).
-    ``intensity``, ``variance``: I and V' as written out.  ``scale``: g.  ``x``, ``sigma``: I/g and its error.
+    ``variance``: V' as written out.  ``scale``: g.  ``x``: I/g.
     ``mu``: expected intensity g I_h.  ``before``, ``after``: variance of an observation expected from counting, and
     with the error model, counts^2.  ``error_model``: number of its error model.
     ``together``, ``apart``: Friedel mates together and apart; ``grouping``: the one of these within which scales were
@@ -36,11 +36,9 @@ class Observed:
     rows: Int
     data_set: Int
     xyz: Float
-    intensity: Float
     variance: Float
     scale: Float
     x: Float
-    sigma: Float
     mu: Float
     before: Float
     after: Float
@@ -55,6 +53,16 @@ class Observed:
     shell: Int
     limits: Float
     asu: Array
+
+    @property
+    def intensity(self) -> Float:
+        """I, counts, (n,); made when looked at, for memory is short here."""
+        return self.x * self.scale
+
+    @property
+    def sigma(self) -> Float:
+        """Error of I/g, (n,)."""
+        return np.asarray(np.sqrt(self.variance) / self.scale)
 
     @property
     def n_data_sets(self) -> int:
@@ -103,11 +111,9 @@ def observe(result: Result, good: Bool, error_model_of: Int, anomalous: bool, n_
         rows=rows,
         data_set=data_set,
         xyz=take(data.rows.xyz),
-        intensity=intensity,
         variance=variance,
         scale=scale,
         x=x,
-        sigma=1.0 / np.sqrt(weight),
         mu=mu,
         before=before,
         after=after,
