@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from braggscale import linear
-from braggscale.arrays import Array, Float, Int
+from braggscale.arrays import Array, Bool, Float, Int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,14 @@ class BlockMatrix:
         """In the order in which the kernels take them."""
         block = np.repeat(np.arange(self.n_blocks, dtype=np.int32), np.diff(self.starts))
         return block, self.starts.astype(np.int64), self.bases, self.store
+
+    def places(self, row: Int, column: Int) -> tuple[Bool, Int]:
+        """Which of the elements stand in a block, (n,), and the places of those in ``store``."""
+        block = np.repeat(np.arange(self.n_blocks), np.diff(self.starts))
+        inside = block[row] == block[column]
+        k = block[row[inside]]
+        first, size = self.starts[k], np.diff(self.starts)[k]
+        return inside, self.bases[k] + (row[inside] - first) * size + column[inside] - first
 
     def blocks(self) -> list[Float]:
         """Each block, square; views."""

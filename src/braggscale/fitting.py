@@ -87,8 +87,8 @@ class Outcome:
     ``fits``: what each minimiser did, by its name.  ``undetermined``: parameters that no observation sees,
     held by restraints alone.  ``n_observations``: rows in the fit.
     ``strengths``: estimated strengths by kind.  ``influence``: diag(C J'J), (n_parameters,): effective parameters.
-    ``matrix``: J'J that was used, (n_parameters, n_parameters), for the next fit of the same problem; or solutions of
-    its equations, (n_parameters, any number), where it was not formed.
+    ``matrix``: J'J that was used, (n_parameters, n_parameters), for the next fit of the same problem; ``solutions``: of
+    its equations for the probes of implicit.py, (n_parameters, any number), where it was not formed.
     """
 
     theta: Float
@@ -101,6 +101,7 @@ class Outcome:
     strengths: Mapping[str, float] = field(default_factory=dict)
     influence: Float | None = None
     matrix: Float | None = None
+    solutions: Float | None = None
 
 
 def fit(
@@ -110,13 +111,14 @@ def fit(
     weight: Float,
     settings: FitSettings,
     strengths: Mapping[str, float] | None = None,
-    matrix: Float | None = None,
+    near: Outcome | None = None,
 ) -> Outcome:
     """Minimise from ``theta``.
 
     ``intensity``: counts, ``weight``: 1/counts^2, (n,).
     ``strengths``: of the restraints whose strengths are estimated; None: as the model has them.
-    ``matrix``: J'J of an earlier fit with about the same weights, the metric of L-BFGS; None: computed where needed.
+    ``near``: an earlier fit with about the same weights. Its J'J is the metric of L-BFGS (None: computed where needed),
+    its solutions are where those of this fit start.
     A full matrix that cannot be inverted leaves the L-BFGS answer, with covariance None and a message.
     """
     model = problem.model
@@ -132,6 +134,7 @@ def fit(
     start = theta[free]
     large = len(free) > LARGE_SET * len(model.data_sets)
     dense = len(free) <= (MOST_WHOLE if large else MOST_DENSE)
+    matrix = None if near is None else near.matrix
     if settings.first_order and (dense or not (strengths and settings.estimate)):
         # for the price of a few evaluations the normal matrix saves four fifths of the steps
         if matrix is None and dense:
@@ -145,7 +148,7 @@ def fit(
     if not exactly or len(free) == 0:
         return Outcome(target.full(start), None, tuple(fits), (), *n, strengths=strengths, matrix=matrix)
     if not dense:
-        return _implicit(problem, target, own, pins, strengths, start, settings, n, tuple(fits), matrix)
+        return _implicit(problem, target, own, pins, strengths, start, settings, n, tuple(fits), near)
     known = _Known(target)
     exact, strengths = _full_matrix(target, known, start, own, pins, strengths, settings)
     fits.append(("full matrix", exact))
@@ -169,23 +172,23 @@ def fit(
 def _implicit(
     problem: Problem, target: Target, own: Sequence[Placed], pins: Sequence[Placed], strengths: dict[str, float],
     start: Float,
-    settings: FitSettings, n: tuple[int, int], before: tuple[tuple[str, Fit], ...], matrix: Float | None,
+    settings: FitSettings, n: tuple[int, int], before: tuple[tuple[str, Fit], ...], near: Outcome | None,
 ) -> Outcome:  # fmt: skip
-    """The full matrix without forming it.  ``matrix``: what stands for it, solutions of an earlier fit."""
+    """The full matrix without forming it."""
     from braggscale.implicit import Layout, minimise
 
     limit = settings.full_matrix_max_iterations or 100
     found = minimise(
         target, own, pins, strengths, Layout.of(problem.model), start,
         max_iterations=limit if settings.esds else min(limit, ROUGH_STEPS), tolerance=settings.tolerance,
-        esds=settings.esds, settled=_settled(target), solutions=matrix,
+        esds=settings.esds, settled=_settled(target), solutions=None if near is None else near.solutions,
     )  # fmt: skip
     message = None
     if settings.esds and found.covariance is None:
         message = f"full matrix: {Stop.SINGULAR.value}; the scales stand, without esds"
     return Outcome(
         target.full(found.fit.theta), found.covariance, (*before, ("conjugate gradients", found.fit)), (), *n, message,
-        found.strengths, found.influence if settings.esds else None, found.solutions,
+        found.strengths, found.influence if settings.esds else None, None, found.solutions,
     )  # fmt: skip
 
 

@@ -212,15 +212,9 @@ class _Penalty:
     def add_blocks(self, blocks: BlockMatrix, strengths: dict[str, float]) -> BlockMatrix:
         """``blocks`` plus the blocks of sum lambda S."""
         store = blocks.store.copy()
-        block = np.repeat(np.arange(blocks.n_blocks), np.diff(blocks.starts))
-        bases, sizes = blocks.bases, np.diff(blocks.starts)
         for kind, matrix in self.by_kind.items():
             found = matrix.tocoo()
-            row, column = found.coords
-            inside = block[row] == block[column]
-            row, column, k = row[inside], column[inside], block[row[inside]]
-            first = blocks.starts[k]
-            place = bases[k] + (row - first) * sizes[k] + column - first
+            inside, place = blocks.places(*found.coords)
             np.add.at(store, place, (strengths[kind] if kind else 1.0) * found.data[inside])
         return BlockMatrix(blocks.starts, store)
 
@@ -379,15 +373,10 @@ class _Normal:
     def traces(self, signs: Float, solutions: Float) -> dict[str, float]:
         """tr(C S) of every kind: exactly for the blocks by themselves, by the probes for what they leave out."""
         rest = solutions - self.formed(signs)
-        block = np.repeat(np.arange(self.inverse.n_blocks), np.diff(self.inverse.starts))
-        first, bases, sizes = self.inverse.starts[block], self.inverse.bases[block], np.diff(self.inverse.starts)[block]
         found = {}
         for kind in self.strengths:
             matrix = self.penalty.by_kind[kind].tocoo()
-            row, column = matrix.coords
-            inside = block[row] == block[column]
-            row, column = row[inside], column[inside]
-            place = bases[row] + (row - first[row]) * sizes[row] + column - first[column]
+            inside, place = self.inverse.places(*matrix.coords)
             known = float(matrix.data[inside] @ self.inverse.store[place])
             found[kind] = known + float(np.mean(np.einsum("nm,nm->m", signs, self.penalty.by_kind[kind] @ rest)))
         return found

@@ -221,7 +221,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
         # the weights of the first round are not yet those of the error model
-        near = outcome.matrix if number > 2 and outcome is not None else None
+        near = outcome if number > 2 else None
         outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, cold and number == 1), near)
         state = replace(state, strengths=outcome.strengths)
         scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
@@ -236,7 +236,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
         if converged:
             break
     last = replace(settings.fit, first_order=not settings.fit.full_matrix)
-    outcome = _fit(work, problem, chosen, state, weight, last, outcome.matrix if outcome else None)
+    outcome = _fit(work, problem, chosen, state, weight, last, outcome)
     scale, scale_variance = work.model.evaluate(work.rows, outcome.theta, outcome.covariance, settings.fit.n_threads)
     state = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
     state = replace(state, strengths=outcome.strengths)
@@ -368,9 +368,9 @@ def _round_fit(settings: FitSettings, cold: bool) -> FitSettings:
 
 
 def _fit(
-    work: Work, problem: Problem, chosen: Int, state: State, weight: Float, settings: FitSettings, near: Float | None
+    work: Work, problem: Problem, chosen: Int, state: State, weight: Float, settings: FitSettings, near: Outcome | None
 ) -> Outcome:
-    """Fit with outliers at weight zero: the design stays, whatever is rejected.  ``near``: J'J of an earlier round."""
+    """Fit with outliers at weight zero: the design stays, whatever is rejected.  ``near``: an earlier round's fit."""
     intensity = state.values.intensity[chosen]
     return fit(problem, state.theta, intensity, weight[chosen], settings, state.strengths, near)
 
