@@ -8,7 +8,7 @@ import synthetic
 
 from braggscale.covariance import Arrow, BlockMatrix
 from braggscale.fitting import FitSettings, Problem, fit
-from braggscale.implicit import Layout, Linear, minimise, parts_of_normal
+from braggscale.implicit import Layout, minimise, parts_of_normal
 from braggscale.minimise import Stop, conjugate_gradients
 from braggscale.models.components import Smooth, axis_over, bending, level, smoothness
 from braggscale.models.data_set import DataSetModel
@@ -41,7 +41,7 @@ def problem(models, seed=3, n_groups=60, sigma=0.02, n_threads=1):
 def test_products_and_blocks_are_those_of_the_matrix(name):
     *_, model, theta, target = problem(MODELS[name]())
     cost, gradient, matrix = target.data_equations(theta)
-    linear = Linear.at(target, theta)
+    linear = target.linearise(theta)
     assert linear.cost == pytest.approx(cost, rel=1e-12)
     assert linear.gradient == pytest.approx(gradient, rel=1e-9, abs=1e-9 * np.abs(gradient).max())
     v = np.random.default_rng(1).normal(size=(len(theta), 3))
@@ -60,7 +60,7 @@ def test_threads_do_not_change_a_bit():
     *_, model, theta, one = problem(MODELS["mixed"]())
     two = replace(one, n_threads=2)
     v = np.ones((len(theta), 2))
-    assert np.array_equal(Linear.at(one, theta).product(v), Linear.at(two, theta).product(v))
+    assert np.array_equal(one.linearise(theta).product(v), two.linearise(theta).product(v))
     one, two = (parts_of_normal(target, theta, Layout.of(model)) for target in (one, two))
     assert np.array_equal(one.blocks.store, two.blocks.store) and np.array_equal(one.cross, two.cross)
 

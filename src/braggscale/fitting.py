@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from braggscale.arrays import Bool, Float, Int
+from braggscale.cells import Pairs
 from braggscale.covariance import BlockMatrix
 from braggscale.groups import Groups, weighted_mean
 from braggscale.minimise import Fit, Stop, constrained_covariance, lbfgs, levenberg_marquardt
@@ -65,6 +66,7 @@ class Problem:
     """Observations that take part, in the order of ``groups``; ``design`` belongs to the same rows.
 
     ``fixed``: parameters that are held, (n_parameters,).  ``choices``: what settles the gauge (models/gauge.py).
+    ``pairs``: for the normal matrix, where it is made by pairs of data sets.
     """
 
     model: JointModel
@@ -73,11 +75,14 @@ class Problem:
     design: Design
     fixed: Bool
     choices: list[tuple[slice | Int, Float]]
+    pairs: Pairs | None
 
     @classmethod
     def of(cls, model: JointModel, rows: Places, groups: Groups, fixed: Bool, n_threads: int = 1) -> Problem:
         """Compute the basis once; weights and intensities may then change from fit to fit."""
-        return cls(model, rows, groups, model.design(rows, n_threads), fixed, gauge(model, rows, fixed))
+        design = model.design(rows, n_threads)
+        pairs = Pairs.worth(model, rows.data_set, groups, design)
+        return cls(model, rows, groups, design, fixed, gauge(model, rows, fixed), pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,9 @@ def fit(
     pins = as_restraints(choices, model, information)
     restraints = [*with_strengths(own, strengths), *pins]
     free = np.flatnonzero(~fixed)
-    target = Target(problem.design, problem.groups, intensity, weight, restraints, theta, free, settings.n_threads)
+    target = Target(
+        problem.design, problem.groups, intensity, weight, restraints, theta, free, settings.n_threads, problem.pairs
+    )
     fits: list[tuple[str, Fit]] = []
     start = theta[free]
     large = len(free) > LARGE_SET * len(model.data_sets)

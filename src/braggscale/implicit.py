@@ -30,6 +30,7 @@ import numpy as np
 from braggscale import implicit_kernels
 from braggscale.arrays import Bool, Float, Int
 from braggscale.covariance import Arrow, BlockMatrix
+from braggscale.linearised import Linear
 from braggscale.minimise import Fit, Stop, conjugate_gradients
 from braggscale.models.joint import JointModel, Placed
 from braggscale.parallel import run_lanes
@@ -41,7 +42,6 @@ log = logging.getLogger(__name__)
 PROBES = 24
 STEP_TOLERANCE, PROBE_TOLERANCE, FINAL_TOLERANCE = 1e-4, 1e-2, 1e-3
 NEGLIGIBLE = 3e-8  # share of the cost that a solution need not gain: 0.01 in chi^2 where it is half a million
-LANES = 8
 STRENGTH_STEPS = 2  # between two looks at gradient and blocks
 LARGEST_BLOCK = 1500  # a block with more parameters is split
 HALVINGS = 12
@@ -103,54 +103,6 @@ class Parts:
 
     blocks: BlockMatrix
     cross: Float
-
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """The observations' part of the problem around one point: products with J'J cost two passes over the rows."""
-
-    target: Target
-    cost: float
-    gradient: Float
-    factor: Float
-    size: Float
-    along: Float
-
-    @classmethod
-    def at(cls, target: Target, theta: Float) -> Linear:
-        """``theta``: all parameters."""
-        n = len(target.intensity)
-        factor = np.ones((n, target.design.start.shape[1]))
-        size, along = np.zeros(n), np.zeros(n)
-        cuts = target.lane_cuts(LANES)
-
-        def lane(k: int) -> tuple[float, Float]:
-            gradient = np.zeros(len(theta))
-            where = cuts[k], cuts[k + 1]
-            cost = implicit_kernels.linearise(*where, *target.arguments(), theta, gradient, factor, size, along)
-            return cost, gradient
-
-        results = run_lanes(lane, len(cuts) - 1, target.n_threads)
-        return cls(target, sum(r[0] for r in results), np.sum([r[1] for r in results], axis=0), factor, size, along)
-
-    def product(self, v: Float) -> Float:
-        """J'J v, (n_parameters, m)."""
-        target, cuts = self.target, self.target.lane_cuts(LANES)
-        arguments = target.groups.offsets, target.design.arguments(), self.factor, self.size, self.along
-
-        def lane(k: int) -> Float:
-            total = np.zeros_like(v)
-            if v.shape[1] == 1:
-                implicit_kernels.product_one(cuts[k], cuts[k + 1], *arguments, v[:, 0].copy(), total[:, 0])
-            else:
-                implicit_kernels.product(cuts[k], cuts[k + 1], *arguments, v, total)
-            return total
-
-        results = run_lanes(lane, len(cuts) - 1, target.n_threads)
-        total = results[0]
-        for more in results[1:]:
-            total += more
-        return total
 
 
 def parts_of_normal(target: Target, theta: Float, layout: Layout) -> Parts:
@@ -251,7 +203,7 @@ def minimise(
     signs[held] = 0.0
     theta = target.full(start)
     parts = parts_of_normal(target, theta, layout)
-    linear = Linear.at(target, theta)
+    linear = target.linearise(theta)
     if solutions is None:
         solutions = np.zeros_like(signs)
     history: list[float] = []
@@ -277,7 +229,7 @@ def minimise(
             break
         length, better = 1.0, None
         for _ in range(HALVINGS):
-            better = Linear.at(target, theta + length * step)
+            better = target.linearise(theta + length * step)
             value = better.cost + penalty.cost_gradient(theta + length * step, strengths)[0]
             if np.isfinite(value) and value <= cost:
                 break

@@ -17,7 +17,9 @@ import numpy as np
 
 from braggscale import kernels
 from braggscale.arrays import Float, Int
+from braggscale.cells import Pairs
 from braggscale.groups import Groups
+from braggscale.linearised import Linear, lane_cuts
 from braggscale.models.joint import Design, Placed
 from braggscale.parallel import run_lanes
 
@@ -36,6 +38,7 @@ class Target:
     ``intensity``: I, counts, (n,).  ``weight``: w, 1/counts^2, (n,).  Rows stand in the order of ``groups``.
     ``restraints``: (places in theta, restraint).  ``free``: places in theta that are refined, (n_free,);
     the others stay as in ``base``, (n_parameters,). All vectors that go in and out hold free parameters only.
+    ``pairs``: where J'J is made by pairs of data sets.
     """
 
     design: Design
@@ -46,6 +49,7 @@ class Target:
     base: Float
     free: Int
     n_threads: int = 1
+    pairs: Pairs | None = None
 
     def full(self, theta: Float) -> Float:
         """All parameters, (n_parameters,), from the free ones."""
@@ -112,8 +116,16 @@ class Target:
             matrix[block] += restraint.strength * restraint.penalty
         return matrix if len(self.free) == len(matrix) else matrix[np.ix_(self.free, self.free)]
 
+    def linearise(self, theta: Float) -> Linear:
+        """What every row brings to J, with cost and gradient of the observations."""
+        complete = self.full(theta)
+        return Linear.at(self.design, self.groups, self.intensity, self.weight, complete, self.n_threads)
+
     def data_equations(self, theta: Float) -> tuple[float, Float, Float]:
         """Cost, gradient (n_parameters,) and J'J (n_parameters, n_parameters) of the observations alone."""
+        if self.pairs is not None:
+            linear = self.linearise(theta)
+            return linear.cost, linear.gradient, self.pairs.matrix(linear)
         complete = self.full(theta)
         n = len(complete)
         cuts = self.lane_cuts(int(np.clip(MATRIX_LANES_SIZE // max(n * n, 1), 4, 16)))
@@ -180,8 +192,8 @@ class Target:
         return 5.0 * slots / max(len(self.groups), 1) < n
 
     def lane_cuts(self, lanes: int) -> Int:
-        """Group numbers that cut the data into lanes of about equal rows; depends on the data alone."""
-        return self.groups.blocks(max(1, -(-self.groups.n_rows // lanes)))
+        """Group numbers that cut the data into lanes of about equal rows."""
+        return lane_cuts(self.groups, lanes)
 
     def arguments(self) -> tuple[object, ...]:
         """Of the kernels."""
