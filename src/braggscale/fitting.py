@@ -1,6 +1,6 @@
 """One fit of the scales with weights, outliers and intensities held: L-BFGS, the full matrix, or one after the other.
 
-Up to MOST_DENSE parameters (MOST_WHOLE of few large data sets) the normal matrix is formed: as the metric of L-BFGS,
+Up to MOST_DENSE parameters (MOST_OF_SMALL of small data sets) the normal matrix is formed: as the metric of L-BFGS,
 for Gauss-Newton steps, strengths and esds. Beyond, implicit.py does without it; L-BFGS has the metric of a diagonal.
 """
 
@@ -16,22 +16,23 @@ from braggscale.arrays import Bool, Float, Int
 from braggscale.cells import Pairs
 from braggscale.covariance import BlockMatrix
 from braggscale.groups import Groups, weighted_mean
-from braggscale.minimise import Fit, Stop, constrained_covariance, lbfgs, levenberg_marquardt
+from braggscale.minimise import Fit, Scaling, Stop, constrained_covariance, lbfgs, levenberg_marquardt
 from braggscale.models.gauge import as_restraints, as_seen_by_scales, gauge
 from braggscale.models.joint import Design, JointModel, Placed
-from braggscale.strengths import Mixing, inverse, starting, update, with_strengths
+from braggscale.strengths import Inverse, Mixing, starting, update, with_strengths
 from braggscale.table import Observations, Places
 from braggscale.target import Target
 
 log = logging.getLogger(__name__)
 
 # Beyond this many parameters the normal matrix is not formed (implicit.py): its inversion takes seconds, its copies
-# gigabytes.
-MOST_DENSE = 1500
-# Of data sets so large, each with many parameters, blocks say little: the matrix is formed as long as it can be.
-LARGE_SET, MOST_WHOLE = 300, 6000
+# gigabytes. With so few parameters per data set that is so much earlier: blocks then say nearly everything.
+MOST_DENSE = 6000
+SMALL_SET, MOST_OF_SMALL = 10, 1500
 # Turns of strengths and L-BFGS in one round; the next round goes on.
 ROUGH_TURNS = 2
+# A normal matrix is no metric where the cost is below this many times what it was at its point.
+NEAR = 0.8
 # Gauss-Newton steps without the matrix in one round.
 ROUGH_STEPS = 1
 # Strengths have settled when a step changes the fit by less than this many effective parameters, or this many for each
@@ -39,8 +40,10 @@ ROUGH_STEPS = 1
 SETTLED = 0.05
 SETTLED_SHARE = 1e-4
 MOST_STRENGTH_STEPS = 40
-# Multiplications in the matrix inversions between two looks at the observations: a few seconds.
-STRENGTH_WORK = 5e10
+# With more parameters of many data sets, blocks of the matrix tell how strengths move between two inversions.
+FACTORED = 1000
+# Steps times n^3 between two looks at the observations: a few seconds.
+STRENGTH_WORK = 3e11
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +142,8 @@ def fit(
     )
     fits: list[tuple[str, Fit]] = []
     start = theta[free]
-    large = len(free) > LARGE_SET * len(model.data_sets)
-    dense = len(free) <= (MOST_WHOLE if large else MOST_DENSE)
+    small = len(free) <= SMALL_SET * len(model.data_sets)
+    dense = len(free) <= (min(MOST_OF_SMALL, MOST_DENSE) if small else MOST_DENSE)
     matrix = None if near is None else near.matrix
     if settings.first_order and (dense or not (strengths and settings.estimate)):
         # for the price of a few evaluations the normal matrix saves four fifths of the steps
@@ -204,22 +207,38 @@ def _first_order(
     strengths: dict[str, float], settings: FitSettings, matrix: Float | None,
 ) -> tuple[Fit, dict[str, float]]:  # fmt: skip
     """L-BFGS; with a ``matrix`` estimated strengths follow it in a few turns, each with a look at the data."""
-    limit = settings.max_iterations or 100
     history: list[float] = []
     theta = start
-    for _ in range(ROUGH_TURNS):
-        moved = 0.0
+    for _ in range(ROUGH_TURNS if len(target.base) <= FACTORED else 1):
+        moved, metric = 0.0, None
         if strengths and settings.estimate and matrix is not None:
             data = (*target.data_gradient(theta), matrix)
-            strengths, moved = _strengths_nearby(target, theta, data, own, pins, strengths)
+            strengths, moved, metric = _strengths_nearby(target, theta, data, own, pins, strengths)
             target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
-        metric = target.curvature(theta) if matrix is None else target.restrained_matrix(matrix)
-        rough = lbfgs(target.value_and_gradient, theta, metric, max_iterations=limit, tolerance=settings.tolerance)
+        rough = _descend(target, theta, matrix, metric, settings)
         history += rough.history if not history else rough.history[1:]
         theta = rough.theta
         if moved < _settled(target):
             break
     return replace(rough, history=tuple(history)), strengths
+
+
+def _descend(
+    target: Target, theta: Float, matrix: Float | None, metric: Scaling | Float | None, settings: FitSettings
+) -> Fit:
+    """L-BFGS in a ``metric``, in that of J'J, ``matrix``, or in that of a diagonal."""
+    limit = settings.max_iterations or 100
+    function, tolerance, history = target.value_and_gradient, settings.tolerance, list[float]()
+    while True:
+        if metric is None:
+            metric = target.curvature(theta) if matrix is None else target.restrained_matrix(matrix)
+        steps, near = limit + 1 - max(len(history), 1), 0.0 if matrix is None else NEAR
+        rough = lbfgs(function, theta, metric, max_iterations=steps, tolerance=tolerance, near=near)
+        history += rough.history if not history else rough.history[1:]
+        theta = rough.theta
+        if not history or rough.cost > near * rough.history[0] or len(history) > limit:
+            return replace(rough, history=tuple(history))
+        matrix, metric = target.data_equations(theta)[2], None
 
 
 class _Known:
@@ -251,7 +270,7 @@ def _full_matrix(
     for _ in range(limit if strengths else 1):
         moved = 0.0
         if strengths:
-            strengths, moved = _strengths_nearby(target, theta, known(theta), own, pins, strengths)
+            strengths, moved, _ = _strengths_nearby(target, theta, known(theta), own, pins, strengths)
             target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
 
         def equations(at: Float, target: Target = target) -> tuple[float, Float, Float]:
@@ -273,32 +292,42 @@ def _settled(target: Target) -> float:
 def _strengths_nearby(
     target: Target, theta: Float, data: tuple[float, Float, Float], own: list[Placed],
     pins: list[Placed], strengths: dict[str, float],
-) -> tuple[dict[str, float], float]:  # fmt: skip
+) -> tuple[dict[str, float], float, Scaling | None]:  # fmt: skip
     """Strengths at the minimum of the quadratic that touches the cost at ``theta``, and how far they moved.
 
-    No observation is looked at: with J'J and gradient as they are, each step is a small linear problem.
-    ``moved``: change of the fit, in effective parameters, that the first step alone asked for.
+    No observation is looked at: with J'J and gradient as they are, each step is a linear problem.
+    ``moved``: change of the fit, in effective parameters, that the first step alone asked for. Also returns the metric
+    of the last step, None where N has no inverse.
     """
     n = len(target.base)
     first = 0.0
+    metric = None
     mixing = Mixing()
+    alike = None
+    if target.pairs is not None and n > FACTORED:
+        from braggscale.likeness import Likeness
+
+        held = np.ones(n, bool)
+        held[target.free] = False
+        alike = Likeness(data[2], own, pins, target.pairs.owners, held)
     for _ in range(max(2, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
         restraints = with_strengths(own, strengths)
         _, gradient, normal = replace(target, restraints=[*restraints, *pins]).restrained(theta, data)
-        covariance = inverse(normal)
+        covariance = Inverse.of(normal, target.free, n)
         if covariance is None:
             break
-        complete = covariance
-        if len(target.free) < n:
-            complete = np.zeros((n, n))
-            complete[np.ix_(target.free, target.free)] = covariance
-        wanted, moved = update(restraints, strengths, target.full(theta - 0.5 * covariance @ gradient), complete)
+        metric = Scaling(covariance.root)
+        there = target.full(theta - 0.5 * covariance.times(gradient))
+        wanted, moved = update(restraints, strengths, there, covariance)
         log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
         first = first or moved
-        strengths = mixing.next(strengths, wanted)
-        if moved < 0.2 * _settled(target):
+        if alike is not None:
+            strengths = alike.follow(strengths, wanted, there) if moved > _settled(target) else wanted
+        else:
+            strengths = mixing.next(strengths, wanted)
+        if moved < (0.2 if alike is None else 1.0) * _settled(target):
             break
-    return strengths, first
+    return strengths, first, metric
 
 
 def _covariance(exact: Fit, constraints: Float, free: np.ndarray) -> Float | None:

@@ -13,14 +13,38 @@ import numpy as np
 from braggscale.arrays import Float
 
 SMALL = 400
+BLOCK = 256
 
 
 def cholesky(matrix: Float) -> Float | None:
     """Lower triangle L with L L' = ``matrix``, (n, n), zero above the diagonal; None if not positive definite."""
+    if len(matrix) > SMALL:
+        upper, failed = _lapack("potrf", matrix)(matrix.T, lower=False, clean=True)
+        return None if failed else np.ascontiguousarray(upper.T)
     try:
         return np.asarray(np.linalg.cholesky(matrix))
     except np.linalg.LinAlgError:
         return None
+
+
+def inverse_root(normal: Float, more: float = 0.0) -> Float | None:
+    """Lower triangle R with R'R = N^-1, (n, n), found in variables of unit curvature; None if not positive definite.
+
+    ``more``: added to the diagonal in these variables.
+    """
+    diagonal = np.diag(normal)
+    if not (diagonal > 0).all():
+        return None
+    unit = 1.0 / np.sqrt(diagonal)
+    scaled = normal * unit
+    scaled *= unit[:, None]
+    scaled[np.diag_indices_from(scaled)] += more
+    factor = cholesky(scaled)
+    if factor is None:
+        return None
+    root = inverse_triangle(factor)
+    root *= unit
+    return root
 
 
 def solve(factor: Float, right: Float) -> Float:
@@ -37,9 +61,12 @@ def inverse(factor: Float) -> Float:
     if len(factor) <= SMALL:
         root = np.linalg.inv(factor)
         return np.asarray(root.T @ root)
-    upper, _ = _lapack("potri", factor)(factor.T, lower=False)
-    half = np.triu(upper)
-    return np.asarray(half + np.triu(half, 1).T)
+    whole, _ = _lapack("potri", factor)(factor.T, lower=False)
+    for first in range(0, len(whole), BLOCK):  # the other triangle, piece by piece
+        part = slice(first, first + BLOCK)
+        whole[part, part] = np.triu(whole[part, part]) + np.triu(whole[part, part], 1).T
+        whole[first + BLOCK :, part] = whole[part, first + BLOCK :].T
+    return np.ascontiguousarray(whole.T)
 
 
 def inverse_triangle(factor: Float) -> Float:

@@ -62,19 +62,21 @@ class Fit:
 def lbfgs(
     function: Callable[[Float], tuple[float, Float]],
     theta: Float,
-    metric: Float,
+    metric: Float | Scaling,
     *,
     max_iterations: int = 100,
     tolerance: float = 1e-4,
+    near: float = 0.0,
 ) -> Fit:
     """Minimise ``function(theta) -> cost, gradient``.
 
+    ``near``: it also ends where the cost is below so many times that of the start, which is too far for its metric.
     ``metric``: half the curvature along each parameter, (n,), or half the Hessian, (n, n), roughly, in which variables
-    are scaled. A matrix that is not positive definite counts as its diagonal.
+    are scaled; or such a scaling. A matrix that is not positive definite counts as its diagonal.
     """
     if len(theta) == 0:
         return Fit(theta, function(theta)[0], Stop.NOTHING_TO_REFINE, ())
-    to_theta = _scaling(metric)
+    to_theta = metric if isinstance(metric, Scaling) else _scaling(metric)
     cost, gradient = function(theta)
     # x counts from the start, so that theta = start + T x
     x, slope = np.zeros(len(theta)), to_theta.back(gradient)
@@ -105,34 +107,35 @@ def lbfgs(
         if gain <= 2.0 * tolerance * cost:
             stop = Stop.CONVERGED
             break
+        if cost <= near * history[0]:
+            break
     return Fit(theta + to_theta(x), cost, stop, tuple(history))
 
 
 @dataclass(frozen=True, slots=True)
-class _Scaling:
-    """T: theta = T x in variables of unit curvature, T = diag(unit) (root')^-1; without a root the diagonal alone."""
+class Scaling:
+    """T: theta = T x in variables of unit curvature.
 
-    unit: Float
-    inverse_root: Float | None
+    ``root``: T', a lower triangle with T T' = N^-1 of half the Hessian N, (n, n); or its diagonal, (n,).
+    """
+
+    root: Float
 
     def __call__(self, x: Float) -> Float:
         """T x."""
-        return self.unit * (x if self.inverse_root is None else x @ self.inverse_root)
+        return self.root * x if self.root.ndim == 1 else x @ self.root
 
     def back(self, gradient: Float) -> Float:
         """T' times a gradient with respect to theta."""
-        scaled = self.unit * gradient
-        return scaled if self.inverse_root is None else self.inverse_root @ scaled
+        return self.root * gradient if self.root.ndim == 1 else self.root @ gradient
 
 
-def _scaling(metric: Float) -> _Scaling:
+def _scaling(metric: Float) -> Scaling:
     diagonal = metric if metric.ndim == 1 else np.diag(metric)
-    unit = 1.0 / np.sqrt(np.maximum(diagonal, 1e-12 * max(float(diagonal.max()), 1e-300)))
-    if metric.ndim == 1:
-        return _Scaling(unit, None)
     # a little on the diagonal: directions of no curvature must not run away
-    factor = linear.cholesky(metric * unit * unit[:, None] + 1e-6 * np.eye(len(unit)))
-    return _Scaling(unit, None if factor is None else linear.inverse_triangle(factor))
+    root = None if metric.ndim == 1 else linear.inverse_root(metric, 1e-6)
+    unit = 1.0 / np.sqrt(np.maximum(diagonal, 1e-12 * max(float(diagonal.max()), 1e-300)))
+    return Scaling(unit if root is None else root)
 
 
 def _two_loop(slope: Float, pairs: list[tuple[Float, Float]]) -> Float:

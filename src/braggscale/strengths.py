@@ -34,8 +34,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from braggscale import linear
-from braggscale.arrays import Float
+from braggscale import linear, linear_kernels
+from braggscale.arrays import Float, Int
 from braggscale.models.components import Component, Restraint
 from braggscale.models.joint import Design, JointModel, Placed
 
@@ -44,6 +44,8 @@ MOST_CHANGE = 30.0  # factor by which a strength changes at most in one step
 SHORTEST, LONGEST = 0.3, 8.0
 # A restraint with fewer effective parameters is strong enough; without an end it would grow until N is singular.
 NOTHING_LEFT = 1e-3
+# Blocks of the inverse with fewer parameters are no work for BLAS.
+SMALL = 64
 # Factor on strengths that leaves nothing of a correction.
 HELD = 1e8
 # A component with fewer is reported as shrunk to nothing.
@@ -85,30 +87,54 @@ def with_strengths(restraints: Sequence[Placed], strengths: Mapping[str, float])
     ]
 
 
-def inverse(normal: Float) -> Float | None:
-    """N^-1 in variables of unit curvature, (n, n); None where N is not positive definite."""
-    diagonal = np.diag(normal)
-    if not (diagonal > 0).all():
-        return None
-    unit = 1.0 / np.sqrt(diagonal)
-    factor = linear.cholesky(normal * unit * unit[:, None])
-    return None if factor is None else linear.inverse(factor) * unit * unit[:, None]
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """C = N^-1 = R'R, which need not be formed.  ``root``: R, a lower triangle, of the parameters ``free`` of ``n``."""
+
+    root: Float
+    free: Int
+    n: int
+
+    @classmethod
+    def of(cls, normal: Float, free: Int, n: int) -> Inverse | None:
+        """``normal``: N, (n_free, n_free); None where it is not positive definite."""
+        root = linear.inverse_root(normal)
+        return None if root is None else cls(root, free, n)
+
+    def times(self, x: Float) -> Float:
+        """C x of free parameters, (n_free,)."""
+        return np.asarray(self.root.T @ (self.root @ x))
+
+    def part(self, where: slice | Int) -> Float:
+        """Rows and columns of C, zero for held parameters, (k, k).  ``where``: places among all, in order."""
+        if len(self.free) == self.n and isinstance(where, slice) and where.stop - where.start <= SMALL:
+            # many small ones: from the diagonal on, above it the triangle is zero
+            found = np.zeros((where.stop - where.start,) * 2)
+            linear_kernels.gram(self.root, where.start, found)
+            return found
+        if len(self.free) == self.n:
+            columns = self.root[:, where]
+        else:
+            place = np.full(self.n, -1)
+            place[self.free] = np.arange(len(self.free))
+            mine = place[where]
+            columns = np.where(mine >= 0, self.root[:, mine], 0.0)
+        return np.asarray(columns.T @ columns)
 
 
 def update(
-    restraints: Sequence[Placed], strengths: Mapping[str, float], theta: Float, covariance: Float
+    restraints: Sequence[Placed], strengths: Mapping[str, float], theta: Float, covariance: Inverse
 ) -> tuple[dict[str, float], float]:
     """One Fellner-Schall step for every kind, and by how many effective parameters it changes the fit at most.
 
-    ``restraints``: with their ``strengths``.  ``theta``: the minimum for them, (n_parameters,).  ``covariance``: C,
-    (n_parameters, n_parameters), zero for held parameters.
+    ``restraints``: with their ``strengths``.  ``theta``: the minimum for them, (n_parameters,).  ``covariance``: C.
     """
     size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
     for where, restraint in restraints:
         if not restraint.kind:
             continue
         part = theta[where] - restraint.target
-        block = covariance[where, where] if isinstance(where, slice) else covariance[np.ix_(where, where)]
+        block = covariance.part(where)
         held = np.diag(block) > 0
         if not held.any():
             continue

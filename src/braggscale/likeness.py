@@ -1,0 +1,103 @@
+"""How estimated strengths move, from a likeness of the normal matrix that is inverted at little cost.
+
+A Fellner-Schall step G (strengths.py) needs the minimum theta and the traces tr(C S), C = N^-1: n^3 operations. How G
+depends on the strengths is known well enough from M, the blocks of N along its diagonal: one for each data set, and
+what data sets share. With an exact step at lambda_0, and theta_0 the minimum there,
+
+    ln G(lambda) = ln G_M(lambda) + ln G(lambda_0)/G_M(lambda_0)    of every kind,
+    M(lambda) theta = M(lambda_0) theta_0.
+
+The fixed point of that costs no n^3, and few exact steps lead from there to that of G. It has no say in where they end:
+that is where the exact step asks for no change. With the columns of shared parameters in it (an arrow, covariance.py)
+M would be nearer to N, but need not be positive definite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from braggscale.arrays import Bool, Float
+from braggscale.cells import Owners
+from braggscale.covariance import BlockMatrix
+from braggscale.models.joint import Placed
+from braggscale.strengths import MOST_CHANGE, Mixing, stepped
+
+# Steps between two exact ones, and the relative change that ends them.
+MOST_STEPS, ALIKE = 15, 3e-3
+
+
+class Likeness:
+    """M at any strengths, for one J'J."""
+
+    def __init__(
+        self, matrix: Float, own: Sequence[Placed], pins: Sequence[Placed], owners: Owners, held: Bool
+    ) -> None:
+        """``matrix``: J'J, (n, n).  ``own``, ``pins``: restraints of the model and of the gauge.  ``held``: (n,)."""
+        cuts = np.flatnonzero(np.diff(owners.owner)) + 1
+        starts = np.concatenate(([0], cuts, [len(matrix)])).astype(np.int64)
+        self.starts, self.own, self.held = starts, own, held
+        data = BlockMatrix.zeros(starts)
+        for first, block in zip(starts.tolist(), data.blocks(), strict=False):
+            block[...] = matrix[first : first + len(block), first : first + len(block)]
+        self.data = data.store
+        self.penalties: dict[str, Float] = {}
+        for where, restraint in [*own, *pins]:
+            store = self.penalties.setdefault(restraint.kind, np.zeros(len(self.data)))
+            index = np.arange(where.start, where.stop) if isinstance(where, slice) else where
+            i, j = np.nonzero(restraint.penalty)
+            inside, place = data.places(index[i], index[j])
+            factor = 1.0 if restraint.kind else restraint.strength
+            np.add.at(store, place, factor * restraint.penalty[i, j][inside])
+
+    def blocks(self, strengths: Mapping[str, float]) -> BlockMatrix:
+        """M; of held parameters the identity."""
+        store = self.data.copy()
+        for kind, penalty in self.penalties.items():
+            store += (strengths[kind] if kind else 1.0) * penalty
+        result = BlockMatrix(self.starts, store)
+        for first, block in zip(self.starts.tolist(), result.blocks(), strict=False):
+            mine = np.flatnonzero(self.held[first : first + len(block)])
+            block[mine] = 0.0
+            block[:, mine] = 0.0
+            block[mine, mine] = 1.0
+        return result
+
+    def _step(self, strengths: Mapping[str, float], inverse: BlockMatrix, theta: Float) -> dict[str, float]:
+        """G_M.  ``inverse``: M^-1.  ``theta``: the minimum."""
+        size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
+        for where, restraint in self.own:
+            if restraint.kind and not self.held[where].all():
+                part = theta[where] - restraint.target
+                size[restraint.kind] += float(part @ restraint.penalty @ part)
+                free[restraint.kind] += restraint.rank
+        for kind in free:
+            free[kind] -= strengths[kind] * float(self.penalties[kind] @ inverse.store)
+        return stepped(strengths, size, free)[0]
+
+    def follow(self, strengths: dict[str, float], exact: dict[str, float], theta: Float) -> dict[str, float]:
+        """Where steps lead that begin with the ``exact`` one from ``strengths``, at most MOST_CHANGE from there.
+
+        ``theta``: the minimum with ``strengths``, (n,).
+        """
+        blocks = self.blocks(strengths)
+        right, inverse = blocks.times(theta[:, None]), blocks.inverse()
+        if inverse is None:
+            return exact
+        share = {kind: exact[kind] / value for kind, value in self._step(strengths, inverse, theta).items()}
+        at, image, mixing = strengths, exact, Mixing()
+        for _ in range(MOST_STEPS):
+            new = {
+                kind: float(np.clip(value, strengths[kind] / MOST_CHANGE, strengths[kind] * MOST_CHANGE))
+                for kind, value in mixing.next(at, image).items()
+            }
+            inverse = self.blocks(new).inverse()
+            if inverse is None:
+                break
+            at = new
+            there = inverse.times(right)[:, 0]
+            image = {kind: share[kind] * value for kind, value in self._step(at, inverse, there).items()}
+            if all(abs(np.log(image[kind] / at[kind])) < ALIKE for kind in at):
+                break
+        return at
