@@ -25,7 +25,7 @@ LAYERS = (
     "linearised models models.gauge strengths",
     "cells",
     "target likeness",
-    "implicit",
+    "implicit factored",
     "fitting",
     "rounds",
     "resume validation",

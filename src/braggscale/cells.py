@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from braggscale import cell_kernels
 from braggscale.arrays import Float, Int, Int32
 from braggscale.groups import Groups
 from braggscale.linearised import Linear
@@ -158,6 +157,8 @@ class Pairs:
 
     def _add(self, matrix: Float, cells: Cells, groups: Groups, arguments: tuple[Any, ...], n_threads: int) -> None:
         """What one run of groups brings.  Lanes write to different places."""
+        from braggscale import cell_kernels
+
         owners, shared, n_sets = self.owners, self.owners.shared, len(cells.cell_cuts) - 1
         offsets, index, value = self._shared(matrix, cells, groups, arguments, n_threads)
         store = np.zeros((len(cells.group), owners.widest))
@@ -187,6 +188,8 @@ class Pairs:
         self, matrix: Float, cells: Cells, groups: Groups, arguments: tuple[Any, ...], n_threads: int
     ) -> tuple[Int, Int32, Float]:
         """Add the block of the shared parameters; r_h of every group: where it begins, places, numbers."""
+        from braggscale import cell_kernels
+
         shared, run = self.owners.shared, cells.groups
         rows = np.zeros((run.stop - run.start, len(shared)))
         if not len(shared):

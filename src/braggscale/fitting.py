@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,9 +20,12 @@ from braggscale.groups import Groups, weighted_mean
 from braggscale.minimise import Fit, Scaling, Stop, constrained_covariance, lbfgs, levenberg_marquardt
 from braggscale.models.gauge import as_restraints, as_seen_by_scales, gauge
 from braggscale.models.joint import Design, JointModel, Placed
-from braggscale.strengths import Inverse, Mixing, starting, update, with_strengths
+from braggscale.strengths import Inverse, Mixing, starting, traces, update, with_strengths
 from braggscale.table import Observations, Places
 from braggscale.target import Target
+
+if TYPE_CHECKING:
+    from braggscale.factored import Factored
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +44,8 @@ ROUGH_STEPS = 1
 SETTLED = 0.05
 SETTLED_SHARE = 1e-4
 MOST_STRENGTH_STEPS = 40
-# With more parameters of many data sets, blocks of the matrix tell how strengths move between two inversions.
-FACTORED = 1000
+# With more parameters of many data sets the matrix is not inverted for every step of the strengths (factored.py).
+MANY = 1000
 # Steps times n^3 between two looks at the observations: a few seconds.
 STRENGTH_WORK = 3e11
 
@@ -96,7 +100,8 @@ class Outcome:
     held by restraints alone.  ``n_observations``: rows in the fit.
     ``strengths``: estimated strengths by kind.  ``influence``: diag(C J'J), (n_parameters,): effective parameters.
     ``matrix``: J'J that was used, (n_parameters, n_parameters), for the next fit of the same problem; ``solutions``: of
-    its equations for the probes of implicit.py, (n_parameters, any number), where it was not formed.
+    its equations for the probes of implicit.py, (n_parameters, any number), where it was not formed; ``factored``: of
+    many parameters its inverse.
     """
 
     theta: Float
@@ -110,6 +115,7 @@ class Outcome:
     influence: Float | None = None
     matrix: Float | None = None
     solutions: Float | None = None
+    factored: Factored | None = None
 
 
 def fit(
@@ -144,38 +150,49 @@ def fit(
     start = theta[free]
     small = len(free) <= SMALL_SET * len(model.data_sets)
     dense = len(free) <= (min(MOST_OF_SMALL, MOST_DENSE) if small else MOST_DENSE)
-    matrix = None if near is None else near.matrix
+    matrix, known = (None, None) if near is None else (near.matrix, near.factored)
     if settings.first_order and (dense or not (strengths and settings.estimate)):
         # for the price of a few evaluations the normal matrix saves four fifths of the steps
         if matrix is None and dense:
             matrix = target.data_equations(start)[2]
-        rough, strengths = _first_order(target, start, own, pins, strengths, settings, matrix)
+        rough, strengths, known = _first_order(target, start, own, pins, strengths, settings, matrix, known)
         target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         fits.append(("L-BFGS", rough))
         start = rough.theta
     n = (int(np.count_nonzero(weight)), len(problem.groups))
     exactly = settings.full_matrix or (settings.first_order and not fits)
     if not exactly or len(free) == 0:
-        return Outcome(target.full(start), None, tuple(fits), (), *n, strengths=strengths, matrix=matrix)
+        return Outcome(
+            target.full(start), None, tuple(fits), (), *n, strengths=strengths, matrix=matrix, factored=known
+        )
     if not dense:
         return _implicit(problem, target, own, pins, strengths, start, settings, n, tuple(fits), near)
-    known = _Known(target)
-    exact, strengths = _full_matrix(target, known, start, own, pins, strengths, settings)
+    last, data = None, _Known(target)
+    if strengths and _is_many(target):
+        from braggscale.factored import full_matrix
+
+        limit = settings.full_matrix_max_iterations or 100
+        exact, strengths, last = full_matrix(
+            target, start, own, pins, strengths,
+            max_iterations=limit, tolerance=settings.tolerance, settled=_settled(target),
+        )  # fmt: skip
+    else:
+        exact, strengths = _full_matrix(target, data, start, own, pins, strengths, settings)
     fits.append(("full matrix", exact))
     complete = target.full(exact.theta)
     if not settings.esds:
         return Outcome(complete, None, tuple(fits), (), *n, strengths=strengths)
-    matrix = known(exact.theta)[2]
+    matrix = last.matrix if last is not None else data(exact.theta)[2]
     undetermined = _undetermined(matrix, fixed | _estimated_places(own, len(theta)))
     constraints = as_seen_by_scales(choices, model, problem.design, problem.rows, complete)
-    covariance = _covariance(exact, constraints, free)
+    covariance = _covariance(exact, constraints, free) if last is None else last.covariance(constraints)
     if covariance is None:
         message = (
             f"full matrix: {Stop.SINGULAR.value}; the L-BFGS answer stands, without esds. Fewer parameters "
             "(a larger scale_interval, decay_correction=False) or splitting the sweep at the gap removes this"
         )
         return Outcome(target.full(start), None, tuple(fits), undetermined, *n, message, strengths)
-    influence = np.einsum("ij,ji->i", covariance, matrix)
+    influence = np.einsum("ij,ij->i", covariance, matrix)
     return Outcome(complete, BlockMatrix.whole(covariance), tuple(fits), undetermined, *n, None, strengths, influence)
 
 
@@ -204,23 +221,37 @@ def _implicit(
 
 def _first_order(
     target: Target, start: Float, own: list[Placed], pins: list[Placed],
-    strengths: dict[str, float], settings: FitSettings, matrix: Float | None,
-) -> tuple[Fit, dict[str, float]]:  # fmt: skip
-    """L-BFGS; with a ``matrix`` estimated strengths follow it in a few turns, each with a look at the data."""
+    strengths: dict[str, float], settings: FitSettings, matrix: Float | None, near: Factored | None,
+) -> tuple[Fit, dict[str, float], Factored | None]:  # fmt: skip
+    """L-BFGS; with a ``matrix`` estimated strengths follow it in a few turns, each with a look at the data.
+
+    ``near``: of an earlier fit with many parameters; one turn of these, and N^-1 for the next fit.
+    """
+    many = _is_many(target)
     history: list[float] = []
     theta = start
-    for _ in range(ROUGH_TURNS if len(target.base) <= FACTORED else 1):
+    for _ in range(1 if many else ROUGH_TURNS):
         moved, metric = 0.0, None
         if strengths and settings.estimate and matrix is not None:
             data = (*target.data_gradient(theta), matrix)
-            strengths, moved, metric = _strengths_nearby(target, theta, data, own, pins, strengths)
+            if many:
+                from braggscale.factored import ENOUGH, settle
+
+                strengths, moved, near = settle(target, theta, data, own, pins, strengths, near, ENOUGH)
+                metric = near.metric if near else None
+            else:
+                strengths, moved, metric = _strengths_nearby(target, theta, data, own, pins, strengths)
             target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         rough = _descend(target, theta, matrix, metric, settings)
         history += rough.history if not history else rough.history[1:]
         theta = rough.theta
         if moved < _settled(target):
             break
-    return replace(rough, history=tuple(history)), strengths
+    return replace(rough, history=tuple(history)), strengths, near
+
+
+def _is_many(target: Target) -> bool:
+    return target.pairs is not None and len(target.base) > MANY
 
 
 def _descend(
@@ -303,29 +334,21 @@ def _strengths_nearby(
     first = 0.0
     metric = None
     mixing = Mixing()
-    alike = None
-    if target.pairs is not None and n > FACTORED:
-        from braggscale.likeness import Likeness
-
-        held = np.ones(n, bool)
-        held[target.free] = False
-        alike = Likeness(data[2], own, pins, target.pairs.owners, held)
+    held = np.ones(n, bool)
+    held[target.free] = False
     for _ in range(max(2, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
-        restraints = with_strengths(own, strengths)
-        _, gradient, normal = replace(target, restraints=[*restraints, *pins]).restrained(theta, data)
+        now = replace(target, restraints=[*with_strengths(own, strengths), *pins])
+        _, gradient, normal = now.restrained(theta, data)
         covariance = Inverse.of(normal, target.free, n)
         if covariance is None:
             break
         metric = Scaling(covariance.root)
         there = target.full(theta - 0.5 * covariance.times(gradient))
-        wanted, moved = update(restraints, strengths, there, covariance)
+        wanted, moved = update(own, strengths, there, traces(own, covariance), held)
         log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
         first = first or moved
-        if alike is not None:
-            strengths = alike.follow(strengths, wanted, there) if moved > _settled(target) else wanted
-        else:
-            strengths = mixing.next(strengths, wanted)
-        if moved < (0.2 if alike is None else 1.0) * _settled(target):
+        strengths = mixing.next(strengths, wanted)
+        if moved < 0.2 * _settled(target):
             break
     return strengths, first, metric
 

@@ -34,7 +34,7 @@ from braggscale.linearised import Linear
 from braggscale.minimise import Fit, Stop, conjugate_gradients
 from braggscale.models.joint import JointModel, Placed
 from braggscale.parallel import run_lanes
-from braggscale.strengths import Mixing, stepped, with_strengths
+from braggscale.strengths import Mixing, update
 from braggscale.target import Target
 
 log = logging.getLogger(__name__)
@@ -366,15 +366,7 @@ def _strengths(
         slope = linear.gradient + penalty.cost_gradient(theta, strengths)[1]
         step = normal.solve(-0.5 * slope[:, None], PROBE_TOLERANCE, step, NEGLIGIBLE * linear.cost)
         there = theta + step[:, 0]
-        size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
-        for where, restraint in with_strengths(own, strengths):
-            if restraint.kind and not held[where].all():
-                part = there[where] - restraint.target
-                size[restraint.kind] += float(part @ restraint.penalty @ part)
-                free[restraint.kind] += restraint.rank
-        for kind, trace in normal.traces(signs, solutions).items():
-            free[kind] -= strengths[kind] * trace
-        wanted, moved = stepped(strengths, size, free)
+        wanted, moved = update(own, strengths, there, normal.traces(signs, solutions), held)
         log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
         first = first or moved
         strengths = mixing.next(strengths, wanted)

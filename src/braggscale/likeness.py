@@ -22,7 +22,7 @@ from braggscale.arrays import Bool, Float
 from braggscale.cells import Owners
 from braggscale.covariance import BlockMatrix
 from braggscale.models.joint import Placed
-from braggscale.strengths import MOST_CHANGE, Mixing, stepped
+from braggscale.strengths import MOST_CHANGE, Mixing, update
 
 # Steps between two exact ones, and the relative change that ends them.
 MOST_STEPS, ALIKE = 15, 3e-3
@@ -66,15 +66,8 @@ class Likeness:
 
     def _step(self, strengths: Mapping[str, float], inverse: BlockMatrix, theta: Float) -> dict[str, float]:
         """G_M.  ``inverse``: M^-1.  ``theta``: the minimum."""
-        size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
-        for where, restraint in self.own:
-            if restraint.kind and not self.held[where].all():
-                part = theta[where] - restraint.target
-                size[restraint.kind] += float(part @ restraint.penalty @ part)
-                free[restraint.kind] += restraint.rank
-        for kind in free:
-            free[kind] -= strengths[kind] * float(self.penalties[kind] @ inverse.store)
-        return stepped(strengths, size, free)[0]
+        traces = {kind: float(self.penalties[kind] @ inverse.store) for kind in strengths}
+        return update(self.own, strengths, theta, traces, self.held)[0]
 
     def follow(self, strengths: dict[str, float], exact: dict[str, float], theta: Float) -> dict[str, float]:
         """Where steps lead that begin with the ``exact`` one from ``strengths``, at most MOST_CHANGE from there.

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale import implicit_kernels
 from braggscale.arrays import Float, Int
 from braggscale.groups import Groups
 from braggscale.models.joint import Design
@@ -45,6 +44,8 @@ class Linear:
         cls, design: Design, groups: Groups, intensity: Float, weight: Float, theta: Float, n_threads: int = 1
     ) -> Linear:
         """``theta``: all parameters."""
+        from braggscale import implicit_kernels
+
         n = groups.n_rows
         factor = np.ones((n, design.start.shape[1]))
         size, along = np.zeros(n), np.zeros(n)
@@ -62,6 +63,8 @@ class Linear:
 
     def product(self, v: Float) -> Float:
         """J'J v, (n_parameters, m): two passes over the rows."""
+        from braggscale import implicit_kernels
+
         cuts = lane_cuts(self.groups, LANES)
         arguments = self.groups.offsets, self.design.arguments(), self.factor, self.size, self.along
 

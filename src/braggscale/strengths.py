@@ -34,8 +34,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from braggscale import linear, linear_kernels
-from braggscale.arrays import Float, Int
+from braggscale import linear
+from braggscale.arrays import Bool, Float, Int
 from braggscale.models.components import Component, Restraint
 from braggscale.models.joint import Design, JointModel, Placed
 
@@ -109,6 +109,8 @@ class Inverse:
         """Rows and columns of C, zero for held parameters, (k, k).  ``where``: places among all, in order."""
         if len(self.free) == self.n and isinstance(where, slice) and where.stop - where.start <= SMALL:
             # many small ones: from the diagonal on, above it the triangle is zero
+            from braggscale import linear_kernels
+
             found = np.zeros((where.stop - where.start,) * 2)
             linear_kernels.gram(self.root, where.start, found)
             return found
@@ -122,25 +124,40 @@ class Inverse:
         return np.asarray(columns.T @ columns)
 
 
-def update(
-    restraints: Sequence[Placed], strengths: Mapping[str, float], theta: Float, covariance: Inverse
-) -> tuple[dict[str, float], float]:
-    """One Fellner-Schall step for every kind, and by how many effective parameters it changes the fit at most.
-
-    ``restraints``: with their ``strengths``.  ``theta``: the minimum for them, (n_parameters,).  ``covariance``: C.
-    """
-    size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
+def traces(restraints: Sequence[Placed], inverse: Inverse) -> dict[str, float]:
+    """tr(C S) of every kind."""
+    found: dict[str, float] = {}
+    parts: dict[tuple[int, int], Float] = {}  # curves have two restraints
     for where, restraint in restraints:
         if not restraint.kind:
             continue
-        part = theta[where] - restraint.target
-        block = covariance.part(where)
-        held = np.diag(block) > 0
-        if not held.any():
-            continue
-        size[restraint.kind] += float(part @ restraint.penalty @ part)
-        trace = float(np.sum(block * restraint.penalty))
-        free[restraint.kind] += restraint.rank - restraint.strength * trace
+        if isinstance(where, slice):
+            key = where.start, where.stop
+            if key not in parts:
+                parts[key] = inverse.part(where)
+            part = parts[key]
+        else:
+            part = inverse.part(where)
+        found[restraint.kind] = found.get(restraint.kind, 0.0) + float(np.sum(part * restraint.penalty))
+    return found
+
+
+def update(
+    restraints: Sequence[Placed], strengths: Mapping[str, float], theta: Float, traces: Mapping[str, float], held: Bool
+) -> tuple[dict[str, float], float]:
+    """One Fellner-Schall step for every kind, and by how many effective parameters it changes the fit at most.
+
+    ``theta``: the minimum with ``strengths``, (n_parameters,).  ``traces``: tr(C S) of every kind.
+    ``held``: parameters that are, (n_parameters,); a restraint of these alone does not count.
+    """
+    size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
+    for where, restraint in restraints:
+        if restraint.kind and not held[where].all():
+            part = theta[where] - restraint.target
+            size[restraint.kind] += float(part @ restraint.penalty @ part)
+            free[restraint.kind] += restraint.rank
+    for kind, trace in traces.items():
+        free[kind] -= strengths[kind] * trace
     return stepped(strengths, size, free)
 
 

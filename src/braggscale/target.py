@@ -61,9 +61,9 @@ class Target:
 
     def value_and_gradient(self, theta: Float) -> tuple[float, Float]:
         """F and its gradient, (n_free,)."""
-        return self._with_restraints(theta, *self.data_gradient(theta))
+        return self.with_restraints(theta, *self.data_gradient(theta))
 
-    def _with_restraints(self, theta: Float, cost: float, gradient: Float) -> tuple[float, Float]:
+    def with_restraints(self, theta: Float, cost: float, gradient: Float) -> tuple[float, Float]:
         """F and its gradient, (n_free,), from those of the observations; writes into the latter, (n_parameters,)."""
         complete = self.full(theta)
         for where, restraint in self.restraints:
@@ -106,7 +106,7 @@ class Target:
     def restrained(self, theta: Float, equations: tuple[float, Float, Float]) -> tuple[float, Float, Float]:
         """``normal_equations`` from ``data_equations``, which stay as they are."""
         cost, gradient, matrix = equations
-        return *self._with_restraints(theta, cost, gradient.copy()), self.restrained_matrix(matrix)
+        return *self.with_restraints(theta, cost, gradient.copy()), self.restrained_matrix(matrix)
 
     def restrained_matrix(self, matrix: Float) -> Float:
         """J'J + sum strength S, (n_free, n_free), from J'J, (n_parameters, n_parameters)."""
