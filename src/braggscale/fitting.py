@@ -240,7 +240,7 @@ def _first_order(
                 strengths, moved, near = settle(target, theta, data, own, pins, strengths, near, ENOUGH)
                 metric = near.metric if near else None
             else:
-                strengths, moved, metric = _strengths_nearby(target, theta, data, own, pins, strengths)
+                strengths, moved = _strengths_nearby(target, theta, data, own, pins, strengths)
             target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         rough = _descend(target, theta, matrix, metric, settings)
         history += rough.history if not history else rough.history[1:]
@@ -301,7 +301,7 @@ def _full_matrix(
     for _ in range(limit if strengths else 1):
         moved = 0.0
         if strengths:
-            strengths, moved, _ = _strengths_nearby(target, theta, known(theta), own, pins, strengths)
+            strengths, moved = _strengths_nearby(target, theta, known(theta), own, pins, strengths)
             target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
 
         def equations(at: Float, target: Target = target) -> tuple[float, Float, Float]:
@@ -323,16 +323,14 @@ def _settled(target: Target) -> float:
 def _strengths_nearby(
     target: Target, theta: Float, data: tuple[float, Float, Float], own: list[Placed],
     pins: list[Placed], strengths: dict[str, float],
-) -> tuple[dict[str, float], float, Scaling | None]:  # fmt: skip
+) -> tuple[dict[str, float], float]:  # fmt: skip
     """Strengths at the minimum of the quadratic that touches the cost at ``theta``, and how far they moved.
 
-    No observation is looked at: with J'J and gradient as they are, each step is a linear problem.
-    ``moved``: change of the fit, in effective parameters, that the first step alone asked for. Also returns the metric
-    of the last step, None where N has no inverse.
+    No observation is looked at: with J'J and gradient as they are, each step is a small linear problem.
+    ``moved``: change of the fit, in effective parameters, that the first step alone asked for.
     """
     n = len(target.base)
     first = 0.0
-    metric = None
     mixing = Mixing()
     held = np.ones(n, bool)
     held[target.free] = False
@@ -342,7 +340,6 @@ def _strengths_nearby(
         covariance = Inverse.of(normal, target.free, n)
         if covariance is None:
             break
-        metric = Scaling(covariance.root)
         there = target.full(theta - 0.5 * covariance.times(gradient))
         wanted, moved = update(own, strengths, there, traces(own, covariance), held)
         log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
@@ -350,7 +347,7 @@ def _strengths_nearby(
         strengths = mixing.next(strengths, wanted)
         if moved < 0.2 * _settled(target):
             break
-    return strengths, first, metric
+    return strengths, first
 
 
 def _covariance(exact: Fit, constraints: Float, free: np.ndarray) -> Float | None:
