@@ -20,7 +20,7 @@ LAYERS = (
     "experiments groups terminal wilson linear implicit_kernels phil_values resolution_limit",
     "table geometry exclusion half_sets expectation minimise covariance phil",
     "symmetry deviations selection uncertainty preparation params models.components",
-    "command intensities outliers error_model stats merging assembly models.data_set models.images mates",
+    "command intensities outliers error_model stats merging assembly models.data_set models.images models.modules mates",
     "models.physical models.array models.kb models.joint models.restart error_fit",
     "models models.gauge target strengths",
     "implicit",

@@ -596,4 +596,7 @@ def _kb(options: KB, estimate: bool) -> ModelSettings:
 
 
 def _fixed(model: ModelName, correction: Correction) -> tuple[str, ...]:
-    return tuple(name for name in COMPONENTS[model] if name in (correction.fix or ()))
+    fixed = [name for name in COMPONENTS[model] if name in (correction.fix or ())]
+    if model == "physical" and "modulation" in fixed:
+        fixed.append("modules")  # the other part of the detector's response
+    return tuple(fixed)
