@@ -158,7 +158,9 @@ def fit(
     matrix = known(exact.theta)[2]
     undetermined = _undetermined(matrix, fixed | _estimated_places(own, len(theta)))
     constraints = as_seen_by_scales(choices, model, problem.design, problem.rows, complete)
-    covariance = _covariance(exact, constraints, free)
+    # without the pins: they hold the gauge at other places, and would take two directions away where there is one
+    normal = replace(target, restraints=with_strengths(own, strengths)).restrained_matrix(matrix)
+    covariance = None if exact.normal is None else _covariance(normal, constraints, free)
     if covariance is None:
         message = (
             f"full matrix: {Stop.SINGULAR.value}; the L-BFGS answer stands, without esds. Fewer parameters "
@@ -294,12 +296,10 @@ def _strengths_nearby(
     return strengths, first
 
 
-def _covariance(exact: Fit, constraints: Float, free: np.ndarray) -> Float | None:
-    """Covariance of all parameters in the chosen gauge, (n, n); held ones have none."""
+def _covariance(normal: Float, constraints: Float, free: np.ndarray) -> Float | None:
+    """Covariance of all parameters in the chosen gauge, (n, n); held ones have none.  ``normal``: (n_free, n_free)."""
     n = constraints.shape[1]
-    if exact.normal is None:
-        return None
-    part = constrained_covariance(exact.normal, constraints[:, free])
+    part = constrained_covariance(normal, constraints[:, free])
     if part is None:
         return None
     if len(free) == n:
