@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from braggscale import linear
 from braggscale.arrays import Bool, Float
 from braggscale.likeness import Likeness
 from braggscale.minimise import Fit, Scaling, Stop, lbfgs
@@ -26,8 +25,8 @@ log = logging.getLogger(__name__)
 
 MOST_EXACT = 8
 # A rough answer need not be looked at once more where the likeness has led over less than this, in effective
-# parameters: what is left is about a hundredth of it.
-ENOUGH = 100.0
+# parameters, for each parameter that there is: what is left is about a hundredth of it.
+ENOUGH = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +43,6 @@ class Factored:
     def metric(self) -> Scaling:
         """Of L-BFGS."""
         return Scaling(self.inverse.root)
-
-    def covariance(self, constraints: Float) -> Float | None:
-        """C on the surface ``constraints @ theta`` = const, (n_parameters, n_parameters), zero for held parameters.
-
-        C - CA'(ACA')^-1 AC: N has the gauge among its restraints, so that C exists. ``constraints``: A,
-        (k, n_parameters). None where there is no such surface.
-        """
-        n, free = self.inverse.n, self.inverse.free
-        c = linear.gram(self.inverse.root)
-        if len(free) < n:
-            whole = np.zeros((n, n))
-            whole[np.ix_(free, free)] = c
-            c = whole
-        if len(constraints):
-            across = c @ constraints.T
-            factor = linear.cholesky(constraints @ across)
-            if factor is None:
-                return None
-            part = np.linalg.solve(factor, across.T)
-            c -= part.T @ part
-        return c if (np.diag(c)[free] > 0).all() else None
 
 
 def held_places(target: Target) -> Bool:
@@ -91,12 +69,13 @@ def factored(
 
 def settle(
     target: Target, theta: Float, data: tuple[float, Float, Float], own: Sequence[Placed], pins: Sequence[Placed],
-    strengths: dict[str, float], near: Factored | None, enough: float,
+    strengths: dict[str, float], near: Factored | None, enough: float, fresh: bool = True,
 ) -> tuple[dict[str, float], float, Factored | None]:  # fmt: skip
     """Strengths at the minimum of the quadratic that touches the cost at ``theta``, how far they moved, N^-1 nearby.
 
     ``data``: cost, gradient and J'J of the observations.  ``near``: N^-1 of an earlier fit, of use if it has this J'J.
-    ``enough``: change in effective parameters of an exact step after which none is needed.
+    ``enough``: change in effective parameters of an exact step after which none is needed.  ``fresh``: whether J'J is
+    that at ``theta``; with another one, nothing is done where more is asked for.
     """
     known = near if near is not None and near.matrix is data[2] else None
     first = 0.0
@@ -113,6 +92,8 @@ def settle(
         wanted, moved = update(own, at, there, known.traces, held_places(target))
         log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
         first = first or moved
+        if moved > enough and not fresh:
+            break
         strengths = known.likeness.follow(at, wanted, there)
         if moved <= enough:
             break

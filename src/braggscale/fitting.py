@@ -46,6 +46,8 @@ SETTLED_SHARE = 1e-4
 MOST_STRENGTH_STEPS = 40
 # With more parameters of many data sets the matrix is not inverted for every step of the strengths (factored.py).
 MANY = 1000
+# A change that is asked for with a normal matrix of another point, in effective parameters, and believed.
+TRUSTED = 1.0
 # Steps times n^3 between two looks at the observations: a few seconds.
 STRENGTH_WORK = 3e11
 
@@ -153,9 +155,12 @@ def fit(
     matrix, known = (None, None) if near is None else (near.matrix, near.factored)
     if settings.first_order and (dense or not (strengths and settings.estimate)):
         # for the price of a few evaluations the normal matrix saves four fifths of the steps
-        if matrix is None and dense:
+        fresh = matrix is None and dense
+        if fresh:
             matrix = target.data_equations(start)[2]
-        rough, strengths, known = _first_order(target, start, own, pins, strengths, settings, matrix, known)
+        rough, strengths, matrix, known = _first_order(
+            target, start, own, pins, strengths, settings, matrix, fresh, known
+        )
         target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         fits.append(("L-BFGS", rough))
         start = rough.theta
@@ -185,7 +190,9 @@ def fit(
     matrix = last.matrix if last is not None else data(exact.theta)[2]
     undetermined = _undetermined(matrix, fixed | _estimated_places(own, len(theta)))
     constraints = as_seen_by_scales(choices, model, problem.design, problem.rows, complete)
-    covariance = _covariance(exact, constraints, free) if last is None else last.covariance(constraints)
+    # without the pins: they hold the gauge at other places, and would take two directions away where there is one
+    normal = replace(target, restraints=with_strengths(own, strengths)).restrained_matrix(matrix)
+    covariance = None if exact.normal is None and last is None else _covariance(normal, constraints, free)
     if covariance is None:
         message = (
             f"full matrix: {Stop.SINGULAR.value}; the L-BFGS answer stands, without esds. Fewer parameters "
@@ -221,10 +228,13 @@ def _implicit(
 
 def _first_order(
     target: Target, start: Float, own: list[Placed], pins: list[Placed],
-    strengths: dict[str, float], settings: FitSettings, matrix: Float | None, near: Factored | None,
-) -> tuple[Fit, dict[str, float], Factored | None]:  # fmt: skip
+    strengths: dict[str, float], settings: FitSettings, matrix: Float | None, fresh: bool, near: Factored | None,
+) -> tuple[Fit, dict[str, float], Float | None, Factored | None]:  # fmt: skip
     """L-BFGS; with a ``matrix`` estimated strengths follow it in a few turns, each with a look at the data.
 
+    ``fresh``: whether the matrix is that at ``start``. Any near one is good enough as a metric, and to see that the
+    strengths stay. Where they do not it is computed anew: directions that the old one knows nothing of, though the
+    data do, would ask for corrections without end. Returns the last matrix, too.
     ``near``: of an earlier fit with many parameters; one turn of these, and N^-1 for the next fit.
     """
     many = _is_many(target)
@@ -235,23 +245,41 @@ def _first_order(
         if strengths and settings.estimate and matrix is not None:
             data = (*target.data_gradient(theta), matrix)
             if many:
-                from braggscale.factored import ENOUGH, settle
-
-                strengths, moved, near = settle(target, theta, data, own, pins, strengths, near, ENOUGH)
+                strengths, matrix, near = _rough_strengths(target, theta, data, own, pins, strengths, near, fresh)
                 metric = near.metric if near else None
             else:
-                strengths, moved = _strengths_nearby(target, theta, data, own, pins, strengths)
+                found, moved = _strengths_nearby(target, theta, data, own, pins, strengths)
+                if moved > TRUSTED and not fresh:
+                    data = target.data_equations(theta)
+                    matrix = data[2]
+                    found, moved = _strengths_nearby(target, theta, data, own, pins, strengths)
+                strengths = found
             target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         rough = _descend(target, theta, matrix, metric, settings)
         history += rough.history if not history else rough.history[1:]
-        theta = rough.theta
+        theta, fresh = rough.theta, False
         if moved < _settled(target):
             break
-    return replace(rough, history=tuple(history)), strengths, near
+    return replace(rough, history=tuple(history)), strengths, matrix, near
 
 
 def _is_many(target: Target) -> bool:
     return target.pairs is not None and len(target.base) > MANY
+
+
+def _rough_strengths(
+    target: Target, theta: Float, data: tuple[float, Float, Float], own: list[Placed], pins: list[Placed],
+    strengths: dict[str, float], near: Factored | None, fresh: bool,
+) -> tuple[dict[str, float], Float, Factored | None]:  # fmt: skip
+    """Strengths of many parameters for a round, with the J'J that they are from; an old one is renewed at need."""
+    from braggscale.factored import ENOUGH, settle
+
+    enough = ENOUGH * len(target.base)
+    found, moved, known = settle(target, theta, data, own, pins, strengths, near, enough, fresh)
+    if moved > enough and not fresh:
+        data = target.data_equations(theta)
+        found, moved, known = settle(target, theta, data, own, pins, strengths, None, enough)
+    return found, data[2], known
 
 
 def _descend(
@@ -350,12 +378,10 @@ def _strengths_nearby(
     return strengths, first
 
 
-def _covariance(exact: Fit, constraints: Float, free: np.ndarray) -> Float | None:
-    """Covariance of all parameters in the chosen gauge, (n, n); held ones have none."""
+def _covariance(normal: Float, constraints: Float, free: np.ndarray) -> Float | None:
+    """Covariance of all parameters in the chosen gauge, (n, n); held ones have none.  ``normal``: (n_free, n_free)."""
     n = constraints.shape[1]
-    if exact.normal is None:
-        return None
-    part = constrained_covariance(exact.normal, constraints[:, free])
+    part = constrained_covariance(normal, constraints[:, free])
     if part is None:
         return None
     if len(free) == n:

@@ -62,21 +62,7 @@ def inverse(factor: Float) -> Float:
         root = np.linalg.inv(factor)
         return np.asarray(root.T @ root)
     whole, _ = _lapack("potri", factor)(factor.T, lower=False)
-    return _mirrored(whole)
-
-
-def gram(root: Float) -> Float:
-    """R'R of a lower triangle R, (n, n)."""
-    if len(root) <= SMALL:
-        return np.asarray(root.T @ root)
-    # the transposed view is an upper triangle U, and this is U U'
-    whole, _ = _lapack("lauum", root)(root.T, lower=False)
-    return _mirrored(whole)
-
-
-def _mirrored(whole: Float) -> Float:
-    """Symmetric, from an upper triangle, piece by piece; (n, n), in place."""
-    for first in range(0, len(whole), BLOCK):
+    for first in range(0, len(whole), BLOCK):  # the other triangle, piece by piece
         part = slice(first, first + BLOCK)
         whole[part, part] = np.triu(whole[part, part]) + np.triu(whole[part, part], 1).T
         whole[first + BLOCK :, part] = whole[part, first + BLOCK :].T

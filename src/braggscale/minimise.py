@@ -283,41 +283,30 @@ def _positive_definite(normal: Float) -> bool:
 def constrained_covariance(normal: Float, constraints: Float) -> Float | None:
     """Covariance of theta on the surface ``constraints @ theta`` = const: Z (Z' N Z)^-1 Z', Z spans their null space.
 
-    Removes a gauge: directions in which N knows nothing, or nothing but restraints.
+    Removes a gauge: directions in which N knows nothing, or nothing but restraints. Restraints along the constraints,
+    with rows q in place of these, change nothing on the surface: with C = (N + q q')^-1 it is C - C q (q' C q)^-1 q' C.
     ``normal``: N, (n, n).  ``constraints``: (k, n), k may be 0.
     Returns (n, n), None where N is singular on the surface.
     """
-    n, k = len(normal), len(constraints)
     diagonal = np.diag(normal)
     unit = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    work = normal * unit * unit[:, None]
-    # Householder reflections H turn the constraints into the first k axes; Z is then the other n - k columns of H
-    reflectors: list[Float] = []
+    work = normal * unit
+    work *= unit[:, None]
     rows = constraints * unit
-    for j in range(k):
-        v = rows[j].copy()
-        v[:j] = 0.0
-        size = float(np.linalg.norm(v))
-        if size == 0.0:
-            return None
-        v[j] += np.copysign(size, v[j])
-        v /= np.linalg.norm(v)
-        rows = rows - 2.0 * np.outer(rows @ v, v)
-        reflectors.append(v)
-    for v in reflectors:
-        work = work - 2.0 * np.outer(v, v @ work)
-        work = work - 2.0 * np.outer(work @ v, v)
-    factor = linear.cholesky(work[k:, k:])
+    if not (np.linalg.norm(rows, axis=1) > 0.0).all():
+        return None
+    q = np.linalg.qr(rows.T)[0]
+    work += q @ q.T
+    factor = linear.cholesky(work)
     if factor is None:
         return None
     # nearly singular counts as singular: 1e-13 of the largest pivot is rounding
     pivots = np.diag(factor) ** 2
     if len(pivots) and pivots.min() < 1e-13 * pivots.max():
         return None
-    covariance = np.zeros((n, n))
-    covariance[k:, k:] = linear.inverse(factor)
-    for v in reversed(reflectors):
-        covariance = covariance - 2.0 * np.outer(v, v @ covariance)
-        covariance = covariance - 2.0 * np.outer(covariance @ v, v)
-    covariance *= unit * unit[:, None]
+    covariance = linear.inverse(factor)
+    across = covariance @ q
+    covariance -= across @ np.linalg.solve(q.T @ across, across.T)
+    covariance *= unit
+    covariance *= unit[:, None]
     return 0.5 * (covariance + covariance.T)
