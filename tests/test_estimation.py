@@ -164,6 +164,18 @@ def test_without_the_matrix_they_are_the_same_within_the_noise_of_probes(both, m
     agree(fast, slow, wanted, found, 0.2, 0.5, 0.2)
 
 
+@pytest.mark.parametrize("share", [1e-4, 1e4])
+def test_a_normal_matrix_of_another_point_does_not_decide(both, share):
+    fast, slow, (_, wanted, _) = both
+    rounds = replace(SETTINGS, full_matrix=False, estimate=True)
+    null = fast.model.null()
+    before = fit(fast, null, slow.intensity, slow.weight, rounds)
+    stale = replace(before, matrix=share * before.matrix)
+    found = fit(fast, before.theta, slow.intensity, slow.weight, rounds, before.strengths, stale)
+    for kind, strength in wanted.items():
+        assert strength > ENDLESS or abs(np.log(found.strengths[kind] / strength)) < 0.3, kind
+
+
 def test_the_fixed_point_is_the_largest_restricted_likelihood(both):
     fast, slow, (theta, strengths, _) = both
     free = [kind for kind, strength in strengths.items() if strength < ENDLESS]

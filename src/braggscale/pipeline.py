@@ -301,7 +301,10 @@ def build_models(
         if scan is not None and member.prepared is not None and "s1" in member.prepared.table:
             s1 = member.prepared.table["s1"][data.rows.row[mine]]
             angle = largest_scattering_angle(member.experiment.beam.s0, s1)
-        facts = SweepFacts(member.identifier, member.experiment.is_still, extent.degrees, angle, len(panels) == 1)
+        facts = SweepFacts(
+            member.identifier, member.experiment.is_still, extent.degrees, angle, len(panels) == 1,
+            abs(extent.width), mosaicity, len(mine),
+        )  # fmt: skip
         stored = None if params.overwrite_existing_models else member.experiment.scaling_model
         settings, sentences = _settings(params, facts, stored, given)
         for sentence in sentences:
