@@ -327,8 +327,9 @@ def _law(work: Work, state: State) -> Law:
         for of_models in zip(*((m.a**2, m.b**2, m.c) for m in state.errors), strict=True)
     )
     return Law(
-        values.intensity, values.variance, values.raw_factor, work.rows.data_set, gain.k, gain.floor, a2, b2, linear
-    )
+        values.intensity, values.variance, values.raw_factor, work.rows.data_set, gain.k, gain.floor, a2, b2, linear,
+        values.relative,
+    )  # fmt: skip
 
 
 def _with_scales(work: Work, state: State, theta: Float, scale: Float, n_threads: int) -> State:
@@ -499,9 +500,10 @@ def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitR
             where = slice(part * BLOCK, (part + 1) * BLOCK)
             mine, g = law.take(rows[where]), state.scale[rows[where]]
             k, floor = mine.gain[mine.data_set], mine.floor[mine.data_set]
+            mu, r = g * best[rows[where]], mine.relative if len(mine.relative) else 0.0
             values = (
                 mine.intensity,
-                expected_variance(mine.intensity, mine.variance, g * best[rows[where]], mine.factor, k, floor),
+                expected_variance(mine.intensity, mine.variance, mu, mine.factor, k, floor, r),
                 g,
                 k * mine.factor,  # one photon in the units of I
             )
