@@ -2,8 +2,8 @@
 
     V'(mu) = a^2 (V_e + c max(mu, 0) + (b mu)^2),     V_e = max(V - r I^2 + k f (mu - |I|), f^2 floor) + r mu^2
 
-f = I/I_raw, r the relative variance of the partiality; without a gain k the first part of V_e is V - r I^2. I_h is weighted with 1/V', and V' is taken at mu = g I_h: the two are found together, see
-``row_kernels.expect``.
+f = I/I_raw, r the relative variance of the partiality; where k = 0 the first part of V_e is V - r I^2. I_h is weighted
+with 1/V', and V' is taken at mu = g I_h: the two are found together, see ``row_kernels.expect``.
 """
 
 from __future__ import annotations

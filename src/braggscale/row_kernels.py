@@ -50,7 +50,8 @@ def law(intensity, variance, factor, mu, gain, floor, a2, b2, linear, relative):
 
 @njit("void(int64, int64, int64[::1], " + _LAW + ", boolean[::1], float64[::1], float64[::1])", **_JIT)
 def expect(
-    first, last, offsets, intensity, variance, scale, factor, data_set, gain, floor, a2, b2, linear, relative, out, best, result
+    first, last, offsets, intensity, variance, scale, factor, data_set, gain, floor, a2, b2, linear, relative,
+    out, best, result,
 ):  # fmt: skip
     """Fill I_h (n_groups,) of the rows that are not ``out`` and have g > 0, and V' (n,) at g I_h.
 
