@@ -255,7 +255,7 @@ def scaling_cost(model, theta, rows, offsets, intensity, weight, restraints):
         total += sum(weight[i] * (intensity[i] - g[i] * mean) ** 2 for i in members)
     for where, restraint in restraints:
         shift = theta[where] - restraint.target
-        total += restraint.strength * shift @ restraint.penalty @ shift
+        total += restraint.strength * shift @ restraint.dense() @ shift
     return total
 
 
