@@ -253,7 +253,7 @@ def _gathered(restraints: Sequence[Placed], kind: str, n: int, blocks: Int) -> _
         strength, penalty = 1.0 if kind else restraint.strength, restraint.penalty
         first, last = np.searchsorted(blocks, index[[0, -1]], side="right")
         if isinstance(penalty, Levels) and first < last:
-            i, j = _pairs(penalty.starts)
+            i, j = _pairs(penalty.starts if penalty.within else np.zeros(1, np.int64))
             found = penalty.within * penalty.row[i] * penalty.row[j]
             levels.append(np.zeros(n))
             levels[-1][index] = penalty.row
