@@ -12,7 +12,7 @@ from braggscale.models.components import Component
 from braggscale.table import Places
 
 # Components that the DIALS model of the same name does not know.
-EXTRAS = {"physical": ("modulation", "image")}
+EXTRAS = {"physical": ("modulation", "image"), "KB": ("modulation",)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def gauge(model: JointModel, rows: Places, fixed: Bool) -> list[tuple[slice | In
             ):
                 pass
             elif later_grid and _on_detector(component):
-                choices += [(where, m) for m in _shell_means(component, rows, mine)]
+                choices += [(where, m) for m in _shell_means(component, rows, _seen_by(model, rows, where))]
             else:
                 choices.append((where, _mean_basis(component, Part(rows, mine))))
             grids += not component.b_factor
@@ -86,8 +86,16 @@ def _on_detector(component: Smooth) -> bool:
     return [axis.coordinate for axis in component.axes] == ["x", "y"]
 
 
+def _seen_by(model: JointModel, rows: Places, where: slice) -> Int:
+    """Rows of all data sets that have the component in ``where``: of one still they would be a shell or two."""
+    share = np.array(
+        [any(model.where(d, c) == where for c in range(len(s.components))) for d, s in enumerate(model.data_sets)]
+    )
+    return np.flatnonzero(share[rows.data_set])
+
+
 def _shell_means(component: Smooth, rows: Places, mine: Int) -> list[Float]:
-    """m of every resolution shell, shells of equal numbers of the data set's rows ``mine``."""
+    """m of every resolution shell, shells of equal numbers of the rows ``mine``."""
     order = mine[np.argsort(rows.d[mine], kind="stable")]
     shells = int(np.clip(len(mine) // LEAST_IN_SHELL, 1, MOST_SHELLS))
     return [_mean_basis(component, Part(rows, np.sort(part))) for part in np.array_split(order, shells)]

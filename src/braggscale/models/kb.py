@@ -1,11 +1,14 @@
-"""The KB model: one scale K and one relative B factor per data set; for stills and narrow wedges."""
+"""The KB model: one scale K and one relative B factor per data set; for stills and narrow wedges.
+
+A map of the detector's response, the same for all data sets, can stand beside them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-from braggscale.models.components import Component, Smooth, level, ridge
+from braggscale.models.components import Component, Smooth, detector_map, level, ridge
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.params import ModelSettings
 
@@ -30,6 +33,9 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
         if "decay" in settings.estimated:
             pull = level("decay", 1, DECAY_RIDGE)
         components.append(Smooth("decay", (), b_factor=True, restraints=(pull,)))
+    if settings.modulation and extent.detector is not None:
+        components.append(detector_map(extent.detector, settings.n_modulation_bins, "modulation" in settings.estimated))
+        configuration["shared"] = ["modulation"]
     if extent.images is not None:
         configuration["valid_image_range"] = list(extent.images)
     return DataSetModel("KB", tuple(components), configuration)

@@ -55,7 +55,7 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
     if len(old) == 1 or component.n_parameters == 1:  # between KB and a curve
         return np.full(component.n_parameters, float(old.mean())) if len(component.axes) <= 1 else None
     same_images = configuration.get("valid_image_range") == model.configuration.get("valid_image_range")
-    same_images |= component.name == "modulation" and model.kind == "physical"  # the whole panel, whatever the images
+    same_images |= component.name in EXTRAS.get(model.kind, ())  # the map of the whole panel, whatever the images
     if same_kind and same_images and len(old) == component.n_parameters:
         return old
     if len(component.axes) != 1 or stored.get("__id__") == "array" or model.kind == "array":
