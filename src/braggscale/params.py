@@ -600,4 +600,7 @@ def _kb(options: KB, facts: SweepFacts, sentences: list[str], estimate: bool) ->
 
 
 def _fixed(model: ModelName, correction: Correction) -> tuple[str, ...]:
-    return tuple(name for name in COMPONENTS[model] if name in (correction.fix or ()))
+    fixed = [name for name in COMPONENTS[model] if name in (correction.fix or ())]
+    if model != "array" and "modulation" in fixed:
+        fixed.append("modules")  # the other part of the detector's response
+    return tuple(fixed)

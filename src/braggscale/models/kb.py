@@ -10,6 +10,7 @@ from typing import Any
 
 from braggscale.models.components import Component, Smooth, detector_map, level, ridge
 from braggscale.models.data_set import DataSetModel, Extent
+from braggscale.models.modules import module_factors
 from braggscale.params import ModelSettings
 
 # A data set with very few common reflections keeps finite values: weights of K/K0 - 1, where K0 is the starting scale
@@ -36,6 +37,9 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
     if settings.modulation and extent.detector is not None:
         components.append(detector_map(extent.detector, settings.n_modulation_bins, "modulation" in settings.estimated))
         configuration["shared"] = ["modulation"]
+        if extent.modules is not None:
+            components.append(module_factors(extent.modules, "modulation" in settings.estimated))
+            configuration["shared"].append("modules")
     if extent.images is not None:
         configuration["valid_image_range"] = list(extent.images)
     return DataSetModel("KB", tuple(components), configuration)

@@ -21,6 +21,7 @@ from braggscale.models.components import (
 )
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.models.images import Images
+from braggscale.models.modules import module_factors
 from braggscale.params import ModelSettings
 
 # Weights of squared second differences of neighbouring parameters. So weak that a parameter which sees even ten
@@ -75,6 +76,9 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
         components.append(detector_map(extent.detector, settings.n_modulation_bins, "modulation" in settings.estimated))
         # one detector has one response, whatever sweep looks at it
         configuration["shared"] = [*configuration.get("shared", ()), "modulation"]
+        if extent.modules is not None:
+            components.append(module_factors(extent.modules, "modulation" in settings.estimated))
+            configuration["shared"].append("modules")
     if extent.images is not None:
         configuration["valid_image_range"] = list(extent.images)
     return DataSetModel("physical", tuple(components), configuration)

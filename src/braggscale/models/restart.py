@@ -16,6 +16,7 @@ from braggscale.arrays import Float
 from braggscale.geometry import UnitCell
 from braggscale.models.components import Axis, Component, Harmonics, Smooth, axis_over, smooth_basis
 from braggscale.models.data_set import EXTRAS, DataSetModel
+from braggscale.models.modules import Modules
 from braggscale.params import COMPONENTS, ModelSettings
 
 # What a stored model says beside its components that other programs do not know: the intervals that were asked for
@@ -50,6 +51,8 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
         shared = min(len(old), len(new))
         new[:shared] = old[:shared]
         return new
+    if isinstance(component, Modules):
+        return old if len(old) == component.n_parameters else None
     if not isinstance(component, Smooth):
         return None
     if len(old) == 1 or component.n_parameters == 1:  # between KB and a curve
