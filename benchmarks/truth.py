@@ -72,8 +72,9 @@ def line(found: accuracy.Accuracy, oracle: accuracy.Accuracy, other: float | Non
     numbers = [f"{x:6.3f}" for x in counts]
     return (
         f"{found.label:30} {excess:7.4f} {share} {found.r:7.4f} {found.r / oracle.r:8.3f} "
-        f"{oracle.cc_anom - found.cc_anom:8.4f} {found.rms_ln_g:8.4f} {found.chi2:6.3f} {min(chi2):6.3f} {max(chi2):6.3f} "
-        f"{found.found_5_10:6.3f} {found.found_10:6.3f} {100 * found.lost:7.3f} " + " ".join(numbers)
+        f"{oracle.cc_anom - found.cc_anom:8.4f} {found.rms_ln_g:8.4f} "
+        f"{found.chi2:6.3f} {min(chi2):6.3f} {max(chi2):6.3f} {found.found_5_10:6.3f} {found.found_10:6.3f} "
+        + " ".join([f"{100 * found.lost:7.3f}", *numbers])
     )
 
 

@@ -565,14 +565,17 @@ def _output_variance(work: Work, state: State, scale_variance: Float) -> Float:
     """V' with the observed variance, plus what the scale's own uncertainty adds: (I/g)^2 var(g).
 
     The variance of I/g is V'/g^2 + I^2 var(g)/g^4; the column holds g^2 times that. With estimated restraints the
-    variance is the expected one, so that means weighted with it are not pulled down by what came out low.
+    variance is the expected one, so that means weighted with it are not pulled down by what came out low. The part of
+    the partiality is the expected one always.
     """
     safe = np.where(state.scale > 0, state.scale, 1.0)
     added = (state.values.intensity / safe) ** 2 * scale_variance
     if state.strengths:
         return state.variance + added
-    mu = state.scale * work.groups.spread(state.best)
-    return variances(state.errors, work.error_model_of, work.rows.data_set, state.values.variance, mu) + added
+    mu, observed = state.scale * work.groups.spread(state.best), state.values.counting()
+    if len(state.values.relative):
+        observed = observed + state.values.relative * mu**2
+    return variances(state.errors, work.error_model_of, work.rows.data_set, observed, mu) + added
 
 
 def log_round(report: RoundReport) -> None:
