@@ -227,6 +227,9 @@ def row_scale(model, theta, rows, i):
                     k += 1
             g *= 1 + total
             continue
+        if component.name == "image":
+            g *= 1 + image_effect(component, p, rows, i)
+            continue
         raw = {
             "image": rows.xyz[i, 2],
             "x": rows.xyz[i, 0],
@@ -242,6 +245,17 @@ def row_scale(model, theta, rows, i):
         value = smooth_value(axes, p, u) if axes else p[0]
         g *= math.exp(value / (2 * rows.d[i] ** 2)) if component.b_factor else value
     return g
+
+
+def image_effect(component, effects, rows, i):
+    """Mean of the bins' effects over the rocking curve of row i, a normal distribution."""
+    beam = np.cross(rows.s1c[i], rows.s0c[i])
+    zeta = abs(beam @ component.axis) / np.linalg.norm(beam)
+    curve = NormalDist(rows.xyz[i, 2] - component.first, component.spread / max(zeta, 0.05))
+    share = [
+        curve.cdf((k + 1) * component.per_bin) - curve.cdf(k * component.per_bin) for k in range(component.n_parameters)
+    ]
+    return sum(s * e for s, e in zip(share, effects, strict=True)) / sum(share)
 
 
 def scaling_cost(model, theta, rows, offsets, intensity, weight, restraints):

@@ -38,6 +38,8 @@ ROUGH_STEPS = 1
 SETTLED = 0.05
 SETTLED_SHARE = 1e-4
 MOST_STRENGTH_STEPS = 40
+# A change that is asked for with a normal matrix of another point, in effective parameters, and believed.
+TRUSTED = 1.0
 # Multiplications in the matrix inversions between two looks at the observations: a few seconds.
 STRENGTH_WORK = 5e10
 
@@ -137,9 +139,10 @@ def fit(
     matrix = None if near is None else near.matrix
     if settings.first_order and (dense or not (strengths and settings.estimate)):
         # for the price of a few evaluations the normal matrix saves four fifths of the steps
-        if matrix is None and dense:
+        fresh = matrix is None and dense
+        if fresh:
             matrix = target.data_equations(start)[2]
-        rough, strengths = _first_order(target, start, own, pins, strengths, settings, matrix)
+        rough, strengths, matrix = _first_order(target, start, own, pins, strengths, settings, matrix, fresh)
         target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         fits.append(("L-BFGS", rough))
         start = rough.theta
@@ -158,7 +161,9 @@ def fit(
     matrix = known(exact.theta)[2]
     undetermined = _undetermined(matrix, fixed | _estimated_places(own, len(theta)))
     constraints = as_seen_by_scales(choices, model, problem.design, problem.rows, complete)
-    covariance = _covariance(exact, constraints, free)
+    # without the pins: they hold the gauge at other places, and would take two directions away where there is one
+    normal = replace(target, restraints=with_strengths(own, strengths)).restrained_matrix(matrix)
+    covariance = None if exact.normal is None else _covariance(normal, constraints, free)
     if covariance is None:
         message = (
             f"full matrix: {Stop.SINGULAR.value}; the L-BFGS answer stands, without esds. Fewer parameters "
@@ -194,9 +199,14 @@ def _implicit(
 
 def _first_order(
     target: Target, start: Float, own: list[Placed], pins: list[Placed],
-    strengths: dict[str, float], settings: FitSettings, matrix: Float | None,
-) -> tuple[Fit, dict[str, float]]:  # fmt: skip
-    """L-BFGS; with a ``matrix`` estimated strengths follow it in a few turns, each with a look at the data."""
+    strengths: dict[str, float], settings: FitSettings, matrix: Float | None, fresh: bool,
+) -> tuple[Fit, dict[str, float], Float | None]:  # fmt: skip
+    """L-BFGS; with a ``matrix`` estimated strengths follow it in a few turns, each with a look at the data.
+
+    ``fresh``: whether the matrix is that at ``start``. Any near one is good enough as a metric, and to see that the
+    strengths stay. Where they do not it is computed anew: directions that the old one knows nothing of, though the
+    data do, would ask for corrections without end. Returns the last matrix, too.
+    """
     limit = settings.max_iterations or 100
     history: list[float] = []
     theta = start
@@ -204,15 +214,20 @@ def _first_order(
         moved = 0.0
         if strengths and settings.estimate and matrix is not None:
             data = (*target.data_gradient(theta), matrix)
-            strengths, moved = _strengths_nearby(target, theta, data, own, pins, strengths)
+            found, moved = _strengths_nearby(target, theta, data, own, pins, strengths)
+            if moved > TRUSTED and not fresh:
+                data = target.data_equations(theta)
+                matrix = data[2]
+                found, moved = _strengths_nearby(target, theta, data, own, pins, strengths)
+            strengths = found
             target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         metric = target.curvature(theta) if matrix is None else target.restrained_matrix(matrix)
         rough = lbfgs(target.value_and_gradient, theta, metric, max_iterations=limit, tolerance=settings.tolerance)
         history += rough.history if not history else rough.history[1:]
-        theta = rough.theta
+        theta, fresh = rough.theta, False
         if moved < _settled(target):
             break
-    return replace(rough, history=tuple(history)), strengths
+    return replace(rough, history=tuple(history)), strengths, matrix
 
 
 class _Known:
@@ -294,12 +309,10 @@ def _strengths_nearby(
     return strengths, first
 
 
-def _covariance(exact: Fit, constraints: Float, free: np.ndarray) -> Float | None:
-    """Covariance of all parameters in the chosen gauge, (n, n); held ones have none."""
+def _covariance(normal: Float, constraints: Float, free: np.ndarray) -> Float | None:
+    """Covariance of all parameters in the chosen gauge, (n, n); held ones have none.  ``normal``: (n_free, n_free)."""
     n = constraints.shape[1]
-    if exact.normal is None:
-        return None
-    part = constrained_covariance(exact.normal, constraints[:, free])
+    part = constrained_covariance(normal, constraints[:, free])
     if part is None:
         return None
     if len(free) == n:
