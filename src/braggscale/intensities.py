@@ -187,17 +187,19 @@ def expected_variance(
     ``floor``: counts^2, ``relative``: r, (n,) or one number.  Returns counts^2, (n,).
     """
     c = raw_factor
-    counting = np.maximum(variance - relative * intensity**2, _ROUNDING * variance)
+    some = np.any(relative)
+    counting = np.maximum(variance - relative * intensity**2, _ROUNDING * variance) if some else variance
     # k c (mu - |I|) is c^2 k (mu/c - |I/c|)
     expected = np.maximum(counting + k * c * (mu - np.abs(intensity)), c * c * floor)
     # a floor above 0 belongs to a gain: without one nothing is known about the parts of V
-    return np.asarray(np.where(np.asarray(k) > 0, expected, counting) + relative * mu**2)
+    result = np.where(np.asarray(k) > 0, expected, counting)
+    return result + relative * mu**2 if some else result
 
 
 def counting_gain(values: Intensities, data_set: Int | Int32, n_sets: int) -> CountingGain:
     """Gain k and least variance of each data set from its observed variances.
 
-    V_raw against max(I_raw, 0): medians in up to 40 ranges of equal population, then a line through them with relative
+    V_raw, as integration writes it, against |I_raw|: medians in up to 40 ranges of equal population, then a line through them with relative
     weights and Huber's (Ann. Math. Statist. 35 (1964) 73) bound, iterated. floor: 5th percentile of V_raw among the
     weakest quarter. k is about 1 for photon counting and summation, less for profile fitting.
     Data sets with fewer than 500 rows share one line. k = 0 (use the observed variance) where the slope is not
@@ -236,7 +238,7 @@ def _line(raw: Float, variance: Float) -> tuple[float, float, str]:
     floor = float(np.quantile(variance[weak], _FLOOR_QUANTILE))
     n_bins = min(_GAIN_BINS, len(order) // 10)
     bins = np.array_split(order, n_bins)
-    x = np.array([np.median(np.maximum(raw[b], 0.0)) for b in bins])
+    x = np.array([np.median(np.abs(raw[b])) for b in bins])
     y = np.array([np.median(variance[b]) for b in bins])
     slope, esd, misfit = _robust_line(x, y)
     if not (np.isfinite(slope) and slope > 3.0 * esd and slope > 0):
