@@ -40,7 +40,8 @@ from braggscale.target import Target
 log = logging.getLogger(__name__)
 
 PROBES = 24
-STEP_TOLERANCE, PROBE_TOLERANCE, FINAL_TOLERANCE = 1e-4, 1e-2, 1e-3
+# Probes to 1e-2 would let the strength of a correction that is nearly nothing wander from round to round.
+STEP_TOLERANCE, PROBE_TOLERANCE, FINAL_TOLERANCE = 1e-4, 1e-3, 1e-3
 NEGLIGIBLE = 3e-8  # share of the cost that a solution need not gain: 0.01 in chi^2 where it is half a million
 LANES = 8
 STRENGTH_STEPS = 2  # between two looks at gradient and blocks
