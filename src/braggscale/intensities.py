@@ -200,8 +200,9 @@ def counting_gain(values: Intensities, data_set: Int | Int32, n_sets: int) -> Co
     """Gain k and least variance of each data set from its observed variances.
 
     V_raw, as integration writes it, against |I_raw|: medians in up to 40 ranges of equal population, then a line
-    through them with relative weights and Huber's (Ann. Math. Statist. 35 (1964) 73) bound, iterated. floor: 5th percentile of V_raw among the
-    weakest quarter. k is about 1 for photon counting and summation, less for profile fitting.
+    through them with relative weights and Huber's (Ann. Math. Statist. 35 (1964) 73) bound, iterated. floor: 5th
+    percentile of V_raw among the weakest quarter. k is about 1 for photon counting and summation, less for profile
+    fitting.
     Data sets with fewer than 500 rows share one line. k = 0 (use the observed variance) where the slope is not
     positive by three times its uncertainty, or the line misses half of the ranges by more than 50 %.
     ``data_set``: position of the data set, (n,).
