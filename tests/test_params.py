@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -178,7 +179,6 @@ def test_a_short_name_goes_to_all_models_when_automatic():
         ("model=KB decay_interval=6", "decay_interval=6: model=KB has no decay_interval; physical and array have it"),
         ("model=array scale_term=False", "model=array has no scale_term; physical and KB have it"),
         ("model=physical n_absorption_bins=4", "model=physical has no n_absorption_bins; array has it"),
-        ("model=KB modulation_term=True", "model=KB has no modulation_term; physical and array have it"),
     ],
 )
 def test_a_parameter_that_the_named_model_lacks_is_an_error(arguments, line):
@@ -436,6 +436,39 @@ def test_models_are_the_registered_ones():
 
     assert tuple(REGISTERED) == MODELS == tuple(COMPONENTS)
     assert definitions().options["model"].choices == ("auto", *MODELS)
+
+
+WIDE = replace(SWEEP, image_width=0.5, mosaicity=0.08, n_rows=60_000)  # 167 reflections per image, curves of 0.19
+
+
+@pytest.mark.parametrize(
+    ("facts", "words", "image", "interval"),
+    [
+        (WIDE, ["restraints=estimated"], True, 0.5),
+        (WIDE, [], False, 0.5),  # fixed restraints
+        (WIDE, ["restraints=estimated", "image_correction=False"], False, 0.5),
+        (WIDE, ["image_correction=True"], True, 0.5),
+        (WIDE, ["restraints=estimated", "image_interval=2"], True, 2.0),
+        (WIDE, ["restraints=estimated", "image_interval=0.1"], False, 0.1),  # 33 reflections for each
+        (replace(WIDE, n_rows=12_000), ["restraints=estimated"], True, 1.0),  # 33 per image: two images share one
+        (replace(WIDE, n_rows=6_000), ["restraints=estimated"], False, 1.0),
+        (replace(WIDE, image_width=1.5), ["restraints=estimated"], True, 1.5),
+        (replace(WIDE, image_width=0.15), ["restraints=estimated"], False, 1.0),  # narrower than rocking curves
+        (replace(WIDE, mosaicity=0.0), ["restraints=estimated"], False, 1.0),  # of unknown width
+        (replace(WIDE, image_width=0.15), ["image_correction=True"], True, 1.0),
+    ],
+)
+def test_image_effects_are_on_where_images_are_wide_and_full(facts, words, image, interval):
+    found, sentences = resolve_model(params(*words), facts)
+    assert (found.image, found.image_interval) == (image, pytest.approx(interval))
+    said = any("image effects on, one for every" in sentence for sentence in sentences)
+    assert said == (image and not any("image_correction" in word for word in words))
+
+
+def test_terms_are_old_names_of_corrections():
+    found = params("image_term=True", "modulation_term=False")
+    assert found.physical.image_correction is True and found.physical.modulation_correction is False
+    assert params("image_term=auto").physical.image_correction is None
 
 
 def test_the_option_page_is_current():

@@ -1,12 +1,17 @@
 """Starting from stored models: the same layout is copied, another one is read off the old curve."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from test_params import SWEEP, params
 
 from braggscale.models.components import Harmonics, Smooth, axis_over, smooth_spacing
 from braggscale.models.data_set import DataSetModel
+from braggscale.models.images import Images
 from braggscale.models.modules import Modules
-from braggscale.models.restart import start_parameters
+from braggscale.models.restart import OWN_ENTRY, keep_stored, own_entry, start_parameters
+from braggscale.params import resolve_model
 
 
 def sweep(interval, images=(1, 1800), kind="physical", lmax=4):
@@ -76,3 +81,51 @@ def test_modules_keep_their_factors_whatever_the_images():
     assert start_parameters(model((201, 900)), old)[0][2].tolist() == [0.01, -0.02]
     values, taken = start_parameters(model((1, 1800), (0, 30, 60, 100)), old)
     assert values[2].tolist() == [0.0, 0.0, 0.0] and "modules" not in taken
+
+
+# What DIALS does not know: remembered as long as nobody has rewritten the model
+
+
+def test_image_effects_are_taken_over_where_the_images_are_the_same():
+    def effects(images, n):
+        component = Images("image", n, images[0] - 1.0, (images[1] - images[0] + 1) / n, 1.0, (0.0, 0.0, 1.0))
+        return DataSetModel("physical", (component,), {"valid_image_range": list(images)})
+
+    old = effects((1, 360), 90).to_dict([np.linspace(-0.1, 0.1, 90)], None, {})
+    assert start_parameters(effects((1, 360), 90), old)[0][0].tolist() == old["image"]["parameters"]
+    for other in (effects((1, 360), 180), effects((1, 320), 80), effects((2, 361), 90)):
+        values, taken = start_parameters(other, old)
+        assert taken == [] and not values[0].any()
+
+
+def remembered(first, now, rewritten=False):
+    """Settings of a run with the options ``now`` on what a run with the options ``first`` stored."""
+    facts = replace(SWEEP, single_panel=True)
+    settings, _ = resolve_model(params(*first), facts)
+    names = [name for name in ("scale", "decay", "absorption", "modulation", "image") if getattr(settings, name)]
+    stored = {"__id__": "physical", "configuration_parameters": {"scale_rot_interval": 2.5}}
+    stored |= {name: {"parameters": [0.5] * 4} for name in names if not (rewritten and name in ("modulation", "image"))}
+    if not rewritten:
+        stored[OWN_ENTRY] = own_entry(settings)
+    words = {word.split("=")[0] for word in now}
+    return keep_stored(resolve_model(params(*now), facts)[0], stored, lambda name: name.split(".")[-1] in words)[0]
+
+
+def test_image_effects_and_map_stay_as_they_were():
+    estimated = "restraints=estimated"
+    found = remembered([estimated, "image_correction=True", "image_interval=3"], [estimated])
+    assert (found.image, found.image_interval, found.modulation) == (True, 3.0, True)
+    found = remembered([estimated, "modulation_correction=False"], [estimated])
+    assert (found.image, found.modulation) == (False, False)
+    found = remembered([estimated, "image_correction=True"], [estimated, "image_correction=False"])
+    assert not found.image
+    found = remembered(["modulation_correction=True"], [])
+    assert found.modulation and found.n_modulation_bins > 0
+    # another kind of restraints is another model
+    assert not remembered([estimated], ["restraints=fixed"]).modulation
+
+
+def test_a_model_that_somebody_has_rewritten_says_nothing_of_them():
+    estimated = "restraints=estimated"
+    found = remembered([estimated, "image_correction=True", "image_interval=3"], [estimated], rewritten=True)
+    assert (found.image, found.image_interval, found.modulation) == (False, 1.0, True)

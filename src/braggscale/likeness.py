@@ -46,10 +46,11 @@ class Likeness:
         for where, restraint in [*own, *pins]:
             store = self.penalties.setdefault(restraint.kind, np.zeros(len(self.data)))
             index = np.arange(where.start, where.stop) if isinstance(where, slice) else where
-            i, j = np.nonzero(restraint.penalty)
+            penalty = restraint.dense()
+            i, j = np.nonzero(penalty)
             inside, place = data.places(index[i], index[j])
             factor = 1.0 if restraint.kind else restraint.strength
-            np.add.at(store, place, factor * restraint.penalty[i, j][inside])
+            np.add.at(store, place, factor * penalty[i, j][inside])
 
     def blocks(self, strengths: Mapping[str, float]) -> BlockMatrix:
         """M; of held parameters the identity."""

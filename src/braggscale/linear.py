@@ -16,10 +16,13 @@ SMALL = 400
 BLOCK = 256
 
 
-def cholesky(matrix: Float) -> Float | None:
-    """Lower triangle L with L L' = ``matrix``, (n, n), zero above the diagonal; None if not positive definite."""
+def cholesky(matrix: Float, overwrite: bool = False) -> Float | None:
+    """Lower triangle L with L L' = ``matrix``, (n, n), zero above the diagonal; None if not positive definite.
+
+    ``overwrite``: the memory of the matrix may be used.
+    """
     if len(matrix) > SMALL:
-        upper, failed = _lapack("potrf", matrix)(matrix.T, lower=False, clean=True)
+        upper, failed = _lapack("potrf", matrix)(matrix.T, lower=False, clean=True, overwrite_a=overwrite)
         return None if failed else np.ascontiguousarray(upper.T)
     try:
         return np.asarray(np.linalg.cholesky(matrix))
@@ -39,10 +42,10 @@ def inverse_root(normal: Float, more: float = 0.0) -> Float | None:
     scaled = normal * unit
     scaled *= unit[:, None]
     scaled[np.diag_indices_from(scaled)] += more
-    factor = cholesky(scaled)
+    factor = cholesky(scaled, overwrite=True)
     if factor is None:
         return None
-    root = inverse_triangle(factor)
+    root = inverse_triangle(factor, overwrite=True)
     root *= unit
     return root
 
@@ -69,11 +72,11 @@ def inverse(factor: Float) -> Float:
     return np.ascontiguousarray(whole.T)
 
 
-def inverse_triangle(factor: Float) -> Float:
+def inverse_triangle(factor: Float, overwrite: bool = False) -> Float:
     """L^-1, (n, n)."""
     if len(factor) <= SMALL:
         return np.asarray(np.linalg.inv(factor))
-    upper, _ = _lapack("trtri", factor)(factor.T, lower=False)
+    upper, _ = _lapack("trtri", factor)(factor.T, lower=False, overwrite_c=overwrite)
     return np.ascontiguousarray(upper.T)
 
 

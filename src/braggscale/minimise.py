@@ -297,7 +297,7 @@ def constrained_covariance(normal: Float, constraints: Float) -> Float | None:
         return None
     q = np.linalg.qr(rows.T)[0]
     work += q @ q.T
-    factor = linear.cholesky(work)
+    factor = linear.cholesky(work, overwrite=True)
     if factor is None:
         return None
     # nearly singular counts as singular: 1e-13 of the largest pivot is rounding

@@ -7,6 +7,7 @@ an option whose default is Auto, and "off" or "no limit" for all others.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -47,8 +48,8 @@ class Physical:
     lmax: int | None
     surface_weight: float | None
     modulation_correction: bool | None
-    image_correction: bool
-    image_interval: float
+    image_correction: bool | None
+    image_interval: float | None
     share: Share
     correction: Correction
 
@@ -73,6 +74,7 @@ class KB:
 
     scale_correction: bool
     decay_correction: bool
+    modulation_correction: bool | None
     correction: Correction
 
 
@@ -364,7 +366,7 @@ _SELECTING = ("method", "E2_range", "Isigma_range", "d_range", "min_partiality")
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "physical": ("scale", "decay", "absorption", "modulation", "image"),
     "array": ("decay", "absorption", "modulation"),
-    "KB": ("scale", "decay"),
+    "KB": ("scale", "decay", "modulation"),
 }
 
 
@@ -374,6 +376,8 @@ class SweepFacts:
 
     ``oscillation_range``: total rotation, degrees, without sign.  ``largest_angle``: between s0 and s1 over the
     usable reflections, degrees; None where it is not known.  ``single_panel``: the detector is one known panel.
+    ``image_width``: degrees, without sign.  ``mosaicity``: sd of the rocking curve, degrees; 0 where it is not known.
+    ``n_rows``: usable reflections.
     """
 
     identifier: str
@@ -381,6 +385,9 @@ class SweepFacts:
     oscillation_range: float
     largest_angle: float | None = None
     single_panel: bool = False
+    image_width: float = 0.0
+    mosaicity: float = 0.0
+    n_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,6 +431,11 @@ FINE_INTERVAL = 2.5  # degrees; of the decay twice as much
 LEAST_INTERVALS, MOST_INTERVALS = 4, 80  # of the scale, per sweep
 FINE_LMAX, WEDGE_LMAX = 6, 4  # of sweeps, and of those below ABSORPTION_ABOVE
 MODULATION_BINS = 16
+IMAGE_INTERVAL = 1.0  # degrees
+# Image effects by themselves: images at least as wide as rocking curves (full width at half maximum, 2.355 sd), and
+# so many reflections for each effect that its error, about 3 % over their root, is below the usual flicker of a beam.
+FULL_WIDTH = 2.355
+LEAST_PER_EFFECT = 50
 # Sweep width below which, scale interval, decay interval; degrees. DIALS' automatic values.
 INTERVALS = ((5.0, 1.0, 1.5), (10.0, 2.0, 3.0), (25.0, 4.0, 5.0), (90.0, 8.0, 10.0), (float("inf"), 15.0, 20.0))
 # lmax, surface weight; DIALS' values.
@@ -442,7 +454,7 @@ def resolve_model(params: Params, facts: SweepFacts) -> tuple[ModelSettings, lis
     elif name == "array":
         settings = _array(params.array)
     else:
-        settings = _kb(params.KB, params.restraints == "estimated")
+        settings = _kb(params.KB, facts, sentences, params.restraints == "estimated")
     if not (settings.scale or settings.decay or settings.absorption or settings.modulation or settings.image):
         raise CommandError(
             f"data set {facts.identifier}: the model {name} has no component left; switch on at least one of its "
@@ -483,12 +495,10 @@ def _physical(options: Physical, facts: SweepFacts, sentences: list[str], estima
     default_lmax = DEFAULT_LMAX
     if "absorption" in estimated:
         default_lmax = FINE_LMAX if degrees > ABSORPTION_ABOVE else WEDGE_LMAX
-    modulation = estimate and facts.single_panel
-    if options.modulation_correction is not None:
-        modulation = options.modulation_correction
-    if modulation and not facts.single_panel:
-        modulation = False
-        sentences.append("modulation correction off: the detector has several panels or is not known")
+    modulation = _modulation(options.modulation_correction, facts, sentences, estimate)
+    image, image_interval = _images(options, facts, estimate)
+    if image and options.image_correction is None:
+        sentences.append(f"image effects on, one for every {image_interval:.3g} degrees (image_correction=False: off)")
     absorption, why = _absorption(options, facts, "absorption" in estimated)
     lmax, weight = options.lmax, options.surface_weight
     if why and (lmax is not None or weight is not None or options.share.absorption):
@@ -521,9 +531,34 @@ def _physical(options: Physical, facts: SweepFacts, sentences: list[str], estima
         share_absorption=options.share.absorption and absorption,
         fixed=_fixed("physical", options.correction),
         estimated=estimated,
-        image=options.image_correction,
-        image_interval=options.image_interval,
+        image=image,
+        image_interval=image_interval,
     )
+
+
+def _images(options: Physical, facts: SweepFacts, estimate: bool) -> tuple[bool, float]:
+    """Whether there are image effects, and the rotation that shares one, degrees.
+
+    Interval if none is given: one image if images are as wide as rocking curves and have enough reflections, the least
+    number of images that has if that is up to IMAGE_INTERVAL, else IMAGE_INTERVAL.
+    """
+    width, interval = facts.image_width, IMAGE_INTERVAL
+    wide = facts.mosaicity > 0 and width >= FULL_WIDTH * facts.mosaicity
+    if wide and facts.n_rows > 0:
+        per_image = facts.n_rows * width / facts.oscillation_range
+        interval = min(width * math.ceil(LEAST_PER_EFFECT / per_image), max(width, IMAGE_INTERVAL))
+    if options.image_interval is not None:
+        interval = options.image_interval
+    if options.image_correction is not None:
+        return options.image_correction, interval
+    return estimate and wide and facts.n_rows * interval >= LEAST_PER_EFFECT * facts.oscillation_range, interval
+
+
+def _modulation(wanted: bool | None, facts: SweepFacts, sentences: list[str], estimate: bool) -> bool:
+    """Whether there is a map of the detector; where it is asked for and cannot be, a sentence says so."""
+    if wanted and not facts.single_panel:
+        sentences.append("modulation correction off: the detector has several panels or is not known")
+    return facts.single_panel and (estimate if wanted is None else wanted)
 
 
 def _estimated(options: Physical) -> tuple[str, ...]:
@@ -574,13 +609,14 @@ def _array(options: ArrayModel) -> ModelSettings:
     )
 
 
-def _kb(options: KB, estimate: bool) -> ModelSettings:
+def _kb(options: KB, facts: SweepFacts, sentences: list[str], estimate: bool) -> ModelSettings:
+    modulation = _modulation(options.modulation_correction, facts, sentences, estimate)
     return ModelSettings(
         model="KB",
         scale=options.scale_correction,
         decay=options.decay_correction,
         absorption=False,
-        modulation=False,
+        modulation=modulation,
         scale_interval=0.0,
         decay_interval=0.0,
         lmax=0,
@@ -588,7 +624,7 @@ def _kb(options: KB, estimate: bool) -> ModelSettings:
         decay_restraint=0.0,
         n_resolution_bins=0,
         n_absorption_bins=0,
-        n_modulation_bins=0,
+        n_modulation_bins=MODULATION_BINS if modulation else 0,
         share_absorption=False,
         fixed=_fixed("KB", options.correction),
         estimated=COMPONENTS["KB"] if estimate else (),
@@ -597,6 +633,6 @@ def _kb(options: KB, estimate: bool) -> ModelSettings:
 
 def _fixed(model: ModelName, correction: Correction) -> tuple[str, ...]:
     fixed = [name for name in COMPONENTS[model] if name in (correction.fix or ())]
-    if model == "physical" and "modulation" in fixed:
+    if model != "array" and "modulation" in fixed:
         fixed.append("modules")  # the other part of the detector's response
     return tuple(fixed)

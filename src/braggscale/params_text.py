@@ -91,13 +91,15 @@ physical
     .type = bool
     .help = "Uneven response of the detector, one map for all sweeps. Auto: on with restraints=estimated if the"
             "detector has a single panel."
-  image_correction = False
+  image_correction = Auto
     .type = bool
-    .help = "An effect of its own for every image_interval, on top of the smooth scale; its size is estimated."
-  image_interval = 1.0
+    .help = "An effect of its own for every image_interval, on top of the smooth scale; its size is estimated. Auto: on"
+            "with restraints=estimated if images are as wide as rocking curves and have 50 reflections for an effect."
+  image_interval = Auto
     .type = float(value_min=0.01)
     .expert_level = 1
-    .help = "Rotation that shares one image effect, degrees."
+    .help = "Rotation that shares one image effect, degrees. Auto: 1, or as few images as have 50 reflections if they"
+            "are as wide as rocking curves."
   share.absorption = False
     .type = bool
     .expert_level = 1
@@ -152,10 +154,14 @@ KB
   decay_correction = True
     .type = bool
     .help = "One relative B factor for each data set."
+  modulation_correction = Auto
+    .type = bool
+    .help = "Uneven response of the detector, one map for all data sets. Auto: on with restraints=estimated if the"
+            "detector has a single panel."
   correction.fix = None
     .type = strings
     .expert_level = 1
-    .help = "Components that keep their stored values: scale, decay."
+    .help = "Components that keep their stored values: scale, decay, modulation."
 }
 """
 
@@ -461,7 +467,7 @@ EXPORT_OPTIONS = (
     "output.merging.nbins",
 )
 
-# Names of 2018 (and two of other versions) -> today's. ``*.name``: the parameter of the models that have it.
+# Names of 2018 (and a few others in use) -> today's. ``*.name``: the parameter of the models that have it.
 RENAMED: dict[str, str] = {
     "parameterisation.scale_term": "*.scale_correction",
     "parameterisation.scale_interval": "*.scale_interval",
@@ -473,6 +479,7 @@ RENAMED: dict[str, str] = {
     "parameterisation.lmax": "*.lmax",
     "parameterisation.surface_weight": "*.surface_weight",
     "parameterisation.modulation_term": "*.modulation_correction",
+    "parameterisation.image_term": "physical.image_correction",
     "parameterisation.n_modulation_bins": "*.n_modulation_bins",
     "parameterisation.n_absorption_bins": "*.n_absorption_bins",
     "reflection_selection.intensity": "reflection_selection.intensity_choice",

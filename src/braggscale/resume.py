@@ -87,7 +87,7 @@ def start_of(
         return Start(theta, stored)
     entries = [member.experiment.scaling_model or {} for member in members]
     configurations = [entry.get("configuration_parameters", {}) for entry in entries]
-    errors = _errors(configurations, error_model_of, params)
+    errors = _errors(entries, error_model_of, params)
     i_mid = _i_mid(configurations, params)
     rejected = _verdicts(members, data, entries, params) if everybody else None
     if rejected is None:
@@ -97,7 +97,8 @@ def start_of(
             f"{int(rejected.sum())} outliers of the earlier run stand unless clearly none now: data and limits "
             "are the same"
         )
-    return Start(theta, stored, errors, i_mid, stored_strengths(entries[0]), rejected)
+    strengths = {kind: value for entry in reversed(entries) for kind, value in stored_strengths(entry).items()}
+    return Start(theta, stored, errors, i_mid, strengths, rejected)
 
 
 def _log_models(taken: Sequence[Sequence[str]], model: JointModel, members: Sequence[Member]) -> None:
@@ -119,21 +120,19 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _errors(
-    configurations: Sequence[Mapping[str, Any]], error_model_of: Int, params: Params
-) -> tuple[ErrorModel, ...] | None:
+def _errors(entries: Sequence[Mapping[str, Any]], error_model_of: Int, params: Params) -> tuple[ErrorModel, ...] | None:
     options = params.weighting.error_model
     if options.error_model is None:
         return None
     if options.reset_error_model:
         log.info("Error model not taken over, as asked for (reset_error_model)")
         return None
-    pairs = [c.get("error_model_parameters") for c in configurations]
+    pairs = [entry.get("configuration_parameters", {}).get("error_model_parameters") for entry in entries]
     if not all(_is_pair(pair) for pair in pairs):
         log.info("Error model not taken over: not every data set has one")
         return None
     _, first = np.unique(error_model_of, return_index=True)
-    linear = [_linear_term(c) for c in configurations]
+    linear = [_linear_term(entry) for entry in entries]
     errors = tuple(ErrorModel(float(pairs[d][0]), float(pairs[d][1]), linear[d]) for d in first)
     # a value that is given with the command counts more
     each = [f"a {e.a:.4f} b {e.b:.5f}" + (f" c {e.c:.4g}" if e.c > 0 else "") for e in errors[:3]]
@@ -142,10 +141,13 @@ def _errors(
     return errors
 
 
-def _linear_term(configuration: Mapping[str, Any]) -> float:
-    """c of a stored error model, 0 if there is none or if it makes no sense."""
-    value = configuration.get("error_model_linear_term", 0.0)
-    return float(value) if isinstance(value, int | float) and 0 <= value < np.inf else 0.0
+def _linear_term(entry: Mapping[str, Any]) -> float:
+    """c of a stored error model, 0 if there is none or if it makes no sense.
+
+    DIALS keeps what it does not know of a configuration, while it puts a and b of its own beside it: then c is stale.
+    """
+    value = entry.get("configuration_parameters", {}).get("error_model_linear_term", 0.0)
+    return float(value) if OWN_ENTRY in entry and isinstance(value, int | float) and 0 <= value < np.inf else 0.0
 
 
 def _is_pair(value: object) -> bool:

@@ -67,7 +67,8 @@ def held_back(model: JointModel) -> JointModel:
         if not restraint.kind:
             return restraint
         if restraint.common:
-            return Restraint(np.outer(restraint.penalty, restraint.penalty), restraint.strength, null)
+            row = np.asarray(restraint.penalty)
+            return Restraint(np.outer(row, row), restraint.strength, null)
         return replace(restraint, kind="", strength=HELD * restraint.strength)
 
     def settled(component: Component) -> Component:
@@ -138,7 +139,7 @@ def traces(restraints: Sequence[Placed], inverse: Inverse) -> dict[str, float]:
             part = parts[key]
         else:
             part = inverse.part(where)
-        found[restraint.kind] = found.get(restraint.kind, 0.0) + float(np.sum(part * restraint.penalty))
+        found[restraint.kind] = found.get(restraint.kind, 0.0) + float(np.sum(part * restraint.dense()))
     return found
 
 
@@ -154,7 +155,7 @@ def update(
     for where, restraint in restraints:
         if restraint.kind and not held[where].all():
             part = theta[where] - restraint.target
-            size[restraint.kind] += float(part @ restraint.penalty @ part)
+            size[restraint.kind] += float(part @ (restraint.penalty @ part))
             free[restraint.kind] += restraint.rank
     for kind, trace in traces.items():
         free[kind] -= strengths[kind] * trace
@@ -252,8 +253,10 @@ def findings(
     """
     found: list[Finding] = []
     seen: set[int] = set()
+    order = np.argsort(data_set, kind="stable")
+    ends = np.cumsum(np.bincount(data_set, minlength=len(model.data_sets)))
     for d, model_of_one in enumerate(model.data_sets):
-        mine = np.flatnonzero(data_set == d)
+        mine = order[ends[d - 1] if d else 0 : ends[d]]
         for c, component in enumerate(model_of_one.components):
             where = model.where(d, c)
             kinds = {r.kind for r in component.restraints if r.kind}

@@ -16,8 +16,9 @@ from braggscale.arrays import Float
 from braggscale.geometry import UnitCell
 from braggscale.models.components import Axis, Component, Harmonics, Smooth, axis_over, smooth_basis
 from braggscale.models.data_set import EXTRAS, DataSetModel
+from braggscale.models.images import Images
 from braggscale.models.modules import Modules
-from braggscale.params import COMPONENTS, ModelSettings
+from braggscale.params import COMPONENTS, MODULATION_BINS, ModelSettings
 
 # What a stored model says beside its components that other programs do not know: the intervals that were asked for
 # (the configuration has the spacing that came of them, which would shrink with every exclusion that is taken back)
@@ -53,12 +54,14 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
         return new
     if isinstance(component, Modules):
         return old if len(old) == component.n_parameters else None
+    same_images = configuration.get("valid_image_range") == model.configuration.get("valid_image_range")
+    if isinstance(component, Images):  # how many there are and the images settle which is which
+        return old if same_kind and same_images and len(old) == component.n_parameters else None
     if not isinstance(component, Smooth):
         return None
     if len(old) == 1 or component.n_parameters == 1:  # between KB and a curve
         return np.full(component.n_parameters, float(old.mean())) if len(component.axes) <= 1 else None
-    same_images = configuration.get("valid_image_range") == model.configuration.get("valid_image_range")
-    same_images |= component.name == "modulation" and model.kind == "physical"  # the whole panel, whatever the images
+    same_images |= component.name in EXTRAS.get(model.kind, ())  # the map of the whole panel, whatever the images
     if same_kind and same_images and len(old) == component.n_parameters:
         return old
     if len(component.axes) != 1 or stored.get("__id__") == "array" or model.kind == "array":
@@ -120,21 +123,25 @@ def keep_stored(
     configuration = configuration if isinstance(configuration, dict) else {}
     changes: dict[str, Any] = {}
     sentences = []
+    own = stored.get(OWN_ENTRY)
+    wanted = own if isinstance(own, dict) else {}
+    # the fine intervals of estimated restraints make no sense under fixed ones
+    back_to_fixed = were_estimated(stored) and not settings.estimated
+    # what other programs drop is only known to have been absent where nobody has rewritten the model since
+    extras_known = bool(wanted) and were_estimated(stored) == bool(settings.estimated)
     for name in COMPONENTS[kind]:
-        if name in EXTRAS.get(kind, ()):  # DIALS may have dropped them: the options decide
+        if name in EXTRAS.get(kind, ()) and not extras_known:
             continue
         if not given(f"{kind}.{name}_correction") and not (name == "absorption" and given(f"{kind}.absorption_level")):
             changes[name] = stored_values(stored, name) is not None
         elif getattr(settings, name) != (stored_values(stored, name) is not None):
             sentences.append(f"{name} is {'new' if getattr(settings, name) else 'dropped'}, as asked for")
-    own = stored.get(OWN_ENTRY)
-    wanted = own if isinstance(own, dict) else {}
-    # the fine intervals of estimated restraints make no sense under fixed ones
-    back_to_fixed = were_estimated(stored) and not settings.estimated
+    if changes.get("modulation") and kind in EXTRAS:
+        changes["n_modulation_bins"] = MODULATION_BINS
     for key, option, (low, high) in _KEPT.get(kind, ()):
         value = wanted.get(option, configuration.get(key))
         usable = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-        if (
+        if option != "image_interval" and (
             back_to_fixed
             or option.removesuffix("_interval") in settings.estimated
             or (key in _LEVEL and "absorption" in settings.estimated)
@@ -186,6 +193,7 @@ _KEPT: dict[str, tuple[tuple[str, str, tuple[float, float]], ...]] = {
     "physical": (
         ("scale_rot_interval", "scale_interval", (1e-3, 1e5)),
         ("decay_rot_interval", "decay_interval", (1e-3, 1e5)),
+        ("image_interval", "image_interval", (1e-3, 1e5)),
         ("lmax", "lmax", (1, 40)),
         ("abs_surface_weight", "surface_weight", (0.0, 1e12)),
     ),
