@@ -188,7 +188,7 @@ def fit(
     if not settings.esds:
         return Outcome(complete, None, tuple(fits), (), *n, strengths=strengths)
     matrix = last.matrix if last is not None else data(exact.theta)[2]
-    undetermined = _undetermined(matrix, fixed | _estimated_places(own, len(theta)))
+    undetermined = _undetermined(np.diag(matrix), fixed | _estimated_places(own, len(theta)))
     constraints = as_seen_by_scales(choices, model, problem.design, problem.rows, complete)
     # without the pins: they hold the gauge at other places, and would take two directions away where there is one
     normal = replace(target, restraints=with_strengths(own, strengths)).restrained_matrix(matrix)
@@ -220,8 +220,11 @@ def _implicit(
     message = None
     if settings.esds and found.covariance is None:
         message = f"full matrix: {Stop.SINGULAR.value}; the scales stand, without esds"
+    known = problem.fixed | _estimated_places(list(own), len(target.base))
+    undetermined = _undetermined(found.information, known) if settings.esds else ()
+    fits = (*before, ("conjugate gradients", found.fit))
     return Outcome(
-        target.full(found.fit.theta), found.covariance, (*before, ("conjugate gradients", found.fit)), (), *n, message,
+        target.full(found.fit.theta), found.covariance, fits, undetermined, *n, message,
         found.strengths, found.influence if settings.esds else None, None, found.solutions,
     )  # fmt: skip
 
@@ -391,9 +394,8 @@ def _covariance(normal: Float, constraints: Float, free: np.ndarray) -> Float | 
     return covariance
 
 
-def _undetermined(matrix: Float, known: Bool) -> tuple[int, ...]:
-    """Parameters that no observation sees and that nothing else settles.  ``matrix``: J'J."""
-    information = np.diag(matrix)
+def _undetermined(information: Float, known: Bool) -> tuple[int, ...]:
+    """Parameters that no observation sees and that nothing else settles.  ``information``: diagonal of J'J."""
     positive = information[information > 0]
     if len(positive) == 0:
         return tuple(int(p) for p in np.flatnonzero(~known))

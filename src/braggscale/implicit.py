@@ -54,6 +54,7 @@ class Implicit:
     """What came out; see fitting.Outcome.  ``covariance``: None where a block cannot be inverted.
 
     ``solutions``: of the probes, to start the next fit of the same problem with, (n, PROBES).
+    ``information``: the diagonal of J'J, (n,), zeros without esds.
     """
 
     fit: Fit
@@ -61,6 +62,7 @@ class Implicit:
     covariance: BlockMatrix | None
     influence: Float
     solutions: Float
+    information: Float
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,15 +303,17 @@ def minimise(
             break
     fit = Fit(theta[target.free], history[-1], stop, tuple(history))
     if not esds:
-        return Implicit(fit, strengths, None, np.zeros(n), solutions)
-    normal = _Normal(linear, parts_of_normal(target, theta, layout), layout, penalty, strengths, held)
+        return Implicit(fit, strengths, None, np.zeros(n), solutions, np.zeros(n))
+    parts = parts_of_normal(target, theta, layout)
+    normal = _Normal(linear, parts, layout, penalty, strengths, held)
     if solutions.any():
         normal.deflate(solutions)
     solutions = normal.solve(signs, FINAL_TOLERANCE, solutions)
     influence = normal.influence(signs, solutions)
     covariance = normal.inverse
     determined = (covariance.diagonal()[target.free] > 0).all() and np.isfinite(covariance.store).all()
-    return Implicit(fit, strengths, covariance if determined else None, influence, solutions)
+    information = parts.blocks.diagonal()
+    return Implicit(fit, strengths, covariance if determined else None, influence, solutions, information)
 
 
 def _hold(blocks: BlockMatrix, held: Bool, value: float) -> None:
@@ -400,7 +404,7 @@ class _Normal:
             ]
         )
         left = known + np.mean(signs * self.penalty.times(rest, self.strengths), axis=1)
-        return np.where(self.held, 0.0, np.clip(1.0 - left, 0.0, 1.0))
+        return np.where(self.held, 0.0, 1.0 - left)
 
 
 def _strengths(
