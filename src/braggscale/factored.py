@@ -27,6 +27,8 @@ MOST_EXACT = 8
 # A rough answer need not be looked at once more where the likeness has led over less than this, in effective
 # parameters, for each parameter that there is: what is left is about a hundredth of it.
 ENOUGH = 0.03
+# Of what an exact step asks for after the likeness has led there, relative to the exact step before.
+LEADS = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def settle(
     that at ``theta``; with another one, nothing is done where more is asked for.
     """
     known = near if near is not None and near.matrix is data[2] else None
-    first = 0.0
+    first = last = 0.0
     for number in range(MOST_EXACT):
         if known is None or number > 0:
             found = factored(target, own, pins, strengths, data[2], known.likeness if known else None)
@@ -94,9 +96,11 @@ def settle(
         first = first or moved
         if moved > enough and not fresh:
             break
-        strengths = known.likeness.follow(at, wanted, there)
+        # a likeness that leads nowhere is left for the plain step
+        strengths = wanted if number > 1 and moved > LEADS * last else known.likeness.follow(at, wanted, there)
         if moved <= enough:
             break
+        last = moved
     return strengths, first, known
 
 

@@ -90,7 +90,7 @@ class Problem:
     def of(cls, model: JointModel, rows: Places, groups: Groups, fixed: Bool, n_threads: int = 1) -> Problem:
         """Compute the basis once; weights and intensities may then change from fit to fit."""
         design = model.design(rows, n_threads)
-        pairs = Pairs.worth(model, rows.data_set, groups, design)
+        pairs = Pairs.worth(model, rows.data_set, groups, design) if model.n_parameters <= MOST_DENSE else None
         return cls(model, rows, groups, design, fixed, gauge(model, rows, fixed), pairs)
 
 

@@ -47,7 +47,7 @@ class Likeness:
             store = self.penalties.setdefault(restraint.kind, np.zeros(len(self.data)))
             index = np.arange(where.start, where.stop) if isinstance(where, slice) else where
             penalty = restraint.dense()
-            i, j = np.nonzero(penalty)
+            i, j = np.nonzero(np.where(held[index][:, None] | held[index], 0.0, penalty))
             inside, place = data.places(index[i], index[j])
             factor = 1.0 if restraint.kind else restraint.strength
             np.add.at(store, place, factor * penalty[i, j][inside])
