@@ -133,7 +133,8 @@ def record_block(
     degrees = (rows.last - rows.first).astype(np.float64) * per_image
     noise = Noise(options.instability, options.outliers, options.failed, options.background)
     full = intensity * path.g / correction
-    seen = record(rng, noise, full, path.true_partiality, degrees, falloff, disturbed, not plan.still)
+    on_module = geometry.on_module(path.x, path.y)
+    seen = record(rng, noise, full, path.true_partiality, degrees, falloff, disturbed, on_module, not plan.still)
     table = _table(world, plan, rows, path, seen, rng)
     table |= {"miller_index": hkl, "lp": lp, "qe": qe}
     table |= {"sim_row": np.arange(first_row, first_row + len(rows))}

@@ -17,6 +17,7 @@ from braggscale.models.components import (
     roughness,
     smooth_spacing,
 )
+from braggscale.models.modules import Modules, module_edges
 from braggscale.table import Located
 
 # number of parameters, factor, spacing: values that DIALS' own tests and runs give
@@ -116,3 +117,50 @@ def test_roughness_leaves_constants_and_order_two_lines_free(shape):
         if order == 2 and min(shape) > 2:
             assert line @ penalty @ line == pytest.approx(0, abs=1e-9)
     assert ridge(n, 2.0).penalty.trace() == n
+
+
+def places(xy):
+    n = len(xy)
+    xyz = np.column_stack((np.array(xy, float), np.zeros(n)))
+    return Located(np.zeros(n, np.int32), np.ones(n), xyz, np.zeros((n, 3)), np.zeros((n, 3)))
+
+
+# size of the panel and masked rectangles as experiment lists have them: 3 x 8 modules, gaps in pixels counted from 1
+TILED = (1475, 1679), [
+    (488, 1, 494, 1679), (982, 1, 988, 1679),
+    *((1, y, 1475, y + 16) for y in (196, 408, 620, 832, 1044, 1256, 1468)),
+]  # fmt: skip
+
+
+def test_modules_lie_between_gaps_that_cross_the_panel():
+    size, gaps = TILED
+    x, y = module_edges(size, gaps)
+    assert x == (0, 491, 985, 1475)
+    assert y == (0, 204, 416, 628, 840, 1052, 1264, 1476, 1679)
+    shadow = [(400, 0, 700, 1679), (0, 0, 12, 1679), (700, 100, 706, 900), (900, 300, 880, 400)]
+    assert module_edges(size, [*gaps, *shadow, *gaps]) == (x, y)  # wide, at the rim, short, inside out, twice
+    assert module_edges(size, []) == ((0, 1475), (0, 1679))
+
+
+def test_every_place_is_on_the_module_that_holds_it():
+    modules = Modules("modules", (0, 10, 30, 60), (0, 20, 40))
+    assert modules.shape == (3, 2) and modules.n_parameters == 6
+    start, values = modules.basis(places([(0, 0), (9.9, 5), (10, 5), (59, 19), (5, 20), (70, 99), (-3, -1)]))
+    assert start.tolist() == [0, 0, 1, 2, 3, 5, 0]
+    assert (values == 1).all() and values.shape == (7, 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    cuts=st.lists(st.integers(1, 9), max_size=6, unique=True),
+    gap=st.integers(1, 60),
+    order=st.permutations(range(6)),
+)
+def test_edges_do_not_depend_on_the_order_of_rectangles(cuts, gap, order):
+    size = (1000, 500)
+    strips = [(100 * c - gap // 2, 0, 100 * c - gap // 2 + gap, 500) for c in cuts]
+    mixed = [strips[k] for k in order if k < len(strips)]
+    x, y = module_edges(size, mixed)
+    assert x == module_edges(size, strips)[0]
+    assert x == (0, *sorted(a + 0.5 * gap for a, *_ in strips), 1000)
+    assert y == (0, 500)

@@ -9,6 +9,7 @@ from test_params import SWEEP, params
 from braggscale.models.components import Harmonics, Smooth, axis_over, smooth_spacing
 from braggscale.models.data_set import DataSetModel
 from braggscale.models.images import Images
+from braggscale.models.modules import Modules
 from braggscale.models.restart import OWN_ENTRY, keep_stored, own_entry, start_parameters
 from braggscale.params import resolve_model
 
@@ -68,6 +69,18 @@ def test_nonsense_in_a_file_means_no_start(broken):
     values, taken = start_parameters(sweep(15.0), {"__id__": "physical", **broken})
     assert taken == []
     assert values[0].tolist() == [1.0] * 14
+
+
+def test_modules_keep_their_factors_whatever_the_images():
+    def model(images, x=(0, 50, 100)):
+        own = sweep(15.0, images)
+        return DataSetModel("physical", (*own.components, Modules("modules", x, (0, 80))), own.configuration)
+
+    old = model((1, 1800)).to_dict([np.ones(14), np.zeros(24), np.array([0.01, -0.02])], None, {})
+    assert old["configuration_parameters"]["corrections"] == ["scale", "absorption"]
+    assert start_parameters(model((201, 900)), old)[0][2].tolist() == [0.01, -0.02]
+    values, taken = start_parameters(model((1, 1800), (0, 30, 60, 100)), old)
+    assert values[2].tolist() == [0.0, 0.0, 0.0] and "modules" not in taken
 
 
 # What DIALS does not know: remembered as long as nobody has rewritten the model

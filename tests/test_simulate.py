@@ -267,7 +267,7 @@ def test_recorded_values_scatter_as_the_true_sigmas_say() -> None:
     rng = np.random.default_rng(8)
     full, p = np.full(n, 300.0), np.full(n, 0.7)
     ones = np.ones(n)
-    seen = record(rng, Noise(outliers=0.0, failed=0.0), full, p, ones, ones, ones, True)
+    seen = record(rng, Noise(outliers=0.0, failed=0.0), full, p, ones, ones, ones, ones > 0, True)
     for value, sigma, variance, expected in (
         (seen.prf_value, seen.sigma_prf, seen.prf_variance, 300.0),
         (seen.sum_value, seen.sigma_sum, seen.sum_variance, 210.0),
@@ -276,7 +276,7 @@ def test_recorded_values_scatter_as_the_true_sigmas_say() -> None:
         assert value.std() == pytest.approx(sigma[0], rel=0.02)
         assert variance.mean() < sigma[0] ** 2  # the program cannot know of the instability
     assert seen.sigma_prf[0] < seen.sigma_sum[0] / 0.7
-    dirty = record(rng, Noise(failed=0.0), full, p, ones, ones, ones, True)
+    dirty = record(rng, Noise(failed=0.0), full, p, ones, ones, ones, ones > 0, True)
     assert np.mean(dirty.outlier != 0) == pytest.approx(0.01, rel=0.2)
     assert np.abs(dirty.outlier[dirty.outlier != 0]).min() >= 5
 

@@ -124,6 +124,7 @@ def _detector(geometry: Geometry) -> dict[str, Any]:
         thickness=SENSOR_THICKNESS,
         material="Si",
         mu=SENSOR_MU,
+        mask=[list(gap) for gap in geometry.gaps],
     )
     return {"panels": [panel], "hierarchy": frame(children=[{"panel": 0}])}
 

@@ -26,6 +26,8 @@ MIN_ZETA = 0.05  # reflections nearer to the rotation axis are not integrated (D
 N_SIGMA = 3.0
 PIXEL = 0.172  # mm
 HALF_SIZE = 217.0  # mm, half the width of the detector
+MODULES = (5, 12)  # of the detector, along the fast and the slow axis
+GAPS = (7, 17)  # pixels between them
 SENSOR_MU, SENSOR_THICKNESS = 1.4, 0.45  # 1/mm and mm: silicon at about 1 Angstrom
 
 
@@ -60,6 +62,25 @@ class Geometry:
     def pixels(self) -> int:
         """Pixels along each edge of the detector."""
         return int(round(2 * HALF_SIZE / PIXEL))
+
+    @property
+    def gaps(self) -> list[tuple[int, int, int, int]]:
+        """Strips between modules, x0, y0, x1, y1, pixels, ends exclusive."""
+        n = self.pixels
+        found: list[tuple[int, int, int, int]] = []
+        for axis, (count, width) in enumerate(zip(MODULES, GAPS, strict=True)):
+            for k in range(1, count):
+                begin = round(k * n / count - width / 2)
+                strip = begin, begin + width
+                found.append((strip[0], 0, strip[1], n) if axis == 0 else (0, strip[0], n, strip[1]))
+        return found
+
+    def on_module(self, x: Float, y: Float) -> Bool:
+        """Whether places on the detector are in none of the gaps, (n,).  ``x``, ``y``: mm."""
+        seen = np.ones(len(x), np.bool_)
+        for x0, y0, x1, y1 in self.gaps:
+            seen &= ~((x >= x0 * PIXEL) & (x < x1 * PIXEL) & (y >= y0 * PIXEL) & (y < y1 * PIXEL))
+        return seen
 
     def position(self, s1: Float) -> tuple[Float, Float]:
         """Where the diffracted beam meets the detector, x and y, (n,), mm."""

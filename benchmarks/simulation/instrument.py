@@ -13,7 +13,7 @@ from scipy.special import ndtr
 from scipy.stats import qmc
 
 from braggscale.arrays import Float, Int32
-from simulation.geometry import PIXEL, TO_SOURCE, random_orientation, turn
+from simulation.geometry import MODULES, PIXEL, TO_SOURCE, random_orientation, turn
 
 CHUNK = 1 << 16
 
@@ -182,10 +182,10 @@ class FlatField:
 
 
 def make_flat_field(rng: np.random.Generator, size: int, error: float) -> FlatField:
-    """Response with standard deviation about ``error``, half of the variance smooth, half per module (12 x 5)."""
+    """Response with standard deviation about ``error``, half of the variance smooth, half per module."""
     n = 4
     waves = np.column_stack((np.full(n, error / np.sqrt(n)), rng.uniform(-1.2, 1.2, (n, 2)), rng.random(n)))
-    return FlatField(size, waves, 1 + error / np.sqrt(2) * np.clip(rng.standard_normal((12, 5)), -3, 3))
+    return FlatField(size, waves, 1 + error / np.sqrt(2) * np.clip(rng.standard_normal(MODULES[::-1]), -3, 3))
 
 
 def decay(dose: Float, d: Float, b_total: float, loss: float) -> Float:

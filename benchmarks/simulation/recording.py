@@ -70,13 +70,15 @@ def record(
     degrees: Float,
     falloff: Float,
     disturbed: Float,
+    on_module: Bool,
     profile: bool,
 ) -> Recorded:
     """One block of reflections.
 
     ``full``: J, (n,).  ``partiality``: recorded share, (n,).  ``degrees``: rotation covered by the box, (n,).
     ``falloff``: background relative to its level at zero angle, (n,).  ``disturbed``: factor on J that is not part of
-    the truth (images that went wrong), (n,).  ``profile``: whether profile intensities are made.
+    the truth (images that went wrong), (n,).  ``on_module``: what is not is not integrated, (n,).
+    ``profile``: whether profile intensities are made.
     """
     n = len(full)
     images = np.maximum(degrees, 1e-3)
@@ -103,7 +105,7 @@ def record(
     prf_value = (signal + PROFILE_GAIN * excess) / partiality
     prf_variance = np.maximum(prf_value * partiality, 0) + PROFILE_GAIN**2 * estimate * (1 + ratio)
     prf_variance = np.maximum(prf_variance, 0.5) / partiality**2
-    integrated = rng.random(n) >= noise.failed
+    integrated = (rng.random(n) >= noise.failed) & on_module
     profiled = integrated & (partiality > 0.1) & profile
     return Recorded(
         np.where(integrated, sum_value, 0.0),

@@ -71,13 +71,17 @@ class Crystal:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Laboratory frame. ``fast``, ``slow``: unit vectors, (3,).  ``origin``, ``pixel_size``: mm."""
+    """Laboratory frame. ``fast``, ``slow``: unit vectors, (3,).  ``origin``, ``pixel_size``: mm.
+
+    ``masked``: rectangles without a signal (x0, y0, x1, y1), pixels, ends exclusive.
+    """
 
     fast: Float
     slow: Float
     origin: Float
     pixel_size: tuple[float, float]
     image_size: tuple[int, int]
+    masked: tuple[tuple[int, int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,7 +288,17 @@ class _Reader:
             turn @ self.vector(where, entry, "origin", 3) + shift,
             (float(px), float(py)),
             (int(nx), int(ny)),
+            self.masked(where, entry.get("mask")),
         )
+
+    def masked(self, where: str, rectangles: Any) -> tuple[tuple[int, int, int, int], ...]:
+        if not isinstance(rectangles or [], list):
+            raise self.damaged(where, "mask is not a list of rectangles")
+        return tuple(self.rectangle(where, item) for item in rectangles or [])
+
+    def rectangle(self, where: str, item: Any) -> tuple[int, int, int, int]:
+        x0, y0, x1, y1 = self.vector(where, {"mask": item}, "mask", 4)
+        return int(x0), int(y0), int(x1), int(y1)
 
     def frames(self, where: str, root: Any, n_panels: int) -> list[tuple[Float, Float]]:
         """For each panel, the frame that it is given in: the axes of its group as columns, and the group's origin.

@@ -9,10 +9,11 @@ from typing import Any
 from braggscale.arrays import Float
 from braggscale.experiments import Panel, Scan
 from braggscale.models.components import Component
+from braggscale.models.modules import Edges, module_edges
 from braggscale.table import Places
 
 # Components that the DIALS model of the same name does not know.
-EXTRAS = {"physical": ("modulation", "image")}
+EXTRAS = {"physical": ("modulation", "modules", "image")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Extent:
     ``images``: first and last image in use, None without a scan.  ``start``: degrees at the beginning of the
     first of them.  ``width``: degrees per image, with its sign.
     ``detector``: pixels of the detector's only panel, fast and slow; None if it has several or they are not known.
+    ``modules``: edges of that panel's modules along x and y, pixels; None if it is one piece.
     ``axis``: of rotation, in the frame of Observations.s1c.  ``mosaicity``: sd of the rocking curve, degrees.
     """
 
@@ -36,6 +38,7 @@ class Extent:
     detector: tuple[int, int] | None = None
     axis: tuple[float, float, float] = (0.0, 0.0, 1.0)
     mosaicity: float = 0.0
+    modules: Edges | None = None
 
     @classmethod
     def of(
@@ -48,14 +51,15 @@ class Extent:
     ) -> Extent:
         """Extent of one data set's rows."""
         detector = panels[0].image_size if len(panels) == 1 else None
+        modules = _modules(panels[0]) if len(panels) == 1 else None
         image, x, y = (_span(rows.xyz[:, k]) for k in (2, 0, 1))
         inverse_d2 = _span(1.0 / rows.d**2)
         if scan is None:
-            return cls(image, x, y, inverse_d2, detector=detector)
+            return cls(image, x, y, inverse_d2, detector=detector, modules=modules)
         valid = scan.valid_image_ranges or (scan.image_range,)
         images = (valid[0][0], valid[-1][1])
         start = scan.oscillation[0] + (images[0] - scan.image_range[0]) * scan.oscillation[1]
-        return cls(image, x, y, inverse_d2, images, start, scan.oscillation[1], detector, axis, mosaicity)
+        return cls(image, x, y, inverse_d2, images, start, scan.oscillation[1], detector, axis, mosaicity, modules)
 
     @property
     def degrees(self) -> float:
@@ -69,6 +73,11 @@ class Extent:
         """First and last angle of the images in use, degrees."""
         n = 0 if self.images is None else self.images[1] - self.images[0] + 1
         return [self.start, self.start + n * self.width]
+
+
+def _modules(panel: Panel) -> Edges | None:
+    edges = module_edges(panel.image_size, panel.masked)
+    return edges if any(len(along) > 2 for along in edges) else None
 
 
 def _span(values: Float) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from braggscale.models.components import (
 )
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.models.images import Images
+from braggscale.models.modules import Edges, Modules
 from braggscale.params import ModelSettings
 
 # Weights of squared second differences of neighbouring parameters. So weak that a parameter which sees even ten
@@ -39,6 +40,7 @@ START_DECAY_LEVEL = 0.1
 START_ABSORPTION = 100.0
 START_IMAGE = 1e4  # 1 % from image to image
 START_MODULATION = 1e4  # neighbouring differences change by 1 %
+START_MODULES = 1e4  # 1 % from module to module
 MODULATION_ROUGHNESS = 1e4
 
 
@@ -78,6 +80,9 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
         components.append(_modulation(extent.detector, settings.n_modulation_bins, "modulation" in settings.estimated))
         # one detector has one response, whatever sweep looks at it
         configuration["shared"] = [*configuration.get("shared", ()), "modulation"]
+        if extent.modules is not None:
+            components.append(_modules(extent.modules, "modulation" in settings.estimated))
+            configuration["shared"].append("modules")
     if extent.images is not None:
         configuration["valid_image_range"] = list(extent.images)
     return DataSetModel("physical", tuple(components), configuration)
@@ -108,3 +113,12 @@ def _modulation(size: tuple[int, int], bins: int, estimated: bool) -> Smooth:
     if not estimated:
         restraint = replace(restraint, kind="", strength=MODULATION_ROUGHNESS)
     return Smooth("modulation", (x, y), restraints=(restraint,))
+
+
+def _modules(edges: Edges, estimated: bool) -> Modules:
+    """One factor for every module of the panel, the same at every rotation; stored as the map is."""
+    found = Modules("modules", *edges)
+    restraint = ridge(found.n_parameters, START_MODULES)
+    if estimated:
+        restraint = replace(restraint, kind="modules", rank=found.n_parameters)
+    return replace(found, restraints=(restraint,))

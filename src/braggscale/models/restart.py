@@ -17,6 +17,7 @@ from braggscale.geometry import UnitCell
 from braggscale.models.components import Axis, Component, Harmonics, Smooth, axis_over, smooth_basis
 from braggscale.models.data_set import EXTRAS, DataSetModel
 from braggscale.models.images import Images
+from braggscale.models.modules import Modules
 from braggscale.params import COMPONENTS, MODULATION_BINS, ModelSettings
 
 # What a stored model says beside its components that other programs do not know: the intervals that were asked for
@@ -51,6 +52,8 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
         shared = min(len(old), len(new))
         new[:shared] = old[:shared]
         return new
+    if isinstance(component, Modules):
+        return old if len(old) == component.n_parameters else None
     same_images = configuration.get("valid_image_range") == model.configuration.get("valid_image_range")
     if isinstance(component, Images):  # how many there are and the images settle which is which
         return old if same_kind and same_images and len(old) == component.n_parameters else None

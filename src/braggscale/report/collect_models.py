@@ -11,6 +11,7 @@ import numpy as np
 
 from braggscale.arrays import Float
 from braggscale.models.components import Component, Harmonics, Smooth
+from braggscale.models.modules import Modules
 from braggscale.pipeline import Result
 from braggscale.report.numbers import column, rounded
 from braggscale.table import Located
@@ -50,6 +51,10 @@ def _component(
     found: dict[str, Any] = {"name": component.name, "unit": "A^2" if component.exponential else "factor"}
     if isinstance(component, Harmonics):
         return found | {"form": "surface", "lmax": component.lmax}
+    if isinstance(component, Modules):
+        centres = [(c, 0.5 * (np.array(e[1:]) + e[:-1])) for c, e in (("x", component.x), ("y", component.y))]
+        places = [{"coordinate": c, "places": column(middle)} for c, middle in centres]
+        return found | {"form": "grid", "axes": places, "offset": component.offset}
     if not isinstance(component, Smooth) or not component.axes:
         return found | {"form": "constant"}
     axes = [

@@ -48,6 +48,7 @@ TITLES = {
     "image": "Effects of single images",
     "absorption": "Absorption",
     "modulation": "Modulation of the detector",
+    "modules": "Modules of the detector",
 }
 COORDINATES = {
     "image": "image",
@@ -209,7 +210,7 @@ def _grids(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[s
         if int(np.prod(shape)) != len(values):
             continue
         # the first axis runs fastest
-        cube = np.array(values).reshape(shape[::-1])
+        cube = c.get("offset", 0.0) + np.array(values).reshape(shape[::-1])
         slices = [(names[d], cube)] if cube.ndim == 2 else _slices(cube, axes[2], names[d])
         for label, values_2d in slices:
             limits = symmetric_limits(cube)
@@ -249,6 +250,7 @@ def _grids(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[s
         "absorption": "Correction by place on the detector, one map for each stretch of images.",
         "modulation": "Response by place on the detector, the same for all images. Deviations of some per cent are "
         "usual.",
+        "modules": "Response of each module, beside that map. Steps of one per cent are usual.",
     }.get(name, "Parameters of the grid.")
     multiple = choices if len(choices) > 1 else []
     title = "Correction by resolution and image" if name == "decay" else TITLES.get(name, name)
