@@ -16,7 +16,7 @@ from braggscale.cli import main
 from braggscale.command import settle
 from braggscale.flags import FATE_TEXT, Fate, Flag
 from braggscale.io import open_inputs
-from braggscale.params import CommandLine
+from braggscale.params import ZMAX, CommandLine
 from braggscale.phil import read_argument
 from braggscale.symmetry import Symmetry
 
@@ -342,8 +342,8 @@ def test_a_sweep_scaled_by_dials_is_a_start(shared_data, tmp_path):
 
 @pytest.fixture(scope="module")
 def estimated(shared_data, tmp_path_factory):
-    """The four sweeps with estimated restraints."""
-    run = Run(tmp_path_factory.mktemp("estimated"), *inputs(shared_data), "restraints=estimated")
+    """One sweep with estimated restraints."""
+    run = Run(tmp_path_factory.mktemp("estimated"), *inputs(shared_data, SWEEPS[:1]), "restraints=estimated")
     assert run.status == 0, run.err
     return run
 
@@ -359,12 +359,13 @@ def test_estimated_restraints_end_where_they_ended(estimated, again):
     assert sum(run.steps()) <= 3
     assert strengths(run).keys() == strengths(estimated).keys()
     for kind, value in strengths(estimated).items():
-        assert abs(np.log(strengths(run)[kind] / value)) < 0.05, kind
+        ends = np.minimum([strengths(run)[kind], value], 1e7)  # beyond, nothing is left whatever the strength
+        assert abs(np.log(ends[0] / ends[1])) < 0.05, kind
     text = " ".join(run.log.split())
     assert "all data sets: restraints estimated, as in the earlier run" in text
     assert "outliers of the earlier run stand" in text
     stored = [d.experiment.scaling_model for d in run.data_sets()]
-    assert all(model["braggscale"]["outliers"]["zmax"] == 4.5 for model in stored)
+    assert {model["braggscale"]["outliers"]["zmax"] for model in stored} == {ZMAX}
 
 
 def rewritten(source, folder):
@@ -398,13 +399,13 @@ def test_nothing_stale_is_taken_from_a_model_that_dials_has_rewritten(estimated,
     assert np.sqrt(np.mean(moves(estimated.merged(), run.merged()) ** 2)) < 0.25
 
 
-def test_fixed_restraints_after_estimated_ones(estimated, first, again):
-    run = again("restraints=fixed", source=estimated)
+def test_fixed_restraints_after_estimated_ones(estimated, again, shared_data, tmp_path):
+    fixed, run = Run(tmp_path, *inputs(shared_data, SWEEPS[:1])), again("restraints=fixed", source=estimated)
     assert not strengths(run)
     assert [d["model"].keys() for d in run.summary["data_sets"]] == [
-        d["model"].keys() for d in first.summary["data_sets"]
+        d["model"].keys() for d in fixed.summary["data_sets"]
     ]
-    assert largest_move(first.merged(), run.merged()) < 0.1
+    assert largest_move(fixed.merged(), run.merged()) < 0.1
 
 
 # Gaps and cuts
