@@ -269,7 +269,7 @@ def scaling_cost(model, theta, rows, offsets, intensity, weight, restraints):
         total += sum(weight[i] * (intensity[i] - g[i] * mean) ** 2 for i in members)
     for where, restraint in restraints:
         shift = theta[where] - restraint.target
-        total += restraint.strength * shift @ restraint.penalty @ shift
+        total += restraint.strength * shift @ restraint.dense() @ shift
     return total
 
 
@@ -300,10 +300,11 @@ def kaufman_normal_matrix(model, theta, rows, offsets, intensity, weight, step=1
 def law(law, i, mu):
     """V' of row i at the expected intensity mu."""
     d = law.data_set[i]
-    v = law.variance[i]
+    r = law.relative[i] if len(law.relative) else 0.0
+    v = law.variance[i] - r * law.intensity[i] ** 2
     if law.gain[d] > 0:
-        v = max(v + law.gain[d] * law.factor[i] * (mu - law.intensity[i]), law.factor[i] ** 2 * law.floor[d])
-    return law.a2[d] * (v + law.linear[d] * max(mu, 0) + law.b2[d] * mu**2)
+        v = max(v + law.gain[d] * law.factor[i] * (mu - abs(law.intensity[i])), law.factor[i] ** 2 * law.floor[d])
+    return law.a2[d] * (v + law.linear[d] * max(mu, 0) + law.b2[d] * mu**2 + r * mu**2)
 
 
 def weighted_best(rows, intensity, variance, g):

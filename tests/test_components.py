@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from braggscale.models.components import (
     Axis,
     Harmonics,
+    Levels,
     Smooth,
     axis_over,
     binned_parameters,
@@ -117,6 +118,33 @@ def test_roughness_leaves_constants_and_order_two_lines_free(shape):
         if order == 2 and min(shape) > 2:
             assert line @ penalty @ line == pytest.approx(0, abs=1e-9)
     assert ridge(n, 2.0).penalty.trace() == n
+
+
+@pytest.mark.parametrize("lengths", [(1, 1, 1), (2, 3, 1), (4,)])
+def test_levels_are_their_matrix(lengths):
+    """sum_d (l_d - mean)^2, written out, and what is asked of a penalty; so is the square of one level."""
+    rng = np.random.default_rng(3)
+    rows = [rng.normal(size=k) for k in lengths]
+    n, one = sum(lengths), rng.normal(size=sum(lengths))
+    every = np.zeros((len(lengths), n))
+    for d, row in enumerate(rows):
+        every[d, sum(lengths[:d]) : sum(lengths[: d + 1])] = row
+    about = every - every.mean(axis=0)
+    for found, wanted in ((Levels.about_mean(rows), about.T @ about), (Levels.one(one), np.outer(one, one))):
+        for factor in (1.0, 0.3):
+            scaled = found * factor
+            assert scaled.dense() == pytest.approx(factor * wanted, abs=1e-12)
+            assert scaled.diagonal() == pytest.approx(np.diag(factor * wanted), abs=1e-12)
+            for x in (rng.normal(size=n), rng.normal(size=(n, 3))):
+                assert scaled @ x == pytest.approx(factor * wanted @ x, abs=1e-12)
+        assert len(found) == n
+
+
+def test_levels_of_many_data_sets_stay_small():
+    """What a run of 20,000 stills holds of them; n x n numbers would be 3 GB."""
+    many = Levels.about_mean([np.ones(1)] * 20_000)
+    assert many.row.nbytes + many.starts.nbytes < 400_000
+    assert many @ np.ones(20_000) == pytest.approx(np.zeros(20_000), abs=1e-9)
 
 
 def places(xy):

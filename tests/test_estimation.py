@@ -203,12 +203,12 @@ def test_penalties_are_the_sums_that_they_stand_for():
     ]
     for restraint, form in pairs:
         x = rng.normal(size=len(restraint.penalty))
-        assert x @ restraint.penalty @ x == pytest.approx(form(x))
+        assert x @ restraint.dense() @ x == pytest.approx(form(x))
         assert restraint.rank == penalty("", form, np.arange(len(x)), len(x)).rank
     model = JointModel.of([crystal() for _ in range(5)])
     theta = model.null() + 0.1 * rng.normal(size=model.n_parameters)
     units = {"scale level": theta[::2].mean() ** 2, "decay level": 1.0}
     for where, restraint in model.restraints(theta):
         x = rng.normal(size=len(where))
-        assert x @ restraint.penalty @ x == pytest.approx(scatter(x) / units[restraint.kind])
+        assert x @ (restraint.penalty @ x) == pytest.approx(scatter(x) / units[restraint.kind])
         assert restraint.rank == 4

@@ -8,11 +8,13 @@ import synthetic
 
 from braggscale.covariance import Arrow, BlockMatrix
 from braggscale.fitting import FitSettings, Problem, fit
-from braggscale.implicit import Layout, Linear, minimise, parts_of_normal
+from braggscale.implicit import Layout, Linear, _Penalty, minimise, parts_of_normal
 from braggscale.minimise import Stop, conjugate_gradients
-from braggscale.models.components import Smooth, axis_over, bending, level, smoothness
+from braggscale.models.components import Smooth, axis_over, bending, level, ridge, smoothness
 from braggscale.models.data_set import DataSetModel
+from braggscale.models.gauge import as_restraints, gauge
 from braggscale.models.joint import JointModel
+from braggscale.strengths import with_strengths
 from braggscale.target import Target
 
 MODELS = {
@@ -35,6 +37,49 @@ def problem(models, seed=3, n_groups=60, sigma=0.02, n_threads=1):
     free = np.arange(model.n_parameters)
     target = Target(model.design(rows), groups, intensity, weight, model.restraints(), theta, free, n_threads)
     return rows, groups, model, theta, target
+
+
+def levelled(data_sets=6):
+    """Data sets whose scales and B are held to each other, of two sizes, B also to a value."""
+    models = []
+    for d in range(data_sets):
+        n = 1 + 3 * (d % 2)
+        axes = (axis_over("image", 2.0 / 900, 0.0, 900.0, n),) if n > 1 else ()
+        k = Smooth("scale", axes, restraints=(level("scale", n, 4.0, relative=True),))
+        b = Smooth("decay", axes, True, (level("decay", n, 0.04), ridge(n, 1e-3, 0.5)))
+        models.append(DataSetModel("KB", (k, b), {}))
+    return JointModel.of(models)
+
+
+def test_restraints_by_parts_are_those_of_the_matrix():
+    """Levels over many blocks are never a matrix: products, blocks, pull and cost are those of one all the same."""
+    rng = np.random.default_rng(2)
+    model = levelled()
+    n = model.n_parameters
+    rows, _ = synthetic.observations(rng, n_groups=40, n_data_sets=6, size=(3, 12))
+    theta = synthetic.perturbed(rng, model, 0.1)
+    own = model.restraints(theta)
+    pins = as_restraints(gauge(model, rows, np.zeros(n, bool)), model, 50.0)
+    strengths = {"scale level": 3.0, "decay level": 0.7}
+    layout = Layout.of(model)
+    penalty = _Penalty([*own, *pins], n, layout.starts)
+    matrix, pull = np.zeros((n, n)), np.zeros(n)
+    for where, restraint in with_strengths([*own, *pins], strengths):
+        index = np.arange(n)[where]
+        matrix[np.ix_(index, index)] += restraint.strength * restraint.dense()
+        pull[index] += restraint.strength * restraint.dense() @ np.full(len(index), restraint.target)
+    x = rng.normal(size=(n, 3))
+    assert penalty.times(x, strengths) == pytest.approx(matrix @ x, abs=1e-9)
+    assert penalty.pull == pytest.approx(pull, abs=1e-9)
+    cost, gradient = penalty.cost_gradient(theta, strengths)
+    shift = [(theta[w] - r.target, r) for w, r in with_strengths([*own, *pins], strengths)]
+    assert cost == pytest.approx(sum(r.strength * s @ r.dense() @ s for s, r in shift), rel=1e-9)
+    assert gradient == pytest.approx(2.0 * (matrix @ theta - pull), abs=1e-9)
+    blocks = penalty.add_blocks(BlockMatrix.zeros(layout.starts), strengths).blocks()
+    for begin, end, block in zip(layout.starts[:-1], layout.starts[1:], blocks, strict=True):
+        assert block == pytest.approx(matrix[begin:end, begin:end], abs=1e-9)
+    most = int((np.diff(layout.starts) ** 2).sum())
+    assert all(found.sparse.nnz <= most < n * n / 4 for found in penalty.by_kind.values())
 
 
 @pytest.mark.parametrize("name", MODELS)

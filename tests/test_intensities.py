@@ -193,6 +193,22 @@ def test_expected_variance_forgets_the_fluctuation() -> None:
     assert np.var(z) == pytest.approx(1, abs=0.04)
 
 
+def test_what_came_out_negative_counts_as_much_as_what_came_out_positive() -> None:
+    """Integration writes |I| + B: with |I| gone, weights of absent reflections do not depend on the sign."""
+    rng = np.random.default_rng(8)
+    n, background = 200_000, 20.0
+    raw = rng.poisson(background, n) - background
+    i, v = raw.astype(np.float64), np.abs(raw) + background
+    ones = np.ones(n)
+    groups = Groups(np.arange(0, n + 1, 5))
+    z = {}
+    for name, w in (("expected", 1 / expected_variance(i, v, np.zeros(n), ones, 1.0, 4.0)), ("observed", 1 / v)):
+        mean, total = weighted_mean(groups, w, ones, i)
+        z[name] = mean * np.sqrt(total)
+    assert np.mean(z["expected"]) == pytest.approx(0.0, abs=0.015)
+    assert np.var(z["expected"]) == pytest.approx(1.0, abs=0.02) and np.var(z["observed"]) < 0.8
+
+
 @QUICK
 @given(st.integers(0, 10_000), st.floats(0.01, 100))
 def test_expected_variance_properties(seed: int, unit: float) -> None:
@@ -200,8 +216,8 @@ def test_expected_variance_properties(seed: int, unit: float) -> None:
     n = 30
     raw, background = rng.normal(20, 50, n), rng.uniform(5, 30, n)
     c, k, floor = np.exp(rng.normal(0, 0.5, n)), 0.8, 4.0
-    i, v = c * raw, c**2 * (background + k * np.maximum(raw, 0))
-    np.testing.assert_allclose(expected_variance(i, v, i, c, k, floor), np.maximum(v, c**2 * floor))
+    i, v = c * raw, c**2 * (background + k * np.abs(raw))
+    np.testing.assert_allclose(expected_variance(i, v, np.abs(i), c, k, floor), np.maximum(v, c**2 * floor))
     mu = c * rng.uniform(0, 100, n)
     got = expected_variance(i, v, mu, c, k, floor)
     assert np.all(got >= c**2 * floor * (1 - 1e-12))
@@ -212,6 +228,50 @@ def test_expected_variance_properties(seed: int, unit: float) -> None:
     np.testing.assert_allclose(
         expected_variance(unit * i, unit**2 * v, unit * mu, unit * c, k, floor), unit**2 * got, rtol=1e-9
     )
+
+
+@QUICK
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.8]))
+def test_expected_variance_of_a_partiality(seed: int, k: float) -> None:
+    """r I^2 leaves with the observed intensity and comes back with the expected one; the rest does not notice."""
+    rng = np.random.default_rng(seed)
+    n, c, floor = 30, 0.7, 2.0
+    i, r = c * rng.normal(20, 50, n), np.exp(rng.uniform(-6, 3, n))
+    v, mu = c**2 * (rng.uniform(5, 30, n) + np.abs(i / c)), c * rng.uniform(0, 100, n)
+    plain = expected_variance(i, v, mu, np.full(n, c), k, floor)
+    got = expected_variance(i, v + r * i**2, mu, np.full(n, c), k, floor, r)
+    np.testing.assert_allclose(got, plain + r * mu**2, rtol=1e-9)
+
+
+def test_partiality_of_mixtures() -> None:
+    """What the mixture's variance holds of r S^2 is what ``relative`` says, and all counting is the rest."""
+    i_sum = np.array([5.0, 40.0, 4000.0, -3.0])
+    r = np.array([0.5, 0.2, 0.1, 0.3])
+    obs = observations(
+        4, i_sum=i_sum, i_prf=1.1 * i_sum, v_sum=np.abs(i_sum) + 9 + r * i_sum**2, v_prf=np.abs(i_sum) + 4
+    )
+    bare = dataclasses.replace(obs, v_sum=np.abs(i_sum) + 9)
+    obs = dataclasses.replace(obs, relative=r)
+    for midpoint in (0.0, 1.0, 60.0):
+        with_r, without = combined(obs, midpoint), combined(bare, midpoint)
+        np.testing.assert_allclose(with_r.counting(), without.variance, rtol=1e-12)
+        assert len(without.relative) == 0
+    np.testing.assert_array_equal(combined(obs, 0.0).relative, 0.0)
+    np.testing.assert_array_equal(combined(obs, 1.0).relative, r)
+
+
+def test_gain_of_partial_reflections() -> None:
+    """The counting line is found beneath what the partiality adds."""
+    rng = np.random.default_rng(5)
+    n = 20_000
+    raw, p = rng.exponential(200, n), rng.uniform(0.05, 1, n)
+    r = (0.3 * (1 - p)) ** 2
+    i = (raw + np.sqrt(raw + 10) * rng.standard_normal(n)) / p
+    v = (np.abs(i * p) + 10) / p**2
+    one = np.zeros(n, np.int64)
+    found = counting_gain(Intensities(i, v + r * i**2, 1 / p, r), one, 1)
+    wanted = counting_gain(Intensities(i, v, 1 / p), one, 1)
+    assert found.k[0] == pytest.approx(wanted.k[0], rel=1e-9) and found.k[0] == pytest.approx(1, rel=0.03)
 
 
 def test_candidates() -> None:

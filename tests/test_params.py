@@ -179,7 +179,6 @@ def test_a_short_name_goes_to_all_models_when_automatic():
         ("model=KB decay_interval=6", "decay_interval=6: model=KB has no decay_interval; physical and array have it"),
         ("model=array scale_term=False", "model=array has no scale_term; physical and KB have it"),
         ("model=physical n_absorption_bins=4", "model=physical has no n_absorption_bins; array has it"),
-        ("model=KB modulation_term=True", "model=KB has no modulation_term; physical and array have it"),
     ],
 )
 def test_a_parameter_that_the_named_model_lacks_is_an_error(arguments, line):

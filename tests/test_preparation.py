@@ -15,7 +15,7 @@ from braggscale.flags import SCALING_VERDICTS, Fate, Flag
 from braggscale.geometry import d_spacings
 from braggscale.io import open_inputs
 from braggscale.preparation import Cuts, count_fates, find_pieces, flags_with_fates, prepare
-from braggscale.table import Column, Table
+from braggscale.table import Column, Observations, Table
 
 CELL = (10.0, 11.0, 12.0, 90.0, 90.0, 90.0)
 CRYSTAL = Crystal(np.diag([10.0, 11.0, 12.0]), "P 2 2", CELL)
@@ -119,6 +119,13 @@ def test_still_with_uncertain_partiality_and_no_profiles():
     c = (data["lp"] / data["qe"])[kept]
     i, v, p = (data[k][kept] for k in ("intensity.sum.value", "intensity.sum.variance", "partiality"))
     np.testing.assert_allclose(obs.v_sum, (c / p) ** 2 * v + (c * i) ** 2 * 0.1)
+    np.testing.assert_allclose(obs.relative, 0.1 * p**2)
+    np.testing.assert_array_equal(obs.take(np.array([2, 0])).relative, obs.relative[[2, 0]])
+    plain = prepared(columns(3)).observations
+    assert plain.relative is None and plain.take(np.array([1])).relative is None
+    both = Observations.concatenate([plain, obs])
+    np.testing.assert_array_equal(both.relative, np.concatenate((np.zeros(len(plain)), obs.relative)))
+    assert Observations.concatenate([plain, plain]).relative is None
     assert not obs.has_prf.any()
     np.testing.assert_array_equal(obs.i_prf, obs.i_sum)
     assert (obs.s0c == 0).all() and (obs.s1c == 0).all()

@@ -1,5 +1,7 @@
 """Compiled passes over groups of rows against their slow twins, and any number of threads."""
 
+from dataclasses import replace
+
 import naive
 import numpy as np
 import pytest
@@ -11,26 +13,34 @@ from braggscale.expectation import Law, Robust, expect
 from braggscale.groups import Groups
 
 
-def sample(seed=0, n_groups=80, largest=9):
-    """A law with two data sets, one with a counting gain; g, a few negative; rows left out; groups."""
+def sample(seed=0, n_groups=80, largest=9, partial=False):
+    """A law with two data sets, one with a counting gain; g, a few negative; rows left out; groups.
+
+    ``partial``: with variances of the partiality, of some rows, some of them all but everything.
+    """
     rng = np.random.default_rng(seed)
     groups = Groups(np.concatenate(([0], np.cumsum(rng.integers(1, largest, n_groups)))).astype(np.int64))
     n = groups.n_rows
     g = np.exp(rng.normal(0, 0.4, n)) * np.where(rng.random(n) < 0.02, -1.0, 1.0)
     mu = g * groups.spread(rng.exponential(300, n_groups))
     v = 20 + np.abs(mu)
+    r = np.exp(rng.uniform(-9, 9, n)) * (rng.random(n) < 0.7) if partial else np.zeros(0)
     i = mu + np.sqrt(v) * rng.standard_t(3, n)
+    if partial:
+        i += np.sqrt(r) * mu * rng.standard_normal(n)
+        v = v + r * i * i
     two = np.array([1.3, 0.8]), np.array([0.02, 0.0]) ** 2, np.array([0.0, 0.4])
     data_set = rng.integers(0, 2, n).astype(np.int32)
-    law = Law(i, v, rng.uniform(0.5, 2, n), data_set, np.array([0.9, 0.0]), np.array([5.0, 0.0]), *two)
+    law = Law(i, v, rng.uniform(0.5, 2, n), data_set, np.array([0.9, 0.0]), np.array([5.0, 0.0]), *two, r)
     return law, g, rng.random(n) < 0.1, groups
 
 
+@pytest.mark.parametrize("partial", [False, True])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_expect(seed):
-    law, g, out, groups = sample(seed)
+def test_expect(seed, partial):
+    law, g, out, groups = sample(seed, partial=partial)
     for found, wanted in zip(expect(law, g, out, groups), naive.expect(law, g, out, groups), strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+        np.testing.assert_allclose(found, wanted, rtol=1e-9 if partial else 1e-12)
 
 
 @pytest.mark.parametrize("unit", [1.0, 3.0])
@@ -99,8 +109,28 @@ def test_variances_of_verdicts_are_those_of_the_members():
     np.testing.assert_array_equal(out, [False, False, False, True])
     assert changed.all() and moves == 1
     law = Law.constant(i, v)
-    wide = Law(*(getattr(law, name) for name in law.__slots__[:7]), np.array([0.2**2]), law.linear)
+    wide = Law(*(getattr(law, name) for name in law.__slots__[:7]), np.array([0.2**2]), law.linear, law.relative)
     assert not judge(wide, g, groups, (6.0, 5.4), np.zeros(4, bool))[0].any()
+
+
+def test_no_partiality_is_partiality_without_error():
+    law, g, out, groups = sample(7)
+    zero = replace(law, relative=np.zeros(len(g)))
+    for found, wanted in zip(expect(zero, g, out, groups), expect(law, g, out, groups), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    for found, wanted in zip(
+        judge(zero, np.abs(g), groups, (4.0, 3.6), out), judge(law, np.abs(g), groups, (4.0, 3.6), out), strict=True
+    ):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_verdicts_take_the_partiality_at_the_expected_intensity():
+    """What a poorly known partiality has made of a reflection is no outlier, however low it came out."""
+    i, r, g = np.array([100.0, 101.0, 99.0, 20.0]), np.array([0.0, 0.0, 0.0, 0.2]), np.ones(4)
+    groups = Groups(np.array([0, 4]))
+    law = Law.constant(i, 4.0 + r * i**2)
+    assert judge(law, g, groups, (6.0, 5.4), np.zeros(4, bool))[0][3]
+    assert not judge(replace(law, relative=r), g, groups, (6.0, 5.4), np.zeros(4, bool))[0].any()
 
 
 def test_any_number_of_threads():

@@ -71,7 +71,7 @@ def test_normal_matrix_is_kaufmans(name):
     assert gradient == pytest.approx(slope, rel=1e-9, abs=1e-9 * np.abs(slope).max())
     expected = naive.kaufman_normal_matrix(model, theta, rows, groups.offsets, target.intensity, target.weight)
     for where, restraint in model.restraints():
-        expected[where, where] += restraint.strength * restraint.penalty
+        expected[where, where] += restraint.strength * restraint.dense()
     assert matrix == pytest.approx(expected, abs=1e-6 * np.abs(expected).max())
     assert (curvature >= np.diag(matrix) * (1 - 1e-12)).all()
 

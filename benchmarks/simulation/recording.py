@@ -103,7 +103,7 @@ def record(
     sum_value = signal + excess
     sum_variance = np.abs(sum_value) + estimate * (1 + ratio)
     prf_value = (signal + PROFILE_GAIN * excess) / partiality
-    prf_variance = np.maximum(prf_value * partiality, 0) + PROFILE_GAIN**2 * estimate * (1 + ratio)
+    prf_variance = np.abs(prf_value * partiality) + PROFILE_GAIN**2 * estimate * (1 + ratio)
     prf_variance = np.maximum(prf_variance, 0.5) / partiality**2
     integrated = (rng.random(n) >= noise.failed) & on_module
     profiled = integrated & (partiality > 0.1) & profile

@@ -1,9 +1,9 @@
 """The variance of an observation as a function of its expected intensity, and expected intensities that agree with it.
 
-    V'(mu) = a^2 (V_e + c max(mu, 0) + (b mu)^2),     V_e = max(V + k f (mu - I), f^2 floor), V where k = 0
+    V'(mu) = a^2 (V_e + c max(mu, 0) + (b mu)^2),     V_e = max(V - r I^2 + k f (mu - |I|), f^2 floor) + r mu^2
 
-f = I/I_raw. I_h is weighted with 1/V', and V' is taken at mu = g I_h: the two are found together, see
-``row_kernels.expect``.
+f = I/I_raw, r the relative variance of the partiality; where k = 0 the first part of V_e is V - r I^2. I_h is weighted
+with 1/V', and V' is taken at mu = g I_h: the two are found together, see ``row_kernels.expect``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Law:
     """V'(mu) of every row.
 
     ``intensity``: I, counts, ``variance``: observed V, counts^2, ``factor``: f, (n,).  ``data_set``: (n,).
+    ``relative``: r, (n,), or empty where all are 0.
     ``gain``: k, counts, ``floor``: counts^2, ``a2``: a^2, ``b2``: b^2, ``linear``: c, counts, (n_sets,).
     """
 
@@ -34,12 +35,15 @@ class Law:
     a2: Float
     b2: Float
     linear: Float
+    relative: Float
 
     @classmethod
     def constant(cls, intensity: Float, variance: Float) -> Law:
         """V' = V, whatever mu is."""
         one, zero = np.ones(1), np.zeros(1)
-        return cls(intensity, variance, variance, np.zeros(len(intensity), np.int32), zero, zero, one, zero, zero)
+        return cls(
+            intensity, variance, variance, np.zeros(len(intensity), np.int32), zero, zero, one, zero, zero, zero[:0]
+        )
 
     def take(self, rows: Int | Bool) -> Law:
         """The given rows, in the given order."""
@@ -49,6 +53,7 @@ class Law:
             variance=self.variance[rows],
             factor=self.factor[rows],
             data_set=self.data_set[rows],
+            relative=self.relative[rows] if len(self.relative) else self.relative,
         )
 
     def arguments(self, scale: Float) -> tuple[Array, ...]:
@@ -64,6 +69,7 @@ class Law:
             self.a2,
             self.b2,
             self.linear,
+            self.relative,
         )
 
 

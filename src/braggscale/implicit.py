@@ -31,6 +31,7 @@ from braggscale import implicit_kernels
 from braggscale.arrays import Bool, Float, Int
 from braggscale.covariance import Arrow, BlockMatrix
 from braggscale.minimise import Fit, Stop, conjugate_gradients
+from braggscale.models.components import Levels
 from braggscale.models.joint import JointModel, Placed
 from braggscale.parallel import run_lanes
 from braggscale.strengths import Mixing, stepped, with_strengths
@@ -39,7 +40,8 @@ from braggscale.target import Target
 log = logging.getLogger(__name__)
 
 PROBES = 24
-STEP_TOLERANCE, PROBE_TOLERANCE, FINAL_TOLERANCE = 1e-4, 1e-2, 1e-3
+# Probes to 1e-2 would let the strength of a correction that is nearly nothing wander from round to round.
+STEP_TOLERANCE, PROBE_TOLERANCE, FINAL_TOLERANCE = 1e-4, 1e-3, 1e-3
 NEGLIGIBLE = 3e-8  # share of the cost that a solution need not gain: 0.01 in chi^2 where it is half a million
 LANES = 8
 STRENGTH_STEPS = 2  # between two looks at gradient and blocks
@@ -179,28 +181,49 @@ def parts_of_normal(target: Target, theta: Float, layout: Layout) -> Parts:
     return Parts(result, cross)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """S of one kind, D + sum c v v', v being levels of many blocks; of restraints without a kind lambda S.
+
+    ``sparse``: D, (n, n).  ``levels``: v in columns, (n, k), and c, (k,).  ``place``, ``value``: elements of S
+    within the blocks, by place in their store.
+    """
+
+    sparse: Any
+    levels: Float
+    share: Float
+    place: Int
+    value: Float
+
+    def times(self, x: Float) -> Float:
+        """S x, (n, m)."""
+        found: Float = self.sparse @ x
+        if len(self.share):
+            found += self.levels @ (self.share[:, None] * (self.levels.T @ x))
+        return found
+
+
 class _Penalty:
-    """sum lambda S of all restraints as a sparse matrix, and S of each kind."""
+    """sum lambda S of all restraints: what is sparse as a sparse matrix, common levels as vectors; by kind."""
 
-    def __init__(self, restraints: Sequence[Placed], n: int) -> None:
-        from scipy.sparse import csr_array
-
-        self.restraints = restraints
+    def __init__(self, restraints: Sequence[Placed], n: int, blocks: Int) -> None:
+        """``blocks``: where those along the diagonal begin, and their end."""
         kinds = {restraint.kind for _, restraint in restraints}
-        self.by_kind: dict[str, Any] = {kind: _sparse(restraints, kind, n, csr_array) for kind in sorted(kinds)}
+        self.by_kind = {kind: _gathered(restraints, kind, n, blocks) for kind in sorted(kinds)}
         self.pull = np.zeros(n)
         self.constant = 0.0
         for where, restraint in restraints:
             if restraint.target:
-                toward = restraint.strength * restraint.target * restraint.penalty.sum(axis=1)
+                ones = np.ones(len(restraint.diagonal()))
+                toward = restraint.strength * restraint.target * (restraint.penalty @ ones)
                 self.pull[where] += toward
                 self.constant += restraint.target * float(toward.sum())
 
     def times(self, x: Float, strengths: dict[str, float]) -> Float:
         """sum lambda S x, (n, m)."""
         total = np.zeros_like(x)
-        for kind, matrix in self.by_kind.items():
-            total += (strengths[kind] if kind else 1.0) * (matrix @ x)
+        for kind, found in self.by_kind.items():
+            total += (strengths[kind] if kind else 1.0) * found.times(x)
         return total
 
     def cost_gradient(self, theta: Float, strengths: dict[str, float]) -> tuple[float, Float]:
@@ -212,25 +235,59 @@ class _Penalty:
     def add_blocks(self, blocks: BlockMatrix, strengths: dict[str, float]) -> BlockMatrix:
         """``blocks`` plus the blocks of sum lambda S."""
         store = blocks.store.copy()
-        for kind, matrix in self.by_kind.items():
-            found = matrix.tocoo()
-            inside, place = blocks.places(*found.coords)
-            np.add.at(store, place, (strengths[kind] if kind else 1.0) * found.data[inside])
+        for kind, found in self.by_kind.items():
+            np.add.at(store, found.place, (strengths[kind] if kind else 1.0) * found.value)
         return BlockMatrix(blocks.starts, store)
 
 
-def _sparse(restraints: Sequence[Placed], kind: str, n: int, make: Any) -> Any:
-    """S of one kind; of those without a kind lambda S, (n, n)."""
+def _gathered(restraints: Sequence[Placed], kind: str, n: int, blocks: Int) -> _Kind:
+    """All restraints of one kind."""
+    from scipy.sparse import csr_array
+
     rows, columns, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
+    levels: list[Float] = []
+    share: list[float] = []
     for where, restraint in restraints:
         if restraint.kind != kind:
             continue
         index = np.arange(where.start, where.stop) if isinstance(where, slice) else where
-        i, j = np.nonzero(restraint.penalty)
+        strength, penalty = 1.0 if kind else restraint.strength, restraint.penalty
+        first, last = np.searchsorted(blocks, index[[0, -1]], side="right")
+        if isinstance(penalty, Levels) and first < last:
+            i, j = _pairs(penalty.starts if penalty.within else np.zeros(1, np.int64))
+            found = penalty.within * penalty.row[i] * penalty.row[j]
+            levels.append(np.zeros(n))
+            levels[-1][index] = penalty.row
+            share.append(strength * penalty.across)
+        else:
+            matrix = restraint.dense()
+            i, j = np.nonzero(matrix)
+            found = matrix[i, j]
         rows.append(index[i])
         columns.append(index[j])
-        values.append((1.0 if kind else restraint.strength) * restraint.penalty[i, j])
-    return make((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(n, n))
+        values.append(strength * found)
+    i, j, value = np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
+    sparse: Any = csr_array((value, (i, j)), shape=(n, n))  # type: ignore[no-untyped-call]
+    frame = BlockMatrix(blocks, np.zeros(0))
+    inside, place = frame.places(i, j)
+    places, within = [place], [value[inside]]
+    for v, c in zip(levels, share, strict=True):
+        there = np.flatnonzero(v)
+        i, j = (there[k] for k in _pairs(np.unique(np.searchsorted(there, blocks))))
+        places.append(frame.places(i, j)[1])
+        within.append(c * v[i] * v[j])
+    beside: Float = np.column_stack(levels) if levels else np.zeros((n, 0))
+    return _Kind(sparse, beside, np.array(share), np.concatenate(places), np.concatenate(within))
+
+
+def _pairs(starts: Int) -> tuple[Int, Int]:
+    """All pairs of numbers within each run from ``starts[k]`` to ``starts[k + 1]`` - 1."""
+    sizes = np.diff(starts)
+    first = np.repeat(np.arange(int(starts[-1])), np.repeat(sizes, sizes))
+    run = np.repeat(starts[:-1], sizes**2)
+    before = np.repeat(np.cumsum(sizes**2) - sizes**2, sizes**2)
+    second = run + (np.arange(len(run)) - before) % np.repeat(sizes, sizes**2)
+    return first, second
 
 
 def minimise(
@@ -244,7 +301,7 @@ def minimise(
     ``settled``: change in effective parameters that counts as none.  ``solutions``: of the probes in an earlier fit.
     """
     n = len(target.base)
-    penalty = _Penalty([*own, *pins], n)
+    penalty = _Penalty([*own, *pins], n, layout.starts)
     held = np.ones(n, bool)
     held[target.free] = False
     signs = np.where(np.random.default_rng(0).random((n, PROBES)) < 0.5, -1.0, 1.0)
@@ -375,10 +432,9 @@ class _Normal:
         rest = solutions - self.formed(signs)
         found = {}
         for kind in self.strengths:
-            matrix = self.penalty.by_kind[kind].tocoo()
-            inside, place = self.inverse.places(*matrix.coords)
-            known = float(matrix.data[inside] @ self.inverse.store[place])
-            found[kind] = known + float(np.mean(np.einsum("nm,nm->m", signs, self.penalty.by_kind[kind] @ rest)))
+            penalty = self.penalty.by_kind[kind]
+            known = float(penalty.value @ self.inverse.store[penalty.place])
+            found[kind] = known + float(np.mean(np.einsum("nm,nm->m", signs, penalty.times(rest))))
         return found
 
     def influence(self, signs: Float, solutions: Float) -> Float:
@@ -418,7 +474,7 @@ def _strengths(
         for where, restraint in with_strengths(own, strengths):
             if restraint.kind and not held[where].all():
                 part = there[where] - restraint.target
-                size[restraint.kind] += float(part @ restraint.penalty @ part)
+                size[restraint.kind] += float(part @ (restraint.penalty @ part))
                 free[restraint.kind] += restraint.rank
         for kind, trace in normal.traces(signs, solutions).items():
             free[kind] -= strengths[kind] * trace

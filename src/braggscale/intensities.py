@@ -17,7 +17,7 @@ decides in the fourth digit. The score is the scatter within groups, relative to
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -37,6 +37,7 @@ _MINIMUM_ROWS = 100  # fewer cannot tell candidates apart by less than several p
 _MOST_ROWS = 400_000  # of more rows every k-th group is compared: scores are then good to 0.1 %
 _RANGES = 10
 _SAME_MIDPOINT = 0.01
+_ROUNDING = 1e-12  # least share of the counting part in a variance (row_kernels.law)
 _GAIN_ROWS = 500  # a data set with fewer is pooled with the other small ones
 _GAIN_BINS = 40
 _FLOOR_QUANTILE, _LOW_QUANTILE = 0.05, 0.25
@@ -45,11 +46,21 @@ _MISFIT = 0.5  # median relative distance of the bins from the line beyond which
 
 @dataclass(frozen=True, slots=True)
 class Intensities:
-    """``intensity``: c I_raw, counts, ``variance``: counts^2, ``raw_factor``: I/I_raw, all (n,)."""
+    """``intensity``: c I_raw, counts, ``variance``: counts^2, ``raw_factor``: I/I_raw, all (n,).
+
+    ``relative``: r, the part r I^2 of the variance comes of the partiality, (n,); empty where there is none.
+    """
 
     intensity: Float
     variance: Float
     raw_factor: Float
+    relative: Float = field(default_factory=lambda: np.zeros(0))
+
+    def counting(self) -> Float:
+        """The variance without the part of the partiality, counts^2, (n,)."""
+        if not len(self.relative):
+            return self.variance
+        return np.maximum(self.variance - self.relative * self.intensity**2, _ROUNDING * self.variance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +158,15 @@ def _with_share(obs: Observations, u: Float) -> Intensities:
     recorded = mix(np.ones(len(u)), obs.partiality)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.where(recorded > 0, obs.correction / recorded, obs.correction)
-    return Intensities(mix(obs.i_prf, obs.i_sum), mix(obs.v_prf, obs.v_sum), factor)
+    found = Intensities(mix(obs.i_prf, obs.i_sum), mix(obs.v_prf, obs.v_sum), factor)
+    if obs.relative is None:
+        return found
+    # of a mixture (1 - u) V_S, and with it (1 - u) r S^2, is in the variance
+    r = (1.0 - u) * obs.relative
+    mixed = (u > 0.0) & (u < 1.0)
+    square = found.intensity[mixed] ** 2
+    r[mixed] *= np.divide(obs.i_sum[mixed] ** 2, square, out=np.zeros(len(square)), where=square > 0)
+    return replace(found, relative=r)
 
 
 def expected_variance(
@@ -157,33 +176,39 @@ def expected_variance(
     raw_factor: Float,
     k: float | Float,
     floor: float | Float,
+    relative: float | Float = 0.0,
 ) -> Float:
-    """Variance of an observation with its counting part taken at the expected intensity.
+    """Variance of an observation with what depends on its intensity taken at the expected intensity.
 
-    V_exp = c^2 max(V_r + k (mu/c - I_r), floor), I_r = I/c, V_r = V/c^2; the observed V where k = 0.
+    V_exp = c^2 max(V_r - r I_r^2 + k (mu/c - |I_r|), floor) + r mu^2, I_r = I/c, V_r = V/c^2; where k = 0 the first
+    part is V - r I^2. Integration writes the counting part as |I_r|: of a negative intensity its size has to go.
     A reflection that came out low has a low counting variance; weights from it pull means down.
     ``intensity``: I, counts, ``variance``: V, counts^2, ``mu``: g I_h, counts, ``raw_factor``: c, ``k``: counts,
-    ``floor``: counts^2, (n,) or one number.  Returns counts^2, (n,).
+    ``floor``: counts^2, ``relative``: r, (n,) or one number.  Returns counts^2, (n,).
     """
     c = raw_factor
-    # k c (mu - I) is c^2 k (mu/c - I/c)
-    expected = np.maximum(variance + k * c * (mu - intensity), c * c * floor)
+    some = np.any(relative)
+    counting = np.maximum(variance - relative * intensity**2, _ROUNDING * variance) if some else variance
+    # k c (mu - |I|) is c^2 k (mu/c - |I/c|)
+    expected = np.maximum(counting + k * c * (mu - np.abs(intensity)), c * c * floor)
     # a floor above 0 belongs to a gain: without one nothing is known about the parts of V
-    return np.asarray(np.where(np.asarray(k) > 0, expected, variance))
+    result = np.where(np.asarray(k) > 0, expected, counting)
+    return result + relative * mu**2 if some else result
 
 
 def counting_gain(values: Intensities, data_set: Int | Int32, n_sets: int) -> CountingGain:
     """Gain k and least variance of each data set from its observed variances.
 
-    V_raw against max(I_raw, 0): medians in up to 40 ranges of equal population, then a line through them with relative
-    weights and Huber's (Ann. Math. Statist. 35 (1964) 73) bound, iterated. floor: 5th percentile of V_raw among the
-    weakest quarter. k is about 1 for photon counting and summation, less for profile fitting.
+    V_raw, as integration writes it, against |I_raw|: medians in up to 40 ranges of equal population, then a line
+    through them with relative weights and Huber's (Ann. Math. Statist. 35 (1964) 73) bound, iterated. floor: 5th
+    percentile of V_raw among the weakest quarter. k is about 1 for photon counting and summation, less for profile
+    fitting.
     Data sets with fewer than 500 rows share one line. k = 0 (use the observed variance) where the slope is not
     positive by three times its uncertainty, or the line misses half of the ranges by more than 50 %.
     ``data_set``: position of the data set, (n,).
     """
     raw = values.intensity / values.raw_factor
-    raw_variance = values.variance / values.raw_factor**2
+    raw_variance = values.counting() / values.raw_factor**2
     counts = np.bincount(data_set, minlength=n_sets)
     k, floor = np.zeros(n_sets), np.zeros(n_sets)
     pooled = counts < _GAIN_ROWS
@@ -214,7 +239,7 @@ def _line(raw: Float, variance: Float) -> tuple[float, float, str]:
     floor = float(np.quantile(variance[weak], _FLOOR_QUANTILE))
     n_bins = min(_GAIN_BINS, len(order) // 10)
     bins = np.array_split(order, n_bins)
-    x = np.array([np.median(np.maximum(raw[b], 0.0)) for b in bins])
+    x = np.array([np.median(np.abs(raw[b])) for b in bins])
     y = np.array([np.median(variance[b]) for b in bins])
     slope, esd, misfit = _robust_line(x, y)
     if not (np.isfinite(slope) and slope > 3.0 * esd and slope > 0):

@@ -74,6 +74,7 @@ class KB:
 
     scale_correction: bool
     decay_correction: bool
+    modulation_correction: bool | None
     correction: Correction
 
 
@@ -365,7 +366,7 @@ _SELECTING = ("method", "E2_range", "Isigma_range", "d_range", "min_partiality")
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "physical": ("scale", "decay", "absorption", "modulation", "image"),
     "array": ("decay", "absorption", "modulation"),
-    "KB": ("scale", "decay"),
+    "KB": ("scale", "decay", "modulation"),
 }
 
 
@@ -453,7 +454,7 @@ def resolve_model(params: Params, facts: SweepFacts) -> tuple[ModelSettings, lis
     elif name == "array":
         settings = _array(params.array)
     else:
-        settings = _kb(params.KB, params.restraints == "estimated")
+        settings = _kb(params.KB, facts, sentences, params.restraints == "estimated")
     if not (settings.scale or settings.decay or settings.absorption or settings.modulation or settings.image):
         raise CommandError(
             f"data set {facts.identifier}: the model {name} has no component left; switch on at least one of its "
@@ -494,12 +495,7 @@ def _physical(options: Physical, facts: SweepFacts, sentences: list[str], estima
     default_lmax = DEFAULT_LMAX
     if "absorption" in estimated:
         default_lmax = FINE_LMAX if degrees > ABSORPTION_ABOVE else WEDGE_LMAX
-    modulation = estimate and facts.single_panel
-    if options.modulation_correction is not None:
-        modulation = options.modulation_correction
-    if modulation and not facts.single_panel:
-        modulation = False
-        sentences.append("modulation correction off: the detector has several panels or is not known")
+    modulation = _modulation(options.modulation_correction, facts, sentences, estimate)
     image, image_interval = _images(options, facts, estimate)
     if image and options.image_correction is None:
         sentences.append(f"image effects on, one for every {image_interval:.3g} degrees (image_correction=False: off)")
@@ -558,6 +554,13 @@ def _images(options: Physical, facts: SweepFacts, estimate: bool) -> tuple[bool,
     return estimate and wide and facts.n_rows * interval >= LEAST_PER_EFFECT * facts.oscillation_range, interval
 
 
+def _modulation(wanted: bool | None, facts: SweepFacts, sentences: list[str], estimate: bool) -> bool:
+    """Whether there is a map of the detector; where it is asked for and cannot be, a sentence says so."""
+    if wanted and not facts.single_panel:
+        sentences.append("modulation correction off: the detector has several panels or is not known")
+    return facts.single_panel and (estimate if wanted is None else wanted)
+
+
 def _estimated(options: Physical) -> tuple[str, ...]:
     """Components of which the user gave no number."""
     given = {
@@ -606,13 +609,14 @@ def _array(options: ArrayModel) -> ModelSettings:
     )
 
 
-def _kb(options: KB, estimate: bool) -> ModelSettings:
+def _kb(options: KB, facts: SweepFacts, sentences: list[str], estimate: bool) -> ModelSettings:
+    modulation = _modulation(options.modulation_correction, facts, sentences, estimate)
     return ModelSettings(
         model="KB",
         scale=options.scale_correction,
         decay=options.decay_correction,
         absorption=False,
-        modulation=False,
+        modulation=modulation,
         scale_interval=0.0,
         decay_interval=0.0,
         lmax=0,
@@ -620,7 +624,7 @@ def _kb(options: KB, estimate: bool) -> ModelSettings:
         decay_restraint=0.0,
         n_resolution_bins=0,
         n_absorption_bins=0,
-        n_modulation_bins=0,
+        n_modulation_bins=MODULATION_BINS if modulation else 0,
         share_absorption=False,
         fixed=_fixed("KB", options.correction),
         estimated=COMPONENTS["KB"] if estimate else (),
@@ -629,6 +633,6 @@ def _kb(options: KB, estimate: bool) -> ModelSettings:
 
 def _fixed(model: ModelName, correction: Correction) -> tuple[str, ...]:
     fixed = [name for name in COMPONENTS[model] if name in (correction.fix or ())]
-    if model == "physical" and "modulation" in fixed:
+    if model != "array" and "modulation" in fixed:
         fixed.append("modules")  # the other part of the detector's response
     return tuple(fixed)

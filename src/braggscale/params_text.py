@@ -154,10 +154,14 @@ KB
   decay_correction = True
     .type = bool
     .help = "One relative B factor for each data set."
+  modulation_correction = Auto
+    .type = bool
+    .help = "Uneven response of the detector, one map for all data sets. Auto: on with restraints=estimated if the"
+            "detector has a single panel."
   correction.fix = None
     .type = strings
     .expert_level = 1
-    .help = "Components that keep their stored values: scale, decay."
+    .help = "Components that keep their stored values: scale, decay, modulation."
 }
 """
 

@@ -28,7 +28,7 @@ from braggscale.groups import Groups
 from braggscale.intensities import initial
 from braggscale.models import MODELS, build
 from braggscale.models.components import Smooth
-from braggscale.models.data_set import DataSetModel, Extent
+from braggscale.models.data_set import EXTRAS, DataSetModel, Extent
 from braggscale.models.joint import JointModel
 from braggscale.models.restart import OWN_ENTRY, keep_stored, start_parameters, were_estimated
 from braggscale.parallel import available_processors
@@ -324,9 +324,15 @@ def build_models(
             log.warning(sentence)
         _log_models(models, [member.identifier for member in members], joint.n_parameters)
     theta = joint.null()
+    known: dict[str, slice] = {}
     for d, start in enumerate(values):
         for c, part in enumerate(start):
-            theta[joint.where(d, c)] = part
+            name, where = models[d].components[c].name, joint.where(d, c)
+            if name in taken[d]:
+                theta[where] = part
+                known[name] = where
+            elif known.get(name) == where:  # stored with an earlier data set
+                taken[d].append(name)
     return all_settings, joint, theta, taken
 
 
@@ -487,6 +493,7 @@ def _stored_models(
     """The dictionary of each data set's model."""
     errors = [scaled.state.errors[number] for number in work.error_model_of]
     stored = []
+    seen: set[tuple[int, int]] = set()
     for d, data_set in enumerate(model.data_sets):
         slices = [model.where(d, c) for c in range(len(data_set.components))]
         theta = [scaled.outcome.theta[where] for where in slices]
@@ -500,6 +507,11 @@ def _stored_models(
         if scaled.state.i_mid is not None:
             extra["Imid"] = float(scaled.state.i_mid)
         found = data_set.to_dict(theta, sigma, extra, scaled.state.strengths)
+        for component, where in zip(data_set.components, slices, strict=True):
+            # what all data sets share and no other program reads is stored once: of stills it would be most of the file
+            if component.name in EXTRAS.get(data_set.kind, ()) and (where.start, where.stop) in seen:
+                del found[component.name]
+            seen.add((where.start, where.stop))
         stored.append(found | {OWN_ENTRY: stored_entry(settings[d], params)})
     return tuple(stored)
 

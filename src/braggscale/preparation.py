@@ -6,7 +6,8 @@ detector efficiency):
     summation   I = c I_r / p      V = c^2 V_r / p^2 + (c I_r)^2 V(1/p)
     profile     I = c I_r          V = c^2 V_r
 
-V(1/p), the variance of the reciprocal partiality, is there for stills only.  A reflection that integration
+V(1/p), the variance of the reciprocal partiality, is there for stills only; what it adds is r I^2 with r = p^2 V(1/p),
+which the stages after this one take at the expected intensity.  A reflection that integration
 has split over several rows is put together before anything is judged, so that a whole reflection is never
 dropped for the low partiality of its first piece.  Verdicts of earlier scaling runs in ``flags`` are not
 looked at.
@@ -350,6 +351,7 @@ def _observe(
         correction = correction / columns.rows(name, rows)
     p = columns.rows("partiality", rows).astype(np.float64) if "partiality" in columns else np.ones(n)
     flags = columns.rows("flags", rows)
+    relative: Float | None = None
     measured: dict[str, tuple[Float, Float, Bool]] = {}
     good = np.isfinite(correction) & (correction > 0)
     for kind, (value, variance, flag) in _KINDS.items():
@@ -361,7 +363,8 @@ def _observe(
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             i, v = factor * i, factor * factor * v
             if kind == "sum" and "partiality.inv.variance" in columns:
-                v = v + (i * p) ** 2 * columns.rows("partiality.inv.variance", rows)
+                relative = p * p * columns.rows("partiality.inv.variance", rows)
+                v = v + i * i * relative
         fine = ((flags & np.uint64(flag)) != 0) & np.isfinite(i) & np.isfinite(v) & (v > 0)
         if kind in kinds:
             good &= fine | ((flags & np.uint64(flag)) == 0)
@@ -393,6 +396,7 @@ def _observe(
         v_prf=_or(v_prf, has_prf, v_sum),
         has_sum=has_sum,
         has_prf=has_prf,
+        relative=relative,
     )
 
 

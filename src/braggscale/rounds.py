@@ -327,8 +327,9 @@ def _law(work: Work, state: State) -> Law:
         for of_models in zip(*((m.a**2, m.b**2, m.c) for m in state.errors), strict=True)
     )
     return Law(
-        values.intensity, values.variance, values.raw_factor, work.rows.data_set, gain.k, gain.floor, a2, b2, linear
-    )
+        values.intensity, values.variance, values.raw_factor, work.rows.data_set, gain.k, gain.floor, a2, b2, linear,
+        values.relative,
+    )  # fmt: skip
 
 
 def _with_scales(work: Work, state: State, theta: Float, scale: Float, n_threads: int) -> State:
@@ -499,9 +500,10 @@ def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitR
             where = slice(part * BLOCK, (part + 1) * BLOCK)
             mine, g = law.take(rows[where]), state.scale[rows[where]]
             k, floor = mine.gain[mine.data_set], mine.floor[mine.data_set]
+            mu, r = g * best[rows[where]], mine.relative if len(mine.relative) else 0.0
             values = (
                 mine.intensity,
-                expected_variance(mine.intensity, mine.variance, g * best[rows[where]], mine.factor, k, floor),
+                expected_variance(mine.intensity, mine.variance, mu, mine.factor, k, floor, r),
                 g,
                 k * mine.factor,  # one photon in the units of I
             )
@@ -563,14 +565,17 @@ def _output_variance(work: Work, state: State, scale_variance: Float) -> Float:
     """V' with the observed variance, plus what the scale's own uncertainty adds: (I/g)^2 var(g).
 
     The variance of I/g is V'/g^2 + I^2 var(g)/g^4; the column holds g^2 times that. With estimated restraints the
-    variance is the expected one, so that means weighted with it are not pulled down by what came out low.
+    variance is the expected one, so that means weighted with it are not pulled down by what came out low. The part of
+    the partiality is the expected one always.
     """
     safe = np.where(state.scale > 0, state.scale, 1.0)
     added = (state.values.intensity / safe) ** 2 * scale_variance
     if state.strengths:
         return state.variance + added
-    mu = state.scale * work.groups.spread(state.best)
-    return variances(state.errors, work.error_model_of, work.rows.data_set, state.values.variance, mu) + added
+    mu, observed = state.scale * work.groups.spread(state.best), state.values.counting()
+    if len(state.values.relative):
+        observed = observed + state.values.relative * mu**2
+    return variances(state.errors, work.error_model_of, work.rows.data_set, observed, mu) + added
 
 
 def log_round(report: RoundReport) -> None:

@@ -11,7 +11,9 @@ Arguments that several share
     data_set    (n,) int32, and by data set: gain, floor, a2, b2, linear  (n_sets,), the variance law
 
         V'(mu) = a2 (V_e + linear max(mu, 0) + b2 mu^2),
-        V_e = max(V + gain factor (mu - I), factor^2 floor) where gain > 0, else V
+        V_e = max(V - r I^2 + gain factor (mu - |I|), factor^2 floor) + r mu^2, without gain V - r I^2 + r mu^2
+
+    relative    (n,) r, or empty where it is 0
 """
 
 from typing import Any
@@ -23,27 +25,33 @@ from braggscale.jit import njit
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 _LAW = (
     "float64[::1], float64[::1], float64[::1], float64[::1], int32[::1], "
-    "float64[::1], float64[::1], float64[::1], float64[::1], float64[::1]"
+    "float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1]"
 )
 # Below this share of the weight of a group the others know nothing about a member, and rounding decides the rest.
 _NEGLIGIBLE = 1e-10
+# The part of a variance that counting errors have at least where all the rest is the partiality's.
+_ROUNDING = 1e-12
 # Deviations that differ by less than this are equal: which one is larger must not depend on the order of the rows.
 _TIE = 1e-9
 # A member weighs at most this many times the median of its group.
 _CAP = 10.0
 
 
-@njit("float64(" + ", ".join(["float64"] * 9) + ")", **_JIT)
-def law(intensity, variance, factor, mu, gain, floor, a2, b2, linear):
+@njit("float64(" + ", ".join(["float64"] * 10) + ")", **_JIT)
+def law(intensity, variance, factor, mu, gain, floor, a2, b2, linear, relative):
     """V' of one row at the expected intensity mu."""
+    if relative > 0.0:
+        # what is left may be lost in rounding where the partiality is everything
+        variance = max(variance - relative * intensity * intensity, _ROUNDING * variance)
     if gain > 0.0:
-        variance = max(variance + gain * factor * (mu - intensity), factor * factor * floor)
-    return a2 * (variance + linear * max(mu, 0.0) + b2 * mu * mu)
+        variance = max(variance + gain * factor * (mu - abs(intensity)), factor * factor * floor)
+    return a2 * (variance + linear * max(mu, 0.0) + (b2 + relative) * mu * mu)
 
 
 @njit("void(int64, int64, int64[::1], " + _LAW + ", boolean[::1], float64[::1], float64[::1])", **_JIT)
 def expect(
-    first, last, offsets, intensity, variance, scale, factor, data_set, gain, floor, a2, b2, linear, out, best, result
+    first, last, offsets, intensity, variance, scale, factor, data_set, gain, floor, a2, b2, linear, relative,
+    out, best, result,
 ):  # fmt: skip
     """Fill I_h (n_groups,) of the rows that are not ``out`` and have g > 0, and V' (n,) at g I_h.
 
@@ -63,8 +71,9 @@ def expect(
             for i in range(lo, hi):
                 d = data_set[i]
                 result[i] = law(
-                    intensity[i], variance[i], factor[i], scale[i] * mean, gain[d], floor[d], a2[d], b2[d], linear[d]
-                )
+                    intensity[i], variance[i], factor[i], scale[i] * mean, gain[d], floor[d], a2[d], b2[d], linear[d],
+                    relative[i] if len(relative) else 0.0,
+                )  # fmt: skip
         best[h] = mean
 
 
@@ -197,7 +206,7 @@ def _one_pass(n, i, v, g, out, size, zmax, back):
     **_JIT,
 )
 def verdicts(
-    first, last, offsets, intensity, variance, scale, factor, data_set, gain, floor, a2, b2, linear,
+    first, last, offsets, intensity, variance, scale, factor, data_set, gain, floor, a2, b2, linear, relative,
     zmax, back, simple, trim, afresh, before, out, changed,
 ):  # fmt: skip
     """Fill who is out (n,) and whether that is new (n_groups,); return the most moves in a group and bad variances.
@@ -231,7 +240,10 @@ def verdicts(
             mean = above / below if below > 0.0 else 0.0
             for j in range(n):
                 k, d = lo + j, data_set[lo + j]
-                v[j] = law(i[j], variance[k], factor[k], g[j] * mean, gain[d], floor[d], a2[d], b2[d], linear[d])
+                v[j] = law(
+                    i[j], variance[k], factor[k], g[j] * mean, gain[d], floor[d], a2[d], b2[d], linear[d],
+                    relative[k] if len(relative) else 0.0,
+                )  # fmt: skip
                 room[j] = 1.0 / v[j]
         smallest, largest = np.inf, -np.inf
         for j in range(n):

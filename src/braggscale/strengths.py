@@ -65,7 +65,8 @@ def held_back(model: JointModel) -> JointModel:
         if not restraint.kind:
             return restraint
         if restraint.common:
-            return Restraint(np.outer(restraint.penalty, restraint.penalty), restraint.strength, null)
+            row = np.asarray(restraint.penalty)
+            return Restraint(np.outer(row, row), restraint.strength, null)
         return replace(restraint, kind="", strength=HELD * restraint.strength)
 
     def settled(component: Component) -> Component:
@@ -112,8 +113,8 @@ def update(
         held = np.diag(block) > 0
         if not held.any():
             continue
-        size[restraint.kind] += float(part @ restraint.penalty @ part)
-        trace = float(np.sum(block * restraint.penalty))
+        size[restraint.kind] += float(part @ (restraint.penalty @ part))
+        trace = float(np.sum(block * restraint.dense()))
         free[restraint.kind] += restraint.rank - restraint.strength * trace
     return stepped(strengths, size, free)
 
@@ -209,8 +210,10 @@ def findings(
     """
     found: list[Finding] = []
     seen: set[int] = set()
+    order = np.argsort(data_set, kind="stable")
+    ends = np.cumsum(np.bincount(data_set, minlength=len(model.data_sets)))
     for d, model_of_one in enumerate(model.data_sets):
-        mine = np.flatnonzero(data_set == d)
+        mine = order[ends[d - 1] if d else 0 : ends[d]]
         for c, component in enumerate(model_of_one.components):
             where = model.where(d, c)
             kinds = {r.kind for r in component.restraints if r.kind}

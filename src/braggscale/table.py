@@ -160,6 +160,7 @@ class Observations:
     ``i_sum``, ``v_sum``: summation intensity c I/p and its variance c^2 V/p^2, counts, counts^2, (n,).
     ``i_prf``, ``v_prf``: profile intensity c I and variance c^2 V, (n,).
     ``has_sum``, ``has_prf``: which of the two were measured, (n,); at least one is True, with positive variance.
+    ``relative``: r = p^2 V(1/p), share of I^2 in ``v_sum`` that comes of the partiality, (n,); None where it is 0.
     """
 
     row: Int
@@ -177,6 +178,7 @@ class Observations:
     v_prf: Float
     has_sum: Bool
     has_prf: Bool
+    relative: Float | None = None
 
     def __len__(self) -> int:
         return len(self.row)
@@ -184,7 +186,7 @@ class Observations:
     def take(self, rows: Int | Bool, n_threads: int = 1) -> Observations:
         """The given rows, in the given order."""
         places = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        columns = [getattr(self, f.name) for f in fields(self)]
+        columns = self._columns()
         # take is several times faster than an index where a row holds three numbers
         return Observations(*run_lanes(lambda k: np.take(columns[k], places, axis=0), len(columns), n_threads))
 
@@ -193,4 +195,9 @@ class Observations:
         """All parts, one after the other."""
         if len(parts) == 1:
             return parts[0]
-        return Observations(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Observations)))
+        if any(p.relative is not None for p in parts):
+            parts = [replace(p, relative=np.zeros(len(p))) if p.relative is None else p for p in parts]
+        return Observations(*map(np.concatenate, zip(*(p._columns() for p in parts), strict=True)))
+
+    def _columns(self) -> list[Array]:
+        return [column for f in fields(self) if (column := getattr(self, f.name)) is not None]

@@ -92,7 +92,7 @@ class Target:
 
         total: Float = np.sum(run_lanes(lane, len(cuts) - 1, self.n_threads), axis=0)
         for where, restraint in self.restraints:
-            total[where] += restraint.strength * np.diag(restraint.penalty)
+            total[where] += restraint.strength * restraint.diagonal()
         return total[self.free]
 
     def normal_equations(self, theta: Float) -> tuple[float, Float, Float]:
@@ -109,7 +109,7 @@ class Target:
         matrix = matrix.copy()
         for where, restraint in self.restraints:
             block = (where, where) if isinstance(where, slice) else np.ix_(where, where)
-            matrix[block] += restraint.strength * restraint.penalty
+            matrix[block] += restraint.strength * restraint.dense()
         return matrix if len(self.free) == len(matrix) else matrix[np.ix_(self.free, self.free)]
 
     def data_equations(self, theta: Float) -> tuple[float, Float, Float]:

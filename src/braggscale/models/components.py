@@ -19,16 +19,66 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
 from braggscale import basis_kernels
-from braggscale.arrays import Float, Int32
+from braggscale.arrays import Float, Int, Int32
 from braggscale.table import Places
 
 Coordinate = Literal["image", "x", "y", "inverse_d2"]
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """A penalty on the levels l_d = m_d . theta_d of many data sets, S = within sum_d m_d m_d' + across v v'.
+
+    v is all m_d side by side: theta'S theta = within sum_d l_d^2 + across (sum_d l_d)^2. It has n^2 elements that are
+    not 0 and takes 2 n numbers.
+    ``row``: v, (n,).  ``starts``: of every m_d in it, and its end, (n_levels + 1,), none empty.
+    """
+
+    row: Float
+    starts: Int
+    within: float
+    across: float
+
+    @classmethod
+    def one(cls, row: Float) -> Levels:
+        """The square of a single level."""
+        return cls(row, np.array([0, len(row)]), 0.0, 1.0)
+
+    @classmethod
+    def about_mean(cls, rows: Sequence[Float]) -> Levels:
+        """sum_d (l_d - mean)^2, of rank n_levels - 1."""
+        starts = np.concatenate(([0], np.cumsum([len(row) for row in rows])))
+        return cls(np.concatenate(rows), starts, 1.0, -1.0 / len(rows))
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __matmul__(self, x: Float) -> Float:
+        """S x.  ``x``: (n,) or (n, m)."""
+        row = self.row if x.ndim == 1 else self.row[:, None]
+        level = np.add.reduceat(row * x, self.starts[:-1], axis=0)
+        pull = self.within * level + self.across * level.sum(axis=0)
+        return np.asarray(row * np.repeat(pull, np.diff(self.starts), axis=0))
+
+    def __mul__(self, factor: float) -> Levels:
+        return replace(self, within=factor * self.within, across=factor * self.across)
+
+    def diagonal(self) -> Float:
+        """(n,)."""
+        return (self.within + self.across) * self.row**2
+
+    def dense(self) -> Float:
+        """S, (n, n)."""
+        level = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+        within: Float = np.outer(self.row, self.row) * (self.within * (level[:, None] == level) + self.across)
+        return within
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +92,22 @@ class Restraint:
     ``penalty`` is then the row m of the level m . theta, (n,).  ``rank``: of the penalty, where there is a kind.
     """
 
-    penalty: Float
+    penalty: Float | Levels
     strength: float
     target: float = 0.0
     kind: str = ""
     relative: bool = False
     common: bool = False
     rank: int = 0
+
+    def diagonal(self) -> Float:
+        """Of the penalty, (n,)."""
+        found: Float = self.penalty.diagonal()
+        return found
+
+    def dense(self) -> Float:
+        """The penalty as a matrix, (n, n)."""
+        return self.penalty.dense() if isinstance(self.penalty, Levels) else self.penalty
 
 
 class Component(Protocol):
@@ -299,11 +358,29 @@ def unevenness(name: str, shape: tuple[int, int], strength: float) -> Restraint:
     Without the last part (Marra & Wood, Comput. Stat. Data Anal. 55 (2011) 2372) planes would be free; with it the map
     can vanish. Its mean stays free: another component takes it up.
     """
-    bends = roughness(shape, 1.0).penalty
+    bends = roughness(shape, 1.0).dense()
     n = len(bends)
     return Restraint(bends + SCATTER * (np.eye(n) - 1.0 / n), strength, kind=name, rank=n - 1)
 
 
+@lru_cache(maxsize=8)
+def detector_map(size: tuple[int, int], bins: int, estimated: bool) -> Smooth:
+    """Response of the detector: a grid over its panel, the same whenever it was looked at, of mean 1.
+
+    One object for all data sets of a detector: thousands of stills share the penalty.
+    Not a component of DIALS' physical and KB models: stored under a name of its own, which DIALS leaves out when it
+    writes a model.  ``size``: pixels, fast and slow.
+    """
+    n = binned_parameters(bins)
+    x = axis_over("x", bins / size[0], 0.0, float(size[0]), n)
+    y = axis_over("y", bins / size[1], 0.0, float(size[1]), n)
+    restraint = unevenness("modulation", (x.n, y.n), START_MODULATION)
+    if not estimated:
+        restraint = replace(restraint, kind="")
+    return Smooth("modulation", (x, y), restraints=(restraint,))
+
+
+START_MODULATION = 1e4  # neighbouring differences change by 1 %; the strength where it is not estimated, too
 # Share of the scatter in the penalty of a map: a plane costs as much as bends of a thirtieth of its height.
 SCATTER = 1e-3
 

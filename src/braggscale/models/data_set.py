@@ -13,7 +13,7 @@ from braggscale.models.modules import Edges, module_edges
 from braggscale.table import Places
 
 # Components that the DIALS model of the same name does not know.
-EXTRAS = {"physical": ("modulation", "modules", "image")}
+EXTRAS = {"physical": ("modulation", "modules", "image"), "KB": ("modulation", "modules")}
 
 
 @dataclass(frozen=True, slots=True)

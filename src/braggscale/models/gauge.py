@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from braggscale.arrays import Bool, Float, Int
-from braggscale.models.components import Restraint, Smooth
+from braggscale.models.components import Levels, Restraint, Smooth
 from braggscale.models.joint import Design, JointModel, Placed
 from braggscale.table import Part, Places
 
@@ -37,9 +37,11 @@ def gauge(model: JointModel, rows: Places, fixed: Bool) -> list[tuple[slice | In
     # restraints relative to the mean scale would shrink all data sets but the first, and give that one up
     joint = overall["scale"] and len(model.data_sets) > 1 and _relative(model)
     together: list[tuple[slice, Float]] = []
-    there = np.bincount(rows.data_set, minlength=len(model.data_sets)) > 0
+    order = np.argsort(rows.data_set, kind="stable")
+    ends = np.cumsum(np.bincount(rows.data_set, minlength=len(model.data_sets)))
     for d, data_set in enumerate(model.data_sets):
-        if not there[d]:
+        mine = order[ends[d - 1] if d else 0 : ends[d]]
+        if not len(mine):
             continue
         grids = 0
         for c, component in enumerate(data_set.components):
@@ -49,7 +51,7 @@ def gauge(model: JointModel, rows: Places, fixed: Bool) -> list[tuple[slice | In
             kind = "b" if component.b_factor else "scale"
             first_of_all = d == 0 and overall[kind] and (component.b_factor or grids == 0)
             if not component.b_factor and grids == 0 and joint:
-                together.append((where, _mean_basis(component, Part(rows, np.flatnonzero(rows.data_set == d)))))
+                together.append((where, _mean_basis(component, Part(rows, mine))))
                 first_of_all = False
             later_grid = not component.b_factor and grids > 0 and not fixed[where].any()
             # a shared grid has one mean, that over the first of its data sets
@@ -58,9 +60,9 @@ def gauge(model: JointModel, rows: Places, fixed: Bool) -> list[tuple[slice | In
             ):
                 pass
             elif later_grid and _on_detector(component):
-                choices += [(where, m) for m in _shell_means(component, rows, np.flatnonzero(rows.data_set == d))]
+                choices += [(where, m) for m in _shell_means(component, rows, _seen_by(model, rows, where))]
             else:
-                choices.append((where, _mean_basis(component, Part(rows, np.flatnonzero(rows.data_set == d)))))
+                choices.append((where, _mean_basis(component, Part(rows, mine))))
             grids += not component.b_factor
     if together:
         places = np.concatenate([np.arange(where.start, where.stop) for where, _ in together])
@@ -84,8 +86,16 @@ def _on_detector(component: Smooth) -> bool:
     return [axis.coordinate for axis in component.axes] == ["x", "y"]
 
 
+def _seen_by(model: JointModel, rows: Places, where: slice) -> Int:
+    """Rows of all data sets that have the component in ``where``: of one still they would be a shell or two."""
+    share = np.array(
+        [any(model.where(d, c) == where for c in range(len(s.components))) for d, s in enumerate(model.data_sets)]
+    )
+    return np.flatnonzero(share[rows.data_set])
+
+
 def _shell_means(component: Smooth, rows: Places, mine: Int) -> list[Float]:
-    """m of every resolution shell, shells of equal numbers of the data set's rows ``mine``."""
+    """m of every resolution shell, shells of equal numbers of the rows ``mine``."""
     order = mine[np.argsort(rows.d[mine], kind="stable")]
     shells = int(np.clip(len(mine) // LEAST_IN_SHELL, 1, MOST_SHELLS))
     return [_mean_basis(component, Part(rows, np.sort(part))) for part in np.array_split(order, shells)]
@@ -102,7 +112,7 @@ def _mean_basis(component: Smooth, rows: Places) -> Float:
 def as_restraints(choices: list[tuple[slice | Int, Float]], model: JointModel, strength: float) -> list[Placed]:
     """The choices as restraints. ``strength``: of the order of the data's own information on a scale."""
     null = model.null()
-    return [(where, Restraint(np.outer(m, m), strength, float(null[where][0]))) for where, m in choices]
+    return [(where, Restraint(Levels.one(m), strength, float(null[where][0]))) for where, m in choices]
 
 
 def as_constraints(choices: list[tuple[slice | Int, Float]], n_parameters: int) -> Float:

@@ -17,7 +17,7 @@ import numpy as np
 from braggscale import kernels
 from braggscale.arrays import Array, Float, Int, Int32
 from braggscale.covariance import BlockMatrix
-from braggscale.models.components import Component, Restraint
+from braggscale.models.components import Component, Levels, Restraint
 from braggscale.models.data_set import DataSetModel
 from braggscale.parallel import run_lanes
 from braggscale.table import Part, Places
@@ -297,7 +297,7 @@ def _tables(models: Sequence[DataSetModel], block: Int32, blocks: tuple[slice, .
 def _in_units(restraint: Restraint, unit: float) -> Restraint:
     if not restraint.relative or unit == 0.0:
         return restraint
-    return replace(restraint, penalty=restraint.penalty / unit**2)
+    return replace(restraint, penalty=restraint.penalty * (1.0 / unit**2))
 
 
 def _differences(members: Sequence[tuple[slice, Restraint]], theta: Float) -> Placed:
@@ -306,15 +306,8 @@ def _differences(members: Sequence[tuple[slice, Restraint]], theta: Float) -> Pl
     The mean itself is free: only how much data sets differ tells how much they should.
     """
     where = np.concatenate([np.arange(place.start, place.stop) for place, _ in members])
-    every = np.concatenate([restraint.penalty for _, restraint in members])
-    unit = float(every @ theta[where]) / len(members)
-    # sum_d m_d m_d' - (sum_d m_d)(sum_d m_d)'/n, the m_d side by side
-    penalty = np.outer(every, every) / -len(members)
-    first = 0
-    for _, restraint in members:
-        mine = slice(first, first + len(restraint.penalty))
-        penalty[mine, mine] += np.outer(restraint.penalty, restraint.penalty)
-        first = mine.stop
+    penalty = Levels.about_mean([np.asarray(restraint.penalty) for _, restraint in members])
+    unit = float(penalty.row @ theta[where]) / len(members)
     return where, _in_units(replace(members[0][1], penalty=penalty, rank=len(members) - 1), unit)
 
 

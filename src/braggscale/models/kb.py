@@ -1,12 +1,16 @@
-"""The KB model: one scale K and one relative B factor per data set; for stills and narrow wedges."""
+"""The KB model: one scale K and one relative B factor per data set; for stills and narrow wedges.
+
+A map of the detector's response, the same for all data sets, can stand beside them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-from braggscale.models.components import Component, Smooth, level, ridge
+from braggscale.models.components import Component, Smooth, detector_map, level, ridge
 from braggscale.models.data_set import DataSetModel, Extent
+from braggscale.models.modules import module_factors
 from braggscale.params import ModelSettings
 
 # A data set with very few common reflections keeps finite values: weights of K/K0 - 1, where K0 is the starting scale
@@ -30,6 +34,12 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
         if "decay" in settings.estimated:
             pull = level("decay", 1, DECAY_RIDGE)
         components.append(Smooth("decay", (), b_factor=True, restraints=(pull,)))
+    if settings.modulation and extent.detector is not None:
+        components.append(detector_map(extent.detector, settings.n_modulation_bins, "modulation" in settings.estimated))
+        configuration["shared"] = ["modulation"]
+        if extent.modules is not None:
+            components.append(module_factors(extent.modules, "modulation" in settings.estimated))
+            configuration["shared"].append("modules")
     if extent.images is not None:
         configuration["valid_image_range"] = list(extent.images)
     return DataSetModel("KB", tuple(components), configuration)

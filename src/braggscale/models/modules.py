@@ -7,17 +7,19 @@ whole panel. Not a component of the DIALS model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from braggscale.arrays import Float, Int32
-from braggscale.models.components import Restraint
+from braggscale.models.components import Restraint, ridge
 from braggscale.table import Places
 
 WIDEST_GAP = 64  # pixels; more is a shadow, not a gap
 NARROWEST_MODULE = 32  # pixels
 ACROSS = 0.95  # share of the panel that a gap crosses
+START_MODULES = 1e4  # 1 % from module to module
 
 Edges = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -58,6 +60,16 @@ class Modules:
         column = np.searchsorted(self.x[1:-1], rows.xyz[:, 0], side="right")
         row = np.searchsorted(self.y[1:-1], rows.xyz[:, 1], side="right")
         return (column + self.shape[0] * row).astype(np.int32), np.ones((len(rows), 1))
+
+
+@lru_cache(maxsize=8)
+def module_factors(edges: Edges, estimated: bool) -> Modules:
+    """One factor for every module of the panel, one object for all data sets; stored as the map is."""
+    found = Modules("modules", *edges)
+    restraint = ridge(found.n_parameters, START_MODULES)
+    if estimated:
+        restraint = replace(restraint, kind="modules", rank=found.n_parameters)
+    return replace(found, restraints=(restraint,))
 
 
 def module_edges(size: tuple[int, int], masked: Sequence[tuple[int, int, int, int]]) -> Edges:

@@ -12,17 +12,16 @@ from braggscale.models.components import (
     Smooth,
     axis_over,
     bending,
-    binned_parameters,
+    detector_map,
     level,
     ridge,
     roughness,
     smooth_spacing,
     smoothness,
-    unevenness,
 )
 from braggscale.models.data_set import DataSetModel, Extent
 from braggscale.models.images import Images
-from braggscale.models.modules import Edges, Modules
+from braggscale.models.modules import module_factors
 from braggscale.params import ModelSettings
 
 # Weights of squared second differences of neighbouring parameters. So weak that a parameter which sees even ten
@@ -39,9 +38,6 @@ START_DECAY = (10.0, 0.1)
 START_DECAY_LEVEL = 0.1
 START_ABSORPTION = 100.0
 START_IMAGE = 1e4  # 1 % from image to image
-START_MODULATION = 1e4  # neighbouring differences change by 1 %
-START_MODULES = 1e4  # 1 % from module to module
-MODULATION_ROUGHNESS = 1e4
 
 
 def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
@@ -77,11 +73,11 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
     if settings.image:
         components.append(_images(extent, settings.image_interval))
     if settings.modulation and extent.detector is not None:
-        components.append(_modulation(extent.detector, settings.n_modulation_bins, "modulation" in settings.estimated))
+        components.append(detector_map(extent.detector, settings.n_modulation_bins, "modulation" in settings.estimated))
         # one detector has one response, whatever sweep looks at it
         configuration["shared"] = [*configuration.get("shared", ()), "modulation"]
         if extent.modules is not None:
-            components.append(_modules(extent.modules, "modulation" in settings.estimated))
+            components.append(module_factors(extent.modules, "modulation" in settings.estimated))
             configuration["shared"].append("modules")
     if extent.images is not None:
         configuration["valid_image_range"] = list(extent.images)
@@ -98,27 +94,3 @@ def _images(extent: Extent, interval: float) -> Images:
     held = ridge(n, START_IMAGE)
     restraint = replace(held, kind="image", rank=n)
     return Images("image", n, first - 1.0, (last - first + 1) / n, spread, extent.axis, (restraint,))
-
-
-def _modulation(size: tuple[int, int], bins: int, estimated: bool) -> Smooth:
-    """Response of the detector: a grid over its panel, the same at every rotation, of mean 1.
-
-    Not a component of the DIALS model: stored under a name of its own, which DIALS leaves out when it writes a model.
-    """
-    n = binned_parameters(bins)
-    x = axis_over("x", bins / size[0], 0.0, float(size[0]), n)
-    y = axis_over("y", bins / size[1], 0.0, float(size[1]), n)
-    shape = (x.n, y.n)
-    restraint = unevenness("modulation", shape, START_MODULATION)
-    if not estimated:
-        restraint = replace(restraint, kind="", strength=MODULATION_ROUGHNESS)
-    return Smooth("modulation", (x, y), restraints=(restraint,))
-
-
-def _modules(edges: Edges, estimated: bool) -> Modules:
-    """One factor for every module of the panel, the same at every rotation; stored as the map is."""
-    found = Modules("modules", *edges)
-    restraint = ridge(found.n_parameters, START_MODULES)
-    if estimated:
-        restraint = replace(restraint, kind="modules", rank=found.n_parameters)
-    return replace(found, restraints=(restraint,))

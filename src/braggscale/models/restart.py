@@ -61,7 +61,7 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
         return None
     if len(old) == 1 or component.n_parameters == 1:  # between KB and a curve
         return np.full(component.n_parameters, float(old.mean())) if len(component.axes) <= 1 else None
-    same_images |= component.name == "modulation" and model.kind == "physical"  # the whole panel, whatever the images
+    same_images |= component.name in EXTRAS.get(model.kind, ())  # the map of the whole panel, whatever the images
     if same_kind and same_images and len(old) == component.n_parameters:
         return old
     if len(component.axes) != 1 or stored.get("__id__") == "array" or model.kind == "array":
@@ -136,7 +136,7 @@ def keep_stored(
             changes[name] = stored_values(stored, name) is not None
         elif getattr(settings, name) != (stored_values(stored, name) is not None):
             sentences.append(f"{name} is {'new' if getattr(settings, name) else 'dropped'}, as asked for")
-    if changes.get("modulation") and kind == "physical":
+    if changes.get("modulation") and kind in EXTRAS:
         changes["n_modulation_bins"] = MODULATION_BINS
     for key, option, (low, high) in _KEPT.get(kind, ()):
         value = wanted.get(option, configuration.get(key))
