@@ -309,7 +309,7 @@ def minimise(
     if solutions.any():
         normal.deflate(solutions)
     solutions = normal.solve(signs, FINAL_TOLERANCE, solutions)
-    influence = normal.influence(signs, solutions)
+    influence = normal.influence(signs, solutions, _Penalty(own, n, layout.starts), pins)
     covariance = normal.inverse
     determined = (covariance.diagonal()[target.free] > 0).all() and np.isfinite(covariance.store).all()
     information = parts.blocks.diagonal()
@@ -393,17 +393,28 @@ class _Normal:
             found[kind] = known + float(np.mean(np.einsum("nm,nm->m", signs, penalty.times(rest))))
         return found
 
-    def influence(self, signs: Float, solutions: Float) -> Float:
-        """diag(C J'J), (n,), in the same way."""
+    def influence(self, signs: Float, solutions: Float, own: _Penalty, pins: Sequence[Placed]) -> Float:
+        """diag(C J'J) = 1 - diag(C sum lambda S), (n,), in the same way.
+
+        ``own``: the restraints of the model.  ``pins``: of the gauge, squares of levels m theta, whose share is exact,
+        lambda m (C m): they couple all data sets, and are so strong that probes would see little else.
+        """
         rest = solutions - self.formed(signs)
-        blocks = self.penalty.add_blocks(BlockMatrix.zeros(self.inverse.starts), self.strengths)
-        known = np.concatenate(
+        blocks = own.add_blocks(BlockMatrix.zeros(self.inverse.starts), self.strengths)
+        left = np.mean(signs * own.times(rest, self.strengths), axis=1)
+        left += np.concatenate(
             [
                 np.einsum("ij,ji->i", mine, into)
                 for mine, into in zip(self.inverse.blocks(), blocks.blocks(), strict=True)
             ]
         )
-        left = known + np.mean(signs * self.penalty.times(rest, self.strengths), axis=1)
+        levels = np.zeros((len(left), len(pins)))
+        for k, (where, pin) in enumerate(pins):
+            assert isinstance(pin.penalty, Levels)
+            levels[where, k] = np.sqrt(pin.strength * pin.penalty.across) * pin.penalty.row
+        levels[self.held] = 0.0
+        if len(pins):
+            left += np.einsum("nk,nk->n", levels, self.solve(levels, FINAL_TOLERANCE))
         return np.where(self.held, 0.0, 1.0 - left)
 
 
