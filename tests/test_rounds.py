@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import synthetic
 
-from braggscale.fitting import FitSettings, starting_scales
+from braggscale.fitting import FitSettings
 from braggscale.groups import Groups
 from braggscale.models.joint import JointModel
 from braggscale.rounds import MOST_ROUNDS, RoundSettings, Start, Work, scale_data
+from braggscale.start import starting_scales
 
 FIT = FitSettings(
     first_order=True,

@@ -26,7 +26,7 @@ from braggscale.arrays import Bool, Float, Int
 from braggscale.error_fit import fit as fit_error_model
 from braggscale.error_model import ErrorModel, FitResult, variances
 from braggscale.expectation import Law, Robust, expect
-from braggscale.fitting import FitSettings, Outcome, Problem, fit, starting_scales
+from braggscale.fitting import FitSettings, Outcome, Problem, fit
 from braggscale.groups import BLOCK, Groups
 from braggscale.intensities import (
     Choice,
@@ -43,6 +43,7 @@ from braggscale.models import kb
 from braggscale.models.joint import JointModel
 from braggscale.outliers import RETURN_SHARE, Rejection, report, settle, standing
 from braggscale.parallel import run_lanes
+from braggscale.start import starting_scales
 from braggscale.strengths import Finding, findings, held_back
 from braggscale.table import Located, Observations
 from braggscale.wilson import Shells
