@@ -73,7 +73,7 @@ def test_traces_and_steps_are_those_of_the_inverse():
         own, some = restrained(some, model, strengths)
         normal = some.restrained_matrix(some.data_equations(theta)[2])
         normal[np.diag_indices(len(normal))] += 1.0  # the gauge is open
-        inverse = Inverse.of(normal, some.free, len(theta))
+        inverse = Inverse.of(normal.copy(), some.free, len(theta))
         whole = np.zeros((len(theta), len(theta)))
         whole[np.ix_(some.free, some.free)] = np.linalg.inv(normal)
         x = np.arange(len(normal), dtype=float)

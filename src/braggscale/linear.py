@@ -30,16 +30,16 @@ def cholesky(matrix: Float, overwrite: bool = False) -> Float | None:
         return None
 
 
-def inverse_root(normal: Float, more: float = 0.0) -> Float | None:
+def inverse_root(normal: Float, more: float = 0.0, overwrite: bool = False) -> Float | None:
     """Lower triangle R with R'R = N^-1, (n, n), found in variables of unit curvature; None if not positive definite.
 
-    ``more``: added to the diagonal in these variables.
+    ``more``: added to the diagonal in these variables.  ``overwrite``: the memory of N may be used.
     """
     diagonal = np.diag(normal)
     if not (diagonal > 0).all():
         return None
     unit = 1.0 / np.sqrt(diagonal)
-    scaled = normal * unit
+    scaled = np.multiply(normal, unit, out=normal if overwrite else None)
     scaled *= unit[:, None]
     scaled[np.diag_indices_from(scaled)] += more
     factor = cholesky(scaled, overwrite=True)

@@ -98,8 +98,8 @@ class Inverse:
 
     @classmethod
     def of(cls, normal: Float, free: Int, n: int) -> Inverse | None:
-        """``normal``: N, (n_free, n_free); None where it is not positive definite."""
-        root = linear.inverse_root(normal)
+        """``normal``: N, (n_free, n_free), whose memory is used; None where it is not positive definite."""
+        root = linear.inverse_root(normal, overwrite=True)
         return None if root is None else cls(root, free, n)
 
     def times(self, x: Float) -> Float:
