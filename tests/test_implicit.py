@@ -212,8 +212,11 @@ def test_the_fit_is_the_same_with_and_without_the_matrix(estimated, shared, monk
     # conditional on the other data sets, so a little smaller: six of them, each seen by the other five
     assert np.median(np.sqrt(other) / h / error) == pytest.approx(1.0, abs=0.25)
     assert (implicit.covariance.diagonal()[fixed] == 0.0).all() and not implicit.influence[fixed].any()
-    for where in (slice(0, 8), slice(8, 13), slice(13, 21)):
-        assert implicit.influence[where].sum() == pytest.approx(exact.influence[where].sum(), abs=1.0)
+    # by component, all data sets together: which of them the overall scale and B are counted with is a matter of gauge
+    for name in ("scale", "decay", "absorption"):
+        mine = np.unique(np.concatenate([np.r_[where] for _, c, where in model.parts() if c.name == name]))
+        # 24 probes see the trace over 48 parameters to about 1.5
+        assert implicit.influence[mine].sum() == pytest.approx(exact.influence[mine].sum(), abs=3.0), name
     for kind, strength in exact.strengths.items():
         # six sweeps determine the strength of a trend to a factor of about 2
         assert abs(np.log(implicit.strengths[kind] / strength)) < (0.3 if "trend" in kind else 0.1), kind

@@ -16,7 +16,7 @@ from braggscale.cli import main
 from braggscale.command import settle
 from braggscale.flags import FATE_TEXT, Fate, Flag
 from braggscale.io import open_inputs
-from braggscale.params import CommandLine
+from braggscale.params import ZMAX, CommandLine
 from braggscale.phil import read_argument
 from braggscale.symmetry import Symmetry
 
@@ -335,6 +335,77 @@ def test_a_sweep_scaled_by_dials_is_a_start(shared_data, tmp_path):
     assert "Outliers are judged afresh" in run.log
     (data_set,) = run.data_sets()
     assert data_set.experiment.scan.valid_image_ranges == ((1, 1600),)
+
+
+# Scaling again with estimated restraints
+
+
+@pytest.fixture(scope="module")
+def estimated(shared_data, tmp_path_factory):
+    """One sweep with estimated restraints."""
+    run = Run(tmp_path_factory.mktemp("estimated"), *inputs(shared_data, SWEEPS[:1]), "restraints=estimated")
+    assert run.status == 0, run.err
+    return run
+
+
+def strengths(run):
+    return run.summary["fit"]["strengths"]
+
+
+def test_estimated_restraints_end_where_they_ended(estimated, again):
+    run = again(source=estimated)
+    assert largest_move(estimated.merged(), run.merged()) < 0.1
+    assert all(np.array_equal(f, estimated.fates()[k]) for k, f in run.fates().items())
+    assert sum(run.steps()) <= 3
+    assert strengths(run).keys() == strengths(estimated).keys()
+    for kind, value in strengths(estimated).items():
+        ends = np.minimum([strengths(run)[kind], value], 1e7)  # beyond, nothing is left whatever the strength
+        assert abs(np.log(ends[0] / ends[1])) < 0.05, kind
+    text = " ".join(run.log.split())
+    assert "all data sets: restraints estimated, as in the earlier run" in text
+    assert "outliers of the earlier run stand" in text
+    stored = [d.experiment.scaling_model for d in run.data_sets()]
+    assert {model["braggscale"]["outliers"]["zmax"] for model in stored} == {ZMAX}
+
+
+def rewritten(source, folder):
+    """The pair as dials.scale 3.12.1 leaves it: no more of a model than it knows, errors and scales of its own."""
+    folder.mkdir()
+    shutil.copy(source.folder / PAIR[1], folder / PAIR[1])
+    document = json.loads((source.folder / PAIR[0]).read_text())
+    rng = np.random.default_rng(4)
+    for model in document["scaling_model"]:
+        known = model["configuration_parameters"]["corrections"]
+        for name in set(model) - {"__id__", "configuration_parameters", *known}:
+            del model[name]
+        model["configuration_parameters"]["error_model_parameters"] = [0.9, 0.05]
+        model["configuration_parameters"]["error_model_linear_term"] = 1e6
+        model["scale"]["parameters"] = [x * rng.normal(1.0, 0.1) for x in model["scale"]["parameters"]]
+        model["absorption"]["parameters"] = [0.0] * len(model["absorption"]["parameters"])
+    (folder / PAIR[0]).write_text(json.dumps(document))
+    return folder
+
+
+def test_nothing_stale_is_taken_from_a_model_that_dials_has_rewritten(estimated, tmp_path):
+    run = Run(rewritten(estimated, tmp_path / "rewritten"), *PAIR, "restraints=estimated")
+    assert run.status == 0, run.err
+    text = " ".join(run.log.split())
+    assert "as a start, all data sets: scale, decay, absorption; new: modulation" in text
+    assert "Error model of the input as a start: a 0.9000 b 0.05000 Intensity" in text  # no linear term
+    assert "Outliers are judged afresh" in text
+    # corrections that the data only just support may end as nothing from there
+    flips = sum(np.count_nonzero(f != estimated.fates()[k]) for k, f in run.fates().items())
+    assert flips <= 10
+    assert np.sqrt(np.mean(moves(estimated.merged(), run.merged()) ** 2)) < 0.25
+
+
+def test_fixed_restraints_after_estimated_ones(estimated, again, shared_data, tmp_path):
+    fixed, run = Run(tmp_path, *inputs(shared_data, SWEEPS[:1])), again("restraints=fixed", source=estimated)
+    assert not strengths(run)
+    assert [d["model"].keys() for d in run.summary["data_sets"]] == [
+        d["model"].keys() for d in fixed.summary["data_sets"]
+    ]
+    assert largest_move(fixed.merged(), run.merged()) < 0.1
 
 
 # Gaps and cuts
