@@ -12,6 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import accuracy
 import simulate
+from braggscale.models.components import Smooth, detector_map
+from braggscale.models.data_set import DataSetModel
+from braggscale.models.joint import JointModel
 from simulation.design import Options
 
 FILES = ("simulated.expt", "simulated.refl")
@@ -82,3 +85,15 @@ def test_scaling_again_takes_the_map_over_for_all(data, runs):
     assert after == pytest.approx(before, abs=0.01)
     log = " ".join((data / "map" / "again" / "scale.log").read_text().split())
     assert "Taken over from the input as a start, all data sets: scale, decay, modulation" in log
+
+
+def test_detectors_of_two_sizes_have_two_maps():
+    def still(size):
+        return DataSetModel("KB", (Smooth("scale", ()), detector_map(size, 4, True)), {"shared": ["modulation"]})
+
+    model = JointModel.of([still((100, 80)), still((60, 60)), still((100, 80)), still((60, 60))])
+    n = still((60, 60)).components[1].n_parameters
+    assert model.n_parameters == 4 + 2 * n
+    places = [model.where(d, 1) for d in range(4)]
+    assert places[0] == places[2] != places[1] == places[3]
+    assert len([r for _, r in model.restraints() if r.kind == "modulation"]) == 2

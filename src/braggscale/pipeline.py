@@ -324,14 +324,14 @@ def build_models(
             log.warning(sentence)
         _log_models(models, [member.identifier for member in members], joint.n_parameters)
     theta = joint.null()
-    known: dict[str, slice] = {}
+    known: set[tuple[int, int]] = set()
     for d, start in enumerate(values):
         for c, part in enumerate(start):
             name, where = models[d].components[c].name, joint.where(d, c)
             if name in taken[d]:
                 theta[where] = part
-                known[name] = where
-            elif known.get(name) == where:  # stored with an earlier data set
+                known.add((where.start, where.stop))
+            elif (where.start, where.stop) in known:  # stored with an earlier data set
                 taken[d].append(name)
     return all_settings, joint, theta, taken
 

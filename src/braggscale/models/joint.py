@@ -125,14 +125,14 @@ class JointModel:
         """Lay out theta.  A component that every one of its data sets wants to share is stored once."""
         most = max(len(model.components) for model in data_sets)
         starts = np.zeros((len(data_sets), most), np.int32)
-        shared: dict[tuple[str, int], int] = {}
+        shared: dict[Component, int] = {}
         known: dict[tuple[Component, ...], int] = {}
         families = np.zeros(len(data_sets), np.int32)
         n = 0
         for d, model in enumerate(data_sets):
             families[d] = known.setdefault(_signature(model.components), len(known))
             for c, component in enumerate(model.components):
-                key = (component.name, component.n_parameters)
+                key = _bare(component)  # maps of detectors of two sizes are two
                 if component.name in model.configuration.get("shared", ()):
                     if key in shared:
                         starts[d, c] = shared[key]

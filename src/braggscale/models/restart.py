@@ -130,11 +130,16 @@ def keep_stored(
     # what other programs drop is only known to have been absent where nobody has rewritten the model since
     extras_known = bool(wanted) and were_estimated(stored) == bool(settings.estimated)
     for name in COMPONENTS[kind]:
-        if name in EXTRAS.get(kind, ()) and not extras_known:
-            continue
+        there = stored_values(stored, name) is not None
+        if name in EXTRAS.get(kind, ()):
+            if not extras_known:
+                continue
+            shared = configuration.get("shared")
+            # its values stand with the first that has it
+            there |= isinstance(shared, list) and name in shared
         if not given(f"{kind}.{name}_correction") and not (name == "absorption" and given(f"{kind}.absorption_level")):
-            changes[name] = stored_values(stored, name) is not None
-        elif getattr(settings, name) != (stored_values(stored, name) is not None):
+            changes[name] = there
+        elif getattr(settings, name) != there:
             sentences.append(f"{name} is {'new' if getattr(settings, name) else 'dropped'}, as asked for")
     if changes.get("modulation") and kind in EXTRAS:
         changes["n_modulation_bins"] = MODULATION_BINS
