@@ -115,7 +115,7 @@ def test_tables_sort(browser, example_run):
     state, falling = browser.execute_script(column, True)
     assert state == "descending"
     numbers = [float(v) for v in falling if v != "–"]
-    assert numbers == sorted(numbers, reverse=True) and len(numbers) > 100
+    assert numbers == sorted(numbers, reverse=True) and len(numbers) > 80
     assert falling[len(numbers) :] == ["–"] * (len(falling) - len(numbers))
     state, rising = browser.execute_script(column, True)
     assert state == "ascending" and sorted(rising) == sorted(before)
