@@ -29,6 +29,11 @@ MOST_EXACT = 8
 ENOUGH = 0.03
 # Of what an exact step asks for after the likeness has led there, relative to the exact step before.
 LEADS = 0.7
+# Steps of the full matrix end at this part of the tolerance. They cost little beside an inversion, and strengths asked
+# of a point that is not the minimum lead to and fro.
+CLOSE = 1e-2
+# After a change of more than this times what counts as none, strengths are asked with the J'J of the new point.
+TRUSTED = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ def factored(
 ) -> Factored | None:  # fmt: skip
     """None where N is not positive definite.  ``likeness``: for the same ``matrix``, if there is one."""
     restrained = replace(target, restraints=[*with_strengths(own, strengths), *pins])
-    inverse = Inverse.of(restrained.restrained_matrix(matrix), target.free, len(target.base))
+    inverse = Inverse.of(restrained.restrained_matrix(matrix), target.free, len(target.base), target.n_threads)
     if inverse is None:
         return None
     if likeness is None and target.pairs is not None:
@@ -126,7 +131,7 @@ def full_matrix(
         strengths = new
         target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         steps = lbfgs(
-            target.value_and_gradient, theta, known.metric, max_iterations=max_iterations, tolerance=tolerance
+            target.value_and_gradient, theta, known.metric, max_iterations=max_iterations, tolerance=CLOSE * tolerance
         )
         theta = steps.theta
         history += steps.history if not history else steps.history[1:]
@@ -134,5 +139,10 @@ def full_matrix(
             stop = steps.stop
             break
         moving = steps.history[0] - steps.cost > 2.0 * tolerance * steps.cost
-        data = target.data_equations(theta) if moving else (*target.data_gradient(theta), data[2])
+        # the old J'J only sees that nothing is left to do; where something is, it would lead to and fro
+        data = (
+            target.data_equations(theta)
+            if moving or moved > TRUSTED * settled
+            else (*target.data_gradient(theta), data[2])
+        )
     return Fit(theta, history[-1], stop, tuple(history)), strengths, known

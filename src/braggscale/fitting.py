@@ -42,7 +42,7 @@ ROUGH_STEPS = 1
 # Strengths have settled when a step changes the fit by less than this many effective parameters, or this many for each
 # parameter that there is.
 SETTLED = 0.05
-SETTLED_SHARE = 1e-4
+SETTLED_SHARE, SETTLED_SHARE_OF_MANY = 1e-4, 3e-4
 MOST_STRENGTH_STEPS = 40
 # With more parameters of many data sets the matrix is not inverted for every step of the strengths (factored.py).
 MANY = 1000
@@ -192,7 +192,9 @@ def fit(
     constraints = as_seen_by_scales(choices, model, problem.design, problem.rows, complete)
     # without the pins: they hold the gauge at other places, and would take two directions away where there is one
     normal = replace(target, restraints=with_strengths(own, strengths)).restrained_matrix(matrix)
-    covariance = None if exact.normal is None and last is None else _covariance(normal, constraints, free)
+    covariance = (
+        None if exact.normal is None and last is None else _covariance(normal, constraints, free, settings.n_threads)
+    )
     if covariance is None:
         message = (
             f"full matrix: {Stop.SINGULAR.value}; the L-BFGS answer stands, without esds. Fewer parameters "
@@ -295,7 +297,9 @@ def _descend(
         if metric is None:
             metric = target.curvature(theta) if matrix is None else target.restrained_matrix(matrix)
         steps, near = limit + 1 - max(len(history), 1), 0.0 if matrix is None else NEAR
-        rough = lbfgs(function, theta, metric, max_iterations=steps, tolerance=tolerance, near=near)
+        rough = lbfgs(
+            function, theta, metric, max_iterations=steps, tolerance=tolerance, near=near, n_threads=target.n_threads
+        )
         history += rough.history if not history else rough.history[1:]
         theta = rough.theta
         if not history or rough.cost > near * rough.history[0] or len(history) > limit:
@@ -348,7 +352,8 @@ def _full_matrix(
 
 
 def _settled(target: Target) -> float:
-    return max(SETTLED, SETTLED_SHARE * len(target.base))
+    share = SETTLED_SHARE_OF_MANY if _is_many(target) else SETTLED_SHARE
+    return max(SETTLED, share * len(target.base))
 
 
 def _strengths_nearby(
@@ -368,7 +373,7 @@ def _strengths_nearby(
     for _ in range(max(2, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
         now = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         _, gradient, normal = now.restrained(theta, data)
-        covariance = Inverse.of(normal, target.free, n)
+        covariance = Inverse.of(normal, target.free, n, target.n_threads)
         if covariance is None:
             break
         there = target.full(theta - 0.5 * covariance.times(gradient))
@@ -381,10 +386,10 @@ def _strengths_nearby(
     return strengths, first
 
 
-def _covariance(normal: Float, constraints: Float, free: np.ndarray) -> Float | None:
+def _covariance(normal: Float, constraints: Float, free: np.ndarray, n_threads: int) -> Float | None:
     """Covariance of all parameters in the chosen gauge, (n, n); held ones have none.  ``normal``: (n_free, n_free)."""
     n = constraints.shape[1]
-    part = constrained_covariance(normal, constraints[:, free])
+    part = constrained_covariance(normal, constraints[:, free], n_threads)
     if part is None:
         return None
     if len(free) == n:

@@ -1,7 +1,8 @@
-"""Cholesky factors and what follows from them: numpy for small matrices, LAPACK's own routines for large ones.
+"""Cholesky factors and what follows from them: numpy for small matrices, LAPACK's own routines for larger ones.
 
 numpy has no triangular solver; its general one costs several times as much, which counts from a few hundred unknowns
-on. scipy, which has LAPACK, takes longer to import than small systems take to solve.
+on. scipy, which has LAPACK, takes longer to import than small systems take to solve. Beyond LARGE unknowns tiles,
+matrix products of which go to all threads: LAPACK itself runs on one, so that results do not depend on their number.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ from typing import Any
 import numpy as np
 
 from braggscale.arrays import Float
+from braggscale.parallel import run_lanes
 
 SMALL = 400
+LARGE = 1000
 BLOCK = 256
 
 
-def cholesky(matrix: Float, overwrite: bool = False) -> Float | None:
+def cholesky(matrix: Float, overwrite: bool = False, n_threads: int = 1) -> Float | None:
     """Lower triangle L with L L' = ``matrix``, (n, n), zero above the diagonal; None if not positive definite.
 
     ``overwrite``: the memory of the matrix may be used.
     """
+    if len(matrix) > LARGE:
+        return _tiled_cholesky(matrix if overwrite else matrix.copy(), n_threads)
     if len(matrix) > SMALL:
         upper, failed = _lapack("potrf", matrix)(matrix.T, lower=False, clean=True, overwrite_a=overwrite)
         return None if failed else np.ascontiguousarray(upper.T)
@@ -30,7 +35,7 @@ def cholesky(matrix: Float, overwrite: bool = False) -> Float | None:
         return None
 
 
-def inverse_root(normal: Float, more: float = 0.0, overwrite: bool = False) -> Float | None:
+def inverse_root(normal: Float, more: float = 0.0, overwrite: bool = False, n_threads: int = 1) -> Float | None:
     """Lower triangle R with R'R = N^-1, (n, n), found in variables of unit curvature; None if not positive definite.
 
     ``more``: added to the diagonal in these variables.  ``overwrite``: the memory of N may be used.
@@ -42,10 +47,10 @@ def inverse_root(normal: Float, more: float = 0.0, overwrite: bool = False) -> F
     scaled = np.multiply(normal, unit, out=normal if overwrite else None)
     scaled *= unit[:, None]
     scaled[np.diag_indices_from(scaled)] += more
-    factor = cholesky(scaled, overwrite=True)
+    factor = cholesky(scaled, overwrite=True, n_threads=n_threads)
     if factor is None:
         return None
-    root = inverse_triangle(factor, overwrite=True)
+    root = inverse_triangle(factor, overwrite=True, n_threads=n_threads)
     root *= unit
     return root
 
@@ -59,8 +64,10 @@ def solve(factor: Float, right: Float) -> Float:
     return np.asarray(x)
 
 
-def inverse(factor: Float) -> Float:
+def inverse(factor: Float, n_threads: int = 1) -> Float:
     """(L L')^-1, symmetric, (n, n)."""
+    if len(factor) > LARGE:
+        return _tiled_square(inverse_triangle(factor, n_threads=n_threads), n_threads)
     if len(factor) <= SMALL:
         root = np.linalg.inv(factor)
         return np.asarray(root.T @ root)
@@ -72,12 +79,74 @@ def inverse(factor: Float) -> Float:
     return np.ascontiguousarray(whole.T)
 
 
-def inverse_triangle(factor: Float, overwrite: bool = False) -> Float:
+def inverse_triangle(factor: Float, overwrite: bool = False, n_threads: int = 1) -> Float:
     """L^-1, (n, n)."""
+    if len(factor) > LARGE:
+        return _tiled_inverse(factor, n_threads)
     if len(factor) <= SMALL:
         return np.asarray(np.linalg.inv(factor))
     upper, _ = _lapack("trtri", factor)(factor.T, lower=False, overwrite_c=overwrite)
     return np.ascontiguousarray(upper.T)
+
+
+def _tiles(n: int) -> list[slice]:
+    return [slice(first, min(first + BLOCK, n)) for first in range(0, n, BLOCK)]
+
+
+def _tiled_cholesky(a: Float, n_threads: int) -> Float | None:
+    """L in the memory of ``a``: a column of tiles after the other, and what it takes from those behind it."""
+    tiles = _tiles(len(a))
+    for k, here in enumerate(tiles):
+        try:
+            a[here, here] = np.linalg.cholesky(a[here, here])
+        except np.linalg.LinAlgError:
+            return None
+        a[here, here.stop :] = 0.0
+        across = np.linalg.inv(a[here, here]).T
+        below = tiles[:k:-1]  # the longest rows first
+
+        def column(i: int, here: slice = here, below: list[slice] = below, across: Any = across) -> None:
+            a[below[i], here] = a[below[i], here] @ across
+
+        def rest(i: int, here: slice = here, below: list[slice] = below) -> None:
+            behind = slice(here.stop, below[i].stop)
+            a[below[i], behind] -= a[below[i], here] @ a[behind, here].T
+
+        run_lanes(column, len(below), n_threads)
+        run_lanes(rest, len(below), n_threads)
+    return a
+
+
+def _tiled_inverse(factor: Float, n_threads: int) -> Float:
+    """L^-1, every column of tiles by itself."""
+    tiles, root = _tiles(len(factor)), np.zeros_like(factor)
+    own = [np.linalg.inv(factor[tile, tile]) for tile in tiles]
+
+    def column(k: int) -> None:
+        here = tiles[k]
+        root[here, here] = own[k]
+        for tile, mine in zip(tiles[k + 1 :], own[k + 1 :], strict=True):
+            before = slice(here.start, tile.start)
+            root[tile, here] = -mine @ (factor[tile, before] @ root[before, here])
+
+    run_lanes(column, len(tiles), n_threads)
+    return root
+
+
+def _tiled_square(root: Float, n_threads: int) -> Float:
+    """R'R of a lower triangle R."""
+    tiles, result = _tiles(len(root)), np.empty_like(root)
+
+    def row(k: int) -> None:
+        here = tiles[k]
+        before = slice(0, here.stop)
+        result[here, before] = root[here.start :, here].T @ root[here.start :, before]
+
+    run_lanes(row, len(tiles), n_threads)
+    for tile in tiles:
+        result[tile, tile] = 0.5 * (result[tile, tile] + result[tile, tile].T)
+        result[tile, tile.stop :] = result[tile.stop :, tile].T
+    return result
 
 
 def _lapack(name: str, like: Float) -> Any:

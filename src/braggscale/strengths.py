@@ -97,9 +97,9 @@ class Inverse:
     n: int
 
     @classmethod
-    def of(cls, normal: Float, free: Int, n: int) -> Inverse | None:
+    def of(cls, normal: Float, free: Int, n: int, n_threads: int = 1) -> Inverse | None:
         """``normal``: N, (n_free, n_free), whose memory is used; None where it is not positive definite."""
-        root = linear.inverse_root(normal, overwrite=True)
+        root = linear.inverse_root(normal, overwrite=True, n_threads=n_threads)
         return None if root is None else cls(root, free, n)
 
     def times(self, x: Float) -> Float:
