@@ -302,11 +302,14 @@ def test_modified_text_gives_the_same_parameters(tmp_path_factory, d_min, model,
     ],
 )
 def test_automatic_intervals(degrees, intervals):
-    found, _ = resolve_model(params(), SweepFacts("0", False, degrees))
+    found, _ = resolve_model(params("restraints=fixed"), SweepFacts("0", False, degrees))
     assert found.model == "physical"
     assert (found.scale_interval, found.decay_interval) == intervals
-    given_one, _ = resolve_model(params("scale_interval=3"), SweepFacts("0", False, degrees))
+    given_one, _ = resolve_model(params("restraints=fixed", "scale_interval=3"), SweepFacts("0", False, degrees))
     assert (given_one.scale_interval, given_one.decay_interval) == (3.0, intervals[1])
+    estimated, _ = resolve_model(params("restraints=estimated", "decay_interval=7"), SweepFacts("0", False, degrees))
+    assert estimated.scale_interval <= min(intervals[0], max(2.5, degrees / 80)) and estimated.decay_interval == 7.0
+    assert degrees / estimated.scale_interval >= 4
 
 
 def test_intervals_cover_every_width():
@@ -325,7 +328,7 @@ def test_intervals_cover_every_width():
     ],
 )
 def test_automatic_model(facts, model, sentence):
-    found, sentences = resolve_model(params(), facts)
+    found, sentences = resolve_model(params("restraints=fixed"), facts)
     assert found.model == model
     assert sentence in sentences[0]
 
@@ -353,7 +356,8 @@ def test_a_still_gets_kb_whatever_was_named():
     ],
 )
 def test_automatic_absorption(arguments, degrees, angle, on, why):
-    found, sentences = resolve_model(params(*arguments.split()), SweepFacts("0", False, degrees, angle))
+    facts = SweepFacts("0", False, degrees, angle)
+    found, sentences = resolve_model(params("restraints=fixed", *arguments.split()), facts)
     assert found.absorption is on
     assert why in " ".join(sentences) and bool(why) == bool(sentences)
 
@@ -370,8 +374,10 @@ def test_automatic_absorption(arguments, degrees, angle, on, why):
     ],
 )
 def test_absorption_levels(arguments, lmax, weight):
-    found, sentences = resolve_model(params(*arguments.split()), SWEEP)
+    found, sentences = resolve_model(params("restraints=fixed", *arguments.split()), SWEEP)
     assert (found.lmax, found.surface_weight, sentences) == (lmax, weight, [])
+    estimated = resolve_model(params("restraints=estimated", *arguments.split()), SWEEP)[0].estimated
+    assert ("absorption" in estimated) is (not arguments)
 
 
 def test_a_level_overrides_loudly():
@@ -404,7 +410,8 @@ def test_fixed_components():
     [
         ("model=KB scale_term=False decay_term=False", SWEEP),
         ("scale_term=False decay_term=False", SweepFacts("0", True, 0.0)),
-        ("scale_term=False decay_term=False", SweepFacts("0", False, 30.0)),
+        ("restraints=fixed scale_term=False decay_term=False", SweepFacts("0", False, 30.0)),
+        ("scale_term=False decay_term=False absorption_term=False", SweepFacts("0", False, 30.0)),
         (
             "array.decay_correction=False array.absorption_correction=False model=KB scale_term=False decay_term=0",
             SWEEP,
@@ -428,7 +435,7 @@ def test_every_auto_is_settled(model, still, degrees, angle):
     assert all(getattr(found, field.name) is not None for field in dataclasses.fields(ModelSettings))
     assert all(sentence == sentence.strip() and sentence for sentence in sentences)
     if found.model == "physical":
-        assert found.scale_interval >= 1 and found.lmax >= 2 and found.surface_weight > 0
+        assert 0 < found.scale_interval <= 15 and found.lmax >= 2 and found.surface_weight > 0
 
 
 def test_models_are_the_registered_ones():

@@ -129,3 +129,16 @@ def test_a_model_that_somebody_has_rewritten_says_nothing_of_them():
     estimated = "restraints=estimated"
     found = remembered([estimated, "image_correction=True", "image_interval=3"], [estimated], rewritten=True)
     assert (found.image, found.image_interval, found.modulation) == (False, 1.0, True)
+
+
+def test_what_had_a_number_beside_estimated_restraints_stays_fixed():
+    first, _ = resolve_model(params("restraints=estimated", "scale_interval=30", "lmax=3"), SWEEP)
+    stored = sweep(30.0, lmax=3)
+    entry = stored.to_dict([np.ones(8), np.zeros(15)], None, {"lmax": 3, "abs_surface_weight": 5e5})
+    entry[OWN_ENTRY] = own_entry(first)
+    plain, _ = resolve_model(params("restraints=estimated"), SWEEP)
+    again, _ = keep_stored(plain, entry, lambda name: False)
+    assert "scale" not in again.estimated and "absorption" not in again.estimated and "decay" in again.estimated
+    assert (again.scale_interval, again.lmax, again.surface_weight) == (30.0, 3, 5e5)
+    asked, _ = keep_stored(plain, entry, lambda name: name == "restraints")
+    assert "scale" in asked.estimated and asked.scale_interval == plain.scale_interval

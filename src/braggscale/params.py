@@ -428,6 +428,7 @@ DEFAULT_SURFACE_WEIGHT = 5e5
 DEFAULT_DECAY_RESTRAINT = 0.1
 # With estimated restraints a basis only has to be fine enough: finer than these changed no merged intensity.
 FINE_INTERVAL = 2.5  # degrees; of the decay twice as much
+FINEST_INTERVAL = 1e-3  # degrees, however narrow the sweep
 LEAST_INTERVALS, MOST_INTERVALS = 4, 80  # of the scale, per sweep
 FINE_LMAX, WEDGE_LMAX = 6, 4  # of sweeps, and of those below ABSORPTION_ABOVE
 MODULATION_BINS = 16
@@ -488,6 +489,7 @@ def _physical(options: Physical, facts: SweepFacts, sentences: list[str], estima
     _, scale_interval, decay_interval = next(row for row in INTERVALS if degrees < row[0])
     estimated = _estimated(options) if estimate else ()
     fine = max(min(FINE_INTERVAL, degrees / LEAST_INTERVALS), degrees / MOST_INTERVALS)
+    fine = min(max(fine, FINEST_INTERVAL), scale_interval)
     if "scale" in estimated:
         scale_interval = fine
     if "decay" in estimated:

@@ -30,7 +30,7 @@ from braggscale.models import MODELS, build
 from braggscale.models.components import Smooth
 from braggscale.models.data_set import EXTRAS, DataSetModel, Extent
 from braggscale.models.joint import JointModel
-from braggscale.models.restart import OWN_ENTRY, keep_stored, start_parameters, were_estimated
+from braggscale.models.restart import OWN_ENTRY, keep_stored, start_parameters, stored_restraints
 from braggscale.parallel import available_processors
 from braggscale.params import ZMAX, ModelSettings, Params, SweepFacts, resolve_model, settle
 from braggscale.preparation import Cuts, count_fates
@@ -224,10 +224,13 @@ def _chosen(data_sets: Sequence[DataSet], params: Params) -> list[int]:
 def _settled(chosen: Sequence[DataSet], params: Params, given: Callable[[str], bool]) -> Params:
     """The options with every automatic value settled that is not a matter of a single data set's model."""
     stored = [data_set.experiment.scaling_model or {} for data_set in chosen]
-    again = not params.overwrite_existing_models and not given("restraints") and any(map(were_estimated, stored))
+    earlier = {stored_restraints(model) for model in stored}
+    estimated = params.restraints == "estimated"
+    if not params.overwrite_existing_models and not given("restraints") and earlier != {None}:
+        estimated = "estimated" in earlier or (estimated and None in earlier)
     stills = all(data_set.experiment.is_still for data_set in chosen)
     n_rows = sum(len(data_set.table) for data_set in chosen)
-    params, sentences = settle(params, params.restraints == "estimated" or again, stills, n_rows, given)
+    params, sentences = settle(params, estimated, stills, n_rows, given)
     for sentence in sentences:
         log.info(sentence)
     return params
@@ -363,11 +366,11 @@ def _settings(
     if given("model") and params.model not in ("auto", kind):
         settings, sentences = resolve_model(params, facts)
         return settings, [*sentences, f"stored model {kind} is replaced by {settings.model}, as asked for"]
-    again = were_estimated(stored) and not given("restraints")
-    options = replace(params, model=kind, restraints="estimated") if again else replace(params, model=kind)
+    again = None if given("restraints") else stored_restraints(stored)
+    options = replace(params, model=kind, restraints=again or params.restraints)
     settings, _ = resolve_model(options, facts)
     settings, sentences = keep_stored(settings, stored, given)
-    return settings, ["restraints estimated, as in the earlier run", *sentences] if again else sentences
+    return settings, [f"restraints {again}, as in the earlier run", *sentences] if again else sentences
 
 
 def _fixed(model: JointModel, settings: Sequence[ModelSettings]) -> Bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -125,6 +125,9 @@ def keep_stored(
     sentences = []
     own = stored.get(OWN_ENTRY)
     wanted = own if isinstance(own, dict) else {}
+    if not given("restraints") and isinstance(wanted.get("estimated"), list):
+        # what had a number of its own then was fixed, and stays so with that number
+        settings = replace(settings, estimated=tuple(name for name in settings.estimated if name in wanted["estimated"]))
     # the fine intervals of estimated restraints make no sense under fixed ones
     back_to_fixed = were_estimated(stored) and not settings.estimated
     # what other programs drop is only known to have been absent where nobody has rewritten the model since
@@ -166,7 +169,8 @@ def own_entry(settings: ModelSettings) -> dict[str, Any]:
     """Intervals as asked for, degrees, and how restraints were set, for OWN_ENTRY of the stored model."""
     kept = [option for _, option, _ in _KEPT.get(settings.model, ()) if "inter" in option]
     return {option: getattr(settings, option) for option in kept} | {
-        "restraints": "estimated" if settings.estimated else "fixed"
+        "restraints": "estimated" if settings.estimated else "fixed",
+        "estimated": list(settings.estimated),
     }
 
 
@@ -187,10 +191,16 @@ def stored_cell(models: Sequence[Mapping[str, Any] | None]) -> UnitCell | None:
     return found.pop() if len(found) == 1 else None
 
 
+def stored_restraints(stored: Mapping[str, Any]) -> Literal["estimated", "fixed"] | None:
+    """What the run that stored this model did: "estimated" or "fixed"; None if another program stored it."""
+    own = stored.get(OWN_ENTRY)
+    found = own.get("restraints") if isinstance(own, dict) else None
+    return "estimated" if found == "estimated" else "fixed" if found == "fixed" else None
+
+
 def were_estimated(stored: Mapping[str, Any]) -> bool:
     """Whether the run that stored this model estimated its restraints."""
-    own = stored.get(OWN_ENTRY)
-    return isinstance(own, dict) and own.get("restraints") == "estimated"
+    return stored_restraints(stored) == "estimated"
 
 
 # Stored configuration, setting, and values that make sense; everything else is taken from the options.
