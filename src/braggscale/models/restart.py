@@ -127,7 +127,8 @@ def keep_stored(
     wanted = own if isinstance(own, dict) else {}
     if not given("restraints") and isinstance(wanted.get("estimated"), list):
         # what had a number of its own then was fixed, and stays so with that number
-        settings = replace(settings, estimated=tuple(name for name in settings.estimated if name in wanted["estimated"]))
+        free = wanted["estimated"]
+        settings = replace(settings, estimated=tuple(name for name in settings.estimated if name in free))
     # the fine intervals of estimated restraints make no sense under fixed ones
     back_to_fixed = were_estimated(stored) and not settings.estimated
     # what other programs drop is only known to have been absent where nobody has rewritten the model since
