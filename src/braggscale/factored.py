@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 MOST_EXACT = 8
 # A rough answer need not be looked at once more where the likeness has led over less than this, in effective
 # parameters, for each parameter that there is: what is left is about a hundredth of it.
-ENOUGH = 0.03
+ENOUGH = 0.06
 # Of what an exact step asks for after the likeness has led there, relative to the exact step before.
 LEADS = 0.7
 # Steps of the full matrix end at this part of the tolerance. They cost little beside an inversion, and strengths asked

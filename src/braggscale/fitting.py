@@ -281,9 +281,12 @@ def _rough_strengths(
 
     enough = ENOUGH * len(target.base)
     found, moved, known = settle(target, theta, data, own, pins, strengths, near, enough, fresh)
-    if moved > enough and not fresh:
-        data = target.data_equations(theta)
-        found, moved, known = settle(target, theta, data, own, pins, strengths, None, enough)
+    if fresh:
+        return found, data[2], known
+    if moved <= enough:  # as far as an old J'J can tell, and it can tell no more
+        return strengths, data[2], known
+    data = target.data_equations(theta)
+    found, _, known = settle(target, theta, data, own, pins, strengths, None, enough)
     return found, data[2], known
 
 
