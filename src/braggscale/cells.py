@@ -200,10 +200,11 @@ class Pairs:
         def lane(k: int) -> Float:
             part = np.zeros((len(shared), len(shared)))
             cell_kernels.shared_rows(cuts[k], cuts[k + 1], offsets, *arguments, rows, part)
+            mine = rows[cuts[k] : cuts[k + 1]]
+            part -= mine.T @ mine
             return part
 
-        block = np.sum(run_lanes(lane, LANES, n_threads), axis=0)
-        matrix[np.ix_(shared, shared)] += block - rows.T @ rows
+        matrix[np.ix_(shared, shared)] += np.sum(run_lanes(lane, LANES, n_threads), axis=0)
         group, place = np.nonzero(rows)
         begin = np.concatenate(([0], np.cumsum(np.bincount(group, minlength=len(rows)))))
         return begin, place.astype(np.int32), rows[group, place]
