@@ -33,7 +33,7 @@ LEADS = 0.7
 # of a point that is not the minimum lead to and fro.
 CLOSE = 1e-2
 # After a change of more than this times what counts as none, strengths are asked with the J'J of the new point.
-TRUSTED = 3.0
+RENEWED = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def settle(
 
     ``data``: cost, gradient and J'J of the observations.  ``near``: N^-1 of an earlier fit, of use if it has this J'J.
     ``enough``: change in effective parameters of an exact step after which none is needed.  ``fresh``: whether J'J is
-    that at ``theta``; with another one, nothing is done where more is asked for.
+    that at ``theta``; another one only tells how far strengths would move.
     """
     known = near if near is not None and near.matrix is data[2] else None
     first = last = 0.0
@@ -99,7 +99,7 @@ def settle(
         wanted, moved = update(own, at, there, known.traces, held_places(target))
         log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
         first = first or moved
-        if moved > enough and not fresh:
+        if not fresh:
             break
         # a likeness that leads nowhere is left for the plain step
         strengths = wanted if number > 1 and moved > LEADS * last else known.likeness.follow(at, wanted, there)
@@ -142,7 +142,7 @@ def full_matrix(
         # the old J'J only sees that nothing is left to do; where something is, it would lead to and fro
         data = (
             target.data_equations(theta)
-            if moving or moved > TRUSTED * settled
+            if moving or moved > RENEWED * settled
             else (*target.data_gradient(theta), data[2])
         )
     return Fit(theta, history[-1], stop, tuple(history)), strengths, known

@@ -190,11 +190,11 @@ def fit(
     matrix = last.matrix if last is not None else data(exact.theta)[2]
     undetermined = _undetermined(np.diag(matrix), fixed | _estimated_places(own, len(theta)))
     constraints = as_seen_by_scales(choices, model, problem.design, problem.rows, complete)
-    # without the pins: they hold the gauge at other places, and would take two directions away where there is one
-    normal = replace(target, restraints=with_strengths(own, strengths)).restrained_matrix(matrix)
-    covariance = (
-        None if exact.normal is None and last is None else _covariance(normal, constraints, free, settings.n_threads)
-    )
+    covariance = None
+    if exact.normal is not None or last is not None:
+        # without the pins: they hold the gauge at other places, and would take two directions away where there is one
+        normal = replace(target, restraints=with_strengths(own, strengths)).restrained_matrix(matrix)
+        covariance = _covariance(normal, constraints, free, settings.n_threads)
     if covariance is None:
         message = (
             f"full matrix: {Stop.SINGULAR.value}; the L-BFGS answer stands, without esds. Fewer parameters "
@@ -281,12 +281,9 @@ def _rough_strengths(
 
     enough = ENOUGH * len(target.base)
     found, moved, known = settle(target, theta, data, own, pins, strengths, near, enough, fresh)
-    if fresh:
-        return found, data[2], known
-    if moved <= enough:  # as far as an old J'J can tell, and it can tell no more
-        return strengths, data[2], known
-    data = target.data_equations(theta)
-    found, _, known = settle(target, theta, data, own, pins, strengths, None, enough)
+    if moved > enough and not fresh:
+        data = target.data_equations(theta)
+        found, _, known = settle(target, theta, data, own, pins, strengths, None, enough)
     return found, data[2], known
 
 
