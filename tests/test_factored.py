@@ -121,13 +121,14 @@ def test_roots_of_large_and_small_matrices(monkeypatch):
     root = rng.normal(size=(50, 70))
     normal = root @ root.T * np.outer(scale := 10.0 ** rng.uniform(-2, 2, 50), scale)
     before = normal.copy()
-    for small in (400, 10):
-        monkeypatch.setattr("braggscale.linear.SMALL", small)
-        found = linear.inverse_root(normal)
+    for small, large, threads in ((400, 1000, 1), (10, 1000, 1), (10, 20, 1), (10, 20, 2)):
+        for name, value in (("SMALL", small), ("LARGE", large), ("BLOCK", 16)):
+            monkeypatch.setattr(f"braggscale.linear.{name}", value)
+        found = linear.inverse_root(normal, n_threads=threads)
         assert found.T @ found == pytest.approx(np.linalg.inv(normal), rel=1e-8)
         assert not np.triu(found, 1).any() or np.abs(np.triu(found, 1)).max() < 1e-12 * np.abs(found).max()
-        factor = linear.cholesky(normal)
-        assert linear.inverse(factor) == pytest.approx(np.linalg.inv(normal), rel=1e-8)
+        factor = linear.cholesky(normal, n_threads=threads)
+        assert linear.inverse(factor, threads) == pytest.approx(np.linalg.inv(normal), rel=1e-8)
         assert np.array_equal(normal, before)
         assert linear.inverse_root(normal - 2.0 * np.diag(np.diag(normal))) is None
         assert linear.inverse_root(normal - 1e3 * np.eye(50)) is None

@@ -85,6 +85,10 @@ def inverse_triangle(factor: Float, overwrite: bool = False, n_threads: int = 1)
         return _tiled_inverse(factor, n_threads)
     if len(factor) <= SMALL:
         return np.asarray(np.linalg.inv(factor))
+    return _inverse_by_lapack(factor, overwrite)
+
+
+def _inverse_by_lapack(factor: Float, overwrite: bool = False) -> Float:
     upper, _ = _lapack("trtri", factor)(factor.T, lower=False, overwrite_c=overwrite)
     return np.ascontiguousarray(upper.T)
 
@@ -102,7 +106,7 @@ def _tiled_cholesky(a: Float, n_threads: int) -> Float | None:
         except np.linalg.LinAlgError:
             return None
         a[here, here.stop :] = 0.0
-        across = np.linalg.inv(a[here, here]).T
+        across = _inverse_by_lapack(a[here, here]).T
         below = tiles[:k:-1]  # the longest rows first
 
         def column(i: int, here: slice = here, below: list[slice] = below, across: Any = across) -> None:
@@ -120,7 +124,7 @@ def _tiled_cholesky(a: Float, n_threads: int) -> Float | None:
 def _tiled_inverse(factor: Float, n_threads: int) -> Float:
     """L^-1, every column of tiles by itself."""
     tiles, root = _tiles(len(factor)), np.zeros_like(factor)
-    own = [np.linalg.inv(factor[tile, tile]) for tile in tiles]
+    own = [_inverse_by_lapack(factor[tile, tile]) for tile in tiles]
 
     def column(k: int) -> None:
         here = tiles[k]
