@@ -8,12 +8,13 @@ import synthetic
 
 from braggscale.covariance import Arrow, BlockMatrix
 from braggscale.fitting import FitSettings, Problem, fit
-from braggscale.implicit import Layout, _Penalty, minimise, parts_of_normal
+from braggscale.implicit import Layout, minimise, parts_of_normal
 from braggscale.minimise import Stop, conjugate_gradients
 from braggscale.models.components import Smooth, axis_over, bending, level, ridge, smoothness
 from braggscale.models.data_set import DataSetModel
 from braggscale.models.gauge import as_restraints, gauge
 from braggscale.models.joint import JointModel
+from braggscale.penalty import Penalty
 from braggscale.strengths import with_strengths
 from braggscale.target import Target
 
@@ -62,7 +63,7 @@ def test_restraints_by_parts_are_those_of_the_matrix():
     pins = as_restraints(gauge(model, rows, np.zeros(n, bool)), model, 50.0)
     strengths = {"scale level": 3.0, "decay level": 0.7}
     layout = Layout.of(model)
-    penalty = _Penalty([*own, *pins], n, layout.starts)
+    penalty = Penalty([*own, *pins], n, layout.starts)
     matrix, pull = np.zeros((n, n)), np.zeros(n)
     for where, restraint in with_strengths([*own, *pins], strengths):
         index = np.arange(n)[where]

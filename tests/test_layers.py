@@ -22,7 +22,7 @@ LAYERS = (
     "symmetry start deviations selection uncertainty preparation params models.components models.modules",
     "command intensities outliers error_model stats merging assembly models.data_set models.images mates",
     "models.physical models.array models.kb models.joint models.restart error_fit",
-    "linearised models models.gauge strengths",
+    "linearised models models.gauge strengths penalty",
     "cells",
     "target likeness",
     "implicit factored",

@@ -23,7 +23,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -35,6 +34,7 @@ from braggscale.minimise import Fit, Stop, conjugate_gradients
 from braggscale.models.components import Levels
 from braggscale.models.joint import JointModel, Placed
 from braggscale.parallel import run_lanes
+from braggscale.penalty import Penalty, hold
 from braggscale.strengths import Mixing, update
 from braggscale.target import Target
 
@@ -135,115 +135,6 @@ def parts_of_normal(target: Target, theta: Float, layout: Layout) -> Parts:
     return Parts(result, cross)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """S of one kind, D + sum c v v', v being levels of many blocks; of restraints without a kind lambda S.
-
-    ``sparse``: D, (n, n).  ``levels``: v in columns, (n, k), and c, (k,).  ``place``, ``value``: elements of S
-    within the blocks, by place in their store.
-    """
-
-    sparse: Any
-    levels: Float
-    share: Float
-    place: Int
-    value: Float
-
-    def times(self, x: Float) -> Float:
-        """S x, (n, m)."""
-        found: Float = self.sparse @ x
-        if len(self.share):
-            found += self.levels @ (self.share[:, None] * (self.levels.T @ x))
-        return found
-
-
-class _Penalty:
-    """sum lambda S of all restraints: what is sparse as a sparse matrix, common levels as vectors; by kind."""
-
-    def __init__(self, restraints: Sequence[Placed], n: int, blocks: Int) -> None:
-        """``blocks``: where those along the diagonal begin, and their end."""
-        kinds = {restraint.kind for _, restraint in restraints}
-        self.by_kind = {kind: _gathered(restraints, kind, n, blocks) for kind in sorted(kinds)}
-        self.pull = np.zeros(n)
-        self.constant = 0.0
-        for where, restraint in restraints:
-            if restraint.target:
-                ones = np.ones(len(restraint.diagonal()))
-                toward = restraint.strength * restraint.target * (restraint.penalty @ ones)
-                self.pull[where] += toward
-                self.constant += restraint.target * float(toward.sum())
-
-    def times(self, x: Float, strengths: dict[str, float]) -> Float:
-        """sum lambda S x, (n, m)."""
-        total = np.zeros_like(x)
-        for kind, found in self.by_kind.items():
-            total += (strengths[kind] if kind else 1.0) * found.times(x)
-        return total
-
-    def cost_gradient(self, theta: Float, strengths: dict[str, float]) -> tuple[float, Float]:
-        """sum lambda (theta - t)'S(theta - t) and its gradient."""
-        product = self.times(theta[:, None], strengths)[:, 0]
-        cost = float(theta @ product - 2.0 * theta @ self.pull) + self.constant
-        return cost, 2.0 * (product - self.pull)
-
-    def add_blocks(self, blocks: BlockMatrix, strengths: dict[str, float]) -> BlockMatrix:
-        """``blocks`` plus the blocks of sum lambda S."""
-        store = blocks.store.copy()
-        for kind, found in self.by_kind.items():
-            np.add.at(store, found.place, (strengths[kind] if kind else 1.0) * found.value)
-        return BlockMatrix(blocks.starts, store)
-
-
-def _gathered(restraints: Sequence[Placed], kind: str, n: int, blocks: Int) -> _Kind:
-    """All restraints of one kind."""
-    from scipy.sparse import csr_array
-
-    rows, columns, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
-    levels: list[Float] = []
-    share: list[float] = []
-    for where, restraint in restraints:
-        if restraint.kind != kind:
-            continue
-        index = np.arange(where.start, where.stop) if isinstance(where, slice) else where
-        strength, penalty = 1.0 if kind else restraint.strength, restraint.penalty
-        first, last = np.searchsorted(blocks, index[[0, -1]], side="right")
-        if isinstance(penalty, Levels) and first < last:
-            i, j = _pairs(penalty.starts if penalty.within else np.zeros(1, np.int64))
-            found = penalty.within * penalty.row[i] * penalty.row[j]
-            levels.append(np.zeros(n))
-            levels[-1][index] = penalty.row
-            share.append(strength * penalty.across)
-        else:
-            matrix = restraint.dense()
-            i, j = np.nonzero(matrix)
-            found = matrix[i, j]
-        rows.append(index[i])
-        columns.append(index[j])
-        values.append(strength * found)
-    i, j, value = np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
-    sparse: Any = csr_array((value, (i, j)), shape=(n, n))  # type: ignore[no-untyped-call]
-    frame = BlockMatrix(blocks, np.zeros(0))
-    inside, place = frame.places(i, j)
-    places, within = [place], [value[inside]]
-    for v, c in zip(levels, share, strict=True):
-        there = np.flatnonzero(v)
-        i, j = (there[k] for k in _pairs(np.unique(np.searchsorted(there, blocks))))
-        places.append(frame.places(i, j)[1])
-        within.append(c * v[i] * v[j])
-    beside: Float = np.column_stack(levels) if levels else np.zeros((n, 0))
-    return _Kind(sparse, beside, np.array(share), np.concatenate(places), np.concatenate(within))
-
-
-def _pairs(starts: Int) -> tuple[Int, Int]:
-    """All pairs of numbers within each run from ``starts[k]`` to ``starts[k + 1]`` - 1."""
-    sizes = np.diff(starts)
-    first = np.repeat(np.arange(int(starts[-1])), np.repeat(sizes, sizes))
-    run = np.repeat(starts[:-1], sizes**2)
-    before = np.repeat(np.cumsum(sizes**2) - sizes**2, sizes**2)
-    second = run + (np.arange(len(run)) - before) % np.repeat(sizes, sizes**2)
-    return first, second
-
-
 def minimise(
     target: Target, own: Sequence[Placed], pins: Sequence[Placed], strengths: dict[str, float], layout: Layout,
     start: Float, *, max_iterations: int, tolerance: float, esds: bool, settled: float,
@@ -255,7 +146,7 @@ def minimise(
     ``settled``: change in effective parameters that counts as none.  ``solutions``: of the probes in an earlier fit.
     """
     n = len(target.base)
-    penalty = _Penalty([*own, *pins], n, layout.starts)
+    penalty = Penalty([*own, *pins], n, layout.starts)
     held = np.ones(n, bool)
     held[target.free] = False
     signs = np.where(np.random.default_rng(0).random((n, PROBES)) < 0.5, -1.0, 1.0)
@@ -309,42 +200,31 @@ def minimise(
     if solutions.any():
         normal.deflate(solutions)
     solutions = normal.solve(signs, FINAL_TOLERANCE, solutions)
-    influence = normal.influence(signs, solutions, _Penalty(own, n, layout.starts), pins)
+    influence = normal.influence(signs, solutions, Penalty(own, n, layout.starts), pins)
     covariance = normal.inverse
     determined = (covariance.diagonal()[target.free] > 0).all() and np.isfinite(covariance.store).all()
     information = parts.blocks.diagonal()
     return Implicit(fit, strengths, covariance if determined else None, influence, solutions, information)
 
 
-def _hold(blocks: BlockMatrix, held: Bool, value: float) -> None:
-    """Rows and columns of held parameters: ``value`` on the diagonal, 0 beside it."""
-    if not held.any():
-        return
-    for first, block in zip(blocks.starts.tolist(), blocks.blocks(), strict=False):
-        mine = np.flatnonzero(held[first : first + len(block)])
-        block[mine] = 0.0
-        block[:, mine] = 0.0
-        block[mine, mine] = value
-
-
 class _Normal:
     """N = J'J + sum lambda S at one point: products, solutions, traces. Held parameters have neither row nor column."""
 
     def __init__(
-        self, linear: Linear, parts: Parts, layout: Layout, penalty: _Penalty, strengths: dict[str, float], held: Bool
+        self, linear: Linear, parts: Parts, layout: Layout, penalty: Penalty, strengths: dict[str, float], held: Bool
     ) -> None:
         self.linear, self.penalty, self.strengths, self.held = linear, penalty, strengths, held
         whole = penalty.add_blocks(parts.blocks, strengths)
         for block in whole.blocks():  # directions of which nothing is known must not run away
             diagonal = np.diag(block)
             block[np.diag_indices(len(block))] += 1e-9 * max(float(diagonal.max()), 1.0) + 1e-9 * diagonal
-        _hold(whole, held, 1.0)
+        hold(whole, held, 1.0)
         cross = parts.cross
         if held.any():
             cross = np.where(held[:, None] | held[layout.shared], 0.0, cross)
         self.arrow = Arrow(whole, cross, layout.shared)
         self.inverse = self.arrow.inverse
-        _hold(self.inverse, held, 0.0)
+        hold(self.inverse, held, 0.0)
         self.coarse: tuple[Float, Float] | None = None
 
     def product(self, v: Float) -> Float:
@@ -389,11 +269,12 @@ class _Normal:
         found = {}
         for kind in self.strengths:
             penalty = self.penalty.by_kind[kind]
-            known = float(penalty.value @ self.inverse.store[penalty.place])
-            found[kind] = known + float(np.mean(np.einsum("nm,nm->m", signs, penalty.times(rest))))
+            found[kind] = penalty.trace(self.inverse) + float(
+                np.mean(np.einsum("nm,nm->m", signs, penalty.times(rest)))
+            )
         return found
 
-    def influence(self, signs: Float, solutions: Float, own: _Penalty, pins: Sequence[Placed]) -> Float:
+    def influence(self, signs: Float, solutions: Float, own: Penalty, pins: Sequence[Placed]) -> Float:
         """diag(C J'J) = 1 - diag(C sum lambda S), (n,), in the same way.
 
         ``own``: the restraints of the model.  ``pins``: of the gauge, squares of levels m theta, whose share is exact,
@@ -419,7 +300,7 @@ class _Normal:
 
 
 def _strengths(
-    penalty: _Penalty, linear: Linear, parts: Parts, layout: Layout, theta: Float, held: Bool, own: Sequence[Placed],
+    penalty: Penalty, linear: Linear, parts: Parts, layout: Layout, theta: Float, held: Bool, own: Sequence[Placed],
     strengths: dict[str, float], signs: Float, solutions: Float, settled: float, mixing: Mixing,
     probe: float,
 ) -> tuple[dict[str, float], float, Float, Float | None]:  # fmt: skip

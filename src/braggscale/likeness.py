@@ -22,6 +22,7 @@ from braggscale.arrays import Bool, Float
 from braggscale.cells import Owners
 from braggscale.covariance import BlockMatrix
 from braggscale.models.joint import Placed
+from braggscale.penalty import Penalty, hold
 from braggscale.strengths import MOST_CHANGE, Mixing, update
 
 # Steps between two exact ones, and the relative change that ends them.
@@ -37,37 +38,22 @@ class Likeness:
         """``matrix``: J'J, (n, n).  ``own``, ``pins``: restraints of the model and of the gauge.  ``held``: (n,)."""
         cuts = np.flatnonzero(np.diff(owners.owner)) + 1
         starts = np.concatenate(([0], cuts, [len(matrix)])).astype(np.int64)
-        self.starts, self.own, self.held = starts, own, held
-        data = BlockMatrix.zeros(starts)
-        for first, block in zip(starts.tolist(), data.blocks(), strict=False):
+        self.own, self.held = own, held
+        self.data = BlockMatrix.zeros(starts)
+        for first, block in zip(starts.tolist(), self.data.blocks(), strict=False):
             block[...] = matrix[first : first + len(block), first : first + len(block)]
-        self.data = data.store
-        self.penalties: dict[str, Float] = {}
-        for where, restraint in [*own, *pins]:
-            store = self.penalties.setdefault(restraint.kind, np.zeros(len(self.data)))
-            index = np.arange(where.start, where.stop) if isinstance(where, slice) else where
-            penalty = restraint.dense()
-            i, j = np.nonzero(np.where(held[index][:, None] | held[index], 0.0, penalty))
-            inside, place = data.places(index[i], index[j])
-            factor = 1.0 if restraint.kind else restraint.strength
-            np.add.at(store, place, factor * penalty[i, j][inside])
+        self.penalty = Penalty([*own, *pins], len(matrix), starts)
 
     def blocks(self, strengths: Mapping[str, float]) -> BlockMatrix:
         """M; of held parameters the identity."""
-        store = self.data.copy()
-        for kind, penalty in self.penalties.items():
-            store += (strengths[kind] if kind else 1.0) * penalty
-        result = BlockMatrix(self.starts, store)
-        for first, block in zip(self.starts.tolist(), result.blocks(), strict=False):
-            mine = np.flatnonzero(self.held[first : first + len(block)])
-            block[mine] = 0.0
-            block[:, mine] = 0.0
-            block[mine, mine] = 1.0
+        result = self.penalty.add_blocks(self.data, strengths)
+        hold(result, self.held, 1.0)
         return result
 
     def _step(self, strengths: Mapping[str, float], inverse: BlockMatrix, theta: Float) -> dict[str, float]:
-        """G_M.  ``inverse``: M^-1.  ``theta``: the minimum."""
-        traces = {kind: float(self.penalties[kind] @ inverse.store) for kind in strengths}
+        """G_M.  ``inverse``: M^-1, whose held parameters are zeroed.  ``theta``: the minimum."""
+        hold(inverse, self.held, 0.0)
+        traces = {kind: self.penalty.by_kind[kind].trace(inverse) for kind in strengths}
         return update(self.own, strengths, theta, traces, self.held)[0]
 
     def follow(self, strengths: dict[str, float], exact: dict[str, float], theta: Float) -> dict[str, float]:
