@@ -8,11 +8,12 @@ from test_implicit import problem, sweeps
 
 from braggscale import linear
 from braggscale.cells import Owners, Pairs
-from braggscale.factored import factored
+from braggscale.factored import Factored, covariance, exact_step, factored, slope
 from braggscale.fitting import FitSettings, Problem, fit
 from braggscale.likeness import Likeness
-from braggscale.minimise import Stop
-from braggscale.strengths import Inverse, starting, traces, update, with_strengths
+from braggscale.minimise import Stop, constrained_covariance
+from braggscale.models.components import Levels, Restraint
+from braggscale.strengths import Inverse, starting, traces, with_strengths
 
 
 @pytest.fixture
@@ -100,20 +101,41 @@ def test_the_likeness_is_exact_for_data_sets_that_share_no_reflection():
     data = target.data_equations(theta)
     # what each data set leaves open by itself
     pins = [(slice(0, len(theta)), replace(own[0][1], penalty=np.eye(len(theta)), strength=1.0, kind=""))]
-    free = np.zeros(len(theta), bool)
-    first = factored(target, own, pins, strengths, data[2], None)
-    there = theta - 0.5 * first.inverse.times(replace(target, restraints=[*with_strengths(own, strengths), *pins])
-        .with_restraints(theta, data[0], data[1].copy())[1])  # fmt: skip
-    wanted = update(own, strengths, there, first.traces, free)[0]
-    led = Likeness(data[2], own, pins, Owners.of(model), free).follow(strengths, wanted, there)
-    again = factored(target, own, pins, led, data[2], None)
-    slope = replace(target, restraints=[*with_strengths(own, led), *pins]).with_restraints(
-        theta, data[0], data[1].copy()
-    )[1]
-    image = update(own, led, theta - 0.5 * again.inverse.times(slope), again.traces, free)[0]
+    likeness = Likeness(data[2], own, pins, Owners.of(model), np.zeros(len(theta), bool), {})
+    first = factored(target, own, pins, strengths, data[2], likeness)
+    wanted, _, there = exact_step(target, theta, data, own, pins, first)
+    foreseen = likeness.follow(strengths, None, theta, slope(target, theta, data, own, pins, strengths))
+    led = likeness.follow(strengths, wanted, there)
+    assert likeness.share == pytest.approx(dict.fromkeys(strengths, 1.0)) and foreseen == pytest.approx(led, rel=1e-6)
+    again = factored(target, own, pins, led, data[2], likeness)
+    image = exact_step(target, theta, data, own, pins, again)[0]
     for kind, value in led.items():
         if 0.05 < value / strengths[kind] < 20.0:  # the likeness goes no further than 30 at once
             assert image[kind] == pytest.approx(value, rel=0.01), kind
+
+
+def test_the_covariance_in_another_gauge_is_that_of_the_surface():
+    *_, model, theta, target = problem(sweeps(3), n_groups=80)
+    rng = np.random.default_rng(3)
+    own = with_strengths(model.restraints(theta), {})
+    matrix = target.data_equations(theta)[2]
+    null = np.linalg.svd(replace(target, restraints=own).restrained_matrix(matrix))[2][-2:]
+    levels = [Levels.one(rng.normal(size=len(theta)) + 30.0 * row) for row in null]
+    pins = [(slice(0, len(theta)), Restraint(level, 1e3)) for level in levels]
+    constraints = null + 0.1 * rng.normal(size=null.shape)
+    for free in (np.arange(len(theta)), np.delete(np.arange(len(theta)), [2, 9])):
+        some = replace(target, free=free, restraints=own)
+        inverse = Inverse.of(replace(some, restraints=[*own, *pins]).restrained_matrix(matrix), free, len(theta))
+        found = covariance(Factored(matrix, inverse, {}, {}, None), pins, constraints, 1)
+        wanted = constrained_covariance(some.restrained_matrix(matrix), constraints[:, free])
+        scale = np.sqrt(np.outer(*(2 * [np.diag(wanted)])))
+        assert found[np.ix_(free, free)] / scale == pytest.approx(wanted / scale, abs=1e-7)
+        assert np.count_nonzero(found) <= len(free) ** 2
+    normal = replace(target, restraints=[*own, *pins]).restrained_matrix(matrix)
+    known = Factored(matrix, Inverse.of(normal, np.arange(len(theta)), len(theta)), {}, {}, None)
+    assert covariance(known, pins, 0.0 * constraints, 1) is None
+    across = constraints - np.outer(constraints @ null[1], null[1])  # does not settle what the data leave open
+    assert covariance(known, pins, across, 1) is None
 
 
 def test_roots_of_large_and_small_matrices(monkeypatch):

@@ -9,14 +9,16 @@ round, so does R, and every round begins with the exact step at the strengths wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from braggscale import linear
 from braggscale.arrays import Bool, Float
 from braggscale.likeness import Likeness
 from braggscale.minimise import Fit, Scaling, Stop, lbfgs
+from braggscale.models.components import Levels
 from braggscale.models.joint import Placed
 from braggscale.strengths import Inverse, traces, update, with_strengths
 from braggscale.target import Target
@@ -29,11 +31,11 @@ MOST_EXACT = 8
 ENOUGH = 0.06
 # Of what an exact step asks for after the likeness has led there, relative to the exact step before.
 LEADS = 0.7
+# What is left of 1 for a gauge that nothing else holds.
+SINGULAR = 1e-9
 # Steps of the full matrix end at this part of the tolerance. They cost little beside an inversion, and strengths asked
 # of a point that is not the minimum lead to and fro.
 CLOSE = 1e-2
-# After a change of more than this times what counts as none, strengths are asked with the J'J of the new point.
-RENEWED = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +63,45 @@ def held_places(target: Target) -> Bool:
 
 def factored(
     target: Target, own: Sequence[Placed], pins: Sequence[Placed], strengths: dict[str, float], matrix: Float,
-    likeness: Likeness | None,
+    likeness: Likeness,
 ) -> Factored | None:  # fmt: skip
-    """None where N is not positive definite.  ``likeness``: for the same ``matrix``, if there is one."""
+    """None where N is not positive definite.  ``likeness``: for the same ``matrix``."""
     restrained = replace(target, restraints=[*with_strengths(own, strengths), *pins])
     inverse = Inverse.of(restrained.restrained_matrix(matrix), target.free, len(target.base), target.n_threads)
-    if inverse is None:
-        return None
-    if likeness is None and target.pairs is not None:
-        likeness = Likeness(matrix, own, pins, target.pairs.owners, held_places(target))
-    assert likeness is not None
-    return Factored(matrix, inverse, strengths, traces(own, inverse), likeness)
+    return None if inverse is None else Factored(matrix, inverse, strengths, traces(own, inverse), likeness)
+
+
+def foreseen(
+    target: Target, theta: Float, data: tuple[float, Float, Float], own: Sequence[Placed], pins: Sequence[Placed],
+    strengths: dict[str, float], share: Mapping[str, float],
+) -> tuple[Likeness, dict[str, float]]:  # fmt: skip
+    """A likeness of N, and where it leads from ``strengths`` before N is inverted.  ``share``: as an earlier one's."""
+    assert target.pairs is not None
+    likeness = Likeness(data[2], own, pins, target.pairs.owners, held_places(target), share)
+    downhill = np.zeros(len(target.base))
+    downhill[target.free] = slope(target, theta, data, own, pins, strengths)
+    return likeness, likeness.follow(strengths, None, target.full(theta), downhill)
+
+
+def slope(
+    target: Target, theta: Float, data: tuple[float, Float, Float], own: Sequence[Placed], pins: Sequence[Placed],
+    strengths: dict[str, float],
+) -> Float:  # fmt: skip
+    """Gradient of the cost, (n_free,)."""
+    restrained = replace(target, restraints=[*with_strengths(own, strengths), *pins])
+    return restrained.with_restraints(theta, data[0], data[1].copy())[1]
+
+
+def exact_step(
+    target: Target, theta: Float, data: tuple[float, Float, Float], own: Sequence[Placed], pins: Sequence[Placed],
+    known: Factored,
+) -> tuple[dict[str, float], float, Float]:  # fmt: skip
+    """Fellner-Schall step from ``known.strengths``, change in effective parameters, and the minimum it is taken at."""
+    downhill = slope(target, theta, data, own, pins, known.strengths)
+    there = target.full(theta - 0.5 * known.inverse.times(downhill))
+    wanted, moved = update(own, known.strengths, there, known.traces, held_places(target))
+    log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
+    return wanted, moved, there
 
 
 def settle(
@@ -85,24 +115,25 @@ def settle(
     that at ``theta``; another one only tells how far strengths would move.
     """
     known = near if near is not None and near.matrix is data[2] else None
+    if known is None:
+        share = near.likeness.share if near is not None else {}
+        likeness, strengths = foreseen(target, theta, data, own, pins, strengths, share)
+    else:
+        likeness = known.likeness
     first = last = 0.0
     for number in range(MOST_EXACT):
         if known is None or number > 0:
-            found = factored(target, own, pins, strengths, data[2], known.likeness if known else None)
+            found = factored(target, own, pins, strengths, data[2], likeness)
             if found is None:
                 break
             known = found
-        at = known.strengths
-        restrained = replace(target, restraints=[*with_strengths(own, at), *pins])
-        slope = restrained.with_restraints(theta, data[0], data[1].copy())[1]
-        there = target.full(theta - 0.5 * known.inverse.times(slope))
-        wanted, moved = update(own, at, there, known.traces, held_places(target))
-        log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
+        wanted, moved, there = exact_step(target, theta, data, own, pins, known)
         first = first or moved
         if not fresh:
             break
         # a likeness that leads nowhere is left for the plain step
-        strengths = wanted if number > 1 and moved > LEADS * last else known.likeness.follow(at, wanted, there)
+        leads = number < 2 or moved <= LEADS * last
+        strengths = likeness.follow(known.strengths, wanted, there) if leads else wanted
         if moved <= enough:
             break
         last = moved
@@ -111,24 +142,33 @@ def settle(
 
 def full_matrix(
     target: Target, theta: Float, own: Sequence[Placed], pins: Sequence[Placed], strengths: dict[str, float],
-    *, max_iterations: int, tolerance: float, settled: float,
+    share: Mapping[str, float], *, max_iterations: int, tolerance: float, settled: float,
 ) -> tuple[Fit, dict[str, float], Factored | None]:  # fmt: skip
-    """Steps in the metric of N and strengths until neither changes anything, and N^-1 near the end.
+    """Steps in the metric of N and strengths until neither changes anything, and N^-1 at the end.
 
     J'J is that of the last point from which a step went that lowered the rms residual by more than ``tolerance``.
     The last step is made with the strengths that are returned. Without N^-1 nothing is done.
+    ``share``: of an earlier likeness.
     """
     history: list[float] = []
-    stop, moving, known = Stop.MAX_ITERATIONS, True, None
+    stop, moving, known, last = Stop.MAX_ITERATIONS, True, None, np.inf
     data = target.data_equations(theta)
-    while len(history) <= max_iterations:
-        new, moved, known = settle(target, theta, data, own, pins, strengths, known, settled)
-        if known is None:
-            return Fit(theta, data[0], Stop.SINGULAR, (data[0],)), strengths, None
+    likeness, strengths = foreseen(target, theta, data, own, pins, strengths, share)
+    while True:
+        if known is None or known.strengths != strengths or known.matrix is not data[2]:
+            known = factored(target, own, pins, strengths, data[2], likeness)
+            if known is None:
+                return Fit(theta, data[0], Stop.SINGULAR, (data[0],)), strengths, None
+        if stop is Stop.NO_DESCENT or len(history) > max_iterations:
+            break
+        wanted, moved, there = exact_step(target, theta, data, own, pins, known)
         if not moving and moved < settled:
             stop = Stop.CONVERGED
             break
-        strengths = new
+        if moved >= settled:
+            # a likeness that leads nowhere is left for the plain step
+            strengths = likeness.follow(strengths, wanted, there) if moved <= LEADS * last else wanted
+        last = moved
         target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         steps = lbfgs(
             target.value_and_gradient, theta, known.metric, max_iterations=max_iterations, tolerance=CLOSE * tolerance
@@ -137,12 +177,42 @@ def full_matrix(
         history += steps.history if not history else steps.history[1:]
         if steps.stop is Stop.NO_DESCENT:
             stop = steps.stop
-            break
         moving = steps.history[0] - steps.cost > 2.0 * tolerance * steps.cost
-        # the old J'J only sees that nothing is left to do; where something is, it would lead to and fro
-        data = (
-            target.data_equations(theta)
-            if moving or moved > RENEWED * settled
-            else (*target.data_gradient(theta), data[2])
-        )
+        if moving:
+            data = target.data_equations(theta)
+            likeness = Likeness(data[2], own, pins, target.pairs.owners, held_places(target), likeness.share)
+        else:
+            data = (*target.data_gradient(theta), data[2])
     return Fit(theta, history[-1], stop, tuple(history)), strengths, known
+
+
+def covariance(known: Factored, pins: Sequence[Placed], constraints: Float, n_threads: int) -> Float | None:
+    """Covariance of all parameters in another gauge than that of the ``pins``, (n_parameters, n_parameters).
+
+    With N + P'P inverted, C, the inverse of N on the surface A theta = const is
+
+        C_A + C_A P' (1 - P C_A P')^-1 P C_A,    C_A = C - C A' (A C A')^-1 A C.
+
+    ``constraints``: A, (k, n_parameters).  None where N is singular there.
+    """
+    free, n = known.inverse.free, known.inverse.n
+    rows, constraints = np.zeros((len(pins), n)), constraints[:, free]
+    for row, (where, pin) in zip(rows, pins, strict=True):
+        assert isinstance(pin.penalty, Levels)
+        row[where] = np.sqrt(pin.strength * pin.penalty.across) * pin.penalty.row
+    rows = rows[:, free]
+    found = linear.square(known.inverse.root, n_threads)
+    across = found @ constraints.T
+    if not (np.diag(constraints @ across) > 0.0).all():
+        return None
+    found -= across @ np.linalg.solve(constraints @ across, across.T)
+    along = found @ rows.T
+    left = np.eye(len(rows)) - rows @ along
+    if np.linalg.eigvalsh(left).min(initial=1.0) < SINGULAR:
+        return None
+    found += along @ np.linalg.solve(left, along.T)
+    if len(free) == n:
+        return found
+    whole = np.zeros((n, n))
+    whole[np.ix_(free, free)] = found
+    return whole

@@ -18,7 +18,7 @@ from braggscale.cells import Pairs
 from braggscale.covariance import BlockMatrix
 from braggscale.groups import Groups
 from braggscale.minimise import Fit, Scaling, Stop, constrained_covariance, lbfgs, levenberg_marquardt
-from braggscale.models.gauge import as_restraints, as_seen_by_scales, gauge
+from braggscale.models.gauge import as_restraints, as_seen_by_scales, gauge, on_gauge
 from braggscale.models.joint import Design, JointModel, Placed
 from braggscale.strengths import Inverse, Mixing, starting, traces, update, with_strengths
 from braggscale.table import Places
@@ -35,8 +35,8 @@ MOST_DENSE = 6000
 SMALL_SET, MOST_OF_SMALL = 10, 1500
 # Turns of strengths and L-BFGS in one round; the next round goes on.
 ROUGH_TURNS = 2
-# A normal matrix is no metric where the cost is below this many times what it was at its point.
-NEAR = 0.8
+# Steps of L-BFGS in the metric of one normal matrix; another one costs about as much as twenty.
+STEPS_NEARBY = 20
 # Gauss-Newton steps without the matrix in one round.
 ROUGH_STEPS = 1
 # Strengths have settled when a step changes the fit by less than this many effective parameters, or this many for each
@@ -139,6 +139,7 @@ def fit(
     """
     model = problem.model
     fixed, choices = problem.fixed, problem.choices
+    theta = on_gauge(theta, choices)
     information = float(np.sum(weight * intensity**2))
     own = model.restraints(theta)
     strengths = {kind: (strengths or {}).get(kind, begin) for kind, begin in starting(own).items()}
@@ -174,11 +175,11 @@ def fit(
         return _implicit(problem, target, own, pins, strengths, start, settings, n, tuple(fits), near)
     last, data = None, _Known(target)
     if strengths and _is_many(target):
-        from braggscale.factored import full_matrix
+        from braggscale import factored
 
         limit = settings.full_matrix_max_iterations or 100
-        exact, strengths, last = full_matrix(
-            target, start, own, pins, strengths,
+        exact, strengths, last = factored.full_matrix(
+            target, start, own, pins, strengths, near.factored.likeness.share if near and near.factored else {},
             max_iterations=limit, tolerance=settings.tolerance, settled=_settled(target),
         )  # fmt: skip
     else:
@@ -191,7 +192,9 @@ def fit(
     undetermined = _undetermined(np.diag(matrix), fixed | _estimated_places(own, len(theta)))
     constraints = as_seen_by_scales(choices, model, problem.design, problem.rows, complete)
     covariance = None
-    if exact.normal is not None or last is not None:
+    if last is not None:
+        covariance = factored.covariance(last, pins, constraints, settings.n_threads)
+    elif exact.normal is not None:
         # without the pins: they hold the gauge at other places, and would take two directions away where there is one
         normal = replace(target, restraints=with_strengths(own, strengths)).restrained_matrix(matrix)
         covariance = _covariance(normal, constraints, free, settings.n_threads)
@@ -296,13 +299,13 @@ def _descend(
     while True:
         if metric is None:
             metric = target.curvature(theta) if matrix is None else target.restrained_matrix(matrix)
-        steps, near = limit + 1 - max(len(history), 1), 0.0 if matrix is None else NEAR
-        rough = lbfgs(
-            function, theta, metric, max_iterations=steps, tolerance=tolerance, near=near, n_threads=target.n_threads
-        )
+        steps = limit + 1 - max(len(history), 1)
+        if matrix is not None:
+            steps = min(steps, STEPS_NEARBY)
+        rough = lbfgs(function, theta, metric, max_iterations=steps, tolerance=tolerance, n_threads=target.n_threads)
         history += rough.history if not history else rough.history[1:]
         theta = rough.theta
-        if not history or rough.cost > near * rough.history[0] or len(history) > limit:
+        if rough.stop is not Stop.MAX_ITERATIONS or len(history) > limit:
             return replace(rough, history=tuple(history))
         matrix, metric = target.data_equations(theta)[2], None
 

@@ -30,12 +30,14 @@ MOST_STEPS, ALIKE = 15, 3e-3
 
 
 class Likeness:
-    """M at any strengths, for one J'J."""
+    """M at any strengths, for one J'J.  ``share``: G/G_M of every kind at the last exact step."""
 
     def __init__(
-        self, matrix: Float, own: Sequence[Placed], pins: Sequence[Placed], owners: Owners, held: Bool
-    ) -> None:
+        self, matrix: Float, own: Sequence[Placed], pins: Sequence[Placed], owners: Owners, held: Bool,
+        share: Mapping[str, float],
+    ) -> None:  # fmt: skip
         """``matrix``: J'J, (n, n).  ``own``, ``pins``: restraints of the model and of the gauge.  ``held``: (n,)."""
+        self.share = dict(share)
         cuts = np.flatnonzero(np.diff(owners.owner)) + 1
         starts = np.concatenate(([0], cuts, [len(matrix)])).astype(np.int64)
         self.own, self.held = own, held
@@ -56,17 +58,25 @@ class Likeness:
         traces = {kind: self.penalty.by_kind[kind].trace(inverse) for kind in strengths}
         return update(self.own, strengths, theta, traces, self.held)[0]
 
-    def follow(self, strengths: dict[str, float], exact: dict[str, float], theta: Float) -> dict[str, float]:
+    def follow(
+        self, strengths: dict[str, float], exact: Mapping[str, float] | None, theta: Float, slope: Float | None = None
+    ) -> dict[str, float]:
         """Where steps lead that begin with the ``exact`` one from ``strengths``, at most MOST_CHANGE from there.
 
-        ``theta``: the minimum with ``strengths``, (n,).
+        ``exact``: None where it is not known: then with the last known share of G in G_M, or that of one.
+        ``theta``: the minimum with ``strengths``, (n,), or where the cost has the gradient ``slope``, (n,).
         """
         blocks = self.blocks(strengths)
         right, inverse = blocks.times(theta[:, None]), blocks.inverse()
         if inverse is None:
-            return exact
-        share = {kind: exact[kind] / value for kind, value in self._step(strengths, inverse, theta).items()}
-        at, image, mixing = strengths, exact, Mixing()
+            return dict(exact or strengths)
+        if slope is not None:
+            right -= 0.5 * slope[:, None]
+            theta = inverse.times(right)[:, 0]
+        alike = self._step(strengths, inverse, theta)
+        if exact is not None:
+            self.share = {kind: exact[kind] / value for kind, value in alike.items()}
+        at, image, mixing = strengths, self._shared(alike), Mixing()
         for _ in range(MOST_STEPS):
             new = {
                 kind: float(np.clip(value, strengths[kind] / MOST_CHANGE, strengths[kind] * MOST_CHANGE))
@@ -77,7 +87,10 @@ class Likeness:
                 break
             at = new
             there = inverse.times(right)[:, 0]
-            image = {kind: share[kind] * value for kind, value in self._step(at, inverse, there).items()}
+            image = self._shared(self._step(at, inverse, there))
             if all(abs(np.log(image[kind] / at[kind])) < ALIKE for kind in at):
                 break
         return at
+
+    def _shared(self, alike: Mapping[str, float]) -> dict[str, float]:
+        return {kind: self.share.get(kind, 1.0) * value for kind, value in alike.items()}

@@ -67,7 +67,7 @@ def solve(factor: Float, right: Float) -> Float:
 def inverse(factor: Float, n_threads: int = 1) -> Float:
     """(L L')^-1, symmetric, (n, n)."""
     if len(factor) > LARGE:
-        return _tiled_square(inverse_triangle(factor, n_threads=n_threads), n_threads)
+        return square(inverse_triangle(factor, n_threads=n_threads), n_threads)
     if len(factor) <= SMALL:
         root = np.linalg.inv(factor)
         return np.asarray(root.T @ root)
@@ -77,6 +77,11 @@ def inverse(factor: Float, n_threads: int = 1) -> Float:
         whole[part, part] = np.triu(whole[part, part]) + np.triu(whole[part, part], 1).T
         whole[first + BLOCK :, part] = whole[part, first + BLOCK :].T
     return np.ascontiguousarray(whole.T)
+
+
+def square(root: Float, n_threads: int = 1) -> Float:
+    """R'R of a lower triangle R, (n, n)."""
+    return _tiled_square(root, n_threads) if len(root) > LARGE else np.asarray(root.T @ root)
 
 
 def inverse_triangle(factor: Float, overwrite: bool = False, n_threads: int = 1) -> Float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 # Numbers of malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
 def one_heap() -> None:
@@ -21,7 +21,7 @@ def one_heap() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(_ARENA_MAX, 1)
         library.mallopt(_TRIM_THRESHOLD, 1 << 30)
-        library.mallopt(_MMAP_THRESHOLD, 1 << 25)
+        library.mallopt(_MMAP_MAX, 0)  # large arrays, too: a fresh page costs more than to fill it
 
 
 def give_back() -> None:

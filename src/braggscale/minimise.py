@@ -66,12 +66,10 @@ def lbfgs(
     *,
     max_iterations: int = 100,
     tolerance: float = 1e-4,
-    near: float = 0.0,
     n_threads: int = 1,
 ) -> Fit:
     """Minimise ``function(theta) -> cost, gradient``.
 
-    ``near``: it also ends where the cost is below so many times that of the start, which is too far for its metric.
     ``metric``: half the curvature along each parameter, (n,), or half the Hessian, (n, n), roughly, in which variables
     are scaled; or such a scaling. A matrix that is not positive definite counts as its diagonal.
     """
@@ -107,8 +105,6 @@ def lbfgs(
         # relative change of the rms, d rms / rms = d F / 2F
         if gain <= 2.0 * tolerance * cost:
             stop = Stop.CONVERGED
-            break
-        if cost <= near * history[0]:
             break
     return Fit(theta + to_theta(x), cost, stop, tuple(history))
 
