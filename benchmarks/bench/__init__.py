@@ -6,8 +6,7 @@ numpy is imported. Children get the environment as it was.
 
 import os
 
-from braggscale.cli import ONE_THREAD
+from braggscale.blas import prepare
 
 GIVEN = dict(os.environ)
-for _name in ONE_THREAD:
-    os.environ.setdefault(_name, "1")
+prepare()

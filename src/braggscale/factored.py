@@ -76,11 +76,17 @@ def foreseen(
     strengths: dict[str, float], share: Mapping[str, float],
 ) -> tuple[Likeness, dict[str, float]]:  # fmt: skip
     """A likeness of N, and where it leads from ``strengths`` before N is inverted.  ``share``: as an earlier one's."""
-    assert target.pairs is not None
-    likeness = Likeness(data[2], own, pins, target.pairs.owners, held_places(target), share)
+    likeness = _likeness(target, data[2], own, pins, share)
     downhill = np.zeros(len(target.base))
     downhill[target.free] = slope(target, theta, data, own, pins, strengths)
     return likeness, likeness.follow(strengths, None, target.full(theta), downhill)
+
+
+def _likeness(
+    target: Target, matrix: Float, own: Sequence[Placed], pins: Sequence[Placed], share: Mapping[str, float]
+) -> Likeness:
+    assert target.pairs is not None
+    return Likeness(matrix, own, pins, target.pairs.owners, held_places(target), share)
 
 
 def slope(
@@ -180,7 +186,7 @@ def full_matrix(
         moving = steps.history[0] - steps.cost > 2.0 * tolerance * steps.cost
         if moving:
             data = target.data_equations(theta)
-            likeness = Likeness(data[2], own, pins, target.pairs.owners, held_places(target), likeness.share)
+            likeness = _likeness(target, data[2], own, pins, likeness.share)
         else:
             data = (*target.data_gradient(theta), data[2])
     return Fit(theta, history[-1], stop, tuple(history)), strengths, known

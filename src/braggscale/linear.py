@@ -87,7 +87,7 @@ def square(root: Float, n_threads: int = 1) -> Float:
 def inverse_triangle(factor: Float, overwrite: bool = False, n_threads: int = 1) -> Float:
     """L^-1, (n, n)."""
     if len(factor) > LARGE:
-        return _tiled_inverse(factor, n_threads)
+        return _tiled_inverse(factor if overwrite else factor.copy(), n_threads)
     if len(factor) <= SMALL:
         return np.asarray(np.linalg.inv(factor))
     return _inverse_by_lapack(factor, overwrite)
@@ -103,43 +103,43 @@ def _tiles(n: int) -> list[slice]:
 
 
 def _tiled_cholesky(a: Float, n_threads: int) -> Float | None:
-    """L in the memory of ``a``: a column of tiles after the other, and what it takes from those behind it."""
+    """L in the memory of ``a``, a column of tiles after the other."""
     tiles = _tiles(len(a))
     for k, here in enumerate(tiles):
+        left = a[here, : here.start].T.copy()
+
+        def update(i: int, here: slice = here, k: int = k, left: Float = left) -> None:
+            a[tiles[k + i], here] -= a[tiles[k + i], : here.start] @ left
+
+        run_lanes(update, len(tiles) - k if k else 0, n_threads)
         try:
             a[here, here] = np.linalg.cholesky(a[here, here])
         except np.linalg.LinAlgError:
             return None
         a[here, here.stop :] = 0.0
         across = _inverse_by_lapack(a[here, here]).T
-        below = tiles[:k:-1]  # the longest rows first
 
-        def column(i: int, here: slice = here, below: list[slice] = below, across: Any = across) -> None:
-            a[below[i], here] = a[below[i], here] @ across
+        def below(i: int, here: slice = here, k: int = k, across: Float = across) -> None:
+            a[tiles[k + 1 + i], here] = a[tiles[k + 1 + i], here] @ across
 
-        def rest(i: int, here: slice = here, below: list[slice] = below) -> None:
-            behind = slice(here.stop, below[i].stop)
-            a[below[i], behind] -= a[below[i], here] @ a[behind, here].T
-
-        run_lanes(column, len(below), n_threads)
-        run_lanes(rest, len(below), n_threads)
+        run_lanes(below, len(tiles) - k - 1, n_threads)
     return a
 
 
-def _tiled_inverse(factor: Float, n_threads: int) -> Float:
-    """L^-1, every column of tiles by itself."""
-    tiles, root = _tiles(len(factor)), np.zeros_like(factor)
-    own = [_inverse_by_lapack(factor[tile, tile]) for tile in tiles]
+def _tiled_inverse(a: Float, n_threads: int) -> Float:
+    """L^-1 in the memory of L, a row of tiles after the other."""
+    tiles = _tiles(len(a))
+    for i, here in enumerate(tiles):
+        own = _inverse_by_lapack(a[here, here])
+        row = -own @ a[here, : here.start]
 
-    def column(k: int) -> None:
-        here = tiles[k]
-        root[here, here] = own[k]
-        for tile, mine in zip(tiles[k + 1 :], own[k + 1 :], strict=True):
-            before = slice(here.start, tile.start)
-            root[tile, here] = -mine @ (factor[tile, before] @ root[before, here])
+        def column(j: int, here: slice = here, row: Float = row) -> None:
+            tile = tiles[j]
+            a[here, tile] = row[:, tile.start :] @ a[tile.start : here.start, tile]
 
-    run_lanes(column, len(tiles), n_threads)
-    return root
+        run_lanes(column, i, n_threads)
+        a[here, here] = own
+    return a
 
 
 def _tiled_square(root: Float, n_threads: int) -> Float:
