@@ -111,6 +111,8 @@ def projected_cross(first, last, group, cells, offsets, index, value, cross):
 def pairs(d, first, group, offsets, of_group, owner, cells, members, bounds, matrix):
     """Take sum_h b_dh b_eh' off ``matrix``, (n_parameters, n_parameters), for all data sets e from ``d`` on.
 
+    On one side of the diagonal only, where e is d half of it: the matrix is to be added to its transpose.
+
     ``first``: first cell of each data set and the end, (n_sets + 1,).  ``group``, ``owner``: of each cell, (n_cells,).
     ``of_group``: cells of group h in order from ``offsets[h]`` on.
     ``members``: places in theta of the parameters of data set e from ``bounds[e]`` on.
@@ -157,10 +159,17 @@ def pairs(d, first, group, offsets, of_group, owner, cells, members, bounds, mat
                 for b in range(columns):
                     total[a, b] += x0 * cells[r0, b]
             k += 1
+        share = 0.5 if e == d else 1.0
         for a in range(width):
             p = members[bounds[d] + a]
             for b in range(bounds[e + 1] - bounds[e]):
-                q = members[bounds[e] + b]
-                matrix[p, q] -= total[a, b]
-                if e > d:
-                    matrix[q, p] -= total[a, b]
+                matrix[p, members[bounds[e] + b]] -= share * total[a, b]
+
+
+@njit("void(float64[:, ::1], int64[::1], int64[::1], float64, float64[:, ::1])", **JIT)
+def add_part(matrix, rows, columns, times, part):
+    """Add so many ``times`` a part to the ``rows`` and ``columns`` of a matrix."""
+    for a in range(len(rows)):
+        p = rows[a]
+        for b in range(len(columns)):
+            matrix[p, columns[b]] += times * part[a, b]

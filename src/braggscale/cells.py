@@ -19,6 +19,7 @@ import numpy as np
 
 from braggscale.arrays import Float, Int, Int32
 from braggscale.groups import Groups
+from braggscale.linear import add_transposed
 from braggscale.linearised import Linear
 from braggscale.models.joint import Design, JointModel
 from braggscale.parallel import run_lanes
@@ -153,10 +154,11 @@ class Pairs:
         rows = linear.design.arguments(), linear.factor, linear.size, linear.along
         for cells in self.runs:
             self._add(matrix, cells, linear.groups, (*rows, self.owners.owner, self.owners.place), linear.n_threads)
+        add_transposed(matrix, linear.n_threads)
         return matrix
 
     def _add(self, matrix: Float, cells: Cells, groups: Groups, arguments: tuple[Any, ...], n_threads: int) -> None:
-        """What one run of groups brings.  Lanes write to different places."""
+        """What one run of groups brings, to be added to its own transpose.  Lanes write to different places."""
         from braggscale import cell_kernels
 
         owners, shared, n_sets = self.owners, self.owners.shared, len(cells.cell_cuts) - 1
@@ -170,10 +172,8 @@ class Pairs:
             cell_kernels.own_rows(rows, cells.cell, len(mine), *arguments, store, block, cross)
             where = cells.cell_cuts[d], cells.cell_cuts[d + 1]
             cell_kernels.projected_cross(*where, cells.group, store, offsets, index, value, cross)
-            cross = cross[:, : len(mine)]
-            matrix[np.ix_(mine, mine)] += block[:, : len(mine)]
-            matrix[np.ix_(shared, mine)] += cross
-            matrix[np.ix_(mine, shared)] += cross.T
+            cell_kernels.add_part(matrix, mine, mine, 0.5, block)
+            cell_kernels.add_part(matrix, shared, mine, 1.0, cross)
 
         def pairs(d: int) -> None:
             cell_kernels.pairs(
@@ -204,7 +204,7 @@ class Pairs:
             part -= mine.T @ mine
             return part
 
-        matrix[np.ix_(shared, shared)] += np.sum(run_lanes(lane, LANES, n_threads), axis=0)
+        cell_kernels.add_part(matrix, shared, shared, 0.5, np.sum(run_lanes(lane, LANES, n_threads), axis=0))
         group, place = np.nonzero(rows)
         begin = np.concatenate(([0], np.cumsum(np.bincount(group, minlength=len(rows)))))
         return begin, place.astype(np.int32), rows[group, place]

@@ -158,6 +158,18 @@ def _tiled_square(root: Float, n_threads: int) -> Float:
     return result
 
 
+def add_transposed(a: Float, n_threads: int = 1) -> None:
+    """Add to a square matrix its transpose, in its memory."""
+    tiles = _tiles(len(a))
+
+    def row(k: int) -> None:
+        for tile in tiles[: k + 1]:
+            both = a[tiles[k], tile] + a[tile, tiles[k]].T
+            a[tiles[k], tile], a[tile, tiles[k]] = both, both.T
+
+    run_lanes(row, len(tiles), n_threads)
+
+
 def _lapack(name: str, like: Float) -> Any:
     from scipy.linalg import get_lapack_funcs
 
