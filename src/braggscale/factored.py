@@ -162,6 +162,7 @@ def full_matrix(
     likeness, strengths = foreseen(target, theta, data, own, pins, strengths, share)
     while True:
         if known is None or known.strengths != strengths or known.matrix is not data[2]:
+            known = None  # its memory is that of the next
             known = factored(target, own, pins, strengths, data[2], likeness)
             if known is None:
                 return Fit(theta, data[0], Stop.SINGULAR, (data[0],)), strengths, None

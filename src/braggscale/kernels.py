@@ -120,7 +120,7 @@ def scales(design, theta, block, first_of, base, store, g, variance):
                 size = first_of[k + 1] - first_of[k]
                 line = base[k] + (p - first_of[k]) * size - first_of[k]
                 along = 0.0
-                for e in range(n_components):
+                for e in range(c, n_components):
                     low, high = bounds[f, e], bounds[f, e + 1]
                     if low == high or block[start[i, e] + pattern[f, low]] != k:
                         continue
@@ -132,7 +132,8 @@ def scales(design, theta, block, first_of, base, store, g, variance):
                     else:
                         for r in range(low, high):
                             part += basis[i, r] * store[line + start[i, e] + pattern[f, r]]
-                    along += log_factor[e] * part
+                    # C is symmetric
+                    along += (1.0 if e == c else 2.0) * log_factor[e] * part
                 total += phi * along
         variance[i] = g[i] * g[i] * total
 

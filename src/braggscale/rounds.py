@@ -211,6 +211,8 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     chosen = np.flatnonzero(work.selected)
     places, groups = Located.of(work.rows, chosen), work.groups.subset(work.selected)
     problem = Problem.of(work.model, places, groups, work.fixed, settings.fit.n_threads)
+    others = np.flatnonzero(~work.selected)
+    beside = Located.of(work.rows, others)
     reports: list[RoundReport] = []
     converged = False
     outcome: Outcome | None = None
@@ -225,7 +227,9 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
         near = outcome if number > 2 else None
         outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, cold and number == 1), near)
         state = replace(state, strengths=outcome.strengths)
-        scale = work.model.evaluate(work.rows, outcome.theta, None, settings.fit.n_threads)[0]
+        scale = np.empty(len(work.rows))
+        scale[chosen] = problem.design.scales(outcome.theta, None, settings.fit.n_threads)[0]
+        scale[others] = work.model.evaluate(beside, outcome.theta, None, settings.fit.n_threads)[0]
         moved = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
         new, verdicts = _decide(work, moved, settings, number, start.rejected)
         report = RoundReport(number, outcome, *verdicts, int(new.rejected.sum()), perf_counter() - begin)

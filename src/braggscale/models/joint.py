@@ -80,12 +80,21 @@ class Design:
         kernels.log_derivative(self.arguments(), theta, weight, total)
         return total
 
-    def scales(self, theta: Float, covariance: BlockMatrix | None = None) -> tuple[Float, Float]:
+    def scales(
+        self, theta: Float, covariance: BlockMatrix | None = None, n_threads: int = 1
+    ) -> tuple[Float, Float]:
         """g and var(g) of every row, (n,); var(g) = g^2 phi' C phi, zeros without a covariance C."""
-        g = np.empty(len(self.family))
-        variance = np.zeros(len(self.family))
+        n = len(self.family)
+        g, variance = np.empty(n), np.zeros(n)
         known = BlockMatrix(np.zeros(1, np.int64), np.empty(0)) if covariance is None else covariance
-        kernels.scales(self.arguments(), theta, *known.arguments(), g, variance)
+        blocks = known.arguments()
+
+        def part(k: int) -> None:
+            rows = slice(k * SMALL_CHUNK, (k + 1) * SMALL_CHUNK)
+            mine = self.basis[rows], self.start[rows], self.family[rows], *self.arguments()[3:]
+            kernels.scales(mine, theta, *blocks, g[rows], variance[rows])
+
+        run_lanes(part, -(-n // SMALL_CHUNK), n_threads)
         return g, variance
 
 
