@@ -20,7 +20,7 @@ LAYERS = (
     "experiments groups terminal wilson linear implicit_kernels cell_kernels linear_kernels phil_values",
     "table geometry exclusion half_sets expectation minimise covariance phil resolution_limit",
     "symmetry start deviations selection uncertainty preparation params models.components models.modules",
-    "command intensities outliers error_model stats merging assembly models.data_set models.images mates",
+    "command intensities outliers error_model stats merging assembly models.data_set models.images mates disputes",
     "models.physical models.array models.kb models.joint models.restart error_fit",
     "linearised models models.gauge strengths penalty",
     "cells",

@@ -23,6 +23,7 @@ from time import perf_counter
 import numpy as np
 
 from braggscale.arrays import Bool, Float, Int
+from braggscale.disputes import disputed, losers
 from braggscale.error_fit import fit as fit_error_model
 from braggscale.error_model import ErrorModel, FitResult, variances
 from braggscale.expectation import Law, Robust, expect
@@ -38,7 +39,7 @@ from braggscale.intensities import (
     expected_variance,
     initial,
 )
-from braggscale.mates import Mates, anomalous_share, separate, sides
+from braggscale.mates import Mates, agreeing, anomalous_share, separate, sides, squares
 from braggscale.models import kb
 from braggscale.models.joint import JointModel
 from braggscale.outliers import RETURN_SHARE, Rejection, report, settle, standing
@@ -82,6 +83,7 @@ class Work:
     ``selected``: rows that may take part in the fit of the scales, (n,).  ``epsilon``: of each row, (n,).
     ``error_model_of``: number of the error model of each data set, (n_data_sets,).
     ``fixed``: parameters that are held, (n_parameters,).  ``shells``: for E^2; found once, where None when needed.
+    ``fitted``: groups of the fit once it is known how far Friedel mates differ.
     """
 
     rows: Observations
@@ -93,6 +95,12 @@ class Work:
     fixed: Bool
     error_model_of: Int
     shells: Shells | None = None
+    fitted: Groups | None = None
+
+    @property
+    def alike(self) -> Groups:
+        """Within which observations should agree when scales are fitted."""
+        return self.groups if self.fitted is None else self.fitted
 
     @property
     def n_error_models(self) -> int:
@@ -166,6 +174,7 @@ class Scaled:
     """The result.  ``variance``: V' + (I/g)^2 var(g), counts^2, (n,): what is written out, not divided by g^2.
 
     ``scale_variance``: var(g), (n,), zeros without a covariance.  ``converged``: whether the loop ended by itself.
+    ``alike``: groups within which observations agreed in the last fit.
     ``findings``: what each component turned out to be; empty without a full matrix.
     """
 
@@ -175,6 +184,7 @@ class Scaled:
     variance: Float
     rounds: tuple[RoundReport, ...]
     converged: bool
+    alike: Groups
     findings: tuple[Finding, ...] = ()
 
 
@@ -221,6 +231,10 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     weight = _weights(work, state, settings, first=cold)
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
+        if work.fitted is None and (number == 2 or start.stored.all()):
+            work = replace(work, fitted=_alike(work, state))
+            problem = problem.regrouped(work.alike.subset(work.selected))
+            weight = _weights(work, state, settings, first=False)
         # the weights of the first round are not yet those of the error model
         near = outcome if number > 2 else None
         outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, cold and number == 1), near)
@@ -246,7 +260,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     if outcome.influence is not None:
         of = problem.rows.data_set
         found = findings(work.model, problem.design, of, outcome.theta, outcome.influence, outcome.strengths)
-    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, found)
+    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, work.alike, found)
 
 
 def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Work, State]:
@@ -347,10 +361,13 @@ def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> 
     would depend on how the run came there.
     """
     robust = Robust(NU, settings.zmax, FADED)
-    rows = state.values.intensity, state.variance, state.scale, state.best, state.rejected, work.groups
+    best, variance, groups = state.best, state.variance, work.alike
+    if groups is not work.groups:
+        best, variance = expect(_law(work, state), state.scale, state.rejected, groups, settings.fit.n_threads)
+    rows = state.values.intensity, variance, state.scale, best, state.rejected, groups
     weight, z2 = robust.weights(*rows, n_threads=settings.fit.n_threads)
     if first:
-        several = work.groups.spread(work.groups.sizes() > 1)
+        several = groups.spread(groups.sizes() > 1)
         if several.any():
             unit = max(float(np.median(z2[several])) / 0.455, 1.0)  # 0.455: median of chi^2 with one degree
             weight, _ = robust.weights(*rows, unit, settings.fit.n_threads)
@@ -424,45 +441,83 @@ def _decide(
 
 
 def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -> Rejection:
-    scale = np.maximum(state.scale, 0.0)
-    found = settle(
-        _law(work, state),
-        scale,
-        work.groups,
-        settings.zmax,
-        before,
-        settings.method or "standard",
-        settings.fit.n_threads,
-    )
-    if state.strengths and settings.method == "standard" and len(work.apart) > len(work.groups):
-        return _spare_mates(work, state, found, before, settings.zmax)
-    return found
-
-
-def _spare_mates(work: Work, state: State, found: Rejection, before: Bool, zmax: float) -> Rejection:
-    """The verdicts, once more in groups where there is any, with Friedel mates that may differ."""
-    values, groups, variance = state.values, work.groups, state.variance
-    plus = sides(groups, work.apart)
-    use = ~found.mask & (state.scale > 0) & groups.spread(groups.sum(~plus) > 0)
-    if not use.any():
+    scale, n_threads = np.maximum(state.scale, 0.0), settings.fit.n_threads
+    method = settings.method or "standard"
+    found = settle(_law(work, state), scale, work.groups, settings.zmax, before, method, n_threads)
+    if not state.strengths or method != "standard":
         return found
-    best = np.maximum(groups.spread(state.best), 0.0)
+    limits, mates = (settings.zmax, RETURN_SHARE * settings.zmax), _mates(work, state, found.mask)
+    mask = found.mask
+    if mates.difference.any():
+        mask = _spare_mates(work, state, mates, mask, before, limits)
+    return report(_settle_disputes(work, state, mates, mask, before, limits), before, work.groups, found.rounds)
+
+
+def _mean_intensity(work: Work, state: State) -> Float:
+    """epsilon times the mean of I_h in the shell, (n,); 0 where I_h is not positive."""
+    best = np.maximum(work.groups.spread(state.best), 0.0)
     shells = work.shells or Shells.of(work.rows.d)
     e2 = shells.normalised(best, work.epsilon)
-    mean = np.divide(best, e2, out=np.zeros(len(best)), where=e2 > 0)
+    return np.divide(best, e2, out=np.zeros(len(best)), where=e2 > 0)
+
+
+def _mates(work: Work, state: State, out: Bool) -> Mates:
+    """Sides of all rows, and how much Friedel mates may differ.  ``out``: who does not count, (n,)."""
+    values, groups = state.values, work.groups
+    plus = sides(groups, work.apart)
+    use = ~out & (state.scale > 0) & groups.spread(groups.sum(~plus) > 0)
+    if len(work.apart) == len(groups) or not use.any():
+        return Mates(plus, np.zeros(len(plus)))
+    mean = _mean_intensity(work, state)
     q = anomalous_share(
-        values.intensity[use], variance[use], state.scale[use], groups.subset(use), plus[use], mean[use]
+        values.intensity[use], state.variance[use], state.scale[use], groups.subset(use), plus[use], mean[use]
     )
     log.debug(f"anomalous differences of intensities: {100 * np.sqrt(q):.2f} % rms")
-    if q == 0.0:
-        return found
-    suspect = groups.spread(groups.sum(found.mask | before) > 0)
-    rows, part = np.flatnonzero(suspect), groups.subset(suspect)
+    return Mates(plus, q * mean * np.maximum(groups.spread(state.best), 0.0))
+
+
+def _alike(work: Work, state: State) -> Groups:
+    """Groups of the fit: Friedel mates are apart where their difference would mislead it."""
+    if not state.strengths:
+        return work.groups
+    mates = _mates(work, state, state.rejected)
+    precision = np.where(state.rejected | (state.scale <= 0), 0.0, state.scale**2 / state.variance)
+    return agreeing(work.groups, work.apart, precision, mates)
+
+
+def _spare_mates(
+    work: Work, state: State, mates: Mates, found: Bool, before: Bool, limits: tuple[float, float]
+) -> Bool:
+    """The verdicts, once more in groups where there is any, with Friedel mates that may differ."""
+    suspect = work.groups.spread(work.groups.sum(found | before) > 0)
+    rows, part = np.flatnonzero(suspect), work.groups.subset(suspect)
     law, scale = _law(work, state).take(rows), np.maximum(state.scale, 0.0)[rows]
-    mates = Mates(plus[rows], q * (mean * best)[rows])
-    mask = found.mask.copy()
-    mask[rows] = _agreeing(law, scale, part, mates, (zmax, RETURN_SHARE * zmax), found.mask[rows], before[rows])
-    return report(mask, before, groups, found.rounds)
+    mask = found.copy()
+    mask[rows] = _agreeing(law, scale, part, mates.take(rows), limits, found[rows], before[rows])
+    return mask
+
+
+def _settle_disputes(
+    work: Work, state: State, mates: Mates, found: Bool, before: Bool, limits: tuple[float, float]
+) -> Bool:
+    """The verdicts, with one more where just two members are in and disagree."""
+    groups, inside = work.groups, ~found & (state.scale > 0)
+    n_in = groups.sum(inside)
+    two = groups.spread(n_in == 2)
+    rows, part, inside = np.flatnonzero(two), groups.choose(n_in == 2), inside[two]
+    if not len(rows):
+        return found
+    law, scale = _law(work, state).take(rows), np.maximum(state.scale, 0.0)[rows]
+    best, variance = expect(law, scale, ~inside, part)
+    z2 = squares(law.intensity, variance, scale, part, mates.take(rows), ~inside)
+    judged = disputed(z2, part, inside, before[rows], limits)
+    rows, part, inside = rows[part.spread(judged)], part.choose(judged), inside[part.spread(judged)]
+    above = state.values.intensity[found] > (state.scale * groups.spread(state.best))[found]
+    n_above = int(np.count_nonzero(above))
+    x = np.divide(state.values.intensity, state.scale, out=np.zeros(len(found)), where=state.scale > 0)[rows]
+    mask = found.copy()
+    mask[rows] |= losers(x, _mean_intensity(work, state)[rows], part, inside, (n_above, len(above) - n_above))
+    return mask
 
 
 def _agreeing(
