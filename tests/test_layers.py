@@ -26,7 +26,7 @@ LAYERS = (
     "cells",
     "target likeness",
     "implicit factored",
-    "fitting",
+    "fitting verdicts",
     "rounds",
     "resume validation",
     "pipeline io io.*",

@@ -23,7 +23,6 @@ from time import perf_counter
 import numpy as np
 
 from braggscale.arrays import Bool, Float, Int
-from braggscale.disputes import disputed, losers
 from braggscale.error_fit import fit as fit_error_model
 from braggscale.error_model import ErrorModel, FitResult, variances
 from braggscale.expectation import Law, Robust, expect
@@ -39,14 +38,14 @@ from braggscale.intensities import (
     expected_variance,
     initial,
 )
-from braggscale.mates import Mates, agreeing, anomalous_share, separate, sides, squares
 from braggscale.models import kb
 from braggscale.models.joint import JointModel
-from braggscale.outliers import RETURN_SHARE, Rejection, report, settle, standing
+from braggscale.outliers import Rejection, standing
 from braggscale.parallel import run_lanes
 from braggscale.start import starting_scales
 from braggscale.strengths import Finding, findings, held_back
 from braggscale.table import Located, Observations
+from braggscale.verdicts import Evidence, alike, verdicts
 from braggscale.wilson import Shells
 
 log = logging.getLogger(__name__)
@@ -56,8 +55,6 @@ MOST_ROUNDS = 12
 FRESH_ROUNDS = 4
 # Observations more than unique reflections in the fit, below which nothing can be said about strengths.
 FEWEST_EXTRA = 50
-# Turns in which verdicts and variances have to agree where Friedel mates may differ.
-MOST_TURNS = 8
 # After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
 # go on exchanging a few of them.
 RETURNING_ROUNDS = 7
@@ -231,8 +228,8 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     weight = _weights(work, state, settings, first=cold)
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
-        if work.fitted is None and (number == 2 or start.stored.all()):
-            work = replace(work, fitted=_alike(work, state))
+        if state.strengths and work.fitted is None and (number == 2 or not cold):
+            work = replace(work, fitted=alike(_evidence(work, state), state.rejected))
             problem = problem.regrouped(work.alike.subset(work.selected))
             weight = _weights(work, state, settings, first=False)
         # the weights of the first round are not yet those of the error model
@@ -440,103 +437,16 @@ def _decide(
     return state, (choice, results, rejection, n_wilson)
 
 
+def _evidence(work: Work, state: State) -> Evidence:
+    return Evidence(
+        _law(work, state), state.scale, state.variance, state.best, work.groups, work.apart, work.epsilon,
+        work.shells or Shells.of(work.rows.d),
+    )  # fmt: skip
+
+
 def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -> Rejection:
-    scale, n_threads = np.maximum(state.scale, 0.0), settings.fit.n_threads
-    method = settings.method or "standard"
-    found = settle(_law(work, state), scale, work.groups, settings.zmax, before, method, n_threads)
-    if not state.strengths or method != "standard":
-        return found
-    limits, mates = (settings.zmax, RETURN_SHARE * settings.zmax), _mates(work, state, found.mask)
-    mask = found.mask
-    if mates.difference.any():
-        mask = _spare_mates(work, state, mates, mask, before, limits)
-    return report(_settle_disputes(work, state, mates, mask, before, limits), before, work.groups, found.rounds)
-
-
-def _mean_intensity(work: Work, state: State) -> Float:
-    """epsilon times the mean of I_h in the shell, (n,); 0 where I_h is not positive."""
-    best = np.maximum(work.groups.spread(state.best), 0.0)
-    shells = work.shells or Shells.of(work.rows.d)
-    e2 = shells.normalised(best, work.epsilon)
-    return np.divide(best, e2, out=np.zeros(len(best)), where=e2 > 0)
-
-
-def _mates(work: Work, state: State, out: Bool) -> Mates:
-    """Sides of all rows, and how much Friedel mates may differ.  ``out``: who does not count, (n,)."""
-    values, groups = state.values, work.groups
-    plus = sides(groups, work.apart)
-    use = ~out & (state.scale > 0) & groups.spread(groups.sum(~plus) > 0)
-    if len(work.apart) == len(groups) or not use.any():
-        return Mates(plus, np.zeros(len(plus)))
-    mean = _mean_intensity(work, state)
-    q = anomalous_share(
-        values.intensity[use], state.variance[use], state.scale[use], groups.subset(use), plus[use], mean[use]
-    )
-    log.debug(f"anomalous differences of intensities: {100 * np.sqrt(q):.2f} % rms")
-    return Mates(plus, q * mean * np.maximum(groups.spread(state.best), 0.0))
-
-
-def _alike(work: Work, state: State) -> Groups:
-    """Groups of the fit: Friedel mates are apart where their difference would mislead it."""
-    if not state.strengths:
-        return work.groups
-    mates = _mates(work, state, state.rejected)
-    precision = np.where(state.rejected | (state.scale <= 0), 0.0, state.scale**2 / state.variance)
-    return agreeing(work.groups, work.apart, precision, mates)
-
-
-def _spare_mates(
-    work: Work, state: State, mates: Mates, found: Bool, before: Bool, limits: tuple[float, float]
-) -> Bool:
-    """The verdicts, once more in groups where there is any, with Friedel mates that may differ."""
-    suspect = work.groups.spread(work.groups.sum(found | before) > 0)
-    rows, part = np.flatnonzero(suspect), work.groups.subset(suspect)
-    law, scale = _law(work, state).take(rows), np.maximum(state.scale, 0.0)[rows]
-    mask = found.copy()
-    mask[rows] = _agreeing(law, scale, part, mates.take(rows), limits, found[rows], before[rows])
-    return mask
-
-
-def _settle_disputes(
-    work: Work, state: State, mates: Mates, found: Bool, before: Bool, limits: tuple[float, float]
-) -> Bool:
-    """The verdicts, with one more where just two members are in and disagree."""
-    groups, inside = work.groups, ~found & (state.scale > 0)
-    n_in = groups.sum(inside)
-    two = groups.spread(n_in == 2)
-    rows, part, inside = np.flatnonzero(two), groups.choose(n_in == 2), inside[two]
-    if not len(rows):
-        return found
-    law, scale = _law(work, state).take(rows), np.maximum(state.scale, 0.0)[rows]
-    best, variance = expect(law, scale, ~inside, part)
-    z2 = squares(law.intensity, variance, scale, part, mates.take(rows), ~inside)
-    judged = disputed(z2, part, inside, before[rows], limits)
-    rows, part, inside = rows[part.spread(judged)], part.choose(judged), inside[part.spread(judged)]
-    above = state.values.intensity[found] > (state.scale * groups.spread(state.best))[found]
-    n_above = int(np.count_nonzero(above))
-    x = np.divide(state.values.intensity, state.scale, out=np.zeros(len(found)), where=state.scale > 0)[rows]
-    mask = found.copy()
-    mask[rows] |= losers(x, _mean_intensity(work, state)[rows], part, inside, (n_above, len(above) - n_above))
-    return mask
-
-
-def _agreeing(
-    law: Law, scale: Float, groups: Groups, mates: Mates, limits: tuple[float, float], begin: Bool, before: Bool
-) -> Bool:
-    """Verdicts that agree with the variances that follow from them, (n,); where they would cycle, all of the cycle.
-
-    ``begin``: the verdicts that give the first variances.  ``before``: where every search starts.
-    """
-    seen = [begin]
-    for _ in range(MOST_TURNS):
-        variance = expect(law, scale, seen[-1], groups)[1]
-        new = separate(law.intensity, variance, scale, groups, mates, limits, before)
-        if np.array_equal(new, seen[-1]):
-            return new
-        seen.append(new)
-    moving = groups.spread(groups.sum(seen[-1] != seen[-2]) > 0)
-    ever = seen[-1] | (moving & seen[-2])
-    return np.where(groups.spread(groups.sum(~ever) < 2), seen[-1], ever)
+    method, calibrated, n_threads = settings.method or "standard", bool(state.strengths), settings.fit.n_threads
+    return verdicts(_evidence(work, state), settings.zmax, before, method, calibrated, n_threads)
 
 
 def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitResult, ...]:
