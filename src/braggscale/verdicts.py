@@ -1,7 +1,7 @@
 """Who is an outlier, and whose Friedel mates are apart in the fit of the scales.
 
-The test of outliers.py is all there is with fixed restraints. Where scales have no systematic differences left, two more
-follow it: Friedel mates may differ (mates.py), and of two that disagree one may be known to be wrong (disputes.py).
+The test of outliers.py is all there is with fixed restraints. Where no systematic differences are left, two more follow
+it: Friedel mates may differ (mates.py), and of two that disagree one may be known to be wrong (disputes.py).
 """
 
 from __future__ import annotations
