@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import observations
 
-from braggscale.groups import Groups
-from braggscale.mates import Mates, anomalous_share, separate, sides, squares
+from braggscale.disputes import disputed, log_odds, losers
+from braggscale.groups import Groups, weighted_mean
+from braggscale.mates import Mates, agreeing, anomalous_share, separate, sides, squares
 from braggscale.models.images import Images
 
 
@@ -56,6 +57,95 @@ def test_differences_are_no_outliers_and_outliers_are_found():
     assert found[bad].mean() > 0.97
     assert found[~bad].mean() < 5e-4 < together[~bad].mean()
     assert np.array_equal(separate(i, v, g, groups, mates, limits, found), found)
+
+
+def apart_of(groups, plus):
+    return Groups.from_keys(np.column_stack((groups.index(), plus)))
+
+
+def test_mates_are_apart_in_the_fit_where_they_differ_by_more_than_their_errors():
+    rng = np.random.default_rng(6)
+    _, v, g, groups, plus = pairs(rng, n=50)
+    apart = apart_of(groups, plus)
+    precision = g * g / v
+    precision[:4] = 0.0  # of the first nothing counts, of the second no I-
+    precision[6:8] = 0.0
+    none = agreeing(groups, apart, precision, Mates(plus, np.zeros(len(g))))
+    every = agreeing(groups, apart, precision, Mates(plus, np.full(len(g), 1e30)))
+    assert np.array_equal(none.offsets, groups.offsets)
+    assert np.array_equal(every.offsets, np.setdiff1d(apart.offsets, [2, 6]))
+    s1, s2 = groups.sum(precision * plus), groups.sum(precision * ~plus)
+    size = np.median(1 / s1[2:] + 1 / s2[2:])
+    some = agreeing(groups, apart, precision, Mates(plus, np.full(len(g), size)))
+    expected = sorted({*groups.offsets, *(4 * h + 2 for h in range(2, 50) if size > 1 / s1[h] + 1 / s2[h])})
+    assert some.offsets.tolist() == expected
+
+
+def slope_error(rng, groups_of):
+    """Error of theta in I = g (1 + theta x) I_h by least squares in the linear model; mates differ by 4 %."""
+    i, v, g, groups, plus = pairs(rng, n=400, share=0.04)
+    x = rng.normal(size=len(i))
+    best, total = weighted_mean(groups, 1 / v, g, i)
+    mates = Mates(plus, 0.04**2 * 100.0 * groups.spread(best))
+    found = groups_of(groups, apart_of(groups, plus), g * g / v, mates)
+    best, total = weighted_mean(found, 1 / v, g, i)
+    y = x * g * found.spread(best)
+    y = y - g * found.spread(found.sum(g * y / v) / total)
+    return np.sum(y * i / v) / np.sum(y * y / v)
+
+
+def test_a_fit_with_some_mates_apart_errs_less_than_with_all_or_none():
+    def error(groups_of):
+        rng = np.random.default_rng(7)
+        draws = [slope_error(rng, groups_of) for _ in range(150)]
+        return np.sqrt(np.mean(np.square(draws)))
+
+    mixed = error(agreeing)
+    assert mixed < 0.97 * error(lambda groups, apart, w, mates: groups)
+    assert mixed < 0.97 * error(lambda groups, apart, w, mates: apart)
+
+
+def disagreement(rng, n, high=0.8):
+    """Pairs one of which is an outlier of 6 to 30 sigma, upwards in a share ``high`` of them: x, wrong, mean."""
+    truth = rng.exponential(100.0, n)
+    sigma = np.hypot(3.0, 0.03 * truth)
+    x = truth[:, None] + sigma[:, None] * rng.normal(size=(n, 2))
+    which = rng.integers(0, 2, n)
+    step = np.where(rng.random(n) < high, 1, -1) * rng.uniform(6, 30, n) * sigma
+    x[np.arange(n), which] += step
+    wrong = np.zeros((n, 2), bool)
+    wrong[np.arange(n), which] = True
+    possible = x.min(axis=1) > -3 * sigma  # nothing scatters less than nothing
+    return x[possible].ravel(), wrong[possible].ravel(), np.full(2 * possible.sum(), 100.0)
+
+
+def test_of_two_that_disagree_the_less_likely_one_goes():
+    rng = np.random.default_rng(8)
+    x, wrong, mean = disagreement(rng, 4000)
+    groups = Groups(np.arange(0, len(x) + 1, 2))
+    inside = np.ones(len(x), bool)
+    out = losers(x, mean, groups, inside, (800, 200))
+    assert groups.sum(out).max() == 1
+    assert (out & wrong).sum() / out.sum() > 0.8
+    # outliers as often below as above: only intensities tell, and only of few
+    unsure = losers(x, mean, groups, inside, (500, 500))
+    assert unsure.sum() < 0.5 * out.sum()
+    assert (unsure & wrong).sum() / unsure.sum() > 0.8
+    low = losers(x, mean, groups, inside, (10, 10**6))
+    assert (
+        np.array_equal(low, x == np.repeat(x.reshape(-1, 2).min(axis=1), 2)) and (log_odds(x, x, mean, 3, 3) == 0).all()
+    )
+
+
+def test_only_two_members_that_are_in_can_disagree():
+    groups = Groups(np.array([0, 2, 5, 8]))
+    z2 = np.array([20.0, 20.0, 30.0, 30.0, 30.0, 17.0, 17.0, 99.0])
+    inside = np.array([1, 1, 1, 1, 1, 1, 1, 0], bool)
+    nobody = np.zeros(8, bool)
+    assert disputed(z2, groups, inside, nobody, (4.0, 3.6)).tolist() == [True, False, True]
+    assert disputed(z2, groups, inside, nobody, (4.3, 3.9)).tolist() == [True, False, False]
+    known = np.array([0, 0, 0, 0, 0, 1, 0, 1], bool)
+    assert disputed(z2, groups, inside, known, (4.3, 3.9)).tolist() == [True, False, True]
 
 
 def test_sides():

@@ -93,6 +93,13 @@ class Problem:
         pairs = Pairs.worth(model, rows.data_set, groups, design) if model.n_parameters <= MOST_DENSE else None
         return cls(model, rows, groups, design, fixed, gauge(model, rows, fixed), pairs)
 
+    def regrouped(self, groups: Groups) -> Problem:
+        """The same rows in other groups."""
+        if np.array_equal(groups.offsets, self.groups.offsets):
+            return self
+        pairs = None if self.pairs is None else Pairs.of(self.model, self.rows.data_set, groups)
+        return replace(self, groups=groups, pairs=pairs)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

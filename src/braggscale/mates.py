@@ -54,6 +54,20 @@ def sides(groups: Groups, apart: Groups) -> Bool:
     return result
 
 
+def agreeing(groups: Groups, apart: Groups, precision: Float, mates: Mates) -> Groups:
+    """Groups within which observations agree: Friedel mates apart where they differ by more than is known of it.
+
+    In a fit with all together the contrast m+ - m- has weight 1/v, v = 1/s+ + 1/s-, and variance v + 4 tau^2. It
+    tells less than nothing where 4 tau^2 > v: then each side is a group of its own.
+    ``apart``: the same rows, finer.  ``precision``: g^2/V of the rows that count, else 0, (n,).
+    """
+    s1, s2 = groups.sum(np.where(mates.plus, precision, 0.0)), groups.sum(np.where(mates.plus, 0.0, precision))
+    differing = mates.difference[groups.offsets[:-1]] * s1 * s2 > s1 + s2
+    of = np.searchsorted(groups.offsets, apart.offsets[:-1], side="right") - 1
+    starts = apart.offsets[:-1]
+    return Groups(np.append(starts[differing[of] | (groups.offsets[of] == starts)], groups.n_rows))
+
+
 def anomalous_share(intensity: Float, variance: Float, scale: Float, groups: Groups, plus: Bool, mean: Float) -> float:
     """q of 4 tau^2 = q <I> I_h; 0 where differences are no larger than their errors, or pairs too few.
 

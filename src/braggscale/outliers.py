@@ -1,8 +1,8 @@
 """Observations that cannot belong to their group, and intensities that no crystal scatters.
 
 ``standard``: leave-one-out deviations, the worst member of a group first, the rest judged again
-(see deviations.py for the formula and for why the search ends). Groups of two are left alone: with two members that
-disagree nobody knows which one is wrong; the error model and robust weights have to carry them.
+(see deviations.py for the formula and for why the search ends). Groups of two are left alone: which of two members
+that disagree is wrong says, if anything, what else is known of intensities and outliers (disputes.py).
 
 ``simple``: one pass, every member beyond the threshold goes, means not recomputed.
 
@@ -45,15 +45,13 @@ class MultiplicityCount:
 class Rejection:
     """``mask``: rejected rows, (n_rows,).  ``rounds``: passes over the groups that still changed.
 
-    ``new``, ``returned``: rows that were not rejected before and rows that are no longer. ``untested``: rows in groups
-    of one or two.
+    ``new``, ``returned``: rows that were not rejected before and rows that are no longer.
     """
 
     mask: Bool
     rounds: int
     new: int
     returned: int
-    untested: int
     by_multiplicity: tuple[MultiplicityCount, ...]
 
     @property
@@ -100,13 +98,11 @@ def _judged(
 
 def report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
     """Counts for verdicts, (n_rows,), and those ``before``."""
-    sizes = groups.sizes()
     return Rejection(
         mask,
         rounds,
         int(np.count_nonzero(mask & ~before)),
         int(np.count_nonzero(before & ~mask)),
-        int(sizes[sizes < 3].sum()),
         _by_multiplicity(mask, groups),
     )
 

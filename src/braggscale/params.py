@@ -328,8 +328,8 @@ def option_paths(kind: type[Any] = Params, prefix: str = "") -> list[str]:
 
 
 PARTIALITY_CUTOFF, STILLS_CUTOFF = 0.4, 0.05  # the first is DIALS'
-# With calibrated errors and scales without systematic differences 4.25 finds most and loses least; otherwise DIALS' 6.
-ZMAX, ZMAX_UNCALIBRATED = 4.25, 6.0
+# With calibrated errors and scales without systematic differences 4 finds most and loses least; otherwise DIALS' 6.
+ZMAX, ZMAX_UNCALIBRATED = 4.0, 6.0
 # With estimated restraints all of so many observations take part in the fit; of more the ranges are enough.
 ALL_BELOW = 250_000
 

@@ -318,7 +318,7 @@ scaling_options {
   outlier_zmax = Auto
     .type = float(value_min=3)
     .help = "Normalised deviation from which a reflection is an outlier. Auto: 6; with"
-            "restraints=estimated and a refined error model 4.25."
+            "restraints=estimated and a refined error model 4."
   emax = 10.0
     .type = float(value_min=0)
     .expert_level = 1

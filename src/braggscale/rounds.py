@@ -38,14 +38,14 @@ from braggscale.intensities import (
     expected_variance,
     initial,
 )
-from braggscale.mates import Mates, anomalous_share, separate, sides
 from braggscale.models import kb
 from braggscale.models.joint import JointModel
-from braggscale.outliers import RETURN_SHARE, Rejection, report, settle, standing
+from braggscale.outliers import Rejection, standing
 from braggscale.parallel import run_lanes
 from braggscale.start import starting_scales
 from braggscale.strengths import Finding, findings, held_back
 from braggscale.table import Located, Observations
+from braggscale.verdicts import Evidence, alike, verdicts
 from braggscale.wilson import Shells
 
 log = logging.getLogger(__name__)
@@ -55,8 +55,6 @@ MOST_ROUNDS = 12
 FRESH_ROUNDS = 4
 # Observations more than unique reflections in the fit, below which nothing can be said about strengths.
 FEWEST_EXTRA = 50
-# Turns in which verdicts and variances have to agree where Friedel mates may differ.
-MOST_TURNS = 8
 # After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
 # go on exchanging a few of them.
 RETURNING_ROUNDS = 7
@@ -82,6 +80,7 @@ class Work:
     ``selected``: rows that may take part in the fit of the scales, (n,).  ``epsilon``: of each row, (n,).
     ``error_model_of``: number of the error model of each data set, (n_data_sets,).
     ``fixed``: parameters that are held, (n_parameters,).  ``shells``: for E^2; found once, where None when needed.
+    ``fitted``: groups of the fit once it is known how far Friedel mates differ.
     """
 
     rows: Observations
@@ -93,6 +92,12 @@ class Work:
     fixed: Bool
     error_model_of: Int
     shells: Shells | None = None
+    fitted: Groups | None = None
+
+    @property
+    def alike(self) -> Groups:
+        """Within which observations should agree when scales are fitted."""
+        return self.groups if self.fitted is None else self.fitted
 
     @property
     def n_error_models(self) -> int:
@@ -166,6 +171,7 @@ class Scaled:
     """The result.  ``variance``: V' + (I/g)^2 var(g), counts^2, (n,): what is written out, not divided by g^2.
 
     ``scale_variance``: var(g), (n,), zeros without a covariance.  ``converged``: whether the loop ended by itself.
+    ``alike``: groups within which observations agreed in the last fit.
     ``findings``: what each component turned out to be; empty without a full matrix.
     """
 
@@ -175,6 +181,7 @@ class Scaled:
     variance: Float
     rounds: tuple[RoundReport, ...]
     converged: bool
+    alike: Groups
     findings: tuple[Finding, ...] = ()
 
 
@@ -223,6 +230,10 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     weight = _weights(work, state, settings, first=cold)
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
+        if state.strengths and work.fitted is None and (number == 2 or not cold):
+            work = replace(work, fitted=alike(_evidence(work, state), state.rejected))
+            problem = problem.regrouped(work.alike.subset(work.selected))
+            weight = _weights(work, state, settings, first=False)
         # the weights of the first round are not yet those of the error model
         near = outcome if number > 2 else None
         outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, cold and number == 1), near)
@@ -250,7 +261,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     if outcome.influence is not None:
         of = problem.rows.data_set
         found = findings(work.model, problem.design, of, outcome.theta, outcome.influence, outcome.strengths)
-    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, found)
+    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, work.alike, found)
 
 
 def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Work, State]:
@@ -351,10 +362,13 @@ def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> 
     would depend on how the run came there.
     """
     robust = Robust(NU, settings.zmax, FADED)
-    rows = state.values.intensity, state.variance, state.scale, state.best, state.rejected, work.groups
+    best, variance, groups = state.best, state.variance, work.alike
+    if groups is not work.groups:
+        best, variance = expect(_law(work, state), state.scale, state.rejected, groups, settings.fit.n_threads)
+    rows = state.values.intensity, variance, state.scale, best, state.rejected, groups
     weight, z2 = robust.weights(*rows, n_threads=settings.fit.n_threads)
     if first:
-        several = work.groups.spread(work.groups.sizes() > 1)
+        several = groups.spread(groups.sizes() > 1)
         if several.any():
             unit = max(float(np.median(z2[several])) / 0.455, 1.0)  # 0.455: median of chi^2 with one degree
             weight, _ = robust.weights(*rows, unit, settings.fit.n_threads)
@@ -427,65 +441,16 @@ def _decide(
     return state, (choice, results, rejection, n_wilson)
 
 
+def _evidence(work: Work, state: State) -> Evidence:
+    return Evidence(
+        _law(work, state), state.scale, state.variance, state.best, work.groups, work.apart, work.epsilon,
+        work.shells or Shells.of(work.rows.d),
+    )  # fmt: skip
+
+
 def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -> Rejection:
-    scale = np.maximum(state.scale, 0.0)
-    found = settle(
-        _law(work, state),
-        scale,
-        work.groups,
-        settings.zmax,
-        before,
-        settings.method or "standard",
-        settings.fit.n_threads,
-    )
-    if state.strengths and settings.method == "standard" and len(work.apart) > len(work.groups):
-        return _spare_mates(work, state, found, before, settings.zmax)
-    return found
-
-
-def _spare_mates(work: Work, state: State, found: Rejection, before: Bool, zmax: float) -> Rejection:
-    """The verdicts, once more in groups where there is any, with Friedel mates that may differ."""
-    values, groups, variance = state.values, work.groups, state.variance
-    plus = sides(groups, work.apart)
-    use = ~found.mask & (state.scale > 0) & groups.spread(groups.sum(~plus) > 0)
-    if not use.any():
-        return found
-    best = np.maximum(groups.spread(state.best), 0.0)
-    shells = work.shells or Shells.of(work.rows.d)
-    e2 = shells.normalised(best, work.epsilon)
-    mean = np.divide(best, e2, out=np.zeros(len(best)), where=e2 > 0)
-    q = anomalous_share(
-        values.intensity[use], variance[use], state.scale[use], groups.subset(use), plus[use], mean[use]
-    )
-    log.debug(f"anomalous differences of intensities: {100 * np.sqrt(q):.2f} % rms")
-    if q == 0.0:
-        return found
-    suspect = groups.spread(groups.sum(found.mask | before) > 0)
-    rows, part = np.flatnonzero(suspect), groups.subset(suspect)
-    law, scale = _law(work, state).take(rows), np.maximum(state.scale, 0.0)[rows]
-    mates = Mates(plus[rows], q * (mean * best)[rows])
-    mask = found.mask.copy()
-    mask[rows] = _agreeing(law, scale, part, mates, (zmax, RETURN_SHARE * zmax), found.mask[rows], before[rows])
-    return report(mask, before, groups, found.rounds)
-
-
-def _agreeing(
-    law: Law, scale: Float, groups: Groups, mates: Mates, limits: tuple[float, float], begin: Bool, before: Bool
-) -> Bool:
-    """Verdicts that agree with the variances that follow from them, (n,); where they would cycle, all of the cycle.
-
-    ``begin``: the verdicts that give the first variances.  ``before``: where every search starts.
-    """
-    seen = [begin]
-    for _ in range(MOST_TURNS):
-        variance = expect(law, scale, seen[-1], groups)[1]
-        new = separate(law.intensity, variance, scale, groups, mates, limits, before)
-        if np.array_equal(new, seen[-1]):
-            return new
-        seen.append(new)
-    moving = groups.spread(groups.sum(seen[-1] != seen[-2]) > 0)
-    ever = seen[-1] | (moving & seen[-2])
-    return np.where(groups.spread(groups.sum(~ever) < 2), seen[-1], ever)
+    method, calibrated, n_threads = settings.method or "standard", bool(state.strengths), settings.fit.n_threads
+    return verdicts(_evidence(work, state), settings.zmax, before, method, calibrated, n_threads)
 
 
 def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitResult, ...]:

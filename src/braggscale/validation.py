@@ -92,7 +92,7 @@ def validate(
     ``others``: more models to try, by what to call them; they start without corrections.
     """
     judged = _judged(work, scaled)
-    n_groups = int(np.count_nonzero(work.groups.sum(judged) > 1))
+    n_groups = int(np.count_nonzero(scaled.alike.sum(judged) > 1))
     if n_groups < FEWEST_GROUPS:
         reason = f"no validation: {n_groups} reflections with equivalents are too few, at least {FEWEST_GROUPS} needed"
         return Validation((), int(judged.sum()), n_groups, reason=reason)
@@ -125,7 +125,7 @@ def _spread(difference: Float) -> float:
 def _judged(work: Work, scaled: Scaled) -> Bool:
     """Rows in groups of two or more, (n,), without those that no crystal scatters."""
     good = (scaled.state.scale > 0) & ~scaled.state.impossible & (scaled.state.variance > 0)
-    result: Bool = good & work.groups.spread(work.groups.sum(good) > 1)
+    result: Bool = good & scaled.alike.spread(scaled.alike.sum(good) > 1)
     return result
 
 
@@ -138,9 +138,9 @@ def _held_out(
     fixed = work.fixed if model is work.model else np.zeros(model.n_parameters, bool)
     rows = Part(work.rows, chosen)
     around = _around_start(model, theta)
-    problem = Problem.of(around, rows, work.groups.subset(work.selected), fixed, settings.n_threads)
+    problem = Problem.of(around, rows, scaled.alike.subset(work.selected), fixed, settings.n_threads)
     plain = np.where(state.rejected, 0.0, 1.0 / state.variance)
-    loss = np.zeros(len(work.groups))
+    loss = np.zeros(len(scaled.alike))
     steps = replace(settings, first_order=model is not work.model, full_matrix=True, esds=False)
     strengths = scaled.outcome.strengths
     for k in range(FOLDS):
@@ -149,7 +149,7 @@ def _held_out(
         mine = np.flatnonzero(fold == k)
         g = np.ones(len(fold))
         g[mine] = model.evaluate(Part(work.rows, mine), outcome.theta, None, settings.n_threads)[0]
-        loss += losses_of(state.values.intensity, state.variance, g, work.groups, judged & (fold == k))
+        loss += losses_of(state.values.intensity, state.variance, g, scaled.alike, judged & (fold == k))
     return loss
 
 
