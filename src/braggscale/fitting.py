@@ -110,7 +110,7 @@ class Outcome:
     ``strengths``: estimated strengths by kind.  ``influence``: diag(C J'J), (n_parameters,): effective parameters.
     ``matrix``: J'J that was used, (n_parameters, n_parameters), for the next fit of the same problem; ``solutions``: of
     its equations for the probes of implicit.py, (n_parameters, any number), where it was not formed; ``factored``: of
-    many parameters its inverse.
+    many parameters its inverse.  ``mixing``: how strengths moved.
     """
 
     theta: Float
@@ -125,6 +125,7 @@ class Outcome:
     matrix: Float | None = None
     solutions: Float | None = None
     factored: Factored | None = None
+    mixing: Mixing = field(default_factory=Mixing)
 
 
 def fit(
@@ -160,14 +161,14 @@ def fit(
     start = theta[free]
     small = len(free) <= SMALL_SET * len(model.data_sets)
     dense = len(free) <= (min(MOST_OF_SMALL, MOST_DENSE) if small else MOST_DENSE)
-    matrix, known = (None, None) if near is None else (near.matrix, near.factored)
+    matrix, known, mixing = (None, None, Mixing()) if near is None else (near.matrix, near.factored, near.mixing)
     if settings.first_order and (dense or not (strengths and settings.estimate)):
         # for the price of a few evaluations the normal matrix saves four fifths of the steps
         fresh = matrix is None and dense
         if fresh:
             matrix = target.data_equations(start)[2]
         rough, strengths, matrix, known = _first_order(
-            target, start, own, pins, strengths, settings, matrix, fresh, known
+            target, start, own, pins, strengths, settings, matrix, fresh, known, mixing
         )
         target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         fits.append(("L-BFGS", rough))
@@ -176,7 +177,15 @@ def fit(
     exactly = settings.full_matrix or (settings.first_order and not fits)
     if not exactly or len(free) == 0:
         return Outcome(
-            target.full(start), None, tuple(fits), (), *n, strengths=strengths, matrix=matrix, factored=known
+            target.full(start),
+            None,
+            tuple(fits),
+            (),
+            *n,
+            strengths=strengths,
+            matrix=matrix,
+            factored=known,
+            mixing=mixing,
         )
     if not dense:
         return _implicit(problem, target, own, pins, strengths, start, settings, n, tuple(fits), near)
@@ -190,7 +199,7 @@ def fit(
             max_iterations=limit, tolerance=settings.tolerance, settled=_settled(target),
         )  # fmt: skip
     else:
-        exact, strengths = _full_matrix(target, data, start, own, pins, strengths, settings)
+        exact, strengths = _full_matrix(target, data, start, own, pins, strengths, settings, mixing)
     fits.append(("full matrix", exact))
     complete = target.full(exact.theta)
     if not settings.esds:
@@ -244,6 +253,7 @@ def _implicit(
 def _first_order(
     target: Target, start: Float, own: list[Placed], pins: list[Placed],
     strengths: dict[str, float], settings: FitSettings, matrix: Float | None, fresh: bool, near: Factored | None,
+    mixing: Mixing,
 ) -> tuple[Fit, dict[str, float], Float | None, Factored | None]:  # fmt: skip
     """L-BFGS; with a ``matrix`` estimated strengths follow it in a few turns, each with a look at the data.
 
@@ -263,11 +273,12 @@ def _first_order(
                 strengths, matrix, near = _rough_strengths(target, theta, data, own, pins, strengths, near, fresh)
                 metric = near.metric if near else None
             else:
-                found, moved = _strengths_nearby(target, theta, data, own, pins, strengths)
-                if moved > TRUSTED and not fresh:
+                trusted = np.inf if fresh else TRUSTED
+                found, moved, metric = _strengths_nearby(target, theta, data, own, pins, strengths, mixing, trusted)
+                if moved > trusted:
                     data = target.data_equations(theta)
                     matrix = data[2]
-                    found, moved = _strengths_nearby(target, theta, data, own, pins, strengths)
+                    found, moved, metric = _strengths_nearby(target, theta, data, own, pins, strengths, mixing)
                 strengths = found
             target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         rough = _descend(target, theta, matrix, metric, settings)
@@ -293,7 +304,7 @@ def _rough_strengths(
     found, moved, known = settle(target, theta, data, own, pins, strengths, near, enough, fresh)
     if moved > enough and not fresh:
         data = target.data_equations(theta)
-        found, _, known = settle(target, theta, data, own, pins, strengths, None, enough)
+        found, _, known = settle(target, theta, data, own, pins, strengths, known, enough)
     return found, data[2], known
 
 
@@ -334,7 +345,7 @@ class _Known:
 
 def _full_matrix(
     target: Target, known: _Known, start: Float, own: list[Placed], pins: list[Placed],
-    strengths: dict[str, float], settings: FitSettings,
+    strengths: dict[str, float], settings: FitSettings, mixing: Mixing,
 ) -> tuple[Fit, dict[str, float]]:  # fmt: skip
     """Gauss-Newton steps; before each, the strengths that are estimated, until neither changes anything.
 
@@ -346,7 +357,7 @@ def _full_matrix(
     for _ in range(limit if strengths else 1):
         moved = 0.0
         if strengths:
-            strengths, moved = _strengths_nearby(target, theta, known(theta), own, pins, strengths)
+            strengths, moved, _ = _strengths_nearby(target, theta, known(theta), own, pins, strengths, mixing)
             target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
 
         def equations(at: Float, target: Target = target) -> tuple[float, Float, Float]:
@@ -368,32 +379,36 @@ def _settled(target: Target) -> float:
 
 def _strengths_nearby(
     target: Target, theta: Float, data: tuple[float, Float, Float], own: list[Placed],
-    pins: list[Placed], strengths: dict[str, float],
-) -> tuple[dict[str, float], float]:  # fmt: skip
-    """Strengths at the minimum of the quadratic that touches the cost at ``theta``, and how far they moved.
+    pins: list[Placed], strengths: dict[str, float], mixing: Mixing, trusted: float = np.inf,
+) -> tuple[dict[str, float], float, Scaling | None]:  # fmt: skip
+    """Strengths at the minimum of the quadratic that touches the cost at ``theta``, how far they moved, a metric there.
 
     No observation is looked at: with J'J and gradient as they are, each step is a small linear problem.
-    ``moved``: change of the fit, in effective parameters, that the first step alone asked for.
+    The change of the fit, in effective parameters, is that which the first step alone asked for; above ``trusted`` no
+    other follows.
     """
     n = len(target.base)
-    first = 0.0
-    mixing = Mixing()
+    first, metric = 0.0, None
     held = np.ones(n, bool)
     held[target.free] = False
+    mixing.begin()
     for _ in range(max(2, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
         now = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         _, gradient, normal = now.restrained(theta, data)
         covariance = Inverse.of(normal, target.free, n, target.n_threads)
         if covariance is None:
             break
+        metric = Scaling(covariance.root)
         there = target.full(theta - 0.5 * covariance.times(gradient))
         wanted, moved = update(own, strengths, there, traces(own, covariance), held)
         log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
         first = first or moved
+        if moved > trusted:
+            break
         strengths = mixing.next(strengths, wanted)
         if moved < 0.2 * _settled(target):
             break
-    return strengths, first
+    return strengths, first, metric
 
 
 def _covariance(normal: Float, constraints: Float, free: np.ndarray, n_threads: int) -> Float | None:

@@ -80,9 +80,7 @@ class Design:
         kernels.log_derivative(self.arguments(), theta, weight, total)
         return total
 
-    def scales(
-        self, theta: Float, covariance: BlockMatrix | None = None, n_threads: int = 1
-    ) -> tuple[Float, Float]:
+    def scales(self, theta: Float, covariance: BlockMatrix | None = None, n_threads: int = 1) -> tuple[Float, Float]:
         """g and var(g) of every row, (n,); var(g) = g^2 phi' C phi, zeros without a covariance C."""
         n = len(self.family)
         g, variance = np.empty(n), np.zeros(n)
