@@ -2,7 +2,6 @@
 
 import logging
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from braggscale import __version__, blas
+from braggscale import __version__
 from braggscale.cli import main
 from braggscale.errors import CommandError, DataError, InputError
 
@@ -301,23 +300,6 @@ def test_linear_algebra_uses_one_thread(runs, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert main(["--version"]) == 0
     assert os.environ["OPENBLAS_NUM_THREADS"] == "1" and os.environ["OMP_NUM_THREADS"] == "3"
-
-
-def test_linear_algebra_uses_wide_vectors_where_the_processor_has_them(monkeypatch):
-    monkeypatch.setenv("OPENBLAS_CORETYPE", "")  # what stood there comes back
-    for features, wanted in ({"sse2", "avx2"}, None), (blas.WIDE | {"avx2"}, "SkylakeX"):
-        monkeypatch.delenv("OPENBLAS_CORETYPE")
-        monkeypatch.setattr(blas, "features", lambda features=features: features)
-        blas.prepare()
-        assert os.environ.get("OPENBLAS_CORETYPE") == wanted
-        monkeypatch.setenv("OPENBLAS_CORETYPE", "")
-    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
-    blas.prepare()
-    assert os.environ["OPENBLAS_CORETYPE"] == "Haswell"
-
-
-def test_the_processor_is_asked_on_linux():
-    assert not sys.platform.startswith("linux") or platform.machine() != "x86_64" or "sse2" in blas.features()
 
 
 # Damaged inputs, with the real reader ---------------------------------------------------------------------

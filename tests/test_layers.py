@@ -15,7 +15,7 @@ ROOT = Path(braggscale.__file__).parent
 # A file imports only from rows above its own; files of one package may import each other, but not in circles.
 LAYERS = (
     "__init__",
-    "blas jit memory",
+    "jit memory",
     "errors arrays flags kernels basis_kernels row_kernels parallel params_text clock",
     "experiments groups terminal wilson linear implicit_kernels cell_kernels linear_kernels phil_values",
     "table geometry exclusion half_sets expectation minimise covariance phil resolution_limit",

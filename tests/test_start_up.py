@@ -37,7 +37,7 @@ def test_version_needs_no_options():
     assert out.strip() == f"braggscale {__version__}"
     assert not packages & (HEAVY | {"freephil"})
     assert {name for name in modules if name.startswith("braggscale")} == {
-        "braggscale", "braggscale.blas", "braggscale.cli", "braggscale.clock", "braggscale.errors", "braggscale.memory",
+        "braggscale", "braggscale.cli", "braggscale.clock", "braggscale.errors", "braggscale.memory",
         "braggscale.terminal",
     }  # fmt: skip
 

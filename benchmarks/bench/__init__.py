@@ -6,7 +6,8 @@ numpy is imported. Children get the environment as it was.
 
 import os
 
-from braggscale.blas import prepare
+from braggscale.cli import ONE_THREAD
 
 GIVEN = dict(os.environ)
-prepare()
+for _name in ONE_THREAD:
+    os.environ.setdefault(_name, "1")
