@@ -273,12 +273,14 @@ def _first_order(
                 strengths, matrix, near = _rough_strengths(target, theta, data, own, pins, strengths, near, fresh)
                 metric = near.metric if near else None
             else:
-                trusted = np.inf if fresh else TRUSTED
-                found, moved, metric = _strengths_nearby(target, theta, data, own, pins, strengths, mixing, trusted)
+                enough, trusted = _settled(target), np.inf if fresh else TRUSTED
+                found, moved, metric = _strengths_nearby(
+                    target, theta, data, own, pins, strengths, mixing, enough, trusted
+                )
                 if moved > trusted:
                     data = target.data_equations(theta)
                     matrix = data[2]
-                    found, moved, metric = _strengths_nearby(target, theta, data, own, pins, strengths, mixing)
+                    found, moved, metric = _strengths_nearby(target, theta, data, own, pins, strengths, mixing, enough)
                 strengths = found
             target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         rough = _descend(target, theta, matrix, metric, settings)
@@ -357,7 +359,9 @@ def _full_matrix(
     for _ in range(limit if strengths else 1):
         moved = 0.0
         if strengths:
-            strengths, moved, _ = _strengths_nearby(target, theta, known(theta), own, pins, strengths, mixing)
+            strengths, moved, _ = _strengths_nearby(
+                target, theta, known(theta), own, pins, strengths, mixing, 0.2 * _settled(target)
+            )
             target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
 
         def equations(at: Float, target: Target = target) -> tuple[float, Float, Float]:
@@ -379,13 +383,13 @@ def _settled(target: Target) -> float:
 
 def _strengths_nearby(
     target: Target, theta: Float, data: tuple[float, Float, Float], own: list[Placed],
-    pins: list[Placed], strengths: dict[str, float], mixing: Mixing, trusted: float = np.inf,
+    pins: list[Placed], strengths: dict[str, float], mixing: Mixing, enough: float, trusted: float = np.inf,
 ) -> tuple[dict[str, float], float, Scaling | None]:  # fmt: skip
     """Strengths at the minimum of the quadratic that touches the cost at ``theta``, how far they moved, a metric there.
 
     No observation is looked at: with J'J and gradient as they are, each step is a small linear problem.
     The change of the fit, in effective parameters, is that which the first step alone asked for; above ``trusted`` no
-    other follows.
+    other follows.  ``enough``: change that a step asks for, and is granted, after which none follows.
     """
     n = len(target.base)
     first, metric = 0.0, None
@@ -406,7 +410,7 @@ def _strengths_nearby(
         if moved > trusted:
             break
         strengths = mixing.next(strengths, wanted)
-        if moved < 0.2 * _settled(target):
+        if moved < enough:
             break
     return strengths, first, metric
 

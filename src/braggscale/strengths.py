@@ -116,7 +116,8 @@ class Inverse:
             linear_kernels.gram(self.root, where.start, found)
             return found
         if len(self.free) == self.n:
-            columns = self.root[:, where]
+            # above the diagonal the triangle is zero
+            columns = self.root[where.start :, where] if isinstance(where, slice) else self.root[:, where]
         else:
             place = np.full(self.n, -1)
             place[self.free] = np.arange(len(self.free))
