@@ -13,7 +13,8 @@ from braggscale.fitting import FitSettings, Problem, fit
 from braggscale.likeness import Likeness
 from braggscale.minimise import Stop, constrained_covariance
 from braggscale.models.components import Levels, Restraint
-from braggscale.strengths import Inverse, starting, traces, with_strengths
+from braggscale.models.gauge import gauge, on_gauge
+from braggscale.strengths import Inverse, Mixing, starting, traces, with_strengths
 
 
 @pytest.fixture
@@ -136,6 +137,46 @@ def test_the_covariance_in_another_gauge_is_that_of_the_surface():
     assert covariance(known, pins, 0.0 * constraints, 1) is None
     across = constraints - np.outer(constraints @ null[1], null[1])  # does not settle what the data leave open
     assert covariance(known, pins, across, 1) is None
+
+
+def test_a_start_on_the_gauge_changes_no_residual():
+    rows, groups, model, _, target = problem(sweeps(3), n_groups=80)
+    choices = gauge(model, rows, np.zeros(model.n_parameters, bool))
+    theta = model.null()
+    theta[choices[0][0]] *= 3.0
+    there = on_gauge(theta, choices)
+    where, m = choices[0]
+    assert m @ there[where] == pytest.approx(1.0) and np.allclose(theta[where], 3.0 * there[where])
+    assert target.data_gradient(there)[0] == pytest.approx(target.data_gradient(theta)[0], rel=1e-12)
+    assert on_gauge(theta, choices[1:]) is theta
+
+
+def test_steps_of_an_earlier_problem_lead_to_the_fixed_point_of_the_next():
+    slow = np.array([[0.6, 0.1], [0.0, 0.8]])
+
+    def steps(mixing, end):
+        mixing.begin()
+        x = dict.fromkeys("ab", 1.0)
+        for number in range(40):
+            log_x = np.log([x["a"], x["b"]])
+            image = end + slow @ (log_x - end)
+            if np.abs(image - log_x).max() < 1e-8:
+                return number
+            x = mixing.next(x, dict(zip("ab", np.exp(image).tolist(), strict=True)))
+        return 40
+
+    mixing = Mixing()
+    first = steps(mixing, np.array([1.0, -2.0]))
+    again = steps(mixing, np.array([1.1, -1.8]))
+    assert again < first < 40 and again < steps(Mixing(), np.array([1.1, -1.8]))
+
+
+def test_a_matrix_and_its_transpose_are_added_up_in_tiles(monkeypatch):
+    monkeypatch.setattr("braggscale.linear.BLOCK", 16)
+    matrix = np.random.default_rng(1).normal(size=(50, 50))
+    both = matrix + matrix.T
+    linear.add_transposed(matrix, 2)
+    assert np.array_equal(matrix, both)
 
 
 def test_roots_of_large_and_small_matrices(monkeypatch):
