@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -110,7 +111,7 @@ class Outcome:
     ``strengths``: estimated strengths by kind.  ``influence``: diag(C J'J), (n_parameters,): effective parameters.
     ``matrix``: J'J that was used, (n_parameters, n_parameters), for the next fit of the same problem; ``solutions``: of
     its equations for the probes of implicit.py, (n_parameters, any number), where it was not formed; ``factored``: of
-    many parameters its inverse.  ``mixing``: how strengths moved.
+    many parameters its inverse.  ``mixing``: how strengths moved, for the next fit, too.
     """
 
     theta: Float
@@ -161,7 +162,8 @@ def fit(
     start = theta[free]
     small = len(free) <= SMALL_SET * len(model.data_sets)
     dense = len(free) <= (min(MOST_OF_SMALL, MOST_DENSE) if small else MOST_DENSE)
-    matrix, known, mixing = (None, None, Mixing()) if near is None else (near.matrix, near.factored, near.mixing)
+    matrix, known = (None, None) if near is None else (near.matrix, near.factored)
+    mixing = Mixing() if near is None else copy(near.mixing)
     if settings.first_order and (dense or not (strengths and settings.estimate)):
         # for the price of a few evaluations the normal matrix saves four fifths of the steps
         fresh = matrix is None and dense
@@ -177,16 +179,9 @@ def fit(
     exactly = settings.full_matrix or (settings.first_order and not fits)
     if not exactly or len(free) == 0:
         return Outcome(
-            target.full(start),
-            None,
-            tuple(fits),
-            (),
-            *n,
-            strengths=strengths,
-            matrix=matrix,
-            factored=known,
-            mixing=mixing,
-        )
+            target.full(start), None, tuple(fits), (), *n,
+            strengths=strengths, matrix=matrix, factored=known, mixing=mixing,
+        )  # fmt: skip
     if not dense:
         return _implicit(problem, target, own, pins, strengths, start, settings, n, tuple(fits), near)
     last, data = None, _Known(target)
