@@ -269,13 +269,11 @@ def _first_order(
                 metric = near.metric if near else None
             else:
                 enough, trusted = _settled(target), np.inf if fresh else TRUSTED
-                found, moved, metric = _strengths_nearby(
-                    target, theta, data, own, pins, strengths, mixing, enough, trusted
-                )
+                found, moved = _strengths_nearby(target, theta, data, own, pins, strengths, mixing, enough, trusted)
                 if moved > trusted:
                     data = target.data_equations(theta)
                     matrix = data[2]
-                    found, moved, metric = _strengths_nearby(target, theta, data, own, pins, strengths, mixing, enough)
+                    found, moved = _strengths_nearby(target, theta, data, own, pins, strengths, mixing, enough)
                 strengths = found
             target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
         rough = _descend(target, theta, matrix, metric, settings)
@@ -354,7 +352,7 @@ def _full_matrix(
     for _ in range(limit if strengths else 1):
         moved = 0.0
         if strengths:
-            strengths, moved, _ = _strengths_nearby(
+            strengths, moved = _strengths_nearby(
                 target, theta, known(theta), own, pins, strengths, mixing, 0.2 * _settled(target)
             )
             target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
@@ -379,15 +377,15 @@ def _settled(target: Target) -> float:
 def _strengths_nearby(
     target: Target, theta: Float, data: tuple[float, Float, Float], own: list[Placed],
     pins: list[Placed], strengths: dict[str, float], mixing: Mixing, enough: float, trusted: float = np.inf,
-) -> tuple[dict[str, float], float, Scaling | None]:  # fmt: skip
-    """Strengths at the minimum of the quadratic that touches the cost at ``theta``, how far they moved, a metric there.
+) -> tuple[dict[str, float], float]:  # fmt: skip
+    """Strengths at the minimum of the quadratic that touches the cost at ``theta``, and how far they moved.
 
     No observation is looked at: with J'J and gradient as they are, each step is a small linear problem.
     The change of the fit, in effective parameters, is that which the first step alone asked for; above ``trusted`` no
     other follows.  ``enough``: change that a step asks for, and is granted, after which none follows.
     """
     n = len(target.base)
-    first, metric = 0.0, None
+    first = 0.0
     held = np.ones(n, bool)
     held[target.free] = False
     mixing.begin()
@@ -397,7 +395,6 @@ def _strengths_nearby(
         covariance = Inverse.of(normal, target.free, n, target.n_threads)
         if covariance is None:
             break
-        metric = Scaling(covariance.root)
         there = target.full(theta - 0.5 * covariance.times(gradient))
         wanted, moved = update(own, strengths, there, traces(own, covariance), held)
         log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
@@ -407,7 +404,7 @@ def _strengths_nearby(
         strengths = mixing.next(strengths, wanted)
         if moved < enough:
             break
-    return strengths, first, metric
+    return strengths, first
 
 
 def _covariance(normal: Float, constraints: Float, free: np.ndarray, n_threads: int) -> Float | None:

@@ -227,7 +227,7 @@ class JointModel:
             return [(0, slice(first, min(first + most, n))) for first in range(0, n, most)]
         family = self.families[rows.data_set]
         order = np.argsort(family, kind="stable")
-        ends = np.cumsum(np.bincount(family))
+        ends = np.cumsum(np.bincount(family, minlength=len(self.leaders)))
         return [
             (f, order[first : min(first + most, end)])
             for f, (begin, end) in enumerate(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
