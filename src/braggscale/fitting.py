@@ -309,7 +309,7 @@ def _descend(
         )
         history += rough.history if not history else rough.history[1:]
         theta = rough.theta
-        if not history or rough.cost > near * rough.history[0] or len(history) > limit:
+        if len(rough.history) < 2 or rough.cost > near * rough.history[0] or len(history) > limit:
             return replace(rough, history=tuple(history))
         matrix, metric = target.data_equations(theta)[2], None
 
