@@ -16,6 +16,7 @@ from braggscale.cli import main
 from braggscale.io import open_inputs
 from braggscale.io.refl import read_table
 from braggscale.io.sniff import open_source
+from braggscale.params import ZMAX_UNCALIBRATED
 
 SWEEPS = (20, 25, 30, 35)
 
@@ -140,6 +141,10 @@ def test_array_model_with_the_full_matrix(shared_data, tmp_path):
     found = scale(tmp_path, *inputs(shared_data), "model=array")
     assert found["statistics"]["overall"]["r_meas"] <= 0.0340
     assert found["fit"]["has_esds"]
+    # nothing is estimated: limits as with fixed restraints
+    stored = found["data_sets"][0]["model"]["braggscale"]
+    assert (stored["outliers"]["zmax"], stored["restraints"]) == (ZMAX_UNCALIBRATED, "fixed")
+    assert "(method=use_all)" not in (tmp_path / "scale.log").read_text()
 
 
 def test_kb_model(shared_data, tmp_path):
@@ -161,6 +166,17 @@ def test_stills_with_next_to_no_common_reflections(shared_data, tmp_path):
     assert "too few to find corrections" in said
     values = [x for d in found["data_sets"] for x in d["model"]["decay"]["parameters"]]
     assert len(values) == 5 and max(map(abs, values)) < 20  # B as the starting strength has it: 5 square Angstrom
+
+
+def test_one_still_ends_with_constants(shared_data, tmp_path):
+    """Constants held with 10^12 once made the target negative by rounding, and the descent endless."""
+    files = [str(shared_data / "ssx_cunir" / f"integrated.{kind}") for kind in ("expt", "refl")]
+    found = scale(tmp_path, *files, "use_datasets=#0")
+    assert found["fit"]["undetermined"] == []
+    assert all(cost > 0 for entry in found["rounds"] for m in entry["minimisers"] for cost in m["cost"])
+    assert all(abs(c["effective"]) < 0.01 and c["low"] == pytest.approx(1) for c in found["fit"]["components"])
+    said = " ".join((tmp_path / "scale.log").read_text().split())
+    assert "held at constants" in said and "Fewer parameters" not in said and "no data determine" not in said
 
 
 def test_any_number_of_threads_gives_the_same_bytes(default_run, shared_data, tmp_path):
