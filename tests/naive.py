@@ -325,7 +325,7 @@ def expect(of, g, out, groups):
     return np.array(best), variance
 
 
-def robust_weights(intensity, variance, g, best, out, groups, unit, nu, zmax, faded):
+def robust_weights(intensity, variance, g, best, out, groups, unit, flat, knee, zmax, faded):
     """Weights and z^2, row by row."""
     weight, z2 = np.zeros(len(g)), np.zeros(len(g))
     for h, (lo, hi) in enumerate(zip(groups.offsets[:-1], groups.offsets[1:], strict=True)):
@@ -334,14 +334,15 @@ def robust_weights(intensity, variance, g, best, out, groups, unit, nu, zmax, fa
             share = g[i] ** 2 / variance[i] / total
             left = 1 + share if out[i] else max(1 - share, 0.05)
             z2[i] = (intensity[i] - g[i] * best[h]) ** 2 / (variance[i] * left)
-            weight[i] = (nu + 1) / (nu + z2[i] / unit) / variance[i]
+            q = z2[i] / unit / knee**2
+            weight[i] = (1 / math.sqrt(1 + q * q) if flat else (1 + 1 / knee**2) / (1 + q)) / variance[i]
             if out[i]:
                 weight[i] *= min(max((faded - math.sqrt(z2[i] / unit) / zmax) / (faded - 1), 0), 1)
     return weight, z2
 
 
-def error_residuals(i, v, g, groups, model, out):
-    """r^2/(1 - h), 1 - h and mu of each row."""
+def error_residuals(i, v, g, groups, model, out, fitted):
+    """r^2/f, f = (1 - h)(1 - s) and mu of each row."""
     square, freedom, mu = np.zeros(len(i)), np.zeros(len(i)), np.zeros(len(i))
     for lo, hi in zip(groups.offsets[:-1], groups.offsets[1:], strict=True):
         inside = [j for j in range(lo, hi) if not out[j]]
@@ -355,6 +356,8 @@ def error_residuals(i, v, g, groups, model, out):
             mu[j] = g[j] * mean
         for j in inside:
             left = 1 - g[j] ** 2 / variance[j] / sum(g[k] ** 2 / variance[k] for k in inside)
+            if len(fitted):
+                left *= 1 - min(mu[j] ** 2 * fitted[j] / variance[j], 0.9)
             if left > 1e-6:
                 square[j], freedom[j] = (i[j] - mu[j]) ** 2 / left, left
     return square, freedom, mu

@@ -44,25 +44,28 @@ def test_expect(seed, partial):
 
 
 @pytest.mark.parametrize("unit", [1.0, 3.0])
-def test_robust_weights(unit):
+@pytest.mark.parametrize("flat", [True, False])
+def test_robust_weights(unit, flat):
     law, g, out, groups = sample(2)
     best, variance = expect(law, g, out, groups)
-    found = Robust(4.0, 2.0, 1.25).weights(law.intensity, variance, g, best, out, groups, unit)
-    wanted = naive.robust_weights(law.intensity, variance, g, best, out, groups, unit, 4.0, 2.0, 1.25)
+    found = Robust(flat, 1.7, 2.0, 1.25).weights(law.intensity, variance, g, best, out, groups, unit)
+    wanted = naive.robust_weights(law.intensity, variance, g, best, out, groups, unit, flat, 1.7, 2.0, 1.25)
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-20)
     faded = found[0][out]
     assert (faded == 0).any() and (faded > 0).any()
 
 
-def test_error_residuals_and_scoring_sums():
+@pytest.mark.parametrize("known", [False, True])
+def test_error_residuals_and_scoring_sums(known):
     law, g, out, groups = sample(3)
+    fitted = np.random.default_rng(7).uniform(0, 1e-3, len(g)) if known else np.zeros(0)
     model = ErrorModel(1.2, 0.03, 0.5)
     found = np.empty((3, len(g)))
     row_kernels.residuals(
-        0, len(groups), groups.offsets, law.intensity, law.variance, g, out, 1.2**2, 0.03**2, 0.5, *found
+        0, len(groups), groups.offsets, law.intensity, law.variance, g, fitted, out, 1.2**2, 0.03**2, 0.5, *found
     )
-    wanted = naive.error_residuals(law.intensity, law.variance, g, groups, model, out)
+    wanted = naive.error_residuals(law.intensity, law.variance, g, groups, model, out, fitted)
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
     square, freedom, mu = found

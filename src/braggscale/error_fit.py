@@ -1,6 +1,8 @@
 """How a, b and, where the data demand it, c of the error model are found from the scatter of equivalents.
 
-Residual r = I - g I_h, leverage h = (g^2/V')/sum(g^2/V'): E r^2 = V' (1 - h). With A = a^2, B = a^2 b^2, C = a^2 c,
+Residual r = I - g I_h, leverage h = (g^2/V')/sum(g^2/V'): E r^2 = V' (1 - h). (Where var(g) is known, 1 - h stands for
+(1 - h)(1 - s), s = (I_h)^2 var(g)/V': the part of the residual that the scales have taken. Var r = V' - x C x' for a
+prediction x theta with covariance C.) With A = a^2, B = a^2 b^2, C = a^2 c,
 V' = A V + B mu^2 + C mu+, the restricted likelihood (Patterson & Thompson, Biometrika 58 (1971) 545) is stationary
 where
 
@@ -67,7 +69,7 @@ _TWO, _ALL, _ONE, _NONE = (True, True, False), (True, True, True), (True, False,
 
 @dataclass(frozen=True, slots=True)
 class _Residuals:
-    """r^2/(1 - h), 1 - h, V, mu, (n,); members of a group share I_h. 1 - h is 0 where a row does not take part."""
+    """r^2/f, f, V, mu, (n,); members of a group share I_h.  f = (1 - h)(1 - s) is 0 where a row does not take part."""
 
     square: Float
     freedom: Float
@@ -85,11 +87,12 @@ class _Residuals:
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Rows to fit to: I, V, g, (n,), in their groups."""
+    """Rows to fit to: I, V, g, (n,), in their groups.  ``fitted``: var(g)/g^2, (n,), or empty."""
 
     i: Float
     v: Float
     g: Float
+    fitted: Float
     groups: Groups
     n_threads: int
 
@@ -115,7 +118,7 @@ class _Sample:
 
         def block(first: int, last: int) -> None:
             row_kernels.residuals(
-                first, last, self.groups.offsets, self.i, self.v, self.g, away,
+                first, last, self.groups.offsets, self.i, self.v, self.g, self.fitted, away,
                 model.a**2, model.b**2, model.c, square, freedom, mu,
             )  # fmt: skip
 
@@ -148,6 +151,7 @@ def fit(
     b: float | None = None,
     min_photons: float = 0.0,
     photon: Float | float | None = None,
+    scale_variance: Float | None = None,
     n_bins: int = 10,
     refine: bool = True,
     n_threads: int = 1,
@@ -161,13 +165,16 @@ def fit(
     ``photon``: size of one photon in the units of I, (n_rows,) or one number: k c with the gain k of
     ``intensities.counting_gain`` and c = I/I_raw. Without it photons are (g I_h)^2/V, the same number where the
     counting error is all there is. Neither depends on the units of I.
+    ``scale_variance``: var(g), (n_rows,), if scales were fitted to these residuals and that is to count.
     With fewer than 250 rows only a is fitted, with fewer than 50 nothing; ``reason`` says so.
     The linear term is tried where a and b are both refined; a held a or b means V' = a^2 (V + (b mu)^2).
     """
     begin = start or ErrorModel()
     if a is not None or b is not None:
         begin = ErrorModel(begin.a if a is None else a, begin.b if b is None else b)
-    sample = _candidates(intensity, expected, scale, groups, begin, min_photons, photon, n_threads)
+    fitted = np.zeros(0) if scale_variance is None else scale_variance / scale**2
+    rows = intensity, expected, scale, fitted, groups, begin
+    sample = _candidates(*rows, min_photons, photon, n_threads)
     n = len(sample)
     free = (refine and a is None, refine and b is None, False)
     reason = ""
@@ -186,10 +193,10 @@ def fit(
     two = _refine(sample, replace(begin, c=0.0), free, n_bins, reason)
     if two.reason or (begin.c == 0 and _even(two.ranges)):
         return two
-    few = _candidates(intensity, expected, scale, groups, begin, 0.0, None, n_threads, MOST_COMPARED)
+    few = _candidates(*rows, 0.0, None, n_threads, MOST_COMPARED)
     result = _with_linear_term(two, few, begin.c > 0, n_bins)
     if result.model.c > 0 and groups.n_rows > MOST_COMPARED:
-        everybody = _candidates(intensity, expected, scale, groups, begin, 0.0, None, n_threads)
+        everybody = _candidates(*rows, 0.0, None, n_threads)
         better = _refine(everybody, result.model, _ALL, n_bins, result.reason)
         return replace(better, linear_gain=result.linear_gain)
     return result
@@ -217,7 +224,7 @@ def _with_linear_term(two: FitResult, sample: _Sample, in_use: bool, n_bins: int
         return two
     keep = ~sample.trim(null.model)
     part = sample.groups.subset(keep)
-    rows = _Sample(sample.i[keep], sample.v[keep], sample.g[keep], part, sample.n_threads)
+    rows = _Sample(sample.i[keep], sample.v[keep], sample.g[keep], sample.fitted[:0], part, sample.n_threads)
     gain = 2.0 * (_minus_log_likelihood(rows, null.model) - _minus_log_likelihood(rows, full.model))
     needed = max(_GAIN, _GAIN_PER_ROW * (part.n_rows - len(part))) * (_STAYING if in_use else 1.0)
     if not (gain > needed and full.esd_a < _LOOSEST_WITH_LINEAR * full.model.a):
@@ -245,6 +252,7 @@ def _candidates(
     i: Float,
     v: Float,
     g: Float,
+    fitted: Float,
     groups: Groups,
     model: ErrorModel,
     min_photons: float,
@@ -269,7 +277,7 @@ def _candidates(
     if rows > most:
         use[np.flatnonzero(use)[np.arange(np.count_nonzero(use)) % -(-rows // most) != 0]] = False
     keep = groups.spread(use)
-    return _Sample(i[keep], v[keep], g[keep], groups.choose(use), n_threads)
+    return _Sample(i[keep], v[keep], g[keep], fitted[keep] if len(fitted) else fitted, groups.choose(use), n_threads)
 
 
 def _refine(sample: _Sample, begin: ErrorModel, free: _Free, n_bins: int, reason: str) -> FitResult:

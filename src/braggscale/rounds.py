@@ -7,10 +7,11 @@ exclusion back, end in the same place. Choices that still flip after that are ma
 returns only below 0.9 outlier_zmax, only once, and after a while not at all; another intensity must be better by
 0.5 %. When a round changes nothing (or after MOST_ROUNDS) a last fit uses the final choices.
 
-Weights of a round, w = 1/V' (nu + 1)/(nu + z^2): V' = a^2 (V + c mu+ + (b mu)^2) is the error model at the expected
-intensity mu = g I_h with V the expected variance, both from the round before; the second factor (nu = 4, the weight
-function of Student's t: Lange, Little & Taylor, J. Am. Stat. Assoc. 84 (1989) 881) keeps observations that are not yet
-known as outliers from bending the scales.
+Weights of a round: 1/V', V' = a^2 (V + c mu+ + (b mu)^2) the error model at the expected intensity mu = g I_h with the
+expected variance V, both from the round before, times a factor that keeps observations not yet known as outliers from
+bending the scales. With fixed restraints that is (nu + 1)/(nu + z^2), nu = 4, the weight function of Student's t
+(Lange, Little & Taylor, J. Am. Stat. Assoc. 84 (1989) 881). It falls from z = 0 on, so that J'WJ is a third more than
+what the data know, and estimated restraints come out too strong; for these it is (1 + (z/2.75)^4)^(-1/2).
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ RETURNING_ROUNDS = 7
 # Where nothing has changed since an earlier run, its verdicts on a group stand if one of these times zmax gives them:
 # the last fit of that run moved z by less.
 STANDS = (0.98, 1.02)
-NU = 4.0
+# Knee of the weights with estimated restraints, and with fixed ones, which leave systematic differences.
+FLAT, HEAVY = 2.75, 2.0
 # Outliers have weight 0 in the fit beyond this times zmax.
 FADED = 1.25
 # Changes of a and b that count as none: a tenth of their usual uncertainty.
@@ -257,6 +259,12 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     scale, scale_variance = work.model.evaluate(work.rows, outcome.theta, outcome.covariance, settings.fit.n_threads)
     state = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
     state = replace(state, strengths=outcome.strengths)
+    if settings.error_model and state.strengths and outcome.covariance is not None:
+        # residuals of strong reflections are smaller than errors by what the scales have taken of them
+        results = _fit_errors(work, state, settings, scale_variance)
+        reports[-1] = replace(reports[-1], errors=results)
+        state = replace(state, errors=tuple(result.model for result in results))
+        state = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
     variance = _output_variance(work, state, scale_variance)
     found: tuple[Finding, ...] = ()
     if outcome.influence is not None:
@@ -362,7 +370,8 @@ def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> 
     FADED zmax: with a step there, an observation at the border would hold itself in or out, and which of the two
     would depend on how the run came there.
     """
-    robust = Robust(NU, settings.zmax, FADED)
+    flat = bool(state.strengths)
+    robust = Robust(flat, FLAT if flat else HEAVY, settings.zmax, FADED)
     best, variance, groups = state.best, state.variance, work.alike
     if groups is not work.groups:
         best, variance = expect(_law(work, state), state.scale, state.rejected, groups, settings.fit.n_threads)
@@ -454,7 +463,9 @@ def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -
     return verdicts(_evidence(work, state), settings.zmax, before, method, calibrated, n_threads)
 
 
-def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitResult, ...]:
+def _fit_errors(
+    work: Work, state: State, settings: RoundSettings, scale_variance: Float | None = None
+) -> tuple[FitResult, ...]:
     law, best = _law(work, state), work.groups.spread(state.best)
     known = bool((state.gain.k > 0).all())
     results = []
@@ -493,6 +504,7 @@ def _fit_errors(work: Work, state: State, settings: RoundSettings) -> tuple[FitR
                 b=settings.error_b,
                 min_photons=settings.min_photons,
                 photon=photon if known else None,
+                scale_variance=None if scale_variance is None else scale_variance[rows],
                 n_bins=settings.n_bins,
                 refine=settings.refine_errors,
                 n_threads=settings.fit.n_threads,

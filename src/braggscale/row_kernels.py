@@ -79,13 +79,13 @@ def expect(
 
 @njit(
     "void(int64, int64, int64[::1], float64[::1], float64[::1], float64[::1], float64[::1], boolean[::1], float64, "
-    "float64, float64, float64, float64[::1], float64[::1])",
+    "boolean, float64, float64, float64, float64[::1], float64[::1])",
     **_JIT,
 )
 def robust_weights(
-    first, last, offsets, intensity, error, scale, best, out, unit, nu, zmax, faded, weight, z2
+    first, last, offsets, intensity, error, scale, best, out, unit, flat, knee, zmax, faded, weight, z2
 ):  # fmt: skip
-    """Fill w = (nu + 1)/(nu + z^2/unit)/V' (n,) and z^2 (n,), unless the latter is empty.
+    """Fill w (n,) of expectation.Robust and z^2 (n,), unless the latter is empty.
 
     z^2 from the members that are not ``out``, for these with their leverage (at least 0.05 left). Those that are out
     fade from w at z/zmax = 1 to 0 at ``faded``.  ``error``: V', (n,).  ``best``: I_h, (n_groups,).
@@ -105,7 +105,11 @@ def robust_weights(
             if len(z2):
                 z2[i] = square
             square /= unit
-            weight[i] = (nu + 1.0) / ((nu + square) * error[i])
+            q = square / (knee * knee)
+            if flat:
+                weight[i] = 1.0 / (np.sqrt(1.0 + q * q) * error[i])
+            else:
+                weight[i] = (1.0 + 1.0 / (knee * knee)) / ((1.0 + q) * error[i])
             if out[i]:
                 weight[i] *= min(max((faded - np.sqrt(square) / zmax) / (faded - 1.0), 0.0), 1.0)
 
@@ -276,15 +280,17 @@ def verdicts(
 
 
 @njit(
-    "void(int64, int64, int64[::1], float64[::1], float64[::1], float64[::1], boolean[::1], float64, float64, float64, "
-    "float64[::1], float64[::1], float64[::1])",
+    "void(int64, int64, int64[::1], float64[::1], float64[::1], float64[::1], float64[::1], boolean[::1], float64, "
+    "float64, float64, float64[::1], float64[::1], float64[::1])",
     **_JIT,
 )
-def residuals(first, last, offsets, intensity, expected, scale, out, a2, b2, linear, square, freedom, mu):
-    """Fill r^2/(1 - h), 1 - h and mu = g I_h, (n,), of the rows that are not ``out``; of the others 0, 0 and mu.
+def residuals(
+    first, last, offsets, intensity, expected, scale, fitted, out, a2, b2, linear, square, freedom, mu
+):  # fmt: skip
+    """Fill r^2/f, f = (1 - h)(1 - s) and mu = g I_h, (n,), of the rows that are not ``out``; of the others 0, 0 and mu.
 
-    I_h is weighted with 1/V, then three times with 1/V' at the I_h before.  1 - h is 0 for a member that makes up its
-    group.
+    I_h is weighted with 1/V, then three times with 1/V' at the I_h before.  f is 0 for a member that makes up its
+    group.  s = mu^2 var(g)/g^2/V', at most 0.9; ``fitted``: var(g)/g^2, (n,), or empty where s = 0.
     """
     longest = 0
     for h in range(first, last):
@@ -310,6 +316,8 @@ def residuals(first, last, offsets, intensity, expected, scale, out, a2, b2, lin
         for i in range(lo, hi):
             mu[i] = scale[i] * mean
             left = 0.0 if out[i] else 1.0 - scale[i] * scale[i] / (v[i - lo] * below)
+            if len(fitted):
+                left *= 1.0 - min(mu[i] * mu[i] * fitted[i] / v[i - lo], 0.9)
             if left > 1e-6:
                 freedom[i] = left
                 square[i] = (intensity[i] - mu[i]) * (intensity[i] - mu[i]) / left
