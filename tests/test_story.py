@@ -364,7 +364,7 @@ def test_estimated_restraints_end_where_they_ended(estimated, again):
     assert sum(run.steps()) <= 6  # a round or two
     assert strengths(run).keys() == strengths(estimated).keys()
     for kind, value in strengths(estimated).items():
-        ends = np.minimum([strengths(run)[kind], value], 1e7)  # beyond, nothing is left whatever the strength
+        ends = np.minimum([strengths(run)[kind], value], 1e6)  # beyond, nothing is left whatever the strength
         assert abs(np.log(ends[0] / ends[1])) < 0.1, kind
     text = " ".join(run.log.split())
     assert "restraints estimated, as in the earlier run" in text
