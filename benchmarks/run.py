@@ -40,7 +40,9 @@ def parser() -> argparse.ArgumentParser:
     )
     names = ",".join(case.name for case in CASES)
     p.add_argument("--sets", default=names, help="which sets, separated by commas; 'none' for the engine alone")
-    p.add_argument("--variants", default=",".join(VARIANTS), help="what is run beside the defaults; 'none' for nothing")
+    p.add_argument(
+        "--variants", default=",".join(VARIANTS), help="what is run beside fixed restraints; 'none' for nothing"
+    )
     p.add_argument("--repeat", type=int, default=3, metavar="N", help="runs of each, by turns")
     p.add_argument("--no-peer", action="store_true", help="leave dials.scale out")
     p.add_argument("--peer-timeout", type=float, default=1800.0, metavar="S", help="seconds that dials.scale gets")
@@ -105,7 +107,7 @@ def bench(a: argparse.Namespace, work: Path) -> dict[str, Any]:
             print(f"{case.title}: the data are not there, see BRAGGSCALE_DATA", flush=True)
             continue
         results.append(measure(case, data, settings))
-        mine = results[-1].ours["default"].wall
+        mine = results[-1].ours["fixed"].wall
         print(f"{case.title}: {mine.text() if mine else '-'} s", flush=True)
     facts |= {"load_after": round(machine.load(), 1)}
     page = report(facts, a.note, triads, start, engine, results)

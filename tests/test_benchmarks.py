@@ -34,7 +34,7 @@ def test_quick(tmp_path, capsys):
     for found in written["sets"]:
         assert found["same"]
         assert found["passes"] > 2
-        mine = found["ours"]["default"]
+        mine = found["ours"]["fixed"]
         assert 0 < mine["stages"]["scaling"]["median"] < mine["wall"]["median"]
         assert sum(stage["median"] for stage in mine["stages"].values()) == pytest.approx(mine["wall"]["median"])
         assert 50 < mine["peak"]["median"] < 4000
@@ -56,7 +56,7 @@ def test_peer_beside_ours(tmp_path):
     settings = measure.Settings(tmp_path, 1, [], str(peer), 60.0, 1e10)
     found = measure.measure(SMALL, data, settings)
     assert 0.2 < found.ratio() < 5
-    assert found.peer.accuracy.r == pytest.approx(found.ours["default"].accuracy.r, rel=0.05)
+    assert found.peer.accuracy.r == pytest.approx(found.ours["fixed"].accuracy.r, rel=0.05)
     slow = measure.measure(SMALL, data, replace(settings, limit=0.05))
     assert slow.ratio() is None
     assert slow.peer.stop == "not finished in 0.05 s"

@@ -65,7 +65,13 @@ def test_later_as_in_the_run_when_data_sets_and_limits_differ(shared_data, tmp_p
     now, later, other = (tmp_path / name for name in ("now", "later", "other"))
     for folder in (now, later, other):
         folder.mkdir()
-    options = ["best_unit_cell=5.49,8.22,12.15,90,90,90", "d_min=0.7", "exclude_datasets=1", "nbins=12"]
+    options = [
+        "best_unit_cell=5.49,8.22,12.15,90,90,90",
+        "d_min=0.7",
+        "exclude_datasets=1",
+        "nbins=12",
+        "restraints=fixed",
+    ]
     pair = scale(now, *sweeps, *options, *outputs(now))
     assert main(["export", *pair, "-q", "merging.nbins=12", *outputs(later, "")]) == 0
     same_files(now, later)

@@ -452,7 +452,8 @@ WIDE = replace(SWEEP, image_width=0.5, mosaicity=0.08, n_rows=60_000)  # 167 ref
     ("facts", "words", "image", "interval"),
     [
         (WIDE, ["restraints=estimated"], True, 0.5),
-        (WIDE, [], False, 0.5),  # fixed restraints
+        (WIDE, [], True, 0.5),  # the default
+        (WIDE, ["restraints=fixed"], False, 0.5),
         (WIDE, ["restraints=estimated", "image_correction=False"], False, 0.5),
         (WIDE, ["image_correction=True"], True, 0.5),
         (WIDE, ["restraints=estimated", "image_interval=2"], True, 2.0),

@@ -10,7 +10,7 @@ from braggscale.models.components import Harmonics, Smooth, axis_over, smooth_sp
 from braggscale.models.data_set import DataSetModel
 from braggscale.models.images import Images
 from braggscale.models.modules import Modules
-from braggscale.models.restart import OWN_ENTRY, keep_stored, own_entry, start_parameters
+from braggscale.models.restart import OWN_ENTRY, common_restraints, keep_stored, own_entry, start_parameters
 from braggscale.params import resolve_model
 
 
@@ -142,3 +142,26 @@ def test_what_had_a_number_beside_estimated_restraints_stays_fixed():
     assert (again.scale_interval, again.lmax, again.surface_weight) == (30.0, 3, 5e5)
     asked, _ = keep_stored(plain, entry, lambda name: name == "restraints")
     assert "scale" in asked.estimated and asked.scale_interval == plain.scale_interval
+
+
+def test_one_run_has_one_kind_of_restraints():
+    """That of the earlier run; the default where nothing is known, or several are."""
+    kb, grid, foreign = {"__id__": "KB"}, {"__id__": "array"}, {"__id__": "physical"}
+    fixed, estimated = ({**kb, OWN_ENTRY: {"restraints": kind}} for kind in ("fixed", "estimated"))
+    assert common_restraints([fixed, foreign], "estimated") == ("fixed", ", as in the earlier run")
+    assert common_restraints([estimated], "fixed") == ("estimated", ", as in the earlier run")
+    assert common_restraints([fixed, estimated], "estimated") == ("estimated", ": earlier runs differ")
+    # grids are fixed without anybody's choice
+    assert common_restraints([{**grid, OWN_ENTRY: fixed[OWN_ENTRY]}, foreign], "estimated") == ("estimated", "")
+
+
+def test_numbers_of_a_model_that_did_not_estimate_do_not_apply():
+    settings, _ = resolve_model(params(), SWEEP)
+    entry = {"__id__": "physical", "scale": {"parameters": [1.0] * 14}, "absorption": {"parameters": [0.0] * 24}}
+    entry["configuration_parameters"] = {"scale_rot_interval": 15.0, "lmax": 4, "abs_surface_weight": 5e5}
+    kept, sentences = keep_stored(settings, entry, lambda name: False)
+    assert (kept.scale_interval, kept.lmax, kept.decay) == (settings.scale_interval, settings.lmax, False)
+    assert "weight of the stored model do not apply" in sentences[0]
+    fixed, _ = resolve_model(params("restraints=fixed"), SWEEP)
+    kept, sentences = keep_stored(fixed, entry, lambda name: False)
+    assert (kept.scale_interval, kept.lmax, sentences) == (15.0, 4, [])

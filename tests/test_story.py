@@ -1,4 +1,7 @@
-"""The guide's story on four sweeps of l-cysteine: scale, leave out, scale again, take back; through the command."""
+"""The guide's story on four sweeps of l-cysteine: scale, leave out, scale again, take back; through the command.
+
+Most of it with restraints=fixed, which later runs keep: the same story in a quarter of the time.
+"""
 
 import json
 import re
@@ -22,6 +25,7 @@ from braggscale.symmetry import Symmetry
 
 SWEEPS = ("20", "25", "30", "35")
 PAIR = ("scaled.expt", "scaled.refl")
+FIXED = "restraints=fixed"
 TABLE = [
     "Experiment identifier: 0, image_range: (1, 1800), batch_range: (1, 1800)",
     "Experiment identifier: 1, image_range: (1, 1700), batch_range: (1901, 3600)",
@@ -118,8 +122,8 @@ def inputs(shared_data, sweeps=SWEEPS):
 def first(shared_data, tmp_path_factory):
     """The four sweeps scaled together for the first time."""
     # numba compiles on the first use: not part of what is timed
-    Run(tmp_path_factory.mktemp("warm"), *inputs(shared_data, ["20"]))
-    run = Run(tmp_path_factory.mktemp("first"), *inputs(shared_data))
+    Run(tmp_path_factory.mktemp("warm"), *inputs(shared_data, ["20"]), FIXED)
+    run = Run(tmp_path_factory.mktemp("first"), *inputs(shared_data), FIXED)
     assert run.status == 0, run.err
     return run
 
@@ -304,7 +308,7 @@ def test_intervals_and_components_can_change(again):
 
 
 def test_overwriting_models_is_a_first_run(first, again):
-    run = again("overwrite_existing_models=True")
+    run = again("overwrite_existing_models=True", FIXED)
     assert "Not taken over from the input, as asked for" in run.log
     assert largest_move(first.merged(), run.merged()) < 1e-6
 
@@ -324,6 +328,7 @@ def test_new_data_beside_scaled_data(first, again, shared_data, tmp_path):
     assert [d.identifier for d in run.data_sets()] == ["0", "1", "2", "3"]
     assert run.batches() == [TABLE, TABLE]
     assert "data set 2, 3: scale, decay, absorption are new" in " ".join(run.log.split())
+    assert "restraints fixed, as in the earlier run" in run.log  # the new ones, too
     assert largest_move(first.merged(), run.merged()) < 0.1
 
 
@@ -337,13 +342,13 @@ def test_a_sweep_scaled_by_dials_is_a_start(shared_data, tmp_path):
     assert data_set.experiment.scan.valid_image_ranges == ((1, 1600),)
 
 
-# Scaling again with estimated restraints
+# The same with estimated restraints
 
 
 @pytest.fixture(scope="module")
 def estimated(shared_data, tmp_path_factory):
-    """One sweep with estimated restraints."""
-    run = Run(tmp_path_factory.mktemp("estimated"), *inputs(shared_data, SWEEPS[:1]), "restraints=estimated")
+    """One sweep with the default, estimated restraints."""
+    run = Run(tmp_path_factory.mktemp("estimated"), *inputs(shared_data, SWEEPS[:1]))
     assert run.status == 0, run.err
     return run
 
@@ -356,16 +361,30 @@ def test_estimated_restraints_end_where_they_ended(estimated, again):
     run = again(source=estimated)
     assert largest_move(estimated.merged(), run.merged()) < 0.1
     assert all(np.array_equal(f, estimated.fates()[k]) for k, f in run.fates().items())
-    assert sum(run.steps()) <= 3
+    assert sum(run.steps()) <= 6  # a round or two
     assert strengths(run).keys() == strengths(estimated).keys()
     for kind, value in strengths(estimated).items():
-        ends = np.minimum([strengths(run)[kind], value], 1e7)  # beyond, nothing is left whatever the strength
-        assert abs(np.log(ends[0] / ends[1])) < 0.05, kind
+        ends = np.minimum([strengths(run)[kind], value], 1e6)  # beyond, nothing is left whatever the strength
+        assert abs(np.log(ends[0] / ends[1])) < 0.1, kind
     text = " ".join(run.log.split())
-    assert "all data sets: restraints estimated, as in the earlier run" in text
+    assert "restraints estimated, as in the earlier run" in text
     assert "outliers of the earlier run stand" in text
     stored = [d.experiment.scaling_model for d in run.data_sets()]
     assert {model["braggscale"]["outliers"]["zmax"] for model in stored} == {ZMAX}
+
+
+def test_estimated_restraints_leave_out_and_take_back(estimated, again):
+    run = again("exclude_images=1601:1800", source=estimated)
+    assert run.status == 0, run.err
+    assert np.array_equal(
+        run.fates()["0"] == Fate.IMAGE_EXCLUDED, run.data_sets()[0].table["xyzobs.px.value"][:, 2] >= 1600
+    )
+    back = again("reset_exclusions=True", source=run)
+    assert strengths(back).keys() == strengths(estimated).keys()
+    # an observation at the border of rejection may end on either side of it
+    flips = np.count_nonzero(back.fates()["0"] != estimated.fates()["0"])
+    assert flips <= 2
+    assert np.count_nonzero(moves(estimated.merged(), back.merged()) > 0.1) <= flips
 
 
 def rewritten(source, folder):
@@ -387,10 +406,11 @@ def rewritten(source, folder):
 
 
 def test_nothing_stale_is_taken_from_a_model_that_dials_has_rewritten(estimated, tmp_path):
-    run = Run(rewritten(estimated, tmp_path / "rewritten"), *PAIR, "restraints=estimated")
+    run = Run(rewritten(estimated, tmp_path / "rewritten"), *PAIR)
     assert run.status == 0, run.err
     text = " ".join(run.log.split())
     assert "as a start, all data sets: scale, decay, absorption; new: modulation" in text
+    assert "intervals, lmax and weight of the stored model do not apply, as restraints are estimated" in text
     assert "Error model of the input as a start: a 0.9000 b 0.05000 Intensity" in text  # no linear term
     assert "Outliers are judged afresh" in text
     # corrections that the data only just support may end as nothing from there
@@ -400,7 +420,7 @@ def test_nothing_stale_is_taken_from_a_model_that_dials_has_rewritten(estimated,
 
 
 def test_fixed_restraints_after_estimated_ones(estimated, again, shared_data, tmp_path):
-    fixed, run = Run(tmp_path, *inputs(shared_data, SWEEPS[:1])), again("restraints=fixed", source=estimated)
+    fixed, run = Run(tmp_path, *inputs(shared_data, SWEEPS[:1]), FIXED), again(FIXED, source=estimated)
     assert not strengths(run)
     assert [d["model"].keys() for d in run.summary["data_sets"]] == [
         d["model"].keys() for d in fixed.summary["data_sets"]
@@ -412,7 +432,7 @@ def test_fixed_restraints_after_estimated_ones(estimated, again, shared_data, tm
 
 
 def test_gap_inside_a_sweep(shared_data, tmp_path):
-    run = Run(tmp_path, *inputs(shared_data, ["20"]), "exclude_images=800:1400")
+    run = Run(tmp_path, *inputs(shared_data, ["20"]), "exclude_images=800:1400", FIXED)
     assert run.status == 0, run.err
     assert "(ranges in use: (1, 799), (1401, 1800))" in run.log
     assert "no data determine scale" in " ".join(run.log.split())
@@ -440,7 +460,7 @@ def test_gap_in_scaled_data(again):
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_split(again, shared_data, tmp_path, first, fresh):
-    run = Run(tmp_path, *inputs(shared_data), "split_at=2:900") if fresh else again("split_at=2:900")
+    run = Run(tmp_path, *inputs(shared_data), "split_at=2:900", FIXED) if fresh else again("split_at=2:900")
     assert run.status == 0, run.err
     assert "Data set 2 is cut into 2 (images 1-899), 4 (images 900-1700)" in run.log
     parts = {d.identifier: d for d in run.data_sets()}
@@ -464,7 +484,7 @@ def test_split(again, shared_data, tmp_path, first, fresh):
 def test_identifiers_by_hand(shared_data, tmp_path):
     run = Run(tmp_path, "--assign-identifiers", "a b,c d", *inputs(shared_data))
     assert run.status == 0, run.err
-    run = Run(tmp_path, "identified.expt", "identified.refl", "exclude_datasets=b")
+    run = Run(tmp_path, "identified.expt", "identified.refl", "exclude_datasets=b", FIXED)
     assert [(d.id, d.identifier) for d in run.data_sets()] == [(0, "a"), (2, "c"), (3, "d")]
     for names, message in (("a b", "2 names for 4 data sets"), ("a b c a", "a is given more than once")):
         run = Run(tmp_path, "--assign-identifiers", names, *inputs(shared_data))
@@ -533,7 +553,7 @@ def test_rows_always_add_up(first, options):
 @given(order=st.permutations(SWEEPS))
 @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_order_of_data_sets_does_not_matter(first, shared_data, tmp_path_factory, order):
-    run = Run(tmp_path_factory.mktemp("order"), *inputs(shared_data, order))
+    run = Run(tmp_path_factory.mktemp("order"), *inputs(shared_data, order), FIXED)
     # the first data set defines the overall scale and B
     assert largest_move(first.merged(), run.merged(), with_b=True) < 0.1
     by_name = dict(zip(order, run.fates().values(), strict=True))

@@ -18,7 +18,7 @@ from bench.limit import moved
 from bench.machine import PEER
 from bench.process import Run, Spread, run
 
-DEFAULT = "default"
+FIXED = "fixed"  # the case with its own options alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Result:
 
     def ratio(self) -> float | None:
         """How many times longer the peer takes than our defaults."""
-        mine = self.ours[DEFAULT].wall
+        mine = self.ours[FIXED].wall
         if self.peer is None or self.peer.wall is None or mine is None:
             return None
         return self.peer.wall.median / mine.median
@@ -78,7 +78,7 @@ def measure(case: Case, inputs: Inputs, settings: Settings) -> Result:
     seconds: dict[str, list[dict[str, float]]] = {}
     first: dict[str, Any] = {}
     sums: dict[str, str] = {}
-    options: dict[str, tuple[str, ...]] = {DEFAULT: (), **{name: VARIANTS[name] for name in settings.variants}}
+    options: dict[str, tuple[str, ...]] = {FIXED: (), **{name: VARIANTS[name] for name in settings.variants}}
     for _ in range(settings.repeat):
         for name, extra in options.items():  # by turns: what disturbs the machine disturbs all alike
             command: list[str | Path] = [sys.executable, "-m", "braggscale", *inputs.files, *case.ours, *extra, "-q"]
@@ -91,8 +91,8 @@ def measure(case: Case, inputs: Inputs, settings: Settings) -> Result:
             seconds.setdefault(name, []).append(_with_rest(found["run"]["seconds"], done.wall))
             first.setdefault(name, found)
             sums[name] = _digest(folder / name / "scaled.refl")
-    found = first[DEFAULT]
-    written = (folder / DEFAULT / "scaled.refl").stat().st_size
+    found = first[FIXED]
+    written = (folder / FIXED / "scaled.refl").stat().st_size
     bytes_moved = moved(found, inputs.bytes, written)
     ours = {name: _measured(runs[name], seconds[name], _accuracy(folder / name, name, truth)) for name in options}
     passes = sum(len(m["cost"]) for entry in found["rounds"] for m in entry["minimisers"])
@@ -107,7 +107,7 @@ def measure(case: Case, inputs: Inputs, settings: Settings) -> Result:
         peer=None if settings.peer is None else _peer(case, inputs, folder / PEER, settings, truth),
         oracle=None if inputs.truth is None or truth is None else accuracy.oracle(inputs.truth, truth),
         limit={stage: n / settings.bandwidth for stage, n in bytes_moved.items()},
-        same=sums["one"] == sums[DEFAULT] if "one" in sums else None,
+        same=sums["one"] == sums[FIXED] if "one" in sums else None,
     )
     shutil.rmtree(folder)
     return result

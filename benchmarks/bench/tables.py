@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from accuracy import Accuracy
 from bench.engine import Timing
-from bench.measure import DEFAULT, Measured, Result
+from bench.measure import FIXED, Measured, Result
 from bench.process import Spread
 
 NOTHING = "-"
@@ -53,10 +53,10 @@ def time_table(results: Sequence[Result]) -> str:
         "peer MB",
         "peer/ours",
     )
-    per_row = {r.name: 1e6 * wall.median / r.rows for r in results if (wall := r.ours[DEFAULT].wall)}
+    per_row = {r.name: 1e6 * wall.median / r.rows for r in results if (wall := r.ours[FIXED].wall)}
     rows = []
     for r in results:
-        mine = r.ours[DEFAULT]
+        mine = r.ours[FIXED]
         if mine.wall is None or mine.cpu is None:
             continue
         relative = per_row[r.name] / per_row["s1m"] if "s1m" in per_row else None
@@ -70,8 +70,8 @@ def time_table(results: Sequence[Result]) -> str:
 
 
 def _share(r: Result, variant: str) -> float | None:
-    """Median wall time of a variant by that of the defaults."""
-    mine, other = r.ours[DEFAULT].wall, r.ours.get(variant)
+    """Median wall time of a variant by that of fixed restraints."""
+    mine, other = r.ours[FIXED].wall, r.ours.get(variant)
     return None if mine is None or other is None or other.wall is None else other.wall.median / mine.median
 
 
@@ -95,7 +95,7 @@ def variant_table(results: Sequence[Result]) -> str:
     rows = []
     for r in results:
         one, estimated, everything = (r.ours.get(name) for name in ("one", "estimated", "all"))
-        slow, fast = _stage(one, "scaling"), _stage(r.ours[DEFAULT], "scaling")
+        slow, fast = _stage(one, "scaling"), _stage(r.ours[FIXED], "scaling")
         gain = None if slow is None or fast is None else slow.median / fast.median
         rows.append(
             (
@@ -109,12 +109,12 @@ def variant_table(results: Sequence[Result]) -> str:
 
 
 def stage_table(results: Sequence[Result]) -> str:
-    """Seconds of each stage of the defaults, and in brackets how many times the limit that is."""
-    stages = list(dict.fromkeys(stage for r in results for stage in r.ours[DEFAULT].stages))
+    """Seconds of each stage with fixed restraints, and in brackets how many times the limit that is."""
+    stages = list(dict.fromkeys(stage for r in results for stage in r.ours[FIXED].stages))
     head = ("set", *stages, "limit s", "wall/limit")
     rows = []
     for r in results:
-        mine = r.ours[DEFAULT]
+        mine = r.ours[FIXED]
         cells = []
         for stage in stages:
             spent, limit = mine.stages.get(stage), r.limit.get(stage, 0.0)

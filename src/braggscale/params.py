@@ -356,7 +356,7 @@ def settle(
         scaling = replace(scaling, outlier_zmax=ZMAX if calibrated else ZMAX_UNCALIBRATED)
     asked = any(given(f"reflection_selection.{name}") for name in _SELECTING)
     if estimated and not asked and (stills or n_rows <= ALL_BELOW):
-        sentences.append("all observations take part in the fit (method=use_all), as restraints are estimated")
+        sentences.append("all observations take part in the fit (method=use_all)")
         selection = replace(selection, method="use_all")
     return replace(params, cut_data=cut, scaling_options=scaling, reflection_selection=selection), sentences
 

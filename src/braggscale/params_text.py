@@ -10,11 +10,12 @@ model = *auto physical array KB
   .optional = False
   .help = "Scaling model of data sets that have none yet. auto: KB for stills and sweeps of less than 1 degree,"
           "physical otherwise."
-restraints = estimated *fixed
+restraints = *estimated fixed
   .type = choice
   .optional = False
   .help = "How strongly corrections are held back. estimated: the data decide, on fine intervals; a component whose"
-          "interval, lmax, weight or level is given is fixed all the same. fixed: by intervals and weights."
+          "interval, lmax, weight or level is given is fixed all the same. fixed: by intervals and weights, as"
+          "dials.scale does; array models always. Data that have been scaled before keep theirs unless it is given."
 validate = False
   .type = bool
   .help = "Judge the model, and simpler ones, by reflections left out of the fit; takes several times as long."
@@ -61,21 +62,23 @@ physical
     .help = "Scale that varies smoothly with rotation."
   scale_interval = Auto
     .type = float(value_min=1)
-    .help = "Largest spacing of the scale parameters, degrees. Auto: 1 to 15, by the width of the sweep."
+    .help = "Largest spacing of the scale parameters, degrees. Auto: 2.5, or what makes 4 to 80 intervals;"
+            "with restraints=fixed 1 to 15, by the width of the sweep."
   decay_correction = True
     .type = bool
     .help = "Relative B factor that varies smoothly with rotation."
   decay_interval = Auto
     .type = float(value_min=1)
-    .help = "Largest spacing of the B-factor parameters, degrees. Auto: 1.5 to 20, by the width of the sweep."
+    .help = "Largest spacing of the B-factor parameters, degrees. Auto: 5, or twice what the scale has; where"
+            "it is fixed 1.5 to 20, by the width of the sweep."
   decay_restraint = 0.1
     .type = float(value_min=0)
     .expert_level = 1
-    .help = "Weight that pulls each B-factor parameter towards 0."
+    .help = "Weight that pulls each B-factor parameter towards 0, where it is fixed (restraints)."
   absorption_correction = Auto
     .type = bool
-    .help = "Absorption surface in spherical harmonics. Auto: on for sweeps of more than 60 degrees whose"
-            "scattering angles reach 2.56 degrees."
+    .help = "Absorption surface in spherical harmonics. Auto: on where scattering angles reach 2.56 degrees; where it"
+            "is fixed (restraints) only for sweeps of more than 60 degrees."
   absorption_level = low medium high
     .type = choice
     .optional = True
@@ -83,18 +86,20 @@ physical
             "low 4 and 5e5, medium 6 and 5e4, high 6 and 5e3."
   lmax = Auto
     .type = int(value_min=2, value_max=40)
-    .help = "Highest order of the spherical harmonics; lmax^2 + 2 lmax parameters. Auto: 4."
+    .help = "Highest order of the spherical harmonics; lmax^2 + 2 lmax parameters. Auto: 6; up to 60"
+            "degrees, and where the surface is fixed, 4."
   surface_weight = Auto
     .type = float(value_min=0)
-    .help = "Weight that pulls the coefficients of the harmonics towards 0. Auto: 5e5."
+    .help = "Weight that pulls the coefficients of the harmonics towards 0. Auto: from the data;"
+            "where the surface is fixed 5e5."
   modulation_correction = Auto
     .type = bool
-    .help = "Uneven response of the detector, one map for all sweeps. Auto: on with restraints=estimated if the"
-            "detector has a single panel."
+    .help = "Uneven response of the detector, one map for all sweeps. Auto: on if the detector has a single panel;"
+            "with restraints=fixed off."
   image_correction = Auto
     .type = bool
     .help = "An effect of its own for every image_interval, on top of the smooth scale; its size is estimated. Auto: on"
-            "with restraints=estimated if images are as wide as rocking curves and have 50 reflections for an effect."
+            "if images are as wide as rocking curves and have 50 reflections for an effect; with restraints=fixed off."
   image_interval = Auto
     .type = float(value_min=0.01)
     .expert_level = 1
@@ -156,8 +161,8 @@ KB
     .help = "One relative B factor for each data set."
   modulation_correction = Auto
     .type = bool
-    .help = "Uneven response of the detector, one map for all data sets. Auto: on with restraints=estimated if the"
-            "detector has a single panel."
+    .help = "Uneven response of the detector, one map for all data sets. Auto: on if the detector has a single"
+            "panel; with restraints=fixed off."
   correction.fix = None
     .type = strings
     .expert_level = 1
@@ -172,7 +177,8 @@ reflection_selection
   method = *intensity_ranges quasi_random use_all random
     .type = choice
     .optional = False
-    .help = "intensity_ranges: by the ranges below. quasi_random: a sample that connects all data sets and"
+    .help = "intensity_ranges: by the ranges below; with restraints=estimated everything of stills and of inputs up to"
+            "250,000 rows, unless this or a range is given. quasi_random: a sample that connects all data sets and"
             "resolutions. random: groups of equivalents at random. use_all: everything."
   random
     .help = "How much the methods random and quasi_random draw."
@@ -282,8 +288,8 @@ cut_data
   partiality_cutoff = Auto
     .type = float(value_min=0, value_max=1)
     .expert_level = 1
-    .help = "Smallest recorded fraction of a reflection, after its parts have been added up. Auto: 0.4; for stills with"
-            "restraints=estimated 0.05, because their errors say what they are worth."
+    .help = "Smallest recorded fraction of a reflection, after its parts have been added up. Auto: 0.4; for stills"
+            "0.05, because their errors say what they are worth, but with restraints=fixed 0.4."
   min_isigi = -5.0
     .type = float
     .expert_level = 1
@@ -309,16 +315,16 @@ SCALING = """
 scaling_options {
   full_matrix = True
     .type = bool
-    .help = "After the rounds, least squares with the full normal matrix, which gives the esds. restraints=estimated"
-            "needs it."
+    .help = "After the rounds, least squares with the full normal matrix, which gives the esds. Without it"
+            "estimated restraints stay at the strengths with which they start."
   outlier_rejection = *standard simple
     .type = choice
     .optional = True
     .help = "standard: against the mean of the others. simple: against the mean of all. None: no rejection."
   outlier_zmax = Auto
     .type = float(value_min=3)
-    .help = "Normalised deviation from which a reflection is an outlier. Auto: 6; with"
-            "restraints=estimated and a refined error model 4."
+    .help = "Normalised deviation from which a reflection is an outlier. Auto: 4; with"
+            "restraints=fixed or an error model that is not refined 6."
   emax = 10.0
     .type = float(value_min=0)
     .expert_level = 1

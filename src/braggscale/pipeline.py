@@ -30,7 +30,7 @@ from braggscale.models import MODELS, build
 from braggscale.models.components import Smooth
 from braggscale.models.data_set import EXTRAS, DataSetModel, Extent
 from braggscale.models.joint import JointModel
-from braggscale.models.restart import OWN_ENTRY, keep_stored, start_parameters, stored_restraints
+from braggscale.models.restart import OWN_ENTRY, common_restraints, keep_stored, start_parameters
 from braggscale.parallel import available_processors
 from braggscale.params import ZMAX, ModelSettings, Params, SweepFacts, resolve_model, settle
 from braggscale.preparation import Cuts, count_fates
@@ -223,11 +223,17 @@ def _chosen(data_sets: Sequence[DataSet], params: Params) -> list[int]:
 
 def _settled(chosen: Sequence[DataSet], params: Params, given: Callable[[str], bool]) -> Params:
     """The options with every automatic value settled that is not a matter of a single data set's model."""
-    stored = [data_set.experiment.scaling_model or {} for data_set in chosen]
-    earlier = {stored_restraints(model) for model in stored}
-    estimated = params.restraints == "estimated"
-    if not params.overwrite_existing_models and not given("restraints") and earlier != {None}:
-        estimated = "estimated" in earlier or (estimated and None in earlier)
+    stored = [_repeated(params, _stored(params, data_set.experiment), given) for data_set in chosen]
+    if not given("restraints"):
+        restraints, why = common_restraints([model for model in stored if model is not None], params.restraints)
+        params = replace(params, restraints=restraints)
+        if why:
+            log.info(f"restraints {restraints}{why}")
+    kinds = [params.model if model is None else model["__id__"] for model in stored]
+    grids = [kind == "array" and not d.experiment.is_still for kind, d in zip(kinds, chosen, strict=True)]
+    estimated = params.restraints == "estimated" and not all(grids)
+    if params.restraints == "estimated" and given("restraints") and any(grids):
+        log.info("model array: restraints are fixed, it has no estimated ones")
     stills = all(data_set.experiment.is_still for data_set in chosen)
     n_rows = sum(len(data_set.table) for data_set in chosen)
     params, sentences = settle(params, estimated, stills, n_rows, given)
@@ -308,7 +314,7 @@ def build_models(
             member.identifier, member.experiment.is_still, extent.degrees, angle, len(panels) == 1,
             abs(extent.width), mosaicity, len(mine),
         )  # fmt: skip
-        stored = None if params.overwrite_existing_models else member.experiment.scaling_model
+        stored = _stored(params, member.experiment)
         settings, sentences = _settings(params, facts, stored, given)
         for sentence in sentences:
             said.setdefault(sentence, []).append(member.identifier)
@@ -353,24 +359,31 @@ def _rocking(member: Member, scan: Scan | None, rows: Int) -> tuple[tuple[float,
     return (float(axis[0]), float(axis[1]), float(axis[2])), width
 
 
+def _stored(params: Params, experiment: Experiment) -> Mapping[str, Any] | None:
+    """The model that a data set brings and that this run starts from."""
+    return None if params.overwrite_existing_models else experiment.scaling_model
+
+
+def _repeated(
+    params: Params, stored: Mapping[str, Any] | None, given: Callable[[str], bool]
+) -> Mapping[str, Any] | None:
+    """The stored model if this run repeats it, None where the options choose one."""
+    kind = None if stored is None else stored.get("__id__")
+    return stored if kind in MODELS and (not given("model") or params.model in ("auto", kind)) else None
+
+
 def _settings(
     params: Params, facts: SweepFacts, stored: Mapping[str, Any] | None, given: Callable[[str], bool]
 ) -> tuple[ModelSettings, list[str]]:
     """Settings of one data set: by the options for new data, as stored (but for what the user set) for old."""
+    again = _repeated(params, stored, given)
+    if again is not None:
+        return keep_stored(resolve_model(replace(params, model=again["__id__"]), facts)[0], again, given)
+    settings, sentences = resolve_model(params, facts)
     if stored is None:
-        return resolve_model(params, facts)
-    kind = stored.get("__id__")
-    if kind not in MODELS:
-        settings, sentences = resolve_model(params, facts)
-        return settings, [*sentences, f"stored model {kind} is replaced by {settings.model}, starting from its scales"]
-    if given("model") and params.model not in ("auto", kind):
-        settings, sentences = resolve_model(params, facts)
-        return settings, [*sentences, f"stored model {kind} is replaced by {settings.model}, as asked for"]
-    again = None if given("restraints") else stored_restraints(stored)
-    options = replace(params, model=kind, restraints=again or params.restraints)
-    settings, _ = resolve_model(options, facts)
-    settings, sentences = keep_stored(settings, stored, given)
-    return settings, [f"restraints {again}, as in the earlier run", *sentences] if again else sentences
+        return settings, sentences
+    why = "as asked for" if stored.get("__id__") in MODELS else "starting from its scales"
+    return settings, [*sentences, f"stored model {stored.get('__id__')} is replaced by {settings.model}, {why}"]
 
 
 def _fixed(model: JointModel, settings: Sequence[ModelSettings]) -> Bool:

@@ -54,7 +54,8 @@ log = logging.getLogger(__name__)
 MOST_ROUNDS = 12
 # Up to this round outliers are judged afresh. Data that settle at all have settled by then.
 FRESH_ROUNDS = 4
-# Observations more than unique reflections in the fit, below which nothing can be said about strengths.
+# Observations more than unique reflections in the fit, for each data set, below which nothing can be said about
+# strengths: five stills with 71, or with 227 of low partiality, got B of hundreds, or a map of the detector below 0.
 FEWEST_EXTRA = 50
 # After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
 # go on exchanging a few of them.
@@ -210,9 +211,11 @@ class Start:
 def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     """Run the rounds and the last fit."""
     extra = int(np.count_nonzero(work.selected)) - len(work.groups.subset(work.selected))
-    if extra < FEWEST_EXTRA and any(r.kind for _, c, _ in work.model.parts() for r in c.restraints):
+    needed = FEWEST_EXTRA * len(work.model.data_sets)
+    held = extra < needed and any(r.kind for _, c, _ in work.model.parts() for r in c.restraints)
+    if held:
         log.warning(
-            f"{extra} observations more than reflections are too few to find corrections (at least {FEWEST_EXTRA} are "
+            f"{extra} observations more than reflections are too few to find corrections (at least {needed} are "
             "needed): all of them are held at constants"
         )
         work = replace(work, model=held_back(work.model))
@@ -255,6 +258,8 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
             break
     last = replace(settings.fit, first_order=not settings.fit.full_matrix)
     outcome = _fit(work, problem, chosen, state, weight, last, outcome)
+    if held:  # parameters without data are as they should be
+        outcome = replace(outcome, undetermined=())
     scale, scale_variance = work.model.evaluate(work.rows, outcome.theta, outcome.covariance, settings.fit.n_threads)
     state = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
     state = replace(state, strengths=outcome.strengths)

@@ -69,7 +69,8 @@ def held_back(model: JointModel) -> JointModel:
         if restraint.common:
             row = np.asarray(restraint.penalty)
             return Restraint(np.outer(row, row), restraint.strength, null)
-        return replace(restraint, kind="", strength=HELD * restraint.strength)
+        # constants cost nothing whatever the target; near this one what rounding leaves of them is small, too
+        return replace(restraint, kind="", strength=HELD * restraint.strength, target=null)
 
     def settled(component: Component) -> Component:
         found = tuple(fixed(restraint, component.null) for restraint in component.restraints)
@@ -240,10 +241,8 @@ class Finding:
         """For the log."""
         if self.strengths and self.effective < NOTHING:
             return f"{self.component}: the data do not support it, shrunk to nothing"
-        return (
-            f"{self.component}: {self.effective:.3g} effective parameters, corrections from "
-            f"{self.low:.3g} to {self.high:.3g}"
-        )
+        number = f"{self.effective:.3g}" if self.effective >= NOTHING else f"less than {NOTHING:g}"
+        return f"{self.component}: {number} effective parameters, corrections from {self.low:.3g} to {self.high:.3g}"
 
 
 def findings(

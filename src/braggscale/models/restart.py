@@ -125,12 +125,14 @@ def keep_stored(
     sentences = []
     own = stored.get(OWN_ENTRY)
     wanted = own if isinstance(own, dict) else {}
-    if not given("restraints") and isinstance(wanted.get("estimated"), list):
+    if not given("restraints") and were_estimated(stored) and isinstance(wanted.get("estimated"), list):
         # what had a number of its own then was fixed, and stays so with that number
         free = wanted["estimated"]
         settings = replace(settings, estimated=tuple(name for name in settings.estimated if name in free))
     # the fine intervals of estimated restraints make no sense under fixed ones
     back_to_fixed = were_estimated(stored) and not settings.estimated
+    if kind == "physical" and settings.estimated and not were_estimated(stored):
+        sentences.append("intervals, lmax and weight of the stored model do not apply, as restraints are estimated")
     # what other programs drop is only known to have been absent where nobody has rewritten the model since
     extras_known = bool(wanted) and were_estimated(stored) == bool(settings.estimated)
     for name in COMPONENTS[kind]:
@@ -190,6 +192,21 @@ def stored_cell(models: Sequence[Mapping[str, Any] | None]) -> UnitCell | None:
             return None
         found.add((cell[0], cell[1], cell[2], cell[3], cell[4], cell[5]))
     return found.pop() if len(found) == 1 else None
+
+
+def common_restraints(
+    models: Sequence[Mapping[str, Any]], default: Literal["estimated", "fixed"]
+) -> tuple[Literal["estimated", "fixed"], str]:
+    """What a run does that repeats these models, and why, for the log: one kind for all data sets, new ones, too.
+
+    An array model is stored as fixed without anybody's choice.
+    """
+    earlier = {stored_restraints(model) for model in models if model.get("__id__") != "array"} - {None}
+    if not earlier:
+        return default, ""
+    if len(earlier) > 1:
+        return default, ": earlier runs differ"
+    return earlier.pop() or default, ", as in the earlier run"
 
 
 def stored_restraints(stored: Mapping[str, Any]) -> Literal["estimated", "fixed"] | None:

@@ -109,7 +109,8 @@ def _log_fit(result: Result) -> None:
         log.warning(f"no data determine {shown}; neighbouring parameters carry them over and give them their esds")
     if len(result.models) == 1 and result.models[0]["__id__"] == "KB":
         log.warning("one data set has nothing to be put on a scale with: model=KB leaves it as it is")
-    if result.esd is not None and not result.scaled.state.strengths:
+    estimated = any(r.kind for _, component, _ in result.model.parts() for r in component.restraints)
+    if result.esd is not None and not estimated:
         null = result.model.null()
         weak = np.abs(outcome.theta - null) < SIGNIFICANT * result.esd
         share = 100.0 * float(weak.mean())
@@ -177,7 +178,7 @@ def _log_advice(result: Result) -> None:
             "surface_weight holds the absorption correction back to next to nothing; restraints=estimated lets the "
             "data decide, absorption_level=high loosens it"
         )
-    else:
+    elif any(settings.model != "KB" for settings in result.settings):
         log.info("Fewer parameters (larger intervals, smaller lmax) would describe the data as well")
 
 
