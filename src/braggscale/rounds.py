@@ -54,9 +54,9 @@ log = logging.getLogger(__name__)
 MOST_ROUNDS = 12
 # Up to this round outliers are judged afresh. Data that settle at all have settled by then.
 FRESH_ROUNDS = 4
-# Observations more than unique reflections in the fit, for each data set, below which nothing can be said about
-# strengths: five stills with 71, or with 227 of low partiality, got B of hundreds, or a map of the detector below 0.
-FEWEST_EXTRA = 50
+# Observations more than unique reflections in the fit, for each data set up to so many, below which nothing can be said
+# about strengths: five stills with 71, or with 227 of low partiality, got B of hundreds, or a map of the detector below 0.
+FEWEST_EXTRA, ENOUGH_SETS = 50, 20
 # After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
 # go on exchanging a few of them.
 RETURNING_ROUNDS = 7
@@ -211,7 +211,7 @@ class Start:
 def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     """Run the rounds and the last fit."""
     extra = int(np.count_nonzero(work.selected)) - len(work.groups.subset(work.selected))
-    needed = FEWEST_EXTRA * len(work.model.data_sets)
+    needed = FEWEST_EXTRA * min(len(work.model.data_sets), ENOUGH_SETS)
     held = extra < needed and any(r.kind for _, c, _ in work.model.parts() for r in c.restraints)
     if held:
         log.warning(
