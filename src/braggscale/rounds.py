@@ -54,8 +54,8 @@ log = logging.getLogger(__name__)
 MOST_ROUNDS = 12
 # Up to this round outliers are judged afresh. Data that settle at all have settled by then.
 FRESH_ROUNDS = 4
-# Observations more than unique reflections in the fit, for each data set up to so many, below which nothing can be said
-# about strengths: five stills with 71, or with 227 of low partiality, got B of hundreds, or a map of the detector below 0.
+# Observations more than unique reflections in the fit, for each of up to so many data sets, below which nothing can be
+# said about strengths: five stills with 71 or 227 got B of hundreds, or a map of the detector below 0.
 FEWEST_EXTRA, ENOUGH_SETS = 50, 20
 # After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
 # go on exchanging a few of them.
