@@ -41,8 +41,9 @@ from braggscale.target import Target
 log = logging.getLogger(__name__)
 
 PROBES = 24
-# Probes to 1e-2 would let the strength of a correction that is nearly nothing wander from round to round.
-STEP_TOLERANCE, PROBE_TOLERANCE, FINAL_TOLERANCE = 1e-4, 1e-3, 1e-3
+# Probes to 1e-2 would let the strength of a correction that is nearly nothing wander from round to round. Few effective
+# parameters are what is left of many: at the end, with probes good to 1e-3, steps of such a one go to and fro.
+STEP_TOLERANCE, PROBE_TOLERANCE, FINAL_TOLERANCE = 1e-4, 1e-3, 1e-4
 NEGLIGIBLE = 3e-8  # share of the cost that a solution need not gain: 0.01 in chi^2 where it is half a million
 STRENGTH_STEPS = 2  # between two looks at gradient and blocks
 LARGEST_BLOCK = 1500  # a block with more parameters is split
