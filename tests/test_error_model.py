@@ -361,3 +361,25 @@ def test_expected_variances_undo_the_models():
     data_set, expected, mu = rng.integers(0, 3, 50), rng.uniform(1, 9, 50), rng.normal(5, 9, 50)
     there = variances(models, of, data_set, expected, mu)
     assert expected_variances(models, of, data_set, there, mu) == pytest.approx(expected)
+
+
+def test_what_scales_have_taken_of_residuals_is_no_precision():
+    """Stills of 12 reflections, each with a scale of its own fitted to them: b comes out low unless var(g) is known."""
+    rng = np.random.default_rng(12)
+    n_groups, n_stills, size = 2000, 5000, 12
+    truth = rng.exponential(1000.0, n_groups) * np.exp(rng.normal(0, 1, n_groups))
+    still, group = np.repeat(np.arange(n_stills), size), rng.integers(0, n_groups, n_stills * size)
+    order = np.argsort(group, kind="stable")
+    still, group = still[order], group[order]
+    variance = truth[group] + 30.0
+    spread = variance + (0.03 * truth[group]) ** 2
+    intensity = truth[group] + np.sqrt(spread) * rng.normal(size=len(group))
+    information = np.bincount(still, truth[group] ** 2 / spread)
+    scale = np.bincount(still, truth[group] * intensity / spread) / information
+    of_scale = (1.0 / information)[still]
+    groups = Groups.from_keys(group)
+    plain = fit(intensity, variance, scale[still], groups).model
+    whole = fit(intensity, variance, scale[still], groups, scale_variance=of_scale).model
+    assert plain.b < 0.95 * 0.03
+    assert abs(whole.b / 0.03 - 1) < 0.02
+    assert abs(whole.a - 1) < 0.02
