@@ -157,6 +157,13 @@ def test_one_sweep(shared_data, tmp_path):
     assert overall["n_obs"] >= 2300
 
 
+def test_without_an_error_model_restraints_are_fixed(shared_data, tmp_path):
+    files = [str(shared_data / "quartz_ed" / f"integrated.{kind}") for kind in ("expt", "refl")]
+    found = scale(tmp_path, *files, "error_model=None")
+    assert "restraints fixed: without an error model" in (tmp_path / "scale.log").read_text()
+    assert not found["fit"]["strengths"]
+
+
 def test_stills_with_next_to_no_common_reflections(shared_data, tmp_path):
     files = [str(shared_data / "ssx_cunir" / f"integrated.{kind}") for kind in ("expt", "refl")]
     found = scale(tmp_path, *files, "model=KB")

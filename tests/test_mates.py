@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 from synthetic import observations
 
 from braggscale.disputes import disputed, log_odds, losers
+from braggscale.expectation import Law
 from braggscale.groups import Groups, weighted_mean
 from braggscale.mates import Mates, agreeing, anomalous_share, separate, sides, squares
 from braggscale.models.images import Images
+from braggscale.verdicts import Evidence, verdicts
+from braggscale.wilson import Shells
 
 
 def pairs(rng, n=3000, size=4, share=0.06):
@@ -135,6 +138,30 @@ def test_of_two_that_disagree_the_less_likely_one_goes():
     assert (
         np.array_equal(low, x == np.repeat(x.reshape(-1, 2).min(axis=1), 2)) and (log_odds(x, x, mean, 3, 3) == 0).all()
     )
+
+
+def test_pairs_are_judged_where_errors_can_be_trusted():
+    rng = np.random.default_rng(9)
+    x, wrong, _ = disagreement(rng, 300)
+    sizes = np.full(len(x) // 2, 2)
+    # larger groups in which outliers are seen, mostly upwards
+    truth = rng.exponential(100.0, 200)
+    more = np.repeat(truth, 6) + np.repeat(np.hypot(3.0, 0.03 * truth), 6) * rng.normal(size=1200)
+    more[::12] += 60.0
+    i = np.concatenate((x, more))
+    groups = Groups.of_sizes(np.concatenate((sizes, np.full(200, 6))))
+    best = groups.sum(i) / groups.sizes()
+    variance = np.hypot(3.0, 0.03 * groups.spread(best)) ** 2
+    one = np.ones(len(i))
+    evidence = Evidence(
+        Law.constant(i, variance), one, variance, best, groups, groups, one, Shells.of(rng.uniform(1.0, 5.0, len(i)))
+    )
+    nobody = np.zeros(len(i), bool)
+    pairs_out = verdicts(evidence, 4.0, nobody, "standard", True).mask[: len(x)]
+    assert (pairs_out & wrong).sum() / wrong.sum() > 0.5
+    assert (pairs_out & wrong).sum() > 4 * (pairs_out & ~wrong).sum()
+    for method, calibrated in (("standard", False), ("simple", True)):
+        assert not verdicts(evidence, 4.0, nobody, method, calibrated).mask[: len(x)].any()
 
 
 def test_only_two_members_that_are_in_can_disagree():

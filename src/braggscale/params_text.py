@@ -15,7 +15,8 @@ restraints = *estimated fixed
   .optional = False
   .help = "How strongly corrections are held back. estimated: the data decide, on fine intervals; a component whose"
           "interval, lmax, weight or level is given is fixed all the same. fixed: by intervals and weights, as"
-          "dials.scale does; array models always. Data that have been scaled before keep theirs unless it is given."
+          "dials.scale does; array models always. Unless it is given, data that have been scaled before keep theirs,"
+          "and without an error model it is fixed."
 validate = False
   .type = bool
   .help = "Judge the model, and simpler ones, by reflections left out of the fit; takes several times as long."

@@ -229,6 +229,9 @@ def _settled(chosen: Sequence[DataSet], params: Params, given: Callable[[str], b
         params = replace(params, restraints=restraints)
         if why:
             log.info(f"restraints {restraints}{why}")
+        if params.restraints == "estimated" and params.weighting.error_model.error_model is None:
+            params = replace(params, restraints="fixed")
+            log.info("restraints fixed: without an error model nobody knows how far data are to be trusted")
     kinds = [params.model if model is None else model["__id__"] for model in stored]
     grids = [kind == "array" and not d.experiment.is_still for kind, d in zip(kinds, chosen, strict=True)]
     estimated = params.restraints == "estimated" and not all(grids)

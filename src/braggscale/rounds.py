@@ -463,7 +463,8 @@ def _evidence(work: Work, state: State) -> Evidence:
 
 
 def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -> Rejection:
-    method, calibrated, n_threads = settings.method or "standard", bool(state.strengths), settings.fit.n_threads
+    method, n_threads = settings.method or "standard", settings.fit.n_threads
+    calibrated = bool(state.strengths and settings.error_model and settings.refine_errors)
     return verdicts(_evidence(work, state), settings.zmax, before, method, calibrated, n_threads)
 
 
