@@ -24,7 +24,7 @@ from bench import machine
 from bench.bandwidth import bandwidth
 from bench.cases import CASES, QUICK, VARIANTS, Case, inputs
 from bench.engine import Timing, timings
-from bench.measure import Result, Settings, measure
+from bench.measure import FIXED, Result, Settings, measure
 from bench.process import Spread, run
 from bench.tables import report
 from braggscale.parallel import available_processors
@@ -107,7 +107,7 @@ def bench(a: argparse.Namespace, work: Path) -> dict[str, Any]:
             print(f"{case.title}: the data are not there, see BRAGGSCALE_DATA", flush=True)
             continue
         results.append(measure(case, data, settings))
-        mine = results[-1].ours["fixed"].wall
+        mine = results[-1].ours[FIXED].wall
         print(f"{case.title}: {mine.text() if mine else '-'} s", flush=True)
     facts |= {"load_after": round(machine.load(), 1)}
     page = report(facts, a.note, triads, start, engine, results)

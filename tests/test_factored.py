@@ -130,8 +130,8 @@ def test_the_covariance_in_another_gauge_is_that_of_the_surface():
         found = covariance(Factored(matrix, inverse, {}, {}, None), pins, constraints, 1)
         wanted = constrained_covariance(some.restrained_matrix(matrix), constraints[:, free])
         scale = np.sqrt(np.outer(*(2 * [np.diag(wanted)])))
-        assert found[np.ix_(free, free)] / scale == pytest.approx(wanted / scale, abs=1e-7)
-        assert np.count_nonzero(found) <= len(free) ** 2
+        assert found.shape == (len(free), len(free))
+        assert found / scale == pytest.approx(wanted / scale, abs=1e-7)
     normal = replace(target, restraints=[*own, *pins]).restrained_matrix(matrix)
     known = Factored(matrix, Inverse.of(normal, np.arange(len(theta)), len(theta)), {}, {}, None)
     assert covariance(known, pins, 0.0 * constraints, 1) is None

@@ -213,6 +213,7 @@ def test_the_fit_is_the_same_with_and_without_the_matrix(estimated, shared, monk
     # conditional on the other data sets, so a little smaller: six of them, each seen by the other five
     assert np.median(np.sqrt(other) / h / error) == pytest.approx(1.0, abs=0.25)
     assert (implicit.covariance.diagonal()[fixed] == 0.0).all() and not implicit.influence[fixed].any()
+    assert not exact.covariance.diagonal()[fixed].any()
     # by component, all data sets together: which of them the overall scale and B are counted with is a matter of gauge
     for name in ("scale", "decay", "absorption"):
         mine = np.unique(np.concatenate([np.r_[where] for _, c, where in model.parts() if c.name == name]))

@@ -50,7 +50,7 @@ class Result:
     same: bool | None
 
     def ratio(self) -> float | None:
-        """How many times longer the peer takes than our defaults."""
+        """How many times longer the peer takes than we with the case's own options."""
         mine = self.ours[FIXED].wall
         if self.peer is None or self.peer.wall is None or mine is None:
             return None

@@ -95,7 +95,7 @@ class Robust:
         flat         w = (1 + (z/c)^4)^(-1/2)/V'                 for normal errors with outliers among them
         not flat     w = (1 + 1/c^2)/(1 + (z/c)^2)/V'            for heavy tails: Student's t, nu = c^2
 
-    The curvature of the cost is smaller than J'WJ, for normal errors 0.91 (c = 2.5) or 0.75 times (c = 2) that.
+    The curvature of the cost is smaller than J'WJ, for normal errors 0.93 (c = 2.75) or 0.75 times (c = 2) that.
     Rows that are out fade, from w at z = zmax to 0 at ``faded`` zmax.
     """
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from braggscale import linear
-from braggscale.arrays import Bool, Float
+from braggscale.arrays import Float
 from braggscale.likeness import Likeness
 from braggscale.minimise import Fit, Scaling, Stop, lbfgs
-from braggscale.models.components import Levels
+from braggscale.models.gauge import as_rows
 from braggscale.models.joint import Placed
-from braggscale.strengths import Inverse, traces, update, with_strengths
+from braggscale.strengths import Inverse, traces, update
 from braggscale.target import Target
 
 log = logging.getLogger(__name__)
@@ -54,19 +54,12 @@ class Factored:
         return Scaling(self.inverse.root)
 
 
-def held_places(target: Target) -> Bool:
-    """Parameters that are held, (n_parameters,)."""
-    held = np.ones(len(target.base), bool)
-    held[target.free] = False
-    return held
-
-
 def factored(
     target: Target, own: Sequence[Placed], pins: Sequence[Placed], strengths: dict[str, float], matrix: Float,
     likeness: Likeness,
 ) -> Factored | None:  # fmt: skip
     """None where N is not positive definite.  ``likeness``: for the same ``matrix``."""
-    restrained = replace(target, restraints=[*with_strengths(own, strengths), *pins])
+    restrained = target.at_strengths(own, pins, strengths)
     inverse = Inverse.of(restrained.restrained_matrix(matrix), target.free, len(target.base), target.n_threads)
     return None if inverse is None else Factored(matrix, inverse, strengths, traces(own, inverse), likeness)
 
@@ -86,7 +79,7 @@ def _likeness(
     target: Target, matrix: Float, own: Sequence[Placed], pins: Sequence[Placed], share: Mapping[str, float]
 ) -> Likeness:
     assert target.pairs is not None
-    return Likeness(matrix, own, pins, target.pairs.owners, held_places(target), share)
+    return Likeness(matrix, own, pins, target.pairs.owners, target.held, share)
 
 
 def slope(
@@ -94,7 +87,7 @@ def slope(
     strengths: dict[str, float],
 ) -> Float:  # fmt: skip
     """Gradient of the cost, (n_free,)."""
-    restrained = replace(target, restraints=[*with_strengths(own, strengths), *pins])
+    restrained = target.at_strengths(own, pins, strengths)
     return restrained.with_restraints(theta, data[0], data[1].copy())[1]
 
 
@@ -105,7 +98,7 @@ def exact_step(
     """Fellner-Schall step from ``known.strengths``, change in effective parameters, and the minimum it is taken at."""
     downhill = slope(target, theta, data, own, pins, known.strengths)
     there = target.full(theta - 0.5 * known.inverse.times(downhill))
-    wanted, moved = update(own, known.strengths, there, known.traces, held_places(target))
+    wanted, moved = update(own, known.strengths, there, known.traces, target.held)
     log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
     return wanted, moved, there
 
@@ -176,7 +169,7 @@ def full_matrix(
             # a likeness that leads nowhere is left for the plain step
             strengths = likeness.follow(strengths, wanted, there) if moved <= LEADS * last else wanted
         last = moved
-        target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
+        target = target.at_strengths(own, pins, strengths)
         steps = lbfgs(
             target.value_and_gradient, theta, known.metric, max_iterations=max_iterations, tolerance=CLOSE * tolerance
         )
@@ -194,7 +187,7 @@ def full_matrix(
 
 
 def covariance(known: Factored, pins: Sequence[Placed], constraints: Float, n_threads: int) -> Float | None:
-    """Covariance of all parameters in another gauge than that of the ``pins``, (n_parameters, n_parameters).
+    """Covariance of the free parameters in another gauge than that of the ``pins``, (n_free, n_free).
 
     With N + P'P inverted, C, the inverse of N on the surface A theta = const is
 
@@ -202,12 +195,8 @@ def covariance(known: Factored, pins: Sequence[Placed], constraints: Float, n_th
 
     ``constraints``: A, (k, n_parameters).  None where N is singular there.
     """
-    free, n = known.inverse.free, known.inverse.n
-    rows, constraints = np.zeros((len(pins), n)), constraints[:, free]
-    for row, (where, pin) in zip(rows, pins, strict=True):
-        assert isinstance(pin.penalty, Levels)
-        row[where] = np.sqrt(pin.strength * pin.penalty.across) * pin.penalty.row
-    rows = rows[:, free]
+    free = known.inverse.free
+    rows, constraints = as_rows(pins, known.inverse.n)[:, free], constraints[:, free]
     found = linear.square(known.inverse.root, n_threads)
     across = found @ constraints.T
     if not (np.diag(constraints @ across) > 0.0).all():
@@ -218,8 +207,4 @@ def covariance(known: Factored, pins: Sequence[Placed], constraints: Float, n_th
     if np.linalg.eigvalsh(left).min(initial=1.0) < SINGULAR:
         return None
     found += along @ np.linalg.solve(left, along.T)
-    if len(free) == n:
-        return found
-    whole = np.zeros((n, n))
-    whole[np.ix_(free, free)] = found
-    return whole
+    return found

@@ -21,7 +21,7 @@ from braggscale.groups import Groups
 from braggscale.minimise import Fit, Scaling, Stop, constrained_covariance, lbfgs, levenberg_marquardt
 from braggscale.models.gauge import as_restraints, as_seen_by_scales, gauge, on_gauge
 from braggscale.models.joint import Design, JointModel, Placed
-from braggscale.strengths import Inverse, Mixing, starting, traces, update, with_strengths
+from braggscale.strengths import Inverse, Mixing, starting, traces, update
 from braggscale.table import Places
 from braggscale.target import Target
 
@@ -153,11 +153,10 @@ def fit(
     own = model.restraints(theta)
     strengths = {kind: (strengths or {}).get(kind, begin) for kind, begin in starting(own).items()}
     pins = as_restraints(choices, model, information)
-    restraints = [*with_strengths(own, strengths), *pins]
     free = np.flatnonzero(~fixed)
     target = Target(
-        problem.design, problem.groups, intensity, weight, restraints, theta, free, settings.n_threads, problem.pairs
-    )
+        problem.design, problem.groups, intensity, weight, (), theta, free, settings.n_threads, problem.pairs
+    ).at_strengths(own, pins, strengths)
     fits: list[tuple[str, Fit]] = []
     start = theta[free]
     small = len(free) <= SMALL_SET * len(model.data_sets)
@@ -172,7 +171,7 @@ def fit(
         rough, strengths, matrix, known = _first_order(
             target, start, own, pins, strengths, settings, matrix, fresh, known, mixing
         )
-        target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
+        target = target.at_strengths(own, pins, strengths)
         fits.append(("L-BFGS", rough))
         start = rough.theta
     n = (int(np.count_nonzero(weight)), len(problem.groups))
@@ -201,14 +200,7 @@ def fit(
         return Outcome(complete, None, tuple(fits), (), *n, strengths=strengths)
     matrix = last.matrix if last is not None else data(exact.theta)[2]
     undetermined = _undetermined(np.diag(matrix), fixed | _estimated_places(own, len(theta)))
-    constraints = as_seen_by_scales(choices, model, problem.design, problem.rows, complete)
-    covariance = None
-    if last is not None:
-        covariance = factored.covariance(last, pins, constraints, settings.n_threads)
-    elif exact.normal is not None:
-        # without the pins: they hold the gauge at other places, and would take two directions away where there is one
-        normal = replace(target, restraints=with_strengths(own, strengths)).restrained_matrix(matrix)
-        covariance = _covariance(normal, constraints, free, settings.n_threads)
+    covariance = _covariance(problem, target.at_strengths(own, (), strengths), pins, complete, exact, matrix, last)
     if covariance is None:
         message = (
             f"full matrix: {Stop.SINGULAR.value}; the L-BFGS answer stands, without esds. Fewer parameters "
@@ -275,7 +267,7 @@ def _first_order(
                     matrix = data[2]
                     found, moved = _strengths_nearby(target, theta, data, own, pins, strengths, mixing, enough)
                 strengths = found
-            target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
+            target = target.at_strengths(own, pins, strengths)
         rough = _descend(target, theta, matrix, metric, settings)
         history += rough.history if not history else rough.history[1:]
         theta, fresh = rough.theta, False
@@ -355,7 +347,7 @@ def _full_matrix(
             strengths, moved = _strengths_nearby(
                 target, theta, known(theta), own, pins, strengths, mixing, 0.2 * _settled(target)
             )
-            target = replace(target, restraints=[*with_strengths(own, strengths), *pins])
+            target = target.at_strengths(own, pins, strengths)
 
         def equations(at: Float, target: Target = target) -> tuple[float, Float, Float]:
             return target.restrained(at, known(at))
@@ -386,11 +378,10 @@ def _strengths_nearby(
     """
     n = len(target.base)
     first = 0.0
-    held = np.ones(n, bool)
-    held[target.free] = False
+    held = target.held
     mixing.begin()
     for _ in range(max(2, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
-        now = replace(target, restraints=[*with_strengths(own, strengths), *pins])
+        now = target.at_strengths(own, pins, strengths)
         _, gradient, normal = now.restrained(theta, data)
         covariance = Inverse.of(normal, target.free, n, target.n_threads)
         if covariance is None:
@@ -407,13 +398,26 @@ def _strengths_nearby(
     return strengths, first
 
 
-def _covariance(normal: Float, constraints: Float, free: np.ndarray, n_threads: int) -> Float | None:
-    """Covariance of all parameters in the chosen gauge, (n, n); held ones have none.  ``normal``: (n_free, n_free)."""
-    n = constraints.shape[1]
-    part = constrained_covariance(normal, constraints[:, free], n_threads)
-    if part is None:
-        return None
-    if len(free) == n:
+def _covariance(
+    problem: Problem, target: Target, pins: list[Placed], theta: Float, exact: Fit, matrix: Float,
+    last: Factored | None,
+) -> Float | None:  # fmt: skip
+    """Covariance of all parameters in the chosen gauge, (n, n); held ones have none.  None where N is singular.
+
+    ``target``: without the ``pins``: they hold the gauge at other places, and would take two directions away where
+    there is one.  ``theta``: all parameters.  ``matrix``: J'J.  ``last``: of many parameters N^-1, pins and all.
+    """
+    free, n = target.free, len(theta)
+    constraints = as_seen_by_scales(problem.choices, problem.model, problem.design, problem.rows, theta)
+    if last is not None:
+        from braggscale import factored
+
+        part = factored.covariance(last, pins, constraints, target.n_threads)
+    elif exact.normal is not None:
+        part = constrained_covariance(target.restrained_matrix(matrix), constraints[:, free], target.n_threads)
+    else:
+        part = None
+    if part is None or len(free) == n:
         return part
     covariance = np.zeros((n, n))
     covariance[np.ix_(free, free)] = part

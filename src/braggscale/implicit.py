@@ -31,7 +31,7 @@ from braggscale.arrays import Bool, Float, Int
 from braggscale.covariance import Arrow, BlockMatrix
 from braggscale.linearised import Linear
 from braggscale.minimise import Fit, Stop, conjugate_gradients
-from braggscale.models.components import Levels
+from braggscale.models.gauge import as_rows
 from braggscale.models.joint import JointModel, Placed
 from braggscale.parallel import run_lanes
 from braggscale.penalty import Penalty, hold
@@ -148,8 +148,7 @@ def minimise(
     """
     n = len(target.base)
     penalty = Penalty([*own, *pins], n, layout.starts)
-    held = np.ones(n, bool)
-    held[target.free] = False
+    held = target.held
     signs = np.where(np.random.default_rng(0).random((n, PROBES)) < 0.5, -1.0, 1.0)
     signs[held] = 0.0
     theta = target.full(start)
@@ -290,10 +289,7 @@ class _Normal:
                 for mine, into in zip(self.inverse.blocks(), blocks.blocks(), strict=True)
             ]
         )
-        levels = np.zeros((len(left), len(pins)))
-        for k, (where, pin) in enumerate(pins):
-            assert isinstance(pin.penalty, Levels)
-            levels[where, k] = np.sqrt(pin.strength * pin.penalty.across) * pin.penalty.row
+        levels = np.ascontiguousarray(as_rows(pins, len(left)).T)
         levels[self.held] = 0.0
         if len(pins):
             left += np.einsum("nk,nk->n", levels, self.solve(levels, FINAL_TOLERANCE))

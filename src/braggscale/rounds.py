@@ -212,7 +212,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     """Run the rounds and the last fit."""
     extra = int(np.count_nonzero(work.selected)) - len(work.groups.subset(work.selected))
     needed = FEWEST_EXTRA * min(len(work.model.data_sets), ENOUGH_SETS)
-    held = extra < needed and any(r.kind for _, c, _ in work.model.parts() for r in c.restraints)
+    held = extra < needed and work.model.estimated
     if held:
         log.warning(
             f"{extra} observations more than reflections are too few to find corrections (at least {needed} are "
@@ -247,8 +247,8 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
         scale[chosen] = problem.design.scales(outcome.theta, None, settings.fit.n_threads)[0]
         scale[others] = work.model.evaluate(beside, outcome.theta, None, settings.fit.n_threads)[0]
         moved = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
-        new, verdicts = _decide(work, moved, settings, number, start.rejected)
-        report = RoundReport(number, outcome, *verdicts, int(new.rejected.sum()), perf_counter() - begin)
+        new, decided = _decide(work, moved, settings, number, start.rejected)
+        report = RoundReport(number, outcome, *decided, int(new.rejected.sum()), perf_counter() - begin)
         reports.append(report)
         log_round(report)
         converged = (number > 1 or bool(start.stored.all())) and _same(work, state, new)

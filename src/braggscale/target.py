@@ -10,18 +10,19 @@ serves every minimiser: ``value_and_gradient`` for first-order methods, ``normal
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from braggscale import kernels
-from braggscale.arrays import Float, Int
+from braggscale.arrays import Bool, Float, Int
 from braggscale.cells import Pairs
 from braggscale.groups import Groups
 from braggscale.linearised import Linear, lane_cuts
 from braggscale.models.joint import Design, Placed
 from braggscale.parallel import run_lanes
+from braggscale.strengths import with_strengths
 
 GRADIENT_LANES = 32
 # Memory of all lanes' normal matrices together, in numbers; fewer lanes for more parameters.
@@ -50,6 +51,17 @@ class Target:
     free: Int
     n_threads: int = 1
     pairs: Pairs | None = None
+
+    @property
+    def held(self) -> Bool:
+        """Parameters that are not refined, (n_parameters,)."""
+        held = np.ones(len(self.base), bool)
+        held[self.free] = False
+        return held
+
+    def at_strengths(self, own: Sequence[Placed], pins: Sequence[Placed], strengths: Mapping[str, float]) -> Target:
+        """The same with the restraints of the model, ``own``, at these strengths, and those of the gauge, ``pins``."""
+        return replace(self, restraints=[*with_strengths(own, strengths), *pins])
 
     def full(self, theta: Float) -> Float:
         """All parameters, (n_parameters,), from the free ones."""

@@ -134,6 +134,8 @@ def _settle_disputes(evidence: Evidence, mates: Mates, limits: tuple[float, floa
     variance = expect(law, scale, ~inside, part)[1]
     z2 = squares(law.intensity, variance, np.maximum(scale, 0.0), part, mates.take(rows), ~inside)
     judged = disputed(z2, part, inside, before[rows], limits)
+    if not judged.any():
+        return found
     mine = np.flatnonzero(part.spread(judged))
     x = np.divide(law.intensity, scale, out=np.zeros(len(rows)), where=scale > 0)[mine]
     above = int(np.count_nonzero((evidence.law.intensity > evidence.scale * evidence.expected)[found]))

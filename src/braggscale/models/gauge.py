@@ -15,6 +15,8 @@ As a constraint it defines the covariance. Without it, a restraint on roughness 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from braggscale.arrays import Bool, Float, Int
@@ -128,6 +130,15 @@ def as_restraints(choices: list[tuple[slice | Int, Float]], model: JointModel, s
     """The choices as restraints. ``strength``: of the order of the data's own information on a scale."""
     null = model.null()
     return [(where, Restraint(Levels.one(m), strength, float(null[where][0]))) for where, m in choices]
+
+
+def as_rows(pins: Sequence[Placed], n: int) -> Float:
+    """P, (n_pins, n): the restraints ``as_restraints`` add P'P to the normal matrix."""
+    rows = np.zeros((len(pins), n))
+    for row, (where, pin) in zip(rows, pins, strict=True):
+        assert isinstance(pin.penalty, Levels)
+        row[where] = np.sqrt(pin.strength * pin.penalty.across) * pin.penalty.row
+    return rows
 
 
 def as_constraints(choices: list[tuple[slice | Int, Float]], n_parameters: int) -> Float:

@@ -156,6 +156,11 @@ class JointModel:
         start = int(self.starts[data_set, component])
         return slice(start, start + self.data_sets[data_set].components[component].n_parameters)
 
+    @property
+    def estimated(self) -> bool:
+        """Whether the strength of any restraint is left to the data."""
+        return any(r.kind for _, component, _ in self.parts() for r in component.restraints)
+
     def parts(self) -> Iterator[tuple[int, Component, slice]]:
         """(data set, component, its slice of theta), shared parameters as often as they are used."""
         for d, model in enumerate(self.data_sets):

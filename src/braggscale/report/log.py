@@ -109,8 +109,7 @@ def _log_fit(result: Result) -> None:
         log.warning(f"no data determine {shown}; neighbouring parameters carry them over and give them their esds")
     if len(result.models) == 1 and result.models[0]["__id__"] == "KB":
         log.warning("one data set has nothing to be put on a scale with: model=KB leaves it as it is")
-    estimated = any(r.kind for _, component, _ in result.model.parts() for r in component.restraints)
-    if result.esd is not None and not estimated:
+    if result.esd is not None and not result.model.estimated:
         null = result.model.null()
         weak = np.abs(outcome.theta - null) < SIGNIFICANT * result.esd
         share = 100.0 * float(weak.mean())
