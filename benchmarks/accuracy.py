@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
-from braggscale.arrays import Array, Bool, Float, Int
+from braggscale.numerics.array_types import Array, Bool, Float, Int
 from simulation import refl
 
 USER_EXCLUDED, OUTLIER, EXCLUDED = 1 << 22, 1 << 23, 1 << 24

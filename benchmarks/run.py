@@ -27,7 +27,7 @@ from bench.engine import Timing, timings
 from bench.measure import FIXED, Result, Settings, measure
 from bench.process import Spread, run
 from bench.tables import report
-from braggscale.parallel import available_processors
+from braggscale.numerics.partitions import available_processors
 
 RESULTS = Path(__file__).parent / "results"
 ENGINE_ROWS = 1_000_000

@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-from braggscale.arrays import Array
+from braggscale.numerics.array_types import Array
 from simulation import expt, refl
 from simulation.design import Options, Plan, Rows, Stream, make_plans, predict, stream
 from simulation.geometry import AXIS, PIXEL, zeta

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from braggscale.command import definitions
-from braggscale.params_text import DIALS_ONLY, OLD_VALUES, RENAMED
-from braggscale.phil_values import Option, format_value
+from braggscale.options.assignments import definitions
+from braggscale.options.master import DIALS_ONLY, OLD_VALUES, RENAMED
+from braggscale.options.values import Option, format_value
 
 PAGE = Path(__file__).with_name("options.md")
 INTRODUCTION = """\

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from braggscale.experiments import Beam, Crystal, Experiment, Goniometer, Panel, Scan
-from braggscale.export.observations import Crystals, Unmerged
-from braggscale.geometry import orientation_matrix, orthogonalisation, rotation, unit
-from braggscale.symmetry import Symmetry
+from braggscale.data.experiment import Beam, Crystal, Experiment, Goniometer, Panel, Scan
+from braggscale.data.geometry import orientation_matrix, orthogonalisation, rotation, unit
+from braggscale.data.symmetry import Symmetry
+from braggscale.io.export.scaled_observations import Crystals, Unmerged
 
 CELL = (31.0, 43.0, 57.0, 90.0, 90.0, 90.0)
 

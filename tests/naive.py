@@ -474,7 +474,7 @@ def mates_squares(i, v, g, plus, difference, out):
 
 
 def held_out_loss(i, v, g, use):
-    """Loss of one reflection, see validation.py."""
+    """Loss of one reflection, see cross_validation.py."""
     rows = [k for k in range(len(i)) if use[k]]
     total = sum(g[k] ** 2 / v[k] for k in rows)
     mean = sum(g[k] * i[k] / v[k] for k in rows) / total if rows else 0.0

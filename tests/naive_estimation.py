@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import naive
 import numpy as np
 
-from braggscale.models.joint import JointModel
+from braggscale.models.joint_model import JointModel
 
 GAUGE = 1e3  # strength of m . theta = t, times the data's own information on a scale
 

@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from braggscale.groups import Groups
-from braggscale.models.components import Harmonics, Smooth, axis_over, ridge, roughness
-from braggscale.models.data_set import DataSetModel
-from braggscale.models.joint import JointModel
-from braggscale.table import Observations
+from braggscale.data.observations import Observations
+from braggscale.data.unique_reflections import Groups
+from braggscale.models.data_set_model import DataSetModel
+from braggscale.models.harmonics import Harmonics
+from braggscale.models.joint_model import JointModel
+from braggscale.models.restraints import ridge, roughness
+from braggscale.models.smooth import Smooth, axis_over
 
 
 def directions(rng, n):

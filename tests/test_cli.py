@@ -36,9 +36,9 @@ def runs(monkeypatch, tmp_path):
             made.then()
         made[-1].text = log_text()
 
-    module: Any = types.ModuleType("braggscale.run")
+    module: Any = types.ModuleType("braggscale.scale_files")
     module.run = run
-    monkeypatch.setitem(sys.modules, "braggscale.run", module)
+    monkeypatch.setitem(sys.modules, "braggscale.scale_files", module)
     monkeypatch.chdir(tmp_path)
     for name in ("a.expt", "a.refl"):
         (tmp_path / name).write_text("x")
@@ -398,9 +398,9 @@ def test_a_run_outlives_its_terminal(tmp_path):
         "    for i in range(3):\n"
         "        logging.getLogger('braggscale.x').info('line %d', i)\n"
         "    open('done', 'w').write(log_text())\n"
-        "module = types.ModuleType('braggscale.run')\n"
+        "module = types.ModuleType('braggscale.scale_files')\n"
         "module.run = run\n"
-        "sys.modules['braggscale.run'] = module\n"
+        "sys.modules['braggscale.scale_files'] = module\n"
         "from braggscale.cli import main\n"
         "sys.exit(main(['a.expt']))\n"
     )

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 from test_layers import LAYERS
 
-from braggscale.command import settle
-from braggscale.export.files import Wanted
-from braggscale.flags import FATE_TEXT, Fate, Flag
+from braggscale.data.flags import FATE_TEXT, Fate, Flag
+from braggscale.io.export.write import Wanted
 from braggscale.models import build
-from braggscale.models.data_set import Extent
-from braggscale.params import COMPONENTS, SweepFacts, resolve_model
-from braggscale.phil import read_argument
+from braggscale.models.choice import resolve_model
+from braggscale.models.data_set_model import Extent
+from braggscale.models.settings import SweepFacts
+from braggscale.options.assignments import settle
+from braggscale.options.phil import read_argument
+from braggscale.options.schema import COMPONENTS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md")])

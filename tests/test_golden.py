@@ -14,9 +14,9 @@ import pytest
 
 from braggscale.cli import main
 from braggscale.io import open_inputs
-from braggscale.io.refl import read_table
-from braggscale.io.sniff import open_source
-from braggscale.params import ZMAX_UNCALIBRATED
+from braggscale.io.file_kind import open_source
+from braggscale.io.refl_msgpack import read_table
+from braggscale.scaling.plan import ZMAX_UNCALIBRATED
 
 SWEEPS = (20, 25, 30, 35)
 

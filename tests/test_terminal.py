@@ -15,10 +15,10 @@ pty = pytest.importorskip("pty", reason="no pseudo-terminals on this system")
 RUN = textwrap.dedent(
     """
     import logging, sys, time, types
-    from braggscale.clock import Clock
+    from braggscale.numerics.timing import Clock
 
     def run(files, params, given, command, log_text):
-        log, clock = logging.getLogger("braggscale.rounds"), Clock()
+        log, clock = logging.getLogger("braggscale.scaling.rounds"), Clock()
         with clock.stage("reading"):
             time.sleep({before})
         log.info("a line")
@@ -29,9 +29,9 @@ RUN = textwrap.dedent(
         log.info("  scale scaled.expt scaled.refl")
         open("log", "w").write(log_text())
 
-    module = types.ModuleType("braggscale.run")
+    module = types.ModuleType("braggscale.scale_files")
     module.run = run
-    sys.modules["braggscale.run"] = module
+    sys.modules["braggscale.scale_files"] = module
     from braggscale.cli import main
     status = main(["a.expt", *sys.argv[1:]])
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""Parts of run.py: what is run, how it is measured, what the machine could do, and the table.
+"""Parts of scale_files.py: what is run, how it is measured, what the machine could do, and the table.
 
 The engine is measured in this process, and as in the command linear algebra has one thread; that must be said before
 numpy is imported. Children get the environment as it was.

@@ -8,7 +8,7 @@ from time import perf_counter
 import numba
 import numpy as np
 
-from braggscale.arrays import Float
+from braggscale.numerics.array_types import Float
 
 
 def _triad(a: Float, b: Float, c: Float, s: float) -> None:

@@ -15,13 +15,15 @@ import numpy as np
 
 from bench.limit import COORDINATES, PAIR
 from bench.process import Spread
-from braggscale.arrays import Float
-from braggscale.groups import Groups
-from braggscale.models.components import Harmonics, Smooth, axis_over, ridge
-from braggscale.models.data_set import DataSetModel
-from braggscale.models.joint import JointModel
-from braggscale.table import Observations
-from braggscale.target import Target
+from braggscale.data.observations import Observations
+from braggscale.data.unique_reflections import Groups
+from braggscale.fit.least_squares import Target
+from braggscale.models.data_set_model import DataSetModel
+from braggscale.models.harmonics import Harmonics
+from braggscale.models.joint_model import JointModel
+from braggscale.models.restraints import ridge
+from braggscale.models.smooth import Smooth, axis_over
+from braggscale.numerics.array_types import Float
 
 IMAGES = 1800.0
 

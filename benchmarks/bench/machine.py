@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import braggscale
-from braggscale.parallel import available_processors
+from braggscale.numerics.partitions import available_processors
 
 PEER = "dials.scale"
 

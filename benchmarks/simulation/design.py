@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from braggscale.arrays import Float, Int, Int32
+from braggscale.numerics.array_types import Float, Int, Int32
 from simulation.geometry import (
     MIN_ZETA,
     N_SIGMA,

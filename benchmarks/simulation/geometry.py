@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.arrays import Bool, Float, Int32
+from braggscale.numerics.array_types import Bool, Float, Int32
 
 AXIS = np.array([1.0, 0.0, 0.0])
 TO_SOURCE = np.array([0.0, 0.0, 1.0])

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import ndtr
 from scipy.stats import qmc
 
-from braggscale.arrays import Float, Int32
+from braggscale.numerics.array_types import Float, Int32
 from simulation.geometry import MODULES, PIXEL, TO_SOURCE, random_orientation, turn
 
 CHUNK = 1 << 16

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import gemmi
 import numpy as np
 
-from braggscale.arrays import Bool, Float, Int, Int32
+from braggscale.numerics.array_types import Bool, Float, Int, Int32
 
 CHUNK = 1 << 20
 _RANGE = 1024  # Miller indices lie between -1024 and 1023

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.arrays import Float, Int32
+from braggscale.numerics.array_types import Float, Int32
 from simulation.design import (
     Options,
     Plan,

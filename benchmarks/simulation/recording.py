@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.arrays import Bool, Float
+from braggscale.numerics.array_types import Bool, Float
 
 FOREGROUND = 24  # pixels per image
 BOX = 13  # pixels along each edge of the box on the detector

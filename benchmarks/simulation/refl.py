@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from braggscale.arrays import Array
+from braggscale.numerics.array_types import Array
 
 MAGIC = "dials::af::reflection_table"
 

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from braggscale import __version__
 from braggscale.errors import CommandError, UserError
-from braggscale.memory import one_heap
+from braggscale.numerics.heap import one_heap
 from braggscale.terminal import error_prefix, let_go, logging_to
 
 if TYPE_CHECKING:
-    from braggscale.command import Settings
-    from braggscale.phil import Assignment
+    from braggscale.options.assignments import Settings
+    from braggscale.options.phil import Assignment
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def _act(argv: tuple[str, ...], found: _Arguments) -> int:
         return 0
     if command is SCALE and options.warm_up:
         return _warm_up()
-    from braggscale.command import definitions, export_definitions, settle
+    from braggscale.options.assignments import definitions, export_definitions, settle
 
     master = definitions() if command is SCALE else export_definitions()
     nothing = argv in ((), (EXPORT,))
@@ -200,7 +200,7 @@ def _act(argv: tuple[str, ...], found: _Arguments) -> int:
 
 
 def _scale(argv: tuple[str, ...], found: _Arguments, settings: Settings) -> None:
-    from braggscale.params import CommandLine
+    from braggscale.options.schema import CommandLine
 
     one_heap()
     command = CommandLine(argv, found.files, settings.modified, settings.notes, settings.explicit)
@@ -215,7 +215,7 @@ def _scale(argv: tuple[str, ...], found: _Arguments, settings: Settings) -> None
         _compile(found.options.quiet)
         # a million objects are made here that all stay: collecting garbage among them is a sixth of the time
         gc.disable()
-        from braggscale.run import run
+        from braggscale.scale_files import run
 
         gc.freeze()
         gc.enable()
@@ -226,14 +226,14 @@ def _export(found: _Arguments, settings: Settings) -> None:
     with logging_to(sys.stdout, found.options.verbose, found.options.quiet):
         for note in settings.notes:
             log.info(note)
-        from braggscale.exporting import export_scaled
+        from braggscale.export_files import export_scaled
 
         export_scaled(found.files, settings.params)
 
 
 def _compile(quiet: bool) -> None:
     """Before the first run of all: compile everything at once, and say why it takes time."""
-    from braggscale.jit import warm, warm_up
+    from braggscale.numerics.compiled.cache import warm, warm_up
 
     if warm():
         return
@@ -245,7 +245,7 @@ def _compile(quiet: bool) -> None:
 
 
 def _warm_up() -> int:
-    from braggscale.jit import warm_up
+    from braggscale.numerics.compiled.cache import warm_up
 
     done = warm_up()
     if done.folder is None:
@@ -258,7 +258,7 @@ def _warm_up() -> int:
 
 
 def _name(found: _Arguments, settings: Settings) -> None:
-    from braggscale.run import name_anew
+    from braggscale.scale_files import name_anew
 
     output = settings.params.output
     given = settings.explicit
@@ -315,7 +315,7 @@ def _sort(argv: tuple[str, ...]) -> _Arguments:
     files: list[str] = []
     words = [*options.phil, *arguments]
     if words:
-        from braggscale.phil import PHIL_SUFFIXES, read_argument, read_file
+        from braggscale.options.phil import PHIL_SUFFIXES, read_argument, read_file
 
     for k, argument in enumerate(words):
         try:
@@ -349,7 +349,7 @@ def _nearest_file(path: str) -> str:
     if name in NAMES_TODAY and os.path.isfile(today):
         return f"; {today} exists, its name today"
     if not folder and re.fullmatch(r"[A-Za-z_][\w.]*", name):
-        from braggscale.command import definitions
+        from braggscale.options.assignments import definitions
 
         if any(p == name or p.endswith("." + name) for p in definitions().options):
             return f"; if the option is meant, write {name}=VALUE without blanks"
@@ -364,8 +364,8 @@ def _nearest_file(path: str) -> str:
 
 def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
     """What is wrong with the paths of outputs: not writable, named twice, or an export that would replace an input."""
-    from braggscale.io.outputs import check_writable
-    from braggscale.params import EXPORTS, SCALED_FILES, exports_of, shelx_files
+    from braggscale.io.atomic_files import check_writable
+    from braggscale.options.schema import EXPORTS, SCALED_FILES, exports_of, shelx_files
 
     output = settings.params.output
     problems = []

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import TextIO
 
-from braggscale.clock import STAGE
+from braggscale.numerics.timing import STAGE
 
 log = logging.getLogger(__name__)
 

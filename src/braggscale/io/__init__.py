@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 
 from braggscale.errors import CommandError, InputError
-from braggscale.io import legacy_pickle, refl
-from braggscale.io.columns import FileTable, check_types
-from braggscale.io.document import Document, join, read_document
+from braggscale.io import refl_msgpack, refl_pickle
+from braggscale.io.column_types import FileTable, check_types
+from braggscale.io.experiment_list import Document, join, read_document
+from braggscale.io.file_kind import Kind, Source, open_source
 from braggscale.io.pairing import Input, pair
-from braggscale.io.sniff import Kind, Source, open_source
 
 __all__ = ["Input", "open_inputs"]
 
@@ -50,14 +50,14 @@ def open_inputs(paths: Sequence[str]) -> Input:
 def read_tables(source: Source) -> list[FileTable]:
     """The tables in a reflection file; only HDF5 can hold more than one."""
     if source.kind is Kind.MSGPACK:
-        tables = [refl.read_table(source)]
+        tables = [refl_msgpack.read_table(source)]
     elif source.kind is Kind.PICKLE:
-        tables = [legacy_pickle.read_table(source)]
+        tables = [refl_pickle.read_table(source)]
     else:
         # Imported here because it brings in h5py, which takes a tenth of a second.
-        from braggscale.io import hdf5
+        from braggscale.io import refl_hdf5
 
-        tables = hdf5.read_tables(source)
+        tables = refl_hdf5.read_tables(source)
     for table in tables:
         check_types(table)
     return tables

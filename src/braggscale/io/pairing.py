@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from braggscale.arrays import Int
+from braggscale.data.geometry import indexing_residual
+from braggscale.data.table import DataSet, Table
 from braggscale.errors import InputError
-from braggscale.geometry import indexing_residual
-from braggscale.io.columns import FileTable
-from braggscale.io.document import Document
-from braggscale.table import DataSet, Table
+from braggscale.io.column_types import FileTable
+from braggscale.io.experiment_list import Document
+from braggscale.numerics.array_types import Int
 
 log = logging.getLogger(__name__)
 

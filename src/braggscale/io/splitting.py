@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from braggscale.data.batches import assign_batches
+from braggscale.data.experiment import Scan
+from braggscale.data.image_ranges import show_runs, stored_runs
+from braggscale.data.sweep_cuts import choose_splits, part_of_rows, split_scan
+from braggscale.data.table import DataSet
 from braggscale.errors import CommandError
-from braggscale.exclusion import assign_batches, choose_splits, part_of_rows, show_runs, split_scan, stored_runs
-from braggscale.experiments import Scan
-from braggscale.io.document import Document
-from braggscale.io.expt import model_lists
+from braggscale.io.experiment_list import Document
+from braggscale.io.experiment_models import model_lists
 from braggscale.io.pairing import Input
-from braggscale.table import DataSet
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ _CUT = ("scan", "imageset", "crystal", "beam", "goniometer", "profile")
 
 
 def split_sweeps(data: Input, values: Sequence[str]) -> Input:
-    """The data sets after the cuts that ``values`` name (see exclusion.choose_splits).
+    """The data sets after the cuts that ``values`` name (see sweep_cuts.choose_splits).
 
     The first part keeps its place, identifier and number; the others follow at the end of the list and get the next
     free ones. Batch numbers are assigned before the cut. Logs what became of each sweep.

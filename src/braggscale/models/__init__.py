@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from braggscale.errors import CommandError
 from braggscale.models import array, kb, physical
-from braggscale.models.data_set import DataSetModel, Extent
-from braggscale.params import ModelSettings
+from braggscale.models.data_set_model import DataSetModel, Extent
+from braggscale.models.settings import ModelSettings
 
 MODELS: dict[str, Callable[[ModelSettings, Extent], DataSetModel]] = {
     "physical": physical.build,

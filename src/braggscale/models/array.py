@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from braggscale.models.components import (
-    Axis,
-    Component,
-    Restraint,
-    Smooth,
-    axis_over,
-    binned_parameters,
-    ridge,
-    roughness,
-    smooth_spacing,
-)
-from braggscale.models.data_set import DataSetModel, Extent
-from braggscale.params import ModelSettings
+from braggscale.models.component import Component
+from braggscale.models.data_set_model import DataSetModel, Extent
+from braggscale.models.restraints import Restraint, ridge, roughness
+from braggscale.models.settings import ModelSettings
+from braggscale.models.smooth import Axis, Smooth, axis_over, binned_parameters, smooth_spacing
 
 # Grid points that no reflection touches (corners of the detector) take the value of their neighbours, and the
 # factors that two grids share (any function of rotation) are told apart by pulling both weakly to 1.

@@ -19,10 +19,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from braggscale.arrays import Bool, Float, Int
-from braggscale.models.components import Levels, Restraint, Smooth
-from braggscale.models.joint import Design, JointModel, Placed
-from braggscale.table import Part, Places
+from braggscale.data.observations import Part, Places
+from braggscale.models.design import Design
+from braggscale.models.joint_model import JointModel, Placed
+from braggscale.models.restraints import Levels, Restraint
+from braggscale.models.smooth import Smooth
+from braggscale.numerics.array_types import Bool, Float, Int
 
 MOST_SHELLS, LEAST_IN_SHELL = 10, 100  # shells in which a map of the detector has mean 1, rows in each
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from braggscale.models.components import Component, Smooth, detector_map, level, ridge
-from braggscale.models.data_set import DataSetModel, Extent
-from braggscale.models.modules import module_factors
-from braggscale.params import ModelSettings
+from braggscale.models.component import Component
+from braggscale.models.data_set_model import DataSetModel, Extent
+from braggscale.models.detector_map import detector_map
+from braggscale.models.detector_modules import module_factors
+from braggscale.models.restraints import level, ridge
+from braggscale.models.settings import ModelSettings
+from braggscale.models.smooth import Smooth
 
 # A data set with very few common reflections keeps finite values: weights of K/K0 - 1, where K0 is the starting scale
 # from mean intensities, and of B (Angstrom^2). They stand for an uncertainty of K0 of 50 % and B of 5 Angstrom^2;

@@ -5,24 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from braggscale.models.components import (
-    Component,
-    Harmonics,
-    Restraint,
-    Smooth,
-    axis_over,
-    bending,
-    detector_map,
-    level,
-    ridge,
-    roughness,
-    smooth_spacing,
-    smoothness,
-)
-from braggscale.models.data_set import DataSetModel, Extent
-from braggscale.models.images import Images
-from braggscale.models.modules import module_factors
-from braggscale.params import ModelSettings
+from braggscale.models.component import Component
+from braggscale.models.data_set_model import DataSetModel, Extent
+from braggscale.models.detector_map import detector_map
+from braggscale.models.detector_modules import module_factors
+from braggscale.models.harmonics import Harmonics
+from braggscale.models.image_effects import Images
+from braggscale.models.restraints import Restraint, bending, level, ridge, roughness, smoothness
+from braggscale.models.settings import ModelSettings
+from braggscale.models.smooth import Smooth, axis_over, smooth_spacing
 
 # Weights of squared second differences of neighbouring parameters. So weak that a parameter which sees even ten
 # reflections does not feel them (a scale known to 3 % per reflection has a weight near 1e4); across a gap in the

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from braggscale import __version__
-from braggscale.flags import FATE_TEXT, Fate
-from braggscale.params import Params
-from braggscale.pipeline import Result
-from braggscale.report.collect import collect
-from braggscale.report.document import SCHEMA
-from braggscale.report.verdict import verdict
+from braggscale.data.flags import FATE_TEXT, Fate
+from braggscale.options.schema import Params
+from braggscale.report.assessment import verdict
+from braggscale.report.numbers.sections import collect
+from braggscale.report.read_summary import SCHEMA
+from braggscale.scaling.result import Result
 
 
 def summary(result: Result, params: Params, command: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:

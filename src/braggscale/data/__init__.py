@@ -1,0 +1,1 @@
+"""What was measured and which of it is used: experiments, tables, symmetry, unique reflections, exclusions."""

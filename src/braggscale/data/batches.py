@@ -1,0 +1,94 @@
+"""Batch numbers: one numbering of images for all sweeps. Batch number = image number + the sweep's batch offset."""
+
+from __future__ import annotations
+
+import bisect
+import logging
+from collections.abc import Sequence
+
+from braggscale.data.experiment import Experiment
+from braggscale.data.image_ranges import Run, Runs
+
+log = logging.getLogger(__name__)
+
+
+# Batches ----------------------------------------------------------------------------------------------------
+
+
+def next_epoch(last: int) -> int:
+    """The next number that ends in 01 with a gap after ``last``: 1800 -> 1901, 100 -> 201, 99 -> 101."""
+    return (last // 100 + 1) * 100 + 1
+
+
+def overlap(a: Run, b: Run) -> bool:
+    return a[0] <= b[1] and a[1] >= b[0]
+
+
+def range_of(experiment: Experiment) -> Run | None:
+    return None if experiment.is_still or experiment.scan is None else experiment.scan.image_range
+
+
+def assign_batches(experiments: Sequence[Experiment]) -> tuple[int | None, ...]:
+    """Batch offset of each data set, None for stills: batch number = image number + offset.
+
+    Offsets that an earlier run stored stay: where any stored offset is not 0, those of scaled sweeps and
+    those that differ from 0 are kept, unless two of them overlap.  The other sweeps, in order, keep their
+    image numbers if these do not overlap what is taken; an image 0 counts as batch 1.  Then those that are
+    left follow one after the other, each beginning at :func:`next_epoch` of the highest number so far.
+    DIALS' algorithm: 1-1800, 1-1700, 1-1700, 1-1700 become 1-1800, 1901-3600, 3701-5400, 5501-7200; 101-200
+    after 1-100 stays, so the two parts of a sweep that was cut keep their numbers.
+    """
+    offsets: list[int | None] = [None] * len(experiments)
+    taken: list[Run] = []  # disjoint, sorted
+
+    def place(k: int, images: Run, offset: int) -> bool:
+        """Give data set k this offset if its numbers are free."""
+        numbers = (images[0] + offset, images[1] + offset)
+        at = bisect.bisect(taken, numbers)
+        if any(overlap(numbers, neighbour) for neighbour in taken[max(at - 1, 0) : at + 1]):
+            return False
+        taken.insert(at, numbers)
+        offsets[k] = offset
+        return True
+
+    sweeps = [(k, e.scan, e) for k, e in enumerate(experiments) if e.scan is not None and not e.is_still]
+    stored = any(scan.batch_offset for _, scan, _ in sweeps)
+    waiting: list[tuple[int, Run]] = []
+    for k, scan, experiment in sweeps:
+        if stored and (scan.batch_offset or experiment.scaling_model is not None):
+            if place(k, scan.image_range, scan.batch_offset):
+                continue
+            log.warning(
+                "The stored batch numbers of data set %s belong to another data set too; it gets new ones.",
+                experiment.identifier,
+            )
+        waiting.append((k, scan.image_range))
+    moved = [(k, images) for k, images in waiting if not place(k, images, 1 if images[0] == 0 else 0)]
+    for k, images in moved:
+        place(k, images, next_epoch(taken[-1][1]) - images[0])
+    return tuple(offsets)
+
+
+def batch_lines(
+    experiments: Sequence[Experiment],
+    offsets: Sequence[int | None],
+    in_use: Sequence[Runs | None] | None = None,
+) -> tuple[str, ...]:
+    """The table of batch numbers for the log, one line per sweep; stills have none.
+
+    With ``in_use`` (runs of image numbers) a sweep that does not use all its images gets
+    `` (range in use: (a, b))``, batch numbers; with a gap inside, `` (ranges in use: (a, b), (c, d))``.
+    """
+    lines = []
+    for k, (experiment, offset) in enumerate(zip(experiments, offsets, strict=True)):
+        images = range_of(experiment)
+        if images is None or offset is None:
+            continue
+        batches = (images[0] + offset, images[1] + offset)
+        line = f"Experiment identifier: {experiment.identifier}, image_range: {images}, batch_range: {batches}"
+        runs = in_use[k] if in_use is not None else None
+        if runs is not None and runs != (images,):
+            shown = ", ".join(str((a + offset, b + offset)) for a, b in runs) or "none"
+            line += f" (range{'s' if len(runs) > 1 else ''} in use: {shown})"
+        lines.append(line)
+    return tuple(lines)

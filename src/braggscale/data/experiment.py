@@ -1,0 +1,102 @@
+"""The experiment as frozen values: beam, goniometer, scan, crystal, detector. No file knowledge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from braggscale.numerics.array_types import Float
+
+# A scan whose images are narrower than this counts as a still (degrees; 1e-7 rad, the limit DIALS uses).
+STILL_WIDTH = 5.73e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Beam:
+    """``direction``: unit vector from the sample to the source, (3,).  ``wavelength``: Angstrom."""
+
+    direction: Float
+    wavelength: float
+
+    @property
+    def s0(self) -> Float:
+        """Incident beam vector, -direction/wavelength, (3,), 1/Angstrom."""
+        return -self.direction / self.wavelength
+
+
+@dataclass(frozen=True, slots=True)
+class Goniometer:
+    """R(phi) = setting . Rot(axis, phi) . fixed.  ``axis``: datum axis, (3,); the matrices: (3, 3)."""
+
+    axis: Float
+    fixed: Float
+    setting: Float
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """``image_range``: first and last image, counted from 1.  ``oscillation``: start and width, degrees.
+
+    ``valid_image_ranges``: the images in use, runs of (first, last); empty means all.
+    """
+
+    image_range: tuple[int, int]
+    oscillation: tuple[float, float]
+    batch_offset: int = 0
+    valid_image_ranges: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def n_images(self) -> int:
+        """Number of images."""
+        return self.image_range[1] - self.image_range[0] + 1
+
+    @property
+    def width(self) -> float:
+        """Total oscillation range, degrees, with its sign."""
+        return self.n_images * self.oscillation[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Crystal:
+    """``real_space``: rows a, b, c, laboratory frame at zero rotation, (3, 3), Angstrom.
+
+    ``hall``: Hall symbol.  ``unit_cell``: a b c alpha beta gamma, Angstrom and degrees; the recalculated one
+    (for example from a cell refinement after integration) where the file has it.
+    """
+
+    real_space: Float
+    hall: str
+    unit_cell: tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Laboratory frame. ``fast``, ``slow``: unit vectors, (3,).  ``origin``, ``pixel_size``: mm.
+
+    ``masked``: rectangles without a signal (x0, y0, x1, y1), pixels, ends exclusive.
+    """
+
+    fast: Float
+    slow: Float
+    origin: Float
+    pixel_size: tuple[float, float]
+    image_size: tuple[int, int]
+    masked: tuple[tuple[int, int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One data set's geometry. ``scaling_model``: the stored model's dictionary, None where unscaled."""
+
+    identifier: str
+    beam: Beam
+    crystal: Crystal
+    goniometer: Goniometer | None = None
+    scan: Scan | None = None
+    panels: tuple[Panel, ...] = ()
+    scaling_model: dict[str, Any] | None = None
+
+    @property
+    def is_still(self) -> bool:
+        """No scan, no goniometer, or images of no width."""
+        return self.goniometer is None or self.scan is None or abs(self.scan.oscillation[1]) < STILL_WIDTH

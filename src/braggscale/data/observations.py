@@ -1,0 +1,139 @@
+"""The observations that take part in scaling, as plain arrays, and views on some of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Protocol
+
+import numpy as np
+
+from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
+from braggscale.numerics.partitions import run_lanes
+
+
+class Places(Protocol):
+    """Where and when observations were made: what a scaling model needs to know.  Fields as in Observations."""
+
+    @property
+    def data_set(self) -> Int32: ...
+    @property
+    def d(self) -> Float: ...
+    @property
+    def xyz(self) -> Float: ...
+    @property
+    def s0c(self) -> Float: ...
+    @property
+    def s1c(self) -> Float: ...
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Places in arrays of their own."""
+
+    data_set: Int32
+    d: Float
+    xyz: Float
+    s0c: Float
+    s1c: Float
+
+    def __len__(self) -> int:
+        return len(self.d)
+
+    @classmethod
+    def of(cls, rows: Places, chosen: Int) -> Located:
+        """A copy of the chosen rows."""
+        return cls(*(getattr(rows, f.name)[chosen] for f in fields(cls)))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The chosen rows of ``rows``; what is looked at is taken when it is looked at, for a slice without a copy."""
+
+    rows: Places
+    chosen: Int | slice
+
+    def __len__(self) -> int:
+        return len(self.d)
+
+    @property
+    def data_set(self) -> Int32:
+        """As in Observations."""
+        return self.rows.data_set[self.chosen]
+
+    @property
+    def d(self) -> Float:
+        """As in Observations."""
+        return self.rows.d[self.chosen]
+
+    @property
+    def xyz(self) -> Float:
+        """As in Observations."""
+        return self.rows.xyz[self.chosen]
+
+    @property
+    def s0c(self) -> Float:
+        """As in Observations."""
+        return self.rows.s0c[self.chosen]
+
+    @property
+    def s1c(self) -> Float:
+        """As in Observations."""
+        return self.rows.s1c[self.chosen]
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Usable reflections of all data sets, one per row; all arrays have the same length n.
+
+    ``row``: row in the output table, (n,).  ``data_set``: position of the data set in the run, (n,).
+    ``hkl``: Miller index as in the file, (n, 3).  ``d``: resolution, Angstrom, (n,).
+    ``xyz``: position on the detector, px, px, and image number (array index), (n, 3).
+    ``s0c``, ``s1c``: unit vectors crystal frame, to the source and along the diffracted beam, polar axis last
+    (see geometry.py), (n, 3), float64; zero for stills and rows without a diffracted beam vector.
+    ``partiality``: recorded fraction, (n,).
+    ``correction``: c = lp/qe, Lorentz, polarisation and detector efficiency, dimensionless, (n,).
+    ``i_sum``, ``v_sum``: summation intensity c I/p and its variance c^2 V/p^2, counts, counts^2, (n,).
+    ``i_prf``, ``v_prf``: profile intensity c I and variance c^2 V, (n,).
+    ``has_sum``, ``has_prf``: which of the two were measured, (n,); at least one is True, with positive variance.
+    ``relative``: r = p^2 V(1/p), share of I^2 in ``v_sum`` that comes of the partiality, (n,); None where it is 0.
+    """
+
+    row: Int
+    data_set: Int32
+    hkl: Int32
+    d: Float
+    xyz: Float
+    s0c: Float
+    s1c: Float
+    partiality: Float
+    correction: Float
+    i_sum: Float
+    v_sum: Float
+    i_prf: Float
+    v_prf: Float
+    has_sum: Bool
+    has_prf: Bool
+    relative: Float | None = None
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, rows: Int | Bool, n_threads: int = 1) -> Observations:
+        """The given rows, in the given order."""
+        places = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        columns = self._columns()
+        # take is several times faster than an index where a row holds three numbers
+        return Observations(*run_lanes(lambda k: np.take(columns[k], places, axis=0), len(columns), n_threads))
+
+    @staticmethod
+    def concatenate(parts: list[Observations]) -> Observations:
+        """All parts, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        if any(p.relative is not None for p in parts):
+            parts = [replace(p, relative=np.zeros(len(p))) if p.relative is None else p for p in parts]
+        return Observations(*map(np.concatenate, zip(*(p._columns() for p in parts), strict=True)))
+
+    def _columns(self) -> list[Array]:
+        return [column for f in fields(self) if (column := getattr(self, f.name)) is not None]

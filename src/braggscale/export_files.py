@@ -1,0 +1,153 @@
+"""Exports of a run, and of scaled files without a run. Both hand the same values to ``export.files``.
+
+What a run knows and its files would not say, the unit cell, is kept in the stored models.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from braggscale.data.data_set_names import choose_data_sets
+from braggscale.data.experiment import Experiment
+from braggscale.data.geometry import UnitCell
+from braggscale.data.sorting import best_cell, common_symmetry
+from braggscale.data.symmetry import Symmetry
+from braggscale.data.table import DataSet
+from braggscale.errors import DataError, OutputError, UserError
+from braggscale.io import Input, open_inputs
+from braggscale.io.export.scaled_observations import (
+    NEEDED,
+    Changed,
+    Columns,
+    Crystals,
+    cell_esd,
+    collect,
+    scan_points,
+)
+from braggscale.io.export.write import Wanted, write_exports
+from braggscale.models.stored_model import stored_cell
+from braggscale.numerics.array_types import Array
+from braggscale.numerics.timing import Clock
+from braggscale.options.schema import Output, Params
+from braggscale.statistics.merging_statistics import Statistics, merging_statistics
+
+if TYPE_CHECKING:
+    from braggscale.scaling.result import Result
+
+log = logging.getLogger(__name__)
+
+
+def wanted_by(output: Output) -> Wanted:
+    """The files that the options ask for."""
+    return Wanted(**{field.name: getattr(output, field.name) for field in fields(Wanted)})
+
+
+def export_result(
+    result: Result, params: Params, document: Mapping[str, Any], columns: Mapping[str, tuple[str, Sequence[Array]]]
+) -> None:
+    """The files that were asked for, of a run that is written.
+
+    ``document``, ``columns``: as written.  Raises OutputError naming the files that could not be written.
+    """
+    kept = [result.members[k] for k in result.kept]
+    tables = [
+        Changed(member.prepared.table, {name: arrays[d] for name, (_, arrays) in columns.items()})
+        for d, member in enumerate(kept)
+        if member.prepared is not None
+    ]
+    experiments = tuple(
+        replace(member.experiment, identifier=member.identifier, scaling_model=model)
+        for member, model in zip(kept, result.models, strict=True)
+    )
+    try:
+        data = _crystals(tables, experiments, result.symmetry, result.cell, document, params)
+        write_exports(data, wanted_by(params.output), result.statistics)
+    except UserError as error:
+        raise OutputError(f"{error}; the scaled data are complete") from error
+
+
+def export_scaled(files: Sequence[str], params: Params) -> None:
+    """Export data that are scaled already.
+
+    Raises CommandError for data sets that are not there, InputError for damaged files, DataError if a data set is not
+    scaled or nothing is left, OutputError naming the files that could not be written.
+    """
+    clock = Clock()
+    with clock.stage("reading"):
+        data = open_inputs(files)
+        for note in data.notes:
+            log.info(note)
+        if len(set(data.document.files)) > 1:
+            log.warning(
+                "the data sets come from several files; they are on one scale only if they were scaled together"
+            )
+        crystals = _stored(data, params)
+    wanted = wanted_by(params.output)
+    statistics = None
+    if wanted.needs_statistics():
+        with clock.stage("statistics"):
+            statistics = _statistics(crystals, params)
+    with clock.stage("exports"):
+        write_exports(crystals, wanted, statistics)
+
+
+def _stored(data: Input, params: Params) -> Crystals:
+    """The data sets that were chosen, all of them scaled."""
+    options = params.dataset_selection
+    identifiers = [data_set.identifier for data_set in data.data_sets]
+    kept = choose_data_sets(identifiers, options.use_datasets or (), options.exclude_datasets or ())
+    data_sets = [data.data_sets[k] for k in kept]
+    for data_set in data_sets:
+        _refuse_unscaled(data_set)
+    experiments = tuple(data_set.experiment for data_set in data_sets)
+    symmetry = common_symmetry(experiments)
+    cell = best_cell(
+        experiments,
+        params.reflection_selection.best_unit_cell
+        or stored_cell([experiment.scaling_model for experiment in experiments]),
+    )
+    document = {**data.document.data, "experiment": [data.document.data["experiment"][k] for k in kept]}
+    found = _crystals([data_set.table for data_set in data_sets], experiments, symmetry, cell, document, params)
+    log.info(f"Space group {symmetry.name}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
+    sets = "1 data set" if len(kept) == 1 else f"{len(kept)} data sets"
+    log.info(f"{len(found.rows)} scaled observations of {sets}")
+    return found
+
+
+def _refuse_unscaled(data_set: DataSet) -> None:
+    missing = [name for name in NEEDED if name not in data_set.table]
+    if missing:
+        raise DataError(
+            f"{data_set.table.source}: data set {data_set.identifier} is not scaled, its table has no column "
+            f"{missing[0]!r}; scale it first, and export scaled.expt and scaled.refl"
+        )
+
+
+def _crystals(
+    tables: Sequence[Columns],
+    experiments: tuple[Experiment, ...],
+    symmetry: Symmetry,
+    cell: UnitCell,
+    document: Mapping[str, Any],
+    params: Params,
+) -> Crystals:
+    rows = collect(tables, cell, d_min=params.cut_data.d_min, d_max=params.cut_data.d_max)
+    return Crystals(rows, experiments, symmetry, cell, scan_points(document, experiments), cell_esd(document, cell))
+
+
+def _statistics(data: Crystals, params: Params) -> Statistics | None:
+    asu, minus = data.symmetry.asu(data.rows.hkl)
+    return merging_statistics(
+        asu,
+        minus,
+        data.rows.intensity,
+        data.rows.sigma,
+        data.cell,
+        data.symmetry,
+        n_bins=params.output.merging.nbins,
+        use_internal_variance=params.output.use_internal_variance,
+        d_min=params.cut_data.d_min,
+    )

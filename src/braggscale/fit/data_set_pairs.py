@@ -1,0 +1,211 @@
+"""The normal matrix of many small data sets, by pairs of them.
+
+With J0 = -sqrt(w) I_h dg/d theta and a = sqrt(w) g, J'J = J0'J0 - sum_h b_h b_h', b_h = sum_i a_i J0_i/|a| over the
+rows of unique reflection h (normal_equations.normal_matrix). b_h consists of *cells* b_dh: what data set d brings to
+it, numbers for the parameters of d alone, and of r_h for the parameters that data sets share. Hence
+
+    J'J[d, e] = (J0'J0 where d = e) - sum_h b_dh b_eh',    h: reflections that both have,
+
+a product of two small matrices, the cells of d and those of e. The outer products of b_h are the same sums in an order
+in which every number goes to another end of the memory; that takes about twenty times as long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from braggscale.data.unique_reflections import Groups
+from braggscale.fit.jacobian import Linear
+from braggscale.models.design import Design
+from braggscale.models.joint_model import JointModel
+from braggscale.numerics.array_types import Float, Int, Int32
+from braggscale.numerics.cholesky import add_transposed
+from braggscale.numerics.partitions import run_lanes
+
+LANES = 8
+# Cells in memory at once, in numbers.
+MOST_NUMBERS = 16_000_000
+# Nanoseconds for a pair of parameters in one unique reflection, by pairs of data sets, by loops and by BLAS over all
+# parameters; for a pair of cells.
+BY_PAIRS, BY_LOOPS, BY_BLAS, PER_PAIR = 0.12, 3.0, 0.03, 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Whose each parameter is.
+
+    ``owner``: the only data set that has it, -1 where several have it.  ``place``: its number among those of the data
+    set, or among the shared ones.  ``members``: places in theta, data set after data set, the shared ones last; those
+    of data set d from ``bounds[d]`` on, (n_sets + 2,).
+    """
+
+    owner: Int32
+    place: Int32
+    members: Int
+    bounds: Int
+
+    @classmethod
+    def of(cls, model: JointModel) -> Owners:
+        n_sets = len(model.data_sets)
+        owner = np.full(model.n_parameters, -1, np.int32)
+        several = np.zeros(model.n_parameters, bool)
+        for d, _, where in model.parts():
+            several[where] |= owner[where] >= 0
+            owner[where] = d
+        owner[several] = -1
+        members = np.argsort(np.where(several, n_sets, owner), kind="stable")
+        widths = np.bincount(np.where(several, n_sets, owner), minlength=n_sets + 1)
+        bounds = np.concatenate(([0], np.cumsum(widths)))
+        place = np.empty(model.n_parameters, np.int32)
+        place[members] = np.arange(model.n_parameters) - np.repeat(bounds[:-1], widths)
+        return cls(owner, place, members, bounds)
+
+    @property
+    def shared(self) -> Int:
+        """Places in theta of the shared parameters, (n_shared,)."""
+        return self.members[self.bounds[-2] :]
+
+    @property
+    def widest(self) -> int:
+        """Parameters of the data set that has most."""
+        return int(np.diff(self.bounds[:-1]).max(initial=0))
+
+    def mine(self, data_set: int) -> Int:
+        """Places in theta of the parameters of one data set alone."""
+        return self.members[self.bounds[data_set] : self.bounds[data_set + 1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The cells of a run of groups, data set after data set.
+
+    ``groups``: which run.  ``rows``: of these groups, data set after data set; those of d from ``row_cuts[d]`` on.
+    ``cell``: of each row of the whole problem, (n,).  ``group``, ``data_set``: of each cell, (n_cells,), the former
+    counted within the run.  ``cell_cuts``: first cell of each data set, and the end.
+    ``of_group``: the cells of group k from ``offsets[k]`` on, in order.
+    """
+
+    groups: slice
+    rows: Int
+    row_cuts: Int
+    cell: Int
+    group: Int
+    data_set: Int32
+    cell_cuts: Int
+    of_group: Int
+    offsets: Int
+
+    @classmethod
+    def of(cls, data_set: Int32, groups: Groups, n_sets: int, run: slice) -> Cells:
+        """``data_set``: of each row, (n,)."""
+        low, high = int(groups.offsets[run.start]), int(groups.offsets[run.stop])
+        group = np.repeat(np.arange(run.stop - run.start), groups.sizes()[run])
+        rows = np.argsort(data_set[low:high], kind="stable")
+        mine, seen = data_set[low:high][rows], group[rows]
+        new = np.ones(len(rows), bool)
+        new[1:] = (mine[1:] != mine[:-1]) | (seen[1:] != seen[:-1])
+        cell = np.zeros(groups.n_rows, np.int64)
+        cell[low + rows] = np.cumsum(new) - 1
+        every = np.arange(n_sets + 1)
+        found, owner = seen[new], mine[new].astype(np.int32)
+        return cls(
+            run, low + rows, np.searchsorted(mine, every), cell, found, owner, np.searchsorted(owner, every),
+            np.argsort(found, kind="stable"),
+            np.concatenate(([0], np.cumsum(np.bincount(found, minlength=run.stop - run.start)))),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """What stays the same of one problem: see ``matrix``."""
+
+    owners: Owners
+    runs: tuple[Cells, ...]
+
+    @classmethod
+    def worth(cls, model: JointModel, data_set: Int32, groups: Groups, design: Design) -> Pairs | None:
+        """None where the normal matrix is made faster in another way: of one data set, or of few large ones."""
+        n_sets, n, owners = len(model.data_sets), model.n_parameters, Owners.of(model)
+        size = groups.sizes()
+        cells = np.minimum(size, n_sets).astype(float)
+        slots = float(np.bincount(design.family, minlength=len(design.bounds)) @ design.bounds[:, -1]) / len(data_set)
+        pairs = BY_PAIRS * float(((cells * owners.widest + len(owners.shared)) ** 2).sum())
+        others = min(BY_LOOPS * float(((size * slots) ** 2).sum()), BY_BLAS * float(n) ** 2 * len(size))
+        if n_sets == 1 or 2.0 * (pairs + PER_PAIR * float((cells**2).sum())) > others:
+            return None
+        return cls.of(model, data_set, groups)
+
+    @classmethod
+    def of(cls, model: JointModel, data_set: Int32, groups: Groups) -> Pairs:
+        """``data_set``: of each row, (n,)."""
+        owners = Owners.of(model)
+        numbers = groups.n_rows * owners.widest + len(groups) * len(owners.shared)
+        cuts = groups.blocks(-(-groups.n_rows // max(1, -(-numbers // MOST_NUMBERS)))).tolist()
+        n_sets = len(model.data_sets)
+        runs = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        return cls(owners, tuple(Cells.of(data_set, groups, n_sets, run) for run in runs))
+
+    def matrix(self, linear: Linear) -> Float:
+        """J'J, (n_parameters, n_parameters)."""
+        n = len(self.owners.owner)
+        matrix = np.zeros((n, n))
+        rows = linear.design.arguments(), linear.factor, linear.size, linear.along
+        for cells in self.runs:
+            self._add(matrix, cells, linear.groups, (*rows, self.owners.owner, self.owners.place), linear.n_threads)
+        add_transposed(matrix, linear.n_threads)
+        return matrix
+
+    def _add(self, matrix: Float, cells: Cells, groups: Groups, arguments: tuple[Any, ...], n_threads: int) -> None:
+        """What one run of groups brings, to be added to its own transpose.  Lanes write to different places."""
+        from braggscale.numerics.compiled import data_set_pairs
+
+        owners, shared, n_sets = self.owners, self.owners.shared, len(cells.cell_cuts) - 1
+        offsets, index, value = self._shared(matrix, cells, groups, arguments, n_threads)
+        store = np.zeros((len(cells.group), owners.widest))
+
+        def own(d: int) -> None:
+            mine = owners.mine(d)
+            block, cross = np.zeros((len(mine), owners.widest)), np.zeros((len(shared), owners.widest))
+            rows = cells.rows[cells.row_cuts[d] : cells.row_cuts[d + 1]]
+            data_set_pairs.own_rows(rows, cells.cell, len(mine), *arguments, store, block, cross)
+            where = cells.cell_cuts[d], cells.cell_cuts[d + 1]
+            data_set_pairs.projected_cross(*where, cells.group, store, offsets, index, value, cross)
+            data_set_pairs.add_part(matrix, mine, mine, 0.5, block)
+            data_set_pairs.add_part(matrix, shared, mine, 1.0, cross)
+
+        def pairs(d: int) -> None:
+            data_set_pairs.pairs(
+                d, cells.cell_cuts, cells.group, cells.offsets, cells.of_group, cells.data_set, store,
+                owners.members, owners.bounds, matrix,
+            )  # fmt: skip
+
+        run_lanes(own, n_sets, n_threads)
+        run_lanes(pairs, n_sets, n_threads)
+
+    def _shared(
+        self, matrix: Float, cells: Cells, groups: Groups, arguments: tuple[Any, ...], n_threads: int
+    ) -> tuple[Int, Int32, Float]:
+        """Add the block of the shared parameters; r_h of every group: where it begins, places, numbers."""
+        from braggscale.numerics.compiled import data_set_pairs
+
+        shared, run = self.owners.shared, cells.groups
+        rows = np.zeros((run.stop - run.start, len(shared)))
+        if not len(shared):
+            return np.zeros(len(rows) + 1, np.int64), np.zeros(0, np.int32), np.zeros(0)
+        offsets = groups.offsets[run.start : run.stop + 1]
+        cuts = np.linspace(0, len(rows), LANES + 1).astype(np.int64)
+
+        def lane(k: int) -> Float:
+            part = np.zeros((len(shared), len(shared)))
+            data_set_pairs.shared_rows(cuts[k], cuts[k + 1], offsets, *arguments, rows, part)
+            mine = rows[cuts[k] : cuts[k + 1]]
+            part -= mine.T @ mine
+            return part
+
+        data_set_pairs.add_part(matrix, shared, shared, 0.5, np.sum(run_lanes(lane, LANES, n_threads), axis=0))
+        group, place = np.nonzero(rows)
+        begin = np.concatenate(([0], np.cumsum(np.bincount(group, minlength=len(rows)))))
+        return begin, place.astype(np.int32), rows[group, place]

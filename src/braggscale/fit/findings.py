@@ -1,0 +1,102 @@
+"""What each component of each data set turned out to be: effective parameters, size, and a sentence.
+
+The effective number of parameters of a component is the sum over its parameters of diag(C J'J): how many degrees of
+freedom of the data it uses, from 0 to its number of parameters (Hastie & Tibshirani, Generalized Additive Models,
+1990). restraint_strengths.py derives C and J.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.models.design import Design
+from braggscale.models.joint_model import JointModel
+from braggscale.numerics.array_types import Float
+
+# A component with fewer is reported as shrunk to nothing.
+NOTHING = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one component of one data set turned out to be.
+
+    ``effective``: effective number of parameters, of ``n_parameters``.  ``rms``: of the correction about its mean, as
+    a fraction.  ``low``, ``high``: smallest and largest correction over the observations in the fit.
+    ``strengths``: by kind; empty where they were fixed.  ``first``: False if an earlier data set shares it.
+    """
+
+    data_set: int
+    component: str
+    effective: float
+    n_parameters: int
+    rms: float
+    low: float
+    high: float
+    strengths: Mapping[str, float]
+    first: bool = True
+
+    def sentence(self) -> str:
+        """For the log."""
+        if self.strengths and self.effective < NOTHING:
+            return f"{self.component}: the data do not support it, shrunk to nothing"
+        number = f"{self.effective:.3g}" if self.effective >= NOTHING else f"less than {NOTHING:g}"
+        return f"{self.component}: {number} effective parameters, corrections from {self.low:.3g} to {self.high:.3g}"
+
+
+def findings(
+    model: JointModel,
+    design: Design,
+    data_set: np.ndarray,
+    theta: Float,
+    influence: Float,
+    strengths: Mapping[str, float],
+) -> tuple[Finding, ...]:
+    """One finding per component of each data set.
+
+    ``design``, ``data_set`` (n,): of the observations in the fit.  ``influence``: diag(C J'J), (n_parameters,).
+    """
+    found: list[Finding] = []
+    seen: set[int] = set()
+    order = np.argsort(data_set, kind="stable")
+    ends = np.cumsum(np.bincount(data_set, minlength=len(model.data_sets)))
+    for d, model_of_one in enumerate(model.data_sets):
+        mine = order[ends[d - 1] if d else 0 : ends[d]]
+        for c, component in enumerate(model_of_one.components):
+            where = model.where(d, c)
+            kinds = {r.kind for r in component.restraints if r.kind}
+            values = design.values(theta, c, mine)
+            spread = values / values.mean() - 1.0 if len(values) and values.mean() != 0.0 else np.zeros(1)
+            found.append(
+                Finding(
+                    d,
+                    component.name,
+                    float(influence[where].sum()),
+                    component.n_parameters,
+                    float(np.sqrt(np.mean(spread**2))),
+                    float(values.min()) if len(values) else 1.0,
+                    float(values.max()) if len(values) else 1.0,
+                    {kind: strengths[kind] for kind in sorted(kinds) if kind in strengths},
+                    where.start not in seen,
+                )
+            )
+            seen.add(where.start)
+    return tuple(found)
+
+
+def summaries(found: Sequence[Finding]) -> list[str]:
+    """One sentence per component, over all data sets."""
+    sentences = []
+    for name in dict.fromkeys(f.component for f in found):
+        mine = [f for f in found if f.component == name]
+        whole = replace(
+            mine[0],
+            effective=sum(f.effective for f in mine if f.first),
+            low=min(f.low for f in mine),
+            high=max(f.high for f in mine),
+        )
+        sentences.append(whole.sentence())
+    return sentences

@@ -1,0 +1,83 @@
+"""The observations' part of the problem around one point: what every row brings to J, from which all products follow.
+
+With J0 = -size phi, phi = d ln g/d theta, and along = a/|a| of each row, J = J0 - along (along . J0) inside each unique
+reflection (jacobian_products.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.data.unique_reflections import Groups
+from braggscale.models.design import Design
+from braggscale.numerics.array_types import Float, Int
+from braggscale.numerics.partitions import run_lanes
+
+LANES = 8
+
+
+def lane_cuts(groups: Groups, lanes: int) -> Int:
+    """Group numbers that cut the data into lanes of about equal rows; depends on the data alone."""
+    return groups.blocks(max(1, -(-groups.n_rows // lanes)))
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """``cost`` and ``gradient``, (n_parameters,), of the observations.
+
+    ``factor``: d ln value_c/d eta_c, (n, n_components).  ``size``, ``along``: (n,), as above.
+    """
+
+    design: Design
+    groups: Groups
+    n_threads: int
+    cost: float
+    gradient: Float
+    factor: Float
+    size: Float
+    along: Float
+
+    @classmethod
+    def at(
+        cls, design: Design, groups: Groups, intensity: Float, weight: Float, theta: Float, n_threads: int = 1
+    ) -> Linear:
+        """``theta``: all parameters."""
+        from braggscale.numerics.compiled import jacobian_products
+
+        n = groups.n_rows
+        factor = np.ones((n, design.start.shape[1]))
+        size, along = np.zeros(n), np.zeros(n)
+        cuts = lane_cuts(groups, LANES)
+        arguments = groups.offsets, intensity, weight, design.arguments(), theta
+
+        def lane(k: int) -> tuple[float, Float]:
+            gradient = np.zeros(len(theta))
+            cost = jacobian_products.linearise(cuts[k], cuts[k + 1], *arguments, gradient, factor, size, along)
+            return cost, gradient
+
+        results = run_lanes(lane, len(cuts) - 1, n_threads)
+        cost, gradient = sum(r[0] for r in results), np.sum([r[1] for r in results], axis=0)
+        return cls(design, groups, n_threads, cost, gradient, factor, size, along)
+
+    def product(self, v: Float) -> Float:
+        """J'J v, (n_parameters, m): two passes over the rows."""
+        from braggscale.numerics.compiled import jacobian_products
+
+        cuts = lane_cuts(self.groups, LANES)
+        arguments = self.groups.offsets, self.design.arguments(), self.factor, self.size, self.along
+
+        def lane(k: int) -> Float:
+            total = np.zeros_like(v)
+            if v.shape[1] == 1:
+                jacobian_products.product_one(cuts[k], cuts[k + 1], *arguments, v[:, 0].copy(), total[:, 0])
+            else:
+                jacobian_products.product(cuts[k], cuts[k + 1], *arguments, v, total)
+            return total
+
+        results = run_lanes(lane, len(cuts) - 1, self.n_threads)
+        total = results[0]
+        for more in results[1:]:
+            total += more
+        return total

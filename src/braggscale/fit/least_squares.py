@@ -1,0 +1,214 @@
+"""The least-squares problem of scaling.
+
+    F(theta) = sum_i w_i (I_i - g_i I_h)^2 + sum_c strength_c (theta_c - t_c)' S_c (theta_c - t_c)
+    I_h = sum w g I / sum w g^2  over the unique reflection h of observation i
+
+I_h is eliminated exactly (variable projection: Golub & Pereyra, SIAM J. Numer. Anal. 10 (1973) 413), theta is the
+only unknown. Gradient, and normal matrix in Kaufman's form (BIT 15 (1975) 49), as derived in normal_equations.py. One
+object serves every minimiser: ``value_and_gradient`` for first-order methods, ``normal_equations`` for second-order
+ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.data.unique_reflections import Groups
+from braggscale.fit.data_set_pairs import Pairs
+from braggscale.fit.jacobian import Linear, lane_cuts
+from braggscale.fit.restraint_strengths import with_strengths
+from braggscale.models.design import Design
+from braggscale.models.joint_model import Placed
+from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.numerics.compiled import normal_equations
+from braggscale.numerics.partitions import run_lanes
+
+GRADIENT_LANES = 32
+# Memory of all lanes' normal matrices together, in numbers; fewer lanes for more parameters.
+MATRIX_LANES_SIZE = 8_000_000
+# Dense rows and group rows that are in memory at once in one lane, in rows and in numbers.
+CHUNK_ROWS = 32768
+CHUNK_SIZE = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """F(theta), pure in theta.
+
+    ``intensity``: I, counts, (n,).  ``weight``: w, 1/counts^2, (n,).  Rows stand in the order of ``groups``.
+    ``restraints``: (places in theta, restraint).  ``free``: places in theta that are refined, (n_free,);
+    the others stay as in ``base``, (n_parameters,). All vectors that go in and out hold free parameters only.
+    ``pairs``: where J'J is made by pairs of data sets.
+    """
+
+    design: Design
+    groups: Groups
+    intensity: Float
+    weight: Float
+    restraints: Sequence[Placed]
+    base: Float
+    free: Int
+    n_threads: int = 1
+    pairs: Pairs | None = None
+
+    @property
+    def held(self) -> Bool:
+        """Parameters that are not refined, (n_parameters,)."""
+        held = np.ones(len(self.base), bool)
+        held[self.free] = False
+        return held
+
+    def at_strengths(self, own: Sequence[Placed], pins: Sequence[Placed], strengths: Mapping[str, float]) -> Target:
+        """The same with the restraints of the model, ``own``, at these strengths, and those of the gauge, ``pins``."""
+        return replace(self, restraints=[*with_strengths(own, strengths), *pins])
+
+    def full(self, theta: Float) -> Float:
+        """All parameters, (n_parameters,), from the free ones."""
+        if len(theta) == len(self.base):
+            return theta
+        complete = self.base.copy()
+        complete[self.free] = theta
+        return complete
+
+    def value_and_gradient(self, theta: Float) -> tuple[float, Float]:
+        """F and its gradient, (n_free,)."""
+        return self.with_restraints(theta, *self.data_gradient(theta))
+
+    def with_restraints(self, theta: Float, cost: float, gradient: Float) -> tuple[float, Float]:
+        """F and its gradient, (n_free,), from those of the observations; writes into the latter, (n_parameters,)."""
+        complete = self.full(theta)
+        for where, restraint in self.restraints:
+            pull = restraint.strength * (restraint.penalty @ (complete[where] - restraint.target))
+            cost += float((complete[where] - restraint.target) @ pull)
+            gradient[where] += 2.0 * pull
+        return cost, gradient[self.free]
+
+    def data_gradient(self, theta: Float) -> tuple[float, Float]:
+        """Cost and gradient (n_parameters,) of the observations alone."""
+        complete = self.full(theta)
+        cuts = self.lane_cuts(GRADIENT_LANES)
+
+        def lane(k: int) -> tuple[float, Float]:
+            gradient = np.zeros(len(complete))
+            return normal_equations.cost_gradient(cuts[k], cuts[k + 1], *self.arguments(), complete, gradient), gradient
+
+        results = run_lanes(lane, len(cuts) - 1, self.n_threads)
+        return sum(r[0] for r in results), np.sum([r[1] for r in results], axis=0)
+
+    def curvature(self, theta: Float) -> Float:
+        """The diagonal of J0'J0 + sum strength S, (n_free,): an upper bound on half of F's own, to scale parameters."""
+        complete = self.full(theta)
+        cuts = self.lane_cuts(GRADIENT_LANES)
+
+        def lane(k: int) -> Float:
+            diagonal = np.zeros(len(complete))
+            normal_equations.curvature(cuts[k], cuts[k + 1], *self.arguments(), complete, diagonal)
+            return diagonal
+
+        total: Float = np.sum(run_lanes(lane, len(cuts) - 1, self.n_threads), axis=0)
+        for where, restraint in self.restraints:
+            total[where] += restraint.strength * restraint.diagonal()
+        return total[self.free]
+
+    def normal_equations(self, theta: Float) -> tuple[float, Float, Float]:
+        """F, gradient (n_free,), and J'J + sum strength S, (n_free, n_free): half the Gauss-Newton Hessian."""
+        return self.restrained(theta, self.data_equations(theta))
+
+    def restrained(self, theta: Float, equations: tuple[float, Float, Float]) -> tuple[float, Float, Float]:
+        """``normal_equations`` from ``data_equations``, which stay as they are."""
+        cost, gradient, matrix = equations
+        return *self.with_restraints(theta, cost, gradient.copy()), self.restrained_matrix(matrix)
+
+    def restrained_matrix(self, matrix: Float) -> Float:
+        """J'J + sum strength S, (n_free, n_free), from J'J, (n_parameters, n_parameters)."""
+        matrix = matrix.copy()
+        for where, restraint in self.restraints:
+            block = (where, where) if isinstance(where, slice) else np.ix_(where, where)
+            matrix[block] += restraint.strength * restraint.dense()
+        return matrix if len(self.free) == len(matrix) else matrix[np.ix_(self.free, self.free)]
+
+    def linearise(self, theta: Float) -> Linear:
+        """What every row brings to J, with cost and gradient of the observations."""
+        complete = self.full(theta)
+        return Linear.at(self.design, self.groups, self.intensity, self.weight, complete, self.n_threads)
+
+    def data_equations(self, theta: Float) -> tuple[float, Float, Float]:
+        """Cost, gradient (n_parameters,) and J'J (n_parameters, n_parameters) of the observations alone."""
+        if self.pairs is not None:
+            linear = self.linearise(theta)
+            return linear.cost, linear.gradient, self.pairs.matrix(linear)
+        complete = self.full(theta)
+        n = len(complete)
+        cuts = self.lane_cuts(int(np.clip(MATRIX_LANES_SIZE // max(n * n, 1), 4, 16)))
+        few = self._groups_see_few()
+
+        def lane(k: int) -> tuple[float, Float, Float, Float]:
+            return self._lane_equations(int(cuts[k]), int(cuts[k + 1]), complete, few)
+
+        results = run_lanes(lane, len(cuts) - 1, self.n_threads)
+        cost, gradient, once, matrix = results[0]
+        for more, slope, pairs, part in results[1:]:
+            cost += more
+            gradient += slope
+            once += pairs
+            matrix += part
+        diagonal = np.diag(once).copy()
+        matrix = matrix + once + once.T
+        matrix[np.diag_indices(n)] -= diagonal
+        return cost, gradient, matrix
+
+    def _lane_equations(self, first: int, last: int, theta: Float, few: bool) -> tuple[float, Float, Float, Float]:
+        """``data_equations`` of the groups ``first`` to ``last`` - 1: loops for what is sparse, BLAS for the rest.
+
+        The matrix comes in two parts: one in which each pair of parameters stands on one side of the diagonal only,
+        and a whole one, (1, 1) with a zero where there is nothing to put into it.
+        """
+        n, offsets, blocks = len(theta), self.groups.offsets, self.design.blocks
+        cost, gradient, once = 0.0, np.zeros(n), np.zeros((n, n))
+        products = np.zeros((1, 1) if few and not blocks else (n, n))
+        widest = max((where.stop - where.start for where in blocks), default=0)
+        for low, high in self._chunks(first, last, n):
+            block = self.design.block[offsets[low] : offsets[high]]
+            places = np.concatenate(([0], np.cumsum(np.bincount(block[block >= 0], minlength=len(blocks)))))
+            free = places.copy()
+            dense_rows = np.zeros((int(places[-1]), widest))
+            group_rows = np.zeros((0 if few else high - low, n))
+            cost += normal_equations.normal_matrix(
+                low, high, *self.arguments(), theta, self.design.block, free, gradient, once, dense_rows, group_rows
+            )
+            for where, begin, end in zip(blocks, places[:-1], free, strict=False):
+                part = dense_rows[begin:end, : where.stop - where.start]
+                products[where, where] += part.T @ part
+            if not few:
+                products -= group_rows.T @ group_rows
+        return cost, gradient, once, products
+
+    def _chunks(self, first: int, last: int, n: int) -> list[tuple[int, int]]:
+        """Runs of groups whose dense rows and group rows stay small; as large as n where that is more, for BLAS."""
+        cuts = [first]
+        most = max(n, CHUNK_SIZE // max(n, 1))
+        offsets = self.groups.offsets
+        while cuts[-1] < last:
+            by_rows = int(np.searchsorted(offsets, offsets[cuts[-1]] + max(CHUNK_ROWS, n), side="right")) - 1
+            cuts.append(min(last, cuts[-1] + most, max(by_rows, cuts[-1] + 1)))
+        return list(zip(cuts[:-1], cuts[1:], strict=True))
+
+    def _groups_see_few(self) -> bool:
+        """Whether a group's members depend on so few of the parameters that their outer product is the shorter way.
+
+        Loops take about 25 times as long for a pair of parameters as a matrix product.
+        """
+        design, n = self.design, len(self.base)
+        slots = float(np.bincount(design.family, minlength=len(design.bounds)) @ design.bounds[:, -1])
+        return 5.0 * slots / max(len(self.groups), 1) < n
+
+    def lane_cuts(self, lanes: int) -> Int:
+        """Group numbers that cut the data into lanes of about equal rows."""
+        return lane_cuts(self.groups, lanes)
+
+    def arguments(self) -> tuple[object, ...]:
+        """Of the kernels."""
+        return (self.groups.offsets, self.intensity, self.weight, self.design.arguments())

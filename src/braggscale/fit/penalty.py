@@ -1,0 +1,138 @@
+"""sum lambda S of all restraints without an n x n matrix: products, traces, the blocks along the diagonal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from braggscale.models.joint_model import Placed
+from braggscale.models.restraints import Levels
+from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.numerics.block_matrix import BlockMatrix
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """S of one kind, D + sum c v v', v being levels of many blocks; of restraints without a kind lambda S.
+
+    ``sparse``: D, (n, n).  ``levels``: v in columns, (n, k), and c, (k,).  ``place``, ``value``: elements of S
+    within the blocks, by place in their store.
+    """
+
+    sparse: Any
+    levels: Float
+    share: Float
+    place: Int
+    value: Float
+
+    def trace(self, blocks: BlockMatrix) -> float:
+        """tr(B S) of a matrix B of blocks, where held parameters have zeros."""
+        return float(self.value @ blocks.store[self.place])
+
+    def times(self, x: Float) -> Float:
+        """S x, (n, m)."""
+        found: Float = self.sparse @ x
+        if len(self.share):
+            found += self.levels @ (self.share[:, None] * (self.levels.T @ x))
+        return found
+
+
+class Penalty:
+    """sum lambda S of all restraints: what is sparse as a sparse matrix, common levels as vectors; by kind."""
+
+    def __init__(self, restraints: Sequence[Placed], n: int, blocks: Int) -> None:
+        """``blocks``: where those along the diagonal begin, and their end."""
+        kinds = {restraint.kind for _, restraint in restraints}
+        self.by_kind = {kind: _gathered(restraints, kind, n, blocks) for kind in sorted(kinds)}
+        self.pull = np.zeros(n)
+        self.constant = 0.0
+        for where, restraint in restraints:
+            if restraint.target:
+                ones = np.ones(len(restraint.diagonal()))
+                toward = restraint.strength * restraint.target * (restraint.penalty @ ones)
+                self.pull[where] += toward
+                self.constant += restraint.target * float(toward.sum())
+
+    def times(self, x: Float, strengths: Mapping[str, float]) -> Float:
+        """sum lambda S x, (n, m)."""
+        total = np.zeros_like(x)
+        for kind, found in self.by_kind.items():
+            total += (strengths[kind] if kind else 1.0) * found.times(x)
+        return total
+
+    def cost_gradient(self, theta: Float, strengths: Mapping[str, float]) -> tuple[float, Float]:
+        """sum lambda (theta - t)'S(theta - t) and its gradient."""
+        product = self.times(theta[:, None], strengths)[:, 0]
+        cost = float(theta @ product - 2.0 * theta @ self.pull) + self.constant
+        return cost, 2.0 * (product - self.pull)
+
+    def add_blocks(self, blocks: BlockMatrix, strengths: Mapping[str, float]) -> BlockMatrix:
+        """``blocks`` plus the blocks of sum lambda S."""
+        store = blocks.store.copy()
+        for kind, found in self.by_kind.items():
+            np.add.at(store, found.place, (strengths[kind] if kind else 1.0) * found.value)
+        return BlockMatrix(blocks.starts, store)
+
+
+def _gathered(restraints: Sequence[Placed], kind: str, n: int, blocks: Int) -> _Kind:
+    """All restraints of one kind."""
+    from scipy.sparse import csr_array
+
+    rows, columns, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
+    levels: list[Float] = []
+    share: list[float] = []
+    for where, restraint in restraints:
+        if restraint.kind != kind:
+            continue
+        index = np.arange(where.start, where.stop) if isinstance(where, slice) else where
+        strength, penalty = 1.0 if kind else restraint.strength, restraint.penalty
+        first, last = np.searchsorted(blocks, index[[0, -1]], side="right")
+        if isinstance(penalty, Levels) and first < last:
+            i, j = _pairs(penalty.starts if penalty.within else np.zeros(1, np.int64))
+            found = penalty.within * penalty.row[i] * penalty.row[j]
+            levels.append(np.zeros(n))
+            levels[-1][index] = penalty.row
+            share.append(strength * penalty.across)
+        else:
+            matrix = restraint.dense()
+            i, j = np.nonzero(matrix)
+            found = matrix[i, j]
+        rows.append(index[i])
+        columns.append(index[j])
+        values.append(strength * found)
+    i, j, value = np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
+    sparse: Any = csr_array((value, (i, j)), shape=(n, n))  # type: ignore[no-untyped-call]
+    frame = BlockMatrix(blocks, np.zeros(0))
+    inside, place = frame.places(i, j)
+    places, within = [place], [value[inside]]
+    for v, c in zip(levels, share, strict=True):
+        there = np.flatnonzero(v)
+        i, j = (there[k] for k in _pairs(np.unique(np.searchsorted(there, blocks))))
+        places.append(frame.places(i, j)[1])
+        within.append(c * v[i] * v[j])
+    beside: Float = np.column_stack(levels) if levels else np.zeros((n, 0))
+    return _Kind(sparse, beside, np.array(share), np.concatenate(places), np.concatenate(within))
+
+
+def _pairs(starts: Int) -> tuple[Int, Int]:
+    """All pairs of numbers within each run from ``starts[k]`` to ``starts[k + 1]`` - 1."""
+    sizes = np.diff(starts)
+    first = np.repeat(np.arange(int(starts[-1])), np.repeat(sizes, sizes))
+    run = np.repeat(starts[:-1], sizes**2)
+    before = np.repeat(np.cumsum(sizes**2) - sizes**2, sizes**2)
+    second = run + (np.arange(len(run)) - before) % np.repeat(sizes, sizes**2)
+    return first, second
+
+
+def hold(blocks: BlockMatrix, held: Bool, value: float) -> None:
+    """Rows and columns of held parameters: ``value`` on the diagonal, 0 beside it."""
+    if not held.any():
+        return
+    for first, block in zip(blocks.starts.tolist(), blocks.blocks(), strict=False):
+        mine = np.flatnonzero(held[first : first + len(block)])
+        block[mine] = 0.0
+        block[:, mine] = 0.0
+        block[mine, mine] = value

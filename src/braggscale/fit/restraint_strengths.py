@@ -1,0 +1,179 @@
+"""How strongly each correction is held back: estimated from the data.
+
+With the weights of the error model the cost of least_squares.py is -2 ln of a posterior density,
+
+    F(theta) = sum w (I - g I_h)^2 + sum_k lambda_k theta' S_k theta,    theta ~ N(0, (sum lambda_k S_k)^-) a priori,
+
+so a restraint says that a correction is a random function whose size and smoothness nobody knows beforehand, and its
+strength lambda is the inverse of a variance that the data determine (a mixed model). Let N = J'J + sum lambda_k S_k at
+the minimum and C = N^-1. The restricted likelihood of the lambdas is, by Laplace's approximation,
+
+    -2 ln L = F(theta) + ln |N| - ln |sum lambda_k S_k|+ + const        (|.|+: product of the non-zero eigenvalues)
+
+F does not change with theta at its minimum, so its derivative is theta'S_k theta + tr(C S_k) - rank(S_k)/lambda_k for
+restraints whose ranges do not meet. The generalised Fellner-Schall step
+
+    lambda_k <- (rank(S_k) - lambda_k tr(C S_k)) / (theta' S_k theta)
+
+raises L for a linear model (Wood & Fasiolo, Biometrics 73 (2017) 1071; Schall, Biometrika 78 (1991) 719). The numerator
+is the number of parameters that the data, and not the restraint, determine. If the correction is no larger than the
+noise of its own estimate, lambda grows without bound and the correction vanishes: there is nothing to switch off.
+
+Restraints of one kind share their lambda and are summed over in numerator and denominator: a sweep with few
+reflections is corrected as far as its data allow, with what the others tell about how such corrections look.
+
+The effective number of parameters of a component is the sum over its parameters of diag(C J'J): how many degrees of
+freedom of the data it uses, from 0 to its number of parameters (Hastie & Tibshirani, Generalized Additive Models,
+1990). What all data sets together cannot know (models/gauge.py) is in the null space of every S_k, hence in no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.models.component import Component
+from braggscale.models.joint_model import JointModel, Placed
+from braggscale.models.restraints import Restraint
+from braggscale.numerics import cholesky
+from braggscale.numerics.anderson import MOST_CHANGE
+from braggscale.numerics.array_types import Bool, Float, Int
+
+# A restraint with fewer effective parameters is strong enough; without an end it would grow until N is singular.
+NOTHING_LEFT = 1e-3
+# Blocks of the inverse with fewer parameters are no work for BLAS.
+SMALL = 64
+# Factor on strengths that leaves nothing of a correction.
+HELD = 1e8
+
+
+def starting(restraints: Sequence[Placed]) -> dict[str, float]:
+    """Strength of each kind to start with; empty if every strength was chosen by somebody."""
+    return {restraint.kind: restraint.strength for _, restraint in restraints if restraint.kind}
+
+
+def held_back(model: JointModel) -> JointModel:
+    """The model without estimated restraints, for data that cannot support them.
+
+    Curves and maps become constants, a level is held to no correction with the strength that it starts with.
+    """
+
+    def fixed(restraint: Restraint, null: float) -> Restraint:
+        if not restraint.kind:
+            return restraint
+        if restraint.common:
+            row = np.asarray(restraint.penalty)
+            return Restraint(np.outer(row, row), restraint.strength, null)
+        # constants cost nothing whatever the target; near this one what rounding leaves of them is small, too
+        return replace(restraint, kind="", strength=HELD * restraint.strength, target=null)
+
+    def settled(component: Component) -> Component:
+        found = tuple(fixed(restraint, component.null) for restraint in component.restraints)
+        result: Component = replace(component, restraints=found)  # type: ignore[type-var]
+        return result
+
+    data_sets = [replace(own, components=tuple(map(settled, own.components))) for own in model.data_sets]
+    return replace(model, data_sets=tuple(data_sets))
+
+
+def with_strengths(restraints: Sequence[Placed], strengths: Mapping[str, float]) -> list[Placed]:
+    """The restraints with the current strengths of their kinds."""
+    return [
+        (where, replace(restraint, strength=strengths.get(restraint.kind, restraint.strength)))
+        for where, restraint in restraints
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """C = N^-1 = R'R, which need not be formed.  ``root``: R, a lower triangle, of the parameters ``free`` of ``n``."""
+
+    root: Float
+    free: Int
+    n: int
+
+    @classmethod
+    def of(cls, normal: Float, free: Int, n: int, n_threads: int = 1) -> Inverse | None:
+        """``normal``: N, (n_free, n_free), whose memory is used; None where it is not positive definite."""
+        root = cholesky.inverse_root(normal, overwrite=True, n_threads=n_threads)
+        return None if root is None else cls(root, free, n)
+
+    def times(self, x: Float) -> Float:
+        """C x of free parameters, (n_free,)."""
+        return np.asarray(self.root.T @ (self.root @ x))
+
+    def part(self, where: slice | Int) -> Float:
+        """Rows and columns of C, zero for held parameters, (k, k).  ``where``: places among all, in order."""
+        if len(self.free) == self.n and isinstance(where, slice) and where.stop - where.start <= SMALL:
+            # many small ones: from the diagonal on, above it the triangle is zero
+            from braggscale.numerics.compiled import triangle
+
+            found = np.zeros((where.stop - where.start,) * 2)
+            triangle.gram(self.root, where.start, found)
+            return found
+        if len(self.free) == self.n:
+            # above the diagonal the triangle is zero
+            columns = self.root[where.start :, where] if isinstance(where, slice) else self.root[:, where]
+        else:
+            place = np.full(self.n, -1)
+            place[self.free] = np.arange(len(self.free))
+            mine = place[where]
+            columns = np.where(mine >= 0, self.root[:, mine], 0.0)
+        return np.asarray(columns.T @ columns)
+
+
+def traces(restraints: Sequence[Placed], inverse: Inverse) -> dict[str, float]:
+    """tr(C S) of every kind."""
+    found: dict[str, float] = {}
+    parts: dict[tuple[int, int], Float] = {}  # curves have two restraints
+    for where, restraint in restraints:
+        if not restraint.kind:
+            continue
+        if isinstance(where, slice):
+            key = where.start, where.stop
+            if key not in parts:
+                parts[key] = inverse.part(where)
+            part = parts[key]
+        else:
+            part = inverse.part(where)
+        found[restraint.kind] = found.get(restraint.kind, 0.0) + float(np.sum(part * restraint.dense()))
+    return found
+
+
+def update(
+    restraints: Sequence[Placed], strengths: Mapping[str, float], theta: Float, traces: Mapping[str, float], held: Bool
+) -> tuple[dict[str, float], float]:
+    """One Fellner-Schall step for every kind, and by how many effective parameters it changes the fit at most.
+
+    ``theta``: the minimum with ``strengths``, (n_parameters,).  ``traces``: tr(C S) of every kind.
+    ``held``: parameters that are, (n_parameters,); a restraint of these alone does not count.
+    """
+    size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
+    for where, restraint in restraints:
+        if restraint.kind and not held[where].all():
+            part = theta[where] - restraint.target
+            size[restraint.kind] += float(part @ (restraint.penalty @ part))
+            free[restraint.kind] += restraint.rank
+    for kind, trace in traces.items():
+        free[kind] -= strengths[kind] * trace
+    return stepped(strengths, size, free)
+
+
+def stepped(
+    strengths: Mapping[str, float], size: Mapping[str, float], free: Mapping[str, float]
+) -> tuple[dict[str, float], float]:
+    """lambda = free/size of every kind, within bounds, and the change in effective parameters.
+
+    ``size``: theta'S theta.  ``free``: rank(S) - lambda tr(C S).
+    """
+    new: dict[str, float] = {}
+    moved = 0.0
+    for kind, old in strengths.items():
+        wanted = free[kind] / size[kind] if size[kind] > 0 else np.inf
+        if free[kind] < NOTHING_LEFT and wanted > old:
+            wanted = old
+        new[kind] = float(np.clip(wanted, old / MOST_CHANGE, old * MOST_CHANGE))
+        moved = max(moved, abs(float(np.log(new[kind] / old))) * free[kind])
+    return new, moved

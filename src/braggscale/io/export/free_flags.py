@@ -1,0 +1,122 @@
+"""Flags of the reflections that refinement leaves out, for R_free (Brunger, Nature 355 (1992) 472).
+
+CCP4's convention: flags 0 to n - 1 at random, one n-th of the reflections each, 0 being the free set.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.data.symmetry import Symmetry
+from braggscale.errors import CommandError, InputError
+from braggscale.numerics.array_types import Array, Float, Int32
+from braggscale.statistics.merging import hash_indices
+
+log = logging.getLogger(__name__)
+
+FRACTION = 0.05
+# A flag with at most this many values, 0 and 1 or -1 and 1, marks one set instead of numbering many.
+_TWO = 2
+# Labels in the order in which they are looked for, without case; the first are CCP4's and Phenix'.
+_LABELS = ("freer_flag", "free", "r-free-flags", "rfree", "free_flag", "freerflag", "test", "rfree_flag")
+
+
+@dataclass(frozen=True, slots=True)
+class FreeFlags:
+    """``flag``: of each reflection, (n,).  ``taken``: how many came from a file.
+
+    ``free``: the value of the free set.
+    """
+
+    flag: Int32
+    taken: int
+    free: int
+
+
+def new_flags(hkl: Array, fraction: float = FRACTION) -> FreeFlags:
+    """Flags 0 to n - 1, n = 1/fraction to the nearest whole number, by a hash of the index.
+
+    The same reflection has the same flag in every run and every data set of the same space group, whatever else was
+    measured.  ``hkl``: in the asymmetric unit, (n, 3).  Raises CommandError unless 0 < fraction <= 0.5.
+    """
+    if not 0 < fraction <= 0.5:
+        raise CommandError(f"fraction of free reflections: {fraction:g} is not between 0 and 0.5")
+    flag = hash_indices(hkl) % np.uint64(round(1 / fraction))
+    return FreeFlags(flag.astype(np.int32), 0, 0)
+
+
+def flags_from_mtz(path: str, hkl: Array, symmetry: Symmetry, label: str | None = None) -> FreeFlags:
+    """Flags of an earlier MTZ file, extended to reflections that it does not have.
+
+    Its indices are brought into the asymmetric unit of ``symmetry``; where equivalents have different flags, as after
+    a change to a higher symmetry, the smallest holds. The extension has as many sets, or the same share in the free
+    set, as the file.
+    ``hkl``: in the asymmetric unit, (n, 3).  ``label``: of the column, None to look for the usual ones.
+    Raises CommandError if the file or the column is not there, InputError if no index of it is among ``hkl``.
+    """
+    theirs, values = _read(path, label)
+    inside, _ = symmetry.asu(theirs)
+    order = np.lexsort((values, inside[:, 2], inside[:, 1], inside[:, 0]))
+    inside, values = inside[order], values[order]
+    same = (inside[1:] == inside[:-1]).all(axis=1)
+    conflicts = int(np.count_nonzero(same & (values[1:] != values[:-1])))
+    if conflicts:
+        log.warning(f"{path}: {conflicts} equivalent reflections have different free flags; the smallest is used")
+    first = np.concatenate(([True], ~same))
+    inside, values = inside[first], values[first]
+    distinct, counts = np.unique(values, return_counts=True)
+    noise = hash_indices(hkl)
+    if len(distinct) <= _TWO:
+        # the smaller set is the free one
+        free = int(distinct[np.argmin(counts)])
+        share = float(counts.min() / counts.sum()) if len(distinct) == _TWO else 0.0
+        other = int(distinct[np.argmax(counts)])
+        flag = np.where(noise < np.uint64(int(share * 2.0**64)), free, other).astype(np.int32)
+    else:
+        free = 0
+        flag = distinct[(noise % np.uint64(len(distinct))).astype(np.int64)]
+    where = _find(inside, np.asarray(hkl))
+    known = where >= 0
+    flag[known] = values[where[known]]
+    taken = int(np.count_nonzero(known))
+    if taken == 0:
+        raise InputError(f"{path}: none of its reflections is among these data; is it the same crystal form?")
+    log.info(f"Free flags: {taken} from {path}, {len(flag) - taken} new")
+    return FreeFlags(flag, taken, free)
+
+
+def _read(path: str, label: str | None) -> tuple[Int32, Int32]:
+    """Indices and flags of the rows that have a flag."""
+    import gemmi
+
+    try:
+        mtz = gemmi.read_mtz_file(path)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CommandError(f"{path}: cannot be read as MTZ: {str(error)[:120]}") from None
+    mtz.switch_to_asu_hkl()
+    wanted = _LABELS if label is None else (label.lower(),)
+    found = {column.label.lower(): column for column in mtz.columns if column.type in ("I", "X")}
+    column = next((found[name] for name in wanted if name in found), None)
+    if column is None:
+        have = ", ".join(c.label for c in mtz.columns if c.type == "I") or "none"
+        raise CommandError(
+            f"{path}: no column of free flags{f' {label!r}' if label else ''}; whole-number columns: {have}"
+        )
+    values: Float = np.array(column.array, np.float64)
+    good = np.isfinite(values)
+    if not good.any():
+        raise InputError(f"{path}: the column {column.label} is empty")
+    return np.asarray(mtz.make_miller_array())[good].astype(np.int32), values[good].astype(np.int32)
+
+
+def _find(table: Array, wanted: Array) -> Array:
+    """Row of ``table`` that holds each index of ``wanted``, -1 for none; the rows of ``table`` differ, any order."""
+    both = np.concatenate((table, wanted)).astype(np.int64)
+    _, inverse = np.unique(both, axis=0, return_inverse=True)
+    inverse = inverse.ravel()
+    row = np.full(len(both), -1, np.int64)
+    row[inverse[: len(table)]] = np.arange(len(table))
+    return row[inverse[len(table) :]]

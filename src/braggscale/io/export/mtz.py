@@ -1,0 +1,308 @@
+"""MTZ files (CCP4), merged and unmerged, through gemmi (Wojdyr, JOSS 7 (2022) 4200).
+
+Geometry of the batch headers, in the Cambridge frame: z along the rotation axis, x along the beam as far as it is
+perpendicular to z. A reflection of index h is at rotation angle phi at
+
+    r = R(e1, phi) U B h,   B upper triangular (Busing & Levy, Acta Cryst. 22 (1967) 457),
+
+U and B from the orientation in the middle of the image, turned back to phi = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from braggscale import __version__
+from braggscale.data.batches import assign_batches, next_epoch
+from braggscale.data.experiment import Experiment
+from braggscale.data.geometry import UnitCell, scan_angle, unit
+from braggscale.data.symmetry import Symmetry
+from braggscale.errors import DataError
+from braggscale.io.export.scaled_observations import (
+    WAVELENGTH_TOLERANCE,
+    Crystals,
+    Unmerged,
+    orientations_at_images,
+    wavelength_groups,
+)
+from braggscale.io.export.wavelengths import WavelengthSet, places, union
+from braggscale.numerics.array_types import Array, Float, Int, Int32
+
+# MTZ numbers are single precision: beyond this, neighbouring batches would become one.
+_LARGEST_BATCH = 1 << 24
+
+
+def merged_mtz(
+    sets: Sequence[WavelengthSet],
+    symmetry: Symmetry,
+    cell: UnitCell,
+    *,
+    free: Int32 | None = None,
+    halves: bool = True,
+    crystal: str = "XTAL",
+    project: str = "AUTOMATIC",
+) -> bytes:
+    """A merged MTZ file.
+
+    Columns: [FreeR_flag] IMEAN SIGIMEAN N F SIGF I(+) SIGI(+) I(-) SIGI(-) N(+) N(-) F(+) SIGF(+) F(-) SIGF(-) DANO
+    SIGDANO [IHALF1 SIGIHALF1 IHALF2 SIGIHALF2 NHALF1 NHALF2], as dials.merge names them; with several wavelengths each
+    with the suffix _WAVE1, _WAVE2, ... in a data set of its own. Missing numbers are NaN. Centrosymmetric groups have
+    no anomalous columns.
+    ``free``: flags of the reflections ``union(sets)``, (n,).  ``symmetry``: a listed setting.
+    """
+    _, mtz = _empty(symmetry, cell)
+    hkl = union(sets)
+    columns: list[Array] = [hkl]
+    if free is not None:
+        mtz.add_column("FreeR_flag", "I", dataset_id=0)
+        columns.append(np.asarray(free)[:, None])
+    for k, one in enumerate(sets, start=1):
+        several = len(sets) > 1
+        data_set = mtz.add_dataset(f"WAVE{k}" if several else "NATIVE")
+        data_set.crystal_name, data_set.project_name, data_set.wavelength = crystal, project, one.wavelength
+        where = places(hkl, one.merged.hkl)
+        for name, kind, values in _merged_columns(one, not symmetry.centrosymmetric, halves):
+            mtz.add_column(f"{name}_WAVE{k}" if several else name, kind, dataset_id=data_set.id)
+            full = np.full(len(hkl), np.nan)
+            full[where] = values
+            columns.append(full[:, None])
+    mtz.set_data(np.hstack(columns).astype(np.float32))
+    mtz.sort_order = [1, 2, 3, 0, 0]
+    mtz.update_reso()
+    return bytes(mtz.write_to_bytes())
+
+
+def _merged_columns(one: WavelengthSet, anomalous: bool, halves: bool) -> Iterator[tuple[str, str, Float]]:
+    """Name, type and values of the columns of a data set."""
+    m, a = one.merged, one.amplitudes
+    yield "IMEAN", "J", m.mean
+    yield "SIGIMEAN", "Q", m.sigma
+    yield "N", "I", _counts(m.n)
+    if a is not None:
+        yield "F", "F", a.f
+        yield "SIGF", "Q", a.sigma_f
+    if anomalous:
+        yield "I(+)", "K", m.plus
+        yield "SIGI(+)", "M", m.sigma_plus
+        yield "I(-)", "K", m.minus
+        yield "SIGI(-)", "M", m.sigma_minus
+        yield "N(+)", "I", _counts(m.n_plus)
+        yield "N(-)", "I", _counts(m.n_minus)
+    if anomalous and a is not None:
+        yield "F(+)", "G", a.plus
+        yield "SIGF(+)", "L", a.sigma_plus
+        yield "F(-)", "G", a.minus
+        yield "SIGF(-)", "L", a.sigma_minus
+        yield "DANO", "D", a.dano
+        yield "SIGDANO", "Q", a.sigma_dano
+    if halves:
+        yield "IHALF1", "J", m.half1
+        yield "SIGIHALF1", "Q", m.sigma_half1
+        yield "IHALF2", "J", m.half2
+        yield "SIGIHALF2", "Q", m.sigma_half2
+        yield "NHALF1", "R", _counts(m.n_half1)
+        yield "NHALF2", "R", _counts(m.n_half2)
+
+
+def _counts(n: Int) -> Float:
+    return np.where(n > 0, n, np.nan)
+
+
+def _empty(symmetry: Symmetry, cell: UnitCell) -> tuple[Any, Any]:
+    """gemmi, and an MTZ object without data but with H, K, L."""
+    import gemmi
+
+    group = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(symmetry.hall))
+    if group is None:
+        raise DataError(f"space group {symmetry}: no table lists this setting; it cannot be written to MTZ")
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.title = f"From braggscale {__version__}"
+    mtz.history = [mtz.title]
+    mtz.spacegroup = group
+    mtz.set_cell_for_all(gemmi.UnitCell(*cell))
+    return gemmi, mtz
+
+
+# The columns of an unmerged file after H K L M/ISYM BATCH, with their types.
+_UNMERGED = (
+    ("I", "J", "intensity"),
+    ("SIGI", "Q", "sigma"),
+    ("SCALEUSED", "R", "scale"),
+    ("SIGSCALEUSED", "R", "scale_sigma"),
+    ("BG", "R", "background"),
+    ("SIGBG", "R", "background_sigma"),
+    ("FRACTIONCALC", "R", "partiality"),
+)
+
+
+def unmerged_mtz(
+    data: Crystals,
+    *,
+    crystal: str = "XTAL",
+    project: str = "AUTOMATIC",
+    tolerance: float = WAVELENGTH_TOLERANCE,
+) -> bytes:
+    """An unmerged MTZ file: one row per observation, one batch per image.
+
+    Columns: H K L M/ISYM BATCH I SIGI SCALEUSED SIGSCALEUSED [BG SIGBG] FRACTIONCALC XDET YDET ROT [LP] QE, as
+    dials.export names them; I = I/g and SCALEUSED = g. XDET, YDET: predicted position, pixels; ROT: scan angle,
+    degrees. Indices are in the asymmetric unit, sorted; M/ISYM says which operation took them there.
+    ``data``: in a listed setting.  ``tolerance``: between wavelengths that are one data set, Angstrom.
+    Raises DataError for batch numbers that single precision cannot tell apart.
+    """
+    rows, experiments = data.rows, data.experiments
+    wavelengths, group = wavelength_groups(experiments, tolerance)
+    offsets = batch_offsets(experiments)
+    if max(o + last_image(e) for o, e in zip(offsets, experiments, strict=True)) > _LARGEST_BATCH:
+        raise DataError("the batch numbers exceed 16777216, more than an MTZ file can hold; export fewer data sets")
+    gemmi, mtz = _empty(data.symmetry, data.cell)
+    for k, wavelength in enumerate(wavelengths, start=1):
+        data_set = mtz.add_dataset("NATIVE" if len(wavelengths) == 1 else f"WAVE{k}")
+        data_set.crystal_name, data_set.project_name, data_set.wavelength = crystal, project, wavelength
+    # gemmi fills M/ISYM when it moves the indices
+    table: list[tuple[str, str, Float]] = [
+        ("M/ISYM", "Y", np.zeros(len(rows))),
+        ("BATCH", "B", batches(rows, experiments, offsets)),
+    ]
+    table += [(name, kind, getattr(rows, attribute)) for name, kind, attribute in _UNMERGED]
+    table += [("XDET", "R", rows.xyz[:, 0]), ("YDET", "R", rows.xyz[:, 1]), ("ROT", "R", angles(rows, experiments))]
+    table += [("LP", "R", rows.lp), ("QE", "R", rows.qe)]
+    table = [entry for entry in table if not np.isnan(entry[2]).all()]
+    for name, kind, _ in table:
+        mtz.add_column(name, kind)
+    for k, experiment in enumerate(experiments):
+        for header in _headers(gemmi, experiment, data.orientations[k], offsets[k]):
+            header.dataset_id = int(group[k]) + 1
+            header.wavelength = wavelengths[group[k]]
+            mtz.batches.append(header)
+    # gemmi must be told before it gets them that these are indices as measured
+    mtz.switch_to_original_hkl()
+    mtz.set_data(np.column_stack((rows.hkl, *(values for _, _, values in table))).astype(np.float32))
+    mtz.switch_to_asu_hkl()
+    mtz.sort(5)
+    mtz.update_reso()
+    return bytes(mtz.write_to_bytes())
+
+
+def batch_offsets(experiments: Sequence[Experiment]) -> list[int]:
+    """Batch number minus image number of each data set; stills follow after the sweeps, one number each."""
+    result: list[int] = []
+    offsets = assign_batches(experiments)
+    sweeps = [o + e.scan.image_range[1] for o, e in zip(offsets, experiments, strict=True) if o is not None and e.scan]
+    number = next_epoch(max(sweeps)) if sweeps else 1
+    for offset, experiment in zip(offsets, experiments, strict=True):
+        if offset is None:
+            offset = number - first_image(experiment)
+            number = last_image(experiment) + offset + 1
+        result.append(offset)
+    return result
+
+
+def first_image(experiment: Experiment) -> int:
+    """Number of the first image; 1 without a scan."""
+    return 1 if experiment.scan is None else experiment.scan.image_range[0]
+
+
+def last_image(experiment: Experiment) -> int:
+    """Number of the last image; 1 without a scan."""
+    return 1 if experiment.scan is None else experiment.scan.image_range[1]
+
+
+def batches(rows: Unmerged, experiments: Sequence[Experiment], offsets: Sequence[int]) -> Float:
+    """Batch number of each observation, (n,): image on which it was observed, within the scan, plus offset."""
+    first = np.array([first_image(e) for e in experiments], np.float64)[rows.data_set]
+    last = np.array([last_image(e) for e in experiments], np.float64)[rows.data_set]
+    image = np.clip(np.floor(rows.z) + 1.0, first, last)
+    return image + np.array(offsets, np.float64)[rows.data_set]
+
+
+def angles(rows: Unmerged, experiments: Sequence[Experiment]) -> Float:
+    """Scan angle of each observation, degrees, (n,); 0 for stills."""
+    result = np.zeros(len(rows))
+    for k, experiment in enumerate(experiments):
+        if experiment.scan is not None and not experiment.is_still:
+            mine = np.flatnonzero(rows.data_set == k)
+            result[mine] = scan_angle(experiment.scan, rows.xyz[mine, 2])
+    return result
+
+
+def cambridge_frame(experiment: Experiment) -> tuple[Float, Float]:
+    """The rotation from the laboratory to the Cambridge frame, (3, 3), and S F, by which the crystal is mounted."""
+    beam = unit(experiment.beam.s0)
+    if experiment.goniometer is None:
+        # any axis across the beam
+        axis = np.eye(3)[np.argmin(np.abs(beam))]
+        axis = unit(axis - beam * (axis @ beam))
+        mount = np.eye(3)
+    else:
+        axis = unit(experiment.goniometer.setting @ experiment.goniometer.axis)
+        mount = experiment.goniometer.setting @ experiment.goniometer.fixed
+    across = beam - axis * (axis @ beam)
+    if np.linalg.norm(across) < 1e-6:
+        raise DataError(
+            f"data set {experiment.identifier}: its rotation axis is along the beam; MTZ cannot describe it"
+        )
+    x = unit(across)
+    return np.stack((x, np.cross(axis, x), axis)), mount
+
+
+def _headers(gemmi: Any, experiment: Experiment, points: Float | None, offset: int) -> Iterator[Any]:
+    """The batch header of each image."""
+    frame, mount = cambridge_frame(experiment)
+    oriented = frame @ mount @ orientations_at_images(experiment, points)
+    metric = oriented.transpose(0, 2, 1) @ oriented
+    # Busing & Levy's B is the upper triangular root of the metric
+    triangular = np.linalg.cholesky(metric).transpose(0, 2, 1)
+    rotations = oriented @ np.linalg.inv(triangular)
+    cells = _cells(np.linalg.inv(metric))
+    start, width = experiment.scan.oscillation if experiment.scan is not None else (0.0, 0.0)
+    template = _template(gemmi, experiment, frame)
+    for i, (u, cell) in enumerate(zip(rotations, cells, strict=True)):
+        header = template.clone()
+        header.number = first_image(experiment) + i + offset
+        header.title = f"Batch {header.number}"
+        _put(header, 0, cell)
+        _put(header, 6, u.T.ravel().tolist())
+        _put(header, 36, [start + i * width, start + (i + 1) * width])
+        yield header
+
+
+def _cells(metric: Array) -> list[list[float]]:
+    """Unit cells from the metric matrices of the real lattice, (n, 3, 3)."""
+    edges = np.sqrt(np.diagonal(metric, axis1=1, axis2=2))
+    pairs = ((1, 2), (0, 2), (0, 1))
+    cosines = np.stack([metric[:, i, j] / (edges[:, i] * edges[:, j]) for i, j in pairs], axis=1)
+    cells: list[list[float]] = np.hstack((edges, np.rad2deg(np.arccos(cosines)))).tolist()
+    return cells
+
+
+def _template(gemmi: Any, experiment: Experiment, frame: Float) -> Any:
+    """A header with what all images of a sweep share; positions as in CCP4's description of batch headers."""
+    header = gemmi.Mtz.Batch()
+    # one crystal, 3D data, scan about axis 1 of 1, one detector
+    for place, value in ((0, 185), (1, 29), (2, 156), (12, 1), (14, 2), (15, 1), (17, 1), (19, 1)):
+        header.ints[place] = value
+    for place in range(4, 10):
+        header.ints[place] = -1
+    source = -(frame @ unit(experiment.beam.s0))
+    _put(header, 38, [0.0, 0.0, 1.0])
+    header.floats[43] = 1.0
+    header.floats[47] = experiment.scan.oscillation[1] if experiment.scan is not None else 0.0
+    _put(header, 59, [0.0, 0.0, 1.0])
+    _put(header, 80, [-1.0, 0.0, 0.0])
+    _put(header, 83, source.tolist())
+    if experiment.panels:
+        panel = experiment.panels[0]
+        header.floats[111] = abs(float(panel.origin @ np.cross(panel.fast, panel.slow)))
+        header.floats[114], header.floats[116] = panel.image_size
+    header.axes = ["AXIS"]
+    return header
+
+
+def _put(header: Any, place: int, values: Sequence[float]) -> None:
+    # gemmi's header takes numbers one at a time
+    for i, value in enumerate(values):
+        header.floats[place + i] = value

@@ -1,0 +1,300 @@
+"""The scaled observations of all data sets, as the files of other programs want them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from braggscale.data.experiment import Experiment
+from braggscale.data.flags import BAD_FOR_SCALING
+from braggscale.data.geometry import (
+    UnitCell,
+    d_spacings,
+    orientation_matrix,
+    orthogonalisation,
+    reciprocal_matrix,
+    unit_cell,
+)
+from braggscale.data.symmetry import Symmetry
+from braggscale.errors import DataError
+from braggscale.numerics.array_types import Array, Bool, Float, Int
+
+# Wavelengths closer than this, Angstrom, are one (DIALS behaviour).
+WAVELENGTH_TOLERANCE = 1e-4
+
+
+# Columns that a table must have to count as scaled.
+NEEDED = ("intensity.scale.value", "intensity.scale.variance", "inverse_scale_factor", "flags", "miller_index")
+
+
+class Columns(Protocol):
+    """Columns by name: a Table, or a mapping of arrays."""
+
+    def __contains__(self, name: str, /) -> bool: ...
+
+    def __getitem__(self, name: str, /) -> Array: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A table with some columns new or replaced.  ``columns``: (n,) or (n, k) each, n rows as in ``table``."""
+
+    table: Columns
+    columns: Mapping[str, Array]
+
+    def __contains__(self, name: str, /) -> bool:
+        return name in self.columns or name in self.table
+
+    def __getitem__(self, name: str, /) -> Array:
+        return self.columns[name] if name in self.columns else self.table[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Unmerged:
+    """Scaled observations, one per row, (n,) each; what a table does not have is NaN (``qe``, ``partiality``: 1).
+
+    ``data_set``: position of the experiment.  ``hkl``: as measured, (n, 3).
+    ``intensity``, ``sigma``: I/g and its standard deviation.  ``scale``, ``scale_sigma``: g and its own.
+    ``xyz``: predicted position, px, px and image number as array index, (n, 3).  ``z``: observed array index.
+    ``partiality``: recorded fraction.  ``lp``, ``qe``: Lorentz-polarisation factor and detector efficiency.
+    ``background``, ``background_sigma``: counts.  ``correlation``: of the profile.
+    """
+
+    data_set: Int
+    hkl: Array
+    intensity: Float
+    sigma: Float
+    scale: Float
+    scale_sigma: Float
+    xyz: Float
+    z: Float
+    partiality: Float
+    lp: Float
+    qe: Float
+    background: Float
+    background_sigma: Float
+    correlation: Float
+
+    def __len__(self) -> int:
+        return len(self.hkl)
+
+    def take(self, rows: Int | Bool) -> Unmerged:
+        """The given rows, in the given order."""
+        return Unmerged(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+
+def collect(
+    tables: Sequence[Columns], cell: UnitCell, *, d_min: float | None = None, d_max: float | None = None
+) -> Unmerged:
+    """Every row that was scaled and is no outlier, of scaled tables in the order of their experiments.
+
+    Kept are rows without a bad-for-scaling flag whose variance and inverse scale factor are positive.
+    ``cell``: for the limits ``d_min`` and ``d_max``, Angstrom.
+    Raises DataError if a table is not scaled, or nothing is left.
+    """
+    parts = [_of_table(k, table) for k, table in enumerate(tables)]
+    joined = (np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Unmerged)) if parts else ()
+    rows = Unmerged(*joined) if parts else None
+    if rows is not None and (d_min is not None or d_max is not None):
+        d = d_spacings(cell, rows.hkl)
+        rows = rows.take((d >= (d_min or 0.0)) & (d <= (d_max or np.inf)))
+    if rows is None or len(rows) == 0:
+        raise DataError("there is nothing to export: no scaled observation is left; check d_min and d_max")
+    return rows
+
+
+def _of_table(number: int, table: Columns) -> Unmerged:
+    for name in NEEDED:
+        if name not in table:
+            raise DataError(f"data set {number} is not scaled: its table has no column {name!r}; run scale first")
+    variance, scale = table["intensity.scale.variance"], table["inverse_scale_factor"]
+    hkl, value = table["miller_index"], table["intensity.scale.value"]
+    good = (table["flags"] & np.uint64(BAD_FOR_SCALING)) == 0
+    good &= (variance > 0) & np.isfinite(variance) & (scale > 0) & np.isfinite(scale) & np.isfinite(value)
+    good &= (hkl != 0).any(axis=1)
+    rows = np.flatnonzero(good)
+    n = len(rows)
+
+    def column(names: Sequence[str], default: float) -> Float:
+        for name in names:
+            if name in table:
+                return np.asarray(table[name][rows], np.float64)
+        return np.full(n, default)
+
+    def root(names: Sequence[str]) -> Float:
+        return np.sqrt(np.maximum(column(names, np.nan), 0.0))
+
+    observed = next((name for name in ("xyzobs.px.value", "xyzcal.px") if name in table), None)
+    predicted = next((name for name in ("xyzcal.px", "xyzobs.px.value") if name in table), None)
+    if observed is None or predicted is None:
+        raise DataError(f"data set {number}: its table has no positions (xyzcal.px or xyzobs.px.value)")
+    g = scale[rows]
+    return Unmerged(
+        data_set=np.full(n, number),
+        hkl=np.asarray(hkl[rows], np.int32),
+        intensity=value[rows] / g,
+        sigma=np.sqrt(variance[rows]) / g,
+        scale=g,
+        scale_sigma=np.nan_to_num(root(["inverse_scale_factor_variance"])),
+        xyz=np.asarray(table[predicted][rows], np.float64),
+        z=np.asarray(table[observed][rows][:, 2], np.float64),
+        partiality=column(["partiality"], 1.0),
+        lp=column(["lp"], np.nan),
+        qe=column(["qe", "dqe"], 1.0),
+        background=column(["background.sum.value"], np.nan),
+        background_sigma=root(["background.sum.variance"]),
+        correlation=column(["profile.correlation"], np.nan),
+    )
+
+
+def wavelength_groups(
+    experiments: Sequence[Experiment], tolerance: float = WAVELENGTH_TOLERANCE
+) -> tuple[tuple[float, ...], Int]:
+    """The different wavelengths, in the order of their first experiments, and the number of each experiment's own.
+
+    Wavelengths belong together if each is within ``tolerance`` of the next: the shots of a free-electron laser are one
+    data set, two sides of an absorption edge are two. A group's wavelength is the mean over its experiments.
+    Returns Angstrom, and (n_experiments,).
+    """
+    values = np.array([experiment.beam.wavelength for experiment in experiments])
+    order = np.argsort(values, kind="stable")
+    group = np.empty(len(values), np.int64)
+    group[order] = np.concatenate(([0], np.cumsum(np.diff(values[order]) > tolerance * (1 + 1e-9))))
+    _, first, group = np.unique(group, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))
+    group = rank[group]
+    return tuple(float(values[group == k].mean()) for k in range(len(first))), group
+
+
+@dataclass(frozen=True, slots=True)
+class Crystals:
+    """Observations with the geometry and symmetry that belong to their indices.
+
+    ``orientations``: A at scan points (image boundaries), (n_images + 1, 3, 3), 1/Angstrom, None where the crystal
+    does not move; one per experiment.
+    ``cell_esd``: standard deviations of the cell, Angstrom and degrees; None where they are not known.
+    """
+
+    rows: Unmerged
+    experiments: tuple[Experiment, ...]
+    symmetry: Symmetry
+    cell: UnitCell
+    orientations: tuple[Float | None, ...]
+    cell_esd: UnitCell | None = None
+
+
+def in_listed_setting(data: Crystals) -> Crystals:
+    """The same data with indices in a setting that tables list; unchanged if theirs is listed.
+
+    Other programs know space groups by name. A setting such as ``C 2y (x-y,x+y,z)`` has none; its indices, cells and
+    orientations are carried to the reference setting: h' = h M, rows of axes a' = M^T a, A' = A M^-T.
+    Raises DataError if no table lists any setting of the group.
+    """
+    symmetry = data.symmetry
+    if symmetry.name is not None:
+        return data
+    if symmetry.unit is None or symmetry.number is None:
+        raise DataError(f"space group {symmetry}: no table lists it, so it cannot be exported; reindex the data")
+    import gemmi
+
+    group = gemmi.get_spacegroup_reference_setting(symmetry.number)
+    listed = Symmetry.from_hall(group.hall)
+    # The matrix is known up to a factor; the volume of the cell fixes it.
+    ratio = len(listed.triplets) / len(symmetry.triplets)
+    matrix = symmetry.to_reference * np.cbrt(ratio / abs(float(np.linalg.det(symmetry.to_reference))))
+    moved = data.rows.hkl @ matrix
+    hkl = np.rint(moved)
+    if np.abs(moved - hkl).max(initial=0.0) > 1e-3:
+        raise DataError(f"space group {symmetry}: its indices are not whole numbers in {listed}; reindex the data")
+    inverse = np.linalg.inv(matrix).T
+    experiments = tuple(_reindexed(experiment, matrix, group.hall) for experiment in data.experiments)
+    return Crystals(
+        replace(data.rows, hkl=hkl.astype(np.int32)),
+        experiments,
+        listed,
+        unit_cell(matrix.T @ orthogonalisation(data.cell).T),
+        tuple(None if a is None else a @ inverse for a in data.orientations),
+    )
+
+
+def _reindexed(experiment: Experiment, matrix: Float, hall: str) -> Experiment:
+    crystal = experiment.crystal
+    real = matrix.T @ crystal.real_space
+    cell = unit_cell(matrix.T @ orthogonalisation(crystal.unit_cell).T)
+    return replace(experiment, crystal=replace(crystal, real_space=real, hall=hall, unit_cell=cell))
+
+
+def scan_points(document: Mapping[str, Any], experiments: Sequence[Experiment]) -> tuple[Float | None, ...]:
+    """A at the image boundaries of each experiment, (n_images + 1, 3, 3), None without, from an experiment list.
+
+    ``document``: the JSON of the experiments file whose entries the experiments are, in order.
+    """
+    result: list[Float | None] = []
+    for entry, experiment in zip(document["experiment"], experiments, strict=True):
+        crystal = document["crystal"][entry["crystal"]]
+        stored = crystal.get("A_at_scan_points")
+        points = None
+        if experiment.scan is not None and isinstance(stored, list) and len(stored) == experiment.scan.n_images + 1:
+            points = np.asarray(stored, np.float64).reshape(-1, 3, 3)
+        result.append(points)
+    return tuple(result)
+
+
+def cell_esd(document: Mapping[str, Any], cell: UnitCell) -> UnitCell | None:
+    """Standard deviations of the cell, Angstrom and degrees, from an experiment list, None unless all crystals say it.
+
+    They are what cell refinement stored (``recalculated_cell_parameter_sd``), or propagated from the covariance of B,
+    J C J^T with J = d cell/d B by finite differences. ``cell`` must be the cell of every crystal: there is no standard
+    deviation of a median.
+    """
+    found = None
+    for entry in document["experiment"]:
+        crystal = document["crystal"][entry["crystal"]]
+        stored, refined = crystal.get("recalculated_unit_cell"), crystal.get("recalculated_cell_parameter_sd")
+        covariance = crystal.get("B_covariance")
+        own = stored or unit_cell(np.array([crystal[f"real_space_{axis}"] for axis in "abc"], np.float64))
+        if not np.allclose(own, cell, rtol=1e-6, atol=0.0):
+            return None
+        if stored is not None and _numbers(refined, 6):
+            found = np.asarray(refined, np.float64)
+        elif stored is None and _numbers(covariance, 81):
+            jacobian = _cell_by_b(reciprocal_matrix(cell))
+            variance = np.einsum("ij,jk,ik->i", jacobian, np.reshape(covariance, (9, 9)), jacobian)
+            found = np.sqrt(np.maximum(variance, 0.0))
+        else:
+            return None
+    if found is None or not np.isfinite(found).all():
+        return None
+    a, b, c, alpha, beta, gamma = found.tolist()
+    return a, b, c, alpha, beta, gamma
+
+
+def _numbers(values: Any, n: int) -> bool:
+    return isinstance(values, list | tuple) and len(values) == n and all(isinstance(v, int | float) for v in values)
+
+
+def _cell_by_b(b: Float) -> Float:
+    """d cell/d B, (6, 9), the elements of B row by row."""
+    step = 1e-6 * float(np.abs(b).max())
+    columns = []
+    for k in range(9):
+        moved = np.zeros(9)
+        moved[k] = step
+        ends = [np.linalg.inv(b + sign * moved.reshape(3, 3)).astype(np.float64) for sign in (1.0, -1.0)]
+        above, below = map(unit_cell, ends)
+        columns.append((np.array(above) - np.array(below)) / (2.0 * step))
+    return np.stack(columns, axis=1)
+
+
+def orientations_at_images(experiment: Experiment, points: Float | None) -> Float:
+    """A in the middle of each image, zero scan angle, (n_images, 3, 3); one of them for a still.
+
+    The middle of two scan points: an image is so narrow that the mean of the matrices is a rotation to 1e-9.
+    """
+    n = 1 if experiment.scan is None else experiment.scan.n_images
+    if points is None:
+        return np.repeat(orientation_matrix(experiment.crystal)[None], n, axis=0)
+    return 0.5 * (points[1:] + points[:-1])

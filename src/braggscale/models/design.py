@@ -1,0 +1,82 @@
+"""Basis values of many observations in slots, the arguments that the kernels of the fit share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.numerics.array_types import Array, Float, Int, Int32
+from braggscale.numerics.block_matrix import BlockMatrix
+from braggscale.numerics.compiled import scale_factor
+from braggscale.numerics.partitions import run_lanes
+
+CHUNK = 65536  # rows whose basis is in memory at once when all observations are scaled
+SMALL_CHUNK = 8192  # the same, where it stays in the cache
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Basis values of the observations, in the slots that normal_equations.py describes; the kernels' shared arguments.
+
+    ``block``: which of ``blocks`` the dense slots of a row belong to, (n,), -1 for none.
+    ``blocks``: slice of theta of each dense component.
+    """
+
+    basis: Float
+    start: Int32
+    family: Int32
+    pattern: Int32
+    bounds: Int32
+    dense: Int32
+    exponential: Int32
+    offset: Float
+    block: Int32
+    blocks: tuple[slice, ...]
+
+    def arguments(self) -> tuple[Array, ...]:
+        """In the order in which every kernel takes them."""
+        return (
+            self.basis,
+            self.start,
+            self.family,
+            self.pattern,
+            self.bounds,
+            self.dense,
+            self.exponential,
+            self.offset,
+        )
+
+    def values(self, theta: Float, component: int, rows: Int) -> Float:
+        """The factor that one component contributes to g of the given rows of one family, (len(rows),)."""
+        if len(rows) == 0:
+            return np.empty(0)
+        f = int(self.family[rows[0]])
+        slots = slice(int(self.bounds[f, component]), int(self.bounds[f, component + 1]))
+        eta = np.zeros(len(rows))
+        start = self.start[rows, component]
+        for slot in range(slots.start, slots.stop):
+            eta += self.basis[rows, slot] * theta[start + self.pattern[f, slot]]
+        result: Float = np.exp(eta) if self.exponential[f, component] else self.offset[f, component] + eta
+        return result
+
+    def log_derivative(self, theta: Float, weight: Float) -> Float:
+        """sum_i weight_i d ln g_i / d theta, (n_parameters,).  ``weight``: (n,)."""
+        total = np.zeros(len(theta))
+        scale_factor.log_derivative(self.arguments(), theta, weight, total)
+        return total
+
+    def scales(self, theta: Float, covariance: BlockMatrix | None = None, n_threads: int = 1) -> tuple[Float, Float]:
+        """g and var(g) of every row, (n,); var(g) = g^2 phi' C phi, zeros without a covariance C."""
+        n = len(self.family)
+        g, variance = np.empty(n), np.zeros(n)
+        known = BlockMatrix(np.zeros(1, np.int64), np.empty(0)) if covariance is None else covariance
+        blocks = known.arguments()
+
+        def part(k: int) -> None:
+            rows = slice(k * SMALL_CHUNK, (k + 1) * SMALL_CHUNK)
+            mine = self.basis[rows], self.start[rows], self.family[rows], *self.arguments()[3:]
+            scale_factor.scales(mine, theta, *blocks, g[rows], variance[rows])
+
+        run_lanes(part, -(-n // SMALL_CHUNK), n_threads)
+        return g, variance

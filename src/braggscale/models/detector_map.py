@@ -1,0 +1,29 @@
+"""The response of the detector as a smooth map over its surface."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+from braggscale.models.restraints import unevenness
+from braggscale.models.smooth import Smooth, axis_over, binned_parameters
+
+
+@lru_cache(maxsize=8)
+def detector_map(size: tuple[int, int], bins: int, estimated: bool) -> Smooth:
+    """Response of the detector: a grid over its panel, the same whenever it was looked at, of mean 1.
+
+    One object for all data sets of a detector: thousands of stills share the penalty.
+    Not a component of DIALS' physical and KB models: stored under a name of its own, which DIALS leaves out when it
+    writes a model.  ``size``: pixels, fast and slow.
+    """
+    n = binned_parameters(bins)
+    x = axis_over("x", bins / size[0], 0.0, float(size[0]), n)
+    y = axis_over("y", bins / size[1], 0.0, float(size[1]), n)
+    restraint = unevenness("modulation", (x.n, y.n), START_MODULATION)
+    if not estimated:
+        restraint = replace(restraint, kind="")
+    return Smooth("modulation", (x, y), restraints=(restraint,))
+
+
+START_MODULATION = 1e4  # neighbouring differences change by 1 %; the strength where it is not estimated, too

@@ -1,0 +1,105 @@
+"""One factor per module of the detector: modules are calibrated one by one, and the smooth map cannot follow a step.
+
+Where modules meet is told by the gaps between them, which experiment lists keep as masked rectangles: strips across the
+whole panel. Not a component of the DIALS model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from braggscale.data.observations import Places
+from braggscale.models.restraints import Restraint, ridge
+from braggscale.numerics.array_types import Float, Int32
+
+WIDEST_GAP = 64  # pixels; more is a shadow, not a gap
+NARROWEST_MODULE = 32  # pixels
+ACROSS = 0.95  # share of the panel that a gap crosses
+START_MODULES = 1e4  # 1 % from module to module
+
+Edges = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Modules:
+    """Factor 1 + theta_k for what falls on module k, row by row, the fast axis first.
+
+    ``x``, ``y``: edges of the modules, those of the panel first and last, pixels, increasing.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    restraints: tuple[Restraint, ...] = ()
+    exponential: bool = False
+    offset: float = 1.0
+    null: float = 0.0
+    dense: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Modules along x and along y."""
+        return len(self.x) - 1, len(self.y) - 1
+
+    @property
+    def n_parameters(self) -> int:
+        """One per module."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def pattern(self) -> Int32:
+        """One module."""
+        return np.zeros(1, np.int32)
+
+    def basis(self, rows: Places) -> tuple[Int32, Float]:
+        """The module that the centre falls on."""
+        column = np.searchsorted(self.x[1:-1], rows.xyz[:, 0], side="right")
+        row = np.searchsorted(self.y[1:-1], rows.xyz[:, 1], side="right")
+        return (column + self.shape[0] * row).astype(np.int32), np.ones((len(rows), 1))
+
+
+@lru_cache(maxsize=8)
+def module_factors(edges: Edges, estimated: bool) -> Modules:
+    """One factor for every module of the panel, one object for all data sets; stored as the map is."""
+    found = Modules("modules", *edges)
+    restraint = ridge(found.n_parameters, START_MODULES)
+    if estimated:
+        restraint = replace(restraint, kind="modules", rank=found.n_parameters)
+    return replace(found, restraints=(restraint,))
+
+
+def module_edges(size: tuple[int, int], masked: Sequence[tuple[int, int, int, int]]) -> Edges:
+    """Edges of the modules along x and along y, pixels: the panel's own, and the middles of gaps.
+
+    ``size``: of the panel.  ``masked``: rectangles (x0, y0, x1, y1), pixels, ends exclusive.
+    """
+    along_x, along_y = _strips(size, masked)
+    return _edges(along_x, size[0]), _edges(along_y, size[1])
+
+
+def _strips(
+    size: tuple[int, int], masked: Sequence[tuple[int, int, int, int]]
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """From and to of rectangles that cross the panel, along x and along y."""
+    found: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    for x0, y0, x1, y1 in masked:
+        for k, (begin, end), (low, high) in ((0, (x0, x1), (y0, y1)), (1, (y0, y1), (x0, x1))):
+            crosses = min(high, size[1 - k]) - max(low, 0) >= ACROSS * size[1 - k]
+            if crosses and 0 < end - begin <= WIDEST_GAP:
+                found[k].append((begin, end))
+    return found
+
+
+def _edges(strips: Sequence[tuple[int, int]], size: int) -> tuple[float, ...]:
+    """Middles of the strips that have a module to either side, between the ends."""
+    found = [0.0]
+    last = 0
+    for begin, end in sorted(set(strips)):
+        if begin - last >= NARROWEST_MODULE and size - end >= NARROWEST_MODULE:
+            found.append(0.5 * (begin + end))
+        last = max(last, end)
+    return *found, float(size)

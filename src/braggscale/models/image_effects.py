@@ -1,0 +1,80 @@
+"""One effect per image, or per few images: beam flicker, a shutter that is late, a crystal that vibrates.
+
+A reflection is recorded while it passes through the sphere, on several images, so it sees the mean of their effects
+weighted with the share of its rocking curve in each. With u the centre of the curve, in bins of ``per_bin`` images,
+
+    eta = sum_k w_k theta_k,   w_k = Phi((k + 1 - u)/s) - Phi((k - u)/s),   s = sigma_m/(|zeta| width of a bin)
+
+Phi the normal distribution function, sigma_m the mosaic spread and zeta = e . (s1 x s0)/|s1 x s0| the Lorentz factor of
+the rotation (Kabsch, Acta Cryst. D66 (2010) 133). A window of bins around the centre takes part, its weights brought to
+a sum of 1. Not a component of the DIALS model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.data.observations import Places
+from braggscale.models.restraints import Restraint
+from braggscale.numerics.array_types import Float, Int32
+
+LEAST_ZETA = 0.05  # nearer to the axis integration gives up
+MOST_SLOTS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Factor 1 + eta.
+
+    ``first``: array index of the first image.  ``per_bin``: images that share one effect.  ``n``: number of effects.
+    ``spread``: sigma_m in images.  ``axis``: of rotation, crystal frame of Observations.s1c, (3,).
+    """
+
+    name: str
+    n: int
+    first: float
+    per_bin: float
+    spread: float
+    axis: tuple[float, float, float]
+    restraints: tuple[Restraint, ...] = ()
+    exponential: bool = False
+    offset: float = 1.0
+    null: float = 0.0
+    dense: bool = False
+
+    @property
+    def n_parameters(self) -> int:
+        """One per bin."""
+        return self.n
+
+    @property
+    def slots(self) -> int:
+        """Bins that take part in a reflection: 2.5 sigma to either side for |zeta| = 0.6."""
+        return min(self.n, MOST_SLOTS, 1 + 2 * math.ceil(2.5 * self.spread / (0.6 * self.per_bin)))
+
+    @property
+    def pattern(self) -> Int32:
+        """Neighbouring bins."""
+        return np.arange(self.slots, dtype=np.int32)
+
+    def basis(self, rows: Places) -> tuple[Int32, Float]:
+        """Shares of the rocking curve in the bins around its centre."""
+        from scipy.special import ndtr
+
+        cross = np.cross(rows.s1c, rows.s0c)
+        length = np.linalg.norm(cross, axis=1)
+        zeta = np.ones(len(rows))
+        np.divide(np.abs(cross @ np.array(self.axis)), length, out=zeta, where=length > 0)
+        sigma = max(self.spread, 1e-3) / self.per_bin / np.maximum(zeta, LEAST_ZETA)
+        u = (rows.xyz[:, 2] - self.first) / self.per_bin
+        start = np.clip(np.floor(u) - self.slots // 2, 0, self.n - self.slots).astype(np.int32)
+        edges = start[:, None] + np.arange(self.slots + 1)
+        values = np.diff(ndtr((edges - u[:, None]) / sigma[:, None]), axis=1)
+        total = values.sum(axis=1, keepdims=True)
+        # a centre outside the images in use is nearest to the bin at the end
+        nearest = np.arange(self.slots) == np.clip(np.floor(u) - start, 0, self.slots - 1)[:, None]
+        np.divide(values, total, out=values, where=total > 1e-6)
+        return start, np.where(total > 1e-6, values, nearest.astype(np.float64))

@@ -1,0 +1,159 @@
+"""Restraints: quadratic penalties on the parameters of a component, of fixed or estimated strength."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.numerics.array_types import Float, Int
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """A penalty on the levels l_d = m_d . theta_d of many data sets, S = within sum_d m_d m_d' + across v v'.
+
+    v is all m_d side by side: theta'S theta = within sum_d l_d^2 + across (sum_d l_d)^2. It has n^2 elements that are
+    not 0 and takes 2 n numbers.
+    ``row``: v, (n,).  ``starts``: of every m_d in it, and its end, (n_levels + 1,), none empty.
+    """
+
+    row: Float
+    starts: Int
+    within: float
+    across: float
+
+    @classmethod
+    def one(cls, row: Float) -> Levels:
+        """The square of a single level."""
+        return cls(row, np.array([0, len(row)]), 0.0, 1.0)
+
+    @classmethod
+    def about_mean(cls, rows: Sequence[Float]) -> Levels:
+        """sum_d (l_d - mean)^2, of rank n_levels - 1."""
+        starts = np.concatenate(([0], np.cumsum([len(row) for row in rows])))
+        return cls(np.concatenate(rows), starts, 1.0, -1.0 / len(rows))
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __matmul__(self, x: Float) -> Float:
+        """S x.  ``x``: (n,) or (n, m)."""
+        row = self.row if x.ndim == 1 else self.row[:, None]
+        level = np.add.reduceat(row * x, self.starts[:-1], axis=0)
+        pull = self.within * level + self.across * level.sum(axis=0)
+        return np.asarray(row * np.repeat(pull, np.diff(self.starts), axis=0))
+
+    def __mul__(self, factor: float) -> Levels:
+        return replace(self, within=factor * self.within, across=factor * self.across)
+
+    def diagonal(self) -> Float:
+        """(n,)."""
+        return (self.within + self.across) * self.row**2
+
+    def dense(self) -> Float:
+        """S, (n, n)."""
+        level = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+        within: Float = np.outer(self.row, self.row) * (self.within * (level[:, None] == level) + self.across)
+        return within
+
+
+@dataclass(frozen=True, slots=True)
+class Restraint:
+    """Adds strength (theta - target)' penalty (theta - target) to the cost.  ``penalty``: (n, n).
+
+    ``kind``: empty for a strength that somebody chose. Otherwise the data choose it (restraint_strengths.py): all
+    restraints of one kind, of whatever data set, have the same strength, and ``strength`` is where it starts.
+    ``relative``: parameters count in units of their mean, so that a weak crystal is as smooth as a strong one.
+    ``common``: it acts on how much the data sets differ from one another, not on each by itself;
+    ``penalty`` is then the row m of the level m . theta, (n,).  ``rank``: of the penalty, where there is a kind.
+    """
+
+    penalty: Float | Levels
+    strength: float
+    target: float = 0.0
+    kind: str = ""
+    relative: bool = False
+    common: bool = False
+    rank: int = 0
+
+    def diagonal(self) -> Float:
+        """Of the penalty, (n,)."""
+        found: Float = self.penalty.diagonal()
+        return found
+
+    def dense(self) -> Float:
+        """The penalty as a matrix, (n, n)."""
+        return self.penalty.dense() if isinstance(self.penalty, Levels) else self.penalty
+
+
+def smoothness(name: str, n: int, spacing: float, curvature: float, trend: float, relative: bool) -> list[Restraint]:
+    """Estimated restraints of a curve with ``n`` parameters: its bends, and its straight part.
+
+    Bends: sum (second difference)^2 (10/spacing)^3, which tends to the integral of the squared second derivative and
+    so means the same for curves with different ``spacing``, degrees. Straight part: (change from end to end)^2.
+    Second differences alone would leave the straight part free in every sweep, however little the data say.
+    ``curvature``, ``trend``: strengths to start with.
+    """
+    found = []
+    if n > 2:
+        bends = np.diff(np.eye(n), n=2, axis=0) * (10.0 / spacing) ** 1.5
+        found.append(Restraint(bends.T @ bends, curvature, kind=f"{name} curvature", relative=relative, rank=n - 2))
+    if n > 1:
+        along = np.arange(n) - 0.5 * (n - 1)
+        along *= (n - 1) / float(along @ along)
+        found.append(Restraint(np.outer(along, along), trend, kind=f"{name} trend", relative=relative, rank=1))
+    return found
+
+
+def level(name: str, n: int, strength: float, relative: bool = False) -> Restraint:
+    """Estimated restraint of the mean parameter to those of the other data sets."""
+    return Restraint(np.full(n, 1.0 / n), strength, kind=f"{name} level", relative=relative, common=True)
+
+
+def bending(name: str, lmax: int, strength: float) -> Restraint:
+    """Estimated restraint of a surface in spherical harmonics: sum (l (l + 1))^2 P_lm^2.
+
+    The integral of the squared Laplacian over the sphere (Wahba, SIAM J. Sci. Stat. Comput. 2 (1981) 5).
+    """
+    order = np.repeat(np.arange(1, lmax + 1), 2 * np.arange(1, lmax + 1) + 1)
+    return Restraint(np.diag((order * (order + 1.0)) ** 2), strength, kind=name, rank=len(order))
+
+
+def unevenness(name: str, shape: tuple[int, int], strength: float) -> Restraint:
+    """Estimated restraint of a map: second differences along both axes, and a little of its scatter about the mean.
+
+    Without the last part (Marra & Wood, Comput. Stat. Data Anal. 55 (2011) 2372) planes would be free; with it the map
+    can vanish. Its mean stays free: another component takes it up.
+    """
+    bends = roughness(shape, 1.0).dense()
+    n = len(bends)
+    return Restraint(bends + SCATTER * (np.eye(n) - 1.0 / n), strength, kind=name, rank=n - 1)
+
+
+# Share of the scatter in the penalty of a map: a plane costs as much as bends of a thirtieth of its height.
+SCATTER = 1e-3
+
+
+def ridge(n: int, strength: float, target: float = 0.0) -> Restraint:
+    """strength * sum (theta - target)^2."""
+    return Restraint(np.eye(n), strength, target)
+
+
+def roughness(shape: tuple[int, ...], strength: float, order: int = 2) -> Restraint:
+    """strength * sum of squared differences of neighbouring parameters along every axis (first axis fastest).
+
+    ``order`` 2 leaves straight lines free; an axis with too few parameters for it takes order 1.
+    """
+    n = math.prod(shape)
+    penalty = np.zeros((n, n))
+    before = 1
+    for size in shape:
+        after = n // (before * size)
+        difference = np.diff(np.eye(size), n=min(order, size - 1), axis=0)
+        along = difference.T @ difference
+        penalty += np.kron(np.eye(after), np.kron(along, np.eye(before)))
+        before *= size
+    return Restraint(penalty, strength)

@@ -1,0 +1,165 @@
+"""Smooth functions of rotation, resolution or position, in the form in which DIALS stores them.
+
+Smooth terms average Gaussian weights over neighbouring parameters (Evans & Murshudov, Acta Cryst. D69 (2013)
+1204; the form and the constants are those of the DIALS scaling models, so that either program reads the other's).
+With n parameters on N intervals of one axis and u the position in intervals, parameter i stands at i - 1/2
+(at i for n < 4), and
+
+    basis_i = w_i / sum w,   w_i = exp(-(distance to parameter i)^2 / sigma^2),   sigma = 0.70 (0.65 for n = 2)
+
+over the three nearest parameters of each axis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from braggscale.data.observations import Places
+from braggscale.models.restraints import Restraint
+from braggscale.numerics.array_types import Float, Int32
+from braggscale.numerics.compiled import basis
+
+Coordinate = Literal["image", "x", "y", "inverse_d2"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of a smooth component: position u = (raw * factor - origin) / spacing, in intervals.
+
+    ``n``: number of parameters.  ``span``: length of the axis in normalised units, which N intervals divide.
+    """
+
+    coordinate: Coordinate
+    factor: float
+    origin: float
+    span: float
+    n: int
+
+    @property
+    def intervals(self) -> int:
+        """Number of intervals N."""
+        return self.n - 1 if self.n < 4 else self.n - 2
+
+    @property
+    def width(self) -> int:
+        """How many parameters are averaged."""
+        return min(3, self.n)
+
+    def position(self, rows: Places) -> Float:
+        """u of each row, (n,)."""
+        raw = raw_coordinate(rows, self.coordinate)
+        u: Float = (raw * self.factor - self.origin) * (self.intervals / self.span)
+        return u
+
+    def places(self) -> Float:
+        """Where the parameters stand, in intervals, (n,)."""
+        return np.arange(self.n, dtype=np.float64) - (0.5 if self.n >= 4 else 0.0)
+
+    def raw_places(self) -> Float:
+        """Where the parameters stand in the raw coordinate (images, pixels, 1/Angstrom^2), (n,)."""
+        raw: Float = (self.places() * (self.span / self.intervals) + self.origin) / self.factor
+        return raw
+
+
+def raw_coordinate(rows: Places, coordinate: Coordinate) -> Float:
+    """Image (array index), x or y (pixels), or 1/d^2 (1/Angstrom^2) of each row, (n,)."""
+    if coordinate == "inverse_d2":
+        return 1.0 / rows.d**2
+    return rows.xyz[:, {"x": 0, "y": 1, "image": 2}[coordinate]]
+
+
+@dataclass(frozen=True, slots=True)
+class Smooth:
+    """A smooth function of up to three coordinates, or (no axis) a constant.
+
+    ``b_factor``: the value is exp(eta / (2 d^2)) with parameters in Angstrom^2; otherwise it is eta itself.
+    """
+
+    name: str
+    axes: tuple[Axis, ...]
+    b_factor: bool = False
+    restraints: tuple[Restraint, ...] = ()
+    dense: ClassVar[bool] = False
+
+    @property
+    def n_parameters(self) -> int:
+        """Product over the axes."""
+        return math.prod(axis.n for axis in self.axes)
+
+    @property
+    def exponential(self) -> bool:
+        """True for a B factor."""
+        return self.b_factor
+
+    @property
+    def offset(self) -> float:
+        """The value is eta alone."""
+        return 0.0
+
+    @property
+    def null(self) -> float:
+        """Parameter value that corrects nothing."""
+        return 0.0 if self.b_factor else 1.0
+
+    @property
+    def pattern(self) -> Int32:
+        """Offsets of the slots in theta, the first axis fastest, (n_slots,)."""
+        pattern = np.zeros(1, np.int32)
+        stride = 1
+        for axis in self.axes:
+            steps = stride * np.arange(axis.width, dtype=np.int32)
+            pattern = (steps[:, None] + pattern).ravel()
+            stride *= axis.n
+        return pattern
+
+    def basis(self, rows: Places) -> tuple[Int32, Float]:
+        """Normalised Gaussian weights of the neighbouring parameters, times 1/(2 d^2) for a B factor."""
+        position = np.empty((len(rows), len(self.axes)))
+        for k, axis in enumerate(self.axes):
+            position[:, k] = axis.position(rows)
+        return smooth_basis(self.axes, position, 0.5 / rows.d**2 if self.b_factor else np.ones(len(rows)))
+
+
+def smooth_basis(axes: Sequence[Axis], position: Float, factor: Float) -> tuple[Int32, Float]:
+    """First parameter (n,) and Gaussian weights of the parameters from there on, times ``factor``, (n, n_slots).
+
+    ``position``: u on each axis, in intervals, (n, n_axes).  ``factor``: (n,).
+    """
+    start = np.zeros(len(factor), np.int32)
+    values = np.empty((len(factor), math.prod(axis.width for axis in axes)))
+    # the axis with the fewest neighbours sets one sigma for all axes
+    sigma = 0.65 + 0.05 * (min((axis.width for axis in axes), default=2) - 2)
+    n = np.array([axis.n for axis in axes], np.int64)
+    basis.smooth(np.ascontiguousarray(position), n, sigma, factor, start, values)
+    return start, values
+
+
+def smooth_spacing(degrees: float, width: float, interval: float) -> tuple[int, float, float]:
+    """Parameters of a smooth term on a rotation axis, as DIALS lays them out.
+
+    ``degrees``: oscillation range.  ``width``: degrees per image.  ``interval``: wanted spacing, degrees.
+    Returns number of parameters, factor from images to normalised units, spacing in degrees.
+    """
+    wanted = interval + 1e-5
+    if degrees < 2 * wanted:
+        n, spacing = (2, degrees) if degrees <= wanted else (3, degrees / 2)
+    else:
+        bins = max(int(degrees / wanted) + 1, 3)
+        n, spacing = bins + 2, degrees / bins
+    return n, 0.999 * width / spacing, spacing
+
+
+def binned_parameters(bins: int) -> int:
+    """Parameters of a smooth term on an axis that is not rotation, for a number of bins."""
+    return {1: 2, 2: 3}.get(bins, bins + 2)
+
+
+def axis_over(coordinate: Coordinate, factor: float, raw_min: float, raw_max: float, n: int) -> Axis:
+    """Axis that starts at the smallest coordinate in use and spans whole units beyond the largest."""
+    low, high = sorted((raw_min * factor, raw_max * factor))
+    return Axis(coordinate, factor, low, max(math.ceil(round(high - low, 10)), 1.0), n)

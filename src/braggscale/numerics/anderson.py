@@ -1,0 +1,49 @@
+"""Anderson's acceleration of a fixed point, for positive numbers that move by factors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from braggscale.numerics.array_types import Float
+
+MOST_CHANGE = 30.0  # factor by which a number changes at most in one step
+# An accelerated step is so many times as long as the plain one.
+SHORTEST, LONGEST = 0.3, 8.0
+
+
+class Mixing:
+    """Fellner-Schall steps, each of which goes a constant share of the way, brought to where they lead.
+
+    Anderson's acceleration of the fixed point x = G(x), x = ln lambda: of the last steps f_j = G(x_j) - x_j the
+    combination of least size tells the next x (Walker & Ni, SIAM J. Numer. Anal. 49 (2011) 1715, algorithm AA). It
+    takes differences of neighbouring steps alone. Those of another problem of the same kind serve as well.
+    """
+
+    def __init__(self, memory: int = 3) -> None:
+        self.memory = memory
+        self.last: tuple[Float, Float] | None = None
+        self.differences: list[tuple[Float, Float]] = []
+
+    def begin(self) -> None:
+        """The next step is no neighbour of the last one."""
+        self.last = None
+
+    def next(self, at: Mapping[str, float], image: Mapping[str, float]) -> dict[str, float]:
+        """The next strengths to try after a step from ``at`` to ``image``, within a factor of MOST_CHANGE of ``at``."""
+        kinds = sorted(at)
+        x, g = (np.log([values[kind] for kind in kinds]) for values in (at, image))
+        if self.last is not None:
+            new = x - self.last[0], g - self.last[1]
+            self.differences = [*self.differences[-self.memory + 1 :], new]
+        self.last = x, g
+        if self.differences:
+            moves, images = (np.array(of).T for of in zip(*self.differences, strict=True))
+            share = np.linalg.lstsq(images - moves, g - x, rcond=1e-6)[0]
+            # in the direction of the step itself: what grows without end must not be thrown back
+            step = g - x
+            times = np.divide(step - images @ share, step, out=np.ones(len(x)), where=step != 0.0)
+            g = x + np.clip(times, SHORTEST, LONGEST) * step
+        limit = np.log(MOST_CHANGE)
+        return dict(zip(kinds, np.exp(np.clip(g, x - limit, x + limit)).tolist(), strict=True))

@@ -1,0 +1,214 @@
+"""A symmetric matrix over all parameters of which only blocks along the diagonal exist; often there is one block.
+
+With thousands of crystals neither the normal matrix nor its inverse is formed. What a crystal's scale needs is the part
+of the covariance that belongs to the crystal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.numerics import cholesky
+from braggscale.numerics.array_types import Array, Bool, Float, Int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMatrix:
+    """Block k covers parameters ``starts[k]`` to ``starts[k + 1]`` - 1, (n_blocks + 1,); what is outside is zero.
+
+    ``store``: the blocks one after the other, each row by row.
+    """
+
+    starts: Int
+    store: Float
+
+    @classmethod
+    def whole(cls, matrix: Float) -> BlockMatrix:
+        """One block, (n, n)."""
+        return cls(np.array([0, len(matrix)]), np.ascontiguousarray(matrix).ravel())
+
+    @classmethod
+    def zeros(cls, starts: Int) -> BlockMatrix:
+        """All blocks empty."""
+        return cls(starts, np.zeros(int((np.diff(starts) ** 2).sum())))
+
+    def __len__(self) -> int:
+        """Number of parameters."""
+        return int(self.starts[-1])
+
+    @property
+    def n_blocks(self) -> int:
+        """How many there are."""
+        return len(self.starts) - 1
+
+    @property
+    def bases(self) -> Int:
+        """Where each block begins in ``store``, (n_blocks,)."""
+        sizes = np.diff(self.starts) ** 2
+        return np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
+
+    def arguments(self) -> tuple[Array, ...]:
+        """In the order in which the kernels take them."""
+        block = np.repeat(np.arange(self.n_blocks, dtype=np.int32), np.diff(self.starts))
+        return block, self.starts.astype(np.int64), self.bases, self.store
+
+    def places(self, row: Int, column: Int) -> tuple[Bool, Int]:
+        """Which of the elements stand in a block, (n,), and the places of those in ``store``."""
+        block = np.repeat(np.arange(self.n_blocks), np.diff(self.starts))
+        inside = block[row] == block[column]
+        k = block[row[inside]]
+        first, size = self.starts[k], np.diff(self.starts)[k]
+        return inside, self.bases[k] + (row[inside] - first) * size + column[inside] - first
+
+    def blocks(self) -> list[Float]:
+        """Each block, square; views."""
+        bases = self.bases
+        return [self._block(k, int(bases[k])) for k in range(self.n_blocks)]
+
+    def diagonal(self) -> Float:
+        """(n,)."""
+        return np.concatenate([np.diag(block) for block in self.blocks()])
+
+    def part(self, where: slice) -> Float:
+        """Rows and columns of the parameters in ``where``, zero between blocks."""
+        first = int(np.searchsorted(self.starts, where.start, side="right")) - 1
+        last = int(np.searchsorted(self.starts, where.stop))
+        begin = int(self.starts[first])
+        mine = slice(where.start - begin, where.stop - begin)
+        if last == first + 1:
+            return self._block(first)[mine, mine]
+        whole = np.zeros((int(self.starts[last]) - begin,) * 2)
+        for k in range(first, last):
+            place = slice(int(self.starts[k]) - begin, int(self.starts[k + 1]) - begin)
+            whole[place, place] = self._block(k)
+        return whole[mine, mine]
+
+    def _block(self, k: int, base: int | None = None) -> Float:
+        size = int(self.starts[k + 1] - self.starts[k])
+        base = int(self.bases[k]) if base is None else base
+        return self.store[base : base + size * size].reshape(size, size)
+
+    def inverse(self) -> BlockMatrix | None:
+        """The inverse of every block; None where one is not positive definite."""
+        result = BlockMatrix.zeros(self.starts)
+        for mine, into in _alike(self, result):
+            found = _inverse(mine)
+            if found is None:
+                return None
+            into[...] = found
+        return result
+
+    def times(self, x: Float) -> Float:
+        """The product with ``x``, (n, m)."""
+        y = np.empty_like(x)
+        begin = 0
+        for stack, _ in _alike(self, self):
+            count, size, _ = stack.shape
+            end = begin + count * size
+            part = x[begin:end].reshape(count, size, -1)
+            y[begin:end] = np.matmul(stack, part).reshape(count * size, -1)
+            begin = end
+        return y
+
+
+class Arrow:
+    """A positive definite matrix in the form of an arrow, and its inverse: blocks, and columns that all blocks share.
+
+        M = [ D  B  ]      M^-1 r:  y_s = E (r_s - B' D^-1 r_o),  y_o = D^-1 r_o - W y_s,
+            [ B' S  ]               W = D^-1 B,  E = (S - B' W)^-1
+
+    D: the blocks that are not shared.  ``inverse``: the blocks of M^-1, D^-1 + W E W' and those of E.
+    """
+
+    def __init__(self, blocks: BlockMatrix, cross: Float, shared: Int) -> None:
+        """``blocks``: of M.  ``cross``: columns ``shared`` of M, (n, n_shared).
+
+        Where both have an element, that of ``blocks`` counts. What cannot be inverted is replaced by its diagonal.
+        """
+        self.shared = shared
+        own = np.ones(len(blocks), bool)
+        own[shared] = False
+        alone = replace(blocks, store=blocks.store.copy())
+        starts = blocks.starts.tolist()
+        into = [k for k in range(blocks.n_blocks) if not own[starts[k]]] if len(shared) else []
+        for k in into:
+            alone._block(k)[...] = np.eye(starts[k + 1] - starts[k])
+        self.alone = alone.inverse() or _diagonal_inverse(alone)
+        self.inverse = self.alone
+        if not len(shared):
+            return
+        beside = np.where(own[:, None], cross, 0.0)
+        self.beside, self.w = beside, self.alone.times(beside)
+        corner = cross[shared] - beside.T @ self.w
+        place = np.full(len(blocks), -1)
+        place[shared] = np.arange(len(shared))
+        for k in into:
+            mine = slice(int(place[starts[k]]), int(place[starts[k + 1] - 1]) + 1)
+            corner[mine, mine] += blocks._block(k) - cross[shared][mine, mine]
+        found = _inverse(0.5 * (corner + corner.T)[None])
+        self.e = found[0] if found is not None else np.diag(1.0 / np.maximum(np.diag(corner), 1e-300))
+        store = self.alone.store.copy()
+        self.inverse = BlockMatrix(blocks.starts, store)
+        for k in range(blocks.n_blocks):
+            block = self.inverse._block(k)
+            if own[starts[k]]:
+                w = self.w[starts[k] : starts[k + 1]]
+                block += w @ self.e @ w.T
+            else:
+                mine = slice(int(place[starts[k]]), int(place[starts[k + 1] - 1]) + 1)
+                block[...] = self.e[mine, mine]
+
+    def solve(self, right: Float) -> Float:
+        """M^-1 ``right``, (n, m)."""
+        if not len(self.shared):
+            return self.alone.times(right)
+        mine = right.copy()
+        mine[self.shared] = 0.0
+        own = self.alone.times(mine)
+        common = self.e @ (right[self.shared] - self.beside.T @ own)
+        result = own - self.w @ common
+        result[self.shared] = common
+        return np.asarray(result)
+
+
+def _diagonal_inverse(blocks: BlockMatrix) -> BlockMatrix:
+    result = BlockMatrix.zeros(blocks.starts)
+    for block, diagonal in zip(result.blocks(), blocks.blocks(), strict=True):
+        block[np.diag_indices(len(block))] = 1.0 / np.maximum(np.diag(diagonal), 1e-300)
+    return result
+
+
+def _alike(first: BlockMatrix, second: BlockMatrix) -> list[tuple[Float, Float]]:
+    """Runs of neighbouring blocks of one size in both matrices, (count, size, size) each; views."""
+    sizes = np.diff(first.starts)
+    if len(sizes) == 0:
+        return []
+    cuts = np.flatnonzero(np.diff(sizes)) + 1
+    bases = np.append(first.bases, len(first.store))
+    runs = []
+    for low, high in zip([0, *cuts.tolist()], [*cuts.tolist(), len(sizes)], strict=True):
+        shape = (high - low, int(sizes[low]), int(sizes[low]))
+        where = slice(int(bases[low]), int(bases[high]))
+        runs.append((first.store[where].reshape(shape), second.store[where].reshape(shape)))
+    return runs
+
+
+def _inverse(stack: Float) -> Float | None:
+    """Inverse of each matrix of a stack in variables of unit curvature, None where one is not positive definite."""
+    diagonal = np.einsum("kii->ki", stack)
+    if not (diagonal > 0).all():
+        return None
+    unit = 1.0 / np.sqrt(diagonal)
+    scaled = stack * unit[:, :, None] * unit[:, None, :]
+    if len(stack) == 1:
+        factor = cholesky.cholesky(scaled[0])
+        found = None if factor is None else cholesky.inverse(factor)[None]
+    else:
+        try:
+            np.linalg.cholesky(scaled)
+        except np.linalg.LinAlgError:
+            return None
+        found = np.linalg.inv(scaled)
+    return None if found is None else found * unit[:, :, None] * unit[:, None, :]

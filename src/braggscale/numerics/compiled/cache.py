@@ -1,0 +1,267 @@
+"""Where compiled kernels are kept, and the decorator that keeps them there.
+
+The machine code of the kernels is written to disk by numba and loaded by later runs. These files are pickles: who can
+write them can run code. So a folder is used only if nobody else can write to it, and the first of these that allows
+it is taken:
+
+    1. NUMBA_CACHE_DIR, if it is set
+    2. ``__pycache__`` of the package, as trustworthy as the code beside it: an installation that may be written to
+    3. XDG_CACHE_HOME/braggscale, or ~/.cache/braggscale
+    4. braggscale-UID in the folder for temporary files, 0700
+
+Where none does, kernels are compiled in every run. Numba itself cannot read a cache in a folder where it cannot write;
+so a complete one that an installer left there is copied, once, to the first folder that can be written to.
+
+Each combination of processor, Python, numba, its options that change code, and sources of all kernels has its folder.
+Numba looks at less: neither does it see that a function changed which a kernel in another file calls, nor can two kinds
+of processor that share a home fill its index at the same time without harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pkgutil
+import platform
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import braggscale
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# All modules with compiled functions: those beside this one, which a test demands.
+_HERE = Path(__file__).resolve().parent
+KERNELS = tuple(f"{__package__}.{m.name}" for m in pkgutil.iter_modules([str(_HERE)]) if m.name != "cache")
+PACKAGE = Path(braggscale.__file__).resolve().parent
+# Options of numba that change the machine code; the number of threads, for one, does not.
+_CODE = ("CPU_NAME", "CPU_FEATURES", "OPT", "ENABLE_AVX", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO")
+_COMPLETE = "complete"  # a file in the folder: all kernels are there
+
+_compiled: list[Any] = []
+_broken: list[Exception] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Warmth:
+    """What ``warm_up`` did.  ``folder``: None where nothing can be kept.  ``compiled``: kernels not found there."""
+
+    folder: Path | None
+    kernels: int
+    compiled: int
+
+
+def njit(*signature: Any, **options: Any) -> Callable[[F], Any]:
+    """numba.njit with its cache in a safe place; a cache that cannot be read or written stops no run."""
+    import numba
+
+    def decorate(function: F) -> Any:
+        with _without_blas():
+            return compiled(function)
+
+    def compiled(function: F) -> Any:
+        place = None if _broken else folder()
+        if place is not None and options.get("cache"):
+            before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(place)
+            try:
+                made = numba.njit(*signature, **options)(function)
+                _compiled.append(made)
+                return made
+            except Exception as error:  # damaged files, a full disk: what numba says depends on what it meets
+                _broken.append(error)
+                shutil.rmtree(place, ignore_errors=True)
+            finally:
+                numba.config.CACHE_DIR = before
+        made = numba.njit(*signature, **(options | {"cache": False}))(function)
+        _compiled.append(made)
+        return made
+
+    return decorate
+
+
+@contextmanager
+def _without_blas() -> Iterator[None]:
+    """Before its first function numba looks for BLAS by importing scipy.linalg: 0.2 s for what no kernel uses."""
+    name = "scipy.linalg.cython_blas"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # makes its import fail at once
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def warm() -> bool:
+    """Whether the kernels need no compiling: they are loaded already, or all in the folder."""
+    place = folder()
+    return all(name in sys.modules for name in KERNELS) or (place is not None and _is_complete(place))
+
+
+def warm_up() -> Warmth:
+    """Load all kernels; those that are not in the folder are compiled and put there."""
+    for name in KERNELS:
+        import_module(name)
+    place = None if _broken else folder()
+    if place is not None:
+        try:
+            if not _is_complete(place):
+                (place / _COMPLETE).touch()
+                _remove_older(place)
+        except OSError:
+            place = None
+    # functions without a signature are compiled into those that call them
+    kernels = [kernel for kernel in _compiled if getattr(kernel, "signatures", ())]
+    misses = sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels)
+    return Warmth(place, len(kernels), misses if place is not None else len(kernels))
+
+
+@cache
+def folder() -> Path | None:
+    """The folder for the kernels of this package on this machine, made if need be; None if there is no safe one."""
+    name = _name()
+    places = [base / name for base in _places()]
+    for place in places:
+        ready = _prepare(place)
+        if ready is None:
+            continue
+        if not _is_complete(ready):
+            finished = (other.resolve() for other in places if _is_complete(other))
+            source = next((other for other in finished if is_safe(other)), None)
+            if source is not None:
+                _copy(source, ready)
+        return ready
+    return None
+
+
+def is_safe(path: Path) -> bool:
+    """Whether nobody but this user, the administrator and those who can change the package can write to ``path``.
+
+    ``path``: a folder, resolved: where no link is followed, none can be turned after it was looked at. Folders above
+    it that others can write to are accepted where, as in /tmp, only owners may rename what is in them.
+    """
+    if not hasattr(os, "getuid"):  # Windows: a user's folders are closed to others
+        return True
+    try:
+        return _only_us(path.lstat(), PACKAGE in path.parents) and _is_safe_above(path.parent)
+    except OSError:
+        return False
+
+
+def _is_safe_above(path: Path) -> bool:
+    """Whether others can neither replace ``path`` nor a folder above it."""
+    if not hasattr(os, "getuid"):
+        return True
+    for here in (path, *path.parents):
+        if here == PACKAGE:
+            return True  # whoever can replace it can change the code itself
+        status = here.lstat()
+        sticky = status.st_mode & stat.S_ISVTX and status.st_uid in (0, os.getuid())
+        if not sticky and not _only_us(status, PACKAGE in here.parents):
+            return False
+    return True
+
+
+def _only_us(status: os.stat_result, within_package: bool) -> bool:
+    owners, others = {0, os.getuid()}, stat.S_IWGRP | stat.S_IWOTH
+    if status.st_gid == os.getuid() == os.getgid():
+        others = stat.S_IWOTH  # a user's private group
+    if within_package:
+        package = PACKAGE.stat()
+        owners.add(package.st_uid)
+        if status.st_gid == package.st_gid:
+            others &= ~package.st_mode
+    return stat.S_ISDIR(status.st_mode) and status.st_uid in owners and not status.st_mode & others
+
+
+def _places() -> Iterator[Path]:
+    """Folders to try, in order."""
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        yield Path(chosen).absolute() / "braggscale"
+    yield PACKAGE / "__pycache__" / "kernels"
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    with suppress(RuntimeError):  # a user who is not known
+        if os.path.isabs(caches):
+            yield Path(caches) / "braggscale"
+        elif os.path.isdir(Path.home()):
+            yield Path.home() / ".cache" / "braggscale"
+    with suppress(FileNotFoundError):
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        yield Path(tempfile.gettempdir()) / f"braggscale-{user}"
+
+
+def _prepare(place: Path) -> Path | None:
+    """Make the folder; its resolved path if it is safe and can be written to, otherwise None."""
+    # what lies beside the package is for all who may read the package, everything else for this user
+    mode = 0o777 if PACKAGE in place.parents else 0o700
+    missing = [path for path in (place, *place.parents) if not os.path.exists(path)]
+    try:
+        if missing and not _is_safe_above(missing[-1].parent.resolve()):
+            return None
+        for path in reversed(missing):
+            path.mkdir(mode, exist_ok=True)
+        place = place.resolve()
+        if not is_safe(place):
+            return None
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError:
+        return None
+    return place
+
+
+def _is_complete(place: Path) -> bool:
+    return os.path.isfile(place / _COMPLETE)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a complete cache: each file aside, then renamed, and the mark of completeness last."""
+    with suppress(OSError):
+        for path in (found for found in source.rglob("*") if found.is_file() and found != source / _COMPLETE):
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(exist_ok=True)
+            aside = copy.with_name(f"{copy.name}.{os.getpid()}")
+            shutil.copyfile(path, aside)
+            os.replace(aside, copy)
+        (target / _COMPLETE).touch()
+
+
+def _name() -> str:
+    """Name of the folder: what the machine code depends on, then the sources."""
+    import llvmlite.binding as llvm
+    import numba
+
+    try:
+        features = llvm.get_host_cpu_features().flatten()
+    except RuntimeError:  # not known for every processor
+        features = ""
+    settings = [os.environ.get(f"NUMBA_{option}", "") for option in _CODE]
+    machine = (
+        str(PACKAGE), platform.python_implementation(), platform.python_version(), numba.__version__,
+        llvm.get_process_triple(), llvm.get_host_cpu_name(), features, *settings,
+    )  # fmt: skip
+    sources = [pkgutil.get_data(__package__, name.rpartition(".")[2] + ".py") or b"" for name in KERNELS]
+    return f"{_digest(*(text.encode() for text in machine))}-{_digest(braggscale.__version__.encode(), *sources)}"
+
+
+def _digest(*parts: bytes) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(len(part).to_bytes(8, "little") + part)
+    return found.hexdigest()[:16]
+
+
+def _remove_older(place: Path) -> None:
+    """Remove kernels of earlier sources: a run that is just loading them compiles its own again."""
+    for other in place.parent.glob(place.name.partition("-")[0] + "-*"):
+        if other != place:
+            shutil.rmtree(other, ignore_errors=True)

@@ -1,0 +1,175 @@
+"""Compiled loops of the normal matrix by pairs of data sets (data_set_pairs.py).
+
+Arguments and derivation as in normal_equations.py; ``factor``, ``size``, ``along`` are those of
+jacobian_products.linearise. ``owner``: of each parameter the only data set that has it, -1 where several have it,
+(n_parameters,).  ``place``: its number among the parameters of the data set, or among those that are shared,
+(n_parameters,). A row of J0 has a part of its own data set's parameters, x, and a part of shared ones, y.
+"""
+
+import numpy as np
+
+from braggscale.numerics.compiled.cache import njit
+from braggscale.numerics.compiled.scale_factor import DESIGN, JIT
+
+ROWS = DESIGN + ", float64[:, ::1], float64[::1], float64[::1], int32[::1], int32[::1]"
+
+
+@njit("void(int64, int64, int64[::1], " + ROWS + ", float64[:, ::1], float64[:, ::1])", **JIT)
+def shared_rows(first, last, offsets, design, factor, size, along, owner, place, rows, matrix):
+    """Of the groups ``first`` to ``last`` - 1 the shared part of J0'J0 and of what is projected out.
+
+    ``rows``: sum_i along_i y_i of each group, (n_groups, n_shared).  ``matrix``: y_i y_i' are added to it,
+    (n_shared, n_shared).
+    """
+    basis, start, family, pattern, bounds, _, _, _ = design
+    y, index = np.zeros(basis.shape[1]), np.zeros(basis.shape[1], np.int64)
+    for h in range(first, last):
+        for i in range(offsets[h], offsets[h + 1]):
+            f = family[i]
+            n = 0
+            for c in range(start.shape[1]):
+                low, high = bounds[f, c], bounds[f, c + 1]
+                if low == high or owner[start[i, c] + pattern[f, low]] >= 0:
+                    continue
+                for s in range(low, high):
+                    y[n] = -size[i] * factor[i, c] * basis[i, s]
+                    index[n] = place[start[i, c] + pattern[f, s]]
+                    n += 1
+            for a in range(n):
+                rows[h, index[a]] += along[i] * y[a]
+                for b in range(n):
+                    matrix[index[a], index[b]] += y[a] * y[b]
+
+
+@njit(
+    "void(int64[::1], int64[::1], int64, " + ROWS + ", float64[:, ::1], float64[:, ::1], float64[:, ::1])",
+    **JIT,
+)
+def own_rows(mine, cell, width, design, factor, size, along, owner, place, cells, block, cross):
+    """What the rows ``mine`` of one data set bring.  ``cell``: of each row, (n,).
+
+    ``cells``: sum_i along_i x_i of each cell, (n_cells, widest).  ``block``: x_i x_i' are added to it, (width, widest).
+    ``cross``: y_i x_i' are added to it, (n_shared, widest).
+    """
+    basis, start, family, pattern, bounds, _, _, _ = design
+    widest = np.uint64(cells.shape[1])
+    x = np.zeros(widest)
+    y, index = np.zeros(basis.shape[1]), np.zeros(basis.shape[1], np.int64)
+    for i in mine:
+        f = family[i]
+        x[:] = 0.0
+        n = 0
+        for c in range(start.shape[1]):
+            z = -size[i] * factor[i, c]
+            low, high = bounds[f, c], bounds[f, c + 1]
+            if low == high:
+                continue
+            if owner[start[i, c] + pattern[f, low]] >= 0:
+                for s in range(low, high):
+                    x[place[start[i, c] + pattern[f, s]]] += z * basis[i, s]
+            else:
+                for s in range(low, high):
+                    y[n] = z * basis[i, s]
+                    index[n] = place[start[i, c] + pattern[f, s]]
+                    n += 1
+        k = np.uint64(cell[i])
+        for a in range(widest):
+            cells[k, a] += along[i] * x[a]
+        for b in range(width):
+            z = x[b]
+            for a in range(widest):
+                block[b, a] += z * x[a]
+        for b in range(n):
+            z, q = y[b], np.uint64(index[b])
+            for a in range(widest):
+                cross[q, a] += z * x[a]
+
+
+@njit(
+    "void(int64, int64, int64[::1], float64[:, ::1], int64[::1], int32[::1], float64[::1], float64[:, ::1])",
+    **JIT,
+)
+def projected_cross(first, last, group, cells, offsets, index, value, cross):
+    """Take b_c r_h' off ``cross``, (n_shared, widest), for the cells ``first`` to ``last`` - 1.
+
+    ``group``: of each cell, (n_cells,).  r_h: ``value`` at ``index`` from ``offsets[h]`` on.
+    """
+    widest = np.uint64(cells.shape[1])
+    for c in range(first, last):
+        k = np.uint64(c)
+        for t in range(offsets[group[c]], offsets[group[c] + 1]):
+            z, q = value[t], np.uint64(index[t])
+            for a in range(widest):
+                cross[q, a] -= z * cells[k, a]
+
+
+@njit(
+    "void(int64, int64[::1], int64[::1], int64[::1], int64[::1], int32[::1], float64[:, ::1], int64[::1], int64[::1], "
+    "float64[:, ::1])",
+    **JIT,
+)
+def pairs(d, first, group, offsets, of_group, owner, cells, members, bounds, matrix):
+    """Take sum_h b_dh b_eh' off ``matrix``, (n_parameters, n_parameters), for all data sets e from ``d`` on.
+
+    On one side of the diagonal only, where e is d half of it: the matrix is to be added to its transpose.
+
+    ``first``: first cell of each data set and the end, (n_sets + 1,).  ``group``, ``owner``: of each cell, (n_cells,).
+    ``of_group``: cells of group h in order from ``offsets[h]`` on.
+    ``members``: places in theta of the parameters of data set e from ``bounds[e]`` on.
+    """
+    n_sets = len(first) - 1
+    place = np.zeros(n_sets + 1, np.int64)
+    for c in range(first[d], first[d + 1]):
+        for q in range(offsets[group[c]], offsets[group[c] + 1]):
+            if owner[of_group[q]] >= d:
+                place[owner[of_group[q]] + 1] += 1
+    for e in range(n_sets):
+        place[e + 1] += place[e]
+    free = place.copy()
+    left, right = np.empty(place[n_sets], np.int64), np.empty(place[n_sets], np.int64)
+    for c in range(first[d], first[d + 1]):
+        for q in range(offsets[group[c]], offsets[group[c] + 1]):
+            e = owner[of_group[q]]
+            if e >= d:
+                left[free[e]] = c
+                right[free[e]] = of_group[q]
+                free[e] += 1
+    width = bounds[d + 1] - bounds[d]
+    total = np.zeros((width, cells.shape[1]))
+    for e in range(d, n_sets):
+        k, last = place[e], place[e + 1]
+        if k == last:
+            continue
+        total[:] = 0.0
+        columns = np.uint64(bounds[e + 1] - bounds[e])
+        # four at a time: a sum is loaded and stored once for them
+        while k + 4 <= last:
+            l0, l1, l2, l3 = left[k], left[k + 1], left[k + 2], left[k + 3]
+            r0, r1 = np.uint64(right[k]), np.uint64(right[k + 1])
+            r2, r3 = np.uint64(right[k + 2]), np.uint64(right[k + 3])
+            for a in range(width):
+                x0, x1, x2, x3 = cells[l0, a], cells[l1, a], cells[l2, a], cells[l3, a]
+                for b in range(columns):
+                    total[a, b] += x0 * cells[r0, b] + x1 * cells[r1, b] + x2 * cells[r2, b] + x3 * cells[r3, b]
+            k += 4
+        while k < last:
+            l0, r0 = left[k], np.uint64(right[k])
+            for a in range(width):
+                x0 = cells[l0, a]
+                for b in range(columns):
+                    total[a, b] += x0 * cells[r0, b]
+            k += 1
+        share = 0.5 if e == d else 1.0
+        for a in range(width):
+            p = members[bounds[d] + a]
+            for b in range(bounds[e + 1] - bounds[e]):
+                matrix[p, members[bounds[e] + b]] -= share * total[a, b]
+
+
+@njit("void(float64[:, ::1], int64[::1], int64[::1], float64, float64[:, ::1])", **JIT)
+def add_part(matrix, rows, columns, times, part):
+    """Add so many ``times`` a part to the ``rows`` and ``columns`` of a matrix."""
+    for a in range(len(rows)):
+        p = rows[a]
+        for b in range(len(columns)):
+            matrix[p, columns[b]] += times * part[a, b]

@@ -1,0 +1,201 @@
+"""Compiled products with the normal matrix, and its blocks along the diagonal, where it is too large to be formed.
+
+Arguments and derivation as in normal_equations.py.
+"""
+
+import numpy as np
+
+from braggscale.numerics.compiled.cache import njit
+from braggscale.numerics.compiled.normal_equations import GROUPS, group_mean, longest_group
+from braggscale.numerics.compiled.scale_factor import BLOCKS, DESIGN, JIT, add_row
+
+
+@njit("void(" + GROUPS + ", float64[::1], " + BLOCKS + ", int32[::1], float64[:, ::1])", **JIT)
+def block_matrices(
+    first, last, offsets, intensity, weight, design, theta, block, first_of, base, store, column, cross
+):  # fmt: skip
+    """Add parts of J'J, as in ``normal_matrix``: its blocks along the diagonal, and columns of shared parameters.
+
+    ``block``: of each parameter, (n_parameters,).  Block k holds parameters first_of[k] to first_of[k + 1] - 1; its
+    matrix stands row by row in ``store`` from base[k] on; each pair is added on either side of the diagonal, once.
+    ``column``: of each parameter that several data sets share its column in ``cross``, (n_parameters, n_shared), -1 for
+    the others; these columns of J'J are complete.
+    """
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    n_components = start.shape[1]
+    longest = longest_group(first, last, offsets)
+    g = np.zeros(longest)
+    factor = np.zeros((longest, n_components))
+    phi = np.zeros(basis.shape[1])
+    index = np.zeros(basis.shape[1], np.int64)
+    projected = np.zeros(len(theta))
+    seen = np.zeros(len(theta), np.uint8)
+    touched = np.zeros(len(theta), np.int64)
+    before = np.zeros(len(theta), np.int64)  # place in touched of the one before in the same block, -1 for none
+    latest = np.full(len(first_of), -1, np.int64)
+    common = np.zeros(cross.shape[1], np.int64)  # the shared ones among the touched
+    for h in range(first, last):
+        lo, hi = offsets[h], offsets[h + 1]
+        mean, below = group_mean(
+            lo, hi, intensity, weight, basis, start, family, pattern, bounds, dense, exponential, offset,
+            theta, g, factor,
+        )  # fmt: skip
+        if below <= 0.0:
+            continue
+        n_touched, n_common = 0, 0
+        for i in range(lo, hi):
+            j = i - lo
+            f = family[i]
+            size = np.sqrt(weight[i]) * mean * g[j]
+            along = -weight[i] * g[j] * g[j] * mean
+            n = 0
+            for c in range(n_components):
+                for s in range(bounds[f, c], bounds[f, c + 1]):
+                    phi[n] = factor[j, c] * basis[i, s]
+                    index[n] = start[i, c] + pattern[f, s]
+                    n += 1
+            for a in range(n):
+                p = index[a]
+                k = block[p]
+                projected[p] += along * phi[a]
+                if seen[p] == 0:
+                    seen[p] = 1
+                    touched[n_touched] = p
+                    before[n_touched] = latest[k]
+                    latest[k] = n_touched
+                    n_touched += 1
+                    if column[p] >= 0:
+                        common[n_common] = p
+                        n_common += 1
+                line = base[k] + (p - first_of[k]) * (first_of[k + 1] - first_of[k]) - first_of[k]
+                x = size * size * phi[a]
+                for b in range(a + 1):
+                    q = index[b]
+                    if block[q] == k:
+                        store[line + q] += x * phi[b]
+                    if column[q] >= 0:
+                        cross[p, column[q]] += x * phi[b]
+                    if column[p] >= 0 and a != b:
+                        cross[q, column[p]] += x * phi[b]
+        for a in range(n_touched):
+            p = touched[a]
+            k = block[p]
+            line = base[k] + (p - first_of[k]) * (first_of[k + 1] - first_of[k]) - first_of[k]
+            x = projected[p] / below
+            b = a
+            while b >= 0:
+                store[line + touched[b]] -= x * projected[touched[b]]
+                b = before[b]
+            for b in range(n_common):
+                cross[p, column[common[b]]] -= x * projected[common[b]]
+        for a in range(n_touched):
+            projected[touched[a]] = 0.0
+            seen[touched[a]] = 0
+            latest[block[touched[a]]] = -1
+
+
+@njit("float64(" + GROUPS + ", float64[::1], float64[::1], float64[:, ::1], float64[::1], float64[::1])", **JIT)
+def linearise(first, last, offsets, intensity, weight, design, theta, gradient, factor, size, along):
+    """As ``cost_gradient``; also fill what a product with J needs of each row.
+
+    ``factor``: d ln value_c / d eta_c, (n, n_components).  ``size``: sqrt(w) I_h g, so that J0 = -size phi, (n,).
+    ``along``: a_i/|a| with a = sqrt(w) g, (n,).
+    """
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    g = np.zeros(longest_group(first, last, offsets))
+    cost = 0.0
+    for h in range(first, last):
+        lo, hi = offsets[h], offsets[h + 1]
+        mean, below = group_mean(
+            lo, hi, intensity, weight, basis, start, family, pattern, bounds, dense, exponential, offset,
+            theta, g, factor[lo:hi],
+        )  # fmt: skip
+        for i in range(lo, hi):
+            j = i - lo
+            size[i] = np.sqrt(weight[i]) * mean * g[j]
+            along[i] = np.sqrt(weight[i] / below) * g[j] if below > 0.0 else 0.0
+            residual = intensity[i] - g[j] * mean
+            cost += weight[i] * residual * residual if below > 0.0 else 0.0
+            add_row(
+                i, basis, start, family, pattern, bounds, dense, exponential, offset,
+                factor[i], -2.0 * weight[i] * residual * mean * g[j], gradient,
+            )  # fmt: skip
+    return cost
+
+
+@njit(
+    "void(int64, int64, int64[::1], " + DESIGN + ", float64[:, ::1], float64[::1], float64[::1], float64[::1], "
+    "float64[::1])",
+    **JIT,
+)
+def product_one(first, last, offsets, design, factor, size, along, v, total):
+    """As ``product`` for one column: ``v`` and ``total`` are (n_parameters,)."""
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    seen = np.zeros(longest_group(first, last, offsets))
+    for h in range(first, last):
+        lo, hi = offsets[h], offsets[h + 1]
+        common = 0.0
+        for i in range(lo, hi):
+            j = i - lo
+            f = family[i]
+            x = 0.0
+            for c in range(start.shape[1]):
+                k = start[i, c]
+                part = 0.0
+                if dense[f] == c:
+                    at, column = np.uint64(k), np.uint64(bounds[f, c])
+                    for s in range(np.uint64(bounds[f, c + 1] - bounds[f, c])):
+                        part += basis[i, column + s] * v[at + s]
+                else:
+                    for s in range(bounds[f, c], bounds[f, c + 1]):
+                        part += basis[i, s] * v[k + pattern[f, s]]
+                x += factor[i, c] * part
+            seen[j] = -size[i] * x
+            common += along[i] * seen[j]
+        for i in range(lo, hi):
+            y = -size[i] * (seen[i - lo] - along[i] * common)
+            add_row(i, basis, start, family, pattern, bounds, dense, exponential, offset, factor[i], y, total)
+
+
+@njit(
+    "void(int64, int64, int64[::1], " + DESIGN + ", float64[:, ::1], float64[::1], float64[::1], float64[:, ::1], "
+    "float64[:, ::1])",
+    **JIT,
+)
+def product(first, last, offsets, design, factor, size, along, v, total):
+    """Add J'J v to ``total``, (n_parameters, m), J = J0 - a (a.J0)/(a.a) of the block.  ``v``: (n_parameters, m).
+
+    ``factor``, ``size``, ``along``: from ``linearise``.
+    """
+    basis, start, family, pattern, bounds, _, _, _ = design
+    n_components, m = start.shape[1], v.shape[1]
+    columns = np.uint64(m)
+    seen = np.zeros((longest_group(first, last, offsets), m))
+    common = np.zeros(m)
+    for h in range(first, last):
+        lo, hi = offsets[h], offsets[h + 1]
+        common[:] = 0.0
+        for i in range(lo, hi):
+            j = i - lo
+            f = family[i]
+            for q in range(columns):
+                seen[j, q] = 0.0
+            for c in range(n_components):
+                for s in range(bounds[f, c], bounds[f, c + 1]):
+                    p = start[i, c] + pattern[f, s]
+                    x = -size[i] * factor[i, c] * basis[i, s]
+                    for q in range(columns):
+                        seen[j, q] += x * v[p, q]
+            for q in range(columns):
+                common[q] += along[i] * seen[j, q]
+        for i in range(lo, hi):
+            j = i - lo
+            f = family[i]
+            for q in range(columns):
+                seen[j, q] -= along[i] * common[q]
+            for c in range(n_components):
+                for s in range(bounds[f, c], bounds[f, c + 1]):
+                    p = start[i, c] + pattern[f, s]
+                    x = -size[i] * factor[i, c] * basis[i, s]
+                    for q in range(columns):
+                        total[p, q] += x * seen[j, q]

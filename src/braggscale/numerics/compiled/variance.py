@@ -1,0 +1,127 @@
+"""Compiled passes over unique reflections: the variance law V'(mu), expected intensities, robust weights.
+
+Every function works on the groups ``first <= h < last`` of one block, on arrays that it is given, and releases the
+interpreter lock. Everything here is within a group, so the cut into blocks changes no number. Each has a slow twin in
+tests/naive.py.
+
+Arguments that several share, here and in outliers.py and agreement.py
+    offsets     (n_groups + 1,) rows of each unique reflection
+    intensity, variance, scale, factor   (n,) I, observed V, g, I/I_raw
+    data_set    (n,) int32, and by data set: gain, floor, a2, b2, linear  (n_sets,), the variance law
+
+        V'(mu) = a2 (V_e + linear max(mu, 0) + b2 mu^2),
+        V_e = max(V - r I^2 + gain factor (mu - |I|), factor^2 floor) + r mu^2, without gain V - r I^2 + r mu^2
+
+    relative    (n,) r, or empty where it is 0
+"""
+
+from typing import Any
+
+import numpy as np
+
+from braggscale.numerics.compiled.cache import njit
+
+ROW_JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+LAW = (
+    "float64[::1], float64[::1], float64[::1], float64[::1], int32[::1], "
+    "float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1]"
+)
+# The part of a variance that counting errors have at least where all the rest is the partiality's.
+_ROUNDING = 1e-12
+# A member weighs at most this many times the median of its group.
+CAP = 10.0
+
+
+@njit("float64(" + ", ".join(["float64"] * 10) + ")", **ROW_JIT)
+def law(intensity, variance, factor, mu, gain, floor, a2, b2, linear, relative):
+    """V' of one row at the expected intensity mu."""
+    if relative > 0.0:
+        # what is left may be lost in rounding where the partiality is everything
+        variance = max(variance - relative * intensity * intensity, _ROUNDING * variance)
+    if gain > 0.0:
+        variance = max(variance + gain * factor * (mu - abs(intensity)), factor * factor * floor)
+    return a2 * (variance + linear * max(mu, 0.0) + (b2 + relative) * mu * mu)
+
+
+@njit("void(int64, int64, int64[::1], " + LAW + ", boolean[::1], float64[::1], float64[::1])", **ROW_JIT)
+def expect(
+    first, last, offsets, intensity, variance, scale, factor, data_set, gain, floor, a2, b2, linear, relative,
+    out, best, result,
+):  # fmt: skip
+    """Fill I_h (n_groups,) of the rows that are not ``out`` and have g > 0, and V' (n,) at g I_h.
+
+    I_h is weighted with 1/V, then once more with the 1/V' that follows from it.
+    """
+    for h in range(first, last):
+        lo, hi = offsets[h], offsets[h + 1]
+        mean = 0.0
+        for step in range(2):
+            above, below = 0.0, 0.0
+            for i in range(lo, hi):
+                if not out[i] and scale[i] > 0.0:
+                    w = scale[i] / (result[i] if step else variance[i])
+                    above += w * intensity[i]
+                    below += w * scale[i]
+            mean = above / below if below > 0.0 else 0.0
+            for i in range(lo, hi):
+                d = data_set[i]
+                result[i] = law(
+                    intensity[i], variance[i], factor[i], scale[i] * mean, gain[d], floor[d], a2[d], b2[d], linear[d],
+                    relative[i] if len(relative) else 0.0,
+                )  # fmt: skip
+        best[h] = mean
+
+
+@njit(
+    "void(int64, int64, int64[::1], float64[::1], float64[::1], float64[::1], float64[::1], boolean[::1], float64, "
+    "boolean, float64, float64, float64, float64[::1], float64[::1])",
+    **ROW_JIT,
+)
+def robust_weights(
+    first, last, offsets, intensity, error, scale, best, out, unit, flat, knee, zmax, faded, weight, z2
+):  # fmt: skip
+    """Fill w (n,) of expected_variance.Robust and z^2 (n,), unless the latter is empty.
+
+    z^2 from the members that are not ``out``, for these with their leverage (at least 0.05 left). Those that are out
+    fade from w at z/zmax = 1 to 0 at ``faded``.  ``error``: V', (n,).  ``best``: I_h, (n_groups,).
+    """
+    for h in range(first, last):
+        lo, hi = offsets[h], offsets[h + 1]
+        total = 0.0
+        for i in range(lo, hi):
+            if not out[i]:
+                total += scale[i] * scale[i] / error[i]
+        if not total > 0.0:
+            total = 1.0
+        for i in range(lo, hi):
+            residual = intensity[i] - scale[i] * best[h]
+            share = scale[i] * scale[i] / error[i] / total
+            square = residual * residual / (error[i] * (1.0 + share if out[i] else max(1.0 - share, 0.05)))
+            if len(z2):
+                z2[i] = square
+            square /= unit
+            q = square / (knee * knee)
+            if flat:
+                weight[i] = 1.0 / (np.sqrt(1.0 + q * q) * error[i])
+            else:
+                weight[i] = (1.0 + 1.0 / (knee * knee)) / ((1.0 + q) * error[i])
+            if out[i]:
+                weight[i] *= min(max((faded - np.sqrt(square) / zmax) / (faded - 1.0), 0.0), 1.0)
+
+
+@njit("float64(float64[::1], int64)", **ROW_JIT)
+def median(values, n):
+    """Median of the first n values, which are sorted (Shell's gaps: groups are short)."""
+    gap = 1
+    while gap < n // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, n):
+            x = values[i]
+            j = i
+            while j >= gap and values[j - gap] > x:
+                values[j] = values[j - gap]
+                j -= gap
+            values[j] = x
+        gap //= 3
+    return 0.5 * (values[(n - 1) // 2] + values[n // 2])

@@ -1,0 +1,269 @@
+"""Minimisers: arrays and callables, no crystallography.
+
+``lbfgs``: limited-memory BFGS (Nocedal & Wright, Numerical Optimization, 2006, algorithm 7.4) in variables scaled
+by the normal matrix at the start, or by the square root of each parameter's curvature, because scales, B factors and
+harmonics differ by a factor of a thousand in size. ``levenberg_marquardt``: Gauss-Newton steps with Marquardt's
+multiplicative damping (J. SIAM 11 (1963) 431), so that the damping does not depend on units either.
+
+Both stop when a step lowers the root-mean-square residual by less than a relative ``tolerance`` (as DIALS,
+which compares consecutive steps), or when the gain that the model predicts is below that. Neither raises when it cannot
+go on: it returns the best point with the reason, which is the sentence that the user reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from braggscale.numerics import cholesky
+from braggscale.numerics.array_types import Float
+
+MEMORY = 8  # pairs of steps that L-BFGS remembers; more brought nothing on rotation data
+ARMIJO = 1e-4  # Nocedal & Wright, equation 3.4
+WOLFE = 0.9  # equation 3.7b
+MAX_DAMPING = 1e8
+LINE_SEARCH_STEPS = 20
+
+
+class Stop(Enum):
+    """Why a minimisation ended; the value is the sentence for the user."""
+
+    CONVERGED = "the residual no longer decreases"
+    MAX_ITERATIONS = "the maximum number of iterations was reached; raise max_iterations to go on"
+    NO_DESCENT = "no step lowers the residual any further; the best point so far is kept"
+    SINGULAR = "the normal matrix cannot be inverted: some parameters are determined by no data"
+    NOTHING_TO_REFINE = "there is no free parameter"
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """``theta``: free parameters, (n_free,).  ``history``: cost after each step, the start first.
+
+    ``normal``: undamped normal matrix at ``theta`` (half the Hessian), (n_free, n_free), None after L-BFGS.
+    """
+
+    theta: Float
+    cost: float
+    stop: Stop
+    history: tuple[float, ...]
+    normal: Float | None = None
+
+    @property
+    def steps(self) -> str:
+        """How many were made, in words."""
+        n = max(len(self.history) - 1, 0)
+        return "1 step" if n == 1 else f"{n} steps"
+
+
+def lbfgs(
+    function: Callable[[Float], tuple[float, Float]],
+    theta: Float,
+    metric: Float | Scaling,
+    *,
+    max_iterations: int = 100,
+    tolerance: float = 1e-4,
+    n_threads: int = 1,
+) -> Fit:
+    """Minimise ``function(theta) -> cost, gradient``.
+
+    ``metric``: half the curvature along each parameter, (n,), or half the Hessian, (n, n), roughly, in which variables
+    are scaled; or such a scaling. A matrix that is not positive definite counts as its diagonal.
+    """
+    if len(theta) == 0:
+        return Fit(theta, function(theta)[0], Stop.NOTHING_TO_REFINE, ())
+    to_theta = metric if isinstance(metric, Scaling) else _scaling(metric, n_threads)
+    cost, gradient = function(theta)
+    # x counts from the start, so that theta = start + T x
+    x, slope = np.zeros(len(theta)), to_theta.back(gradient)
+    history, pairs = [cost], list[tuple[Float, Float]]()
+    stop = Stop.MAX_ITERATIONS
+
+    def scaled(point: Float) -> tuple[float, Float]:
+        value, slope = function(theta + to_theta(point))
+        return value, to_theta.back(slope)
+
+    for _ in range(max_iterations):
+        direction = -_two_loop(slope, pairs)
+        expected = float(slope @ direction)
+        if expected >= 0.0:  # the memory has gone bad: steepest descent
+            pairs.clear()
+            direction, expected = -0.5 * slope, -0.5 * float(slope @ slope)
+        found = _line_search(scaled, x, cost, expected, direction)
+        if found is None:
+            stop = Stop.CONVERGED if -expected <= tolerance * cost else Stop.NO_DESCENT
+            break
+        new_x, new_cost, new_slope = found
+        step, change = new_x - x, new_slope - slope
+        if float(step @ change) > 1e-12 * float(change @ change):
+            pairs = [*pairs[-(MEMORY - 1) :], (step, change)]
+        gain, cost, x, slope = cost - new_cost, new_cost, new_x, new_slope
+        history.append(cost)
+        # relative change of the rms, d rms / rms = d F / 2F
+        if gain <= 2.0 * tolerance * cost:
+            stop = Stop.CONVERGED
+            break
+    return Fit(theta + to_theta(x), cost, stop, tuple(history))
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """T: theta = T x in variables of unit curvature.
+
+    ``root``: T', a lower triangle with T T' = N^-1 of half the Hessian N, (n, n); or its diagonal, (n,).
+    """
+
+    root: Float
+
+    def __call__(self, x: Float) -> Float:
+        """T x."""
+        return self.root * x if self.root.ndim == 1 else x @ self.root
+
+    def back(self, gradient: Float) -> Float:
+        """T' times a gradient with respect to theta."""
+        return self.root * gradient if self.root.ndim == 1 else self.root @ gradient
+
+
+def _scaling(metric: Float, n_threads: int) -> Scaling:
+    diagonal = metric if metric.ndim == 1 else np.diag(metric)
+    # a little on the diagonal: directions of no curvature must not run away
+    root = None if metric.ndim == 1 else cholesky.inverse_root(metric, 1e-6, n_threads=n_threads)
+    unit = 1.0 / np.sqrt(np.maximum(diagonal, 1e-12 * max(float(diagonal.max()), 1e-300)))
+    return Scaling(unit if root is None else root)
+
+
+def _two_loop(slope: Float, pairs: list[tuple[Float, Float]]) -> Float:
+    """Inverse Hessian times ``slope``; in scaled variables the Hessian starts as 2 (curvature is half of it)."""
+    q = slope.copy()
+    alphas = []
+    for s, y in reversed(pairs):
+        alpha = float(s @ q) / float(s @ y)
+        alphas.append(alpha)
+        q -= alpha * y
+    if pairs:
+        s, y = pairs[-1]
+        q *= float(s @ y) / float(y @ y)
+    else:
+        q *= 0.5
+    for (s, y), alpha in zip(pairs, reversed(alphas), strict=True):
+        q += (alpha - float(y @ q) / float(s @ y)) * s
+    return q
+
+
+def _line_search(
+    function: Callable[[Float], tuple[float, Float]],
+    x: Float,
+    cost: float,
+    expected: float,
+    direction: Float,
+) -> tuple[Float, float, Float] | None:
+    """A step that meets Armijo's condition and, where it can be had by bisection, Wolfe's; None if there is none."""
+    low, high, length = 0.0, np.inf, 1.0
+    best: tuple[Float, float, Float] | None = None
+    for _ in range(LINE_SEARCH_STEPS):
+        trial = x + length * direction
+        value, slope = function(trial)
+        if not np.isfinite(value) or value > cost + ARMIJO * length * expected:
+            high = length
+        else:
+            best = (trial, value, slope)
+            if float(slope @ direction) >= WOLFE * expected:
+                return best
+            low = length
+        length = 2.0 * low if np.isinf(high) else 0.5 * (low + high)
+        if best is not None and high - low < 1e-3 * low:
+            break
+    return best
+
+
+def levenberg_marquardt(
+    function: Callable[[Float], tuple[float, Float, Float]],
+    theta: Float,
+    *,
+    max_iterations: int = 100,
+    tolerance: float = 1e-4,
+    damping: float = 1e-6,
+) -> Fit:
+    """Minimise ``function(theta) -> cost, gradient, normal`` with normal = half the Gauss-Newton Hessian.
+
+    Solves (N + mu diag N) step = -gradient/2. The result carries the undamped N at its point.
+    """
+    if len(theta) == 0:
+        return Fit(theta, function(theta)[0], Stop.NOTHING_TO_REFINE, (), np.empty((0, 0)))
+    cost, gradient, normal = function(theta)
+    history = [cost]
+    for _ in range(max_iterations):
+        found = None
+        while damping <= MAX_DAMPING:
+            step = _damped_step(normal, gradient, damping)
+            if step is not None:
+                # gain that the quadratic model promises; below tolerance nothing is left to win
+                expected = -float(gradient @ step) - float(step @ normal @ step)
+                if 0.0 <= expected <= 2.0 * tolerance * tolerance * cost:
+                    return Fit(theta, cost, Stop.CONVERGED, tuple(history), normal)
+                found = function(theta + step)
+                if np.isfinite(found[0]) and found[0] <= cost:
+                    break
+                found = None
+            damping = max(10.0 * damping, 1e-6)
+        if found is None or step is None:
+            stop = Stop.NO_DESCENT if _positive_definite(normal) else Stop.SINGULAR
+            return Fit(theta, cost, stop, tuple(history), normal)
+        gain = cost - found[0]
+        theta = theta + step
+        cost, gradient, normal = found
+        history.append(cost)
+        damping *= 0.1
+        if gain <= 2.0 * tolerance * cost:
+            return Fit(theta, cost, Stop.CONVERGED, tuple(history), normal)
+    return Fit(theta, cost, Stop.MAX_ITERATIONS, tuple(history), normal)
+
+
+def _damped_step(normal: Float, gradient: Float, damping: float) -> Float | None:
+    """Step in variables of unit curvature, None where the damped matrix is not positive definite."""
+    diagonal = np.diag(normal)
+    if not np.isfinite(diagonal).all():
+        return None
+    unit = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    scaled = normal * unit * unit[:, None]
+    scaled[np.diag_indices_from(scaled)] += damping
+    factor = cholesky.cholesky(scaled)
+    return None if factor is None else cholesky.solve(factor, -0.5 * gradient * unit) * unit
+
+
+def _positive_definite(normal: Float) -> bool:
+    return _damped_step(normal, np.zeros(len(normal)), 0.0) is not None
+
+
+def constrained_covariance(normal: Float, constraints: Float, n_threads: int = 1) -> Float | None:
+    """Covariance of theta on the surface ``constraints @ theta`` = const: Z (Z' N Z)^-1 Z', Z spans their null space.
+
+    Removes a gauge: directions in which N knows nothing, or nothing but restraints. Restraints along the constraints,
+    with rows q in place of these, change nothing on the surface: with C = (N + q q')^-1 it is C - C q (q' C q)^-1 q' C.
+    ``normal``: N, (n, n).  ``constraints``: (k, n), k may be 0.
+    Returns (n, n), None where N is singular on the surface.
+    """
+    diagonal = np.diag(normal)
+    unit = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    work = normal * unit
+    work *= unit[:, None]
+    rows = constraints * unit
+    if not (np.linalg.norm(rows, axis=1) > 0.0).all():
+        return None
+    q = np.linalg.qr(rows.T)[0]
+    work += q @ q.T
+    factor = cholesky.cholesky(work, overwrite=True, n_threads=n_threads)
+    if factor is None:
+        return None
+    # nearly singular counts as singular: 1e-13 of the largest pivot is rounding
+    pivots = np.diag(factor) ** 2
+    if len(pivots) and pivots.min() < 1e-13 * pivots.max():
+        return None
+    covariance = cholesky.inverse(factor, n_threads)
+    across = covariance @ q
+    covariance -= across @ np.linalg.solve(q.T @ across, across.T)
+    covariance *= unit
+    covariance *= unit[:, None]
+    return 0.5 * (covariance + covariance.T)

@@ -1,0 +1,34 @@
+"""How long each stage of a run takes; what a stage has freed goes back to the system at its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from braggscale.numerics.heap import give_back
+
+log = logging.getLogger(__name__)
+# Gets the name of each stage as it begins. Nobody listens unless there is a terminal to show it on.
+STAGE = "braggscale.stage"
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds spent in each stage, in the order in which they began."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to ``name``."""
+        logging.getLogger(STAGE).debug(name)
+        begin = perf_counter()
+        try:
+            yield
+        finally:
+            give_back()
+            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - begin
+            log.debug(f"{name}: {self.seconds[name]:.3f} s")

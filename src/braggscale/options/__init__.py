@@ -1,0 +1,1 @@
+"""What may be asked of the program: the options, their grammar, values and names."""

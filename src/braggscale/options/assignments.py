@@ -1,0 +1,203 @@
+"""From assignments to options: names, models, old names, contradictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from braggscale.errors import CommandError
+from braggscale.options.master import (
+    DIALS_ONLY,
+    DIALS_ONLY_VALUES,
+    EXPORT_OPTIONS,
+    FULL_NAME_ONLY,
+    MASTER,
+    MODELS,
+    OLD_VALUES,
+    RENAMED,
+)
+from braggscale.options.phil import Assignment, Definitions
+from braggscale.options.schema import COMPONENTS, EXPORTS, Params, fill
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options after all assignments.  ``values``: full name -> PHIL value."""
+
+    values: Mapping[str, Any]
+    params: Params
+    modified: str
+    notes: tuple[str, ...]
+    explicit: frozenset[str]
+
+
+@cache
+def definitions() -> Definitions:
+    """The master scope; parsed once."""
+    return Definitions(MASTER, MODELS, RENAMED, DIALS_ONLY, FULL_NAME_ONLY)
+
+
+@cache
+def export_definitions() -> Definitions:
+    """Those of ``scale export``."""
+    return Definitions(MASTER, only=EXPORT_OPTIONS, program="scale export")
+
+
+def settle(
+    assignments: Sequence[tuple[Assignment, bool]], master: Definitions | None = None
+) -> tuple[Settings, list[str]]:
+    """Apply assignments in order, later ones win.  Each comes with whether an argument, not a file, made it.
+
+    A short name that several models have goes to the model named by ``model=``, and to all of them when the
+    model is automatic.  Returns the settings and the problems, one line each; what is wrong is left at its default.
+    ``master``: what may be assigned, None for ``definitions()``.
+    """
+    master = master or definitions()
+    values = definitions().defaults()
+    problems: list[str] = []
+    notes: list[str] = []
+    explicit: set[str] = set()
+    targets = []
+    for made, typed in assignments:
+        try:
+            target = master.resolve(made.name)
+        except CommandError as error:
+            elsewhere = _only_when_scaling(made.name, master)
+            if elsewhere and not typed:  # a file of parameters may serve both commands
+                notes.append(f"{made.origin}: {elsewhere}")
+            else:
+                problems.append(f"{made.origin}: {elsewhere or error}")
+            continue
+        if target.note:
+            notes.append(f"{made.origin}: {target.note}")
+        targets.append((made, typed, target, _todays_words(made, target.paths)))
+    # the model first: other names depend on the one that is named last
+    for made, _, target, words in targets:
+        if target.paths == ("model",):
+            _assign(master, values, made, target.paths, words, [])
+    model = values["model"]
+    for made, typed, target, words in targets:
+        paths = target.paths
+        if target.family:
+            chosen = [path for path in paths if model in ("auto", path.split(".")[0])]
+            if not chosen:
+                have = "have" if len(paths) > 1 else "has"
+                owners = " and ".join(path.split(".")[0] for path in paths)
+                problems.append(f"{made.origin}: model={model} has no {made.name}; {owners} {have} it")
+                continue
+            if len(chosen) > 1:
+                notes.append(f"{made.origin}: set for the models {', '.join(p.split('.')[0] for p in chosen)}")
+            paths = tuple(chosen)
+        before = {path: values[path] for path in paths}
+        if _assign(master, values, made, paths, words, problems):
+            explicit |= {path for path in paths if typed or values[path] != before[path]}
+    problems += _contradictions(values)
+    explicit |= {path for path, option in master.options.items() if values[path] != option.default}
+    params: Params = fill(Params, "", values)
+    settings = Settings(values, params, master.modified(values), tuple(dict.fromkeys(notes)), frozenset(explicit))
+    return settings, list(dict.fromkeys(problems))
+
+
+def _only_when_scaling(name: str, master: Definitions) -> str:
+    """What to say of a name that another command of the program knows, '' if none does."""
+    if master is definitions():
+        return ""
+    try:
+        path = definitions().resolve(name).paths[0]
+    except CommandError:
+        return ""
+    return f"{path} is an option of scale; {master.program} has no use for it"
+
+
+def _todays_words(made: Assignment, paths: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
+    """The words, or today's word for a value that an old option had."""
+    if len(made.words) != 1 or len(paths) != 1:
+        return made.words
+    word = made.words[0][0].lower()
+    for (old, value), new in OLD_VALUES.items():
+        named = old == made.name or old.endswith("." + made.name)
+        if named and value == word and paths[0] in (RENAMED.get(old), old):
+            return ((new, False),)
+    return made.words
+
+
+def _assign(
+    master: Definitions,
+    values: dict[str, Any],
+    made: Assignment,
+    paths: tuple[str, ...],
+    words: tuple[tuple[str, bool], ...],
+    problems: list[str],
+) -> bool:
+    """Set all paths, or add one problem; whether it went well."""
+    shown = " ".join(text for text, _ in words).lower()
+    if shown in DIALS_ONLY_VALUES.get(paths[0], ()):
+        rest = ", ".join(master.options[paths[0]].choices)
+        problems.append(f"{made.origin}: dials.scale has {shown}, scale has not; choose one of {rest}")
+        return False
+    try:
+        for path in paths:
+            master.assign(values, path, words)
+    except CommandError as error:
+        problems.append(f"{made.origin}: {error}")
+        return False
+    return True
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    """What PHIL types cannot say: order of ranges, options that exclude each other."""
+    found: list[str] = []
+    selection = "reflection_selection."
+    low, high = values[selection + "E2_range"]
+    if not low < high:
+        found.append(f"E2_range={low:g},{high:g}: the first number must be the smaller one")
+    low, high = values[selection + "Isigma_range"]
+    if high != 0 and not low < high:
+        found.append(f"Isigma_range={low:g},{high:g}: the first number must be the smaller one, or the second 0")
+    if (d_range := values[selection + "d_range"]) and d_range[0] == d_range[1]:
+        found.append(f"d_range={d_range[0]:g},{d_range[1]:g}: the two limits are equal")
+    if (cell := values[selection + "best_unit_cell"]) and not (min(cell) > 0 and max(cell[3:]) < 180):
+        found.append("best_unit_cell: lengths must be above 0, angles between 0 and 180")
+    low, high = values["cut_data.d_min"], values["cut_data.d_max"]
+    if low is not None and high is not None and not low < high:
+        found.append(f"d_min={low:g} d_max={high:g}: d_min must be smaller than d_max; nothing would be left")
+    if values["physical.absorption_level"] and values["physical.absorption_correction"] is False:
+        level = values["physical.absorption_level"]
+        found.append(f"absorption_level={level} contradicts physical.absorption_correction=False")
+    if values["model"] == "array" and not (values["array.decay_correction"] or values["array.absorption_correction"]):
+        found.append("model=array needs decay_correction or absorption_correction")
+    error = "weighting.error_model."
+    if values[error + "error_model_group"] and values[error + "grouping"] != "grouped":
+        found.append("error_model_group is used only with grouping=grouped")
+    everything = tuple(dict.fromkeys(name for names in COMPONENTS.values() for name in names))
+    for model in MODELS:
+        for name in values[f"{model}.correction.fix"] or ():
+            known = COMPONENTS[model] if values["model"] == model else everything
+            if name not in known:
+                found.append(f"correction.fix={name}: the components are {', '.join(known)}")
+    for name in ("experiments", "reflections", "log", "json", *EXPORTS):
+        if values["output." + name] == "":
+            found.append(f"output.{name}: the name is empty")
+    return found
+
+
+def unused_model_settings(params: Params, given: Callable[[str], bool], models_in_use: Collection[str]) -> list[str]:
+    """Sentences for the log on parameters that were set for models that no data set has.
+
+    ``models_in_use``: names of the models of all data sets, once they are known.  Raises CommandError with the
+    same sentences where ``model=`` was named: then it is a mistake, not a guess that went wrong.
+    """
+    master = definitions()
+    paths = [path for path in master.options if path.split(".")[0] in MODELS and given(path)]
+    sentences: list[str] = []
+    for key in dict.fromkeys(map(master.key, paths)):
+        owners = [path.split(".")[0] for path in paths if master.key(path) == key]
+        if not set(owners) & set(models_in_use):
+            used = ", ".join(sorted(models_in_use))
+            what = f"{owners[0]}.{key[2:]}" if len(owners) == 1 else key[2:]
+            sentences.append(f"{what} has no effect: the models in use are {used}; {' and '.join(owners)} would use it")
+    if sentences and params.model != "auto":
+        raise CommandError("; ".join(sentences))
+    return sentences

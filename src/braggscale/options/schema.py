@@ -1,0 +1,332 @@
+"""The options as frozen values.
+
+The classes mirror the PHIL text one to one: ``schema.cut_data.d_min`` is the option ``cut_data.d_min``. PHIL's
+None and Auto are both None here: no option has both (a test says so), so None means "decide from the data" for
+an option whose default is Auto, and "off" or "no limit" for all others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal, get_type_hints
+
+from braggscale.options.values import AUTO
+
+ModelName = Literal["physical", "array", "KB"]
+IntensityChoice = Literal["profile", "sum", "combine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """physical.share"""
+
+    absorption: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """<model>.correction; ``fix``: names of components."""
+
+    fix: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Physical:
+    """Intervals in degrees."""
+
+    scale_correction: bool
+    scale_interval: float | None
+    decay_correction: bool
+    decay_interval: float | None
+    decay_restraint: float
+    absorption_correction: bool | None
+    absorption_level: Literal["low", "medium", "high"] | None
+    lmax: int | None
+    surface_weight: float | None
+    modulation_correction: bool | None
+    image_correction: bool | None
+    image_interval: float | None
+    share: Share
+    correction: Correction
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayModel:
+    """Interval in degrees."""
+
+    decay_correction: bool
+    absorption_correction: bool
+    modulation_correction: bool
+    decay_interval: float
+    n_resolution_bins: int
+    n_absorption_bins: int
+    n_modulation_bins: int
+    correction: Correction
+
+
+@dataclass(frozen=True, slots=True)
+class KB:
+    """KB"""
+
+    scale_correction: bool
+    decay_correction: bool
+    modulation_correction: bool | None
+    correction: Correction
+
+
+@dataclass(frozen=True, slots=True)
+class MultiDataset:
+    """reflection_selection.random.multi_dataset"""
+
+    Isigma_cutoff: float
+
+
+@dataclass(frozen=True, slots=True)
+class Random:
+    """reflection_selection.random"""
+
+    multi_dataset: MultiDataset
+    min_groups: int
+    min_reflections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """reflection_selection.combine; intensities in counts."""
+
+    Imid: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReflectionSelection:
+    """``best_unit_cell``: Angstrom, degrees.  ``d_range``: (d_min, d_max), Angstrom, in this order."""
+
+    method: Literal["intensity_ranges", "quasi_random", "use_all", "random"]
+    random: Random
+    best_unit_cell: tuple[float, float, float, float, float, float] | None
+    E2_range: tuple[float, float]
+    Isigma_range: tuple[float, float]
+    d_range: tuple[float, float] | None
+    min_partiality: float
+    intensity_choice: IntensityChoice
+    combine: Combine
+
+
+@dataclass(frozen=True, slots=True)
+class BasicErrorModel:
+    """weighting.error_model.basic"""
+
+    a: float | None
+    b: float | None
+    minimisation: Literal["individual"] | None
+    min_Ih: float
+    n_bins: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorModelOptions:
+    """weighting.error_model; ``error_model_group``: sweeps of each group, counted from 1."""
+
+    error_model: Literal["basic"] | None
+    basic: BasicErrorModel
+    reset_error_model: bool
+    grouping: Literal["individual", "grouped", "combined"]
+    error_model_group: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Weighting:
+    """weighting"""
+
+    error_model: ErrorModelOptions
+
+
+@dataclass(frozen=True, slots=True)
+class CutData:
+    """Limits in Angstrom, None for no limit."""
+
+    d_min: float | None
+    d_max: float | None
+    partiality_cutoff: float | None
+    min_isigi: float
+    small_scale_cutoff: float
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSelection:
+    """Names of data sets as they were typed; None where the option was not used."""
+
+    use_datasets: tuple[str, ...] | None
+    exclude_datasets: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingOptions:
+    """scaling_options"""
+
+    full_matrix: bool
+    outlier_rejection: Literal["standard", "simple"] | None
+    outlier_zmax: float | None
+    emax: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingRefinery:
+    """scaling_refinery"""
+
+    max_iterations: int | None
+    rmsd_tolerance: float
+    full_matrix_max_iterations: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """output.merging"""
+
+    nbins: int
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Paths, None where the file is not wanted."""
+
+    experiments: str
+    reflections: str
+    log: str | None
+    json: str | None
+    html: str | None
+    merged_mtz: str | None
+    unmerged_mtz: str | None
+    merged_cif: str | None
+    unmerged_cif: str | None
+    shelx: str | None
+    xds_ascii: str | None
+    sca: str | None
+    free_flags: str | None
+    crystal_name: str
+    project_name: str
+    use_internal_variance: bool
+    merging: Merging
+
+
+# Options of section output that name a file: of scaled data, and of other programs.
+SCALED_FILES = ("experiments", "reflections", "log", "json", "html")
+EXPORTS = ("merged_mtz", "unmerged_mtz", "merged_cif", "unmerged_cif", "shelx", "xds_ascii", "sca")
+
+
+def exports_of(output: Output) -> list[str]:
+    """Names of the exports that are wanted, as they were given."""
+    return [path for name in EXPORTS if (path := getattr(output, name))]
+
+
+def shelx_files(path: str) -> tuple[str, str, str]:
+    """The .hkl, .ins and .cif file that the option ``shelx`` means, with or without one of the endings."""
+    stem, ending = os.path.splitext(path)
+    stem = stem if ending in (".hkl", ".ins", ".cif") else path
+    return stem + ".hkl", stem + ".ins", stem + ".cif"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """report.  ``compare``: path of another run's summary."""
+
+    compare: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """Every option.  ``exclude_images``, ``include_images``: items ``[ID:]first:last``, in order of mention.
+
+    ``exclude_batches``: pairs of batch numbers.  ``split_at``: items ``[ID:]image``.
+    """
+
+    model: Literal["auto", "physical", "array", "KB"]
+    restraints: Literal["estimated", "fixed"]
+    validate: bool
+    anomalous: bool
+    overwrite_existing_models: bool
+    exclude_images: tuple[str, ...]
+    exclude_batches: tuple[tuple[int, int], ...]
+    include_images: tuple[str, ...]
+    split_at: tuple[str, ...]
+    reset_exclusions: bool
+    nproc: int | None
+    physical: Physical
+    array: ArrayModel
+    KB: KB
+    reflection_selection: ReflectionSelection
+    weighting: Weighting
+    cut_data: CutData
+    dataset_selection: DatasetSelection
+    scaling_options: ScalingOptions
+    scaling_refinery: ScalingRefinery
+    output: Output
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """What was typed.  ``modified``: PHIL text of what differs from the defaults.
+
+    ``notes``: sentences on every name that was guessed or translated, for the log.
+    ``explicit``: full names of the options that arguments set, or files set to something else than the default.
+    """
+
+    argv: tuple[str, ...]
+    files: tuple[str, ...]
+    modified: str
+    notes: tuple[str, ...]
+    explicit: frozenset[str]
+
+    def given(self, path: str) -> bool:
+        """Whether the user set the option of this full name."""
+        return path in self.explicit
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the machine-readable summary."""
+        return {
+            "arguments": list(self.argv),
+            "files": list(self.files),
+            "modified": self.modified.splitlines(),
+            "notes": list(self.notes),
+        }
+
+
+def fill(kind: type[Any], prefix: str, values: Mapping[str, Any]) -> Any:
+    """An instance of the dataclass from the PHIL values, full name -> value, below ``prefix``."""
+    made = {}
+    for name, hint in _hints(kind).items():
+        path = prefix + name
+        if isinstance(hint, type) and is_dataclass(hint):
+            made[name] = fill(hint, path + ".", values)
+        else:
+            value = values[path]
+            if path in ("exclude_images", "include_images", "split_at"):
+                value = tuple(item for entry in value for item in entry)
+            elif path == "reflection_selection.d_range" and value:
+                value = (min(value), max(value))
+            made[name] = None if value is AUTO else value
+    return kind(**made)
+
+
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def option_paths(kind: type[Any] = Params, prefix: str = "") -> list[str]:
+    """Full names of all fields, in order; equal to the full names of the PHIL text."""
+    found: list[str] = []
+    for name, hint in _hints(kind).items():
+        inner = isinstance(hint, type) and is_dataclass(hint)
+        found += option_paths(hint, f"{prefix}{name}.") if inner else [prefix + name]
+    return found
+
+
+COMPONENTS: dict[str, tuple[str, ...]] = {
+    "physical": ("scale", "decay", "absorption", "modulation", "image"),
+    "array": ("decay", "absorption", "modulation"),
+    "KB": ("scale", "decay", "modulation"),
+}

@@ -1,0 +1,95 @@
+"""Anomalous differences D = I+ - I-: against their errors, and of one half of the data against the other.
+
+The observations of I+ and of I- are divided into two halves each, every other one in the order of images, the first
+half chosen by a coin of fixed seed; unit weights, as DIALS. RMS correlation ratio = rms(D1 + D2)/rms(D1 - D2): length
+over width of the cloud D1 against D2 (Evans, Acta Cryst. D62 (2006) 72); 1 without signal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.report.numbers.json_numbers import column, grid, rounded, share, total
+from braggscale.report.numbers.scaled_observations import Observed
+
+CELLS = 41
+_SEED = 1
+_QUANTILES = np.linspace(-3.6, 3.6, 73)
+FEWEST = 10
+
+
+def anomalous(seen: Observed, significant: Bool) -> dict[str, Any] | None:
+    """Normal probability plot, scatter of half-set differences, RMS correlation ratio; None without pairs.
+
+    ``significant``: shells whose CC_anom is significant, (n_shells,). The first two plots use the shells up to the
+    first that is not, or all if that is the first one.
+    """
+    starts = seen.apart.offsets[:-1]
+    parent = np.searchsorted(seen.together.offsets[:-1], starts, side="right") - 1
+    plus = np.flatnonzero(parent[1:] == parent[:-1])
+    if len(plus) < FEWEST:
+        return None
+    shell = seen.shell[parent[plus]]
+    leading = int(np.argmin(np.append(significant, False)))
+    last = leading if leading else seen.n_shells
+    weight = seen.sigma**-2
+    sums = seen.apart.sum(weight)
+    mean = seen.apart.sum(weight * seen.x) / sums
+    z = (mean[plus] - mean[plus + 1]) / np.sqrt(1.0 / sums[plus] + 1.0 / sums[plus + 1])
+    first, second, both = _half_differences(seen, plus)
+    n = seen.n_shells
+    above, below = (total(shell[both], n, v * v) for v in (first + second, first - second))
+    number = total(shell[both], n)
+    inner = shell[both] < last
+    return {
+        "d_min": rounded(float(seen.limits[last] ** -0.5)),
+        "pairs": len(plus),
+        "normal": _normal(z[shell < last]),
+        "halves": _scatter(first[inner], second[inner]),
+        "rms_ratio": column(np.where(number >= FEWEST, np.sqrt(share(above, below)), np.nan)),
+    }
+
+
+def _normal(z: Float) -> dict[str, Any] | None:
+    from scipy.special import ndtr
+
+    n = len(z)
+    if n < FEWEST:
+        return None
+    level = ndtr(_QUANTILES) * n
+    inside = (level >= 0.5) & (level <= n - 0.5)
+    return {
+        "expected": column(_QUANTILES[inside]),
+        "observed": column(np.interp(level[inside], np.arange(n) + 0.5, np.sort(z)), 3),
+    }
+
+
+def _half_differences(seen: Observed, plus: Int) -> tuple[Float, Float, Bool]:
+    """D of either half, and which pairs have two or more observations of both mates, (n_pairs,)."""
+    sizes = seen.apart.sizes()
+    both = (sizes[plus] > 1) & (sizes[plus + 1] > 1)
+    coin = np.random.PCG64(_SEED).random_raw(len(sizes)) >> np.uint64(63)
+    place = np.arange(seen.apart.n_rows) - seen.apart.spread(seen.apart.offsets[:-1])
+    odd = ((place + seen.apart.spread(coin.astype(np.int64))) & 1).astype(np.float64)
+    n_odd, sum_odd = seen.apart.sum(odd), seen.apart.sum(odd * seen.x)
+    one = share(sum_odd, n_odd)
+    other = share(seen.apart.sum(seen.x) - sum_odd, sizes - n_odd)
+    found: list[Float] = []
+    for half in (one, other):
+        found.append(half[plus[both]] - half[plus[both] + 1])
+    return found[0], found[1], both
+
+
+def _scatter(first: Float, second: Float) -> dict[str, Any] | None:
+    """Numbers of pairs by D1 and D2, within the central 99 %; the rest counts at the edge."""
+    if len(first) < FEWEST:
+        return None
+    limit = float(np.quantile(np.abs(np.concatenate((first, second))), 0.99))
+    if not limit > 0:
+        return None
+    i, j = (np.clip((v / limit + 1) * (CELLS / 2), 0, CELLS - 1).astype(np.int64) for v in (first, second))
+    counts = total(j * CELLS + i, CELLS * CELLS).astype(np.int64).reshape(CELLS, CELLS)
+    return {"limit": rounded(limit), "counts": grid(counts)}

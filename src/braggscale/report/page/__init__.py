@@ -1,0 +1,1 @@
+"""From the summary to the HTML page, one file a topic."""

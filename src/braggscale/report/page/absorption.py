@@ -1,0 +1,246 @@
+"""The absorption surface: as a map, on a sphere, its coefficients, and what it was used for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from braggscale.data.observations import Located
+from braggscale.models.harmonics import Harmonics
+from braggscale.numerics.array_types import Float
+from braggscale.report.page.figure import (
+    BLUE,
+    DIVERGING,
+    Figure,
+    Summary,
+    Table,
+    Trace,
+    axis,
+    bars,
+    heat,
+    horizontal,
+    line,
+    map_table,
+    short,
+    shown,
+)
+
+POLAR, AZIMUTH = 25, 49
+
+
+NOTHING = 6e-4  # an absorption surface that deviates less from 1 corrects nothing
+
+
+def stored_parameters(summary: Summary, d: int, name: str) -> dict[str, Any]:
+    """The stored component of a data set in the output."""
+    kept = [entry for entry in summary["data_sets"] if "model" in entry]
+    found: dict[str, Any] = kept[d]["model"].get(name, {})
+    return found
+
+
+def surfaces(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[str]) -> list[Figure]:
+    """The surface as a map, what of it acts on the undiffracted beam, and on a sphere."""
+    polar, azimuth = np.linspace(0, 180, POLAR), np.linspace(0, 360, AZIMUTH)
+    theta, phi = np.meshgrid(np.radians(polar), np.radians(azimuth), indexing="ij")
+    direction = np.stack((np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)), axis=-1)
+    basis = {lmax: _harmonics(direction.reshape(-1, 3), lmax) for lmax in {c["lmax"] for _, c in found}}
+    maps, even, spheres = [], [], []
+    seen: list[Any] = []
+    rows = []
+    for d, c in found:
+        p = np.array(stored_parameters(summary, d, "absorption").get("parameters", ()), np.float64)
+        if len(p) != len(basis[c["lmax"]]) or any(np.array_equal(p, other) for other in seen):
+            continue  # a shared surface is shown once
+        seen.append(p)
+        whole = (1.0 + p @ basis[c["lmax"]]).reshape(theta.shape)
+        order = np.repeat(np.arange(1, c["lmax"] + 1), 2 * np.arange(1, c["lmax"] + 1) + 1)
+        straight = (1.0 + np.where(order % 2 == 0, p, 0.0) @ basis[c["lmax"]]).reshape(theta.shape)
+        name = names[d] if not _is_shared(summary, d) else "all data sets"
+        maps.append((name, [_surface_map(azimuth, polar, whole)], _MAP_LAYOUT))
+        even.append((name, [_surface_map(azimuth, polar, straight)], _MAP_LAYOUT))
+        spheres.append((name, [_sphere(direction, whole)], _SPHERE_LAYOUT))
+        rows.append([name, shown(float(whole.min()), 3), shown(float(whole.max()), 3), shown(float(whole.std()), 4)])
+    if not maps:
+        return []
+    if all(max(1 - float(row[1]), float(row[2]) - 1) < NOTHING for row in rows):
+        for made in (even, spheres):
+            made.clear()  # three empty pictures say no more than one
+    table = Table("Absorption surface", ("data set", "lowest", "highest", "rms"), rows, words=(0,))
+    result = []
+    for key, title, text, choices, own in (
+        (
+            "absorption-map",
+            "Absorption surface",
+            "Relative transmission of a beam that leaves the crystal in this direction (frame of the crystal on the "
+            "spindle, "
+            "polar axis along it). A correction of some per cent is usual, of 10 % and more is strong absorption. The "
+            "mean of "
+            "incoming and diffracted beam is applied.",
+            maps,
+            table,
+        ),
+        (
+            "absorption-even",
+            "Undiffracted beam",
+            "The even part of the surface: what a beam straight through the crystal loses.",
+            even,
+            None,
+        ),
+        ("absorption-sphere", "On the sphere", "The same surface; drag to turn it.", spheres, None),
+    ):
+        if not choices:
+            continue
+        multiple = choices if len(choices) > 1 else []
+        result.append(
+            Figure(key, title, text, choices[0][1], choices[0][2], own or table, choices=multiple, choice_of="data set")
+        )
+    result.append(_coefficients(summary, found, names))
+    return result
+
+
+def _coefficients(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[str]) -> Figure:
+    """P_lm of each surface with its esd."""
+    layout = {"xaxis": axis("l, m", tickangle=-60, type="category"), "yaxis": axis("coefficient"), "showlegend": False}
+    choices = []
+    rows: list[list[Any]] = []
+    for d, c in found:
+        stored = stored_parameters(summary, d, "absorption")
+        values, esd = stored.get("parameters", []), stored.get("est_standard_devs")
+        labels = [f"{l}, {m}" for l in range(1, c["lmax"] + 1) for m in range(-l, l + 1)]
+        if len(labels) != len(values):
+            continue
+        hover = "l, m = %{x}<br>%{y:.3g} ± %{customdata}<extra></extra>"
+        errors = [None] * len(values) if esd is None else esd
+        trace = line(labels, values, "coefficient", BLUE, mode="markers", hovertemplate=hover)
+        trace["customdata"] = [short(e, 2) for e in errors]
+        if esd is not None:
+            trace["error_y"] = {"type": "data", "array": list(esd), "thickness": 1, "color": BLUE}
+        choices.append((names[d], [trace], {**layout, "shapes": [horizontal(0.0)]}))
+        if len(rows) < 200:
+            rows += [[names[d], n, short(v, 4), short(e, 2)] for n, v, e in zip(labels, values, errors, strict=True)]
+        if _is_shared(summary, d):
+            break
+    return Figure(
+        "absorption-coefficients",
+        "Coefficients of the absorption surface",
+        "P_lm with their esds. Those within two esds of zero are not needed; if those of the largest l are far from "
+        "zero, a larger lmax may describe the crystal better.",
+        choices[0][1],
+        choices[0][2],
+        Table("Coefficients of the absorption surface", ("data set", "l, m", "P", "esd"), rows, words=(0, 1)),
+        choices=choices if len(choices) > 1 else [],
+        choice_of="data set",
+    )
+
+
+def absorption_use(summary: Summary) -> list[Figure]:
+    found = summary["absorption_use"]
+    if not found:
+        return []
+    low, high = found["factor"]
+    n = len(found["counts"])
+    middle = [round(low + (high - low) * (k + 0.5) / n, 6) for k in range(n)]
+    figures = [
+        Figure(
+            "absorption-applied",
+            "Absorption corrections applied",
+            f"Factors of {found['sampled']} observations.",
+            [bars(middle, found["counts"], "observations", BLUE, hovertemplate="%{x:.4f}: %{y}<extra></extra>")],
+            {"xaxis": axis("factor"), "yaxis": axis("observations"), "bargap": 0.05, "showlegend": False},
+            Table(
+                "Absorption corrections applied",
+                ("factor", "observations"),
+                [[shown(m, 4), v] for m, v in zip(middle, found["counts"], strict=True)],
+            ),
+        )
+    ]
+    for key, title, text in (
+        (
+            "incoming",
+            "Directions of the incoming beam",
+            "To the source, in the frame of the crystal: a band for each spindle axis.",
+        ),
+        (
+            "diffracted",
+            "Directions of the diffracted beams",
+            "The surface is known where beams left the crystal; elsewhere it is an extrapolation.",
+        ),
+    ):
+        counts = found[key]
+        polar = [round(180 * (k + 0.5) / len(counts)) for k in range(len(counts))]
+        azimuth = [round(360 * (k + 0.5) / len(counts[0])) for k in range(len(counts[0]))]
+        z = [[v or None for v in row] for row in counts]
+        hover = "azimuth %{x}°, polar %{y}°<br>%{z} observations<extra></extra>"
+        table = map_table(title, [f"{v}°" for v in azimuth], [f"{v}°" for v in polar], z, "polar \\ azimuth")
+        trace = heat(azimuth, polar, z, "observations", hovertemplate=hover)
+        figures.append(Figure(f"directions-{key}", title, text, [trace], _MAP_LAYOUT, table))
+    return figures
+
+
+def _harmonics(direction: Float, lmax: int) -> Float:
+    """Y_lm of directions (n, 3), (lmax^2 + 2 lmax, n): a component of equal incoming and outgoing directions."""
+    n = len(direction)
+    places = Located(np.zeros(n, np.int32), np.ones(n), np.zeros((n, 3)), direction, direction)
+    values: Float = Harmonics("absorption", lmax).basis(places)[1].T
+    return values
+
+
+def _is_shared(summary: Summary, d: int) -> bool:
+    kept = [entry for entry in summary["data_sets"] if "model" in entry]
+    return "absorption" in (kept[d]["model"].get("configuration_parameters", {}).get("shared") or ())
+
+
+_MAP_LAYOUT = {
+    "xaxis": axis("azimuth / °", dtick=60),
+    "yaxis": axis("polar angle / °", dtick=30, autorange="reversed"),
+}
+
+
+_SPHERE_LAYOUT = {
+    "scene": {
+        "xaxis": {"visible": False},
+        "yaxis": {"visible": False},
+        "zaxis": {"visible": False},
+        "aspectmode": "cube",
+        "camera": {"eye": {"x": 1.2, "y": 1.2, "z": 0.6}},
+    },
+    "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
+}
+
+
+def rounded_grid(values: Float, digits: int = 4) -> list[Any]:
+    listed: list[Any] = np.round(values, digits).tolist()
+    return listed
+
+
+def symmetric_limits(values: Float) -> dict[str, float]:
+    """Limits of colours with 1 in the middle."""
+    size = max(float(np.abs(values - 1.0).max()), 1e-4)
+    return {"cmin": round(1 - size, 5), "cmax": round(1 + size, 5)}
+
+
+def _surface_map(azimuth: Float, polar: Float, values: Float) -> Trace:
+    limits = symmetric_limits(values)
+    hover = "azimuth %{x:.0f}°, polar %{y:.0f}°<br>factor %{z:.4f}<extra></extra>"
+    more = {"zmin": limits["cmin"], "zmax": limits["cmax"], "zsmooth": "best", "colorscale": DIVERGING}
+    return heat(
+        rounded_grid(azimuth, 1), rounded_grid(polar, 1), rounded_grid(values), "factor", hovertemplate=hover, **more
+    )
+
+
+def _sphere(direction: Float, values: Float) -> Trace:
+    x, y, z = (rounded_grid(direction[..., k], 3) for k in range(3))
+    return {
+        "type": "surface",
+        "x": x,
+        "y": y,
+        "z": z,
+        "surfacecolor": rounded_grid(values),
+        "colorscale": DIVERGING,
+        **symmetric_limits(values),
+        "lighting": {"ambient": 0.95, "diffuse": 0.1, "specular": 0.0},
+        "colorbar": {"title": {"text": "factor", "side": "right"}, "thickness": 12, "outlinewidth": 0},
+        "hovertemplate": "factor %{surfacecolor:.4f}<extra></extra>",
+    }

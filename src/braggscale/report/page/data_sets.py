@@ -1,0 +1,209 @@
+"""Data sets against the merged data of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from braggscale.report.assessment import data_sets_standing_out
+from braggscale.report.page.figure import (
+    BLUE,
+    INK,
+    ORANGE,
+    Figure,
+    Section,
+    Summary,
+    Table,
+    axis,
+    escaped,
+    heat,
+    map_table,
+    names_of,
+    shown,
+)
+
+MOST_ROWS = 500  # of the tables behind the maps
+
+
+def per_cent(value: float | None) -> str:
+    """In per cent with two significant digits: these differences may be tiny."""
+    return shown(None) if value is None else f"{100 * value:.2g}"
+
+
+def by_data_set(summary: Summary) -> Section:
+    """A sortable table, the scatter of data sets, and maps by resolution; legible for one and for five hundred."""
+    table = summary["by_data_set"]
+    section = Section("data-sets", "Data sets", "Each data set against the merged data of all.")
+    if table is None:
+        return section
+    names = names_of(summary)
+    section.tables += [_data_set_table(summary, names), *_image_ranges(summary, names)]
+    if len(names) < 3:
+        return section
+    out = set(data_sets_standing_out(summary))
+    delta = table["delta_cc_half"]
+    common = {"text": [f"data set {escaped(n)}" for n in names], "mode": "markers", "type": "scatter"}
+    size = [11 if k in out else 7 for k in range(len(names))]
+    colour = [ORANGE if k in out else BLUE for k in range(len(names))]
+    symbol = ["diamond" if k in out else "circle" for k in range(len(names))]
+    marker = {"size": size, "color": colour, "symbol": symbol, "line": {"width": 0.5, "color": INK}}
+    if any(v is not None for v in delta):
+        section.figures.append(
+            Figure(
+                "data-set-delta",
+                "What each data set adds",
+                "R merge against ΔCC1/2 (CC1/2 of all data minus CC1/2 without the data set). Data sets to the left of "
+                "zero make the data worse; those far from the cloud (diamonds) should be looked at, for wrong "
+                "indexing or "
+                "another crystal form.",
+                [
+                    {
+                        **common,
+                        "x": [None if v is None else 100 * v for v in delta],
+                        "y": table["r_merge"],
+                        "marker": marker,
+                        "hovertemplate": "%{text}<br>ΔCC1/2 %{x:.2g} %<br>R merge %{y:.3f}<extra></extra>",
+                    }
+                ],
+                {"xaxis": axis("ΔCC1/2 / %"), "yaxis": axis("R merge", rangemode="tozero"), "showlegend": False},
+            )
+        )
+    b = table["b"]
+    if any(v is not None for v in b):
+        section.figures.append(
+            Figure(
+                "data-set-scale",
+                "Scale and B factor",
+                "Mean inverse scale factor and mean relative B factor. B above 0 here means that the data set falls "
+                "off "
+                "less with resolution than the first one; data sets far off are of another quality.",
+                [
+                    {
+                        **common,
+                        "x": table["scale"],
+                        "y": b,
+                        "marker": marker,
+                        "hovertemplate": "%{text}<br>mean g %{x:.3f}<br>B %{y:.2f} Å²<extra></extra>",
+                    }
+                ],
+                {"xaxis": axis("mean g"), "yaxis": axis("relative B / Å²"), "showlegend": False},
+            )
+        )
+    section.figures += _maps(table, names)
+    return section
+
+
+def _data_set_table(summary: Summary, names: Sequence[str]) -> Table:
+    table = summary["by_data_set"]
+    fates = summary["ledger"]["data_sets"]
+    rows = []
+    for k, name in enumerate(names):
+        n, lost = table["observations"][k], table["outliers"][k]
+        counts = fates.get(table["identifier"][k], {})
+        rows.append(
+            [
+                table["number"][k],
+                name,
+                sum(counts.values()),
+                n,
+                table["unique"][k],
+                lost,
+                shown(lost / (n + lost) if n + lost else None, 2, percent=True),
+                shown(table["completeness"][k], 1, percent=True),
+                shown(table["i_over_sigma"][k], 1),
+                shown(table["r_merge"][k], 3),
+                shown(table["mean_z2"][k], 2),
+                shown(table["cc_rest"][k], 3),
+                per_cent(table["delta_cc_half"][k]),
+                shown(table["scale"][k], 3),
+                shown(table["b"][k], 2),
+            ]
+        )
+    header = (
+        "#",
+        "data set",
+        "rows",
+        "scaled",
+        "unique",
+        "outliers",
+        "outliers / %",
+        "completeness / %",
+        "⟨I/σ⟩",
+        "R merge",
+        "mean z²",
+        "CC with the rest",
+        "ΔCC1/2 / %",
+        "mean g",
+        "B / Å²",
+    )
+    return Table("Data sets (click a heading to sort)", header, rows, words=(1,))
+
+
+def _image_ranges(summary: Summary, names: Sequence[str]) -> list[Table]:
+    """Images of the scan, those in use, and batches; nothing for stills."""
+    kept = [entry for entry in summary["data_sets"] if "model" in entry]
+    rows = []
+    for name, entry in zip(names, kept, strict=False):
+        images = entry["image_range"]
+        if images is None:
+            continue
+        offset = entry["batch_offset"] or 0
+        in_use = ", ".join(f"{a}–{b}" for a, b in entry["images_in_use"] or [images])
+        rows.append([name, f"{images[0]}–{images[1]}", in_use, f"{images[0] + offset}–{images[1] + offset}"])
+    header = ("data set", "images", "in use", "batches")
+    return [Table("Images and batches", header, rows, words=(0, 1, 2, 3))] if rows else []
+
+
+def _maps(table: Any, names: Sequence[str]) -> list[Figure]:
+    limits = table["shell_limits"]
+    shells = [f"{a:.2f} – {b:.2f}" for a, b in zip(limits[:-1], limits[1:], strict=True)]
+    labels = [escaped(name) for name in names]
+    few = len(names) <= 40
+    figures = []
+    for key, title, label, digits, text in (
+        (
+            "i_over_sigma_by_shell",
+            "Signal to noise, data set by resolution",
+            "⟨I/σ⟩",
+            1,
+            "Mean I/σ of single observations. A line of low values is a weak data set; one that ends early does not "
+            "diffract as far.",
+        ),
+        (
+            "r_merge_by_shell",
+            "R merge, data set by resolution",
+            "R merge",
+            3,
+            "Deviation from the merged data. A line of high values from low resolution on does not belong to the "
+            "others.",
+        ),
+    ):
+        z = table[key]
+        known = sorted(v for row in z for v in row if v is not None)
+        if not known:
+            continue
+        top = known[int(0.98 * (len(known) - 1))]
+        template = f"data set %{{y}}<br>%{{x}} Å<br>{label} %{{z:.{digits}f}}<extra></extra>"
+        y: Sequence[Any] = labels if few else list(range(len(labels)))
+        trace = heat(shells, y, z, label, zmin=0, zmax=top, hovertemplate=template)
+        y_axis = axis("data set", type="category" if few else "linear", autorange="reversed", automargin=True)
+        if not few:
+            # the rows are numbers, so that the ticks do not fall over each other; hovering gives the name
+            trace["customdata"] = [[name] * len(shells) for name in labels]
+            trace["hovertemplate"] = template.replace("%{y}", "%{customdata}")
+            y_axis["title"] = {"text": "data set, place in the table"}
+        caption = title if len(names) <= MOST_ROWS else f"{title}: the first {MOST_ROWS}; scale.json has all"
+        header = [f"{s} Å" for s in shells]
+        numbers = map_table(caption, header, names[:MOST_ROWS], z[:MOST_ROWS], "data set")
+        figures.append(
+            Figure(
+                key.replace("_", "-"),
+                title,
+                text,
+                [trace],
+                {"xaxis": axis("resolution / Å", tickangle=-40, type="category"), "yaxis": y_axis},
+                numbers,
+                height=max(300, min(700, 180 + 14 * len(names))),
+            )
+        )
+    return figures

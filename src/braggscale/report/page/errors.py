@@ -1,0 +1,316 @@
+"""Error model, and maps of the detector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from braggscale.report.page.figure import (
+    BLUE,
+    DIVERGING,
+    GREY,
+    ORANGE,
+    Figure,
+    Section,
+    Summary,
+    Table,
+    axis,
+    bars,
+    heat,
+    horizontal,
+    line,
+    map_table,
+    short,
+    shown,
+)
+
+MOST_MODELS = 12  # error models with plots
+NORMAL = (0.6827, 0.9545, 0.9973)
+
+
+def error_model(summary: Summary) -> Section:
+    """Parameters, normal probability plot, deviations by intensity, I/sigma with its asymptote."""
+    section = Section(
+        "errors",
+        "Error model",
+        "σ of every observation is corrected to σ′² = a² (σ² + (b I)²), so that equivalents scatter as much as their "
+        "errors say.",
+    )
+    models = summary["error_models"]
+    found = summary["deviations"]["error_models"] if summary["deviations"] else []
+    if models:
+        section.tables.append(_parameters(models, found))
+    pairs = [(models[k] if k < len(models) else None, one) for k, one in enumerate(found[:MOST_MODELS])]
+    for k, (model, one) in enumerate(pairs):
+        suffix, name = ("", "") if len(pairs) == 1 else (f"-{k + 1}", f", model {k + 1}")
+        if one.get("normal"):
+            section.figures += [_normal(one, suffix, name), _histogram(one, suffix, name)]
+        if model and model["ranges"]:
+            section.figures.append(_by_intensity(model, suffix, name))
+        if one["i_over_sigma"]:
+            section.figures.append(_i_over_sigma(one["i_over_sigma"], model, suffix, name))
+    return section
+
+
+def _parameters(models: Any, found: Any) -> Table:
+    rows = []
+    for k, model in enumerate(models):
+        within = found[k]["within"] if k < len(found) else {"before": [None] * 3, "after": [None] * 3}
+        m = model["model"]
+        rows.append(
+            [
+                k + 1,
+                _with_esd(m["a"], model["esd_a"]),
+                _with_esd(m["b"], model["esd_b"]),
+                short(m["c"], 3) if m["c"] else "–",
+                shown(model["isa"], 1),
+                model["n_used"],
+                " / ".join(shown(v, 1, percent=True) for v in within["before"]),
+                " / ".join(shown(v, 1, percent=True) for v in within["after"]),
+                model["reason"] or "",
+            ]
+        )
+    ideal = " / ".join(f"{100 * v:.1f}" for v in NORMAL)
+    header = (
+        "model",
+        "a",
+        "b",
+        "c / counts",
+        "largest I/σ",
+        "observations",
+        "% within 1 / 2 / 3 σ, before",
+        f"after (ideal {ideal})",
+        "remark",
+    )
+    return Table("Error model", header, rows, words=(8,))
+
+
+def _with_esd(value: float, esd: float | None) -> str:
+    return f"{value:.4g}" if esd is None else f"{value:.4g} ± {esd:.1g}"
+
+
+def _normal(one: Any, suffix: str, name: str) -> Figure:
+    x = one["normal"]["expected"]
+    # what lies beyond the range that was counted is left out of the plot
+    before, after = ([None if abs(v) >= 12 else v for v in one["normal"][k]] for k in ("before", "after"))
+    hover = "expected %{x:.1f}, found %{y:.2f}<extra>%{fullData.name}</extra>"
+    return Figure(
+        f"normal{suffix}",
+        f"Normal probability plot{name}",
+        "Deviations from equivalents, divided by their errors, against those of a normal distribution. On the diagonal "
+        "errors are right; steeper means too small. Bent ends are outliers that stayed.",
+        [
+            line(x, before, "errors of integration", ORANGE, hovertemplate=hover, size=4, width=1),
+            line(x, after, "with error model", BLUE, hovertemplate=hover, size=4, width=1),
+            line([x[0], x[-1]], [x[0], x[-1]], "ideal", GREY, mode="lines", dash="dash", width=1, hoverinfo="skip"),
+        ],
+        {"xaxis": axis("expected"), "yaxis": axis("z found", range=_clipped(after, before))},
+        Table(
+            "Normal probability plot",
+            ("expected", "errors of integration", "with error model"),
+            [[shown(a, 1), shown(b, 2), shown(c, 2)] for a, b, c in zip(x, before, after, strict=True)],
+        ),
+    )
+
+
+def _clipped(after: Sequence[Any], before: Sequence[Any]) -> list[float]:
+    """Room for the corrected curve, and for the other one up to twice of that."""
+    top = max([4.5, *(abs(v) for v in after if v is not None)])
+    other = max([top, *(abs(v) for v in before if v is not None)])
+    limit = 1.05 * min(other, 2 * top)
+    return [-limit, limit]
+
+
+def _histogram(one: Any, suffix: str, name: str) -> Figure:
+    found = one["histogram"]
+    x, n = found["middle"], sum(found["after"])
+    step = x[1] - x[0]
+    ideal = [n * step * math.exp(-v * v / 2) / math.sqrt(2 * math.pi) for v in x]
+    return Figure(
+        f"deviations{suffix}",
+        f"Distribution of deviations{name}",
+        "The same deviations as a histogram, with the normal curve they should follow. Counts beyond 6 stand in the "
+        "last "
+        "bars.",
+        [
+            bars(x, found["after"], "with error model", BLUE, hovertemplate="z %{x}: %{y}<extra></extra>"),
+            line(x, ideal, "normal", ORANGE, mode="lines", hoverinfo="skip"),
+        ],
+        {"xaxis": axis("z"), "yaxis": axis("observations"), "bargap": 0.05},
+        Table(
+            "Distribution of deviations",
+            ("z", "before", "after", "normal"),
+            [
+                [shown(v, 3), b, a, f"{e:.0f}"]
+                for v, b, a, e in zip(x, found["before"], found["after"], ideal, strict=True)
+            ],
+        ),
+    )
+
+
+def _by_intensity(model: Any, suffix: str, name: str) -> Figure:
+    ranges = [r for r in model["ranges"] if r["high"] > 0]
+    x = [math.sqrt(max(r["low"], r["high"] / 4) * r["high"]) for r in ranges]
+    before, after = [r["uncorrected"] for r in ranges], [r["corrected"] for r in ranges]
+    custom = [[short(r["low"], 3), short(r["high"], 3), r["n"]] for r in ranges]
+    hover = (
+        "intensity %{customdata[0]} – %{customdata[1]}<br>%{customdata[2]} observations"
+        "<br>mean z² %{y:.2f}<extra>%{fullData.name}</extra>"
+    )
+    return Figure(
+        f"by-intensity{suffix}",
+        f"Errors by intensity{name}",
+        "Mean squared deviation in ranges of intensity, before and after. 1 is right. The error model should bring all "
+        "ranges between 0.7 and 1.5; a trend that stays is an error it cannot describe.",
+        [
+            line(x, before, "errors of integration", ORANGE, customdata=custom, hovertemplate=hover),
+            line(x, after, "with error model", BLUE, customdata=custom, hovertemplate=hover),
+        ],
+        {
+            "xaxis": axis("expected intensity / counts", type="log"),
+            "yaxis": axis("mean z²", type="log", dtick="D2" if max([*before, 1]) < 30 else 1),
+            "shapes": [horizontal(1.0)],
+        },
+        Table(
+            "Errors by intensity",
+            ("from", "to", "observations", "before", "after"),
+            [
+                [short(r["low"], 4), short(r["high"], 4), r["n"], shown(b, 2), shown(a, 2)]
+                for r, b, a in zip(ranges, before, after, strict=True)
+            ],
+        ),
+    )
+
+
+def _i_over_sigma(found: Any, model: Any, suffix: str, name: str) -> Figure:
+    counts = found["counts"]
+    n = len(counts)
+    (low_x, high_x), (low_y, high_y) = found["log10_intensity"], found["log10_i_over_sigma"]
+    x = [round(low_x + (high_x - low_x) * (k + 0.5) / n, 3) for k in range(n)]
+    y = [round(low_y + (high_y - low_y) * (k + 0.5) / n, 3) for k in range(n)]
+    z = [[math.log10(v) if v else None for v in row] for row in counts]
+    hover = "I %{customdata[0]}<br>I/σ %{customdata[1]}<br>%{customdata[2]} observations<extra></extra>"
+    custom = [[[f"{10**a:.3g}", f"{10**b:.3g}", counts[j][i]] for i, a in enumerate(x)] for j, b in enumerate(y)]
+    trace = heat(x, y, z, "observations", hovertemplate=hover, customdata=custom)
+    top = max((v for row in z for v in row if v is not None), default=1.0)
+    decades = list(range(int(top) + 1))
+    trace["colorbar"] |= {"tickvals": decades, "ticktext": [str(10**k) for k in decades]}
+    data = [trace]
+    if model and model["isa"]:
+        level = math.log10(model["isa"])
+        data.append(
+            line(
+                [x[0], x[-1]],
+                [level, level],
+                f"limit {model['isa']:.1f}",
+                ORANGE,
+                mode="lines",
+                dash="dash",
+                hoverinfo="skip",
+            )
+        )
+        high_y = max(high_y, level + 0.1)
+    decade_x = [k for k in range(math.floor(low_x), math.ceil(high_x) + 1)]
+    nice_y = [v for v in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low_y <= math.log10(v) <= high_y]
+    every = n // 10
+    rough = [
+        [sum(counts[j * every + b][i * every + a] for a in range(every) for b in range(every)) for i in range(10)]
+        for j in range(10)
+    ]
+    return Figure(
+        f"i-over-sigma-map{suffix}",
+        f"I/σ against intensity{name}",
+        "Every observation, with corrected errors. Counting statistics give a line of slope 1/2; at high intensity it "
+        "bends "
+        "over to the limit 1/(a b), beyond which no reflection gets. A limit above 20 is good.",
+        data,
+        {
+            "xaxis": axis("scaled intensity", tickvals=decade_x, ticktext=[_power(k) for k in decade_x]),
+            "yaxis": axis("I/σ", tickvals=[math.log10(v) for v in nice_y], ticktext=[f"{v:g}" for v in nice_y]),
+        },
+        map_table(
+            "Observations by intensity (across) and I/σ (down)",
+            [f"{10 ** x[i * every]:.2g}" for i in range(10)],
+            [f"{10 ** y[j * every]:.2g}" for j in range(10)],
+            rough,
+            "I/σ \\ I",
+        ),
+    )
+
+
+def _power(k: int) -> str:
+    return f"{10**k:g}" if -3 <= k <= 3 else f"10<sup>{k}</sup>"
+
+
+def detector(summary: Summary) -> Section:
+    """Maps of deviations and outliers over the detector."""
+    section = Section(
+        "detector",
+        "Detector",
+        "All images together, by place on the detector. What stays in one place is not the crystal: shadows of the "
+        "beam "
+        "stop or loop, bad modules, wrong flat field.",
+    )
+    found = summary["detector"]
+    if found is None:
+        return section
+    n_y, n_x = len(found["observations"]), len(found["observations"][0])
+    x, y = _middles(found["x"], n_x), _middles(found["y"], n_y)
+    unit = found["unit"]
+    layout = {
+        "xaxis": axis(f"x (fast) / {unit}", constrain="domain", zeroline=False),
+        "yaxis": axis(f"y (slow) / {unit}", scaleanchor="x", constrain="domain", autorange="reversed", zeroline=False),
+    }
+    excess = [[None if v is None else 100 * v for v in row] for row in found["excess"]]
+    rate = [
+        [None if o + n < 5 else 100 * o / (o + n) for o, n in zip(a, b, strict=True)]
+        for a, b in zip(found["outliers"], found["observations"], strict=True)
+    ]
+    counts = [[v or None for v in row] for row in found["observations"]]
+    names = [f"{v:.0f}" for v in x], [f"{v:.0f}" for v in y]
+    for name, title, text, z, label, digits, both in (
+        (
+            "detector-z",
+            "Mean deviation in standard deviations",
+            "Mean of z. Noise gives a few hundredths with random signs; patches beyond ±1 are systematic.",
+            found["mean_z"],
+            "mean z",
+            2,
+            True,
+        ),
+        (
+            "detector-excess",
+            "Excess over the equivalents",
+            "Sum of intensities over the sum expected from equivalents, in per cent. Negative patches are shadows. "
+            "modulation_correction=True fits such a map.",
+            excess,
+            "%",
+            1,
+            True,
+        ),
+        (
+            "detector-outliers",
+            "Rejected observations",
+            "Share of observations rejected as outliers.",
+            rate,
+            "outliers / %",
+            1,
+            False,
+        ),
+        ("detector-counts", "Observations", "Where the scaled observations are.", counts, "observations", 0, False),
+    ):
+        known = [abs(v) for row in z for v in row if v is not None]
+        if not known:
+            continue
+        hover = f"x %{{x:.0f}} {unit}, y %{{y:.0f}} {unit}<br>%{{z:.{digits}f}}<extra></extra>"
+        top = sorted(known)[int(0.98 * (len(known) - 1))] or 1.0
+        limits = {"zmin": -top, "zmax": top, "colorscale": DIVERGING} if both else {"zmin": 0, "zmax": top}
+        trace = heat(x, y, z, label, hovertemplate=hover, **limits)
+        table = map_table(title, *names, z, f"y \\ x / {unit}")
+        section.figures.append(Figure(name, title, text, [trace], layout, table, height=380))
+    return section
+
+
+def _middles(ends: Sequence[float], n: int) -> list[float]:
+    return [round(ends[0] + (ends[1] - ends[0]) * (k + 0.5) / n, 2) for k in range(n)]

@@ -1,0 +1,151 @@
+"""scale.html: one page that needs nothing beside itself, made from scale.json and from nothing else.
+
+plotly's script and the figures are compressed into the page; the browser unpacks and draws them. All numbers are in
+tables, too, so that the page can be read without JavaScript. The page asks for nothing from the network, and its
+content security policy forbids it.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from braggscale.errors import OutputError
+from braggscale.report.page.compare import compare
+from braggscale.report.page.data_sets import by_data_set
+from braggscale.report.page.errors import detector, error_model
+from braggscale.report.page.figure import Figure, Section, Summary, Table
+from braggscale.report.page.images import by_image, damage
+from braggscale.report.page.intensities import anomalous, distribution
+from braggscale.report.page.models import models
+from braggscale.report.page.outliers import ledger, outliers
+from braggscale.report.page.resolution import by_resolution, summary_table
+
+TEMPLATES = Path(__file__).with_name("templates")
+SECTIONS: tuple[Callable[[Summary], Section], ...] = (
+    by_resolution,
+    by_image,
+    by_data_set,
+    damage,
+    models,
+    error_model,
+    detector,
+    outliers,
+    anomalous,
+    distribution,
+    ledger,
+)
+# Smaller levels save nothing that a person would notice.
+LEVEL = 6
+STATES = {"good": ("✓", "fine"), "look": ("!", "worth a look"), "bad": ("×", "not good")}
+
+
+def report_html(summary: Summary, other: Summary | None = None, label: str = "") -> str:
+    """The page for a summary (the content of scale.json), and beside it another one, whose path is ``label``.
+
+    Raises OutputError if plotly's script is not installed.
+    """
+    # imported here: a run without a report has no use for it
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    sections = [section for make in SECTIONS if not (section := make(summary)).empty]
+    if other is not None:
+        sections.insert(0, compare(summary, other, label))
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = _cell
+    figures = [figure for section in sections for figure in section.figures]
+    statistics = summary["statistics"]
+    page: str = environment.get_template("page.html").render(
+        summary=summary,
+        verdict=summary["verdict"],
+        states=STATES,
+        checks=sorted(summary["verdict"]["checks"], key=lambda check: ("bad", "look", "good").index(check["state"])),
+        facts=_facts(summary),
+        table_one=None if statistics is None else summary_table(statistics),
+        left_out=[(e["identifier"], e["dropped"]) for e in summary["data_sets"] if e["dropped"]][:20],
+        sections=sections,
+        run=_run(summary),
+        style=(TEMPLATES / "page.css").read_text(),
+        script=(TEMPLATES / "page.js").read_text(),
+        figures=_packed(json.dumps(_payload(figures), separators=(",", ":"), allow_nan=False).encode()),
+        plotly=_packed(_plotly_script()),
+    )
+    return page
+
+
+def _payload(figures: Iterable[Figure]) -> dict[str, Any]:
+    return {
+        figure.name: {
+            "data": figure.data,
+            "layout": figure.layout,
+            "choices": [{"data": data, "layout": layout} for _, data, layout in figure.choices],
+        }
+        for figure in figures
+    }
+
+
+def _packed(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, LEVEL)).decode()
+
+
+def _plotly_script() -> bytes:
+    """The script as plotly's package holds it; the package itself is not imported, which would take a second."""
+    found = importlib.util.find_spec("plotly")
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        path = Path(folder) / "package_data" / "plotly.min.js"
+        if path.is_file():
+            return path.read_bytes()
+    raise OutputError(
+        "the report needs the package plotly with its file plotly.min.js: install it, or output.html=None"
+    )
+
+
+def _cell(value: Any) -> str:
+    """A cell of a table: numbers short, nothing as a dash."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _facts(summary: Summary) -> list[tuple[str, str]]:
+    """The line under the title."""
+    cell = summary["unit_cell"]
+    kept = [entry for entry in summary["data_sets"] if "model" in entry]
+    kinds = list(dict.fromkeys(entry["model"]["__id__"] for entry in kept))
+    statistics = summary["statistics"]
+    facts = [
+        ("space group", str(summary["space_group"])),
+        (
+            "unit cell",
+            ", ".join(f"{v:.2f}" for v in cell[:3]) + " Å, " + ", ".join(f"{v:.1f}" for v in cell[3:]) + "°",
+        ),
+        ("data sets", str(len(kept))),
+        ("model", ", ".join(kinds)),
+    ]
+    if statistics is not None:
+        overall = statistics["overall"]
+        facts += [
+            ("resolution", f"{overall['d_max']:.2f} – {overall['d_min']:.2f} Å"),
+            ("observations", f"{overall['n_obs']:,} of {overall['n_unique']:,} unique".replace(",", "\u202f")),
+        ]
+    return facts
+
+
+def _run(summary: Summary) -> Table:
+    """Times and versions."""
+    run = summary["run"]
+    rows = [[f"time, {name}", f"{seconds:.2f} s"] for name, seconds in run["seconds"].items()]
+    rows += [[name, str(run[name])] for name in ("python", "numpy", "machine")]
+    rows.append(["program", f"{summary['program']['name']} {summary['program']['version']}"])
+    return Table("The run", ("", ""), rows, words=(0, 1))

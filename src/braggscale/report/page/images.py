@@ -1,0 +1,339 @@
+"""By image over all data sets, and radiation damage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from braggscale.report.assessment import images_standing_out
+from braggscale.report.page.data_sets import per_cent
+from braggscale.report.page.figure import (
+    BLUE,
+    COLOURS,
+    GREY,
+    ORANGE,
+    Figure,
+    Section,
+    Summary,
+    Table,
+    Trace,
+    axis,
+    escaped,
+    horizontal,
+    line,
+    names_of,
+    short,
+    shown,
+)
+
+MOST_NAMED = 12  # data sets with their name in a plot
+MOST_ROWS = 300  # of the table by image
+
+
+@dataclass(frozen=True, slots=True)
+class _Plot:
+    """A quantity of ``by_image``: key, title, axis, factor, format, help; ``at``: where a dotted line helps."""
+
+    key: str
+    title: str
+    axis: str
+    factor: float
+    form: str
+    help: str
+    at: float | None = None
+
+
+PLOTS = (
+    _Plot(
+        "scale",
+        "Inverse scale factor g",
+        "mean g",
+        1.0,
+        ".3f",
+        "Intensities are divided by it. It follows beam, volume in the beam and absorption: smooth curves and small "
+        "steps "
+        "are normal; a sudden fall towards zero means that beam or crystal were lost.",
+    ),
+    _Plot(
+        "r_merge",
+        "R merge",
+        "R merge",
+        1.0,
+        ".3f",
+        "Deviations from the merged intensities of all data. Flat is good; images well above their neighbours should "
+        "be "
+        "looked at, and left out if there is a reason.",
+    ),
+    _Plot(
+        "i_over_sigma",
+        "Signal to noise of observations",
+        "⟨I/σ⟩",
+        1.0,
+        ".1f",
+        "Mean I/σ of single observations. It falls with radiation damage, and where the crystal leaves the beam.",
+    ),
+    _Plot(
+        "mean_z2",
+        "Errors by image",
+        "mean z²",
+        1.0,
+        ".2f",
+        "Squared deviation from the equivalents in units of the expected variance. 1 is right; images above it "
+        "disagree "
+        "more than the error model explains.",
+        1.0,
+    ),
+    _Plot(
+        "delta_cc_half",
+        "ΔCC1/2: what the images add",
+        "ΔCC1/2 / %",
+        100.0,
+        ".2g",
+        "CC1/2 of all data minus CC1/2 without these images, mean over resolution shells. Below zero they make the "
+        "data "
+        "worse. Compare with the scatter of the others.",
+        0.0,
+    ),
+    _Plot(
+        "rejected",
+        "Rejected observations",
+        "outliers / %",
+        100.0,
+        ".2f",
+        "Share of observations rejected as outliers. A few in a hundred are normal; a hump is a shadow, ice or another "
+        "lattice.",
+    ),
+    _Plot(
+        "completeness",
+        "Growth of completeness",
+        "completeness / %",
+        100.0,
+        ".1f",
+        "Share of the possible reflections seen up to here. Where it is flat, more images add multiplicity alone.",
+    ),
+)
+
+
+def by_image(summary: Summary) -> Section:
+    """Curves over all images of all data sets."""
+    table = summary["by_image"]
+    stills = table is not None and not any(table["first"])
+    section = Section("images", "By data set in order" if stills else "By image", "")
+    if table is None or len(table["first"]) < 2:
+        return section
+    names = names_of(summary)
+    where = _places(summary, table, names)
+    width, merged = table["images_per_bin"], table["data_sets_per_bin"]
+    if merged > 1:
+        section.notes.append(f"Each point is {merged} data sets.")
+    elif not stills and width > 1:
+        section.notes.append(f"Each point is {width} images, so that it rests on enough reflections.")
+    rejected = [o / (o + n) if o + n else None for o, n in zip(table["outliers"], table["observations"], strict=True)]
+    columns = {**table, "rejected": rejected}
+    out = {(d, image) for d, a, b in images_standing_out(summary) for image in range(a, b + 1)}
+    marked = [(d, first) in out for d, first in zip(table["data_set"], table["first"], strict=True)]
+    layout = _layout(where, table["data_set"], names, stills or merged > 1)
+    for plot in PLOTS:
+        data = _traces(where, columns[plot.key], plot, marked)
+        shapes = [*layout["shapes"], *([horizontal(plot.at)] if plot.at is not None else [])]
+        y = axis(plot.axis, rangemode="normal" if plot.key in ("delta_cc_half",) else "tozero")
+        section.figures.append(
+            Figure(
+                f"image-{plot.key}",
+                plot.title,
+                plot.help,
+                data,
+                {**layout, "shapes": shapes, "yaxis": y},
+                wide=True,
+                height=260,
+            )
+        )
+    section.tables.append(_image_table(columns, names, stills))
+    return section
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Of each run of images: running number of its middle, its name for hovering, and whether a data set begins."""
+
+    x: list[float]
+    text: list[str]
+    new: list[bool]
+
+
+def _places(summary: Summary, table: Any, names: Sequence[str]) -> _Places:
+    entries = {entry["identifier"]: entry for entry in summary["data_sets"]}
+    full = summary["by_data_set"]["identifier"]
+    merged = table["data_sets_per_bin"]
+    x, text, new = [], [], []
+    before, running = -1, 0
+    for d, first, last in zip(table["data_set"], table["first"], table["last"], strict=True):
+        n = last - first + 1
+        x.append(running + 0.5 * (n + 1))
+        running += n
+        new.append(d != before)
+        before = d
+        label = f"data set {escaped(names[d])}"
+        if merged > 1 and d + merged > d + 1:
+            label += f" and the next {merged - 1}"
+        if first:
+            label += f"<br>image {first}" + (f" – {last}" if last > first else "")
+            offset = entries.get(full[d], {}).get("batch_offset")
+            if offset is not None:
+                label += f"<br>batch {first + offset}" + (f" – {last + offset}" if last > first else "")
+        text.append(label)
+    return _Places(x, text, new)
+
+
+def _layout(where: _Places, data_set: Sequence[int], names: Sequence[str], stills: bool) -> dict[str, Any]:
+    """Lines where data sets begin, and their names where there are few."""
+    shapes, labels = [], []
+    starts = [k for k, new in enumerate(where.new) if new]
+    if len(starts) <= 4 * MOST_NAMED and not stills:
+        for k in starts[1:]:
+            edge = 0.5 * (where.x[k - 1] + where.x[k])
+            shape = {"type": "line", "x0": edge, "x1": edge, "yref": "paper", "y0": 0, "y1": 1}
+            shapes.append({**shape, "line": {"color": GREY, "width": 1, "dash": "dot"}})
+    if 1 < len(starts) <= MOST_NAMED and not stills:
+        for k, end in zip(starts, [*starts[1:], len(where.x)], strict=True):
+            text = escaped(names[data_set[k]])
+            labels.append(
+                {
+                    "x": 0.5 * (where.x[k] + where.x[end - 1]),
+                    "y": 1.0,
+                    "yref": "paper",
+                    "yanchor": "bottom",
+                    "text": text,
+                    "showarrow": False,
+                    "font": {"color": GREY, "size": 11},
+                }
+            )
+    title = "data set, in order" if stills else "image, all data sets in order" if len(starts) > 1 else "image"
+    return {"xaxis": axis(title, zeroline=False), "shapes": shapes, "annotations": labels, "showlegend": False}
+
+
+def _traces(where: _Places, values: Sequence[float | None], plot: _Plot, marked: Sequence[bool]) -> list[Trace]:
+    """One broken line; points that stand out once more, larger."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    text: list[str] = []
+    for place, value, name, new in zip(where.x, values, where.text, where.new, strict=True):
+        if new and x:
+            x.append(None)
+            y.append(None)
+            text.append("")
+        x.append(place)
+        y.append(None if value is None else float(f"{plot.factor * value:.5g}"))
+        text.append(name)
+    template = f"%{{text}}<br>{plot.axis} %{{y:{plot.form}}}<extra></extra>"
+    many = len(where.x) > 150
+    mode = "lines+markers"
+    data = [line(x, y, plot.axis, BLUE, text=text, hovertemplate=template, mode=mode, size=3 if many else 5, width=1)]
+    out = [k for k, yes in enumerate(marked) if yes]
+    if out:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "stands out",
+                "x": [where.x[k] for k in out],
+                "y": [None if (v := values[k]) is None else plot.factor * v for k in out],
+                "text": [where.text[k] for k in out],
+                "hovertemplate": "stands out<br>" + template,
+                "marker": {"color": ORANGE, "size": 9, "symbol": "diamond"},
+            }
+        )
+    return data
+
+
+def _image_table(columns: Any, names: Sequence[str], stills: bool) -> Table:
+    """All runs of images, or the worst where they are very many."""
+    order = list(range(len(columns["first"])))
+    caption = "By data set" if stills else "By image"
+    if len(order) > MOST_ROWS:
+        order = sorted(order, key=lambda k: -(columns["r_merge"][k] or 0.0))[:MOST_ROWS]
+        caption += f": the {MOST_ROWS} of {len(columns['first'])} rows with the largest R merge; scale.json has all"
+    rows = []
+    for k in order:
+        first, last = columns["first"][k], columns["last"][k]
+        rows.append(
+            [
+                names[columns["data_set"][k]],
+                *([] if stills else [str(first) if last == first else f"{first}–{last}"]),
+                columns["observations"][k],
+                columns["outliers"][k],
+                shown(columns["scale"][k], 3),
+                shown(columns["r_merge"][k], 3),
+                shown(columns["i_over_sigma"][k], 1),
+                shown(columns["mean_z2"][k], 2),
+                shown(columns["completeness"][k], 1, percent=True),
+                per_cent(columns["delta_cc_half"][k]),
+            ]
+        )
+    header = (
+        "data set",
+        *(() if stills else ("images",)),
+        "observations",
+        "outliers",
+        "mean g",
+        "R merge",
+        "⟨I/σ⟩",
+        "mean z²",
+        "completeness / %",
+        "ΔCC1/2 / %",
+    )
+    return Table(caption, header, rows, words=(0,))
+
+
+def damage(summary: Summary) -> Section:
+    """R_d and R_cp."""
+    found = summary["radiation_damage"]
+    section = Section(
+        "damage",
+        "Radiation damage",
+        "Pairs of equivalent observations within one sweep. If the crystal changes, those far apart agree worse.",
+    )
+    if found is None:
+        return section
+    limits = found["range_limits"]
+    ranges = [f"{a:.2f} – {b:.2f} Å" for a, b in zip(limits[:-1], limits[1:], strict=True)]
+    for key, x, title, text, label in (
+        (
+            "r_d",
+            "difference",
+            "R_d against the difference of images",
+            "Decay R factor. A horizontal line means no damage; a rise, most at high resolution, means that late "
+            "images "
+            "differ from early ones. Leaving out the end of each sweep then helps.",
+            "images between the two observations",
+        ),
+        (
+            "r_cp",
+            "image",
+            "R_cp against the number of images",
+            "Cumulative pairwise R factor: agreement of everything collected up to this image. It levels out without "
+            "damage and keeps rising with it.",
+            "image, from the first of the sweep",
+        ),
+    ):
+        at = found[x]
+        hover = "%{y:.3f}<extra>%{fullData.name}</extra>"
+        data = [line(at, found[key], "all", BLUE, hovertemplate=hover)]
+        for name, values, colour in zip(ranges, found[f"{key}_by_range"], COLOURS[1:], strict=False):
+            data.append(line(at, values, name, colour, hovertemplate=hover, width=1, size=3))
+        if key == "r_d" and found["trend"]:
+            trend = found["trend"]
+            ends = [0.0, max(at)]
+            fit = [trend["start"], trend["start"] + trend["rise"]]
+            data.append(line(ends, fit, "straight line", GREY, mode="lines", dash="dash", width=1, hoverinfo="skip"))
+        header = (label, "all", *ranges)
+        rows = [
+            [short(v, 4), *(shown(c[i], 3) for c in (found[key], *found[f"{key}_by_range"]))] for i, v in enumerate(at)
+        ]
+        name = key.replace("_", "-")
+        y = axis(title.split()[0], rangemode="tozero")
+        section.figures.append(
+            Figure(name, title, text, data, {"xaxis": axis(label), "yaxis": y}, Table(title, header, rows))
+        )
+    return section

@@ -1,0 +1,274 @@
+"""The distribution of intensities, and anomalous differences."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from braggscale.report.page.figure import (
+    AMBER,
+    BLUE,
+    GREY,
+    ORANGE,
+    Figure,
+    Section,
+    Summary,
+    Table,
+    axis,
+    bars,
+    heat,
+    horizontal,
+    line,
+    map_table,
+    resolution_axis,
+    shown,
+)
+
+MODEST_CC_ANOM = 0.3
+
+
+def distribution(summary: Summary) -> Section:
+    """Wilson plot, moments, N(z), L test, multiplicities."""
+    section = Section(
+        "intensities",
+        "Distribution of intensities",
+        "What the merged intensities look like: sharp deviations from the expected curves point to twinning, wrong "
+        "symmetry, ice or translational pseudo-symmetry. Noise alone raises the moments of weak shells.",
+    )
+    found = summary["intensity_distribution"]
+    if found is None:
+        return section
+    shells = summary["statistics"]["shells"]
+    d_axis = resolution_axis([shells[0]["d_max"], shells[-1]["d_min"]])
+    section.figures += [_wilson(found["wilson"], d_axis), _moments(found["second_moments"], shells, d_axis)]
+    section.figures += [
+        *_cumulative(found["cumulative"]),
+        *_l_test(found["l_test"]),
+        _multiplicities(found["multiplicity"]),
+    ]
+    return section
+
+
+def _wilson(wilson: Any, d_axis: dict[str, Any]) -> Figure:
+    points = [(s, math.log(v)) for s, v in zip(wilson["inverse_d2"], wilson["mean"], strict=True) if s and v and v > 0]
+    x, y = [p[0] for p in points], [p[1] for p in points]
+    data = [line(x, y, "data", BLUE, hovertemplate="ln mean %{y:.2f}<extra></extra>")]
+    text = ""
+    if wilson["b"] is not None and x:
+        fit = [wilson["ln_k"] - 0.5 * wilson["b"] * s for s in (x[0], x[-1])]
+        data.append(line([x[0], x[-1]], fit, f"B = {wilson['b']:.2f} Å²", GREY, mode="lines", dash="dash"))
+        text = f" The straight line has B = {wilson['b']:.2f} Å² (relative to the first data set)."
+    rows = [[shown(s**-0.5, 2), shown(math.exp(v), 2)] for s, v in points]
+    return Figure(
+        "wilson",
+        "Wilson plot",
+        "Logarithm of the mean intensity per multiplicity factor. Macromolecules dip near 6 Å and peak near 4.5 Å; "
+        "beyond 3 Å it should be a straight line. Spikes are ice rings (3.9, 3.67, 3.44, 2.67, 2.25 Å)." + text,
+        data,
+        {"xaxis": d_axis, "yaxis": axis("ln ⟨I/ε⟩")},
+        Table("Wilson plot", ("d / Å", "⟨I/ε⟩"), rows),
+    )
+
+
+def _moments(moments: Any, shells: Any, d_axis: dict[str, Any]) -> Figure:
+    x = [0.5 * (s["d_max"] ** -2 + s["d_min"] ** -2) for s in shells]
+    template = "%{y:.2f}<extra>%{fullData.name}</extra>"
+    data = [line(x, moments["acentric"], "acentric", BLUE, hovertemplate=template)]
+    if any(v is not None for v in moments["centric"]):
+        data.append(line(x, moments["centric"], "centric", ORANGE, hovertemplate=template))
+    rows = [
+        [shown(s["d_min"], 2), shown(a, 2), shown(c, 2)]
+        for s, a, c in zip(shells, moments["acentric"], moments["centric"], strict=True)
+    ]
+    return Figure(
+        "second-moments",
+        "Second moments",
+        "⟨I²⟩/⟨I⟩² in each shell. Acentric reflections: 2, perfect twin 1.5; centric reflections: 3. Noise raises it.",
+        data,
+        {
+            "xaxis": d_axis,
+            "yaxis": axis("⟨I²⟩/⟨I⟩²", rangemode="tozero"),
+            "shapes": [horizontal(2.0), horizontal(1.5)],
+        },
+        Table("Second moments", ("d min / Å", "acentric", "centric"), rows),
+    )
+
+
+def _cumulative(found: Any) -> list[Figure]:
+    if not found["acentric"] and not found["centric"]:
+        return []
+    z = found["z"]
+    data, columns = [], [[shown(v, 2) for v in z]]
+    header = ["z"]
+    expected = {
+        "acentric": [1 - math.exp(-v) for v in z],
+        "centric": [math.erf(math.sqrt(v / 2)) for v in z],
+    }
+    for name, colour in (("acentric", BLUE), ("centric", ORANGE)):
+        if found[name]:
+            data.append(line(z, found[name], name, colour, hovertemplate="N(z) %{y:.3f}<extra></extra>"))
+            theory = f"{name}, theory"
+            data.append(line(z, expected[name], theory, colour, mode="lines", dash="dot", width=1, hoverinfo="skip"))
+            columns += [[shown(v, 3) for v in found[name]], [shown(v, 3) for v in expected[name]]]
+            header += [name, theory]
+    return [
+        Figure(
+            "cumulative",
+            "Cumulative distribution",
+            "Share of reflections whose intensity is below z times the mean. An S shape below the acentric curve at "
+            "small z "
+            "is the sign of a twin. Shells with mean I/σ above 3.",
+            data,
+            {"xaxis": axis("z = I/⟨I⟩"), "yaxis": axis("N(z)", rangemode="tozero")},
+            Table("Cumulative distribution", tuple(header), [list(row) for row in zip(*columns, strict=True)]),
+        )
+    ]
+
+
+def _l_test(found: Any) -> list[Figure]:
+    if found is None:
+        return []
+    l = found["l"]
+    twin = [v * (3 - v * v) / 2 for v in l]
+    return [
+        Figure(
+            "l-test",
+            "L test for twinning",
+            f"Local test on pairs of neighbouring acentric reflections ({found['pairs']} pairs): mean |L| "
+            f"{found['mean_abs']:.3f} (untwinned 0.5, perfect twin 0.375), mean L² {found['mean_square']:.3f} (0.333, "
+            f"0.2).",
+            [
+                line(l, found["cumulative"], "data", BLUE, hovertemplate="N(|L|) %{y:.3f}<extra></extra>"),
+                line(l, l, "untwinned", GREY, mode="lines", dash="dash", width=1, hoverinfo="skip"),
+                line(l, twin, "perfect twin", ORANGE, mode="lines", dash="dot", width=1, hoverinfo="skip"),
+            ],
+            {"xaxis": axis("|L|"), "yaxis": axis("N(|L|)", rangemode="tozero")},
+            Table(
+                "L test",
+                ("|L|", "data", "perfect twin"),
+                [[shown(a, 2), shown(b, 3), shown(c, 3)] for a, b, c in zip(l, found["cumulative"], twin, strict=True)],
+            ),
+        )
+    ]
+
+
+def _multiplicities(found: Any) -> Figure:
+    first, width = found["first"], found["width"]
+    x = [v + 0.5 * (width - 1) for v in first]
+    names = [str(v) if width == 1 else f"{v} – {v + width - 1}" for v in first]
+    template = "measured %{customdata} times: %{y} reflections<extra>%{fullData.name}</extra>"
+    data = [
+        bars(x, found[name], name, colour, customdata=names, hovertemplate=template)
+        for name, colour in (("acentric", BLUE), ("centric", AMBER))
+        if any(found[name])
+    ]
+    return Figure(
+        "multiplicities",
+        "How often reflections were measured",
+        "Number of unique reflections by multiplicity. Those measured once carry no information on scales.",
+        data,
+        {"xaxis": axis("observations of a reflection"), "yaxis": axis("reflections"), "barmode": "stack"},
+        Table(
+            "Multiplicities",
+            ("observations", "acentric", "centric"),
+            [[n, shown(a), shown(c)] for n, a, c in zip(names, found["acentric"], found["centric"], strict=True)],
+        ),
+    )
+
+
+def anomalous(summary: Summary) -> Section:
+    """Normal probability of differences, half-set scatter, RMS correlation ratio."""
+    section = Section("anomalous", "Anomalous signal", "Differences of Friedel mates, I+ − I−.")
+    found = summary["anomalous"]
+    if found is None:
+        return section
+    section.notes.append(_signal(summary))
+    where = f"d above {found['d_min']:.2f} Å"
+    normal, halves = found["normal"], found["halves"]
+    if normal:
+        x, y = normal["expected"], normal["observed"]
+        section.figures.append(
+            Figure(
+                "anomalous-normal",
+                f"Differences over their errors, {where}",
+                "Normal probability plot. Slope 1: differences are no larger than their errors; steeper: there is "
+                "signal, "
+                "or errors are too small.",
+                [
+                    line(x, y, "data", BLUE, hovertemplate="expected %{x:.2f}, found %{y:.2f}<extra></extra>"),
+                    line([x[0], x[-1]], [x[0], x[-1]], "slope 1", GREY, mode="lines", dash="dash", width=1),
+                ],
+                {"xaxis": axis("expected of a normal deviate"), "yaxis": axis("(I+ − I−)/σ")},
+                Table(
+                    "Anomalous differences",
+                    ("expected", "found"),
+                    [[shown(a, 2), shown(b, 2)] for a, b in zip(x, y, strict=True)],
+                ),
+            )
+        )
+    if halves:
+        n, limit = len(halves["counts"]), halves["limit"]
+        at = [limit * (2 * (k + 0.5) / n - 1) for k in range(n)]
+        counts = [[v or None for v in row] for row in halves["counts"]]
+        section.figures.append(
+            Figure(
+                "anomalous-halves",
+                f"Half-set differences, {where}",
+                "Differences of one half of the data against the other. A cloud drawn out along the diagonal is "
+                "signal; a "
+                "round one is noise.",
+                [
+                    heat(at, at, counts, "pairs", hovertemplate="%{x:.3g}, %{y:.3g}: %{z} pairs<extra></extra>"),
+                    line([-limit, limit], [-limit, limit], "equal", GREY, mode="lines", dash="dash", width=1),
+                ],
+                {
+                    "xaxis": axis("difference, first half"),
+                    "yaxis": axis("difference, second half"),
+                    "showlegend": False,
+                },
+                map_table(
+                    "Pairs by half-set differences",
+                    [f"{v:.3g}" for v in at],
+                    [f"{v:.3g}" for v in at],
+                    counts,
+                    "2nd \\ 1st",
+                ),
+            )
+        )
+    shells = summary["statistics"]["shells"]
+    x = [0.5 * (s["d_max"] ** -2 + s["d_min"] ** -2) for s in shells]
+    if any(v is not None for v in found["rms_ratio"]):
+        section.figures.append(
+            Figure(
+                "rms-ratio",
+                "RMS correlation ratio",
+                "Length over width of the cloud of half-set differences. 1 is no signal; above 1.5 is plenty.",
+                [line(x, found["rms_ratio"], "acentric", BLUE, hovertemplate="%{y:.2f}<extra></extra>")],
+                {
+                    "xaxis": resolution_axis([shells[0]["d_max"], shells[-1]["d_min"]]),
+                    "yaxis": axis("rms(D1 + D2)/rms(D1 − D2)", rangemode="tozero"),
+                    "shapes": [horizontal(1.0)],
+                },
+                Table(
+                    "RMS correlation ratio",
+                    ("d min / Å", "ratio", "CC anom"),
+                    [
+                        [shown(s["d_min"], 2), shown(v, 2), shown(s["cc_anom"], 3)]
+                        for s, v in zip(shells, found["rms_ratio"], strict=True)
+                    ],
+                ),
+            )
+        )
+    return section
+
+
+def _signal(summary: Summary) -> str:
+    """How far the anomalous signal goes, in words."""
+    reached = None
+    for shell in summary["statistics"]["shells"]:
+        if not shell["cc_anom_significant"] or (shell["cc_anom"] or 0) < MODEST_CC_ANOM:
+            break
+        reached = shell["d_min"]
+    if reached is None:
+        return "No anomalous signal: CC anom is not above 0.3 in the innermost shell."
+    return f"Anomalous signal to about {reached:.2f} Å, where CC anom falls below 0.3."

@@ -1,0 +1,242 @@
+"""Outliers, and the ledger of reflections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from braggscale.report.page.figure import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    Figure,
+    Section,
+    Summary,
+    Table,
+    axis,
+    bars,
+    escaped,
+    resolution_axis,
+    short,
+    shown,
+)
+from braggscale.report.text.tables import short_names
+
+
+def outliers(summary: Summary) -> Section:
+    """By resolution and multiplicity; in time and on the detector see there; the worst groups with all members."""
+    section = Section(
+        "outliers",
+        "Outliers",
+        "Observations that cannot belong to their equivalents, the worst first. Where they are on the detector and in "
+        "time: "
+        "see there.",
+    )
+    found = summary["deviations"]
+    if found is not None:
+        shells = found["by_shell"]
+        x = [0.5 * (a**-2 + b**-2) for a, b in zip(shells["d_max"], shells["d_min"], strict=True)]
+        share = [
+            100 * o / (o + n) if o + n else None
+            for o, n in zip(shells["outliers"], shells["observations"], strict=True)
+        ]
+        section.figures.append(
+            Figure(
+                "outliers-by-resolution",
+                "Outliers by resolution",
+                "Share of observations rejected in each shell. A peak in one shell is an ice ring; many at low "
+                "resolution "
+                "are beam-stop shadows or overloads.",
+                [
+                    bars(
+                        x,
+                        share,
+                        "outliers",
+                        BLUE,
+                        customdata=shells["outliers"],
+                        hovertemplate="%{customdata} outliers, %{y:.2f} %<extra></extra>",
+                    )
+                ],
+                {
+                    "xaxis": resolution_axis([shells["d_max"][0], shells["d_min"][-1]]),
+                    "yaxis": axis("outliers / %", rangemode="tozero"),
+                    "showlegend": False,
+                },
+                Table(
+                    "Outliers by resolution",
+                    ("d max / Å", "d min / Å", "observations", "outliers", "%"),
+                    [
+                        [shown(a, 2), shown(b, 2), n, o, shown(s, 2)]
+                        for a, b, n, o, s in zip(
+                            *(shells[k] for k in ("d_max", "d_min", "observations", "outliers")), share, strict=True
+                        )
+                    ],
+                ),
+                wide=True,
+                height=260,
+            )
+        )
+    groups = summary["worst_groups"] or []
+    if groups:
+        section.figures.append(_members(groups))
+    return section
+
+
+def _members(groups: Any) -> Figure:
+    """All members of the worst groups side by side, each in units of its group's mean, and their table."""
+    traces = []
+    for kept, label, colour, symbol in ((False, "member", BLUE, "circle"), (True, "outlier", ORANGE, "x")):
+        x, y, text = [], [], []
+        for group in groups:
+            for i, is_out in enumerate(group["outlier"]):
+                if is_out is kept and group["z"][i] is not None:
+                    x.append(_hkl(group["hkl"]))
+                    y.append(group["z"][i])
+                    place = f"data set {escaped(group['data_set'][i])}"
+                    place += "" if group["image"][i] is None else f", image {group['image'][i]}"
+                    place += f"<br>x {group['x'][i]}, y {group['y'][i]} px"
+                    value = f"I {short(group['scaled_intensity'][i], 4)} ± {short(group['sigma'][i], 2)}"
+                    text.append(f"{_hkl(group['hkl'])}, {short(group['d'], 3)} Å<br>{place}<br>{value}")
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": label,
+                "x": x,
+                "y": y,
+                "text": text,
+                "hovertemplate": "%{text}<br>z %{y:.1f}<extra></extra>",
+                "marker": {"color": colour, "symbol": symbol, "size": 7},
+            }
+        )
+    names = short_names(sorted({name for group in groups for name in group["data_set"]}))
+    full = sorted({name for group in groups for name in group["data_set"]})
+    label_of = dict(zip(full, names, strict=True))
+    rows = []
+    for group in groups:
+        for i, is_out in enumerate(group["outlier"]):
+            rows.append(
+                [
+                    _hkl(group["hkl"]),
+                    shown(group["d"], 2),
+                    label_of[group["data_set"][i]],
+                    "–" if group["image"][i] is None else group["image"][i],
+                    " ".join(str(v) for v in group["measured_hkl"][i]),
+                    short(group["x"][i]),
+                    short(group["y"][i]),
+                    short(group["scaled_intensity"][i]),
+                    short(group["sigma"][i], 3),
+                    shown(group["z"][i], 1),
+                    "outlier" if is_out else "",
+                ]
+            )
+    header = (
+        "reflection",
+        "d / Å",
+        "data set",
+        "image",
+        "measured as",
+        "x / px",
+        "y / px",
+        "I",
+        "σ",
+        "z",
+        "verdict",
+    )
+    return Figure(
+        "worst-groups",
+        "The groups with the worst outliers",
+        "All members of the reflections with the largest deviations; z: from the other members, in standard "
+        "deviations. One "
+        "cross far from a tight group is a real outlier. Two groups of circles far apart are two different "
+        "reflections: "
+        "wrong symmetry or indexing.",
+        traces,
+        {
+            "xaxis": axis("reflection", type="category", tickangle=-45),
+            "yaxis": axis("z"),
+        },
+        Table("The groups with the worst outliers, all members", header, rows, words=(0, 2, 4, 10)),
+        wide=True,
+        height=380,
+    )
+
+
+def _hkl(hkl: Sequence[int]) -> str:
+    return " ".join(str(v) for v in hkl)
+
+
+def ledger(summary: Summary) -> Section:
+    """Every input row and what became of it, as a waterfall."""
+    section = Section("reflections", "Ledger of reflections", "Every row of the input has exactly one fate.")
+    counts = dict(summary["ledger"]["total"])
+    texts = {name: entry["text"] for name, entry in summary["ledger"]["codes"].items()}
+    rows = summary["ledger"]["rows"]
+    lost = sorted(((n, name) for name, n in counts.items() if name not in ("scaled", "outlier")), reverse=True)
+    if counts.get("outlier"):
+        lost.append((counts["outlier"], "outlier"))
+    scaled = counts.get("scaled", 0)
+    x = ["in the files", *(texts[name] for _, name in lost), "scaled"]
+    y = [rows, *(-n for n, _ in lost), scaled]
+    share = [f"{100 * abs(v) / max(rows, 1):.1f} %" for v in y]
+    section.figures.append(
+        Figure(
+            "ledger",
+            "From the files to the scaled data",
+            "What each step took away. Not indexed, not integrated and partial rows are normal; bad variances, and "
+            "data sets "
+            "without use, are not.",
+            [
+                {
+                    "type": "waterfall",
+                    "x": x,
+                    "y": y,
+                    "measure": ["absolute", *("relative" for _ in lost), "total"],
+                    "text": [str(abs(v)) for v in y],
+                    "textposition": "outside",
+                    "cliponaxis": False,
+                    "customdata": share,
+                    "hovertemplate": "%{x}: %{text} rows (%{customdata})<extra></extra>",
+                    "increasing": {"marker": {"color": BLUE}},
+                    "decreasing": {"marker": {"color": ORANGE}},
+                    "totals": {"marker": {"color": GREEN}},
+                    "connector": {"line": {"color": GREY, "width": 1}},
+                    "textfont": {"size": 11},
+                }
+            ],
+            {
+                "xaxis": axis("", tickangle=-30, automargin=True),
+                "yaxis": axis("rows", rangemode="tozero"),
+                "showlegend": False,
+            },
+            Table(
+                "Ledger",
+                ("fate", "rows", "%"),
+                [
+                    *(
+                        [texts[name], n, shown(n / max(rows, 1), 2, percent=True)]
+                        for n, name in [(scaled, "scaled"), *lost]
+                    ),
+                    ["all rows", rows, "100"],
+                ],
+                words=(0,),
+                last_is_total=True,
+            ),
+            wide=True,
+            height=400,
+        )
+    )
+    section.tables.append(_fates(summary, texts))
+    return section
+
+
+def _fates(summary: Summary, texts: dict[str, str]) -> Table:
+    by_set = summary["ledger"]["data_sets"]
+    fates = [name for name in texts if any(counts.get(name) for counts in by_set.values())]
+    names = short_names(list(by_set))
+    rows = [
+        [name, *(counts.get(fate, 0) for fate in fates), sum(counts.values())]
+        for name, counts in zip(names, by_set.values(), strict=True)
+    ]
+    return Table("Fates by data set", ("data set", *(texts[fate] for fate in fates), "all rows"), rows, words=(0,))

@@ -1,0 +1,269 @@
+"""Statistics by resolution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from braggscale.report.page.figure import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    Figure,
+    Section,
+    Summary,
+    Table,
+    Trace,
+    axis,
+    horizontal,
+    line,
+    resolution_axis,
+    shown,
+    vertical,
+)
+
+ALL_COLUMNS: tuple[tuple[str, str, int, bool], ...] = (
+    ("d max / Å", "d_max", 2, False),
+    ("d min / Å", "d_min", 2, False),
+    ("observations", "n_obs", 0, False),
+    ("unique", "n_unique", 0, False),
+    ("multiplicity", "multiplicity", 2, False),
+    ("completeness / %", "completeness", 1, True),
+    ("mean I", "mean_intensity", 1, False),
+    ("⟨I/σ⟩", "mean_i_over_sigma", 1, False),
+    ("R merge", "r_merge", 3, False),
+    ("R meas", "r_meas", 3, False),
+    ("R pim", "r_pim", 3, False),
+    ("CC1/2", "cc_half", 3, False),
+    ("CC1/2 analytic", "cc_half_analytic", 3, False),
+)
+ANOMALOUS_COLUMNS: tuple[tuple[str, str, int, bool], ...] = (
+    ("R anom", "r_anom", 3, False),
+    ("CC anom", "cc_anom", 3, False),
+    ("anomalous completeness / %", "anomalous_completeness", 1, True),
+    ("anomalous multiplicity", "anomalous_multiplicity", 2, False),
+    ("slope", "anomalous_slope", 2, False),
+    ("dF/F", "df_f", 3, False),
+    ("dI/σ(dI)", "di_over_sigma", 2, False),
+)
+
+
+def shell_table(statistics: Any) -> Table:
+    """Every statistic by resolution shell; the last row is all data."""
+    columns = (*ALL_COLUMNS, *(ANOMALOUS_COLUMNS if statistics["anomalous"] else ()))
+    rows = [
+        [_cell(shell, name, digits, percent) for _, name, digits, percent in columns]
+        for shell in (*statistics["shells"], statistics["overall"])
+    ]
+    return Table("Statistics by resolution", tuple(title for title, *_ in columns), rows, last_is_total=True)
+
+
+def _cell(shell: Any, name: str, digits: int, percent: bool) -> str:
+    text = shown(shell[name], digits, percent)
+    significant = shell.get(f"{name}_significant")
+    return text + "*" if significant and text != "–" else text
+
+
+def summary_table(statistics: Any) -> Table:
+    """Table 1: all data, innermost and outermost shell, and the data within the suggested limit."""
+    shells, overall, suggested = statistics["shells"], statistics["overall"], statistics["suggested"]
+    columns = {"overall": overall, "inner shell": shells[0], "outer shell": shells[-1]}
+    if suggested is not None:
+        columns = {f"to {suggested['d_min']:.2f} Å (suggested)": suggested, **columns}
+    listed: list[tuple[str, str, int, bool]] = [
+        ("High resolution limit / Å", "d_min", 2, False),
+        ("Low resolution limit / Å", "d_max", 2, False),
+        ("Completeness / %", "completeness", 1, True),
+        ("Multiplicity", "multiplicity", 1, False),
+        ("⟨I/σ⟩", "mean_i_over_sigma", 1, False),
+        ("R merge", "r_merge", 3, False),
+        ("R merge (I+/I−)", "r_merge_apart", 3, False),
+        ("R meas", "r_meas", 3, False),
+        ("R meas (I+/I−)", "r_meas_apart", 3, False),
+        ("R pim", "r_pim", 3, False),
+        ("R pim (I+/I−)", "r_pim_apart", 3, False),
+        ("CC1/2", "cc_half", 3, False),
+        ("Anomalous completeness / %", "anomalous_completeness", 1, True),
+        ("Anomalous multiplicity", "anomalous_multiplicity", 1, False),
+        ("CC anom", "cc_anom", 3, False),
+        ("Anomalous slope", "anomalous_slope", 3, False),
+        ("dF/F", "df_f", 3, False),
+        ("dI/σ(dI)", "di_over_sigma", 3, False),
+        ("Total observations", "n_obs", 0, False),
+        ("Total unique", "n_unique", 0, False),
+    ]
+    if not statistics["anomalous"]:
+        left_out = ("nomalous", "CC anom", "dF/F", "dI/", "(I+/")
+        listed = [row for row in listed if not any(word in row[0] for word in left_out)]
+    rows = [
+        [title, *(_cell(s, name, digits, percent) for s in columns.values())] for title, name, digits, percent in listed
+    ]
+    header = ["", *columns]
+    intervals = statistics.get("intervals")
+    if intervals:
+        header.append(f"{100 * intervals['level']:g} % interval, overall")
+        for row, (_, name, *_rest) in zip(rows, listed, strict=True):
+            row.append(_interval(intervals.get(name)))
+    return Table("Summary", tuple(header), rows, words=(0,))
+
+
+def _interval(limits: Any) -> str:
+    """Lower and upper limit with two digits of their distance; nothing where there is none."""
+    if not limits or not limits[1] > limits[0]:
+        return ""
+    digits = min(max(1 - math.floor(math.log10(limits[1] - limits[0])), 3), 6)
+    return f"{limits[0]:.{digits}f} – {limits[1]:.{digits}f}"
+
+
+def by_resolution(summary: Summary) -> Section:
+    """CC1/2, R factors, I/sigma, completeness, multiplicity by resolution."""
+    section = Section("resolution", "By resolution", "Shells of equal volume in reciprocal space.")
+    statistics = summary["statistics"]
+    if statistics is None:
+        section.notes.append("No observation is left to merge.")
+        return section
+    shells = statistics["shells"]
+    x = [0.5 * (s["d_max"] ** -2 + s["d_min"] ** -2) for s in shells]
+    d_axis = resolution_axis([shells[0]["d_max"], shells[-1]["d_min"]])
+    ranges = [f"{s['d_max']:.2f} – {s['d_min']:.2f} Å" for s in shells]
+
+    def curve(name: str, label: str, colour: str, digits: int = 3, factor: float = 1.0, **more: Any) -> Trace:
+        y = [None if s[name] is None else factor * s[name] for s in shells]
+        template = f"%{{customdata}}<br>{label} %{{y:.{digits}f}}<extra></extra>"
+        return line(x, y, label, colour, customdata=ranges, hovertemplate=template, **more)
+
+    def plot(name: str, title: str, text: str, data: list[Trace], y: dict[str, Any], **more: Any) -> Figure:
+        return Figure(name, title, text, data, {"xaxis": d_axis, "yaxis": y, **more})
+
+    section.figures += [
+        _cc_half(summary, curve, x, d_axis),
+        plot(
+            "r-factors",
+            "R factors",
+            "R_meas says how well single observations agree, R_pim how precise the merged intensities are; R_merge "
+            "grows "
+            "with multiplicity and is shown out of habit. Below 0.05 in the inner shells is good, above 0.1 points to "
+            "systematic errors. In weak outer shells R has no upper limit and says nothing; use CC1/2 there.",
+            [
+                curve("r_meas", "R meas", BLUE),
+                curve("r_merge", "R merge", GREY),
+                curve("r_pim", "R pim", GREEN),
+            ],
+            axis("R", rangemode="tozero"),
+        ),
+        plot(
+            "i-over-sigma",
+            "Signal to noise",
+            "Mean of merged I/σ in each shell. It should fall smoothly; a dip in one shell is often an ice ring. 2 is "
+            "where people used to cut; CC1/2 decides better.",
+            [curve("mean_i_over_sigma", "⟨I/σ⟩", BLUE, 1)],
+            axis("⟨I/σ⟩", rangemode="tozero"),
+            shapes=[horizontal(2.0)],
+        ),
+        plot(
+            "completeness",
+            "Completeness",
+            "Share of the reflections that the space group allows. Gaps at low resolution (overloads, beam stop) hurt "
+            "most; "
+            "a fall at the edge means that the corners of the detector set the limit.",
+            [
+                curve("completeness", "all", BLUE, 1, 100.0),
+                *(
+                    [curve("anomalous_completeness", "anomalous pairs", ORANGE, 1, 100.0)]
+                    if statistics["anomalous"]
+                    else []
+                ),
+            ],
+            axis("completeness / %", range=[0, 105]),
+        ),
+        plot(
+            "multiplicity",
+            "Multiplicity",
+            "Observations per unique reflection. Below 2 neither scales nor errors are well determined.",
+            [
+                curve("multiplicity", "all", BLUE, 2),
+                *([curve("anomalous_multiplicity", "I+ or I−", ORANGE, 2)] if statistics["anomalous"] else []),
+            ],
+            axis("observations per reflection", rangemode="tozero"),
+        ),
+        *_deviations(summary, x, d_axis, ranges),
+    ]
+    section.tables.append(shell_table(statistics))
+    return section
+
+
+def _cc_half(summary: Summary, curve: Any, x: Sequence[float], d_axis: dict[str, Any]) -> Figure:
+    extra, statistics = summary["resolution"], summary["statistics"]
+    data = [curve("cc_half", "CC1/2", BLUE)]
+    if extra["cc_half_fit"]:
+        s0, r = extra["cc_half_fit"]["s0"], extra["cc_half_fit"]["r"]
+        fine = [x[0] + (x[-1] - x[0]) * k / 80 for k in range(81)]
+        fit = [0.5 * (1 - math.tanh((s - s0) / r)) for s in fine]
+        data.append(line(fine, fit, "fit", BLUE, mode="lines", dash="dot", width=1.5, hoverinfo="skip"))
+    critical = extra["critical_cc_half"]
+    data.append(line(x, critical, "chance (p = 0.01)", GREY, mode="lines", width=1, dash="dash", hoverinfo="skip"))
+    if statistics["anomalous"]:
+        data.append(curve("cc_anom", "CC anom", ORANGE, width=1.5))
+    layout: dict[str, Any] = {
+        "xaxis": d_axis,
+        "yaxis": axis("correlation", range=[min(-0.1, _lowest(data) - 0.05), 1.05]),
+        "shapes": [horizontal(0.3)],
+    }
+    limit = statistics["suggested_d_min"]
+    if limit is not None:
+        shape, label = vertical(limit**-2, f"suggested {limit:.2f} Å")
+        layout["shapes"].append(shape)
+        layout["annotations"] = [label]
+    return Figure(
+        "cc-half",
+        "CC1/2 and CC anom",
+        "Correlation of two halves of the data. CC1/2 above 0.3 is signal; the fitted curve crosses 0.3 at the "
+        "suggested "
+        "limit. Below the dashed line a correlation is chance. It should start near 1: a low start means wrong "
+        "symmetry, "
+        "indexing or a shadow. CC anom above 0.3 at low resolution is a usable anomalous signal.",
+        data,
+        layout,
+    )
+
+
+def _lowest(data: Sequence[Trace]) -> float:
+    return min((y for trace in data for y in trace["y"] if y is not None), default=0.0)
+
+
+def _deviations(summary: Summary, x: Sequence[float], d_axis: dict[str, Any], ranges: Sequence[str]) -> list[Figure]:
+    if summary["deviations"] is None:
+        return []
+    found = summary["deviations"]["by_shell"]
+    return [
+        Figure(
+            "errors-by-resolution",
+            "Errors by resolution",
+            "Mean squared deviation from the equivalents in units of the expected variance. 1 is right; above 1 errors "
+            "are too small at this resolution, below 1 too large.",
+            [
+                line(
+                    x,
+                    found["mean_z2"],
+                    "mean z²",
+                    BLUE,
+                    customdata=ranges,
+                    hovertemplate="%{customdata}<br>mean z² %{y:.2f}<extra></extra>",
+                )
+            ],
+            {"xaxis": d_axis, "yaxis": axis("mean z²", rangemode="tozero"), "shapes": [horizontal(1.0)]},
+            Table(
+                "Errors and outliers by resolution",
+                ("d max / Å", "d min / Å", "observations", "outliers", "mean z²"),
+                [
+                    [shown(a, 2), shown(b, 2), shown(n), shown(o), shown(z, 2)]
+                    for a, b, n, o, z in zip(*(found[k] for k in _SHELL_KEYS), strict=True)
+                ],
+            ),
+        )
+    ]
+
+
+_SHELL_KEYS = ("d_max", "d_min", "observations", "outliers", "mean_z2")

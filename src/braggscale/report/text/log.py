@@ -1,0 +1,234 @@
+"""What the log says of a finished run, in the order in which it is read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from braggscale.data.flags import FATE_TEXT, Fate
+from braggscale.fit.findings import summaries
+from braggscale.report.text import tables
+from braggscale.scaling.result import Result
+from braggscale.weighting.intensity_choice import Choice
+
+log = logging.getLogger(__name__)
+
+# A parameter that differs from "no correction" by less than this many esds is not significant (DIALS' count).
+SIGNIFICANT = 2.0
+# Below this mean multiplicity scales are hardly determined by equivalents.
+LOW_MULTIPLICITY = 1.5
+MOST_DATA_SETS = 40
+HELD_BACK = 0.1  # share of its parameters below which a correction is held at nothing
+MOST_FINDINGS = 60
+
+
+def log_result(result: Result, anomalous: bool) -> None:
+    """Error model, intensity choice, outliers, parameters, the ledger and the merging statistics.
+
+    ``anomalous``: whether Friedel mates were kept apart in the run.
+    """
+    _log_choices(result)
+    _log_fit(result)
+    log.info("")
+    for line in tables.ledger_table(result.ledger(), FATE_TEXT, MOST_DATA_SETS).splitlines():
+        log.info(line)
+    if result.batch_lines:
+        log.info("")
+        log.info("For reference, batch numbers assigned to datasets were:")
+        for line in result.batch_lines:
+            log.info(line)
+    _log_statistics(result, anomalous)
+
+
+def _log_choices(result: Result) -> None:
+    if not result.scaled.rounds:
+        return
+    last = result.scaled.rounds[-1]
+    if not result.scaled.converged:
+        log.info(
+            f"After {last.number} rounds a few observations at the border of being outliers still change sides; "
+            "the last fit uses the choices of the last round"
+        )
+    choice = next((r.choice for r in reversed(result.scaled.rounds) if r.choice and r.choice.table), None)
+    if choice is not None:
+        log.info("")
+        _log_choice(choice)
+    for number, found in enumerate(last.errors):
+        log.info("")
+        name = "Error model" if len(last.errors) == 1 else f"Error model {number + 1}"
+        limit = f"{found.model.isa:.2f}" if np.isfinite(found.model.isa) else "none"
+        linear, value = ("c I + ", f", c = {found.model.c:.4g}") if found.model.c > 0 else ("", "")
+        log.info(f"{name}: V' = a^2 (V + {linear}(b I)^2), a = {found.model.a:.4f}, b = {found.model.b:.5f}{value}")
+        log.info(f"from {found.n_used} observations; limit of I/sigma {limit}")
+        if found.reason:
+            log.info(found.reason)
+        rows = [
+            (f"{r.high:.1f} - {r.low:.1f}", r.n, f"{r.uncorrected:.2f}", f"{r.corrected:.2f}") for r in found.ranges
+        ]
+        if rows:
+            log.info(tables.text_table(("expected intensity", "n", "uncorrected", "corrected"), rows))
+    if last.rejection is not None:
+        log.info("")
+        log.info(f"Outliers: {last.n_outliers} of {len(result.data.rows)} observations")
+        if last.n_wilson:
+            log.info(f"of these {last.n_wilson} by their size alone (emax)")
+        counts = [
+            (_multiplicity(m.first, m.last), m.rows, m.rejected, f"{100 * m.rejected / max(m.rows, 1):.2f}")
+            for m in last.rejection.by_multiplicity
+        ]
+        log.info(tables.text_table(("multiplicity", "n", "outliers", "%"), counts))
+
+
+def _multiplicity(first: int, last: int | None) -> str:
+    if last is None:
+        return f"{first} or more"
+    return str(first) if first == last else f"{first} - {last}"
+
+
+def _log_choice(choice: Choice) -> None:
+    log.info(f"Intensities: {choice.name}, {choice.reason} ({choice.n_rows} observations compared)")
+    rows = [(row.name, f"{row.cc_half:.5f}", f"{row.r_meas:.5f}", f"{row.score:.4f}") for row in choice.table]
+    log.info(tables.text_table(("combination", "CC1/2", "R_meas", "scatter"), rows))
+
+
+def _log_fit(result: Result) -> None:
+    outcome = result.scaled.outcome
+    log.info("")
+    log.info(f"{result.model.n_parameters} parameters from {outcome.n_observations} observations")
+    for name, fit in outcome.fits:
+        log.info(f"{name}: {fit.steps}, {fit.stop.value}")
+    if outcome.message:
+        log.warning(outcome.message)
+    _log_findings(result)
+    _log_validation(result)
+    if outcome.undetermined and any(component.n_parameters > 1 for _, component, _ in result.model.parts()):
+        names = [result.parameter_name(p) for p in outcome.undetermined]
+        shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        log.warning(f"no data determine {shown}; neighbouring parameters carry them over and give them their esds")
+    if len(result.models) == 1 and result.models[0]["__id__"] == "KB":
+        log.warning("one data set has nothing to be put on a scale with: model=KB leaves it as it is")
+    if result.esd is not None and not result.model.estimated:
+        null = result.model.null()
+        weak = np.abs(outcome.theta - null) < SIGNIFICANT * result.esd
+        share = 100.0 * float(weak.mean())
+        log.info(f"{100 - share:.0f} % of the parameters differ from no correction by more than {SIGNIFICANT:g} esds")
+        if share > 50:
+            _log_advice(result)
+
+
+def _log_findings(result: Result) -> None:
+    """Table of the components, and in words what they turned out to be."""
+    found = result.scaled.findings
+    if not found:
+        return
+    header = ("data set", "component", "parameters", "effective", "rms %", "from", "to")
+    rows = [
+        (
+            result.members[result.kept[f.data_set]].identifier,
+            f.component,
+            f.n_parameters,
+            f"{f.effective:.1f}",
+            f"{100 * f.rms:.2f}",
+            f"{f.low:.3f}",
+            f"{f.high:.3f}",
+        )
+        for f in found[:MOST_FINDINGS]
+    ]
+    log.info(tables.text_table(header, rows))
+    strengths = result.scaled.state.strengths
+    if strengths:
+        log.info("Strengths estimated: " + ", ".join(f"{kind} {value:.3g}" for kind, value in strengths.items()))
+    for sentence in summaries(found):
+        log.info(sentence)
+
+
+def _log_validation(result: Result) -> None:
+    """How well this model and simpler ones predict reflections that they have not seen."""
+    found = result.validation
+    if found is None:
+        return
+    log.info("")
+    if found.candidates:
+        log.info(
+            f"Validation: {found.groups} reflections, {found.observations} observations, left out of the fit a "
+            f"{_ordinal(found.folds)} at a time"
+        )
+        rows = [
+            (c.name, f"{c.loss:.4f}", *(("", "") if k == 0 else (f"{c.worse:+.4f}", f"{c.uncertainty:.4f}")))
+            for k, c in enumerate(found.candidates)
+        ]
+        log.info(tables.text_table(("model", "-ln L per obs.", "worse by", "+-"), rows))
+    for sentence in found.sentences():
+        log.info(sentence)
+
+
+def _ordinal(n: int) -> str:
+    return {5: "fifth"}.get(n, f"{n}th part")
+
+
+def _log_advice(result: Result) -> None:
+    """What to try where most parameters say nothing: held back by their weight, or too many."""
+    surfaces = [f for f in result.scaled.findings if f.component == "absorption"]
+    held = sum(f.effective for f in surfaces) < HELD_BACK * sum(f.n_parameters for f in surfaces)
+    if surfaces and held and result.settings[0].model == "physical":
+        log.info(
+            "surface_weight holds the absorption correction back to next to nothing; restraints=estimated lets the "
+            "data decide, absorption_level=high loosens it"
+        )
+    elif any(settings.model != "KB" for settings in result.settings):
+        log.info("Fewer parameters (larger intervals, smaller lmax) would describe the data as well")
+
+
+def _log_statistics(result: Result, anomalous: bool) -> None:
+    statistics = result.statistics
+    if statistics is None:
+        return
+    log.info("")
+    log.info("Merging statistics by resolution")
+    log.info(tables.merging_table(statistics))
+    if anomalous and statistics.anomalous:
+        log.info("")
+        log.info("I+ and I- apart")
+        log.info(tables.anomalous_table(statistics))
+    log.info("")
+    log.info(tables.summary_table(statistics))
+    if with_limits := tables.intervals_table(statistics, anomalous):
+        log.info("")
+        log.info(with_limits)
+    multiplicity = statistics.overall.multiplicity
+    if multiplicity < LOW_MULTIPLICITY:
+        log.warning(
+            f"multiplicity {multiplicity:.2f} leaves little to scale: few reflections were measured twice, so scales "
+            "and statistics rest on these alone; more data sets would help"
+        )
+
+
+def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str], exports: Sequence[str]) -> None:
+    """What was written: ``files``, and which exports follow.  ``keep``: old files and where they are kept."""
+    log.info("")
+    for path, previous in keep.items():
+        log.info(f"Whole data sets were removed: the old {path} is kept as {previous}")
+    log.info("Written: " + ", ".join(path for path in files if path))
+    if exports:
+        log.info("To be exported: " + ", ".join(exports))
+    total = sum(result.ledger().get("-", {}).values()) + sum(len(member.fate) for member in result.members)
+    scaled = sum(counts.get(Fate.SCALED, 0) for counts in result.ledger().values())
+    log.info(f"{scaled} of {total} reflections are scaled")
+
+
+def log_next(result: Result, experiments: str, table: str, seconds: Mapping[str, float]) -> None:
+    """How long it took, and what to type next.  ``seconds``: of each stage."""
+    log.info(tables.times(seconds))
+    sweeps = [result.members[k] for k in result.kept if not result.members[k].experiment.is_still]
+    if sweeps and sweeps[-1].experiment.scan is not None:
+        last = sweeps[-1].experiment.scan.image_range[1]
+        name = "" if len(result.kept) == 1 else f"{sweeps[-1].identifier}:"
+        log.info("To leave out images that disagree and scale again, here the last twenty of the last sweep:")
+        log.info(f"  scale {experiments} {table} exclude_images={name}{max(last - 19, 1)}:{last}")
+    elif len(result.kept) > 1:
+        log.info("To leave out a data set that disagrees and scale again:")
+        log.info(f"  scale {experiments} {table} exclude_datasets={result.members[result.kept[-1]].identifier}")
+    log.info("To merge the data, or take them to other programs:")
+    log.info(f"  scale export {experiments} {table} merged_mtz=merged.mtz")

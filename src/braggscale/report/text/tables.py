@@ -1,0 +1,265 @@
+"""Plain-text tables of the log, for a terminal of 80 columns. Values in, text out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from braggscale.data.flags import Fate
+from braggscale.statistics.merging_statistics import Shell, Statistics
+
+WIDTH = 80
+UNKNOWN = "-"
+# Longer identifiers are shown by the shortest prefix of at least this length that tells them apart.
+_NAME = 8
+# What a column of numbers consists of: numbers, ranges of numbers, marks of significance.
+_NUMERIC = re.compile(r"[\d\s.,+\-*%()/]*(e[+-]?\d+)?[*%]?|nan|inf")
+
+Cell = str | int | float | None
+
+
+def text_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """Columns under a header and a rule: numbers to the right, words to the left; two blanks between.
+
+    Floats are shown with four digits unless the caller made text of them; None and NaN as a dash. A column counts as
+    numbers if all its cells look like numbers or ranges of them.
+    """
+    cells = [[_text(cell) for cell in row] for row in rows]
+    for number, row in enumerate(cells):
+        if len(row) != len(header):
+            raise ValueError(f"row {number} of a table has {len(row)} cells, its header {len(header)}")
+    columns = list(zip(header, *cells, strict=True))
+    widths = [max(len(cell) for cell in column) for column in columns]
+    right = [all(_NUMERIC.fullmatch(cell) for cell in column[1:]) for column in columns]
+    lines = [header, ["-" * width for width in widths], *cells]
+    return "\n".join(_line(line, widths, right) for line in lines)
+
+
+def merging_table(statistics: Statistics) -> str:
+    """Statistics by resolution shell, the last line for all, as two tables below each other.
+
+    The first says how much was measured and how strong it is, the second how well equivalents agree. An asterisk
+    marks a correlation that is significantly above zero.
+    """
+    shells = (*statistics.shells, statistics.overall)
+    amount = text_table(
+        ("d_max", "d_min", "#obs", "#uniq", "mult.", "%comp", "<I>", "<I/sI>"),
+        [
+            (
+                *_limits(s),
+                s.n_obs,
+                s.n_unique,
+                _fixed(s.multiplicity, 2),
+                _percent(s.completeness),
+                _fixed(s.mean_intensity, 1),
+                _fixed(s.mean_i_over_sigma, 1),
+            )
+            for s in shells
+        ],
+    )
+    anomalous = statistics.anomalous
+    agreement = text_table(
+        ("d_max", "d_min", "r_mrg", "r_meas", "r_pim", "cc1/2", *(("r_anom", "cc_ano") if anomalous else ())),
+        [
+            (
+                *_limits(s),
+                _fixed(s.r_merge, 3),
+                _fixed(s.r_meas, 3),
+                _fixed(s.r_pim, 3),
+                _correlation(s.cc_half, s.cc_half_significant),
+                *((_fixed(s.r_anom, 3), _correlation(s.cc_anom, s.cc_anom_significant)) if anomalous else ()),
+            )
+            for s in shells
+        ],
+    )
+    return "\n\n".join(_with_rule_above_last(table) for table in (amount, agreement))
+
+
+def anomalous_table(statistics: Statistics) -> str:
+    """Statistics by resolution with I+ and I- as different reflections, the last line for all."""
+    header = ("d_max", "d_min", "%pairs", "mult.", "r_mrg", "r_meas", "r_pim", "r_anom", "cc_ano", "dI/s", "slope")
+    rows = [
+        (
+            *_limits(s),
+            _percent(s.anomalous_completeness),
+            _fixed(s.anomalous_multiplicity, 2),
+            _fixed(s.r_merge_apart, 3),
+            _fixed(s.r_meas_apart, 3),
+            _fixed(s.r_pim_apart, 3),
+            _fixed(s.r_anom, 3),
+            _correlation(s.cc_anom, s.cc_anom_significant),
+            _fixed(s.di_over_sigma, 2),
+            _fixed(s.anomalous_slope, 2),
+        )
+        for s in (*statistics.shells, statistics.overall)
+    ]
+    return _with_rule_above_last(text_table(header, rows))
+
+
+def intervals_table(statistics: Statistics, apart: bool) -> str:
+    """Overall statistics with their confidence intervals, such as R_meas 0.0356 (0.0349-0.0364); '' without any.
+
+    ``apart``: also R factors with I+ and I- as different reflections.
+    """
+    found = statistics.intervals
+    if found is None:
+        return ""
+    names = {"r_meas": "R_meas", "r_pim": "R_pim", "cc_half": "CC1/2", "cc_anom": "CC_anom"}
+    if apart and statistics.anomalous:
+        names |= {"r_meas_apart": "R_meas(I+/-)", "r_pim_apart": "R_pim(I+/-)"}
+    lines = []
+    for name, label in names.items():
+        limits = getattr(found, name)
+        if limits is not None:
+            lines.append(f"{label:<13}{_with_limits(getattr(statistics.overall, name), *limits)}")
+    if not lines:
+        return ""
+    return "\n".join([f"{100 * found.level:g} % confidence, from {found.n_blocks} blocks of {found.unit}:", *lines])
+
+
+def _with_limits(value: float, low: float, high: float) -> str:
+    """Value and interval, with two digits of the interval's width."""
+    width = high - low
+    digits = int(np.clip(1 - math.floor(math.log10(width)), 3, 7)) if width > 0 else 4
+    between = "-" if low >= 0 else " to "
+    return f"{value:.{digits}f} ({low:.{digits}f}{between}{high:.{digits}f})"
+
+
+def summary_table(statistics: Statistics) -> str:
+    """The summary ("table 1"): all data and the outermost shells, or first those within the suggested limit."""
+    columns = statistics.summary()
+    rows: list[tuple[str, str, int]] = [
+        ("High resolution limit", "d_min", 2),
+        ("Low resolution limit", "d_max", 2),
+        ("Completeness", "completeness", -1),
+        ("Multiplicity", "multiplicity", 1),
+        ("I/sigma", "mean_i_over_sigma", 1),
+        ("Rmerge(I)", "r_merge", 3),
+        ("Rmerge(I+/-)", "r_merge_apart", 3),
+        ("Rmeas(I)", "r_meas", 3),
+        ("Rmeas(I+/-)", "r_meas_apart", 3),
+        ("Rpim(I)", "r_pim", 3),
+        ("Rpim(I+/-)", "r_pim_apart", 3),
+        ("CC half", "cc_half", 3),
+        ("Anomalous completeness", "anomalous_completeness", -1),
+        ("Anomalous multiplicity", "anomalous_multiplicity", 1),
+        ("Anomalous correlation", "cc_anom", 3),
+        ("Anomalous slope", "anomalous_slope", 3),
+        ("dF/F", "df_f", 3),
+        ("dI/s(dI)", "di_over_sigma", 3),
+        ("Total observations", "n_obs", 0),
+        ("Total unique", "n_unique", 0),
+    ]
+    if not statistics.anomalous:
+        left_out = ("Anomalous", "dF/F", "dI/s(dI)")
+        rows = [row for row in rows if not row[0].startswith(left_out) and "+/-" not in row[0]]
+    lines = []
+    for label, name, digits in rows:
+        values = [getattr(shell, name) for shell in columns.values()]
+        lines.append((label, *(_percent(v) if digits < 0 else _fixed(v, digits) for v in values)))
+    table = text_table(("", *columns), lines)
+    if statistics.limit.d_min is None:
+        return f"{table}\nResolution limit: {statistics.limit.reason}"
+    return f"{table}\nSuggested resolution limit {statistics.limit.d_min:.2f} A: {statistics.limit.reason}"
+
+
+def ledger_table(ledger: Mapping[str, Mapping[Fate, int]], texts: Mapping[Fate, str], most: int) -> str:
+    """What became of every input row: fates down, data sets across, and the total they add up to.
+
+    Where the data sets do not fit side by side, the totals, then a line per data set; with more than ``most`` of them
+    only those with the smallest share of scaled rows.  ``ledger``: counts by data set and fate.
+    """
+    fates = [fate for fate in texts if any(counts.get(fate) for counts in ledger.values())]
+    names = short_names(list(ledger))
+    total = {fate: sum(counts.get(fate, 0) for counts in ledger.values()) for fate in fates}
+    columns = list(ledger.values())
+    rows: list[list[Cell]] = [
+        [texts[fate], *(counts.get(fate, 0) for counts in columns), total[fate]] for fate in fates
+    ]
+    rows.append(
+        ["all rows", *(sum(counts.values()) for counts in columns), sum(sum(counts.values()) for counts in columns)]
+    )
+    if len(columns) == 1:
+        rows = [[row[0], row[-1]] for row in rows]
+        return _with_rule_above_last(text_table(("fate", "rows"), rows))
+    if len(columns) <= WIDTH // 4:
+        table = _with_rule_above_last(text_table(("fate", *names, "total"), rows))
+        if _width(table) <= WIDTH:
+            return table
+    totals = text_table(("fate", "rows"), [[row[0], row[-1]] for row in rows])
+    return f"{_with_rule_above_last(totals)}\n\n{_by_data_set(names, columns, most)}"
+
+
+def times(seconds: Mapping[str, float]) -> str:
+    """Seconds of each stage, those of more than 5 ms, and of all."""
+    stages = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items() if value >= 0.005)
+    return f"Seconds: {stages}; together {sum(seconds.values()):.2f}"
+
+
+def short_names(identifiers: Sequence[str]) -> list[str]:
+    """Identifiers cut to the shortest common length, 8 or more, that tells all of them apart."""
+    longest = max((len(name) for name in identifiers), default=0)
+    different = len(set(identifiers))
+    for length in range(_NAME, longest):
+        if len({name[:length] for name in identifiers}) == different:
+            return [name[:length] for name in identifiers]
+    return list(identifiers)
+
+
+def _by_data_set(names: Sequence[str], columns: Sequence[Mapping[Fate, int]], most: int) -> str:
+    rows = []
+    for number, (name, counts) in enumerate(zip(names, columns, strict=True)):
+        n = sum(counts.values())
+        scaled, outliers = counts.get(Fate.SCALED, 0), counts.get(Fate.OUTLIER, 0)
+        rows.append((scaled / n if n else 0.0, number, (name, n, scaled, outliers, n - scaled - outliers)))
+    header = ("data set", "rows", "scaled", "outliers", "other", "% scaled")
+    shown = rows if len(rows) <= most else sorted(rows, key=lambda row: row[:2])[:most]
+    table = text_table(header, [(*row, f"{100 * share:.1f}") for share, _, row in shown])
+    if len(rows) <= most:
+        return table
+    return f"The {most} of {len(rows)} data sets with the smallest share of scaled rows:\n{table}"
+
+
+def _limits(shell: Shell) -> tuple[str, str]:
+    return _fixed(shell.d_max, 2), _fixed(shell.d_min, 2)
+
+
+def _fixed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else UNKNOWN
+
+
+def _percent(value: float) -> str:
+    return _fixed(100 * value, 1)
+
+
+def _correlation(value: float, significant: bool) -> str:
+    # The blank keeps the decimal points in line.
+    return f"{_fixed(value, 3)}{'*' if significant else ' '}"
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return UNKNOWN
+    if isinstance(cell, float | np.floating):
+        return f"{cell:.4g}" if math.isfinite(cell) else UNKNOWN
+    return str(cell)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = [
+        cell.rjust(width) if to_right else cell.ljust(width)
+        for cell, width, to_right in zip(cells, widths, right, strict=True)
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _with_rule_above_last(table: str) -> str:
+    lines = table.splitlines()
+    return "\n".join([*lines[:-1], lines[1], lines[-1]])
+
+
+def _width(table: str) -> int:
+    return max(len(line) for line in table.splitlines())

@@ -1,0 +1,266 @@
+"""From files to files: read, run the pipeline, write everything at once or nothing.
+
+The table, the log, the summary and the experiments belong together: each is written beside its target first, then all
+are renamed, the experiments last. A run that fails leaves what was there before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from braggscale import __version__
+from braggscale.data.preparation import flags_with_fates
+from braggscale.data.sorting import rows_by_data_set
+from braggscale.data.table import Table
+from braggscale.errors import OutputError, UserError
+from braggscale.io import Input, open_inputs
+from braggscale.io.atomic_files import commit, pending, write_alone, write_text
+from braggscale.io.experiment_list import Kept, history_line, imageset_numbers, output_data, to_text
+from braggscale.io.splitting import split_sweeps
+from braggscale.io.table_writer import write_table
+from braggscale.models.stored_model import with_cell
+from braggscale.numerics.array_types import Array
+from braggscale.numerics.timing import Clock
+from braggscale.options.schema import Params, exports_of
+from braggscale.report.read_summary import read_summary
+from braggscale.report.summary import json_text, summary
+from braggscale.report.text.log import log_end, log_next, log_result
+from braggscale.scaling.pipeline import run as run_pipeline
+from braggscale.scaling.result import Result
+
+log = logging.getLogger(__name__)
+
+NewColumns = dict[str, tuple[str, list[Array]]]  # by column name: type, and one array per data set in the output
+
+
+def run(
+    files: Sequence[str],
+    params: Params,
+    given: Callable[[str], bool],
+    command: Mapping[str, Any],
+    log_text: Callable[[], str],
+) -> None:
+    """Scale the data in ``files`` and write the outputs that ``schema.output`` names.
+
+    ``given``: whether the user set an option (full name).  ``command``: what the summary says of the command line.
+    ``log_text``: everything logged so far.  Raises UserError where the run cannot go on; nothing is written then.
+    """
+    clock = Clock()
+    with clock.stage("reading"):
+        # before anything else: this run may replace the file
+        other = read_summary(params.report.compare) if params.report.compare and params.output.html else None
+        data = open_inputs(files)
+    for note in data.notes:
+        log.info(note)
+    data = split_sweeps(data, params.split_at)
+    result = run_pipeline(data.data_sets, data.not_indexed, params, given, clock)
+    log_result(result, params.anomalous)
+    document, columns, problem = _write(data, result, params, command, log_text, clock, other)
+    if exports_of(params.output):
+        _export(result, params, document, columns, log_text, clock)
+    if problem is not None:
+        raise problem
+
+
+def _export(
+    result: Result,
+    params: Params,
+    document: Mapping[str, Any],
+    columns: NewColumns,
+    log_text: Callable[[], str],
+    clock: Clock,
+) -> None:
+    """The files for other programs, after the scaled data, which stand whatever happens.
+
+    The log has been written with the scaled data. It is replaced by one that also says what became of the exports; if
+    there is no room for that, the first one stays.
+    """
+    from braggscale.export_files import export_result  # few runs need it
+
+    failed = ""
+    try:
+        with clock.stage("exports"):
+            export_result(result, params, document, columns)
+        log.info("")
+        log_next(result, params.output.experiments, params.output.reflections, clock.seconds)
+    except UserError as error:
+        failed = f"Error: {error}\n"
+        raise
+    finally:
+        if params.output.log:
+            with suppress(OutputError):
+                write_alone(params.output.log, (log_text() + failed).encode())
+
+
+def name_anew(files: Sequence[str], names: str, experiments: str, reflections: str) -> None:
+    """Write the data in ``files`` with new identifiers, separated by blanks or commas, and do not scale."""
+    from braggscale.io.identifiers import assign_identifiers, split_names
+
+    data = open_inputs(files)
+    for note in data.notes:
+        log.info(note)
+    history = history_line(_now(), __version__, "identifiers assigned")
+    assign_identifiers(data, split_names(names), experiments, reflections, history)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _write(
+    data: Input,
+    result: Result,
+    params: Params,
+    command: Mapping[str, Any],
+    log_text: Callable[[], str],
+    clock: Clock,
+    other: Mapping[str, Any] | None,
+) -> tuple[Mapping[str, Any], NewColumns, OutputError | None]:
+    """Writes the table, the experiments, the log, the summary and the report.
+
+    Returns document and columns for the exports, and what went wrong with the report: the others stand without it.
+    """
+    output = params.output
+    kept = [result.members[k] for k in result.kept]
+    models = [
+        Kept(
+            index=member.number,
+            identifier=member.identifier,
+            scaling_model=with_cell(model, result.cell),
+            valid_image_ranges=None if member.experiment.scan is None else member.experiment.scan.valid_image_ranges,
+            batch_offset=None if member.experiment.scan is None else member.experiment.scan.batch_offset,
+        )
+        for member, model in zip(kept, result.models, strict=True)
+    ]
+    document = output_data(data.document, models, history_line(_now(), __version__))
+    columns = output_columns(result, imageset_numbers(document))
+    pieces = [member.prepared.table for member in kept if member.prepared is not None]
+    names = {member.data_set.id: member.identifier for member in kept}
+    keep = _previous(output.experiments, output.reflections, data, result)
+    exports = exports_of(output)
+    with pending() as pairs:
+        with clock.stage("writing"):
+            pairs.append((write_table(output.reflections, pieces, columns, names, {"shoebox"}), output.reflections))
+            experiments = write_text(output.experiments, to_text(document))
+            pairs.append((experiments, output.experiments))
+        with clock.stage("report"):
+            wanted = output.json or output.html
+            found = summary(result, params, command, dict(clock.seconds)) if wanted else {}
+            report, problem = _report(found, params, other)
+        pairs += report
+        written = [output.reflections, output.experiments, output.log, output.json, *(path for _, path in report)]
+        log_end(result, written, keep, exports)
+        if problem is not None:
+            log.info("The report could not be written")
+        if not exports:
+            log_next(result, output.experiments, output.reflections, clock.seconds)
+        between = []
+        if output.log:
+            between.append((write_text(output.log, log_text()), output.log))
+        if output.json:
+            between.append((write_text(output.json, json_text(found) + "\n"), output.json))
+        pairs[1:1] = between
+        commit(pairs[: len(pairs) - len(report)], keep)
+        try:
+            commit(report)
+        except OutputError as error:
+            problem = _without_report(report[0][1], error)
+    return document, columns, problem
+
+
+def _report(
+    found: Mapping[str, Any], params: Params, other: Mapping[str, Any] | None
+) -> tuple[list[tuple[str, str]], OutputError | None]:
+    """The report beside its target, to be put in place after the data; or why there is none."""
+    target = params.output.html
+    if not target:
+        return [], None
+    # imported here: costs time that a run without a report need not spend
+    from braggscale.report.page.html import report_html
+
+    try:
+        return [(write_text(target, report_html(found, other, params.report.compare or "")), target)], None
+    except OutputError as error:
+        return [], _without_report(target, error)
+    except Exception as error:  # a fault of ours in drawing must not cost the data
+        log.debug("the report failed", exc_info=True)
+        return [], _without_report(target, OutputError(f"internal error, {type(error).__name__}: {error}"))
+
+
+def _without_report(target: str, error: OutputError) -> OutputError:
+    why = str(error).removesuffix("; nothing was changed")
+    return OutputError(f"{target} was not written: {why}; the scaled data are complete")
+
+
+def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
+    """Columns of the scaled table that are new or changed: type, and one array per data set in the output.
+
+    Rows that were not scaled have intensity 0 with variance -1 and scale 1.
+    """
+    state, scaled = result.scaled.state, result.scaled
+    changed: dict[str, tuple[str, list[Array]]] = {}
+    prepared = [member.prepared for k in result.kept if (member := result.members[k]).prepared is not None]
+    tables = [p.table for p in prepared if p is not None]
+
+    def put(name: str, tag: str, values: list[Array]) -> None:
+        changed[name] = (tag, values)
+
+    names = {name for p in prepared if p is not None for name in p.changed}
+    for name in sorted(names):
+        values = [p.changed.get(name, p.table[name]) for p in prepared if p is not None]
+        put(name, tables[0].columns[name].tag, values)
+    new: dict[str, list[Array]] = {name: [] for name in ("value", "variance", "scale", "scale_variance")}
+    flags, fates, ids, sets = [], [], [], []
+    places = rows_by_data_set(result.data.rows, len(tables))
+    for d, (mine, table) in enumerate(zip(places, tables, strict=True)):
+        member = result.members[result.kept[d]]
+        rows = result.data.rows.row[mine]
+        for name, empty, found in (
+            ("value", 0.0, state.values.intensity),
+            ("variance", -1.0, scaled.variance),
+            ("scale", 1.0, state.scale),
+            ("scale_variance", 0.0, scaled.scale_variance),
+        ):
+            column = np.full(len(table), empty)
+            column[rows] = found[mine]
+            new[name].append(column)
+        fate = member.fate[member.prepared.kept] if member.prepared is not None else member.fate
+        flags.append(flags_with_fates(table["flags"], fate))
+        fates.append(fate.astype(np.int32))
+        ids.append(np.full(len(table), member.data_set.id, np.int32))
+        sets.append(np.full(len(table), imagesets[d], np.int32))
+    put("intensity.scale.value", "double", new["value"])
+    put("intensity.scale.variance", "double", new["variance"])
+    put("inverse_scale_factor", "double", new["scale"])
+    put("inverse_scale_factor_variance", "double", new["scale_variance"])
+    put("flags", "std::size_t", flags)
+    put("scaling_fate", "int", fates)
+    put("id", "int", ids)
+    put("imageset_id", "int", sets)
+    return changed
+
+
+def _previous(experiments: str, reflections: str, data: Input, result: Result) -> dict[str, str]:
+    """Where to keep the pair that is replaced, if this run removes whole data sets from its own input."""
+    removed = any(member.dropped for member in result.members)
+    inputs = {os.path.realpath(path) for path in (*data.document.files, *_sources(data))}
+    if not removed or not inputs & {os.path.realpath(experiments), os.path.realpath(reflections)}:
+        return {}
+    return {path: _with_previous(path) for path in (experiments, reflections) if os.path.exists(path)}
+
+
+def _sources(data: Input) -> list[str]:
+    tables: list[Table] = [data_set.table for data_set in data.data_sets]
+    return [table.source for table in tables]
+
+
+def _with_previous(path: str) -> str:
+    stem, ending = os.path.splitext(path)
+    return f"{stem}.previous{ending}"

@@ -1,0 +1,1 @@
+"""A run from chosen data to its result: plan, models, rounds."""

@@ -1,0 +1,226 @@
+"""Does the model predict reflections that it has not seen, and which of its corrections earn their place?
+
+Unique reflections, Friedel mates together, are dealt into five folds. Each candidate model is fitted to four of them,
+and its scales are judged by the fifth: how well do equivalents that no fit has seen agree with each other? With
+z^2 = (I - g I_h)^2/(V' (1 - h)) around the held-out group's own mean, h the leverage,
+
+    loss = sum (1 - h) (nu + 1)/2 ln(1 + z^2/nu),     nu = 4,
+
+is minus the log likelihood of Student's t up to a constant: robust, so that outliers decide nothing. (1 - h) makes a
+group of n count n - 1 times; a candidate's overall factor drops out. Intensities, V' and who is an outlier are those of
+the run, the same for all candidates; outliers are left out of the fits and kept in the judgement. Strengths are
+estimated anew in each fit.
+
+Candidates are compared in pairs: the uncertainty of a sum of differences is that of a sum over groups, sqrt(n) times
+their standard deviation. It is far smaller than that of either sum (Stone, J. R. Stat. Soc. B 36 (1974) 111).
+
+R_meas of held-out groups is no judge: it moves by less than its own noise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.data.observations import Part
+from braggscale.data.unique_reflections import Groups, weighted_mean
+from braggscale.fit.fit_scales import FitSettings, Problem, fit
+from braggscale.models import kb
+from braggscale.models.component import Component
+from braggscale.models.data_set_model import DataSetModel
+from braggscale.models.joint_model import JointModel
+from braggscale.models.smooth import Smooth
+from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.scaling.state import Scaled, Work
+
+log = logging.getLogger(__name__)
+
+FOLDS = 5
+SEED = 43
+NU = 4.0
+FEWEST_GROUPS = 50  # below, differences are noise
+SIGNIFICANT = 2.0  # differences of more than so many uncertainties are said to be there
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that was tried.
+
+    ``loss``: minus log likelihood of the held-out observations, per observation.  ``worse``: by how much more than the
+    model of the run.  ``uncertainty``: standard deviation of ``worse``.
+    """
+
+    name: str
+    loss: float
+    worse: float
+    uncertainty: float
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """``candidates``: the model of the run first.  ``observations``, ``groups``: judged; ``reason``: why none."""
+
+    candidates: tuple[Candidate, ...]
+    observations: int
+    groups: int
+    folds: int = FOLDS
+    reason: str = ""
+
+    def sentences(self) -> list[str]:
+        """In words, for the log."""
+        if self.reason:
+            return [self.reason]
+        found = []
+        for c in self.candidates[1:]:
+            if c.worse > SIGNIFICANT * c.uncertainty:
+                found.append(f"{c.name}: predicts worse than this model")
+            elif c.worse < -SIGNIFICANT * c.uncertainty:
+                found.append(f"{c.name}: predicts better than this model; it is worth a run of its own")
+            else:
+                found.append(f"{c.name}: predicts as well as this model")
+        return found
+
+
+def validate(
+    work: Work, scaled: Scaled, together: Groups, settings: FitSettings, others: Mapping[str, JointModel]
+) -> Validation:
+    """The model of the run and simpler ones, judged by reflections left out of the fit.
+
+    ``together``: groups with Friedel mates together, over the same rows as ``work``.
+    ``others``: more models to try, by what to call them; they start without corrections.
+    """
+    judged = _judged(work, scaled)
+    n_groups = int(np.count_nonzero(scaled.alike.sum(judged) > 1))
+    if n_groups < FEWEST_GROUPS:
+        reason = f"no validation: {n_groups} reflections with equivalents are too few, at least {FEWEST_GROUPS} needed"
+        return Validation((), int(judged.sum()), n_groups, reason=reason)
+    order = np.random.default_rng(SEED).permutation(len(together))
+    fold: Int = together.spread(order % FOLDS)
+    tried = {"this model": (work.model, scaled.outcome.theta)}
+    for name, model in simpler(work.model).items():
+        tried[name] = (model, carried_over(work.model, scaled.outcome.theta, model))
+    for name, model in others.items():
+        tried[name] = (model, carried_over(work.model, scaled.outcome.theta, model))
+    losses = {}
+    for name, (model, theta) in tried.items():
+        losses[name] = _held_out(work, scaled, model, theta, settings, fold, judged)
+        log.debug(f"validation: {name}, {losses[name].sum() / judged.sum():.5f}")
+    own, n = losses["this model"], int(judged.sum())
+    return Validation(
+        tuple(
+            Candidate(name, float(loss.sum()) / n, float((loss - own).sum()) / n, _spread(loss - own) / n)
+            for name, loss in losses.items()
+        ),
+        n,
+        n_groups,
+    )
+
+
+def _spread(difference: Float) -> float:
+    return float(np.sqrt(len(difference)) * difference.std()) if len(difference) else 0.0
+
+
+def _judged(work: Work, scaled: Scaled) -> Bool:
+    """Rows in groups of two or more, (n,), without those that no crystal scatters."""
+    good = (scaled.state.scale > 0) & ~scaled.state.impossible & (scaled.state.variance > 0)
+    result: Bool = good & scaled.alike.spread(scaled.alike.sum(good) > 1)
+    return result
+
+
+def _held_out(
+    work: Work, scaled: Scaled, model: JointModel, theta: Float, settings: FitSettings, fold: Int, judged: Bool
+) -> Float:
+    """Loss of every group, each from the fit that did not see it, (n_groups,)."""
+    state = scaled.state
+    chosen = np.flatnonzero(work.selected)
+    fixed = work.fixed if model is work.model else np.zeros(model.n_parameters, bool)
+    rows = Part(work.rows, chosen)
+    around = _around_start(model, theta)
+    problem = Problem.of(around, rows, scaled.alike.subset(work.selected), fixed, settings.n_threads)
+    plain = np.where(state.rejected, 0.0, 1.0 / state.variance)
+    loss = np.zeros(len(scaled.alike))
+    steps = replace(settings, first_order=model is not work.model, full_matrix=True, esds=False)
+    strengths = scaled.outcome.strengths
+    for k in range(FOLDS):
+        weight = np.where(fold == k, 0.0, plain)[chosen]
+        outcome = fit(problem, theta, state.values.intensity[chosen], weight, steps, strengths)
+        mine = np.flatnonzero(fold == k)
+        g = np.ones(len(fold))
+        g[mine] = model.evaluate(Part(work.rows, mine), outcome.theta, None, settings.n_threads)[0]
+        loss += losses_of(state.values.intensity, state.variance, g, scaled.alike, judged & (fold == k))
+    return loss
+
+
+def _around_start(model: JointModel, theta: Float) -> JointModel:
+    """KB scales restrained around where they begin, as in the run itself."""
+    data_sets = list(model.data_sets)
+    for d, component, where in model.parts():
+        if data_sets[d].kind == "KB" and component.name == "scale":
+            data_sets[d] = kb.around_start(data_sets[d], float(theta[where].mean()))
+    return replace(model, data_sets=tuple(data_sets))
+
+
+def losses_of(intensity: Float, variance: Float, scale: Float, groups: Groups, use: Bool) -> Float:
+    """sum (1 - h) (nu + 1)/2 ln(1 + z^2/nu) of the rows in ``use``, by group, (n_groups,); g <= 0 counts as 1e-6.
+
+    ``intensity``: I, counts, ``variance``: V', counts^2, ``scale``: g, ``use``: (n,).
+    """
+    g = np.maximum(scale, 1e-6)
+    weight = np.where(use, 1.0 / variance, 0.0)
+    best, total = weighted_mean(groups, weight, g, intensity)
+    share = weight * g * g / np.where(total > 0, total, 1.0)[groups.index()]
+    freedom = np.maximum(1.0 - share, 1e-6)
+    z2 = weight * (intensity - g * groups.spread(best)) ** 2 / freedom
+    return groups.sum(np.where(use, freedom * 0.5 * (NU + 1.0) * np.log1p(z2 / NU), 0.0))
+
+
+def simpler(model: JointModel) -> dict[str, JointModel]:
+    """One factor for each data set, and the model without each of its components (a constant instead of a scale)."""
+    names = list(dict.fromkeys(component.name for _, component, _ in model.parts()))
+    found = {"constant": _with(model, ())}
+    if len(names) > 1 or model.data_sets[0].kind != "KB":
+        for name in names:
+            if name == "scale" and all(_is_constant(c) for _, c, _ in model.parts() if c.name == "scale"):
+                continue
+            found[f"without {name}"] = _with(model, tuple(n for n in names if n != name))
+    if len(names) == 1:
+        found = {"constant": found["constant"]}
+    return found
+
+
+def _is_constant(component: Component) -> bool:
+    return isinstance(component, Smooth) and not component.axes
+
+
+def _with(model: JointModel, keep: Sequence[str]) -> JointModel:
+    """The model with the components in ``keep``, and a constant where nothing else is left to be the scale."""
+    data_sets = []
+    for own in model.data_sets:
+        kept = tuple(component for component in own.components if component.name in keep)
+        if not any(_is_factor(component) for component in kept):
+            kept = (Smooth("constant", ()), *kept)
+        data_sets.append(DataSetModel(own.kind, kept, own.configuration))
+    return JointModel.of(data_sets)
+
+
+def _is_factor(component: Component) -> bool:
+    """Whether the component can carry the scale of a data set: neither a B nor one that is 1 on the average."""
+    return not component.exponential and component.offset == 0.0 and component.name != "modulation"
+
+
+def carried_over(old: JointModel, theta: Float, new: JointModel) -> Float:
+    """Parameters of ``new``: those of the same data set and name, means of the scale for a constant, else null."""
+    result = new.null()
+    for d, (before, after) in enumerate(zip(old.data_sets, new.data_sets, strict=True)):
+        values = {c.name: theta[old.where(d, k)] for k, c in enumerate(before.components)}
+        factor = next((values[c.name] for c in before.components if _is_factor(c)), np.ones(1))
+        for k, component in enumerate(after.components):
+            known = values.get(component.name)
+            if known is not None and len(known) == component.n_parameters:
+                result[new.where(d, k)] = known
+            elif _is_factor(component):
+                result[new.where(d, k)] = factor.mean()
+    return result

@@ -1,0 +1,220 @@
+"""Scaling again: what a run takes over from the files that it reads, and says about it.
+
+Models, error model and intensity choice of an earlier run are starting points. Its outliers stand where nothing has
+changed since; where images, data sets or limits differ they are judged afresh. Image exclusions stay
+(image_selection.py). Limits on resolution, partiality and I/sigma are options of one run and do not stay; the log says
+what that brings back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from braggscale.data.flags import FATE_TEXT, Fate, Flag
+from braggscale.data.sorting import Member, Sorted, rows_by_data_set
+from braggscale.models.joint_model import JointModel
+from braggscale.models.settings import ModelSettings
+from braggscale.models.stored_model import OWN_ENTRY, own_entry, stored_strengths
+from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.options.schema import Params
+from braggscale.scaling.state import Start
+from braggscale.weighting.error_model import ErrorModel
+
+log = logging.getLogger(__name__)
+
+# Verdicts of an earlier run that its options made; with other options the reflections come back.
+_LIMITS = (
+    Fate.RESOLUTION_CUT,
+    Fate.LOW_PARTIALITY,
+    Fate.LOW_I_OVER_SIGMA,
+    Fate.SCALE_TOO_SMALL,
+    Fate.DATA_SET_UNUSABLE,
+)
+_JUDGED = int(Flag.SCALED | Flag.OUTLIER_IN_SCALING)
+
+
+def stored_entry(settings: ModelSettings, params: Params) -> dict[str, Any]:
+    """What goes into a stored model beside what other programs know."""
+    return own_entry(settings) | {"outliers": _outlier_options(params)}
+
+
+def _outlier_options(params: Params) -> dict[str, Any]:
+    options = params.scaling_options
+    return {
+        "method": options.outlier_rejection,
+        "zmax": options.outlier_zmax,
+        "emax": options.emax,
+        "anomalous": params.anomalous,
+    }
+
+
+def start_of(
+    theta: Float,
+    taken: Sequence[Sequence[str]],
+    model: JointModel,
+    members: Sequence[Member],
+    data: Sorted,
+    params: Params,
+    error_model_of: Int,
+    everybody: bool,
+) -> Start:
+    """Where the rounds begin, from what is stored with the data; logs what was taken over and what was not.
+
+    ``theta``: stored values, or no correction, (n_parameters,).  ``taken``: components that were stored, by data set.
+    ``members``: data sets in use, ``everybody``: whether these are all that were read.
+    ``error_model_of``: number of the error model of each data set, (n_data_sets,).
+    """
+    scaled = [member for member in members if member.experiment.scaling_model is not None]
+    if not scaled:
+        return Start(theta, np.zeros(len(members), bool))
+    log.info("")
+    _log_limits(scaled, data, members)
+    if params.overwrite_existing_models:
+        log.info(
+            "Not taken over from the input, as asked for (overwrite_existing_models): models, error model, intensity "
+            "choice, outliers"
+        )
+        return Start(theta, np.zeros(len(members), bool))
+    stored = np.array([bool(names) for names in taken])
+    _log_models(taken, model, members)
+    if not stored.all():
+        log.info(
+            "Not taken over, because some data sets are new or have no model that fits: error model, intensity choice, "
+            "outliers"
+        )
+        return Start(theta, stored)
+    entries = [member.experiment.scaling_model or {} for member in members]
+    configurations = [entry.get("configuration_parameters", {}) for entry in entries]
+    errors = _errors(entries, error_model_of, params)
+    i_mid = _i_mid(configurations, params)
+    rejected = _verdicts(members, data, entries, params) if everybody else None
+    if rejected is None:
+        log.info("Outliers are judged afresh: data, limits or data sets are not those of the earlier run")
+    else:
+        log.info(
+            f"{int(rejected.sum())} outliers of the earlier run stand unless clearly none now: data and limits "
+            "are the same"
+        )
+    strengths = {kind: value for entry in reversed(entries) for kind, value in stored_strengths(entry).items()}
+    return Start(theta, stored, errors, i_mid, strengths, rejected)
+
+
+def _log_models(taken: Sequence[Sequence[str]], model: JointModel, members: Sequence[Member]) -> None:
+    """One line for each list of components that were taken over or begin anew, with the data sets that have it."""
+    found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for names, own, member in zip(taken, model.data_sets, members, strict=True):
+        new = tuple(c.name for c in own.components if c.name not in names)
+        found.setdefault((tuple(names), new), []).append(member.identifier)
+    for (names, new), identifiers in found.items():
+        who = "all data sets" if len(identifiers) == len(members) else f"data set {_some(identifiers)}"
+        if names:
+            anew = f"; new: {', '.join(new)}" if new else ""
+            log.info(f"Taken over from the input as a start, {who}: {', '.join(names)}{anew}")
+        else:
+            log.info(f"No stored model, {who}: {', '.join(new)} are new")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _errors(entries: Sequence[Mapping[str, Any]], error_model_of: Int, params: Params) -> tuple[ErrorModel, ...] | None:
+    options = params.weighting.error_model
+    if options.error_model is None:
+        return None
+    if options.reset_error_model:
+        log.info("Error model not taken over, as asked for (reset_error_model)")
+        return None
+    pairs = [entry.get("configuration_parameters", {}).get("error_model_parameters") for entry in entries]
+    if not all(_is_pair(pair) for pair in pairs):
+        log.info("Error model not taken over: not every data set has one")
+        return None
+    _, first = np.unique(error_model_of, return_index=True)
+    linear = [_linear_term(entry) for entry in entries]
+    errors = tuple(ErrorModel(float(pairs[d][0]), float(pairs[d][1]), linear[d]) for d in first)
+    # a value that is given with the command counts more
+    each = [f"a {e.a:.4f} b {e.b:.5f}" + (f" c {e.c:.4g}" if e.c > 0 else "") for e in errors[:3]]
+    shown = ", ".join(each) + (", ..." if len(errors) > 3 else "")
+    log.info(f"Error model of the input as a start: {shown}")
+    return errors
+
+
+def _linear_term(entry: Mapping[str, Any]) -> float:
+    """c of a stored error model, 0 if there is none or if it makes no sense.
+
+    DIALS keeps what it does not know of a configuration, while it puts a and b of its own beside it: then c is stale.
+    """
+    value = entry.get("configuration_parameters", {}).get("error_model_linear_term", 0.0)
+    return float(value) if OWN_ENTRY in entry and isinstance(value, int | float) and 0 <= value < np.inf else 0.0
+
+
+def _is_pair(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(x, int | float) and 0 <= x < 1e3 for x in value)
+        and value[0] > 0
+    )
+
+
+def _i_mid(configurations: Sequence[Mapping[str, Any]], params: Params) -> float | None:
+    if params.reflection_selection.intensity_choice != "combine":
+        return None
+    found = [c.get("Imid") for c in configurations]
+    i_mid = found[0]
+    if isinstance(i_mid, bool) or not isinstance(i_mid, int | float) or any(m != i_mid for m in found):
+        log.info("Intensity choice not taken over: the input has none, or several")
+        return None
+    log.info(f"Intensity choice of the input as a start: Imid {i_mid:.6g} (0 profile, 1 summation, else a mixture)")
+    return float(i_mid)
+
+
+def _verdicts(
+    members: Sequence[Member], data: Sorted, entries: Sequence[Mapping[str, Any]], params: Params
+) -> Bool | None:
+    """Outliers of the earlier run, (n,); None where it judged other reflections, or judged them otherwise."""
+    wanted = _outlier_options(params)
+    for entry in entries:
+        own = entry.get(OWN_ENTRY)
+        if not isinstance(own, dict) or own.get("outliers") != wanted:
+            return None
+    rejected = np.zeros(len(data.rows), bool)
+    for member, mine in zip(members, rows_by_data_set(data.rows, len(members)), strict=True):
+        if member.prepared is None:
+            return None
+        flags = member.prepared.table["flags"].astype(np.uint64)
+        usable = np.zeros(len(flags), bool)
+        rows = data.rows.row[mine]
+        usable[rows] = True
+        if not np.array_equal(usable, (flags & np.uint64(_JUDGED)) != 0):
+            return None
+        rejected[mine] = (flags[rows] & np.uint64(int(Flag.OUTLIER_IN_SCALING))) != 0
+    return rejected
+
+
+def _log_limits(scaled: Sequence[Member], data: Sorted, members: Sequence[Member]) -> None:
+    """Reflections that limits of the earlier run left out and that are used now."""
+    counts: dict[str, int] = {}
+    places = dict(zip(map(id, members), rows_by_data_set(data.rows, len(members)), strict=True))
+    for member in scaled:
+        if member.prepared is None:
+            continue
+        table, rows = member.prepared.table, data.rows.row[places[id(member)]]
+        if "scaling_fate" in table:
+            fate = table["scaling_fate"][rows]
+            for limit in _LIMITS:
+                counts[FATE_TEXT[limit]] = counts.get(FATE_TEXT[limit], 0) + int(np.count_nonzero(fate == limit))
+        else:
+            left_out = (table["flags"][rows].astype(np.uint64) & np.uint64(int(Flag.USER_EXCLUDED_IN_SCALING))) != 0
+            text = "excluded by its user"
+            counts[text] = counts.get(text, 0) + int(np.count_nonzero(left_out))
+    found = ", ".join(f"{n} {text}" for text, n in counts.items() if n)
+    if found:
+        log.info(
+            f"Left out by the earlier run and used now: {found}. Limits are not taken over from the input; only those "
+            "of this command count"
+        )

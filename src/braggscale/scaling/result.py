@@ -1,0 +1,67 @@
+"""Everything that a run found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from braggscale.data.fit_subset import Selection
+from braggscale.data.flags import Fate
+from braggscale.data.geometry import UnitCell
+from braggscale.data.preparation import count_fates
+from braggscale.data.sorting import Member, Sorted
+from braggscale.data.symmetry import Symmetry
+from braggscale.models.joint_model import JointModel
+from braggscale.models.settings import ModelSettings
+from braggscale.models.smooth import Smooth
+from braggscale.numerics.array_types import Float
+from braggscale.scaling.cross_validation import Validation
+from braggscale.scaling.state import Scaled
+from braggscale.statistics.merging_statistics import Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything that a run found.
+
+    ``members``: every data set of the input with its rows' final fates.  ``kept``: positions (in ``members``) of those
+    in the output; observations, models and settings count these.  ``models``: dictionaries to store.
+    ``esd``: standard deviations of theta, None without a covariance.
+    ``batch_lines``: the table of batch numbers after the run.  ``not_indexed``: rows that belong to no data set.
+    """
+
+    members: tuple[Member, ...]
+    kept: tuple[int, ...]
+    symmetry: Symmetry
+    cell: UnitCell
+    data: Sorted
+    settings: tuple[ModelSettings, ...]
+    model: JointModel
+    scaled: Scaled
+    esd: Float | None
+    models: tuple[dict[str, Any], ...]
+    selection: Selection
+    statistics: Statistics | None
+    batch_lines: tuple[str, ...]
+    not_indexed: int
+    seconds: Mapping[str, float]
+    validation: Validation | None = None
+
+    def parameter_name(self, p: int) -> str:
+        """A parameter in words: component, number, data set, and the image where it acts."""
+        for d, component, where in self.model.parts():
+            if where.start <= p < where.stop:
+                name = f"{component.name} {p - where.start + 1} of data set {self.members[self.kept[d]].identifier}"
+                if isinstance(component, Smooth) and [a.coordinate for a in component.axes] == ["image"]:
+                    image = float(component.axes[0].raw_places()[p - where.start])
+                    name += f" (image {max(image, 0) + 1:.0f})"
+                return name
+        raise IndexError(p)
+
+    def ledger(self) -> dict[str, dict[Fate, int]]:
+        """Input rows by data set and fate, and those without a data set under the name '-'."""
+        counts = {member.identifier: count_fates(member.fate) for member in self.members}
+        if self.not_indexed:
+            counts["-"] = {Fate.NOT_INDEXED: self.not_indexed}
+        return counts

@@ -1,0 +1,450 @@
+"""The outer loop: scales, intensity choice, error model and outliers, until nothing changes.
+
+Each of the four needs the other three. A round fits the scales with everything else held, then chooses intensities,
+fits the error model and judges outliers with the new scales. The first rounds judge outliers without regard to earlier
+verdicts, so that what they settle on depends on the data alone and not on the way there: scaling again, and taking an
+exclusion back, end in the same place. Choices that still flip after that are made sticky: a rejected observation
+returns only below 0.9 outlier_zmax, only once, and after a while not at all; another intensity must be better by
+0.5 %. When a round changes nothing (or after MOST_ROUNDS) a last fit uses the final choices.
+
+Weights of a round: 1/V', V' = a^2 (V + c mu+ + (b mu)^2) the error model at the expected intensity mu = g I_h with the
+expected variance V, both from the round before, times a factor that keeps observations not yet known as outliers from
+bending the scales. With fixed restraints that is (nu + 1)/(nu + z^2), nu = 4, the weight function of Student's t
+(Lange, Little & Taylor, J. Am. Stat. Assoc. 84 (1989) 881). It falls from z = 0 on, so that J'WJ is a third more than
+what the data know, and estimated restraints come out too strong; for these it is (1 + (z/2.75)^4)^(-1/2).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from time import perf_counter
+
+import numpy as np
+
+from braggscale.data.normalised_intensities import Shells
+from braggscale.data.observations import Located
+from braggscale.data.unique_reflections import BLOCK
+from braggscale.fit.findings import Finding, findings
+from braggscale.fit.fit_scales import FitSettings, Outcome, Problem, fit
+from braggscale.fit.restraint_strengths import held_back
+from braggscale.models import kb
+from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.numerics.partitions import run_lanes
+from braggscale.scaling.starting_scales import starting_scales
+from braggscale.scaling.state import RoundReport, RoundSettings, Scaled, Start, State, Work
+from braggscale.weighting.error_model import ErrorModel, FitResult, variances
+from braggscale.weighting.error_model_fit import fit as fit_error_model
+from braggscale.weighting.expected_variance import Law, Robust, expect
+from braggscale.weighting.intensity_choice import (
+    Choice,
+    choose,
+    combined,
+    counting_gain,
+    expected_variance,
+    initial,
+)
+from braggscale.weighting.outlier_test import Rejection, standing
+from braggscale.weighting.rejection import Evidence, alike, verdicts
+
+log = logging.getLogger(__name__)
+
+MOST_ROUNDS = 12
+# Up to this round outliers are judged afresh. Data that settle at all have settled by then.
+FRESH_ROUNDS = 4
+# Observations more than unique reflections in the fit, for each of up to so many data sets, below which nothing can be
+# said about strengths: five stills with 71 or 227 got B of hundreds, or a map of the detector below 0.
+FEWEST_EXTRA, ENOUGH_SETS = 50, 20
+# After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
+# go on exchanging a few of them.
+RETURNING_ROUNDS = 7
+# Where nothing has changed since an earlier run, its verdicts on a group stand if one of these times zmax gives them:
+# the last fit of that run moved z by less.
+STANDS = (0.98, 1.02)
+# Knee of the weights with estimated restraints, and with fixed ones, which leave systematic differences.
+FLAT, HEAVY = 2.75, 2.0
+# Outliers have weight 0 in the fit beyond this times zmax.
+FADED = 1.25
+# Changes of a and b that count as none: a tenth of their usual uncertainty.
+SAME_ERROR_MODEL = 5e-3
+# Largest change of a merged intensity that counts as none, in its standard deviations.
+SAME_INTENSITY = 0.05
+# Rounds fit to this part of the tolerance: what a round leaves to the next must not look like a change.
+ROUND_TOLERANCE = 0.1
+
+
+# What a round decided: intensities, error models, outliers, number of those found by their size alone.
+_Verdicts = tuple[Choice | None, tuple[FitResult, ...], Rejection | None, int]
+
+
+def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
+    """Run the rounds and the last fit."""
+    extra = int(np.count_nonzero(work.selected)) - len(work.groups.subset(work.selected))
+    needed = FEWEST_EXTRA * min(len(work.model.data_sets), ENOUGH_SETS)
+    held = extra < needed and work.model.estimated
+    if held:
+        log.warning(
+            f"{extra} observations more than reflections are too few to find corrections (at least {needed} are "
+            "needed): all of them are held at constants"
+        )
+        work = replace(work, model=held_back(work.model))
+    work, state = _first_state(work, start, settings)
+    chosen = np.flatnonzero(work.selected)
+    places, groups = Located.of(work.rows, chosen), work.groups.subset(work.selected)
+    problem = Problem.of(work.model, places, groups, work.fixed, settings.fit.n_threads)
+    others = np.flatnonzero(~work.selected)
+    beside = Located.of(work.rows, others)
+    reports: list[RoundReport] = []
+    converged = False
+    outcome: Outcome | None = None
+    if start.stored.all():
+        # the stored scales are the end of an earlier run: decide with them as that run did, then fit
+        state = _decide(work, state, settings, 0, start.rejected)[0]
+    cold = not start.stored.all()
+    weight = _weights(work, state, settings, first=cold)
+    for number in range(1, MOST_ROUNDS + 1):
+        begin = perf_counter()
+        if state.strengths and work.fitted is None and (number == 2 or not cold):
+            work = replace(work, fitted=alike(_evidence(work, state), state.rejected))
+            problem = problem.regrouped(work.alike.subset(work.selected))
+            weight = _weights(work, state, settings, first=False)
+        # the weights of the first round are not yet those of the error model
+        near = outcome if number > 2 else None
+        outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, cold and number == 1), near)
+        state = replace(state, strengths=outcome.strengths)
+        scale = np.empty(len(work.rows))
+        scale[chosen] = problem.design.scales(outcome.theta, None, settings.fit.n_threads)[0]
+        scale[others] = work.model.evaluate(beside, outcome.theta, None, settings.fit.n_threads)[0]
+        moved = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
+        new, decided = _decide(work, moved, settings, number, start.rejected)
+        report = RoundReport(number, outcome, *decided, int(new.rejected.sum()), perf_counter() - begin)
+        reports.append(report)
+        log_round(report)
+        converged = (number > 1 or bool(start.stored.all())) and _same(work, state, new)
+        state = new
+        weight = _weights(work, state, settings, first=False)
+        if converged:
+            break
+    last = replace(settings.fit, first_order=not settings.fit.full_matrix)
+    outcome = _fit(work, problem, chosen, state, weight, last, outcome)
+    if held:  # parameters without data are as they should be
+        outcome = replace(outcome, undetermined=())
+    scale, scale_variance = work.model.evaluate(work.rows, outcome.theta, outcome.covariance, settings.fit.n_threads)
+    state = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
+    state = replace(state, strengths=outcome.strengths)
+    if settings.error_model and state.strengths and outcome.covariance is not None:
+        # residuals of strong reflections are smaller than errors by what the scales have taken of them
+        results = _fit_errors(work, state, settings, scale_variance)
+        reports[-1] = replace(reports[-1], errors=results)
+        state = replace(state, errors=tuple(result.model for result in results))
+        state = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
+    variance = _output_variance(work, state, scale_variance)
+    found: tuple[Finding, ...] = ()
+    if outcome.influence is not None:
+        of = problem.rows.data_set
+        found = findings(work.model, problem.design, of, outcome.theta, outcome.influence, outcome.strengths)
+    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, work.alike, found)
+
+
+def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Work, State]:
+    """The starting point, and the work with KB scales restrained around starting scales."""
+    rows = work.rows
+    values = initial(rows, settings.intensity_choice)
+    if start.i_mid is not None and settings.intensity_choice == "combine":
+        values = combined(rows, start.i_mid)
+    theta = start.theta
+    nothing, blank = np.zeros(len(rows), bool), np.zeros(len(work.groups))
+    factors = starting_scales(rows, work.groups, values.intensity, 1.0 / values.variance, len(work.model.data_sets))
+    if not start.stored.all():
+        if start.stored.any():
+            # on the scale of the data sets that have one already
+            g = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
+            n = np.maximum(np.bincount(rows.data_set, minlength=len(factors)), 1)
+            mean = np.bincount(rows.data_set, g, len(factors)) / n
+            factors = factors * float(np.median((mean / factors)[start.stored]))
+        theta = _with_factors(work, theta, np.where(start.stored, 1.0, factors))
+    models = [
+        kb.around_start(data_set, factor) if data_set.kind == "KB" else data_set
+        for data_set, factor in zip(work.model.data_sets, factors.tolist(), strict=True)
+    ]
+    shells = Shells.of(rows.d) if settings.emax and len(rows) else None
+    work = replace(work, model=replace(work.model, data_sets=tuple(models)), shells=shells)
+    scale = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
+    errors = _first_errors(work, start, settings)
+    rejected = nothing if start.rejected is None else start.rejected
+    gain = counting_gain(values, rows.data_set, len(work.model.data_sets))
+    state = State(
+        theta=theta,
+        scale=scale,
+        values=values,
+        gain=gain,
+        best=blank,
+        variance=values.variance,
+        errors=errors,
+        i_mid=start.i_mid,
+        rejected=rejected,
+        returned=nothing,
+        impossible=nothing,
+        strengths=start.strengths,
+    )
+    return work, _with_scales(work, state, theta, scale, settings.fit.n_threads)
+
+
+def _first_errors(work: Work, start: Start, settings: RoundSettings) -> tuple[ErrorModel, ...]:
+    """Error models to begin with: none if switched off, values that were asked for, stored ones, or the usual."""
+    if not settings.error_model:
+        return (ErrorModel(1.0, 0.0),) * work.n_error_models
+    return tuple(
+        ErrorModel(
+            known.a if settings.error_a is None else settings.error_a,
+            known.b if settings.error_b is None else settings.error_b,
+            known.c if settings.error_a is None and settings.error_b is None else 0.0,
+        )
+        for known in start.errors or (ErrorModel(),) * work.n_error_models
+    )
+
+
+def _with_factors(work: Work, theta: Float, factors: Float) -> Float:
+    """Multiply each data set's scale (its first component that is a factor) by its starting factor."""
+    theta = theta.copy()
+    for d, data_set in enumerate(work.model.data_sets):
+        for c, component in enumerate(data_set.components):
+            where = work.model.where(d, c)
+            if not component.exponential and component.offset == 0.0:
+                if not work.fixed[where].any():
+                    theta[where] *= factors[d]
+                break
+    return theta
+
+
+def _law(work: Work, state: State) -> Law:
+    """V' of every row as a function of its expected intensity."""
+    values, gain = state.values, state.gain
+    a2, b2, linear = (
+        np.array(of_models)[work.error_model_of]
+        for of_models in zip(*((m.a**2, m.b**2, m.c) for m in state.errors), strict=True)
+    )
+    return Law(
+        values.intensity, values.variance, values.raw_factor, work.rows.data_set, gain.k, gain.floor, a2, b2, linear,
+        values.relative,
+    )  # fmt: skip
+
+
+def _with_scales(work: Work, state: State, theta: Float, scale: Float, n_threads: int) -> State:
+    """The state with new scales: I_h from observations that are not rejected, V' from I_h."""
+    best, variance = expect(_law(work, state), scale, state.rejected, work.groups, n_threads)
+    return replace(state, theta=theta, scale=scale, best=best, variance=variance)
+
+
+def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> Float:
+    """1/V' times the robust factor, (n,); before the first fit residuals are taken relative to their median.
+
+    z is the deviation from the members that are in, for these with their leverage. Outliers fade out between zmax and
+    FADED zmax: with a step there, an observation at the border would hold itself in or out, and which of the two
+    would depend on how the run came there.
+    """
+    flat = bool(state.strengths)
+    robust = Robust(flat, FLAT if flat else HEAVY, settings.zmax, FADED)
+    best, variance, groups = state.best, state.variance, work.alike
+    if groups is not work.groups:
+        best, variance = expect(_law(work, state), state.scale, state.rejected, groups, settings.fit.n_threads)
+    rows = state.values.intensity, variance, state.scale, best, state.rejected, groups
+    weight, z2 = robust.weights(*rows, n_threads=settings.fit.n_threads)
+    if first:
+        several = groups.spread(groups.sizes() > 1)
+        if several.any():
+            unit = max(float(np.median(z2[several])) / 0.455, 1.0)  # 0.455: median of chi^2 with one degree
+            weight, _ = robust.weights(*rows, unit, settings.fit.n_threads)
+    weight[state.impossible] = 0.0
+    return weight
+
+
+def _round_fit(settings: FitSettings, cold: bool) -> FitSettings:
+    """L-BFGS, in the metric of a normal matrix that several rounds share: near the minimum a few steps are enough.
+
+    ``cold``: nothing is known about the errors yet. Errors that are too small would make the data ask for every
+    correction that fits noise, the error model would then agree, and no later round would find back.
+    """
+    tolerance = ROUND_TOLERANCE * settings.tolerance
+    estimate = settings.full_matrix and not cold
+    return replace(settings, first_order=True, full_matrix=False, estimate=estimate, esds=False, tolerance=tolerance)
+
+
+def _fit(
+    work: Work, problem: Problem, chosen: Int, state: State, weight: Float, settings: FitSettings, near: Outcome | None
+) -> Outcome:
+    """Fit with outliers at weight zero: the design stays, whatever is rejected.  ``near``: an earlier round's fit."""
+    intensity = state.values.intensity[chosen]
+    return fit(problem, state.theta, intensity, weight[chosen], settings, state.strengths, near)
+
+
+def _decide(
+    work: Work, state: State, settings: RoundSettings, number: int, stored: Bool | None
+) -> tuple[State, _Verdicts]:
+    """Intensities, error model and outliers with the scales as they are.
+
+    ``number``: of the round, 0 before the first.  ``stored``: outliers of an earlier run that stand, (n,).
+    """
+    theta, scale, n_threads = state.theta, state.scale, settings.fit.n_threads
+    fresh = number <= FRESH_ROUNDS
+    choice = None
+    if settings.intensity_choice == "combine":
+        weight = 1.0 / state.variance
+        choice = choose(
+            work.rows, work.apart, scale, weight, state.rejected, state.i_mid, settings.midpoints, n_threads
+        )
+        if choice.i_mid != state.i_mid:
+            values = combined(work.rows, choice.i_mid)
+            gain = counting_gain(values, work.rows.data_set, len(work.model.data_sets))
+            state = replace(state, values=values, gain=gain, i_mid=choice.i_mid)
+            state = _with_scales(work, state, theta, scale, n_threads)
+    results: tuple[FitResult, ...] = ()
+    if settings.error_model:
+        results = _fit_errors(work, state, settings)
+        state = replace(state, errors=tuple(result.model for result in results))
+        state = _with_scales(work, state, theta, scale, n_threads)
+    rejection, n_wilson = None, 0
+    if settings.method:
+        before = np.zeros_like(state.rejected) if fresh else state.rejected
+        rejection = _outliers(work, state, before, settings)
+        if stored is not None:
+            near = [_outliers(work, state, before, replace(settings, zmax=k * settings.zmax)) for k in STANDS]
+            rejection = standing(rejection, near, stored, work.groups)
+        wilson = _wilson(work, state, settings.emax)
+        n_wilson = int(np.count_nonzero(wilson & ~rejection.mask))
+        rejected, returned = rejection.mask | wilson, state.returned
+        if not fresh:
+            # who came back once and is an outlier again stays one: otherwise fit and test can swap it for ever
+            rejected |= before if number > RETURNING_ROUNDS else returned & before
+            few = work.groups.spread(work.groups.sum(~rejected) < 2)
+            rejected = np.where(few, rejection.mask | wilson, rejected)
+            returned = returned | (before & ~rejected)
+        state = replace(state, rejected=rejected, returned=returned, impossible=wilson)
+        state = _with_scales(work, state, theta, scale, n_threads)
+    return state, (choice, results, rejection, n_wilson)
+
+
+def _evidence(work: Work, state: State) -> Evidence:
+    return Evidence(
+        _law(work, state), state.scale, state.variance, state.best, work.groups, work.apart, work.epsilon,
+        work.shells or Shells.of(work.rows.d),
+    )  # fmt: skip
+
+
+def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -> Rejection:
+    method, n_threads = settings.method or "standard", settings.fit.n_threads
+    calibrated = bool(state.strengths and settings.error_model and settings.refine_errors)
+    return verdicts(_evidence(work, state), settings.zmax, before, method, calibrated, n_threads)
+
+
+def _fit_errors(
+    work: Work, state: State, settings: RoundSettings, scale_variance: Float | None = None
+) -> tuple[FitResult, ...]:
+    law, best = _law(work, state), work.groups.spread(state.best)
+    known = bool((state.gain.k > 0).all())
+    results = []
+    for number, model in enumerate(state.errors):
+        keep = ~state.rejected & (state.scale > 0)
+        if work.n_error_models > 1:
+            keep &= work.error_model_of[work.rows.data_set] == number
+        rows = np.flatnonzero(keep)
+        intensity, expected, scale, photon = np.empty((4, len(rows)))
+
+        def block(
+            part: int, rows: Int = rows, columns: tuple[Float, ...] = (intensity, expected, scale, photon)
+        ) -> None:
+            where = slice(part * BLOCK, (part + 1) * BLOCK)
+            mine, g = law.take(rows[where]), state.scale[rows[where]]
+            k, floor = mine.gain[mine.data_set], mine.floor[mine.data_set]
+            mu, r = g * best[rows[where]], mine.relative if len(mine.relative) else 0.0
+            values = (
+                mine.intensity,
+                expected_variance(mine.intensity, mine.variance, mu, mine.factor, k, floor, r),
+                g,
+                k * mine.factor,  # one photon in the units of I
+            )
+            for column, value in zip(columns, values, strict=True):
+                column[where] = value
+
+        run_lanes(block, -(-len(rows) // BLOCK), settings.fit.n_threads)
+        results.append(
+            fit_error_model(
+                intensity,
+                expected,
+                scale,
+                work.apart.subset(keep),
+                start=model,
+                a=settings.error_a,
+                b=settings.error_b,
+                min_photons=settings.min_photons,
+                photon=photon if known else None,
+                scale_variance=None if scale_variance is None else scale_variance[rows],
+                n_bins=settings.n_bins,
+                refine=settings.refine_errors,
+                n_threads=settings.fit.n_threads,
+            )
+        )
+    return tuple(results)
+
+
+def _wilson(work: Work, state: State, emax: float | None) -> Bool:
+    """Observations whose E^2 no crystal structure gives, (n,): above emax^2, 100 as in DIALS.
+
+    For acentric reflections the chance of E^2 > x is exp(-x), Wilson, Acta Cryst. 2 (1949) 318.
+    """
+    good = state.scale > 0
+    found = np.zeros(len(good), bool)
+    if not emax or not good.any():
+        return found
+    values, scale, epsilon, shells = state.values.intensity, state.scale, work.epsilon, work.shells
+    if shells is None or not good.all():
+        values, scale, epsilon, shells = values[good], scale[good], epsilon[good], Shells.of(work.rows.d[good])
+    found[np.flatnonzero(good)[shells.beyond(values / scale, epsilon, emax**2)]] = True
+    return found
+
+
+def _same(work: Work, old: State, new: State) -> bool:
+    """Whether a round left intensities, error models and outliers as they were, and moved no I_h that matters."""
+    close = all(
+        abs(a.a - b.a) <= SAME_ERROR_MODEL * a.a
+        and abs(a.b - b.b) <= SAME_ERROR_MODEL * max(a.b, 0.01)
+        and abs(a.c - b.c) <= 4 * SAME_ERROR_MODEL * a.c
+        for a, b in zip(old.errors, new.errors, strict=True)
+    )
+    if not close or old.i_mid != new.i_mid or not np.array_equal(old.rejected, new.rejected):
+        return False
+    share = np.where(new.rejected, 0.0, new.scale**2 / new.variance)
+    moved = (new.best - old.best) ** 2 * work.groups.sum(share)
+    return bool((moved <= SAME_INTENSITY**2).all())
+
+
+def _output_variance(work: Work, state: State, scale_variance: Float) -> Float:
+    """V' with the observed variance, plus what the scale's own uncertainty adds: (I/g)^2 var(g).
+
+    The variance of I/g is V'/g^2 + I^2 var(g)/g^4; the column holds g^2 times that. With estimated restraints the
+    variance is the expected one, so that means weighted with it are not pulled down by what came out low. The part of
+    the partiality is the expected one always.
+    """
+    safe = np.where(state.scale > 0, state.scale, 1.0)
+    added = (state.values.intensity / safe) ** 2 * scale_variance
+    if state.strengths:
+        return state.variance + added
+    mu, observed = state.scale * work.groups.spread(state.best), state.values.counting()
+    if len(state.values.relative):
+        observed = observed + state.values.relative * mu**2
+    return variances(state.errors, work.error_model_of, work.rows.data_set, observed, mu) + added
+
+
+def log_round(report: RoundReport) -> None:
+    """One line per round."""
+    outcome = report.outcome
+    steps = ", ".join(f"{name} {fit.steps}" for name, fit in outcome.fits)
+    cost = outcome.fits[-1][1].cost if outcome.fits else 0.0
+    rms = np.sqrt(cost / max(outcome.n_observations, 1))
+    errors = "".join(f", {_parameters(found.model)}" for found in report.errors[:1])
+    rejected = "" if report.rejection is None else f", {report.n_outliers} outliers"
+    log.info(f"Round {report.number}: {steps}, rms {rms:.4f}{errors}{rejected}")
+
+
+def _parameters(model: ErrorModel) -> str:
+    return f"a {model.a:.3f} b {model.b:.4f}" + (f" c {model.c:.3g}" if model.c > 0 else "")

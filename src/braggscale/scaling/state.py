@@ -1,0 +1,153 @@
+"""What the rounds of scaling work on: what stays the same, what each round changes, what it reports."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from braggscale.data.normalised_intensities import Shells
+from braggscale.data.observations import Observations
+from braggscale.data.unique_reflections import Groups
+from braggscale.fit.findings import Finding
+from braggscale.fit.fit_scales import FitSettings, Outcome
+from braggscale.models.joint_model import JointModel
+from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.weighting.error_model import ErrorModel, FitResult
+from braggscale.weighting.intensity_choice import (
+    Choice,
+    CountingGain,
+    Intensities,
+)
+from braggscale.weighting.outlier_test import Rejection
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What stays the same. Rows stand in the order of ``groups``; in ``apart`` Friedel mates are apart.
+
+    ``groups``: within which observations should agree when scales are fitted and outliers judged.
+    ``selected``: rows that may take part in the fit of the scales, (n,).  ``epsilon``: of each row, (n,).
+    ``error_model_of``: number of the error model of each data set, (n_data_sets,).
+    ``fixed``: parameters that are held, (n_parameters,).  ``shells``: for E^2; found once, where None when needed.
+    ``fitted``: groups of the fit once it is known how far Friedel mates differ.
+    """
+
+    rows: Observations
+    groups: Groups
+    apart: Groups
+    epsilon: Float
+    model: JointModel
+    selected: Bool
+    fixed: Bool
+    error_model_of: Int
+    shells: Shells | None = None
+    fitted: Groups | None = None
+
+    @property
+    def alike(self) -> Groups:
+        """Within which observations should agree when scales are fitted."""
+        return self.groups if self.fitted is None else self.fitted
+
+    @property
+    def n_error_models(self) -> int:
+        """How many error models there are."""
+        return int(self.error_model_of.max()) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSettings:
+    """Values of the options that act here; see the guide.
+
+    ``error_model`` None: V' = V.  ``method`` None: no outlier rejection.
+    """
+
+    intensity_choice: str
+    midpoints: list[float] | None
+    error_model: str | None
+    error_a: float | None
+    error_b: float | None
+    refine_errors: bool
+    min_photons: float
+    n_bins: int
+    method: str | None
+    zmax: float
+    emax: float | None
+    fit: FitSettings
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where the loop stands. Arrays are (n,) over all usable rows.
+
+    ``scale``: g.  ``values``: chosen intensities with observed variances.  ``gain``: how these follow from counts.
+    ``best``: I_h, (n_groups,).  ``variance``: V' at mu = g I_h.  ``errors``: one per number in Work.error_model_of.
+    ``i_mid``: intensity choice (0 profile, 1 summation).  ``rejected``: outliers.
+    ``returned``: observations that were outliers in an earlier round and came back.
+    ``impossible``: outliers whatever their equivalents say (emax).
+    ``strengths``: of restraints that are estimated, by kind.
+    """
+
+    theta: Float
+    scale: Float
+    values: Intensities
+    gain: CountingGain
+    best: Float
+    variance: Float
+    errors: tuple[ErrorModel, ...]
+    i_mid: float | None
+    rejected: Bool
+    returned: Bool
+    impossible: Bool
+    strengths: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReport:
+    """What one round did, for the log."""
+
+    number: int
+    outcome: Outcome
+    choice: Choice | None
+    errors: tuple[FitResult, ...]
+    rejection: Rejection | None
+    n_wilson: int
+    n_outliers: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """The result.  ``variance``: V' + (I/g)^2 var(g), counts^2, (n,): what is written out, not divided by g^2.
+
+    ``scale_variance``: var(g), (n,), zeros without a covariance.  ``converged``: whether the loop ended by itself.
+    ``alike``: groups within which observations agreed in the last fit.
+    ``findings``: what each component turned out to be; empty without a full matrix.
+    """
+
+    state: State
+    outcome: Outcome
+    scale_variance: Float
+    variance: Float
+    rounds: tuple[RoundReport, ...]
+    converged: bool
+    alike: Groups
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Starting point.  ``stored``: which data sets bring an earlier run's parameters, (n_data_sets,).
+
+    ``errors``, ``i_mid``, ``strengths``: of the earlier run, where all data sets agree on them.
+    ``rejected``: outliers of the earlier run, (n,), if it had the same usable observations and the same limits.
+    """
+
+    theta: Float
+    stored: Bool
+    errors: tuple[ErrorModel, ...] | None = None
+    i_mid: float | None = None
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    rejected: Bool | None = None

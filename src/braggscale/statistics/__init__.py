@@ -1,0 +1,1 @@
+"""Merging, and the statistics that judge merged intensities."""

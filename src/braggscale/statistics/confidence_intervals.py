@@ -1,0 +1,290 @@
+"""Confidence intervals of the overall statistics: block bootstrap over images or crystals.
+
+The question is how far R_meas, R_pim, CC1/2 and CC_anom would move if the same reflections were measured again. Errors
+of one image have common causes, so images are drawn, in blocks of about a degree, or whole crystals where there are
+many (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8; Kunsch, Ann. Stat. 17 (1989) 1217).
+
+Drawing observations and merging them anew would count copies as independent and put every R factor too low. Drawn is
+therefore the first-order effect of each observation. With residuals r = x - m_h, v = sigma^2 - 1/sum w their expected
+square, n observations of h, and factors k that make the sum over all observations vanish:
+
+    R_meas, R_pim    e = f_n (|r| - k sqrt v),           f_n = sqrt(n/(n - 1)) or sqrt(1/(n - 1))
+    CC               e = g_i^2 n/(n - 1) (r^2 - k v),    g_i = w_i/sum w, or 1/n for CC_anom
+
+The members of a group share their mean: |r| of a pair are equal. If errors are normal, residuals of n equal weights
+correlate by -1/(n - 1), their sum of |r| or r^2 varies by kappa_n more than independent ones would, and e is multiplied
+by sqrt(kappa_n):
+
+    |r|    kappa = 1 + (n - 1) (rho asin rho + sqrt(1 - rho^2) - 1)/(pi/2 - 1),  rho = 1/(n - 1)
+    r^2    kappa = n/(n - 1) (1 + (j (n - 1) - 1)/D)
+
+D is the number of random divisions that CC1/2 (j = 1) and CC_anom (j = 2, both mates are divided) are the mean of: one
+division sees the error of a mean with one degree of freedom instead of n - 1. The denominator of R factors, sum x, has
+r sqrt(n/(n - 1)) per observation.
+
+A correlation of half-set means y with errors of variance E and variance Y over reflections is CC = (1 - q)/(1 + q),
+q = E/Y. Both vary: E with e as above, Y = <(y_h - <y>)^2> by 2 (y_h - <y>) g_i r sqrt(n/(n - 1)) per observation. The
+observed y_h contains its own error, so that the variance of the latter is 4 (y_h - <y>)^2 E_h - 2 E_h^2 for each h and
+not the first term alone; all contributions are reduced by the square root of this ratio.
+
+Sums over the blocks are drawn with replacement; the interval is between two quantiles of the drawn statistics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from braggscale.data.unique_reflections import Groups
+from braggscale.numerics.array_types import Array, Bool, Float, Int
+from braggscale.statistics.half_sets import COINS_PER_SHUFFLE, SHUFFLES
+
+LEVEL = 0.95
+DRAWS = 1000
+# Fewer blocks say too little about how blocks differ; more than this are joined, neighbours first.
+FEWEST_BLOCKS, MOST_BLOCKS = 10, 1000
+MANY_DATA_SETS = 20  # from here on whole data sets are drawn
+DEGREES = 1.0
+# Names of the statistics, fields of Intervals and of merging_statistics.Shell.
+INTERVALS_OF = ("r_meas", "r_pim", "r_meas_apart", "r_pim_apart", "cc_half", "cc_anom")
+_SEED = 5
+
+Limits = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """Central confidence intervals of overall statistics, (low, high), None where there is none.
+
+    ``level``: probability.  ``unit``: what was drawn, images or data sets, in ``n_blocks`` blocks.
+    ``*_apart``: I+ and I- as different reflections.
+    """
+
+    level: float
+    unit: str
+    n_blocks: int
+    r_meas: Limits | None
+    r_pim: Limits | None
+    r_meas_apart: Limits | None
+    r_pim_apart: Limits | None
+    cc_half: Limits | None
+    cc_anom: Limits | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """``number``: block of each observation, 0 to n - 1, (n_rows,).  ``unit``: what blocks consist of."""
+
+    number: Int
+    n: int
+    unit: str
+
+
+def blocks_of(data_set: Array, image: Float, widths: Sequence[float | None]) -> Blocks:
+    """Blocks of images of about a degree, each within one data set, or data sets where there are many.
+
+    ``data_set``: of each observation, (n_rows,).  ``image``: image number, any origin, (n_rows,).
+    ``widths``: degrees per image of each data set, None for a still.
+    """
+    n_sets = len(widths)
+    if n_sets >= MANY_DATA_SETS or all(width is None for width in widths):
+        number, n = np.asarray(data_set, np.int64), n_sets
+        unit = "data sets"
+    else:
+        per_degree = np.array([1.0 if not width else min(abs(width) / DEGREES, 1.0) for width in widths])
+        place = np.floor(np.floor(image) * per_degree[data_set] + 1e-6).astype(np.int64)
+        place -= place.min(initial=0)
+        number = np.asarray(data_set, np.int64) * (int(place.max(initial=0)) + 1) + place
+        # blocks without an observation do not count
+        present = np.bincount(number) > 0
+        number, n = (np.cumsum(present) - 1)[number], int(present.sum())
+        unit = "images"
+    if n > MOST_BLOCKS:
+        number, n = number * MOST_BLOCKS // n, MOST_BLOCKS
+    return Blocks(number, n, unit)
+
+
+def intervals(
+    together: Groups,
+    apart: Groups,
+    x: Float,
+    sigma: Float,
+    blocks: Blocks,
+    values: dict[str, float],
+) -> Intervals | None:
+    """Intervals of the statistics in ``values``; None for fewer than ten blocks.
+
+    ``together``, ``apart``: groups of the same rows with Friedel mates together and apart, I+ first.
+    ``x``, ``sigma``: I/g and its standard deviation, (n_rows,).
+    ``values``: the statistics by the names of Intervals' fields; what is NaN has no interval.
+    """
+    if blocks.n < FEWEST_BLOCKS or together.n_rows == 0:
+        return None
+    bootstrap = _Bootstrap(blocks, _draws(blocks.n))
+    found: dict[str, Limits | None] = {}
+    weight = 1.0 / (sigma * sigma)
+    for groups, suffix in ((together, ""), (apart, "_apart")):
+        spread = _Spread.of(groups, x, weight)
+        for name in ("r_meas", "r_pim"):
+            found[name + suffix] = _of_r_factor(spread, name, bootstrap, values[name + suffix])
+        if groups is together:
+            found["cc_half"] = _of_cc_half(spread, weight, bootstrap, values["cc_half"])
+    found["cc_anom"] = _of_cc_anom(together, apart, x, sigma, bootstrap, values["cc_anom"])
+    return Intervals(LEVEL, blocks.unit, blocks.n, **found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bootstrap:
+    """``draws``: numbers of the blocks in each draw, (DRAWS, n_blocks)."""
+
+    blocks: Blocks
+    draws: Int
+
+    def drawn(self, effect: Float, rows: Bool) -> Float:
+        """Sum of the effects in the drawn blocks, their mean taken off, (DRAWS,).  ``effect``: of ``rows``."""
+        n = self.blocks.n
+        sums = np.bincount(self.blocks.number[rows], effect, n)
+        sums -= sums.mean()
+        # n blocks vary by (n - 1)/n too little about their own mean
+        return np.asarray(sums[self.draws].sum(axis=1) * math.sqrt(n / (n - 1.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """Observations of groups with several members.  ``rows``: which they are; all other arrays over these rows.
+
+    ``groups``: of these rows.  ``mean``, ``total``: weighted mean and sum of weights of each group.
+    ``n``: size of the row's group.  ``residual``: r.  ``expected``: v.  ``total_x``: sum of x over the rows.
+    """
+
+    rows: Bool
+    groups: Groups
+    mean: Float
+    total: Float
+    n: Float
+    residual: Float
+    expected: Float
+    total_x: float
+
+    @classmethod
+    def of(cls, groups: Groups, x: Float, weight: Float) -> _Spread:
+        rows = groups.spread(groups.sizes() > 1)
+        inner, x, weight = groups.subset(rows), x[rows], weight[rows]
+        total = inner.sum(weight)
+        mean = inner.sum(weight * x) / total
+        n = inner.spread(inner.sizes().astype(np.float64))
+        expected = 1.0 / weight - inner.spread(1.0 / total)
+        return cls(rows, inner, mean, total, n, x - inner.spread(mean), np.maximum(expected, 0.0), float(x.sum()))
+
+
+def _of_r_factor(spread: _Spread, name: str, bootstrap: _Bootstrap, value: float) -> Limits | None:
+    factor = 1.0 / np.sqrt(spread.n - 1.0)
+    if name == "r_meas":
+        factor *= np.sqrt(spread.n)
+    share = _relative(factor * np.abs(spread.residual), factor * np.sqrt(spread.expected), _kappa_absolute(spread.n))
+    if share is None or not math.isfinite(value) or spread.total_x <= 0:
+        return None
+    below = spread.residual * np.sqrt(spread.n / (spread.n - 1.0)) / spread.total_x
+    return _quantiles(value * np.exp(bootstrap.drawn(share - below, spread.rows)))
+
+
+def _of_cc_half(spread: _Spread, weight: Float, bootstrap: _Bootstrap, value: float) -> Limits | None:
+    part = weight[spread.rows] / spread.groups.spread(spread.total)
+    error = 1.0 / spread.total
+    of = spread.groups.index()
+    return _of_correlation(spread.mean, error, of, part, 1, spread, bootstrap, value)
+
+
+def _of_cc_anom(
+    together: Groups, apart: Groups, x: Float, sigma: Float, bootstrap: _Bootstrap, value: float
+) -> Limits | None:
+    """CC_anom correlates differences of plain means over pairs with two or more observations of both mates."""
+    sizes, starts = apart.sizes(), apart.offsets[:-1]
+    parent = np.searchsorted(together.offsets[:-1], starts, side="right") - 1
+    first = np.flatnonzero((parent[1:] == parent[:-1]) & (sizes[1:] > 1) & (sizes[:-1] > 1))
+    if len(first) == 0:
+        return None
+    wanted = np.zeros(len(apart), bool)
+    wanted[first] = wanted[first + 1] = True
+    rows = apart.spread(wanted)
+    groups, x, variance = apart.subset(rows), x[rows], np.square(sigma[rows])
+    n = groups.sizes().astype(np.float64)
+    mean = groups.sum(x) / n
+    of_mean = groups.sum(variance) / n**2
+    size = groups.spread(n)
+    expected = variance * (1.0 - 2.0 / size) + groups.spread(of_mean)
+    spread = _Spread(rows, groups, mean, n, size, x - groups.spread(mean), expected, float(x.sum()))
+    # groups are I+, I-, I+, I-, ...
+    sign = groups.spread(np.where(np.arange(len(groups)) % 2 == 0, 1.0, -1.0))
+    pair = groups.spread(np.arange(len(groups)) // 2)
+    y, error = mean[0::2] - mean[1::2], of_mean[0::2] + of_mean[1::2]
+    return _of_correlation(y, error, pair, sign / size, 2, spread, bootstrap, value)
+
+
+def _of_correlation(
+    y: Float,
+    error: Float,
+    of: Int,
+    part: Float,
+    means: int,
+    spread: _Spread,
+    bootstrap: _Bootstrap,
+    value: float,
+) -> Limits | None:
+    """``y``, ``error``: values that are correlated and their expected variances.  ``of``: number of each row's y.
+
+    ``part``: derivative of y with respect to the observation, (n_rows,).  ``means``: of how many y consists.
+    """
+    larger = spread.n / (spread.n - 1.0)
+    square = part * part * larger
+    kappa = larger * (1.0 + (means * (spread.n - 1.0) - 1.0) / (SHUFFLES * COINS_PER_SHUFFLE))
+    share = _relative(square * spread.residual**2, square * spread.expected, kappa)
+    if share is None or not -1.0 < value < 1.0 or len(y) < 3:
+        return None
+    k = float((square * spread.residual**2).sum() / (square * spread.expected).sum())
+    error = k * error
+    deviation = y - y.mean()
+    total = float((deviation**2).sum())
+    if not total > 0:
+        return None
+    linear = float((4.0 * deviation**2 * error).sum())
+    actual = linear - float((2.0 * error**2).sum())
+    reduced = math.sqrt(max(actual / linear, 0.0)) if linear > 0 else 0.0
+    moved = 2.0 * deviation[of] * part * spread.residual * np.sqrt(larger) * (reduced / total)
+    q = (1.0 - value) / (1.0 + value)
+    drawn = q * np.exp(bootstrap.drawn(share - moved, spread.rows))
+    return _quantiles((1.0 - drawn) / (1.0 + drawn))
+
+
+def _relative(found: Float, expected: Float, kappa: Float) -> Float | None:
+    """Effect of each observation on the relative change of the sum of ``found``; None if that is 0."""
+    total, below = float(found.sum()), float(expected.sum())
+    if not (total > 0 and below > 0 and math.isfinite(total / below)):
+        return None
+    return np.asarray(np.sqrt(kappa) * (found - (total / below) * expected) / total)
+
+
+def _kappa_absolute(n: Float) -> Float:
+    rho = 1.0 / (n - 1.0)
+    correlation = (rho * np.arcsin(rho) + np.sqrt(1.0 - rho * rho) - 1.0) / (0.5 * np.pi - 1.0)
+    return np.asarray(1.0 + (n - 1.0) * correlation)
+
+
+def _draws(n_blocks: int) -> Int:
+    """Numbers of the blocks in each draw, (DRAWS, n_blocks); the same in every run."""
+    # raw words of the generator are the same for all versions of numpy
+    words = np.random.PCG64(_SEED).random_raw(DRAWS * n_blocks) >> np.uint64(32)
+    return ((words * np.uint64(n_blocks)) >> np.uint64(32)).astype(np.int64).reshape(DRAWS, n_blocks)
+
+
+def _quantiles(drawn: Float) -> Limits:
+    low, high = np.quantile(drawn, (0.5 * (1.0 - LEVEL), 0.5 * (1.0 + LEVEL)))
+    return float(low), float(high)

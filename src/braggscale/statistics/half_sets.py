@@ -1,0 +1,177 @@
+"""Correlations between halves of the data: CC1/2, CC_anom, and the analytic CC1/2.
+
+The observations of each unique reflection are divided at random into halves of equal number (for an odd number the
+toss of a coin gives the one left over to either), each half is averaged, and the two sets of averages are correlated
+over reflections (Karplus & Diederichs, Science 336 (2012) 1030). One division is noisy: on a shell of a hundred
+reflections measured six times CC1/2 = 0.50 comes out 0.05 higher or lower by chance (simulated). The mean of twelve
+divisions has the same expectation, so it is comparable with the one division that DIALS makes, and a third of the
+scatter.
+
+Random divisions cost a sort each if made from scratch. Here rows are shuffled within their reflection a few times;
+for each shuffle neighbours (1, 2), (3, 4), ... form pairs and a coin per pair sends one of them to either half. Every
+division made so is a fair draw from all divisions into equal halves.
+
+The analytic form (Assmann, Brehm & Diederichs, J. Appl. Cryst. 49 (2016) 1021) needs no division,
+
+    CC = (s_y^2 - s_e^2/2) / (s_y^2 + s_e^2/2),
+
+s_y^2 the variance of the reflections' plain means, s_e^2/2 the mean over reflections of the variance of the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from braggscale.data.unique_reflections import Groups, in_blocks
+from braggscale.numerics.array_types import Array, Bool, Float, Int, UInt
+from braggscale.numerics.compiled import agreement
+
+SHUFFLES = 3
+COINS_PER_SHUFFLE = 4
+# Two points always correlate perfectly.
+FEWEST_PAIRS = 3
+# One-sided level at which a correlation is called significant, as in DIALS' tables.
+SIGNIFICANCE = 0.01
+_SEED = 1
+
+
+def cc_half(groups: Groups, weight: Float, x: Float, shell: Int, n: int, n_threads: int = 1) -> tuple[Float, Int]:
+    """CC1/2 of each shell and of all together: weighted half-set means, the mean over all divisions.
+
+    ``weight``, ``x``: weights and scaled intensities, (n_rows,).  ``shell``: of each group, 0 to n - 1, (n_groups,).
+    Returns the correlations, NaN below three reflections, and the numbers of reflections with two or more
+    observations, (n + 1,) each, the last entry for all. The divisions are the same in every run.
+    """
+    several = groups.sizes() > 1
+    rows = np.flatnonzero(groups.spread(several))
+    total = np.zeros(n + 1)
+    for first, second in _halves(groups.choose(several), weight[rows], x[rows], n_threads):
+        total += correlation(first, second, shell[several], n)
+    pairs = count(shell[several], n).astype(np.int64)
+    return _mean_of_divisions(total, pairs), pairs
+
+
+def cc_anomalous(
+    apart: Groups, plus: Int, minus: Int, x: Float, shell: Int, n: int, n_threads: int = 1
+) -> tuple[Float, Int]:
+    """CC_anom of each shell and of all: correlation of the anomalous differences I+ - I- of the two halves.
+
+    Half-set means have unit weights, as in DIALS. Only reflections with two or more observations of both mates count.
+    ``apart``: groups with Friedel mates apart.  ``plus``, ``minus``: groups of the two mates of each pair, (n_pairs,).
+    ``x``: (n_rows,).  ``shell``: of each pair, (n_pairs,).  Returns as ``cc_half``.
+    """
+    sizes = apart.sizes()
+    both = (sizes[plus] > 1) & (sizes[minus] > 1)
+    wanted = np.zeros(len(apart), bool)
+    wanted[plus[both]] = wanted[minus[both]] = True
+    place = np.cumsum(wanted) - 1
+    plus, minus = place[plus[both]], place[minus[both]]
+    rows = np.flatnonzero(apart.spread(wanted))
+    total = np.zeros(n + 1)
+    for first, second in _halves(apart.choose(wanted), np.ones(len(rows)), x[rows], n_threads):
+        total += correlation(first[plus] - first[minus], second[plus] - second[minus], shell[both], n)
+    pairs = count(shell[both], n).astype(np.int64)
+    return _mean_of_divisions(total, pairs), pairs
+
+
+def cc_half_analytic(groups: Groups, x: Float, shell: Int, n: int) -> Float:
+    """CC1/2 of each shell and of all from variances, (n + 1,); NaN below three reflections.
+
+    Arguments as ``cc_half``. DIALS takes no variance of a mean as smaller than 1/n in the units of x.
+    """
+    sizes = groups.sizes()
+    several = sizes > 1
+    mean = groups.sum(x) / np.maximum(sizes, 1)
+    scatter = groups.sum((x - groups.spread(mean)) ** 2)[several]
+    sizes, mean, within = sizes[several], mean[several], shell[several]
+    number = count(within, n)
+    error = ratio(count(within, n, scatter / ((sizes - 1.0) * sizes)), number)
+    spread = ratio(_products(mean, mean, within, n), number - 1)
+    result = ratio(spread - error, spread + error)
+    result[number < FEWEST_PAIRS] = np.nan
+    return result
+
+
+def correlation(x: Float, y: Float, shell: Int, n: int) -> Float:
+    """Pearson correlation of x and y, (k,), in each shell and over all, (n + 1,); NaN where it is not defined."""
+    both = np.sqrt(_products(x, x, shell, n) * _products(y, y, shell, n))
+    result = ratio(_products(x, y, shell, n), both)
+    result[count(shell, n) < FEWEST_PAIRS] = np.nan
+    return result
+
+
+def count(shell: Int, n: int, values: Array | None = None) -> Float:
+    """Sum of values, or number of entries, in each shell 0 to n - 1 and, last, in all, (n + 1,)."""
+    found = np.bincount(shell, values, n).astype(np.float64)
+    return np.append(found, found.sum())
+
+
+def ratio(above: Array, below: Array) -> Float:
+    """above / below, NaN where the denominator is not positive."""
+    result: Float = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
+    return result
+
+
+def _products(x: Float, y: Float, shell: Int, n: int) -> Float:
+    """Sum of (x - <x>)(y - <y>) in each shell and over all, (n + 1,)."""
+    number = count(shell, n)
+    mean_x, mean_y = ratio(count(shell, n, x), number), ratio(count(shell, n, y), number)
+    found = count(shell, n, (x - mean_x[shell]) * (y - mean_y[shell]))
+    found[n] = ((x - mean_x[n]) * (y - mean_y[n])).sum()  # not by BLAS: its rounding depends on the threads
+    return found
+
+
+def _mean_of_divisions(total: Float, pairs: Int) -> Float:
+    """The sum over divisions divided by their number; NaN where nothing could be divided."""
+    result = total / (SHUFFLES * COINS_PER_SHUFFLE)
+    result[pairs < FEWEST_PAIRS] = np.nan
+    return result
+
+
+def critical_correlation(pairs: Array) -> Float:
+    """Smallest correlation that is significant at the level 0.01, one-sided, for the given numbers of pairs.
+
+    r = t / sqrt(n - 2 + t^2), t Student's quantile for n - 2 degrees of freedom; NaN for fewer than three pairs.
+    """
+    from scipy.special import stdtrit
+
+    n = np.asarray(pairs, np.float64)
+    freedom = np.where(n >= FEWEST_PAIRS, n - 2, np.nan)
+    t = stdtrit(freedom, 1 - SIGNIFICANCE)
+    critical: Float = np.asarray(t / np.sqrt(freedom + t * t), np.float64)
+    return critical
+
+
+def _halves(groups: Groups, weight: Float, x: Float, n_threads: int = 1) -> Iterator[tuple[Float, Float]]:
+    """Weighted means of random halves of each group; no group may have fewer than two rows.
+
+    Both halves are summed, neither is the rest of a total: one row may outweigh all others by any factor.
+    """
+    if len(groups) == 0:
+        return
+    random = np.random.PCG64(_SEED)
+    pairs = np.append(0, np.cumsum((groups.sizes() + 1) // 2))
+    for _ in range(SHUFFLES):
+        # the raw words of the generator are the same for all versions of numpy, unlike what is drawn from them
+        words = random.random_raw(groups.n_rows)
+        coins = np.stack([_coins(int(pairs[-1]), random) for _ in range(COINS_PER_SHUFFLE)])
+        first, second = np.empty((2, COINS_PER_SHUFFLE, len(groups)))
+
+        def block(
+            start: int,
+            end: int,
+            words: UInt = words,
+            coins: Bool = coins,
+            halves: tuple[Float, Float] = (first, second),
+        ) -> None:
+            agreement.halve(start, end, groups.offsets, words, pairs, coins, weight, x, *halves)
+
+        in_blocks(groups, block, n_threads)
+        yield from zip(first, second, strict=True)
+
+
+def _coins(n: int, random: np.random.PCG64) -> Bool:
+    words = np.atleast_1d(random.random_raw(-(-n // 64))).astype("<u8")
+    return np.unpackbits(words.view(np.uint8), count=n).astype(bool)

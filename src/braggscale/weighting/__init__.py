@@ -1,0 +1,1 @@
+"""How much an observation counts: intensities, variances, the error model and outliers."""

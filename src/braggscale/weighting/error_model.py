@@ -1,0 +1,131 @@
+"""Errors that agree with the scatter of equivalent observations: V' = a^2 (V + c mu+ + (b mu)^2), mu+ = max(mu, 0).
+
+V is the *expected* variance of an observation (intensity_choice.expected_variance) and mu = g I_h its expected
+intensity; neither depends on the observation's own fluctuation, so that an intensity that came out low gets no extra
+weight. a corrects the counting errors, b is the instability of beam, sample and detector: I/sigma never exceeds 1/(a b)
+(Diederichs, Acta Cryst. D66 (2010) 733). c, in counts, is 0 unless the data demand it (error_model_fit.py): an error
+that grows with the square root of the intensity without being counting statistics, as from dynamical scattering of
+electrons (SdB of AIMLESS: Evans & Murshudov, Acta Cryst. D69 (2013) 1204).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.errors import CommandError
+from braggscale.numerics.array_types import Float, Int, Int32
+
+DEFAULT_A, DEFAULT_B = 1.0, 0.02  # DIALS' start
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorModel:
+    """V' = a^2 (V + c mu+ + (b mu)^2), dimensionless a and b, c in counts."""
+
+    a: float = DEFAULT_A
+    b: float = DEFAULT_B
+    c: float = 0.0
+
+    def variance(self, expected: Float, mu: Float) -> Float:
+        """V'. ``expected``: V, counts^2, ``mu``: g I_h, counts, (n,).  Returns counts^2, (n,)."""
+        return np.asarray(self.a**2 * (expected + self.c * np.maximum(mu, 0.0) + (self.b * mu) ** 2))
+
+    @property
+    def isa(self) -> float:
+        """Largest possible I/sigma, 1/(a b), whatever c is; infinite for b = 0."""
+        return 1.0 / (self.a * self.b) if self.a * self.b > 0 else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class IntensityRange:
+    """Rows with ``low`` < g I_h <= ``high`` (counts): their number and the mean of z^2 with a = 1, b = 0 and fitted."""
+
+    low: float
+    high: float
+    n: int
+    uncorrected: float
+    corrected: float
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """``model`` and how it came about.  ``reason``: why it is not the two-parameter fit, empty if it is.
+
+    ``n_used``: rows in the fit, ``n_trimmed``: rows among the candidates beyond 4 sigma, left out.
+    ``esd_a``, ``esd_b``, ``esd_c``: standard uncertainties, NaN where a parameter was not refined.
+    ``linear_gain``: what the term linear in mu adds to 2 ln L on the same rows, NaN where it was not tried.
+    """
+
+    model: ErrorModel
+    n_used: int
+    n_trimmed: int
+    rounds: int
+    converged: bool
+    esd_a: float
+    esd_b: float
+    ranges: tuple[IntensityRange, ...]
+    reason: str = ""
+    esd_c: float = math.nan
+    linear_gain: float = math.nan
+
+
+def assign(grouping: str, n_sets: int, sweeps: Sequence[Sequence[int]] = ()) -> Int:
+    """Number of the error model of each data set, (n_sets,).
+
+    ``grouping``: combined (one for all), individual (one each), grouped: each entry of ``sweeps`` lists data sets by
+    their number, counted from 1, or from 0 if a 0 occurs anywhere; those not named share one more model; without any
+    entry as combined (DIALS behaviour).
+    Raises CommandError for a number that no data set has or that is named twice.
+    """
+    if grouping == "individual":
+        return np.arange(n_sets)
+    if grouping != "grouped" or not sweeps:
+        return np.zeros(n_sets, np.int64)
+    first = 0 if any(k == 0 for one in sweeps for k in one) else 1
+    result = np.full(n_sets, -1, np.int64)
+    for number, one in enumerate(sweeps):
+        for k in one:
+            if not 0 <= k - first < n_sets:
+                raise CommandError(
+                    f"error_model_group: no data set {k}; they are numbered {first} to {n_sets - 1 + first}"
+                )
+            if result[k - first] >= 0 and result[k - first] != number:
+                raise CommandError(f"error_model_group: data set {k} is named in two groups; leave it in one of them")
+            result[k - first] = number
+    result[result < 0] = len(sweeps)
+    _, compact = np.unique(result, return_inverse=True)
+    return compact.astype(np.int64)
+
+
+def variances(
+    models: Sequence[ErrorModel], of_data_set: Int, data_set: Int | Int32, expected: Float, mu: Float
+) -> Float:
+    """V' of each row with the model of its data set.
+
+    ``models[of_data_set[data_set]]`` is the model of a row.  ``of_data_set``: (n_sets,), ``data_set``: (n,).
+    ``expected``: V, counts^2, ``mu``: g I_h, counts, (n,).  Returns counts^2, (n,).
+    """
+    if len(models) == 1:
+        return models[0].variance(expected, mu)
+    number = of_data_set[data_set]
+    a2 = np.array([m.a**2 for m in models])[number]
+    b2 = np.array([m.b**2 for m in models])[number]
+    c = np.array([m.c for m in models])[number]
+    return np.asarray(a2 * (expected + c * np.maximum(mu, 0.0) + b2 * mu * mu))
+
+
+def expected_variances(
+    models: Sequence[ErrorModel], of_data_set: Int, data_set: Int | Int32, variance: Float, mu: Float
+) -> Float:
+    """V of each row from V' and the model of its data set: V = V'/a^2 - c mu+ - (b mu)^2.
+
+    ``models[of_data_set[data_set]]`` is the model of a row.  ``of_data_set``: (n_sets,), ``data_set``: (n,).
+    ``variance``: V', counts^2, ``mu``: g I_h, counts, (n,).  Returns counts^2, (n,).
+    """
+    number = of_data_set[data_set]
+    a2, b2, c = (np.array(values)[number] for values in zip(*((m.a**2, m.b**2, m.c) for m in models), strict=True))
+    return np.asarray(variance / a2 - c * np.maximum(mu, 0.0) - b2 * mu * mu)

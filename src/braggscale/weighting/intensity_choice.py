@@ -1,0 +1,456 @@
+"""Which measured intensity is used, profile-fitted, summed or a mixture, and the variance to expect of it.
+
+Raw counts of a row: S = I_sum/c (divided by the partiality), P = I_prf/c, c = lp/qe. The mixture with midpoint m,
+
+    I = u P + (1 - u) S,   V = u V_P + (1 - u) V_S,   u = 1/(1 + (max(S, 0)/m)^3),
+
+takes profiles for weak and sums for strong reflections (DIALS behaviour; the form is AIMLESS', Evans & Murshudov,
+Acta Cryst. D69 (2013) 1204). m = 0 stands for profile, m = 1 for summation.
+
+The choice is judged by how well equivalents agree, every candidate on the same rows with the same weights: rows
+that a candidate's own I/sigma lets in, or weights from its own errors, would compare the selections and not the
+intensities. R_meas is shown because users know it, but strong reflections, where P and S agree, dominate it and it
+decides in the fourth digit. The score is the scatter within groups, relative to that expected and averaged
+(geometrically) over ranges of intensity, so that 1 % less scatter counts the same in every range.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from braggscale.data.observations import Observations
+from braggscale.data.unique_reflections import Groups, in_blocks, weighted_mean
+from braggscale.numerics.array_types import Bool, Float, Int, Int32
+from braggscale.numerics.compiled import agreement
+from braggscale.numerics.partitions import run_lanes
+
+log = logging.getLogger(__name__)
+
+CHOICES = ("profile", "sum", "combine")
+PROFILE, SUMMATION = 0.0, 1.0  # the values of i_mid that stand for themselves
+WORTH_CHANGING = 0.005  # a new choice must lower the score by this share
+
+_MINIMUM_ROWS = 100  # fewer cannot tell candidates apart by less than several per cent
+_MOST_ROWS = 400_000  # of more rows every k-th group is compared: scores are then good to 0.1 %
+_RANGES = 10
+_SAME_MIDPOINT = 0.01
+_ROUNDING = 1e-12  # least share of the counting part in a variance (variance.law)
+_GAIN_ROWS = 500  # a data set with fewer is pooled with the other small ones
+_GAIN_BINS = 40
+_FLOOR_QUANTILE, _LOW_QUANTILE = 0.05, 0.25
+_MISFIT = 0.5  # median relative distance of the bins from the line beyond which there is no line
+
+
+@dataclass(frozen=True, slots=True)
+class Intensities:
+    """``intensity``: c I_raw, counts, ``variance``: counts^2, ``raw_factor``: I/I_raw, all (n,).
+
+    ``relative``: r, the part r I^2 of the variance comes of the partiality, (n,); empty where there is none.
+    """
+
+    intensity: Float
+    variance: Float
+    raw_factor: Float
+    relative: Float = field(default_factory=lambda: np.zeros(0))
+
+    def counting(self) -> Float:
+        """The variance without the part of the partiality, counts^2, (n,)."""
+        if not len(self.relative):
+            return self.variance
+        return np.maximum(self.variance - self.relative * self.intensity**2, _ROUNDING * self.variance)
+
+
+@dataclass(frozen=True, slots=True)
+class CountingGain:
+    """Observed variances as counting statistics: V_raw = background + ``k`` I_raw, one entry per data set.
+
+    ``k``: variance per unit of intensity, counts, 0 where no line describes the variances; ``floor``: least variance,
+    counts^2; ``n``: rows behind it; ``pooled``: taken from all small data sets together; (n_sets,) each.
+    ``reasons``: why k is 0, by data set.
+    """
+
+    k: Float
+    floor: Float
+    n: Int
+    pooled: Bool
+    reasons: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row of the table: CC1/2 and R_meas for the users, ``score`` for the decision (1: as now; lower is better)."""
+
+    name: str
+    i_mid: float
+    cc_half: float
+    r_meas: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``i_mid``: 0 profile, 1 summation, else the midpoint in raw counts.  ``n_rows``: rows that were compared."""
+
+    i_mid: float
+    table: tuple[Candidate, ...]
+    n_rows: int
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """How the choice is called in the log."""
+        return _name(self.i_mid)
+
+
+def initial(obs: Observations, choice: str) -> Intensities:
+    """Intensities before scales are known.
+
+    ``choice``: profile or combine: profile where there is one, else the sum; sum: the other way round.
+    Raises ValueError for another word. A warning if the choice is nowhere available.
+    """
+    if choice not in CHOICES:
+        raise ValueError(f"unknown intensity_choice {choice!r}; one of {', '.join(CHOICES)}")
+    if choice == "profile" and len(obs) and not obs.has_prf.any():
+        log.warning("no reflection has a profile-fitted intensity: summation intensities are used")
+    if choice == "sum" and len(obs) and not obs.has_sum.any():
+        log.warning("no reflection has a summation intensity: profile-fitted intensities are used")
+    return combined(obs, SUMMATION if choice == "sum" else PROFILE)
+
+
+def combined(obs: Observations, i_mid: float | Float) -> Intensities:
+    """Intensities for the midpoint ``i_mid`` (one number or one per row, raw counts; 0 profile, 1 summation).
+
+    A row with only one of the two intensities uses that one.
+    """
+    return _with_share(obs, _profile_share(obs, i_mid))
+
+
+def _profile_share(obs: Observations, i_mid: float | Float) -> Float:
+    """u of each row, (n,)."""
+    m = np.broadcast_to(np.asarray(i_mid, np.float64), len(obs))
+    raw = np.maximum(obs.i_sum / obs.correction, 0.0)
+    u = np.where(m == SUMMATION, 0.0, 1.0)
+    mixed = (m != PROFILE) & (m != SUMMATION)
+    ratio = np.divide(raw, m, out=np.zeros(len(obs)), where=mixed)
+    u[mixed] = 1.0 / (1.0 + np.minimum(ratio[mixed], 1e100) ** 3)
+    u[~obs.has_prf] = 0.0
+    u[~obs.has_sum] = 1.0
+    return u
+
+
+def _mixture(profile: Float, summed: Float, raw: Float, i_mid: float) -> Float:
+    """u P + (1 - u) S."""
+    if i_mid in (PROFILE, SUMMATION):
+        return summed if i_mid == SUMMATION else profile
+    u = 1.0 / (1.0 + np.minimum(raw / i_mid, 1e100) ** 3)
+    return u * profile + (1.0 - u) * summed
+
+
+def _with_share(obs: Observations, u: Float) -> Intensities:
+    # not u * x + (1 - u) * y alone: what a row does not have may be NaN
+    def mix(prf: Float, summed: Float) -> Float:
+        return np.where(u == 1.0, prf, np.where(u == 0.0, summed, u * prf + (1.0 - u) * summed))
+
+    # a profile fit gives the whole reflection, a sum only the part that was recorded
+    recorded = mix(np.ones(len(u)), obs.partiality)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.where(recorded > 0, obs.correction / recorded, obs.correction)
+    found = Intensities(mix(obs.i_prf, obs.i_sum), mix(obs.v_prf, obs.v_sum), factor)
+    if obs.relative is None:
+        return found
+    # of a mixture (1 - u) V_S, and with it (1 - u) r S^2, is in the variance
+    r = (1.0 - u) * obs.relative
+    mixed = (u > 0.0) & (u < 1.0)
+    square = found.intensity[mixed] ** 2
+    r[mixed] *= np.divide(obs.i_sum[mixed] ** 2, square, out=np.zeros(len(square)), where=square > 0)
+    return replace(found, relative=r)
+
+
+def expected_variance(
+    intensity: Float,
+    variance: Float,
+    mu: Float,
+    raw_factor: Float,
+    k: float | Float,
+    floor: float | Float,
+    relative: float | Float = 0.0,
+) -> Float:
+    """Variance of an observation with what depends on its intensity taken at the expected intensity.
+
+    V_exp = c^2 max(V_r - r I_r^2 + k (mu/c - |I_r|), floor) + r mu^2, I_r = I/c, V_r = V/c^2; where k = 0 the first
+    part is V - r I^2. Integration writes the counting part as |I_r|: of a negative intensity its size has to go.
+    A reflection that came out low has a low counting variance; weights from it pull means down.
+    ``intensity``: I, counts, ``variance``: V, counts^2, ``mu``: g I_h, counts, ``raw_factor``: c, ``k``: counts,
+    ``floor``: counts^2, ``relative``: r, (n,) or one number.  Returns counts^2, (n,).
+    """
+    c = raw_factor
+    some = np.any(relative)
+    counting = np.maximum(variance - relative * intensity**2, _ROUNDING * variance) if some else variance
+    # k c (mu - |I|) is c^2 k (mu/c - |I/c|)
+    expected = np.maximum(counting + k * c * (mu - np.abs(intensity)), c * c * floor)
+    # a floor above 0 belongs to a gain: without one nothing is known about the parts of V
+    result = np.where(np.asarray(k) > 0, expected, counting)
+    return result + relative * mu**2 if some else result
+
+
+def counting_gain(values: Intensities, data_set: Int | Int32, n_sets: int) -> CountingGain:
+    """Gain k and least variance of each data set from its observed variances.
+
+    V_raw, as integration writes it, against |I_raw|: medians in up to 40 ranges of equal population, then a line
+    through them with relative weights and Huber's (Ann. Math. Statist. 35 (1964) 73) bound, iterated. floor: 5th
+    percentile of V_raw among the weakest quarter. k is about 1 for photon counting and summation, less for profile
+    fitting.
+    Data sets with fewer than 500 rows share one line. k = 0 (use the observed variance) where the slope is not
+    positive by three times its uncertainty, or the line misses half of the ranges by more than 50 %.
+    ``data_set``: position of the data set, (n,).
+    """
+    raw = values.intensity / values.raw_factor
+    raw_variance = values.counting() / values.raw_factor**2
+    counts = np.bincount(data_set, minlength=n_sets)
+    k, floor = np.zeros(n_sets), np.zeros(n_sets)
+    pooled = counts < _GAIN_ROWS
+    reasons: dict[int, str] = {}
+    order = np.argsort(data_set, kind="stable")
+    ends = np.cumsum(counts)
+    for s in np.flatnonzero(~pooled):
+        rows = order[ends[s] - counts[s] : ends[s]]
+        k[s], floor[s], why = _line(raw[rows], raw_variance[rows])
+        if why:
+            reasons[int(s)] = why
+    if pooled.any():
+        rows = np.flatnonzero(pooled[data_set])
+        k[pooled], floor[pooled], why = _line(raw[rows], raw_variance[rows])
+        if why:
+            reasons.update({int(s): why for s in np.flatnonzero(pooled)})
+    return CountingGain(k, floor, counts.astype(np.int64), pooled, reasons)
+
+
+def _line(raw: Float, variance: Float) -> tuple[float, float, str]:
+    """Slope, floor, and why the slope is 0."""
+    good = np.isfinite(raw) & np.isfinite(variance) & (variance > 0)
+    raw, variance = raw[good], variance[good]
+    if len(raw) < _GAIN_BINS:
+        return 0.0, 0.0, f"{len(raw)} observations are too few for the counting gain"
+    order = np.argsort(raw)
+    weak = order[: max(1, int(_LOW_QUANTILE * len(order)))]
+    floor = float(np.quantile(variance[weak], _FLOOR_QUANTILE))
+    n_bins = min(_GAIN_BINS, len(order) // 10)
+    bins = np.array_split(order, n_bins)
+    x = np.array([np.median(np.abs(raw[b])) for b in bins])
+    y = np.array([np.median(variance[b]) for b in bins])
+    slope, esd, misfit = _robust_line(x, y)
+    if not (np.isfinite(slope) and slope > 3.0 * esd and slope > 0):
+        return 0.0, 0.0, "variances do not grow with intensity: observed variances are used as they are"
+    if misfit > _MISFIT:
+        return 0.0, 0.0, "variances are not linear in intensity: observed variances are used as they are"
+    return slope, floor, ""
+
+
+def _robust_line(x: Float, y: Float) -> tuple[float, float, float]:
+    """Slope of y = b + k x, its uncertainty, and the median of |relative residual|; residuals relative to the line."""
+    value = y.copy()
+    design = np.column_stack((np.ones_like(x), x))
+    slope = esd = 0.0
+    relative = np.zeros(len(x))
+    tiny = 1e-3 * float(np.median(y))
+    huber = np.ones(len(x))
+    for _ in range(20):
+        weight = huber / value**2
+        normal = design.T @ (design * weight[:, None])
+        if np.linalg.cond(normal / np.sqrt(np.outer(normal.diagonal(), normal.diagonal()))) > 1e12:
+            return np.nan, np.nan, np.inf
+        inverse = np.linalg.inv(normal)
+        base, slope = inverse @ (design.T @ (weight * y))
+        value = np.maximum(base + slope * x, tiny)
+        relative = np.abs(y - value) / value
+        spread = max(float(np.median(relative)) / 0.6745, 1e-6)
+        huber = np.minimum(1.0, 1.345 * spread / np.maximum(relative, 1e-12))
+        esd = spread * float(np.sqrt(inverse[1, 1]))
+    return float(slope), esd, float(np.median(relative))
+
+
+def candidates(obs: Observations, rows: Bool) -> list[float]:
+    """Midpoints to try: profile, summation, A, M, M/10, ... down to the first value not above A.
+
+    A = mean of S, at least the median sigma of S (DIALS: at least 10 counts), M = a tenth of the largest S.
+    ``rows``: rows with both intensities, (n,).  Returns raw counts (0 and 1: see Choice.i_mid).
+    """
+    result = [PROFILE, SUMMATION]
+    if not rows.any():
+        return result
+    raw = obs.i_sum[rows] / obs.correction[rows]
+    sigma = np.sqrt(obs.v_sum[rows]) / obs.correction[rows]
+    average = max(float(raw.mean()), float(np.median(sigma)))
+    value = float(raw.max()) / 10.0
+    result.append(average)
+    if value > 0:
+        result.append(value)
+        while value > average:
+            value /= 10.0
+            result.append(value)
+    return [m for k, m in enumerate(result) if m not in result[:k]]
+
+
+def choose(
+    obs: Observations,
+    groups: Groups,
+    scale: Float,
+    weight: Float,
+    outlier: Bool | None = None,
+    previous: float | None = None,
+    midpoints: list[float] | None = None,
+    n_threads: int = 1,
+) -> Choice:
+    """Profile, summation or a mixture, whichever makes equivalents agree best.
+
+    ``obs``: rows sorted into ``groups``, Friedel mates apart.  ``scale``: g, ``weight``: 1/V' of the current error
+    model and intensities, 1/counts^2, (n,): the same for all candidates.  ``outlier``: rows to leave out, (n,).
+    ``previous``: the choice in use; it stays unless another lowers the score by 0.5 %.
+    ``midpoints``: raw counts, None for ``candidates``.
+    Rows with both intensities, positive variances, g > 0 and partiality > 0 are compared. R_meas, CC1/2 (sigma-tau
+    form, Assmann, Brehm & Diederichs, J. Appl. Cryst. 49 (2016) 1021) over those with expected I/sigma above 1, again
+    the same for all.
+    """
+    both = obs.has_sum & obs.has_prf & (obs.v_sum > 0) & (obs.v_prf > 0) & (scale > 0) & (obs.partiality > 0)
+    if outlier is not None:
+        both &= ~outlier
+    part = groups.subset(both)
+    both[np.flatnonzero(both)[part.spread(part.sizes() < 2)]] = False
+    n = int(np.count_nonzero(both))
+    if n < _MINIMUM_ROWS:
+        return _without_comparison(obs, n, previous)
+    tried = candidates(obs, both) if midpoints is None else list(midpoints)
+    if n > _MOST_ROWS:
+        part = groups.subset(both)
+        both[np.flatnonzero(both)[part.spread(np.arange(len(part)) % -(-n // _MOST_ROWS) != 0)]] = False
+        n = int(np.count_nonzero(both))
+    raw = np.maximum(obs.i_sum[both] / obs.correction[both], 0.0)
+    rows = _Rows(obs.i_sum[both], obs.i_prf[both], raw, scale[both], weight[both], groups.subset(both))
+    if previous is not None:
+        # the candidates move a little with the outliers; one that is as good as the choice in use is the choice in use
+        tried = [previous, *(m for m in tried if abs(m - previous) > _SAME_MIDPOINT * max(m, previous))]
+    compare = _Comparison.start(rows, previous if previous is not None else tried[0])
+    table = run_lanes(lambda k: compare.candidate(tried[k]), len(tried), n_threads)
+    best = min(table, key=lambda row: row.score)
+    if previous is not None:
+        now = next(row for row in table if row.i_mid == previous)
+        if best is not now and not best.score < (1.0 - WORTH_CHANGING) * now.score:
+            gain = 100.0 * (1.0 - best.score / now.score)
+            return Choice(previous, tuple(table), n, f"kept: {best.name} would gain {gain:.2f} %")
+    return Choice(best.i_mid, tuple(table), n, "least scatter of equivalents")
+
+
+def _without_comparison(obs: Observations, n: int, previous: float | None) -> Choice:
+    if not obs.has_prf.any():
+        return Choice(SUMMATION, (), n, "there are no profile-fitted intensities")
+    if not obs.has_sum.any():
+        return Choice(PROFILE, (), n, "there are no summation intensities")
+    kept = PROFILE if previous is None else previous
+    return Choice(kept, (), n, f"{n} equivalent observations with both intensities are too few to compare")
+
+
+def _name(i_mid: float) -> str:
+    if i_mid == PROFILE:
+        return "profile"
+    return "summation" if i_mid == SUMMATION else f"mixture, {i_mid:.4g}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What all candidates share: sum and profile, S, g, w, (n,), of rows in groups of two or more."""
+
+    summed: Float
+    profile: Float
+    raw: Float
+    scale: Float
+    weight: Float
+    groups: Groups
+
+    def compare(self, i_mid: float, best: Float, strong: Bool) -> tuple[Float, Float, Float, Float]:
+        """Residuals, plain means and their variances, and sums; see ``agreement.compare``."""
+        residual, plain, scatter = np.empty(len(self.raw)), np.zeros(len(best)), np.zeros(len(best))
+
+        def block(first: int, last: int) -> Float:
+            sums = np.zeros(4)
+            agreement.compare(
+                first, last, self.groups.offsets, self.summed, self.profile, self.raw, i_mid,
+                self.weight, self.scale, best, strong, residual, plain, scatter, sums,
+            )  # fmt: skip
+            return sums
+
+        return residual, plain, scatter, np.asarray(sum(in_blocks(self.groups, block, 1), np.zeros(4)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Rows sorted by expected I/sigma into ranges, and the reference's figures.
+
+    ``best``: I_h of the reference, (n_groups,).  ``order``: rows by range; ``edges``: where each range begins among
+    them.  ``bound``: largest w r^2/(1 - h), ``unit``: that of the reference, bounded and averaged, by range.
+    ``share``: w/(1 - h), ``freedom``: 1 - h, (n,), in that order; ``total``: sum of the latter by range.
+    ``strong``: groups for R_meas and CC1/2.
+    """
+
+    rows: _Rows
+    best: Float
+    order: Int
+    edges: Int
+    bound: Float
+    unit: Float
+    share: Float
+    freedom: Float
+    total: Float
+    strong: Bool
+
+    @classmethod
+    def start(cls, rows: _Rows, i_mid: float) -> _Comparison:
+        groups, g, w = rows.groups, rows.scale, rows.weight
+        intensity = _mixture(rows.profile, rows.summed, rows.raw, i_mid)
+        best, total = weighted_mean(groups, w, g, intensity)
+        residual = intensity - g * groups.spread(best)
+        strength = best * np.sqrt(total / groups.sizes())  # I/sigma of one observation of the group
+        by_strength = np.argsort(strength, kind="stable")
+        sizes = groups.sizes()[by_strength]
+        start = np.cumsum(sizes) - sizes
+        order = np.arange(len(g)) + np.repeat(groups.offsets[:-1][by_strength] - start, sizes)
+        n_ranges = max(1, min(_RANGES, len(order) // 50))
+        edges = -(-np.arange(n_ranges) * len(order) // n_ranges)
+        freedom = (1.0 - w * g * g / groups.spread(total))[order]
+        usable = np.maximum(freedom, 1e-6)
+        share = w[order] / usable
+        z2 = np.split(share * residual[order] ** 2, edges[1:])
+        bound = 16.0 * np.maximum(np.array([np.median(part) for part in z2]) / 0.455, 1e-12)
+        below = np.add.reduceat(freedom, edges)
+        unit = np.ones(n_ranges)
+        result = cls(rows, best, order, edges, bound, unit, share, freedom, below, strength > 1.0)
+        return replace(result, unit=np.maximum(result._scatter(residual), 1e-300))
+
+    def _scatter(self, residual: Float) -> Float:
+        """Mean w r^2/(1 - h) in each range of intensity, bounded."""
+        z2 = residual[self.order]
+        z2 *= z2
+        z2 *= self.share
+        np.minimum(z2, np.repeat(self.bound, np.diff(self.edges, append=len(z2))), out=z2)
+        z2 *= self.freedom
+        return np.add.reduceat(z2, self.edges) / self.total
+
+    def candidate(self, i_mid: float) -> Candidate:
+        """Score: scatter relative to the reference, geometric mean over the ranges; 1 for the reference itself.
+
+        CC1/2 and R_meas over the groups with expected I/sigma above 1; NaN where there are none.
+        """
+        residual, plain, scatter, sums = self.rows.compare(i_mid, self.best, self.strong)
+        # an intensity that is 2 % smaller throughout scatters 2 % less and is no better
+        residual *= sums[1] / sums[0]
+        ratio = np.maximum(self._scatter(residual) / self.unit, 1e-300)
+        score = float(np.exp(0.5 * np.dot(self.total, np.log(ratio)) / self.total.sum()))
+        if np.count_nonzero(self.strong) < 2:
+            return Candidate(_name(i_mid), i_mid, np.nan, np.nan, score)
+        r_meas = float(sums[2] / sums[3]) if sums[3] != 0 else np.nan
+        between, within = float(np.var(plain[self.strong], ddof=1)), float(scatter[self.strong].mean())
+        # var_e/2 of a half data set is the variance of the whole one's mean
+        cc_half = (between - within) / (between + within) if between + within > 0 else np.nan
+        return Candidate(_name(i_mid), i_mid, cc_half, r_meas, score)

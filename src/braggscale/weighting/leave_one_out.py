@@ -1,0 +1,94 @@
+"""How far an observation stands from its equivalents, and who has to leave for the rest to agree.
+
+Let A be the members of a unique reflection that are in, V the variance of I from the error model,
+s = sum_A g^2/V and m = (sum_A g I/V)/s their best intensity. The deviation of an observation from the *others* is
+
+    z_i = (I_i - g_i m_i) / sqrt(V_i + g_i^2/s_i),     m_i, s_i without i.
+
+For a member of A the same number follows from the sums with i: z_i = (I_i - g_i m)/sqrt(V_i (1 - h_i)), leverage
+h_i = g_i^2/(V_i s), so that one pass gives all of them. And z_i^2 is exactly what chi^2 = sum_A (I - g m)^2/V loses
+when i leaves A, or gains when i joins it (Cook & Weisberg, Residuals and Influence in Regression, 1982, ch. 2).
+
+Taking out the worst member while z > z_max, and letting one in that has z < z_back < z_max, therefore lowers
+
+    F(A) = chi^2(A) + z_max^2 (number left out)
+
+at every move: the search cannot cycle, and it ends where nobody inside is beyond z_max and nobody outside is within
+z_back (``outliers.verdicts``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from braggscale.data.unique_reflections import Groups, in_blocks
+from braggscale.numerics.array_types import Bool, Float
+from braggscale.numerics.compiled import outliers
+from braggscale.weighting.expected_variance import Law
+
+# Below this share of the weight of a group the others know nothing about a member, and rounding decides the rest.
+_NEGLIGIBLE = 1e-10
+
+
+def leave_one_out(intensity: Float, variance: Float, scale: Float, groups: Groups) -> Float:
+    """Signed normalised deviation of each row from the weighted mean of its equivalents.
+
+    z_i = (I_i - g_i m_i)/sqrt(V_i + g_i^2/s_i), m_i and s_i = sum g^2/V over the other members.
+    ``intensity``: counts, ``variance``: counts^2, positive, ``scale``: inverse scale factor g, all (n_rows,).
+    Returns (n_rows,), standard deviation 1 where the variances are right; NaN where there are no others.
+    """
+    wg = scale / variance
+    weight = wg * scale
+    total = groups.sum(weight)
+    above = groups.sum(wg * intensity)
+    mean = np.divide(above, total, out=np.zeros(len(groups)), where=total > 0)
+    total_row = groups.spread(total)
+    others = total_row - weight
+    z = intensity - scale * groups.spread(mean)
+    known = others > _NEGLIGIBLE * total_row
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z *= np.sqrt(total_row / (variance * others))
+    z[~known] = np.nan
+    return z
+
+
+def judge(
+    law: Law,
+    scale: Float,
+    groups: Groups,
+    limits: tuple[float, float],
+    out: Bool,
+    *,
+    simple: bool = False,
+    trim: bool = False,
+    afresh: bool = False,
+    n_threads: int = 1,
+) -> tuple[Bool, Bool, int]:
+    """Who is left out when no more can be gained by moving one member of a group out or back in.
+
+    Variances are those of the law at the expected intensity g I_h of the members that are in at the start; I_h from
+    equal weights of I/g in three steps. No member may weigh more than 10 times the median of its group: weight is
+    g^2/V', that of the scaled intensity, so that the cap does not depend on the units of a data set. One observation
+    with an absurdly small error could otherwise outvote all others. (The factor 10 is DIALS', there applied to 1/V.)
+    ``scale``: g, (n_rows,).  ``limits``: z_max, z_back with z_back < z_max.  ``out``: who is out at the start,
+    (n_rows,); a group with fewer than two members in starts afresh with all of them. Two members always stay in.
+    ``simple``: one pass, every member beyond z_max (z_back if it was out) of all goes, the two best stay.
+    ``trim``: I_h from the law's V in two steps, no cap.  ``afresh``: only I_h and V' are those of ``out``; everybody
+    is in when the search begins.
+    Among equal deviations the largest scaled intensity goes first, so that the order of rows does not matter.
+    Returns the rows left out, (n_rows,), groups where that changed, (n_groups,), and the most moves in one group.
+    Raises ValueError for a variance that is not positive.
+    """
+    result, changed = np.empty(groups.n_rows, np.bool_), np.empty(len(groups), np.bool_)
+
+    def block(first: int, last: int) -> tuple[int, int]:
+        found: tuple[int, int] = outliers.verdicts(
+            first, last, groups.offsets, *law.arguments(scale),
+            limits[0], limits[1], simple, trim, afresh, out, result, changed,
+        )  # fmt: skip
+        return found
+
+    done = in_blocks(groups, block, n_threads)
+    if any(bad for _, bad in done):
+        raise ValueError("variances must be positive")
+    return result, changed, max((moves for moves, _ in done), default=0)

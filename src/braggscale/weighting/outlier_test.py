@@ -1,0 +1,218 @@
+"""Observations that cannot belong to their group, and intensities that no crystal scatters.
+
+``standard``: leave-one-out deviations, the worst member of a group first, the rest judged again
+(see leave_one_out.py for the formula and for why the search ends). Groups of two are left alone: which of two members
+that disagree is wrong says, if anything, what else is known of intensities and outliers (pair_test.py).
+
+``simple``: one pass, every member beyond the threshold goes, means not recomputed.
+
+Both take variances from the error model evaluated at the *expected* intensity; with the observed variance a
+reflection that came out low looks more certain than it is, and the threshold means something else at every intensity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.data.unique_reflections import Groups
+from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.weighting.expected_variance import Law
+from braggscale.weighting.leave_one_out import judge
+
+METHODS = ("standard", "simple")
+# A rejected observation comes back only when it has moved clearly inside, so that no row flips at the border.
+RETURN_SHARE = 0.9
+# Verdicts, expected intensities and variances follow each other; groups that have not settled by then stay as they are.
+_SETTLING_ROUNDS = 20
+# Lower ends of the ranges of multiplicity in the counts.
+_MULTIPLICITY = (1, 2, 3, 4, 5, 6, 11, 21, 51)
+
+
+@dataclass(frozen=True, slots=True)
+class MultiplicityCount:
+    """Rows of groups with ``first`` to ``last`` members (None: no upper end), and how many were rejected."""
+
+    first: int
+    last: int | None
+    rows: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """``mask``: rejected rows, (n_rows,).  ``rounds``: passes over the groups that still changed.
+
+    ``new``, ``returned``: rows that were not rejected before and rows that are no longer.
+    """
+
+    mask: Bool
+    rounds: int
+    new: int
+    returned: int
+    by_multiplicity: tuple[MultiplicityCount, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of rejected rows."""
+        return int(np.count_nonzero(self.mask))
+
+
+def reject(
+    intensity: Float,
+    variance: Float,
+    scale: Float,
+    groups: Groups,
+    zmax: float = 6.0,
+    previous: Bool | None = None,
+    method: str = "standard",
+) -> Rejection:
+    """Find the rows that deviate from their equivalents by more than ``zmax`` standard deviations.
+
+    z = |I - g m| / sqrt(V + g^2/s), m = sum g I/V / s and s = sum g^2/V over the other members that are in.
+    Weights are capped at 10 times the group's median. At least two members of a group stay. A row that was rejected
+    before returns only below 0.9 ``zmax``, so the result given back as ``previous`` is a fixed point.
+    ``intensity``: counts, ``variance``: V from the error model, counts^2, positive, ``scale``: g, (n_rows,).
+    ``previous``: rows rejected by the last round, (n_rows,).
+    Raises ValueError for an unknown method, a threshold or a variance that is not positive.
+    DIALS behaviour except for the way back, the cap in scaled units, and ``simple``: it uses the variance of the
+    residual, V (1 - g^2/(V s)), sums with the row itself, and leaves the two best members in.
+    """
+    before = np.zeros(len(intensity), np.bool_) if previous is None else previous
+    mask, _, rounds = _judged(Law.constant(intensity, variance), scale, groups, zmax, before, method, 1)
+    return report(mask, before, groups, rounds)
+
+
+def _judged(
+    law: Law, scale: Float, groups: Groups, zmax: float, before: Bool, method: str, n_threads: int
+) -> tuple[Bool, Bool, int]:
+    if method not in METHODS:
+        raise ValueError(f"unknown method of outlier rejection {method!r}; one of {', '.join(METHODS)}")
+    if not zmax > 0:
+        raise ValueError(f"zmax must be positive, not {zmax}")
+    limits = zmax, RETURN_SHARE * zmax
+    return judge(law, scale, groups, limits, before, simple=method == "simple", n_threads=n_threads)
+
+
+def report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
+    """Counts for verdicts, (n_rows,), and those ``before``."""
+    return Rejection(
+        mask,
+        rounds,
+        int(np.count_nonzero(mask & ~before)),
+        int(np.count_nonzero(before & ~mask)),
+        _by_multiplicity(mask, groups),
+    )
+
+
+def settle(
+    law: Law,
+    scale: Float,
+    groups: Groups,
+    zmax: float = 6.0,
+    previous: Bool | None = None,
+    method: str = "standard",
+    n_threads: int = 1,
+) -> Rejection:
+    """``reject`` with variances that follow the verdicts.
+
+    Variances are taken at the expected intensity g I_h, and I_h changes when a member goes: in a group of three, enough
+    to turn the verdict round, and back in the next round. Here the two are brought into agreement before returning.
+    A group that would cycle keeps the verdict of the cycle that rejects most, so that the result given back as
+    ``previous`` is a fixed point.
+    ``law``: V' of each row.  The other arguments, the result and the errors are those of ``reject``; ``rounds`` adds
+    up all rounds.
+    """
+    before = np.zeros(groups.n_rows, np.bool_) if previous is None else previous
+    mask, moving, rounds = _judged(law, scale, groups, zmax, before, method, n_threads)
+    if moving.any():
+        # most groups have settled at once; the others go on by themselves
+        rows, part = np.flatnonzero(groups.spread(moving)), groups.choose(moving)
+        old = before[rows]
+        old[part.spread(part.sum(~old) < 2)] = False
+        found, more = _settle(law.take(rows), scale[rows], part, (old, mask[rows]), zmax, method, n_threads)
+        mask[rows] = found
+        rounds += more
+    return report(mask, before, groups, rounds)
+
+
+def _settle(
+    law: Law, scale: Float, groups: Groups, history: tuple[Bool, Bool], zmax: float, method: str, n_threads: int
+) -> tuple[Bool, int]:
+    """Verdicts, (n_rows,), and rounds.  ``history``: the verdicts before and after the first round."""
+    verdicts = list(history)
+    mask = verdicts[-1].copy()
+    rows, part = np.arange(groups.n_rows), groups
+    rounds = 0
+    for _ in range(_SETTLING_ROUNDS):
+        cycle = _cycling(verdicts, rows, part)
+        if cycle.any():
+            inside = part.spread(cycle)
+            mask[rows[inside]] = _fullest(verdicts, rows[inside], part.choose(cycle), law.intensity, scale)
+            rows, part = rows[~inside], part.choose(~cycle)
+        if len(rows) == 0:
+            break
+        found, moving, moves = _judged(law.take(rows), scale[rows], part, zmax, mask[rows], method, n_threads)
+        rounds += moves
+        mask[rows] = found
+        rows, part = rows[part.spread(moving)], part.choose(moving)
+        verdicts.append(mask.copy())
+    return mask, rounds
+
+
+def standing(found: Rejection, nearby: Sequence[Rejection], before: Bool, groups: Groups) -> Rejection:
+    """``found``, but groups whose earlier verdict a slightly different threshold gives as well keep that verdict.
+
+    ``nearby``: verdicts with such thresholds.  ``before``: the earlier verdict, (n_rows,).
+    """
+    mask = found.mask.copy()
+    for other in nearby:
+        same = groups.spread(groups.sum(other.mask != before) == 0)
+        mask[same] = before[same]
+    return report(mask, before, groups, found.rounds)
+
+
+def _cycling(history: list[Bool], rows: Int, groups: Groups) -> Bool:
+    """Groups whose last verdict is one that they had before, (n_groups,)."""
+    result = np.zeros(len(groups), np.bool_)
+    for earlier in history[:-1]:
+        result |= groups.sum(earlier[rows] != history[-1][rows]) == 0
+    return result
+
+
+def _fullest(history: list[Bool], rows: Int, groups: Groups, intensity: Float, scale: Float) -> Bool:
+    """Of the verdicts that come round again and again, the one with most rows rejected, then the brightest ones.
+
+    It depends on the cycle alone and not on where it was entered.
+    """
+    value = np.abs(np.divide(intensity[rows], scale[rows], out=np.zeros(len(rows)), where=scale[rows] != 0))
+    now = history[-1][rows]
+    best = now.copy()
+    n, light = groups.sum(best), groups.sum(np.where(best, value, 0.0))
+    # back through the cycle until the present verdict is met again
+    running = np.ones(len(groups), np.bool_)
+    for earlier in reversed(history[:-1]):
+        mask = earlier[rows]
+        running &= groups.sum(mask != now) > 0
+        m, bright = groups.sum(mask), groups.sum(np.where(mask, value, 0.0))
+        better = running & ((m > n) | ((m == n) & (bright > light)))
+        best = np.where(groups.spread(better), mask, best)
+        n, light = np.where(better, m, n), np.where(better, bright, light)
+    return best
+
+
+def _by_multiplicity(mask: Bool, groups: Groups) -> tuple[MultiplicityCount, ...]:
+    sizes = groups.sizes()
+    rejected = groups.sum(mask)
+    where = np.searchsorted(_MULTIPLICITY, sizes, side="right") - 1
+    n = len(_MULTIPLICITY)
+    rows = np.bincount(where, weights=sizes, minlength=n)
+    lost = np.bincount(where, weights=rejected, minlength=n)
+    ends = [*(first - 1 for first in _MULTIPLICITY[1:]), None]
+    return tuple(
+        MultiplicityCount(first, last, int(r), int(x))
+        for first, last, r, x in zip(_MULTIPLICITY, ends, rows, lost, strict=True)
+        if r > 0
+    )

@@ -1,0 +1,146 @@
+"""Who is an outlier, and whose Friedel mates are apart in the fit of the scales.
+
+The test of outlier_test.py is all there is with fixed restraints. Where no systematic differences are left, two more
+follow it: Friedel mates may differ (friedel_test.py), and of two that disagree one may be known to be wrong
+(pair_test.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.data.normalised_intensities import Shells
+from braggscale.data.unique_reflections import Groups
+from braggscale.numerics.array_types import Bool, Float
+from braggscale.weighting.expected_variance import Law, expect
+from braggscale.weighting.friedel_test import Mates, agreeing, anomalous_share, separate, sides, squares
+from braggscale.weighting.outlier_test import RETURN_SHARE, Rejection, report, settle
+from braggscale.weighting.pair_test import disputed, losers
+
+log = logging.getLogger(__name__)
+
+# Turns in which verdicts and variances have to agree where Friedel mates may differ.
+MOST_TURNS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What verdicts are made of; rows stand in the order of ``groups``.
+
+    ``law``: V' of each row.  ``scale``: g, ``variance``: V' at g I_h, ``epsilon``: of the reflection, (n,).
+    ``best``: I_h, (n_groups,).  ``apart``: the groups with Friedel mates apart.  ``shells``: for the mean intensity.
+    """
+
+    law: Law
+    scale: Float
+    variance: Float
+    best: Float
+    groups: Groups
+    apart: Groups
+    epsilon: Float
+    shells: Shells
+
+    @property
+    def expected(self) -> Float:
+        """I_h of each row, not below 0, (n,)."""
+        result: Float = np.maximum(self.groups.spread(self.best), 0.0)
+        return result
+
+    def mean(self) -> Float:
+        """epsilon times the mean of I_h at the resolution, (n,); 0 where I_h is not positive."""
+        best = self.expected
+        e2 = self.shells.normalised(best, self.epsilon)
+        return np.divide(best, e2, out=np.zeros(len(best)), where=e2 > 0)
+
+    def mates(self, out: Bool) -> Mates:
+        """Sides of all rows, and how much Friedel mates differ.  ``out``: who does not count, (n,)."""
+        plus = sides(self.groups, self.apart)
+        use = ~out & (self.scale > 0) & self.groups.spread(self.groups.sum(~plus) > 0)
+        if len(self.apart) == len(self.groups) or not use.any():
+            return Mates(plus, np.zeros(len(plus)))
+        mean = self.mean()
+        q = anomalous_share(
+            self.law.intensity[use], self.variance[use], self.scale[use], self.groups.subset(use), plus[use], mean[use]
+        )
+        log.debug(f"anomalous differences of intensities: {100 * np.sqrt(q):.2f} % rms")
+        return Mates(plus, q * mean * self.expected)
+
+
+def alike(evidence: Evidence, out: Bool) -> Groups:
+    """Groups of the fit: Friedel mates are apart where their difference would mislead it.  ``out``: outliers, (n,)."""
+    scale = evidence.scale
+    precision = np.where(out | (scale <= 0), 0.0, scale**2 / evidence.variance)
+    return agreeing(evidence.groups, evidence.apart, precision, evidence.mates(out))
+
+
+def verdicts(
+    evidence: Evidence, zmax: float, before: Bool, method: str, calibrated: bool, n_threads: int = 1
+) -> Rejection:
+    """Outliers, (n,).
+
+    ``zmax``, ``method``: see ``outlier_test.reject``.  ``before``: where the search starts, (n,).
+    ``calibrated``: whether what follows the method ``standard`` makes sense: scales without systematic differences.
+    """
+    law, scale, groups = evidence.law, np.maximum(evidence.scale, 0.0), evidence.groups
+    found = settle(law, scale, groups, zmax, before, method, n_threads)
+    if not calibrated or method != "standard":
+        return found
+    limits, mask, mates = (zmax, RETURN_SHARE * zmax), found.mask, evidence.mates(found.mask)
+    if mates.difference.any():
+        mask = _spare_mates(law, scale, groups, mates, limits, mask, before)
+    return report(_settle_disputes(evidence, mates, limits, mask, before), before, groups, found.rounds)
+
+
+def _spare_mates(
+    law: Law, scale: Float, groups: Groups, mates: Mates, limits: tuple[float, float], found: Bool, before: Bool
+) -> Bool:
+    """The verdicts, once more in groups where there is any, with Friedel mates that may differ."""
+    suspect = groups.spread(groups.sum(found | before) > 0)
+    rows, part = np.flatnonzero(suspect), groups.subset(suspect)
+    mask = found.copy()
+    mask[rows] = _agreed(law.take(rows), scale[rows], part, mates.take(rows), limits, found[rows], before[rows])
+    return mask
+
+
+def _agreed(
+    law: Law, scale: Float, groups: Groups, mates: Mates, limits: tuple[float, float], begin: Bool, before: Bool
+) -> Bool:
+    """Verdicts that agree with the variances that follow from them, (n,); where they would cycle, all of the cycle.
+
+    ``begin``: the verdicts that give the first variances.  ``before``: where every search starts.
+    """
+    seen = [begin]
+    for _ in range(MOST_TURNS):
+        variance = expect(law, scale, seen[-1], groups)[1]
+        new = separate(law.intensity, variance, scale, groups, mates, limits, before)
+        if np.array_equal(new, seen[-1]):
+            return new
+        seen.append(new)
+    moving = groups.spread(groups.sum(seen[-1] != seen[-2]) > 0)
+    ever = seen[-1] | (moving & seen[-2])
+    return np.where(groups.spread(groups.sum(~ever) < 2), seen[-1], ever)
+
+
+def _settle_disputes(evidence: Evidence, mates: Mates, limits: tuple[float, float], found: Bool, before: Bool) -> Bool:
+    """The verdicts, with one more where just two members are in and disagree."""
+    groups, inside = evidence.groups, ~found & (evidence.scale > 0)
+    two = groups.sum(inside) == 2
+    rows, part = np.flatnonzero(groups.spread(two)), groups.choose(two)
+    if not len(rows):
+        return found
+    law, scale, inside = evidence.law.take(rows), evidence.scale[rows], inside[rows]
+    variance = expect(law, scale, ~inside, part)[1]
+    z2 = squares(law.intensity, variance, np.maximum(scale, 0.0), part, mates.take(rows), ~inside)
+    judged = disputed(z2, part, inside, before[rows], limits)
+    if not judged.any():
+        return found
+    mine = np.flatnonzero(part.spread(judged))
+    x = np.divide(law.intensity, scale, out=np.zeros(len(rows)), where=scale > 0)[mine]
+    above = int(np.count_nonzero((evidence.law.intensity > evidence.scale * evidence.expected)[found]))
+    n_outliers = above, int(np.count_nonzero(found)) - above
+    mask = found.copy()
+    mask[rows[mine]] |= losers(x, evidence.mean()[rows[mine]], part.choose(judged), inside[mine], n_outliers)
+    return mask

@@ -1,0 +1,124 @@
+"""The scaling problem against its slow twin, and its derivatives against differences."""
+
+import naive
+import numpy as np
+import pytest
+import synthetic
+
+from braggscale.fit.least_squares import Target
+from braggscale.models.joint_model import JointModel
+from braggscale.numerics.block_matrix import BlockMatrix
+
+MODELS = {
+    "physical": lambda: [synthetic.physical(), synthetic.physical(n_scale=3, n_decay=2)],
+    "KB": lambda: [synthetic.kb(), synthetic.kb()],
+    "array": lambda: [synthetic.array(), synthetic.array()],
+    "mixed": lambda: [synthetic.kb(), synthetic.physical()],
+}
+
+
+def problem(name, seed=3, n_threads=1):
+    rng = np.random.default_rng(seed)
+    rows, groups = synthetic.observations(rng)
+    model = JointModel.of(MODELS[name]())
+    theta = synthetic.perturbed(rng, model)
+    truth = groups.spread(rng.exponential(100.0, len(groups)))
+    intensity = truth * rng.normal(1.0, 0.1, len(truth))
+    weight = 1.0 / rng.uniform(1.0, 30.0, len(truth))
+    target = Target(
+        model.design(rows),
+        groups,
+        intensity,
+        weight,
+        model.restraints(),
+        theta.copy(),
+        np.arange(model.n_parameters),
+        n_threads,
+    )
+    return rows, groups, model, theta, target
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_scales_agree_with_the_formulas(name):
+    rows, _, model, theta, target = problem(name)
+    g, variance = target.design.scales(theta)
+    assert g == pytest.approx([naive.row_scale(model, theta, rows, i) for i in range(len(rows))], rel=1e-12)
+    assert not variance.any()
+    assert model.evaluate(rows, theta)[0] == pytest.approx(g, rel=1e-14)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_cost_and_gradient(name):
+    rows, groups, model, theta, target = problem(name)
+    args = (rows, groups.offsets, target.intensity, target.weight, model.restraints())
+    value, gradient = target.value_and_gradient(theta)
+    assert value == pytest.approx(naive.scaling_cost(model, theta, *args), rel=1e-10)
+    step = 1e-5
+    for p in np.random.default_rng(0).choice(len(theta), min(12, len(theta)), replace=False):
+        shift = np.zeros(len(theta))
+        shift[p] = step
+        plus, minus = naive.scaling_cost(model, theta + shift, *args), naive.scaling_cost(model, theta - shift, *args)
+        assert gradient[p] == pytest.approx((plus - minus) / (2 * step), rel=1e-4, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_normal_matrix_is_kaufmans(name):
+    rows, groups, model, theta, target = problem(name)
+    cost, gradient, matrix = target.normal_equations(theta)
+    value, slope = target.value_and_gradient(theta)
+    curvature = target.curvature(theta)
+    assert cost == pytest.approx(value, rel=1e-12)
+    assert gradient == pytest.approx(slope, rel=1e-9, abs=1e-9 * np.abs(slope).max())
+    expected = naive.kaufman_normal_matrix(model, theta, rows, groups.offsets, target.intensity, target.weight)
+    for where, restraint in model.restraints():
+        expected[where, where] += restraint.strength * restraint.dense()
+    assert matrix == pytest.approx(expected, abs=1e-6 * np.abs(expected).max())
+    assert (curvature >= np.diag(matrix) * (1 - 1e-12)).all()
+
+
+def test_variance_of_scales_is_the_propagated_covariance():
+    rows, _, model, theta, target = problem("mixed")
+    rng = np.random.default_rng(1)
+    root = rng.normal(size=(len(theta), len(theta)))
+    covariance = root @ root.T * 1e-4
+    _, variance = target.design.scales(theta, BlockMatrix.whole(covariance))
+    step = 1e-6
+    for i in range(0, len(rows), 7):
+        dg = [
+            (naive.row_scale(model, theta + e, rows, i) - naive.row_scale(model, theta - e, rows, i)) / (2 * step)
+            for e in step * np.eye(len(theta))
+        ]
+        assert variance[i] == pytest.approx(np.array(dg) @ covariance @ dg, rel=1e-5)
+
+
+def test_fixed_parameters_stay_and_the_rest_has_the_same_derivatives():
+    _, _, model, theta, target = problem("physical")
+    from dataclasses import replace
+
+    free = np.arange(0, model.n_parameters, 3)
+    part = replace(target, free=free)
+    assert part.value_and_gradient(theta[free])[1] == pytest.approx(target.value_and_gradient(theta)[1][free])
+    assert part.normal_equations(theta[free])[2] == pytest.approx(target.normal_equations(theta)[2][np.ix_(free, free)])
+
+
+@pytest.mark.parametrize("name", ["physical", "mixed"])
+def test_threads_do_not_change_a_bit(name):
+    theta, one = problem(name, n_threads=1)[3:]
+    two = problem(name, n_threads=2)[4]
+    for a, b in zip(one.normal_equations(theta), two.normal_equations(theta), strict=True):
+        assert np.array_equal(a, b)
+    for a, b in zip(one.value_and_gradient(theta), two.value_and_gradient(theta), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_one_scale_and_one_b_for_all_data_sets_change_nothing_but_restraints():
+    rng = np.random.default_rng(5)
+    rows, groups = synthetic.observations(rng)
+    model = JointModel.of([synthetic.kb(), synthetic.kb()])
+    theta = synthetic.perturbed(rng, model)
+    intensity = rng.exponential(100.0, len(rows))
+    target = Target(model.design(rows), groups, intensity, np.ones(len(rows)), [], theta, np.arange(4))
+    shifted = theta.copy()
+    shifted[[0, 2]] *= 3.0
+    shifted[[1, 3]] += 0.7
+    assert target.value_and_gradient(shifted)[0] == pytest.approx(target.value_and_gradient(theta)[0])

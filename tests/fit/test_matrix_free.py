@@ -1,0 +1,204 @@
+"""Products, blocks, steps, strengths and uncertainties without the matrix, against those from the matrix."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import synthetic
+from fit_samples import MODELS, problem, sweeps
+
+from braggscale.fit.fit_scales import FitSettings, Problem, fit
+from braggscale.fit.matrix_free import Layout, minimise, parts_of_normal
+from braggscale.fit.penalty import Penalty
+from braggscale.fit.restraint_strengths import with_strengths
+from braggscale.models.data_set_model import DataSetModel
+from braggscale.models.gauge import as_restraints, gauge
+from braggscale.models.joint_model import JointModel
+from braggscale.models.restraints import level, ridge
+from braggscale.models.smooth import Smooth, axis_over
+from braggscale.numerics.block_matrix import Arrow, BlockMatrix
+from braggscale.numerics.conjugate_gradients import conjugate_gradients
+from braggscale.numerics.minimisers import Stop
+
+
+def levelled(data_sets=6):
+    """Data sets whose scales and B are held to each other, of two sizes, B also to a value."""
+    models = []
+    for d in range(data_sets):
+        n = 1 + 3 * (d % 2)
+        axes = (axis_over("image", 2.0 / 900, 0.0, 900.0, n),) if n > 1 else ()
+        k = Smooth("scale", axes, restraints=(level("scale", n, 4.0, relative=True),))
+        b = Smooth("decay", axes, True, (level("decay", n, 0.04), ridge(n, 1e-3, 0.5)))
+        models.append(DataSetModel("KB", (k, b), {}))
+    return JointModel.of(models)
+
+
+def test_restraints_by_parts_are_those_of_the_matrix():
+    """Levels over many blocks are never a matrix: products, blocks, pull and cost are those of one all the same."""
+    rng = np.random.default_rng(2)
+    model = levelled()
+    n = model.n_parameters
+    rows, _ = synthetic.observations(rng, n_groups=40, n_data_sets=6, size=(3, 12))
+    theta = synthetic.perturbed(rng, model, 0.1)
+    own = model.restraints(theta)
+    pins = as_restraints(gauge(model, rows, np.zeros(n, bool)), model, 50.0)
+    strengths = {"scale level": 3.0, "decay level": 0.7}
+    layout = Layout.of(model)
+    penalty = Penalty([*own, *pins], n, layout.starts)
+    matrix, pull = np.zeros((n, n)), np.zeros(n)
+    for where, restraint in with_strengths([*own, *pins], strengths):
+        index = np.arange(n)[where]
+        matrix[np.ix_(index, index)] += restraint.strength * restraint.dense()
+        pull[index] += restraint.strength * restraint.dense() @ np.full(len(index), restraint.target)
+    x = rng.normal(size=(n, 3))
+    assert penalty.times(x, strengths) == pytest.approx(matrix @ x, abs=1e-9)
+    assert penalty.pull == pytest.approx(pull, abs=1e-9)
+    cost, gradient = penalty.cost_gradient(theta, strengths)
+    shift = [(theta[w] - r.target, r) for w, r in with_strengths([*own, *pins], strengths)]
+    assert cost == pytest.approx(sum(r.strength * s @ r.dense() @ s for s, r in shift), rel=1e-9)
+    assert gradient == pytest.approx(2.0 * (matrix @ theta - pull), abs=1e-9)
+    blocks = penalty.add_blocks(BlockMatrix.zeros(layout.starts), strengths).blocks()
+    for begin, end, block in zip(layout.starts[:-1], layout.starts[1:], blocks, strict=True):
+        assert block == pytest.approx(matrix[begin:end, begin:end], abs=1e-9)
+    most = int((np.diff(layout.starts) ** 2).sum())
+    assert all(found.sparse.nnz <= most < n * n / 4 for found in penalty.by_kind.values())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_products_and_blocks_are_those_of_the_matrix(name):
+    *_, model, theta, target = problem(MODELS[name]())
+    cost, gradient, matrix = target.data_equations(theta)
+    linear = target.linearise(theta)
+    assert linear.cost == pytest.approx(cost, rel=1e-12)
+    assert linear.gradient == pytest.approx(gradient, rel=1e-9, abs=1e-9 * np.abs(gradient).max())
+    v = np.random.default_rng(1).normal(size=(len(theta), 3))
+    assert linear.product(v) == pytest.approx(matrix @ v, abs=1e-9 * np.abs(matrix @ v).max())
+    layout = Layout.of(model)
+    starts = layout.starts
+    parts = parts_of_normal(target, theta, layout)
+    assert parts.cross == pytest.approx(matrix[:, layout.shared], abs=1e-9 * np.abs(matrix).max())
+    blocks = parts.blocks
+    for begin, end, block in zip(starts[:-1], starts[1:], blocks.blocks(), strict=True):
+        assert block == pytest.approx(matrix[begin:end, begin:end], abs=1e-9 * np.abs(matrix).max())
+    assert blocks.diagonal() == pytest.approx(np.diag(matrix), abs=1e-9 * np.abs(matrix).max())
+
+
+def test_threads_do_not_change_a_bit():
+    *_, model, theta, one = problem(MODELS["mixed"]())
+    two = replace(one, n_threads=2)
+    v = np.ones((len(theta), 2))
+    assert np.array_equal(one.linearise(theta).product(v), two.linearise(theta).product(v))
+    one, two = (parts_of_normal(target, theta, Layout.of(model)) for target in (one, two))
+    assert np.array_equal(one.blocks.store, two.blocks.store) and np.array_equal(one.cross, two.cross)
+
+
+def test_a_component_that_data_sets_share_is_a_block():
+    models = [replace(synthetic.physical(), configuration={"shared": ["absorption"]}) for _ in range(3)]
+    model = JointModel.of(models)
+    layout = Layout.of(model)
+    # scale and decay of the first, the surface, scale and decay of the others
+    assert layout.starts.tolist() == [0, 9, 17, 26, 35] and layout.starts[-1] == model.n_parameters
+    assert layout.shared.tolist() == list(range(9, 17))
+
+
+def test_an_arrow_is_inverted_exactly():
+    rng = np.random.default_rng(5)
+    starts, shared = np.array([0, 3, 5, 7, 12]), np.array([3, 4, 5, 6])
+    root = rng.normal(size=(12, 20))
+    whole = root @ root.T
+    blocks = BlockMatrix.zeros(starts)
+    arrow = np.zeros_like(whole)
+    for begin, end, block in zip(starts[:-1], starts[1:], blocks.blocks(), strict=True):
+        block[...] = arrow[begin:end, begin:end] = whole[begin:end, begin:end]
+    arrow[:, shared], arrow[shared] = whole[:, shared], whole[shared]
+    arrow += 40.0 * np.eye(12)  # without the rest it need not be positive definite
+    for block in blocks.blocks():
+        block += 40.0 * np.eye(len(block))
+    cross = whole[:, shared]  # as J'J, to which only the blocks have restraints added
+    found, right = Arrow(blocks, cross, shared), rng.normal(size=(12, 3))
+    inverse = np.linalg.inv(arrow)
+    assert found.solve(right) == pytest.approx(inverse @ right)
+    for begin, end, block in zip(starts[:-1], starts[1:], found.inverse.blocks(), strict=True):
+        assert block == pytest.approx(inverse[begin:end, begin:end])
+
+
+def test_large_blocks_are_split_by_component_then_by_parameter(monkeypatch):
+    model = JointModel.of([synthetic.physical(), synthetic.kb()])
+    components = [where.start for _, _, where in model.parts()]
+    monkeypatch.setattr("braggscale.fit.matrix_free.LARGEST_BLOCK", max(c.n_parameters for _, c, _ in model.parts()))
+    assert Layout.of(model).starts.tolist() == [*components[:-1], model.n_parameters]  # the small data set stays whole
+    monkeypatch.setattr("braggscale.fit.matrix_free.LARGEST_BLOCK", 1)
+    assert Layout.of(model).starts.tolist() == list(range(model.n_parameters + 1))
+
+
+def test_block_matrices_invert_and_multiply_block_by_block():
+    rng = np.random.default_rng(0)
+    starts = np.array([0, 2, 4, 9, 10])
+    blocks = BlockMatrix.zeros(starts)
+    for block in blocks.blocks():
+        root = rng.normal(size=(len(block), len(block) + 3))
+        block[...] = root @ root.T
+    whole = np.zeros((10, 10))
+    for begin, end, block in zip(starts[:-1], starts[1:], blocks.blocks(), strict=True):
+        whole[begin:end, begin:end] = block
+    x = rng.normal(size=(10, 2))
+    assert blocks.times(x) == pytest.approx(whole @ x)
+    assert blocks.inverse().times(x) == pytest.approx(np.linalg.solve(whole, x))
+    for where in (slice(5, 8), slice(4, 9), slice(1, 8), slice(2, 10), slice(0, 10)):
+        assert blocks.part(where) == pytest.approx(whole[where, where])
+    blocks.blocks()[1][...] = [[1.0, 2.0], [2.0, 1.0]]
+    assert blocks.inverse() is None
+
+
+def test_conjugate_gradients_solve_each_column():
+    rng = np.random.default_rng(2)
+    root = rng.normal(size=(30, 40))
+    matrix, right = root @ root.T + np.eye(30), rng.normal(size=(30, 4))
+    right[:, 2] = 0.0
+    x, steps = conjugate_gradients(lambda v: matrix @ v, lambda v: v, right, tolerance=1e-10)
+    assert x == pytest.approx(np.linalg.solve(matrix, right), abs=1e-7)
+    again, few = conjugate_gradients(lambda v: matrix @ v, lambda v: v, right, x, tolerance=1e-8)
+    assert few == 0 and steps > 5 and np.array_equal(again, x)
+
+
+@pytest.mark.parametrize(("estimated", "shared"), [(False, ()), (True, ()), (True, ("absorption",))])
+def test_the_fit_is_the_same_with_and_without_the_matrix(estimated, shared, monkeypatch):
+    rows, groups, model, _, target = problem(
+        sweeps(6, shared) if estimated else [synthetic.physical(weight=5.0) for _ in range(6)], n_groups=400
+    )
+    fixed = np.zeros(model.n_parameters, bool)
+    fixed[slice(-4, None) if shared else slice(-8, -4)] = True  # of the last decay or of the last surface
+    whole = Problem.of(model, rows, groups, fixed)
+    settings = FitSettings(True, True, None, None, 1e-6, 1)
+    exact = fit(whole, model.null(), target.intensity, target.weight, settings)
+    monkeypatch.setattr("braggscale.fit.fit_scales.MOST_DENSE", 10)
+    implicit = fit(whole, model.null(), target.intensity, target.weight, settings)
+    assert [name for name, _ in implicit.fits][-1] == "conjugate gradients"
+    assert implicit.fits[-1][1].stop is Stop.CONVERGED
+    (g, variance), (h, other) = (target.design.scales(o.theta, o.covariance) for o in (exact, implicit))
+    error = np.sqrt(variance) / g
+    assert np.abs(np.log(h / g)).max() < (0.3 if estimated else 0.02) * np.median(error)
+    assert np.array_equal(implicit.theta[fixed], model.null()[fixed])
+    # conditional on the other data sets, so a little smaller: six of them, each seen by the other five
+    assert np.median(np.sqrt(other) / h / error) == pytest.approx(1.0, abs=0.25)
+    assert (implicit.covariance.diagonal()[fixed] == 0.0).all() and not implicit.influence[fixed].any()
+    assert not exact.covariance.diagonal()[fixed].any()
+    # by component, all data sets together: which of them the overall scale and B are counted with is a matter of gauge
+    for name in ("scale", "decay", "absorption"):
+        mine = np.unique(np.concatenate([np.r_[where] for _, c, where in model.parts() if c.name == name]))
+        # 24 probes see the trace over 48 parameters to about 1.5
+        assert implicit.influence[mine].sum() == pytest.approx(exact.influence[mine].sum(), abs=3.0), name
+    assert implicit.influence.sum() == pytest.approx(exact.influence.sum(), abs=1.5)
+    for kind, strength in exact.strengths.items():
+        # six sweeps determine the strength of a trend to a factor of about 2
+        assert abs(np.log(implicit.strengths[kind] / strength)) < (0.3 if "trend" in kind else 0.1), kind
+
+
+def test_a_search_without_descent_stops():
+    *_, model, theta, target = problem(MODELS["KB"]())
+    found = minimise(
+        target, model.restraints(), [], {}, Layout.of(model), theta, max_iterations=1, tolerance=1e-4, esds=False,
+        settled=0.1,
+    )  # fmt: skip
+    assert found.fit.stop in (Stop.MAX_ITERATIONS, Stop.CONVERGED) and found.covariance is None
+    assert found.fit.history[-1] <= found.fit.history[0]

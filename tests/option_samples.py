@@ -1,0 +1,18 @@
+"""Options as a user types them."""
+
+from braggscale.models.settings import SweepFacts
+from braggscale.options.assignments import Settings, settle
+from braggscale.options.phil import read_argument
+from braggscale.options.schema import Params
+
+SWEEP = SweepFacts("0", False, 180.0, 40.0)
+
+
+def read(*arguments: str) -> tuple[Settings, list[str]]:
+    return settle([(read_argument(argument), True) for argument in arguments])
+
+
+def params(*arguments: str) -> Params:
+    found, problems = read(*arguments)
+    assert problems == []
+    return found.params

@@ -1,0 +1,436 @@
+"""scale.json against its schema, scale.html as text, and what happens when something goes wrong."""
+
+import base64
+import copy
+import json
+import os
+import re
+import zlib
+from contextlib import chdir
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from braggscale.cli import main
+from braggscale.errors import InputError
+from braggscale.report.assessment import data_sets_standing_out, images_standing_out, verdict
+from braggscale.report.numbers import sections
+from braggscale.report.page import html
+from braggscale.report.page.html import report_html
+from braggscale.report.read_summary import read_summary
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = [str(ROOT / "examples" / f"simulated.{kind}") for kind in ("expt", "refl")]
+SECTIONS = ["verdict", "resolution", "images", "data-sets", "damage", "models", "errors", "detector", "outliers"]
+SECTIONS += ["anomalous", "intensities", "reflections", "run"]
+
+
+@pytest.fixture(scope="module")
+def schema():
+    found = json.loads((ROOT / "docs" / "scale.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def summary(example_run):
+    return json.loads((example_run / "scale.json").read_text())
+
+
+def unpacked(page, name="figures-packed"):
+    packed = re.search(rf'id="{name}">([^<]*)<', page).group(1)
+    return zlib.decompress(base64.b64decode(packed))
+
+
+# scale.json -------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_follows_its_schema(summary, schema):
+    jsonschema.validate(summary, schema, jsonschema.Draft202012Validator)
+
+
+def test_real_summaries_follow_the_schema(shared_data, schema, tmp_path):
+    """Electrons with one sweep, and stills that share next to nothing."""
+    for name in ("quartz_ed", "ssx_cunir"):
+        with chdir(tmp_path):
+            assert main(["-q", *(str(shared_data / name / f"integrated.{kind}") for kind in ("expt", "refl"))]) == 0
+        found = json.loads((tmp_path / "scale.json").read_text())
+        jsonschema.validate(found, schema, jsonschema.Draft202012Validator)
+        assert undocumented(found, schema, schema, "") == []
+        assert "</html>" in (tmp_path / "scale.html").read_text()
+
+
+def undocumented(value, schema, root, path):
+    """Fields of ``value`` that the schema does not name."""
+    schema = root["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if "anyOf" in schema:
+        return min((undocumented(value, s, root, path) for s in schema["anyOf"]), key=len)
+    if isinstance(value, dict) and ("properties" in schema or isinstance(schema.get("additionalProperties"), dict)):
+        known = schema.get("properties", {})
+        rest = schema.get("additionalProperties")
+        found = []
+        for key, item in value.items():
+            inner = known.get(key, rest)
+            found += (
+                [f"{path}.{key}"] if not isinstance(inner, dict) else undocumented(item, inner, root, f"{path}.{key}")
+            )
+        return found
+    if isinstance(value, list) and "items" in schema:
+        return [name for item in value for name in undocumented(item, schema["items"], root, path + "[]")]
+    return []
+
+
+def test_every_field_is_documented(summary, schema):
+    assert undocumented(summary, schema, schema, "") == []
+
+
+def test_a_wrong_summary_does_not_pass(summary, schema):
+    wrong = copy.deepcopy(summary)
+    wrong["by_image"]["r_merge"][0] = "much"
+    del wrong["detector"]["mean_z"]
+    errors = list(jsonschema.Draft202012Validator(schema).iter_errors(wrong))
+    assert {error.absolute_path[0] for error in errors} == {"by_image", "detector"}
+
+
+def test_columns_have_equal_length(summary):
+    for name, n in (("by_image", "first"), ("by_data_set", "identifier")):
+        table = summary[name]
+        columns = {key: len(v) for key, v in table.items() if isinstance(v, list) and key != "shell_limits"}
+        assert set(columns.values()) == {len(table[n])}
+    shells = len(summary["statistics"]["shells"])
+    assert all(len(column) == shells for column in summary["deviations"]["by_shell"].values())
+
+
+def test_counts_add_up(summary):
+    scaled, outliers = summary["ledger"]["total"]["scaled"], summary["ledger"]["total"]["outlier"]
+    for name in ("by_image", "by_data_set"):
+        assert sum(summary[name]["observations"]) == scaled == summary["statistics"]["overall"]["n_obs"]
+        assert sum(summary[name]["outliers"]) == outliers == summary["outliers"]
+    for key, n in (("observations", scaled), ("outliers", outliers)):
+        assert sum(map(sum, summary["detector"][key])) == n
+        assert sum(summary["deviations"]["by_shell"][key]) == n
+    assert summary["by_image"]["completeness"][-1] == pytest.approx(
+        summary["statistics"]["overall"]["completeness"], rel=1e-3
+    )
+
+
+def test_members_of_the_worst_groups(summary):
+    """z of every member from the others that are scaled; the worst group first, each with an outlier."""
+    worst = []
+    for group in summary["worst_groups"]:
+        assert group["members"] == len(group["z"]) or group["members"] > 40
+        assert any(group["outlier"])
+        x, sigma = np.array(group["scaled_intensity"]), np.array(group["sigma"])
+        kept = ~np.array(group["outlier"])
+        worst.append(max(abs(z) for z, out in zip(group["z"], group["outlier"], strict=True) if out))
+        if group["members"] > 40:
+            continue
+        for i, z in enumerate(group["z"]):
+            others = kept & (np.arange(len(x)) != i)
+            weight = sigma[others] ** -2
+            mean = (weight * x[others]).sum() / weight.sum()
+            # what is listed is rounded to four digits
+            assert z == pytest.approx((x[i] - mean) / np.hypot(sigma[i], weight.sum() ** -0.5), rel=0.02, abs=0.05)
+    assert worst == sorted(worst, reverse=True)
+
+
+def test_directions_and_corrections_are_those_of_the_observations(summary):
+    use = summary["absorption_use"]
+    assert use["sampled"] == summary["statistics"]["overall"]["n_obs"]
+    for counts in (use["incoming"], use["diffracted"]):
+        assert sum(map(sum, counts)) == use["sampled"]
+    assert sum(use["counts"]) == use["sampled"]
+    found = [f for f in summary["fit"]["components"] if f["component"] == "absorption"]
+    # findings look at the observations in the fit, a few more or less than those that are scaled
+    assert use["factor"][0] == pytest.approx(min(f["low"] for f in found), abs=0.01)
+    assert use["factor"][1] == pytest.approx(max(f["high"] for f in found), abs=0.01)
+
+
+def test_the_same_run_gives_the_same_summary(summary, tmp_path):
+    with chdir(tmp_path):
+        assert main(["-q", *EXAMPLE, "nproc=1", "output.html=None"]) == 0
+    again = json.loads((tmp_path / "scale.json").read_text())
+    assert not (tmp_path / "scale.html").exists()
+    for found in (again, summary := copy.deepcopy(summary)):
+        for name in ("run", "command", "options"):
+            del found[name]
+    assert again == summary
+
+
+# The verdict ------------------------------------------------------------------------------------------------
+
+
+def test_disturbed_images_of_the_example_are_found(summary):
+    """examples/README.md names them; the verdict gives a command that leaves them out."""
+    runs = images_standing_out(summary)
+    assert any(d == 1 and a <= 206 and b >= 239 for d, a, b in runs)
+    commands = [advice["command"] for advice in summary["verdict"]["commands"]]
+    assert any(re.search(r"exclude_images=\S*1:20[4-6]:240", c) for c in commands)
+    assert summary["verdict"]["state"] == "look"
+
+
+def with_change(summary, change):
+    changed = copy.deepcopy(summary)
+    change(changed)
+    return verdict(changed)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "state"),
+    [
+        (lambda s: s["statistics"]["overall"].update(multiplicity=1.2), "Multiplicity", "bad"),
+        (lambda s: s["statistics"]["overall"].update(completeness=0.5), "Completeness", "look"),
+        (lambda s: s["statistics"]["shells"][0].update(cc_half=0.5), "Low-resolution CC1/2", "bad"),
+        (lambda s: s["statistics"]["shells"][0].update(r_meas=0.2), "Low-resolution R_meas", "look"),
+        (lambda s: s["statistics"].update(suggested_d_min=2.0), "Resolution limit", "look"),
+        (lambda s: s["error_models"][0].update(isa=3.0), "Error model", "bad"),
+        (lambda s: s["error_models"][0]["ranges"][0].update(n=500, corrected=2.0), "Errors by intensity", "look"),
+        (lambda s: s["ledger"]["total"].update(outlier=5000), "Outliers", "bad"),
+        (lambda s: s["fit"].update(message="the matrix is singular"), "Fit", "look"),
+        (lambda s: s["fit"].update(undetermined=[]), "Fit", "good"),
+        (
+            lambda s: s["radiation_damage"].update(trend={"start": 0.05, "rise": 0.06, "esd": 0.005}),
+            "Radiation damage",
+            "bad",
+        ),
+        (
+            lambda s: s["radiation_damage"].update(trend={"start": 0.05, "rise": 0.02, "esd": 0.01}),
+            "Radiation damage",
+            "good",
+        ),
+        (lambda s: s["detector"].update(mean_z=[[2.0] * len(r) for r in s["detector"]["mean_z"]]), "Detector", "look"),
+        (lambda s: s.update(statistics=None), "Statistics", "bad"),
+        (lambda s: s.update(error_models=[]), "Error model", "look"),
+    ],
+)
+def test_each_check_reacts(summary, change, name, state):
+    found = with_change(summary, change)
+    (check,) = (c for c in found["checks"] if c["name"] == name)
+    assert check["state"] == state
+    assert found["state"] == ("bad" if state == "bad" else "look")  # the example has something to look at
+
+
+def test_a_limit_gives_a_command(summary):
+    found = with_change(summary, lambda s: s["statistics"].update(suggested_d_min=2.0))
+    assert any("d_min=2.00" in advice["command"] for advice in found["commands"])
+
+
+def test_a_data_set_that_does_not_belong(summary):
+    changed = copy.deepcopy(summary)
+    n = 12
+    changed["by_data_set"] = {
+        "identifier": [f"x'{k} y" for k in range(n)],
+        "number": list(range(n)),
+        "observations": [500] * n,
+        "delta_cc_half": [1e-4 + 1e-5 * (k % 3) for k in range(n)],
+        "r_merge": [0.05 + 0.001 * (k % 4) for k in range(n)],
+        "cc_rest": [0.99 - 0.001 * (k % 4) for k in range(n)],
+    }
+    changed["by_image"] = None
+    assert data_sets_standing_out(changed) == []
+    changed["by_data_set"]["delta_cc_half"][7] = -0.02
+    assert data_sets_standing_out(changed) == [7]
+    (advice,) = (a for a in verdict(changed)["commands"] if "exclude_datasets" in a["command"])
+    assert """'exclude_datasets=x'"'"'7 y'""" in advice["command"]  # quoted for the shell
+
+
+# The page ---------------------------------------------------------------------------------------------------
+
+
+class Structure(HTMLParser):
+    """Ids, tags that do not close, and everything that could load something."""
+
+    EMPTY = ("meta", "link", "br", "input")
+
+    def __init__(self, page):
+        super().__init__()
+        self.ids, self.stack, self.loads, self.links, self.cells = [], [], [], [], []
+        self.feed(page)
+        assert self.stack == []
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        if "id" in found:
+            self.ids.append(found["id"])
+        if tag == "a":
+            self.links.append(found["href"])
+        self.loads += [v for k, v in attrs if k in ("src", "srcset", "action") or (k == "href" and tag != "a")]
+        if tag not in self.EMPTY:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+
+def test_structure_of_the_page(example_run):
+    page = (example_run / "scale.html").read_text()
+    found = Structure(page)
+    assert [name for name in found.ids if name in SECTIONS] == list(SECTIONS)
+    assert len(found.ids) == len(set(found.ids))
+    assert {link[1:] for link in found.links} <= set(found.ids)
+    assert found.loads == ["data:,"]  # an empty icon, so that none is asked for
+    assert "default-src 'none'" in page
+    assert len(page) < 3_000_000
+
+
+def test_every_plot_has_numbers(example_run):
+    page = (example_run / "scale.html").read_text()
+    cards = re.findall(r'<figure id="([\w-]+)".*?</figure>', page, re.DOTALL)
+    bodies = re.findall(r"<figure .*?</figure>", page, re.DOTALL)
+    assert len(cards) > 30
+    assert [n for n, body in zip(cards, bodies, strict=True) if "<table" not in body and "#table-" not in body] == []
+    figures = json.loads(unpacked(page))
+    assert sorted(figures) == sorted(cards)
+    assert all(figure["data"] for figure in figures.values())
+
+
+def test_plotly_is_the_script_of_its_package(example_run):
+    script = unpacked((example_run / "scale.html").read_text(), "plotly-packed")
+    assert script == html._plotly_script() and len(script) > 3_000_000
+
+
+def test_the_report_is_made_of_the_summary_alone(example_run, summary):
+    assert report_html(summary) == (example_run / "scale.html").read_text()
+
+
+def test_names_from_files_cannot_become_markup(summary):
+    evil = "</script><img src=x onerror=alert(1)>"
+    text = json.dumps(summary)
+    for name in ("0", "1"):
+        text = text.replace(f'"identifier": "{name}"', f'"identifier": "{evil}{name}"')
+    hostile = json.loads(text)
+    hostile["by_data_set"]["identifier"] = [evil + "0", evil + "1"]
+    hostile["ledger"]["data_sets"] = {evil + k: v for k, v in hostile["ledger"]["data_sets"].items()}
+    for group in hostile["worst_groups"]:
+        group["data_set"] = [evil + name for name in group["data_set"]]
+    hostile["command"]["arguments"] = [evil]
+    hostile["data_sets"][0]["dropped"] = evil
+    hostile["verdict"] = verdict(hostile)
+    page = report_html(hostile, hostile, evil)
+    assert "<img" not in page and page.count("</script>") == 3
+    assert "<img" not in unpacked(page).decode()  # plotly reads markup in labels
+    Structure(page)
+
+
+def test_a_run_with_nothing_to_merge(summary):
+    nothing = copy.deepcopy(summary)
+    for name in ("statistics", *sections.SECTIONS):
+        nothing[name] = None
+    nothing["verdict"] = verdict(nothing)
+    assert "should not be used" in report_html(nothing)
+
+
+def test_hundreds_of_data_sets(summary):
+    many = copy.deepcopy(summary)
+    n = 500
+    table = many["by_data_set"]
+    for key, column in table.items():
+        if isinstance(column, list) and key != "shell_limits":
+            table[key] = (column * n)[:n]
+    table["identifier"] = [f"crystal-{k:03}-of-many" for k in range(n)]
+    kept = [entry for entry in many["data_sets"] if "model" in entry]
+    many["data_sets"] = [kept[0] | {"identifier": name} for name in table["identifier"]]
+    many["models"] = [many["models"][0]] * n
+    many["ledger"]["data_sets"] = dict.fromkeys(table["identifier"], many["ledger"]["total"])
+    many["verdict"] = verdict(many)
+    page = report_html(many)
+    assert len(page) < 3_000_000
+    assert "crystal-499" in page
+    assert "Plots of 40 of 500 data sets" in page
+
+
+# The command ------------------------------------------------------------------------------------------------
+
+
+def test_two_runs_side_by_side(example_run, tmp_path):
+    """The file that is compared with may be the one that this run replaces."""
+    target = tmp_path / "scale.json"
+    target.write_bytes((example_run / "scale.json").read_bytes())
+    with chdir(tmp_path):
+        assert main(["-q", *EXAMPLE, "exclude_images=1:205:240", "report.compare=scale.json"]) == 0
+    page = (tmp_path / "scale.html").read_text()
+    assert 'id="compare"' in page and "exclude_images=1:205:240" in page
+    rows = re.search(r"This run and the other.*?</table>", page, re.DOTALL).group(0)
+    assert re.search(r"R meas</td><td>0\.\d+</td><td>0\.\d+</td><td>-0\.\d+</td><td[^>]*>better", rows)
+    assert target.read_bytes() != (example_run / "scale.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "this is not JSON"),
+        (b"\xff\xfe", "not text"),
+        (b"[" * 100_000, "this is not JSON"),
+        (b'{"schema": "something/1"}', "its schema is braggscale.scale/1"),
+        (b'{"schema": "braggscale.scale/1"}', "entry space_group is missing"),
+    ],
+)
+def test_a_file_that_cannot_be_compared(tmp_path, content, message):
+    path = tmp_path / "other.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_summary(str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s["statistics"].update(shells=[]), "entry statistics"),
+        (lambda s: s["statistics"]["overall"].update(r_meas="<b>"), "entry statistics"),
+        (lambda s: s["statistics"]["shells"][0].update(d_min=0), "entry statistics"),
+        (lambda s: s["command"].update(arguments=[1]), "entry command"),
+        (lambda s: s.update(error_models=[{"isa": "x"}]), "error_models"),
+        (lambda s: s.update(data_sets=[3]), "data_sets"),
+    ],
+)
+def test_a_damaged_summary_is_refused(tmp_path, summary, change, message):
+    damaged = copy.deepcopy(summary)
+    change(damaged)
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(damaged))
+    with pytest.raises(InputError, match=message):
+        read_summary(str(path))
+
+
+def test_compare_needs_a_file(tmp_path, capsys):
+    with chdir(tmp_path):
+        assert main([*EXAMPLE, "report.compare=nowhere.json"]) == 2
+        (tmp_path / "x.json").write_text("{}")
+        assert main(["-q", *EXAMPLE, "report.compare=x.json"]) == 1
+    lines = capsys.readouterr().err
+    assert "nowhere.json: no such file" in lines and "report.compare=x.json: it does not say" in lines
+    assert not (tmp_path / "scaled.refl").exists()
+
+
+def test_a_report_into_nowhere_is_refused_before_scaling(tmp_path, capsys):
+    with chdir(tmp_path):
+        assert main([*EXAMPLE, "output.html=no/scale.html"]) == 2
+    assert "cannot write no/scale.html" in capsys.readouterr().err
+
+
+def broken(name):
+    def fail(*_args, **_options):
+        raise OSError(28, "No space left on device") if name == "disk" else ZeroDivisionError("drawing")
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("where", "kind", "message"),
+    [
+        ("braggscale.report.page.html._plotly_script", "disk", "No space left on device"),
+        ("braggscale.report.page.html._payload", "drawing", "internal error, ZeroDivisionError: drawing"),
+    ],
+)
+def test_a_failed_report_leaves_the_data(tmp_path, capsys, monkeypatch, where, kind, message):
+    monkeypatch.setattr(where, broken(kind))
+    with chdir(tmp_path):
+        assert main(["-q", *EXAMPLE, "restraints=fixed", "output.merged_mtz=merged.mtz"]) == 1
+    error = capsys.readouterr().err
+    assert "scale.html was not written" in error and message in error and "the scaled data are complete" in error
+    written = sorted(os.listdir(tmp_path))
+    assert written == ["merged.mtz", "scale.json", "scale.log", "scaled.expt", "scaled.refl"]
+    assert "scale.html" not in (tmp_path / "scale.log").read_text().split("Written:")[1]
