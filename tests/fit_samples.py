@@ -20,7 +20,7 @@ MODELS = {
 }
 
 
-def problem(models, seed=3, n_groups=60, sigma=0.02, n_threads=1):
+def problem(models, seed=3, n_groups=60, sigma=0.02):
     rng = np.random.default_rng(seed)
     rows, groups = synthetic.observations(rng, n_groups=n_groups, n_data_sets=len(models), size=(3, 12))
     model = JointModel.of(models)
@@ -29,7 +29,7 @@ def problem(models, seed=3, n_groups=60, sigma=0.02, n_threads=1):
     mu = groups.spread(rng.exponential(100.0, len(groups)) + 20.0) * g
     intensity, weight = mu * rng.normal(1.0, sigma, len(mu)), 1.0 / (sigma * mu) ** 2
     free = np.arange(model.n_parameters)
-    target = Target(model.design(rows), groups, intensity, weight, model.restraints(), theta, free, n_threads)
+    target = Target(model.design(rows), groups, intensity, weight, model.restraints(), theta, free)
     return rows, groups, model, theta, target
 
 

@@ -11,7 +11,6 @@ FIT = FitSettings(
     max_iterations=None,
     full_matrix_max_iterations=None,
     tolerance=1e-4,
-    n_threads=1,
 )
 
 

@@ -107,7 +107,7 @@ def test_limit_counts_every_pass():
 
 
 def test_engine_has_the_size_that_it_says():
-    target, theta = problem(2000, 1)
+    target, theta = problem(2000)
     assert target.groups.n_rows == pytest.approx(2000, rel=0.1)
     assert len(theta) == 50
     cost, gradient = target.value_and_gradient(theta)[:2]

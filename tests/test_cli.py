@@ -295,13 +295,6 @@ def test_config_reads_back(runs, capsys, tmp_path):
     ]
 
 
-def test_linear_algebra_uses_one_thread(runs, monkeypatch):
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert main(["--version"]) == 0
-    assert os.environ["OPENBLAS_NUM_THREADS"] == "1" and os.environ["OMP_NUM_THREADS"] == "3"
-
-
 # Damaged inputs, with the real reader ---------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ each row) and unique reflections of about seven rows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
@@ -24,6 +24,7 @@ from braggscale.models.joint_model import JointModel
 from braggscale.models.restraints import ridge
 from braggscale.models.smooth import Smooth, axis_over
 from braggscale.numerics.array_types import Float
+from braggscale.numerics.partitions import threads
 
 IMAGES = 1800.0
 
@@ -46,7 +47,7 @@ class Timing:
         return self.one.low / self.many.low
 
 
-def problem(n: int, n_threads: int) -> tuple[Target, Float]:
+def problem(n: int) -> tuple[Target, Float]:
     """A target with about ``n`` rows, and parameters near its minimum."""
     rng = np.random.default_rng(7)
     sizes = rng.integers(4, 11, n // 7 + 1)
@@ -74,7 +75,7 @@ def problem(n: int, n_threads: int) -> tuple[Target, Float]:
     intensity = expected + sigma * rng.standard_normal(n)
     target = Target(
         model.design(rows), groups, intensity, 1 / sigma**2, model.restraints(), truth,
-        np.arange(model.n_parameters), n_threads,
+        np.arange(model.n_parameters),
     )  # fmt: skip
     return target, truth + rng.normal(scale=0.002, size=len(truth))
 
@@ -87,16 +88,16 @@ def _directions(rng: np.random.Generator, n: int) -> Float:
 
 def timings(n: int, n_threads: int, repeat: int, bandwidth: float) -> list[Timing]:
     """Evaluation and normal matrix, on one and on ``n_threads`` threads by turns."""
-    many, theta = problem(n, n_threads)
-    one = replace(many, n_threads=1)
-    n = many.groups.n_rows
+    target, theta = problem(n)
+    n = target.groups.n_rows
     limit = 1e3 * n * (COORDINATES + PAIR) / bandwidth
     found = []
     for name in ("value_and_gradient", "normal_equations"):
         pair: tuple[list[float], list[float]] = ([], [])
         for k in range(-1, repeat):  # the first is not counted
-            for times, target in zip(pair, (one, many), strict=True):
-                spent = _milliseconds(partial(getattr(target, name), theta))
+            for times, used in zip(pair, (1, n_threads), strict=True):
+                with threads(used):
+                    spent = _milliseconds(partial(getattr(target, name), theta))
                 if k >= 0:
                     times.append(spent)
         slow, fast = (Spread.of(times) for times in pair)

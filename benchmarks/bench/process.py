@@ -13,8 +13,6 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from bench import GIVEN
-
 LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
@@ -49,7 +47,7 @@ def run(
         begin = perf_counter()
         launched = subprocess.Popen(
             [sys.executable, "-I", "-S", str(LAUNCHER), str(writing), *map(str, command)], cwd=folder, stdout=out,
-            stderr=out, stdin=subprocess.DEVNULL, env={**GIVEN, **(environment or {})}, pass_fds=(writing,),
+            stderr=out, stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})}, pass_fds=(writing,),
             start_new_session=True,
         )  # fmt: skip
         os.close(writing)

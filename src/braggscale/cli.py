@@ -59,8 +59,6 @@ changed. The same data and options give the same exports as the scaling run.
 exit status: 0 done, 1 not scaled, damaged, or a file could not be written,
 2 the command is wrong
 """
-# One thread for linear algebra: sums in another order would make results depend on the number of cores.
-ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 NAMES_TODAY = {
     "experiments.json": "integrated.expt",
     "integrated_experiments.json": "integrated.expt",
@@ -121,8 +119,6 @@ class _Arguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit status.  ``argv``: without the program's name, None for sys.argv."""
-    for name in ONE_THREAD:
-        os.environ.setdefault(name, "1")
     arguments = tuple(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # not every stand-in for a terminal can do this

@@ -30,6 +30,7 @@ from braggscale.io.export.scaled_observations import (
 from braggscale.io.export.write import Wanted, write_exports
 from braggscale.models.stored_model import stored_cell
 from braggscale.numerics.array_types import Array
+from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
 from braggscale.options.schema import Output, Params
 from braggscale.statistics.merging_statistics import Statistics, merging_statistics
@@ -75,6 +76,11 @@ def export_scaled(files: Sequence[str], params: Params) -> None:
     Raises CommandError for data sets that are not there, InputError for damaged files, DataError if a data set is not
     scaled or nothing is left, OutputError naming the files that could not be written.
     """
+    with threads(params.nproc or available_processors()):
+        _export_scaled(files, params)
+
+
+def _export_scaled(files: Sequence[str], params: Params) -> None:
     clock = Clock()
     with clock.stage("reading"):
         data = open_inputs(files)

@@ -27,6 +27,7 @@ from braggscale.io.splitting import split_sweeps
 from braggscale.io.table_writer import write_table
 from braggscale.models.stored_model import with_cell
 from braggscale.numerics.array_types import Array
+from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
 from braggscale.options.schema import Params, exports_of
 from braggscale.report.read_summary import read_summary
@@ -52,6 +53,17 @@ def run(
     ``given``: whether the user set an option (full name).  ``command``: what the summary says of the command line.
     ``log_text``: everything logged so far.  Raises UserError where the run cannot go on; nothing is written then.
     """
+    with threads(params.nproc or available_processors()):
+        _run(files, params, given, command, log_text)
+
+
+def _run(
+    files: Sequence[str],
+    params: Params,
+    given: Callable[[str], bool],
+    command: Mapping[str, Any],
+    log_text: Callable[[], str],
+) -> None:
     clock = Clock()
     with clock.stage("reading"):
         # before anything else: this run may replace the file

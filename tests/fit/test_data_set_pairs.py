@@ -12,6 +12,7 @@ from naive import kaufman_normal_matrix
 from braggscale.fit.data_set_pairs import Owners, Pairs
 from braggscale.fit.least_squares import Target
 from braggscale.models.joint_model import JointModel
+from braggscale.numerics.partitions import threads
 
 
 def sharing(models, names):
@@ -29,7 +30,7 @@ KINDS = {
 }
 
 
-def target(models, seed, n_groups, size, n_threads=1):
+def target(models, seed, n_groups, size):
     """A problem without pairs, some of its rows without weight; and its pairs."""
     rng = np.random.default_rng(seed)
     rows, groups = synthetic.observations(rng, n_groups=n_groups, n_data_sets=len(models), size=size)
@@ -38,7 +39,7 @@ def target(models, seed, n_groups, size, n_threads=1):
     mu = groups.spread(rng.exponential(100.0, len(groups)) + 20.0) * model.evaluate(rows, theta)[0]
     weight = np.where(rng.random(len(mu)) < 0.1, 0.0, 1.0 / (0.05 * mu) ** 2)
     intensity, free = mu * rng.normal(1.0, 0.05, len(mu)), np.arange(model.n_parameters)
-    found = Target(model.design(rows), groups, intensity, weight, model.restraints(), theta, free, n_threads)
+    found = Target(model.design(rows), groups, intensity, weight, model.restraints(), theta, free)
     return found, rows, model, Pairs.of(model, rows.data_set, groups)
 
 
@@ -87,7 +88,8 @@ def test_runs_of_groups_add_up_and_threads_do_not_change_a_bit(monkeypatch):
     assert len(whole.runs) == 1 and len(parts.runs) > 2
     one = replace(without, pairs=parts).data_equations(without.base)
     assert_same(one, replace(without, pairs=whole).data_equations(without.base), without)
-    two = replace(without, pairs=parts, n_threads=2).data_equations(without.base)
+    with threads(2):
+        two = replace(without, pairs=parts).data_equations(without.base)
     assert one[0] == two[0] and np.array_equal(one[1], two[1]) and np.array_equal(one[2], two[2])
 
 

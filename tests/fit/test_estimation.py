@@ -16,7 +16,7 @@ from braggscale.models.joint_model import JointModel
 from braggscale.models.restraints import bending, level, ridge, smoothness, unevenness
 from braggscale.models.smooth import Smooth, axis_over
 
-SETTINGS = FitSettings(True, True, None, None, 1e-6, 1)
+SETTINGS = FitSettings(True, True, None, None, 1e-6)
 SPACING = 12.9  # degrees, of the parameters of a scale
 N_SCALE, N_IMAGES, LMAX = 9, 12, 2
 

@@ -16,6 +16,7 @@ from braggscale.models.restraints import Levels, Restraint
 from braggscale.numerics import cholesky
 from braggscale.numerics.anderson import Mixing
 from braggscale.numerics.minimisers import Stop, constrained_covariance
+from braggscale.numerics.partitions import threads
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_the_fit_is_the_same_with_few_inversions(shared, held, many, monkeypatch
     fixed[-5:] = held
     whole = Problem.of(model, rows, groups, fixed)
     assert whole.pairs is not None
-    settings = FitSettings(True, True, None, None, 1e-7, 1)
+    settings = FitSettings(True, True, None, None, 1e-7)
     few = fit(whole, model.null(), target.intensity, target.weight, settings)
     exact = fit(replace(whole, pairs=None), model.null(), target.intensity, target.weight, settings)
     assert few.fits[-1][1].stop is Stop.CONVERGED and few.fits[-1][0] == "full matrix"
@@ -53,13 +54,14 @@ def test_the_fit_is_the_same_with_few_inversions(shared, held, many, monkeypatch
 def test_rounds_reuse_the_inverse_and_threads_do_not_change_a_bit(many):
     rows, groups, model, _, target = problem(sweeps(6), n_groups=400)
     whole = Problem.of(model, rows, groups, np.zeros(model.n_parameters, bool))
-    rough = FitSettings(True, False, None, None, 1e-6, 1, estimate=True, esds=False)
+    rough = FitSettings(True, False, None, None, 1e-6, estimate=True, esds=False)
     first = fit(whole, model.null(), target.intensity, target.weight, rough)
     assert first.factored is not None and first.factored.matrix is first.matrix
     weight = target.weight * np.random.default_rng(0).uniform(0.98, 1.02, len(target.weight))
     second = fit(whole, first.theta, target.intensity, weight, rough, first.strengths, first)
     assert second.factored is first.factored and second.matrix is first.matrix
-    two = fit(whole, model.null(), target.intensity, target.weight, replace(rough, n_threads=2))
+    with threads(2):
+        two = fit(whole, model.null(), target.intensity, target.weight, rough)
     assert np.array_equal(two.theta, first.theta) and two.strengths == first.strengths
 
 
@@ -128,16 +130,16 @@ def test_the_covariance_in_another_gauge_is_that_of_the_surface():
     for free in (np.arange(len(theta)), np.delete(np.arange(len(theta)), [2, 9])):
         some = replace(target, free=free, restraints=own)
         inverse = Inverse.of(replace(some, restraints=[*own, *pins]).restrained_matrix(matrix), free, len(theta))
-        found = covariance(Factored(matrix, inverse, {}, {}, None), pins, constraints, 1)
+        found = covariance(Factored(matrix, inverse, {}, {}, None), pins, constraints)
         wanted = constrained_covariance(some.restrained_matrix(matrix), constraints[:, free])
         scale = np.sqrt(np.outer(*(2 * [np.diag(wanted)])))
         assert found.shape == (len(free), len(free))
         assert found / scale == pytest.approx(wanted / scale, abs=1e-7)
     normal = replace(target, restraints=[*own, *pins]).restrained_matrix(matrix)
     known = Factored(matrix, Inverse.of(normal, np.arange(len(theta)), len(theta)), {}, {}, None)
-    assert covariance(known, pins, 0.0 * constraints, 1) is None
+    assert covariance(known, pins, 0.0 * constraints) is None
     across = constraints - np.outer(constraints @ null[1], null[1])  # does not settle what the data leave open
-    assert covariance(known, pins, across, 1) is None
+    assert covariance(known, pins, across) is None
 
 
 def test_a_start_on_the_gauge_changes_no_residual():
@@ -176,7 +178,8 @@ def test_a_matrix_and_its_transpose_are_added_up_in_tiles(monkeypatch):
     monkeypatch.setattr("braggscale.numerics.cholesky.BLOCK", 16)
     matrix = np.random.default_rng(1).normal(size=(50, 50))
     both = matrix + matrix.T
-    cholesky.add_transposed(matrix, 2)
+    with threads(2):
+        cholesky.add_transposed(matrix)
     assert np.array_equal(matrix, both)
 
 
@@ -185,14 +188,15 @@ def test_roots_of_large_and_small_matrices(monkeypatch):
     root = rng.normal(size=(50, 70))
     normal = root @ root.T * np.outer(scale := 10.0 ** rng.uniform(-2, 2, 50), scale)
     before = normal.copy()
-    for small, large, threads in ((400, 1000, 1), (10, 1000, 1), (10, 20, 1), (10, 20, 2)):
+    for small, large, n in ((400, 1000, 1), (10, 1000, 1), (10, 20, 1), (10, 20, 2)):
         for name, value in (("SMALL", small), ("LARGE", large), ("BLOCK", 16)):
             monkeypatch.setattr(f"braggscale.numerics.cholesky.{name}", value)
-        found = cholesky.inverse_root(normal, n_threads=threads)
+        with threads(n):
+            found = cholesky.inverse_root(normal)
         assert found.T @ found == pytest.approx(np.linalg.inv(normal), rel=1e-8)
         assert not np.triu(found, 1).any() or np.abs(np.triu(found, 1)).max() < 1e-12 * np.abs(found).max()
-        factor = cholesky.cholesky(normal, n_threads=threads)
-        assert cholesky.inverse(factor, threads) == pytest.approx(np.linalg.inv(normal), rel=1e-8)
+        factor = cholesky.cholesky(normal)
+        assert cholesky.inverse(factor) == pytest.approx(np.linalg.inv(normal), rel=1e-8)
         assert np.array_equal(normal, before)
         assert cholesky.inverse_root(normal - 2.0 * np.diag(np.diag(normal))) is None
         assert cholesky.inverse_root(normal - 1e3 * np.eye(50)) is None

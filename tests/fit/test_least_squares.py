@@ -8,6 +8,7 @@ import synthetic
 from braggscale.fit.least_squares import Target
 from braggscale.models.joint_model import JointModel
 from braggscale.numerics.block_matrix import BlockMatrix
+from braggscale.numerics.partitions import threads
 
 MODELS = {
     "physical": lambda: [synthetic.physical(), synthetic.physical(n_scale=3, n_decay=2)],
@@ -17,7 +18,7 @@ MODELS = {
 }
 
 
-def problem(name, seed=3, n_threads=1):
+def problem(name, seed=3):
     rng = np.random.default_rng(seed)
     rows, groups = synthetic.observations(rng)
     model = JointModel.of(MODELS[name]())
@@ -33,7 +34,6 @@ def problem(name, seed=3, n_threads=1):
         model.restraints(),
         theta.copy(),
         np.arange(model.n_parameters),
-        n_threads,
     )
     return rows, groups, model, theta, target
 
@@ -103,11 +103,13 @@ def test_fixed_parameters_stay_and_the_rest_has_the_same_derivatives():
 
 @pytest.mark.parametrize("name", ["physical", "mixed"])
 def test_threads_do_not_change_a_bit(name):
-    theta, one = problem(name, n_threads=1)[3:]
-    two = problem(name, n_threads=2)[4]
-    for a, b in zip(one.normal_equations(theta), two.normal_equations(theta), strict=True):
-        assert np.array_equal(a, b)
-    for a, b in zip(one.value_and_gradient(theta), two.value_and_gradient(theta), strict=True):
+    theta, target = problem(name)[3:]
+
+    def everything(n):
+        with threads(n):
+            return *target.normal_equations(theta), *target.value_and_gradient(theta)
+
+    for a, b in zip(everything(1), everything(2), strict=True):
         assert np.array_equal(a, b)
 
 

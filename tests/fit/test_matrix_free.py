@@ -85,7 +85,7 @@ def test_products_and_blocks_are_those_of_the_matrix(name):
 
 def test_threads_do_not_change_a_bit():
     *_, model, theta, one = problem(MODELS["mixed"]())
-    two = replace(one, n_threads=2)
+    two = replace(one)
     v = np.ones((len(theta), 2))
     assert np.array_equal(one.linearise(theta).product(v), two.linearise(theta).product(v))
     one, two = (parts_of_normal(target, theta, Layout.of(model)) for target in (one, two))
@@ -169,7 +169,7 @@ def test_the_fit_is_the_same_with_and_without_the_matrix(estimated, shared, monk
     fixed = np.zeros(model.n_parameters, bool)
     fixed[slice(-4, None) if shared else slice(-8, -4)] = True  # of the last decay or of the last surface
     whole = Problem.of(model, rows, groups, fixed)
-    settings = FitSettings(True, True, None, None, 1e-6, 1)
+    settings = FitSettings(True, True, None, None, 1e-6)
     exact = fit(whole, model.null(), target.intensity, target.weight, settings)
     monkeypatch.setattr("braggscale.fit.fit_scales.MOST_DENSE", 10)
     implicit = fit(whole, model.null(), target.intensity, target.weight, settings)

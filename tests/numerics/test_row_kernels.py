@@ -8,6 +8,7 @@ import pytest
 
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.compiled import agreement
+from braggscale.numerics.partitions import threads
 from braggscale.weighting.error_model import ErrorModel
 from braggscale.weighting.expected_variance import Law, Robust, expect
 from braggscale.weighting.leave_one_out import judge
@@ -139,8 +140,10 @@ def test_verdicts_take_the_partiality_at_the_expected_intensity():
 def test_any_number_of_threads():
     law, g, out, groups = sample(5, 30_000)
     assert groups.n_rows > 100_000
-    one, three = (expect(law, g, out, groups, n) for n in (1, 3))
-    for a, b in zip(one, three, strict=True):
+
+    def everything(n):
+        with threads(n):
+            return *expect(law, g, out, groups), judge(law, np.abs(g), groups, (4.0, 3.6), out)[0]
+
+    for a, b in zip(everything(1), everything(3), strict=True):
         np.testing.assert_array_equal(a, b)
-    first, second = (judge(law, np.abs(g), groups, (4.0, 3.6), out, n_threads=n) for n in (1, 3))
-    np.testing.assert_array_equal(first[0], second[0])

@@ -16,6 +16,7 @@ from braggscale.models.joint_model import JointModel
 from braggscale.models.physical import build
 from braggscale.models.settings import ModelSettings
 from braggscale.models.smooth import Smooth
+from braggscale.numerics.partitions import threads
 from braggscale.scaling.cross_validation import losses_of, simpler, validate
 from braggscale.scaling.rounds import scale_data
 from braggscale.scaling.state import Work
@@ -97,7 +98,8 @@ def test_every_number_of_threads_gives_the_same_bytes():
     work, _ = work_of(3, JointModel.of([model_of(image=True)]), wave=0.1)
     found = []
     for n in (1, 2, 3):
-        scaled = scale_data(work, first_run(work), replace(SETTINGS, fit=replace(FIT, n_threads=n)))
+        with threads(n):
+            scaled = scale_data(work, first_run(work), SETTINGS)
         found.append(scaled.state.scale.tobytes() + scaled.variance.tobytes())
     assert len(set(found)) == 1
 

@@ -9,6 +9,7 @@ from round_samples import FIT, SETTINGS, first_run
 
 from braggscale.data.unique_reflections import Groups
 from braggscale.models.joint_model import JointModel
+from braggscale.numerics.partitions import threads
 from braggscale.scaling.rounds import MOST_ROUNDS, scale_data
 from braggscale.scaling.starting_scales import starting_scales
 from braggscale.scaling.state import Start, Work
@@ -87,7 +88,8 @@ def test_units_of_intensity_do_not_matter():
 def test_threads_do_not_change_a_bit():
     work = data()[0]
     one = scale_data(work, first_run(work), SETTINGS)
-    two = scale_data(work, first_run(work), replace(SETTINGS, fit=replace(FIT, n_threads=2)))
+    with threads(2):
+        two = scale_data(work, first_run(work), SETTINGS)
     assert np.array_equal(one.state.scale, two.state.scale)
     assert np.array_equal(one.variance, two.variance)
 

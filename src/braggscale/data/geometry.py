@@ -85,7 +85,7 @@ def rotation_at(goniometer: Goniometer, degrees: float) -> Float:
     return goniometer.setting @ rotation(goniometer.axis, degrees) @ goniometer.fixed
 
 
-def crystal_frame_directions(experiment: Experiment, z: Array, s1: Array, n_threads: int = 1) -> tuple[Float, Float]:
+def crystal_frame_directions(experiment: Experiment, z: Array, s1: Array) -> tuple[Float, Float]:
     """Unit vectors to the source and along the diffracted beam in the crystal frame, polar axis last.
 
     s0c = P R(phi)^T d and s1c = P R(phi)^T s1/|s1| with P: (x, y, z) -> (-z, y, x), phi from ``z``.
@@ -131,7 +131,7 @@ def crystal_frame_directions(experiment: Experiment, z: Array, s1: Array, n_thre
         turned[:, 2] = local[:, 2]
         s1c[rows] = turned @ outward
 
-    run_lanes(block, -(-n // _BLOCK), n_threads)
+    run_lanes(block, -(-n // _BLOCK))
     return s0c, s1c
 
 

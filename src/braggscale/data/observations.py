@@ -119,12 +119,12 @@ class Observations:
     def __len__(self) -> int:
         return len(self.row)
 
-    def take(self, rows: Int | Bool, n_threads: int = 1) -> Observations:
+    def take(self, rows: Int | Bool) -> Observations:
         """The given rows, in the given order."""
         places = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         columns = self._columns()
         # take is several times faster than an index where a row holds three numbers
-        return Observations(*run_lanes(lambda k: np.take(columns[k], places, axis=0), len(columns), n_threads))
+        return Observations(*run_lanes(lambda k: np.take(columns[k], places, axis=0), len(columns)))
 
     @staticmethod
     def concatenate(parts: list[Observations]) -> Observations:

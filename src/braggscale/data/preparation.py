@@ -29,6 +29,7 @@ from braggscale.data.geometry import UnitCell, crystal_frame_directions, d_spaci
 from braggscale.data.image_ranges import Runs, rows_in_use
 from braggscale.data.observations import Observations
 from braggscale.data.table import Table
+from braggscale.data.unique_reflections import BLOCK
 from braggscale.errors import InputError
 from braggscale.numerics.array_types import Array, Bool, Float, Int, UInt
 from braggscale.numerics.partitions import run_lanes
@@ -140,10 +141,13 @@ class _Columns:
             self._read[name] = self.table[name]
         return self._read[name]
 
-    def fetch(self, n_threads: int) -> None:
+    def fetch(self) -> None:
         """Read all columns that most tables have and that are needed as a whole, on threads."""
         names = [name for name in _WHOLE if name in self.table and name not in self._read]
-        self._read |= zip(names, run_lanes(lambda k: self.table[names[k]], len(names), n_threads), strict=True)
+        if len(self.table) <= BLOCK:  # threads cost more than they bring where there is little to do
+            self._read |= {name: self.table[name] for name in names}
+            return
+        self._read |= zip(names, run_lanes(lambda k: self.table[names[k]], len(names)), strict=True)
 
     def rows(self, name: str, rows: Int) -> Array:
         """Some rows of a column that is not needed as a whole."""
@@ -342,7 +346,6 @@ def _observe(
     xyz: Float,
     experiment: Experiment,
     data_set: int,
-    n_threads: int,
 ) -> Observations:
     """The given rows with corrected intensities.  Rows whose corrected variance is not positive are left
     out."""
@@ -375,12 +378,12 @@ def _observe(
     i_prf, v_prf, has_prf = measured.get("profile", nothing)
     good &= has_sum | has_prf
     if not good.all():
-        return _observe(columns, kinds, rows[good], xyz[good], experiment, data_set, n_threads)
+        return _observe(columns, kinds, rows[good], xyz[good], experiment, data_set)
     hkl = columns.rows("miller_index", rows).astype(np.int32, copy=False)
     d = columns.rows("d", rows) if "d" in columns else d_spacings(experiment.crystal.unit_cell, hkl)
     xyz = xyz.astype(np.float64, copy=False)
     s1 = columns.rows("s1", rows) if "s1" in columns else np.zeros((n, 3))
-    s0c, s1c = crystal_frame_directions(experiment, xyz[:, 2], s1, n_threads)
+    s0c, s1c = crystal_frame_directions(experiment, xyz[:, 2], s1)
     return Observations(
         row=rows,
         data_set=np.full(n, data_set, np.int32),
@@ -429,7 +432,6 @@ def prepare(
     in_use: Runs | None = None,
     intensity: str = "combine",
     best_cell: UnitCell | None = None,
-    n_threads: int = 1,
 ) -> Prepared:
     """The usable reflections of one data set, and the fate of every row of ``table``.
 
@@ -455,7 +457,7 @@ def prepare(
     kept, changed, pieces, starts = _sum_partials(table, there)
     remaining = table if len(pieces) == 0 else table.select(kept)
     columns = _Columns(remaining, changed)
-    columns.fetch(n_threads)
+    columns.fetch()
     mask = None
     if in_use is not None and not experiment.is_still and experiment.scan is not None:
         limits = experiment.scan.image_range
@@ -469,7 +471,7 @@ def prepare(
         placed = np.isfinite(xyz).all(axis=1)
         verdict[candidates[~placed]] = Fate.NO_GEOMETRY
         candidates, xyz = candidates[placed], xyz[placed]
-    observations = _observe(columns, kinds, candidates, xyz, experiment, data_set, n_threads)
+    observations = _observe(columns, kinds, candidates, xyz, experiment, data_set)
     verdict[candidates] = Fate.BAD_VARIANCE
     verdict[observations.row] = Fate.SCALED
     fate = np.full(len(table), Fate.SUMMED_INTO_ANOTHER, np.uint8)

@@ -16,7 +16,7 @@ from braggscale.data.observations import Observations
 from braggscale.data.preparation import Cuts, Prepared, prepare
 from braggscale.data.symmetry import Arranged, Symmetry
 from braggscale.data.table import DataSet, forget
-from braggscale.data.unique_reflections import BLOCK, Groups
+from braggscale.data.unique_reflections import Groups
 from braggscale.errors import DataError
 from braggscale.numerics.array_types import Bool, Float, Int
 
@@ -98,7 +98,6 @@ def prepare_all(
     cuts: Cuts,
     intensity: str,
     cell: UnitCell,
-    n_threads: int = 1,
 ) -> list[Member]:
     """Prepare every data set. One without usable rows is dropped with a warning, or ends a run of one.
 
@@ -111,8 +110,6 @@ def prepare_all(
         if experiment.scan is not None and in_use is not None:
             scan = replace(experiment.scan, valid_image_ranges=in_use)
             experiment = replace(experiment, scan=scan)
-        # threads cost more than they bring where there is little to do
-        threads = n_threads if len(data_set.table) > BLOCK else 1
         prepared = prepare(
             data_set.table,
             experiment,
@@ -121,7 +118,6 @@ def prepare_all(
             in_use=in_use,
             intensity=intensity,
             best_cell=cell,
-            n_threads=threads,
         )
         members.append(Member(number, data_set, experiment, prepared, prepared.reason, prepared.fate))
         if prepared.reason:
@@ -133,7 +129,7 @@ def prepare_all(
     return members
 
 
-def sort_observations(members: Sequence[Member], symmetry: Symmetry, n_threads: int = 1) -> tuple[list[Member], Sorted]:
+def sort_observations(members: Sequence[Member], symmetry: Symmetry) -> tuple[list[Member], Sorted]:
     """One set of observations from all members that are not dropped; ``data_set`` counts those members.
 
     Returns also the members without their own observations, which would be in memory twice.
@@ -152,7 +148,7 @@ def sort_observations(members: Sequence[Member], symmetry: Symmetry, n_threads: 
         member if member.prepared is None else replace(member, prepared=replace(member.prepared, observations=none))
         for member in members
     ]
-    return emptied, sorted_rows(rows.take(found.order, n_threads), found)
+    return emptied, sorted_rows(rows.take(found.order), found)
 
 
 def sorted_rows(rows: Observations, found: Arranged) -> Sorted:

@@ -101,7 +101,7 @@ def weighted_mean(groups: Groups, weight: Float, scale: Float, intensity: Float)
     return np.divide(groups.sum(wg * intensity), total, out=np.zeros(len(groups)), where=total > 0), total
 
 
-def in_blocks(groups: Groups, block: Callable[[int, int], Partial], n_threads: int) -> Sequence[Partial]:
+def in_blocks(groups: Groups, block: Callable[[int, int], Partial]) -> Sequence[Partial]:
     """``block(first, last)`` for runs of whole groups first <= h < last of about 65,536 rows, on threads; in order."""
     cuts = groups.blocks(BLOCK).tolist()
-    return run_lanes(lambda k: block(cuts[k], cuts[k + 1]), len(cuts) - 1, n_threads)
+    return run_lanes(lambda k: block(cuts[k], cuts[k + 1]), len(cuts) - 1)

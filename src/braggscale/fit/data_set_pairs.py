@@ -154,16 +154,16 @@ class Pairs:
         matrix = np.zeros((n, n))
         rows = linear.design.arguments(), linear.factor, linear.size, linear.along
         for cells in self.runs:
-            self._add(matrix, cells, linear.groups, (*rows, self.owners.owner, self.owners.place), linear.n_threads)
-        add_transposed(matrix, linear.n_threads)
+            self._add(matrix, cells, linear.groups, (*rows, self.owners.owner, self.owners.place))
+        add_transposed(matrix)
         return matrix
 
-    def _add(self, matrix: Float, cells: Cells, groups: Groups, arguments: tuple[Any, ...], n_threads: int) -> None:
+    def _add(self, matrix: Float, cells: Cells, groups: Groups, arguments: tuple[Any, ...]) -> None:
         """What one run of groups brings, to be added to its own transpose.  Lanes write to different places."""
         from braggscale.numerics.compiled import data_set_pairs
 
         owners, shared, n_sets = self.owners, self.owners.shared, len(cells.cell_cuts) - 1
-        offsets, index, value = self._shared(matrix, cells, groups, arguments, n_threads)
+        offsets, index, value = self._shared(matrix, cells, groups, arguments)
         store = np.zeros((len(cells.group), owners.widest))
 
         def own(d: int) -> None:
@@ -182,11 +182,11 @@ class Pairs:
                 owners.members, owners.bounds, matrix,
             )  # fmt: skip
 
-        run_lanes(own, n_sets, n_threads)
-        run_lanes(pairs, n_sets, n_threads)
+        run_lanes(own, n_sets)
+        run_lanes(pairs, n_sets)
 
     def _shared(
-        self, matrix: Float, cells: Cells, groups: Groups, arguments: tuple[Any, ...], n_threads: int
+        self, matrix: Float, cells: Cells, groups: Groups, arguments: tuple[Any, ...]
     ) -> tuple[Int, Int32, Float]:
         """Add the block of the shared parameters; r_h of every group: where it begins, places, numbers."""
         from braggscale.numerics.compiled import data_set_pairs
@@ -205,7 +205,7 @@ class Pairs:
             part -= mine.T @ mine
             return part
 
-        data_set_pairs.add_part(matrix, shared, shared, 0.5, np.sum(run_lanes(lane, LANES, n_threads), axis=0))
+        data_set_pairs.add_part(matrix, shared, shared, 0.5, np.sum(run_lanes(lane, LANES), axis=0))
         group, place = np.nonzero(rows)
         begin = np.concatenate(([0], np.cumsum(np.bincount(group, minlength=len(rows)))))
         return begin, place.astype(np.int32), rows[group, place]

@@ -60,7 +60,7 @@ def factored(
 ) -> Factored | None:  # fmt: skip
     """None where N is not positive definite.  ``likeness``: for the same ``matrix``."""
     restrained = target.at_strengths(own, pins, strengths)
-    inverse = Inverse.of(restrained.restrained_matrix(matrix), target.free, len(target.base), target.n_threads)
+    inverse = Inverse.of(restrained.restrained_matrix(matrix), target.free, len(target.base))
     return None if inverse is None else Factored(matrix, inverse, strengths, traces(own, inverse), likeness)
 
 
@@ -186,7 +186,7 @@ def full_matrix(
     return Fit(theta, history[-1], stop, tuple(history)), strengths, known
 
 
-def covariance(known: Factored, pins: Sequence[Placed], constraints: Float, n_threads: int) -> Float | None:
+def covariance(known: Factored, pins: Sequence[Placed], constraints: Float) -> Float | None:
     """Covariance of the free parameters in another gauge than that of the ``pins``, (n_free, n_free).
 
     With N + P'P inverted, C, the inverse of N on the surface A theta = const is
@@ -197,7 +197,7 @@ def covariance(known: Factored, pins: Sequence[Placed], constraints: Float, n_th
     """
     free = known.inverse.free
     rows, constraints = as_rows(pins, known.inverse.n)[:, free], constraints[:, free]
-    found = cholesky.square(known.inverse.root, n_threads)
+    found = cholesky.square(known.inverse.root)
     across = found @ constraints.T
     if not (np.diag(constraints @ across) > 0.0).all():
         return None

@@ -68,7 +68,6 @@ class FitSettings:
     max_iterations: int | None
     full_matrix_max_iterations: int | None
     tolerance: float
-    n_threads: int
     estimate: bool = False
     esds: bool = True
 
@@ -90,9 +89,9 @@ class Problem:
     pairs: Pairs | None
 
     @classmethod
-    def of(cls, model: JointModel, rows: Places, groups: Groups, fixed: Bool, n_threads: int = 1) -> Problem:
+    def of(cls, model: JointModel, rows: Places, groups: Groups, fixed: Bool) -> Problem:
         """Compute the basis once; weights and intensities may then change from fit to fit."""
-        design = model.design(rows, n_threads)
+        design = model.design(rows)
         pairs = Pairs.worth(model, rows.data_set, groups, design) if model.n_parameters <= MOST_DENSE else None
         return cls(model, rows, groups, design, fixed, gauge(model, rows, fixed), pairs)
 
@@ -156,9 +155,9 @@ def fit(
     strengths = {kind: (strengths or {}).get(kind, begin) for kind, begin in starting(own).items()}
     pins = as_restraints(choices, model, information)
     free = np.flatnonzero(~fixed)
-    target = Target(
-        problem.design, problem.groups, intensity, weight, (), theta, free, settings.n_threads, problem.pairs
-    ).at_strengths(own, pins, strengths)
+    target = Target(problem.design, problem.groups, intensity, weight, (), theta, free, problem.pairs).at_strengths(
+        own, pins, strengths
+    )
     fits: list[tuple[str, Fit]] = []
     start = theta[free]
     small = len(free) <= SMALL_SET * len(model.data_sets)
@@ -309,7 +308,7 @@ def _descend(
         steps = limit + 1 - max(len(history), 1)
         if matrix is not None:
             steps = min(steps, STEPS_NEARBY)
-        rough = lbfgs(function, theta, metric, max_iterations=steps, tolerance=tolerance, n_threads=target.n_threads)
+        rough = lbfgs(function, theta, metric, max_iterations=steps, tolerance=tolerance)
         history += rough.history if not history else rough.history[1:]
         theta = rough.theta
         if rough.stop is not Stop.MAX_ITERATIONS or len(history) > limit:
@@ -385,7 +384,7 @@ def _strengths_nearby(
     for _ in range(max(2, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
         now = target.at_strengths(own, pins, strengths)
         _, gradient, normal = now.restrained(theta, data)
-        covariance = Inverse.of(normal, target.free, n, target.n_threads)
+        covariance = Inverse.of(normal, target.free, n)
         if covariance is None:
             break
         there = target.full(theta - 0.5 * covariance.times(gradient))
@@ -414,9 +413,9 @@ def _covariance(
     if last is not None:
         from braggscale.fit import few_inversions
 
-        part = few_inversions.covariance(last, pins, constraints, target.n_threads)
+        part = few_inversions.covariance(last, pins, constraints)
     elif exact.normal is not None:
-        part = constrained_covariance(target.restrained_matrix(matrix), constraints[:, free], target.n_threads)
+        part = constrained_covariance(target.restrained_matrix(matrix), constraints[:, free])
     else:
         part = None
     if part is None or len(free) == n:

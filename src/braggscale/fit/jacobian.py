@@ -32,7 +32,6 @@ class Linear:
 
     design: Design
     groups: Groups
-    n_threads: int
     cost: float
     gradient: Float
     factor: Float
@@ -40,9 +39,7 @@ class Linear:
     along: Float
 
     @classmethod
-    def at(
-        cls, design: Design, groups: Groups, intensity: Float, weight: Float, theta: Float, n_threads: int = 1
-    ) -> Linear:
+    def at(cls, design: Design, groups: Groups, intensity: Float, weight: Float, theta: Float) -> Linear:
         """``theta``: all parameters."""
         from braggscale.numerics.compiled import jacobian_products
 
@@ -57,9 +54,9 @@ class Linear:
             cost = jacobian_products.linearise(cuts[k], cuts[k + 1], *arguments, gradient, factor, size, along)
             return cost, gradient
 
-        results = run_lanes(lane, len(cuts) - 1, n_threads)
+        results = run_lanes(lane, len(cuts) - 1)
         cost, gradient = sum(r[0] for r in results), np.sum([r[1] for r in results], axis=0)
-        return cls(design, groups, n_threads, cost, gradient, factor, size, along)
+        return cls(design, groups, cost, gradient, factor, size, along)
 
     def product(self, v: Float) -> Float:
         """J'J v, (n_parameters, m): two passes over the rows."""
@@ -76,7 +73,7 @@ class Linear:
                 jacobian_products.product(cuts[k], cuts[k + 1], *arguments, v, total)
             return total
 
-        results = run_lanes(lane, len(cuts) - 1, self.n_threads)
+        results = run_lanes(lane, len(cuts) - 1)
         total = results[0]
         for more in results[1:]:
             total += more

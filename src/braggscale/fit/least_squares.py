@@ -51,7 +51,6 @@ class Target:
     restraints: Sequence[Placed]
     base: Float
     free: Int
-    n_threads: int = 1
     pairs: Pairs | None = None
 
     @property
@@ -95,7 +94,7 @@ class Target:
             gradient = np.zeros(len(complete))
             return normal_equations.cost_gradient(cuts[k], cuts[k + 1], *self.arguments(), complete, gradient), gradient
 
-        results = run_lanes(lane, len(cuts) - 1, self.n_threads)
+        results = run_lanes(lane, len(cuts) - 1)
         return sum(r[0] for r in results), np.sum([r[1] for r in results], axis=0)
 
     def curvature(self, theta: Float) -> Float:
@@ -108,7 +107,7 @@ class Target:
             normal_equations.curvature(cuts[k], cuts[k + 1], *self.arguments(), complete, diagonal)
             return diagonal
 
-        total: Float = np.sum(run_lanes(lane, len(cuts) - 1, self.n_threads), axis=0)
+        total: Float = np.sum(run_lanes(lane, len(cuts) - 1), axis=0)
         for where, restraint in self.restraints:
             total[where] += restraint.strength * restraint.diagonal()
         return total[self.free]
@@ -133,7 +132,7 @@ class Target:
     def linearise(self, theta: Float) -> Linear:
         """What every row brings to J, with cost and gradient of the observations."""
         complete = self.full(theta)
-        return Linear.at(self.design, self.groups, self.intensity, self.weight, complete, self.n_threads)
+        return Linear.at(self.design, self.groups, self.intensity, self.weight, complete)
 
     def data_equations(self, theta: Float) -> tuple[float, Float, Float]:
         """Cost, gradient (n_parameters,) and J'J (n_parameters, n_parameters) of the observations alone."""
@@ -148,7 +147,7 @@ class Target:
         def lane(k: int) -> tuple[float, Float, Float, Float]:
             return self._lane_equations(int(cuts[k]), int(cuts[k + 1]), complete, few)
 
-        results = run_lanes(lane, len(cuts) - 1, self.n_threads)
+        results = run_lanes(lane, len(cuts) - 1)
         cost, gradient, once, matrix = results[0]
         for more, slope, pairs, part in results[1:]:
             cost += more

@@ -125,7 +125,7 @@ def parts_of_normal(target: Target, theta: Float, layout: Layout) -> Parts:
         jacobian_products.block_matrices(*where, *target.arguments(), theta, *part.arguments(), column, cross)
         return part.store, cross
 
-    results = run_lanes(lane, len(cuts) - 1, target.n_threads)
+    results = run_lanes(lane, len(cuts) - 1)
     store, cross = results[0]
     for more, beside in results[1:]:
         store += more

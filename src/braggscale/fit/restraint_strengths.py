@@ -95,9 +95,9 @@ class Inverse:
     n: int
 
     @classmethod
-    def of(cls, normal: Float, free: Int, n: int, n_threads: int = 1) -> Inverse | None:
+    def of(cls, normal: Float, free: Int, n: int) -> Inverse | None:
         """``normal``: N, (n_free, n_free), whose memory is used; None where it is not positive definite."""
-        root = cholesky.inverse_root(normal, overwrite=True, n_threads=n_threads)
+        root = cholesky.inverse_root(normal, overwrite=True)
         return None if root is None else cls(root, free, n)
 
     def times(self, x: Float) -> Float:

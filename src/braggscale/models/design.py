@@ -66,7 +66,7 @@ class Design:
         scale_factor.log_derivative(self.arguments(), theta, weight, total)
         return total
 
-    def scales(self, theta: Float, covariance: BlockMatrix | None = None, n_threads: int = 1) -> tuple[Float, Float]:
+    def scales(self, theta: Float, covariance: BlockMatrix | None = None) -> tuple[Float, Float]:
         """g and var(g) of every row, (n,); var(g) = g^2 phi' C phi, zeros without a covariance C."""
         n = len(self.family)
         g, variance = np.empty(n), np.zeros(n)
@@ -78,5 +78,5 @@ class Design:
             mine = self.basis[rows], self.start[rows], self.family[rows], *self.arguments()[3:]
             scale_factor.scales(mine, theta, *blocks, g[rows], variance[rows])
 
-        run_lanes(part, -(-n // SMALL_CHUNK), n_threads)
+        run_lanes(part, -(-n // SMALL_CHUNK))
         return g, variance

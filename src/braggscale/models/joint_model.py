@@ -125,7 +125,7 @@ class JointModel:
                 placed.append((where, _in_units(restraint, float(theta[where].mean()))))
         return placed + [_differences(members, theta) for members in common.values() if len(members) > 1]
 
-    def design(self, rows: Places, n_threads: int = 1) -> Design:
+    def design(self, rows: Places) -> Design:
         """Basis values of the rows, which may belong to any data sets in any order."""
         start = np.ascontiguousarray(self.starts[rows.data_set])
         # zeroed: rows of a family with fewer slots than another leave the rest unused
@@ -142,7 +142,7 @@ class JointModel:
                 basis[mine, slot : slot + values.shape[1]] = values
                 slot += values.shape[1]
 
-        run_lanes(piece, len(pieces), n_threads)
+        run_lanes(piece, len(pieces))
         tables = self.tables
         return Design(
             basis=basis,
@@ -171,9 +171,7 @@ class JointModel:
             for first in range(begin, end, most)
         ]
 
-    def evaluate(
-        self, rows: Places, theta: Float, covariance: BlockMatrix | None = None, n_threads: int = 1
-    ) -> tuple[Float, Float]:
+    def evaluate(self, rows: Places, theta: Float, covariance: BlockMatrix | None = None) -> tuple[Float, Float]:
         """g and var(g) of every row, (n,), a chunk of rows at a time so that memory stays small."""
         g, variance = np.empty(len(rows)), np.zeros(len(rows))
         pieces = self._pieces(rows, SMALL_CHUNK if covariance is None else CHUNK)
@@ -185,7 +183,7 @@ class JointModel:
             else:
                 g[part], variance[part] = self.design(Part(rows, part)).scales(theta, covariance)
 
-        run_lanes(piece, len(pieces), n_threads)
+        run_lanes(piece, len(pieces))
         return g, variance
 
     def _scales(self, family: int, rows: Places, theta: Float) -> Float:

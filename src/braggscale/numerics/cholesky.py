@@ -7,11 +7,13 @@ matrix products of which go to all threads: LAPACK itself runs on one, so that r
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 
 from braggscale.numerics.array_types import Float
+from braggscale.numerics.blas import hold_new_libraries
 from braggscale.numerics.partitions import run_lanes
 
 SMALL = 400
@@ -19,13 +21,13 @@ LARGE = 1000
 BLOCK = 256
 
 
-def cholesky(matrix: Float, overwrite: bool = False, n_threads: int = 1) -> Float | None:
+def cholesky(matrix: Float, overwrite: bool = False) -> Float | None:
     """Lower triangle L with L L' = ``matrix``, (n, n), zero above the diagonal; None if not positive definite.
 
     ``overwrite``: the memory of the matrix may be used.
     """
     if len(matrix) > LARGE:
-        return _tiled_cholesky(matrix if overwrite else matrix.copy(), n_threads)
+        return _tiled_cholesky(matrix if overwrite else matrix.copy())
     if len(matrix) > SMALL:
         upper, failed = _lapack("potrf", matrix)(matrix.T, lower=False, clean=True, overwrite_a=overwrite)
         return None if failed else np.ascontiguousarray(upper.T)
@@ -35,7 +37,7 @@ def cholesky(matrix: Float, overwrite: bool = False, n_threads: int = 1) -> Floa
         return None
 
 
-def inverse_root(normal: Float, more: float = 0.0, overwrite: bool = False, n_threads: int = 1) -> Float | None:
+def inverse_root(normal: Float, more: float = 0.0, overwrite: bool = False) -> Float | None:
     """Lower triangle R with R'R = N^-1, (n, n), found in variables of unit curvature; None if not positive definite.
 
     ``more``: added to the diagonal in these variables.  ``overwrite``: the memory of N may be used.
@@ -47,10 +49,10 @@ def inverse_root(normal: Float, more: float = 0.0, overwrite: bool = False, n_th
     scaled = np.multiply(normal, unit, out=normal if overwrite else None)
     scaled *= unit[:, None]
     scaled[np.diag_indices_from(scaled)] += more
-    factor = cholesky(scaled, overwrite=True, n_threads=n_threads)
+    factor = cholesky(scaled, overwrite=True)
     if factor is None:
         return None
-    root = inverse_triangle(factor, overwrite=True, n_threads=n_threads)
+    root = inverse_triangle(factor, overwrite=True)
     root *= unit
     return root
 
@@ -64,10 +66,10 @@ def solve(factor: Float, right: Float) -> Float:
     return np.asarray(x)
 
 
-def inverse(factor: Float, n_threads: int = 1) -> Float:
+def inverse(factor: Float) -> Float:
     """(L L')^-1, symmetric, (n, n)."""
     if len(factor) > LARGE:
-        return square(inverse_triangle(factor, n_threads=n_threads), n_threads)
+        return square(inverse_triangle(factor))
     if len(factor) <= SMALL:
         root = np.linalg.inv(factor)
         return np.asarray(root.T @ root)
@@ -79,15 +81,15 @@ def inverse(factor: Float, n_threads: int = 1) -> Float:
     return np.ascontiguousarray(whole.T)
 
 
-def square(root: Float, n_threads: int = 1) -> Float:
+def square(root: Float) -> Float:
     """R'R of a lower triangle R, (n, n)."""
-    return _tiled_square(root, n_threads) if len(root) > LARGE else np.asarray(root.T @ root)
+    return _tiled_square(root) if len(root) > LARGE else np.asarray(root.T @ root)
 
 
-def inverse_triangle(factor: Float, overwrite: bool = False, n_threads: int = 1) -> Float:
+def inverse_triangle(factor: Float, overwrite: bool = False) -> Float:
     """L^-1, (n, n)."""
     if len(factor) > LARGE:
-        return _tiled_inverse(factor if overwrite else factor.copy(), n_threads)
+        return _tiled_inverse(factor if overwrite else factor.copy())
     if len(factor) <= SMALL:
         return np.asarray(np.linalg.inv(factor))
     return _inverse_by_lapack(factor, overwrite)
@@ -102,7 +104,7 @@ def _tiles(n: int) -> list[slice]:
     return [slice(first, min(first + BLOCK, n)) for first in range(0, n, BLOCK)]
 
 
-def _tiled_cholesky(a: Float, n_threads: int) -> Float | None:
+def _tiled_cholesky(a: Float) -> Float | None:
     """L in the memory of ``a``, a column of tiles after the other."""
     tiles = _tiles(len(a))
     for k, here in enumerate(tiles):
@@ -111,7 +113,7 @@ def _tiled_cholesky(a: Float, n_threads: int) -> Float | None:
         def update(i: int, here: slice = here, k: int = k, left: Float = left) -> None:
             a[tiles[k + i], here] -= a[tiles[k + i], : here.start] @ left
 
-        run_lanes(update, len(tiles) - k if k else 0, n_threads)
+        run_lanes(update, len(tiles) - k if k else 0)
         try:
             a[here, here] = np.linalg.cholesky(a[here, here])
         except np.linalg.LinAlgError:
@@ -122,11 +124,11 @@ def _tiled_cholesky(a: Float, n_threads: int) -> Float | None:
         def below(i: int, here: slice = here, k: int = k, across: Float = across) -> None:
             a[tiles[k + 1 + i], here] = a[tiles[k + 1 + i], here] @ across
 
-        run_lanes(below, len(tiles) - k - 1, n_threads)
+        run_lanes(below, len(tiles) - k - 1)
     return a
 
 
-def _tiled_inverse(a: Float, n_threads: int) -> Float:
+def _tiled_inverse(a: Float) -> Float:
     """L^-1 in the memory of L, a row of tiles after the other."""
     tiles = _tiles(len(a))
     for i, here in enumerate(tiles):
@@ -137,12 +139,12 @@ def _tiled_inverse(a: Float, n_threads: int) -> Float:
             tile = tiles[j]
             a[here, tile] = row[:, tile.start :] @ a[tile.start : here.start, tile]
 
-        run_lanes(column, i, n_threads)
+        run_lanes(column, i)
         a[here, here] = own
     return a
 
 
-def _tiled_square(root: Float, n_threads: int) -> Float:
+def _tiled_square(root: Float) -> Float:
     """R'R of a lower triangle R."""
     tiles, result = _tiles(len(root)), np.empty_like(root)
 
@@ -151,14 +153,14 @@ def _tiled_square(root: Float, n_threads: int) -> Float:
         before = slice(0, here.stop)
         result[here, before] = root[here.start :, here].T @ root[here.start :, before]
 
-    run_lanes(row, len(tiles), n_threads)
+    run_lanes(row, len(tiles))
     for tile in tiles:
         result[tile, tile] = 0.5 * (result[tile, tile] + result[tile, tile].T)
         result[tile, tile.stop :] = result[tile.stop :, tile].T
     return result
 
 
-def add_transposed(a: Float, n_threads: int = 1) -> None:
+def add_transposed(a: Float) -> None:
     """Add to a square matrix its transpose, in its memory."""
     tiles = _tiles(len(a))
 
@@ -167,10 +169,13 @@ def add_transposed(a: Float, n_threads: int = 1) -> None:
             both = a[tiles[k], tile] + a[tile, tiles[k]].T
             a[tiles[k], tile], a[tile, tiles[k]] = both, both.T
 
-    run_lanes(row, len(tiles), n_threads)
+    run_lanes(row, len(tiles))
 
 
 def _lapack(name: str, like: Float) -> Any:
+    new = "scipy.linalg" not in sys.modules
     from scipy.linalg import get_lapack_funcs
 
+    if new:
+        hold_new_libraries()
     return get_lapack_funcs((name,), (like,))[0]

@@ -65,7 +65,6 @@ def lbfgs(
     *,
     max_iterations: int = 100,
     tolerance: float = 1e-4,
-    n_threads: int = 1,
 ) -> Fit:
     """Minimise ``function(theta) -> cost, gradient``.
 
@@ -74,7 +73,7 @@ def lbfgs(
     """
     if len(theta) == 0:
         return Fit(theta, function(theta)[0], Stop.NOTHING_TO_REFINE, ())
-    to_theta = metric if isinstance(metric, Scaling) else _scaling(metric, n_threads)
+    to_theta = metric if isinstance(metric, Scaling) else _scaling(metric)
     cost, gradient = function(theta)
     # x counts from the start, so that theta = start + T x
     x, slope = np.zeros(len(theta)), to_theta.back(gradient)
@@ -126,10 +125,10 @@ class Scaling:
         return self.root * gradient if self.root.ndim == 1 else self.root @ gradient
 
 
-def _scaling(metric: Float, n_threads: int) -> Scaling:
+def _scaling(metric: Float) -> Scaling:
     diagonal = metric if metric.ndim == 1 else np.diag(metric)
     # a little on the diagonal: directions of no curvature must not run away
-    root = None if metric.ndim == 1 else cholesky.inverse_root(metric, 1e-6, n_threads=n_threads)
+    root = None if metric.ndim == 1 else cholesky.inverse_root(metric, 1e-6)
     unit = 1.0 / np.sqrt(np.maximum(diagonal, 1e-12 * max(float(diagonal.max()), 1e-300)))
     return Scaling(unit if root is None else root)
 
@@ -237,7 +236,7 @@ def _positive_definite(normal: Float) -> bool:
     return _damped_step(normal, np.zeros(len(normal)), 0.0) is not None
 
 
-def constrained_covariance(normal: Float, constraints: Float, n_threads: int = 1) -> Float | None:
+def constrained_covariance(normal: Float, constraints: Float) -> Float | None:
     """Covariance of theta on the surface ``constraints @ theta`` = const: Z (Z' N Z)^-1 Z', Z spans their null space.
 
     Removes a gauge: directions in which N knows nothing, or nothing but restraints. Restraints along the constraints,
@@ -254,14 +253,14 @@ def constrained_covariance(normal: Float, constraints: Float, n_threads: int = 1
         return None
     q = np.linalg.qr(rows.T)[0]
     work += q @ q.T
-    factor = cholesky.cholesky(work, overwrite=True, n_threads=n_threads)
+    factor = cholesky.cholesky(work, overwrite=True)
     if factor is None:
         return None
     # nearly singular counts as singular: 1e-13 of the largest pivot is rounding
     pivots = np.diag(factor) ** 2
     if len(pivots) and pivots.min() < 1e-13 * pivots.max():
         return None
-    covariance = cholesky.inverse(factor, n_threads)
+    covariance = cholesky.inverse(factor)
     across = covariance @ q
     covariance -= across @ np.linalg.solve(q.T @ across, across.T)
     covariance *= unit

@@ -7,14 +7,15 @@ the lanes are then added in order. Threads only decide which lane runs when, so 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from threading import current_thread
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import TypeVar
 
+from braggscale.numerics.blas import hold_new_libraries, one_blas_thread
+
 Partial = TypeVar("Partial")
-_NAME = "lane"
 
 
 def available_processors() -> int:
@@ -44,15 +45,31 @@ def _cgroup_quota() -> int | None:
     return max(1, -(-int(quota) // int(period)))
 
 
-def run_lanes(lane: Callable[[int], Partial], n_lanes: int, n_threads: int) -> Sequence[Partial]:
-    """``lane(k)`` for every k, on at most ``n_threads`` threads; results in the order of k."""
-    # a lane that has lanes of its own works them off itself: all threads might be waiting for others otherwise
-    if n_threads <= 1 or n_lanes <= 1 or current_thread().name.startswith(_NAME):
+_pool: ContextVar[ThreadPoolExecutor | None] = ContextVar("pool", default=None)
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Inside, ``run_lanes`` works on ``n`` threads, and linear algebra (BLAS) on one.
+
+    The pool is set once for a run and belongs to the thread that set it: two runs in two threads of one process have a
+    pool each. No result depends on ``n``; BLAS adds up in another order on more than one thread, so it gets one.
+    """
+    with one_blas_thread(), ThreadPoolExecutor(n, initializer=hold_new_libraries) if n > 1 else nullcontext() as pool:
+        token = _pool.set(pool)
+        try:
+            yield
+        finally:
+            _pool.reset(token)
+
+
+def run_lanes(lane: Callable[[int], Partial], n_lanes: int) -> Sequence[Partial]:
+    """``lane(k)`` for every k, on the threads of the run; results in the order of k.
+
+    A lane that has lanes of its own works them off itself: threads of the pool know of no pool. Otherwise all of them
+    might be waiting for others.
+    """
+    pool = _pool.get()
+    if pool is None or n_lanes <= 1:
         return [lane(k) for k in range(n_lanes)]
-    return list(_pool(n_threads).map(lane, range(n_lanes)))
-
-
-@cache
-def _pool(n_threads: int) -> ThreadPoolExecutor:
-    """Threads that stay: to start them anew hundreds of times in a run costs a tenth of a second."""
-    return ThreadPoolExecutor(n_threads, _NAME)
+    return list(pool.map(lane, range(n_lanes)))

@@ -139,7 +139,7 @@ def _held_out(
     fixed = work.fixed if model is work.model else np.zeros(model.n_parameters, bool)
     rows = Part(work.rows, chosen)
     around = _around_start(model, theta)
-    problem = Problem.of(around, rows, scaled.alike.subset(work.selected), fixed, settings.n_threads)
+    problem = Problem.of(around, rows, scaled.alike.subset(work.selected), fixed)
     plain = np.where(state.rejected, 0.0, 1.0 / state.variance)
     loss = np.zeros(len(scaled.alike))
     steps = replace(settings, first_order=model is not work.model, full_matrix=True, esds=False)
@@ -149,7 +149,7 @@ def _held_out(
         outcome = fit(problem, theta, state.values.intensity[chosen], weight, steps, strengths)
         mine = np.flatnonzero(fold == k)
         g = np.ones(len(fold))
-        g[mine] = model.evaluate(Part(work.rows, mine), outcome.theta, None, settings.n_threads)[0]
+        g[mine] = model.evaluate(Part(work.rows, mine), outcome.theta, None)[0]
         loss += losses_of(state.values.intensity, state.variance, g, scaled.alike, judged & (fold == k))
     return loss
 

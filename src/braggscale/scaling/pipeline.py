@@ -32,7 +32,6 @@ from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
 from braggscale.models.stored_model import OWN_ENTRY, common_restraints
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.numerics.partitions import available_processors
 from braggscale.numerics.timing import Clock
 from braggscale.options.schema import Params
 from braggscale.scaling.build_models import build_models, fixed_parameters, repeated, stored_with
@@ -62,7 +61,6 @@ def run(
     ``given``: whether the user set the option of this full name.  Raises UserError where data cannot be scaled.
     """
     clock = clock or Clock()
-    n_threads = params.nproc or available_processors()
     everything = tuple(data_sets)
     with clock.stage("preparation"):
         # every sweep gets its batch numbers, so that they do not depend on which data sets are left out
@@ -86,11 +84,10 @@ def run(
             _cuts(params),
             params.reflection_selection.intensity_choice,
             cell,
-            n_threads,
         )
         _log_preparation(members)
     with clock.stage("symmetry"):
-        members, data = sorting.sort_observations(members, symmetry, n_threads)
+        members, data = sorting.sort_observations(members, symmetry)
         grouping = data.apart if params.anomalous else data.together
         members, data = sorting.drop_unconnected(members, data, symmetry, grouping)
         grouping = data.apart if params.anomalous else data.together
@@ -115,7 +112,7 @@ def run(
     with clock.stage("statistics"):
         members = _final_fates(members, kept, data, scaled, params.cut_data.small_scale_cutoff)
         good = usable(data, scaled, params.cut_data.small_scale_cutoff)
-        statistics = _statistics(data, scaled, good, cell, symmetry, params, n_threads)
+        statistics = _statistics(data, scaled, good, cell, symmetry, params)
         statistics = _with_intervals(statistics, data, scaled, good, [members[k].experiment for k in kept])
     # data sets that were not chosen keep their place in the ledger
     complete, places = _with_left_out(everything, numbers, members)
@@ -293,7 +290,6 @@ def _round_settings(params: Params) -> RoundSettings:
             max_iterations=refinery.max_iterations,
             full_matrix_max_iterations=refinery.full_matrix_max_iterations,
             tolerance=refinery.rmsd_tolerance,
-            n_threads=params.nproc or available_processors(),
         ),
     )
 
@@ -423,7 +419,7 @@ def _log_selection(selection: Selection, identifiers: Sequence[str]) -> None:
 
 
 def _statistics(
-    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, params: Params, n_threads: int
+    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, params: Params
 ) -> Statistics | None:
     """Merging statistics of what is written out; None, with a warning, where nothing can be merged."""
     rows = np.flatnonzero(good)
@@ -438,7 +434,6 @@ def _statistics(
         n_bins=params.output.merging.nbins,
         use_internal_variance=params.output.use_internal_variance,
         d_min=params.cut_data.d_min,
-        n_threads=n_threads,
     )
 
 

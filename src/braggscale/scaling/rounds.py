@@ -91,7 +91,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     work, state = _first_state(work, start, settings)
     chosen = np.flatnonzero(work.selected)
     places, groups = Located.of(work.rows, chosen), work.groups.subset(work.selected)
-    problem = Problem.of(work.model, places, groups, work.fixed, settings.fit.n_threads)
+    problem = Problem.of(work.model, places, groups, work.fixed)
     others = np.flatnonzero(~work.selected)
     beside = Located.of(work.rows, others)
     reports: list[RoundReport] = []
@@ -113,9 +113,9 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
         outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, cold and number == 1), near)
         state = replace(state, strengths=outcome.strengths)
         scale = np.empty(len(work.rows))
-        scale[chosen] = problem.design.scales(outcome.theta, None, settings.fit.n_threads)[0]
-        scale[others] = work.model.evaluate(beside, outcome.theta, None, settings.fit.n_threads)[0]
-        moved = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
+        scale[chosen] = problem.design.scales(outcome.theta, None)[0]
+        scale[others] = work.model.evaluate(beside, outcome.theta, None)[0]
+        moved = _with_scales(work, state, outcome.theta, scale)
         new, decided = _decide(work, moved, settings, number, start.rejected)
         report = RoundReport(number, outcome, *decided, int(new.rejected.sum()), perf_counter() - begin)
         reports.append(report)
@@ -129,15 +129,15 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     outcome = _fit(work, problem, chosen, state, weight, last, outcome)
     if held:  # parameters without data are as they should be
         outcome = replace(outcome, undetermined=())
-    scale, scale_variance = work.model.evaluate(work.rows, outcome.theta, outcome.covariance, settings.fit.n_threads)
-    state = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
+    scale, scale_variance = work.model.evaluate(work.rows, outcome.theta, outcome.covariance)
+    state = _with_scales(work, state, outcome.theta, scale)
     state = replace(state, strengths=outcome.strengths)
     if settings.error_model and state.strengths and outcome.covariance is not None:
         # residuals of strong reflections are smaller than errors by what the scales have taken of them
         results = _fit_errors(work, state, settings, scale_variance)
         reports[-1] = replace(reports[-1], errors=results)
         state = replace(state, errors=tuple(result.model for result in results))
-        state = _with_scales(work, state, outcome.theta, scale, settings.fit.n_threads)
+        state = _with_scales(work, state, outcome.theta, scale)
     variance = _output_variance(work, state, scale_variance)
     found: tuple[Finding, ...] = ()
     if outcome.influence is not None:
@@ -158,7 +158,7 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
     if not start.stored.all():
         if start.stored.any():
             # on the scale of the data sets that have one already
-            g = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
+            g = work.model.evaluate(rows, theta, None)[0]
             n = np.maximum(np.bincount(rows.data_set, minlength=len(factors)), 1)
             mean = np.bincount(rows.data_set, g, len(factors)) / n
             factors = factors * float(np.median((mean / factors)[start.stored]))
@@ -169,7 +169,7 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
     ]
     shells = Shells.of(rows.d) if settings.emax and len(rows) else None
     work = replace(work, model=replace(work.model, data_sets=tuple(models)), shells=shells)
-    scale = work.model.evaluate(rows, theta, None, settings.fit.n_threads)[0]
+    scale = work.model.evaluate(rows, theta, None)[0]
     errors = _first_errors(work, start, settings)
     rejected = nothing if start.rejected is None else start.rejected
     gain = counting_gain(values, rows.data_set, len(work.model.data_sets))
@@ -187,7 +187,7 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
         impossible=nothing,
         strengths=start.strengths,
     )
-    return work, _with_scales(work, state, theta, scale, settings.fit.n_threads)
+    return work, _with_scales(work, state, theta, scale)
 
 
 def _first_errors(work: Work, start: Start, settings: RoundSettings) -> tuple[ErrorModel, ...]:
@@ -230,9 +230,9 @@ def _law(work: Work, state: State) -> Law:
     )  # fmt: skip
 
 
-def _with_scales(work: Work, state: State, theta: Float, scale: Float, n_threads: int) -> State:
+def _with_scales(work: Work, state: State, theta: Float, scale: Float) -> State:
     """The state with new scales: I_h from observations that are not rejected, V' from I_h."""
-    best, variance = expect(_law(work, state), scale, state.rejected, work.groups, n_threads)
+    best, variance = expect(_law(work, state), scale, state.rejected, work.groups)
     return replace(state, theta=theta, scale=scale, best=best, variance=variance)
 
 
@@ -247,14 +247,14 @@ def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> 
     robust = Robust(flat, FLAT if flat else HEAVY, settings.zmax, FADED)
     best, variance, groups = state.best, state.variance, work.alike
     if groups is not work.groups:
-        best, variance = expect(_law(work, state), state.scale, state.rejected, groups, settings.fit.n_threads)
+        best, variance = expect(_law(work, state), state.scale, state.rejected, groups)
     rows = state.values.intensity, variance, state.scale, best, state.rejected, groups
-    weight, z2 = robust.weights(*rows, n_threads=settings.fit.n_threads)
+    weight, z2 = robust.weights(*rows)
     if first:
         several = groups.spread(groups.sizes() > 1)
         if several.any():
             unit = max(float(np.median(z2[several])) / 0.455, 1.0)  # 0.455: median of chi^2 with one degree
-            weight, _ = robust.weights(*rows, unit, settings.fit.n_threads)
+            weight, _ = robust.weights(*rows, unit)
     weight[state.impossible] = 0.0
     return weight
 
@@ -285,24 +285,22 @@ def _decide(
 
     ``number``: of the round, 0 before the first.  ``stored``: outliers of an earlier run that stand, (n,).
     """
-    theta, scale, n_threads = state.theta, state.scale, settings.fit.n_threads
+    theta, scale = state.theta, state.scale
     fresh = number <= FRESH_ROUNDS
     choice = None
     if settings.intensity_choice == "combine":
         weight = 1.0 / state.variance
-        choice = choose(
-            work.rows, work.apart, scale, weight, state.rejected, state.i_mid, settings.midpoints, n_threads
-        )
+        choice = choose(work.rows, work.apart, scale, weight, state.rejected, state.i_mid, settings.midpoints)
         if choice.i_mid != state.i_mid:
             values = combined(work.rows, choice.i_mid)
             gain = counting_gain(values, work.rows.data_set, len(work.model.data_sets))
             state = replace(state, values=values, gain=gain, i_mid=choice.i_mid)
-            state = _with_scales(work, state, theta, scale, n_threads)
+            state = _with_scales(work, state, theta, scale)
     results: tuple[FitResult, ...] = ()
     if settings.error_model:
         results = _fit_errors(work, state, settings)
         state = replace(state, errors=tuple(result.model for result in results))
-        state = _with_scales(work, state, theta, scale, n_threads)
+        state = _with_scales(work, state, theta, scale)
     rejection, n_wilson = None, 0
     if settings.method:
         before = np.zeros_like(state.rejected) if fresh else state.rejected
@@ -320,7 +318,7 @@ def _decide(
             rejected = np.where(few, rejection.mask | wilson, rejected)
             returned = returned | (before & ~rejected)
         state = replace(state, rejected=rejected, returned=returned, impossible=wilson)
-        state = _with_scales(work, state, theta, scale, n_threads)
+        state = _with_scales(work, state, theta, scale)
     return state, (choice, results, rejection, n_wilson)
 
 
@@ -332,9 +330,9 @@ def _evidence(work: Work, state: State) -> Evidence:
 
 
 def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -> Rejection:
-    method, n_threads = settings.method or "standard", settings.fit.n_threads
+    method = settings.method or "standard"
     calibrated = bool(state.strengths and settings.error_model and settings.refine_errors)
-    return verdicts(_evidence(work, state), settings.zmax, before, method, calibrated, n_threads)
+    return verdicts(_evidence(work, state), settings.zmax, before, method, calibrated)
 
 
 def _fit_errors(
@@ -366,7 +364,7 @@ def _fit_errors(
             for column, value in zip(columns, values, strict=True):
                 column[where] = value
 
-        run_lanes(block, -(-len(rows) // BLOCK), settings.fit.n_threads)
+        run_lanes(block, -(-len(rows) // BLOCK))
         results.append(
             fit_error_model(
                 intensity,
@@ -381,7 +379,6 @@ def _fit_errors(
                 scale_variance=None if scale_variance is None else scale_variance[rows],
                 n_bins=settings.n_bins,
                 refine=settings.refine_errors,
-                n_threads=settings.fit.n_threads,
             )
         )
     return tuple(results)

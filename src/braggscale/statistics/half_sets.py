@@ -37,7 +37,7 @@ SIGNIFICANCE = 0.01
 _SEED = 1
 
 
-def cc_half(groups: Groups, weight: Float, x: Float, shell: Int, n: int, n_threads: int = 1) -> tuple[Float, Int]:
+def cc_half(groups: Groups, weight: Float, x: Float, shell: Int, n: int) -> tuple[Float, Int]:
     """CC1/2 of each shell and of all together: weighted half-set means, the mean over all divisions.
 
     ``weight``, ``x``: weights and scaled intensities, (n_rows,).  ``shell``: of each group, 0 to n - 1, (n_groups,).
@@ -47,15 +47,13 @@ def cc_half(groups: Groups, weight: Float, x: Float, shell: Int, n: int, n_threa
     several = groups.sizes() > 1
     rows = np.flatnonzero(groups.spread(several))
     total = np.zeros(n + 1)
-    for first, second in _halves(groups.choose(several), weight[rows], x[rows], n_threads):
+    for first, second in _halves(groups.choose(several), weight[rows], x[rows]):
         total += correlation(first, second, shell[several], n)
     pairs = count(shell[several], n).astype(np.int64)
     return _mean_of_divisions(total, pairs), pairs
 
 
-def cc_anomalous(
-    apart: Groups, plus: Int, minus: Int, x: Float, shell: Int, n: int, n_threads: int = 1
-) -> tuple[Float, Int]:
+def cc_anomalous(apart: Groups, plus: Int, minus: Int, x: Float, shell: Int, n: int) -> tuple[Float, Int]:
     """CC_anom of each shell and of all: correlation of the anomalous differences I+ - I- of the two halves.
 
     Half-set means have unit weights, as in DIALS. Only reflections with two or more observations of both mates count.
@@ -70,7 +68,7 @@ def cc_anomalous(
     plus, minus = place[plus[both]], place[minus[both]]
     rows = np.flatnonzero(apart.spread(wanted))
     total = np.zeros(n + 1)
-    for first, second in _halves(apart.choose(wanted), np.ones(len(rows)), x[rows], n_threads):
+    for first, second in _halves(apart.choose(wanted), np.ones(len(rows)), x[rows]):
         total += correlation(first[plus] - first[minus], second[plus] - second[minus], shell[both], n)
     pairs = count(shell[both], n).astype(np.int64)
     return _mean_of_divisions(total, pairs), pairs
@@ -144,7 +142,7 @@ def critical_correlation(pairs: Array) -> Float:
     return critical
 
 
-def _halves(groups: Groups, weight: Float, x: Float, n_threads: int = 1) -> Iterator[tuple[Float, Float]]:
+def _halves(groups: Groups, weight: Float, x: Float) -> Iterator[tuple[Float, Float]]:
     """Weighted means of random halves of each group; no group may have fewer than two rows.
 
     Both halves are summed, neither is the rest of a total: one row may outweigh all others by any factor.
@@ -168,7 +166,7 @@ def _halves(groups: Groups, weight: Float, x: Float, n_threads: int = 1) -> Iter
         ) -> None:
             agreement.halve(start, end, groups.offsets, words, pairs, coins, weight, x, *halves)
 
-        in_blocks(groups, block, n_threads)
+        in_blocks(groups, block)
         yield from zip(first, second, strict=True)
 
 

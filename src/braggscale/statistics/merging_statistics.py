@@ -167,7 +167,6 @@ def merging_statistics(
     d_min: float | None = None,
     d_max: float | None = None,
     use_internal_variance: bool = False,
-    n_threads: int = 1,
 ) -> Statistics | None:
     """Statistics of scaled observations in ``n_bins`` shells and overall.
 
@@ -186,7 +185,7 @@ def merging_statistics(
     shell = np.clip(np.searchsorted(limits, data.s, side="right") - 1, 0, n_bins - 1)
     possible, acentric = symmetry.possible_in_shells(cell, limits)
     centric = symmetry.centrosymmetric
-    *found, overall = _describe(data, shell, limits, possible, acentric, centric, use_internal_variance, n_threads)
+    *found, overall = _describe(data, shell, limits, possible, acentric, centric, use_internal_variance)
     shells = tuple(found)
     anomalous = not centric
     if d_min is not None:
@@ -209,7 +208,6 @@ def merging_statistics(
         d_min=limit.d_min,
         d_max=d_max,
         use_internal_variance=use_internal_variance,
-        n_threads=n_threads,
     )
     if within is None:
         return Statistics(overall, shells, anomalous, limit)
@@ -280,7 +278,6 @@ def _describe(
     possible_acentric: Int,
     centrosymmetric: bool,
     internal: bool,
-    n_threads: int,
 ) -> tuple[Shell, ...]:
     """Statistics of n shells and, last, of all.
 
@@ -288,17 +285,16 @@ def _describe(
     ``possible_acentric``: number of reflections that the space group allows in each shell, (n,).
     """
     n = len(limits) - 1
-    each = max(1, n_threads // 2)
     parts = (
-        lambda: _together(data, shell, n, possible, internal, each),
-        lambda: _anomalous(data, shell, n, possible_acentric, centrosymmetric, internal, each),
+        lambda: _together(data, shell, n, possible, internal),
+        lambda: _anomalous(data, shell, n, possible_acentric, centrosymmetric, internal),
     )
     columns: dict[str, Any] = {
         # The limits shown for all are those of the data, which the shells exceed by a millionth.
         "d_max": np.append(limits[:-1], data.s.min()) ** -0.5,
         "d_min": np.append(limits[1:], data.s.max()) ** -0.5,
     }
-    for found in run_lanes(lambda k: parts[k](), len(parts), n_threads):
+    for found in run_lanes(lambda k: parts[k](), len(parts)):
         columns |= found
     return tuple(
         Shell(**{name: values[i].item() for name, values in columns.items()})  # plain numbers
@@ -306,11 +302,11 @@ def _describe(
     )
 
 
-def _together(data: _Sorted, shell: Int, n: int, possible: Int, internal: bool, n_threads: int) -> dict[str, Any]:
+def _together(data: _Sorted, shell: Int, n: int, possible: Int, internal: bool) -> dict[str, Any]:
     """Everything about reflections with Friedel mates together.  ``possible``: reflections of each shell."""
     mean, sigma = _merge(data.together, data.weight, data.x, internal)
     n_obs, n_unique = count(shell, n, data.together.sizes()), count(shell, n)
-    cc, pairs = cc_half(data.together, data.weight, data.x, shell, n, n_threads)
+    cc, pairs = cc_half(data.together, data.weight, data.x, shell, n)
     return {
         "n_obs": n_obs.astype(np.int64),
         "n_unique": n_unique.astype(np.int64),
@@ -342,7 +338,7 @@ def _r_factors(groups: Groups, x: Float, mean: Float, shell: Int, n: int, suffix
 
 
 def _anomalous(
-    data: _Sorted, shell: Int, n: int, possible: Int, centrosymmetric: bool, internal: bool, n_threads: int
+    data: _Sorted, shell: Int, n: int, possible: Int, centrosymmetric: bool, internal: bool
 ) -> dict[str, Any]:
     """Everything that keeps I+ and I- apart.  ``possible``: acentric reflections of each shell."""
     apart_shell = shell[data.parent]
@@ -366,7 +362,7 @@ def _anomalous(
     f_plus, f_minus = np.sqrt(plus[positive]), np.sqrt(minus[positive])
     f_difference = count(within[positive], n, (f_plus - f_minus) ** 2)
     f_total = count(within[positive], n, f_plus**2 + f_minus**2)
-    cc, cc_pairs = cc_anomalous(data.apart, data.plus, data.minus, data.x, within, n, n_threads)
+    cc, cc_pairs = cc_anomalous(data.apart, data.plus, data.minus, data.x, within, n)
     return result | {
         "r_anom": ratio(absolute, count(within, n, np.abs(average))),
         "cc_anom": cc,

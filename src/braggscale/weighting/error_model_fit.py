@@ -94,7 +94,6 @@ class _Sample:
     g: Float
     fitted: Float
     groups: Groups
-    n_threads: int
 
     def __len__(self) -> int:
         return len(self.i)
@@ -107,7 +106,7 @@ class _Sample:
         out = np.zeros(len(self.i), np.bool_)
         for _ in range(2):
             limits = (_CUT, 0.9 * _CUT)
-            out, _, _ = judge(law, self.g, self.groups, limits, out, trim=True, afresh=True, n_threads=self.n_threads)
+            out, _, _ = judge(law, self.g, self.groups, limits, out, trim=True, afresh=True)
         return out
 
     def residuals(self, model: ErrorModel, out: Bool | None = None) -> _Residuals:
@@ -122,7 +121,7 @@ class _Sample:
                 model.a**2, model.b**2, model.c, square, freedom, mu,
             )  # fmt: skip
 
-        in_blocks(self.groups, block, self.n_threads)
+        in_blocks(self.groups, block)
         return _Residuals(square, freedom, self.v, mu, int(np.count_nonzero(away)))
 
     def sums(self, data: _Residuals, model: ErrorModel) -> Float:
@@ -137,7 +136,7 @@ class _Sample:
             )  # fmt: skip
             return total
 
-        return np.asarray(sum(in_blocks(self.groups, block, self.n_threads), np.zeros(11)))
+        return np.asarray(sum(in_blocks(self.groups, block), np.zeros(11)))
 
 
 def fit(
@@ -154,7 +153,6 @@ def fit(
     scale_variance: Float | None = None,
     n_bins: int = 10,
     refine: bool = True,
-    n_threads: int = 1,
 ) -> FitResult:
     """Error model of these rows.
 
@@ -174,7 +172,7 @@ def fit(
         begin = ErrorModel(begin.a if a is None else a, begin.b if b is None else b)
     fitted = np.zeros(0) if scale_variance is None else scale_variance / scale**2
     rows = intensity, expected, scale, fitted, groups, begin
-    sample = _candidates(*rows, min_photons, photon, n_threads)
+    sample = _candidates(*rows, min_photons, photon)
     n = len(sample)
     free = (refine and a is None, refine and b is None, False)
     reason = ""
@@ -193,10 +191,10 @@ def fit(
     two = _refine(sample, replace(begin, c=0.0), free, n_bins, reason)
     if two.reason or (begin.c == 0 and _even(two.ranges)):
         return two
-    few = _candidates(*rows, 0.0, None, n_threads, MOST_COMPARED)
+    few = _candidates(*rows, 0.0, None, MOST_COMPARED)
     result = _with_linear_term(two, few, begin.c > 0, n_bins)
     if result.model.c > 0 and groups.n_rows > MOST_COMPARED:
-        everybody = _candidates(*rows, 0.0, None, n_threads)
+        everybody = _candidates(*rows, 0.0, None)
         better = _refine(everybody, result.model, _ALL, n_bins, result.reason)
         return replace(better, linear_gain=result.linear_gain)
     return result
@@ -224,7 +222,7 @@ def _with_linear_term(two: FitResult, sample: _Sample, in_use: bool, n_bins: int
         return two
     keep = ~sample.trim(null.model)
     part = sample.groups.subset(keep)
-    rows = _Sample(sample.i[keep], sample.v[keep], sample.g[keep], sample.fitted[:0], part, sample.n_threads)
+    rows = _Sample(sample.i[keep], sample.v[keep], sample.g[keep], sample.fitted[:0], part)
     gain = 2.0 * (_minus_log_likelihood(rows, null.model) - _minus_log_likelihood(rows, full.model))
     needed = max(_GAIN, _GAIN_PER_ROW * (part.n_rows - len(part))) * (_STAYING if in_use else 1.0)
     if not (gain > needed and full.esd_a < _LOOSEST_WITH_LINEAR * full.model.a):
@@ -257,7 +255,6 @@ def _candidates(
     model: ErrorModel,
     min_photons: float,
     photon: Float | float | None,
-    n_threads: int,
     most: int = MOST_ROWS,
 ) -> _Sample:
     """Rows of groups with two or more members and enough photons; every k-th group if they are very many."""
@@ -272,12 +269,12 @@ def _candidates(
                 return part.sum(np.sign(mu) * mu * mu / v[rows])
             return part.sum(mu / (photon if isinstance(photon, float) else photon[rows]))
 
-        use &= np.concatenate(in_blocks(groups, block, n_threads)) >= min_photons * groups.sizes()
+        use &= np.concatenate(in_blocks(groups, block)) >= min_photons * groups.sizes()
     rows = int(groups.sizes()[use].sum())
     if rows > most:
         use[np.flatnonzero(use)[np.arange(np.count_nonzero(use)) % -(-rows // most) != 0]] = False
     keep = groups.spread(use)
-    return _Sample(i[keep], v[keep], g[keep], fitted[keep] if len(fitted) else fitted, groups.choose(use), n_threads)
+    return _Sample(i[keep], v[keep], g[keep], fitted[keep] if len(fitted) else fitted, groups.choose(use))
 
 
 def _refine(sample: _Sample, begin: ErrorModel, free: _Free, n_bins: int, reason: str) -> FitResult:

@@ -73,7 +73,7 @@ class Law:
         )
 
 
-def expect(law: Law, scale: Float, out: Bool, groups: Groups, n_threads: int = 1) -> tuple[Float, Float]:
+def expect(law: Law, scale: Float, out: Bool, groups: Groups) -> tuple[Float, Float]:
     """I_h, (n_groups,), and V' at g I_h, counts^2, (n,).
 
     Two passes, I_h from the rows that are not ``out`` and have g > 0 with weights 1/V, then 1/V', settle both to well
@@ -84,7 +84,7 @@ def expect(law: Law, scale: Float, out: Bool, groups: Groups, n_threads: int = 1
     def block(first: int, last: int) -> None:
         kernels.expect(first, last, groups.offsets, *law.arguments(scale), out, best, variance)
 
-    in_blocks(groups, block, n_threads)
+    in_blocks(groups, block)
     return best, variance
 
 
@@ -113,7 +113,6 @@ class Robust:
         out: Bool,
         groups: Groups,
         unit: float = 1.0,
-        n_threads: int = 1,
     ) -> tuple[Float, Float]:
         """w, 1/counts^2, and z^2, (n,).
 
@@ -129,5 +128,5 @@ class Robust:
                 unit, self.flat, self.knee, self.zmax, self.faded, weight, z2,
             )  # fmt: skip
 
-        in_blocks(groups, block, n_threads)
+        in_blocks(groups, block)
         return weight, z2

@@ -302,7 +302,6 @@ def choose(
     outlier: Bool | None = None,
     previous: float | None = None,
     midpoints: list[float] | None = None,
-    n_threads: int = 1,
 ) -> Choice:
     """Profile, summation or a mixture, whichever makes equivalents agree best.
 
@@ -333,7 +332,7 @@ def choose(
         # the candidates move a little with the outliers; one that is as good as the choice in use is the choice in use
         tried = [previous, *(m for m in tried if abs(m - previous) > _SAME_MIDPOINT * max(m, previous))]
     compare = _Comparison.start(rows, previous if previous is not None else tried[0])
-    table = run_lanes(lambda k: compare.candidate(tried[k]), len(tried), n_threads)
+    table = run_lanes(lambda k: compare.candidate(tried[k]), len(tried))
     best = min(table, key=lambda row: row.score)
     if previous is not None:
         now = next(row for row in table if row.i_mid == previous)
@@ -381,7 +380,7 @@ class _Rows:
             )  # fmt: skip
             return sums
 
-        return residual, plain, scatter, np.asarray(sum(in_blocks(self.groups, block, 1), np.zeros(4)))
+        return residual, plain, scatter, np.asarray(sum(in_blocks(self.groups, block), np.zeros(4)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,6 @@ def judge(
     simple: bool = False,
     trim: bool = False,
     afresh: bool = False,
-    n_threads: int = 1,
 ) -> tuple[Bool, Bool, int]:
     """Who is left out when no more can be gained by moving one member of a group out or back in.
 
@@ -88,7 +87,7 @@ def judge(
         )  # fmt: skip
         return found
 
-    done = in_blocks(groups, block, n_threads)
+    done = in_blocks(groups, block)
     if any(bad for _, bad in done):
         raise ValueError("variances must be positive")
     return result, changed, max((moves for moves, _ in done), default=0)

@@ -81,19 +81,17 @@ def reject(
     residual, V (1 - g^2/(V s)), sums with the row itself, and leaves the two best members in.
     """
     before = np.zeros(len(intensity), np.bool_) if previous is None else previous
-    mask, _, rounds = _judged(Law.constant(intensity, variance), scale, groups, zmax, before, method, 1)
+    mask, _, rounds = _judged(Law.constant(intensity, variance), scale, groups, zmax, before, method)
     return report(mask, before, groups, rounds)
 
 
-def _judged(
-    law: Law, scale: Float, groups: Groups, zmax: float, before: Bool, method: str, n_threads: int
-) -> tuple[Bool, Bool, int]:
+def _judged(law: Law, scale: Float, groups: Groups, zmax: float, before: Bool, method: str) -> tuple[Bool, Bool, int]:
     if method not in METHODS:
         raise ValueError(f"unknown method of outlier rejection {method!r}; one of {', '.join(METHODS)}")
     if not zmax > 0:
         raise ValueError(f"zmax must be positive, not {zmax}")
     limits = zmax, RETURN_SHARE * zmax
-    return judge(law, scale, groups, limits, before, simple=method == "simple", n_threads=n_threads)
+    return judge(law, scale, groups, limits, before, simple=method == "simple")
 
 
 def report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
@@ -114,7 +112,6 @@ def settle(
     zmax: float = 6.0,
     previous: Bool | None = None,
     method: str = "standard",
-    n_threads: int = 1,
 ) -> Rejection:
     """``reject`` with variances that follow the verdicts.
 
@@ -126,20 +123,20 @@ def settle(
     up all rounds.
     """
     before = np.zeros(groups.n_rows, np.bool_) if previous is None else previous
-    mask, moving, rounds = _judged(law, scale, groups, zmax, before, method, n_threads)
+    mask, moving, rounds = _judged(law, scale, groups, zmax, before, method)
     if moving.any():
         # most groups have settled at once; the others go on by themselves
         rows, part = np.flatnonzero(groups.spread(moving)), groups.choose(moving)
         old = before[rows]
         old[part.spread(part.sum(~old) < 2)] = False
-        found, more = _settle(law.take(rows), scale[rows], part, (old, mask[rows]), zmax, method, n_threads)
+        found, more = _settle(law.take(rows), scale[rows], part, (old, mask[rows]), zmax, method)
         mask[rows] = found
         rounds += more
     return report(mask, before, groups, rounds)
 
 
 def _settle(
-    law: Law, scale: Float, groups: Groups, history: tuple[Bool, Bool], zmax: float, method: str, n_threads: int
+    law: Law, scale: Float, groups: Groups, history: tuple[Bool, Bool], zmax: float, method: str
 ) -> tuple[Bool, int]:
     """Verdicts, (n_rows,), and rounds.  ``history``: the verdicts before and after the first round."""
     verdicts = list(history)
@@ -154,7 +151,7 @@ def _settle(
             rows, part = rows[~inside], part.choose(~cycle)
         if len(rows) == 0:
             break
-        found, moving, moves = _judged(law.take(rows), scale[rows], part, zmax, mask[rows], method, n_threads)
+        found, moving, moves = _judged(law.take(rows), scale[rows], part, zmax, mask[rows], method)
         rounds += moves
         mask[rows] = found
         rows, part = rows[part.spread(moving)], part.choose(moving)

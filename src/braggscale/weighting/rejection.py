@@ -76,16 +76,14 @@ def alike(evidence: Evidence, out: Bool) -> Groups:
     return agreeing(evidence.groups, evidence.apart, precision, evidence.mates(out))
 
 
-def verdicts(
-    evidence: Evidence, zmax: float, before: Bool, method: str, calibrated: bool, n_threads: int = 1
-) -> Rejection:
+def verdicts(evidence: Evidence, zmax: float, before: Bool, method: str, calibrated: bool) -> Rejection:
     """Outliers, (n,).
 
     ``zmax``, ``method``: see ``outlier_test.reject``.  ``before``: where the search starts, (n,).
     ``calibrated``: whether what follows the method ``standard`` makes sense: scales without systematic differences.
     """
     law, scale, groups = evidence.law, np.maximum(evidence.scale, 0.0), evidence.groups
-    found = settle(law, scale, groups, zmax, before, method, n_threads)
+    found = settle(law, scale, groups, zmax, before, method)
     if not calibrated or method != "standard":
         return found
     limits, mask, mates = (zmax, RETURN_SHARE * zmax), found.mask, evidence.mates(found.mask)
