@@ -3,7 +3,7 @@
 from braggscale.models.settings import SweepFacts
 from braggscale.options.assignments import Settings, settle
 from braggscale.options.phil import read_argument
-from braggscale.options.schema import Params
+from braggscale.options.schema import Options
 
 SWEEP = SweepFacts("0", False, 180.0, 40.0)
 
@@ -12,7 +12,7 @@ def read(*arguments: str) -> tuple[Settings, list[str]]:
     return settle([(read_argument(argument), True) for argument in arguments])
 
 
-def params(*arguments: str) -> Params:
+def options(*arguments: str) -> Options:
     found, problems = read(*arguments)
     assert problems == []
-    return found.params
+    return found.options

@@ -110,8 +110,8 @@ def test_kinds_of_restraints_are_listed():
     text = (ROOT / "docs/theory/restraints.md").read_text()
     for model in ("physical", "KB"):
         chosen = [f"model={model}", "restraints=estimated", "physical.image_correction=True"]
-        params = settle([(read_argument(word), True) for word in chosen])[0].params
-        built = build(resolve_model(params, facts)[0], extent, "0")
+        options = settle([(read_argument(word), True) for word in chosen])[0].options
+        built = build(resolve_model(options, facts)[0], extent, "0")
         kinds = {r.kind for component in built.components for r in component.restraints}
         assert kinds
         assert {kind for kind in kinds if kind not in text} == set()

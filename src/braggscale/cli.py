@@ -215,7 +215,7 @@ def _scale(argv: tuple[str, ...], found: _Arguments, settings: Settings) -> None
 
         gc.freeze()
         gc.enable()
-        run(found.files, settings.params, command.given, command.as_dict(), log_text)
+        run(found.files, settings.options, command.given, command.as_dict(), log_text)
 
 
 def _export(found: _Arguments, settings: Settings) -> None:
@@ -224,7 +224,7 @@ def _export(found: _Arguments, settings: Settings) -> None:
             log.info(note)
         from braggscale.export_files import export_scaled
 
-        export_scaled(found.files, settings.params)
+        export_scaled(found.files, settings.options)
 
 
 def _compile(quiet: bool) -> None:
@@ -256,7 +256,7 @@ def _warm_up() -> int:
 def _name(found: _Arguments, settings: Settings) -> None:
     from braggscale.scale_files import name_anew
 
-    output = settings.params.output
+    output = settings.options.output
     given = settings.explicit
     experiments = output.experiments if "output.experiments" in given else "identified.expt"
     reflections = output.reflections if "output.reflections" in given else "identified.refl"
@@ -363,7 +363,7 @@ def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
     from braggscale.io.atomic_files import check_writable
     from braggscale.options.schema import EXPORTS, SCALED_FILES, exports_of, shelx_files
 
-    output = settings.params.output
+    output = settings.options.output
     problems = []
     if found.command is SCALE_EXPORT and not exports_of(output):
         problems.append(f"nothing to export: name at least one of {', '.join(f'{name}=' for name in EXPORTS)}")
@@ -383,7 +383,7 @@ def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
                 check_writable([target])
             except CommandError as error:
                 problems.append(str(error))
-    if (compare := settings.params.report.compare) and (problem := _file_problem(compare)):
+    if (compare := settings.options.report.compare) and (problem := _file_problem(compare)):
         problems.append(problem)
     if output.free_flags and (problem := _file_problem(output.free_flags)):
         problems.append(problem)

@@ -32,7 +32,7 @@ from braggscale.models.stored_model import stored_cell
 from braggscale.numerics.array_types import Array
 from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
-from braggscale.options.schema import Output, Params
+from braggscale.options.schema import Options, Output
 from braggscale.statistics.merging_statistics import Statistics, merging_statistics
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def wanted_by(output: Output) -> Wanted:
 
 
 def export_result(
-    result: Result, params: Params, document: Mapping[str, Any], columns: Mapping[str, tuple[str, Sequence[Array]]]
+    result: Result, options: Options, document: Mapping[str, Any], columns: Mapping[str, tuple[str, Sequence[Array]]]
 ) -> None:
     """The files that were asked for, of a run that is written.
 
@@ -64,23 +64,23 @@ def export_result(
         for member, model in zip(kept, result.models, strict=True)
     )
     try:
-        data = _crystals(tables, experiments, result.symmetry, result.cell, document, params)
-        write_exports(data, wanted_by(params.output), result.statistics)
+        data = _crystals(tables, experiments, result.symmetry, result.cell, document, options)
+        write_exports(data, wanted_by(options.output), result.statistics)
     except UserError as error:
         raise OutputError(f"{error}; the scaled data are complete") from error
 
 
-def export_scaled(files: Sequence[str], params: Params) -> None:
+def export_scaled(files: Sequence[str], options: Options) -> None:
     """Export data that are scaled already.
 
     Raises CommandError for data sets that are not there, InputError for damaged files, DataError if a data set is not
     scaled or nothing is left, OutputError naming the files that could not be written.
     """
-    with threads(params.nproc or available_processors()):
-        _export_scaled(files, params)
+    with threads(options.nproc or available_processors()):
+        _export_scaled(files, options)
 
 
-def _export_scaled(files: Sequence[str], params: Params) -> None:
+def _export_scaled(files: Sequence[str], options: Options) -> None:
     clock = Clock()
     with clock.stage("reading"):
         data = open_inputs(files)
@@ -90,21 +90,21 @@ def _export_scaled(files: Sequence[str], params: Params) -> None:
             log.warning(
                 "the data sets come from several files; they are on one scale only if they were scaled together"
             )
-        crystals = _stored(data, params)
-    wanted = wanted_by(params.output)
+        crystals = _stored(data, options)
+    wanted = wanted_by(options.output)
     statistics = None
     if wanted.needs_statistics():
         with clock.stage("statistics"):
-            statistics = _statistics(crystals, params)
+            statistics = _statistics(crystals, options)
     with clock.stage("exports"):
         write_exports(crystals, wanted, statistics)
 
 
-def _stored(data: Input, params: Params) -> Crystals:
+def _stored(data: Input, options: Options) -> Crystals:
     """The data sets that were chosen, all of them scaled."""
-    options = params.dataset_selection
+    chosen = options.dataset_selection
     identifiers = [data_set.identifier for data_set in data.data_sets]
-    kept = choose_data_sets(identifiers, options.use_datasets or (), options.exclude_datasets or ())
+    kept = choose_data_sets(identifiers, chosen.use_datasets or (), chosen.exclude_datasets or ())
     data_sets = [data.data_sets[k] for k in kept]
     for data_set in data_sets:
         _refuse_unscaled(data_set)
@@ -112,11 +112,11 @@ def _stored(data: Input, params: Params) -> Crystals:
     symmetry = common_symmetry(experiments)
     cell = best_cell(
         experiments,
-        params.reflection_selection.best_unit_cell
+        options.reflection_selection.best_unit_cell
         or stored_cell([experiment.scaling_model for experiment in experiments]),
     )
     document = {**data.document.data, "experiment": [data.document.data["experiment"][k] for k in kept]}
-    found = _crystals([data_set.table for data_set in data_sets], experiments, symmetry, cell, document, params)
+    found = _crystals([data_set.table for data_set in data_sets], experiments, symmetry, cell, document, options)
     log.info(f"Space group {symmetry.name}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
     sets = "1 data set" if len(kept) == 1 else f"{len(kept)} data sets"
     log.info(f"{len(found.rows)} scaled observations of {sets}")
@@ -138,13 +138,13 @@ def _crystals(
     symmetry: Symmetry,
     cell: UnitCell,
     document: Mapping[str, Any],
-    params: Params,
+    options: Options,
 ) -> Crystals:
-    rows = collect(tables, cell, d_min=params.cut_data.d_min, d_max=params.cut_data.d_max)
+    rows = collect(tables, cell, d_min=options.cut_data.d_min, d_max=options.cut_data.d_max)
     return Crystals(rows, experiments, symmetry, cell, scan_points(document, experiments), cell_esd(document, cell))
 
 
-def _statistics(data: Crystals, params: Params) -> Statistics | None:
+def _statistics(data: Crystals, options: Options) -> Statistics | None:
     asu, minus = data.symmetry.asu(data.rows.hkl)
     return merging_statistics(
         asu,
@@ -153,7 +153,7 @@ def _statistics(data: Crystals, params: Params) -> Statistics | None:
         data.rows.sigma,
         data.cell,
         data.symmetry,
-        n_bins=params.output.merging.nbins,
-        use_internal_variance=params.output.use_internal_variance,
-        d_min=params.cut_data.d_min,
+        n_bins=options.output.merging.nbins,
+        use_internal_variance=options.output.use_internal_variance,
+        d_min=options.cut_data.d_min,
     )

@@ -29,7 +29,7 @@ from braggscale.models.stored_model import with_cell
 from braggscale.numerics.array_types import Array
 from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
-from braggscale.options.schema import Params, exports_of
+from braggscale.options.schema import Options, exports_of
 from braggscale.report.read_summary import read_summary
 from braggscale.report.summary import json_text, summary
 from braggscale.report.text.log import log_end, log_next, log_result
@@ -43,7 +43,7 @@ NewColumns = dict[str, tuple[str, list[Array]]]  # by column name: type, and one
 
 def run(
     files: Sequence[str],
-    params: Params,
+    options: Options,
     given: Callable[[str], bool],
     command: Mapping[str, Any],
     log_text: Callable[[], str],
@@ -53,13 +53,13 @@ def run(
     ``given``: whether the user set an option (full name).  ``command``: what the summary says of the command line.
     ``log_text``: everything logged so far.  Raises UserError where the run cannot go on; nothing is written then.
     """
-    with threads(params.nproc or available_processors()):
-        _run(files, params, given, command, log_text)
+    with threads(options.nproc or available_processors()):
+        _run(files, options, given, command, log_text)
 
 
 def _run(
     files: Sequence[str],
-    params: Params,
+    options: Options,
     given: Callable[[str], bool],
     command: Mapping[str, Any],
     log_text: Callable[[], str],
@@ -67,23 +67,23 @@ def _run(
     clock = Clock()
     with clock.stage("reading"):
         # before anything else: this run may replace the file
-        other = read_summary(params.report.compare) if params.report.compare and params.output.html else None
+        other = read_summary(options.report.compare) if options.report.compare and options.output.html else None
         data = open_inputs(files)
     for note in data.notes:
         log.info(note)
-    data = split_sweeps(data, params.split_at)
-    result = run_pipeline(data.data_sets, data.not_indexed, params, given, clock)
-    log_result(result, params.anomalous)
-    document, columns, problem = _write(data, result, params, command, log_text, clock, other)
-    if exports_of(params.output):
-        _export(result, params, document, columns, log_text, clock)
+    data = split_sweeps(data, options.split_at)
+    result = run_pipeline(data.data_sets, data.not_indexed, options, given, clock)
+    log_result(result, options.anomalous)
+    document, columns, problem = _write(data, result, options, command, log_text, clock, other)
+    if exports_of(options.output):
+        _export(result, options, document, columns, log_text, clock)
     if problem is not None:
         raise problem
 
 
 def _export(
     result: Result,
-    params: Params,
+    options: Options,
     document: Mapping[str, Any],
     columns: NewColumns,
     log_text: Callable[[], str],
@@ -99,16 +99,16 @@ def _export(
     failed = ""
     try:
         with clock.stage("exports"):
-            export_result(result, params, document, columns)
+            export_result(result, options, document, columns)
         log.info("")
-        log_next(result, params.output.experiments, params.output.reflections, clock.seconds)
+        log_next(result, options.output.experiments, options.output.reflections, clock.seconds)
     except UserError as error:
         failed = f"Error: {error}\n"
         raise
     finally:
-        if params.output.log:
+        if options.output.log:
             with suppress(OutputError):
-                write_alone(params.output.log, (log_text() + failed).encode())
+                write_alone(options.output.log, (log_text() + failed).encode())
 
 
 def name_anew(files: Sequence[str], names: str, experiments: str, reflections: str) -> None:
@@ -129,7 +129,7 @@ def _now() -> str:
 def _write(
     data: Input,
     result: Result,
-    params: Params,
+    options: Options,
     command: Mapping[str, Any],
     log_text: Callable[[], str],
     clock: Clock,
@@ -139,7 +139,7 @@ def _write(
 
     Returns document and columns for the exports, and what went wrong with the report: the others stand without it.
     """
-    output = params.output
+    output = options.output
     kept = [result.members[k] for k in result.kept]
     models = [
         Kept(
@@ -164,8 +164,8 @@ def _write(
             pairs.append((experiments, output.experiments))
         with clock.stage("report"):
             wanted = output.json or output.html
-            found = summary(result, params, command, dict(clock.seconds)) if wanted else {}
-            report, problem = _report(found, params, other)
+            found = summary(result, options, command, dict(clock.seconds)) if wanted else {}
+            report, problem = _report(found, options, other)
         pairs += report
         written = [output.reflections, output.experiments, output.log, output.json, *(path for _, path in report)]
         log_end(result, written, keep, exports)
@@ -188,17 +188,17 @@ def _write(
 
 
 def _report(
-    found: Mapping[str, Any], params: Params, other: Mapping[str, Any] | None
+    found: Mapping[str, Any], options: Options, other: Mapping[str, Any] | None
 ) -> tuple[list[tuple[str, str]], OutputError | None]:
     """The report beside its target, to be put in place after the data; or why there is none."""
-    target = params.output.html
+    target = options.output.html
     if not target:
         return [], None
     # imported here: costs time that a run without a report need not spend
     from braggscale.report.page.html import report_html
 
     try:
-        return [(write_text(target, report_html(found, other, params.report.compare or "")), target)], None
+        return [(write_text(target, report_html(found, other, options.report.compare or "")), target)], None
     except OutputError as error:
         return [], _without_report(target, error)
     except Exception as error:  # a fault of ours in drawing must not cost the data

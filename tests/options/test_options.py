@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from option_samples import SWEEP, params, read
+from option_samples import SWEEP, options, read
 
 from braggscale.errors import CommandError
 from braggscale.models.choice import INTERVALS, resolve_model
@@ -17,14 +17,14 @@ from braggscale.models.settings import ModelSettings, SweepFacts
 from braggscale.options.assignments import definitions, settle, unused_model_settings
 from braggscale.options.master import MODELS
 from braggscale.options.phil import read_argument, read_file
-from braggscale.options.schema import COMPONENTS, Params, option_paths
+from braggscale.options.schema import COMPONENTS, Options, option_paths
 
 
 def problems(*arguments: str) -> str:
     return "\n".join(read(*arguments)[1])
 
 
-def field_types(kind: type = Params, prefix: str = "") -> dict[str, Any]:
+def field_types(kind: type = Options, prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, hint in get_type_hints(kind).items():
         if dataclasses.is_dataclass(hint):
@@ -58,7 +58,7 @@ def test_field_types_are_the_phil_types():
 
 
 def test_everything_is_frozen():
-    found = params()
+    found = options()
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.model = "KB"  # type: ignore[misc]
     with pytest.raises((AttributeError, TypeError)):
@@ -66,7 +66,7 @@ def test_everything_is_frozen():
 
 
 def test_defaults():
-    found = params()
+    found = options()
     assert found.model == "auto" and found.nproc is None
     assert found.reflection_selection.method == "intensity_ranges"
     assert found.reflection_selection.E2_range == (0.8, 5.0)
@@ -81,7 +81,7 @@ def test_defaults():
 
 
 def test_values_arrive_where_they_belong():
-    found = params(
+    found = options(
         "d_range=2,0.5",
         "use_datasets=0,2",
         "exclude_images=0:1:2,1:3:4",
@@ -108,9 +108,9 @@ def test_values_arrive_where_they_belong():
 
 
 def test_later_assignments_win():
-    assert params("d_min=2", "d_min=1").cut_data.d_min == 1.0
-    assert params("decay_interval=5", "physical.decay_interval=7").physical.decay_interval == 7.0
-    assert params("physical.decay_interval=7", "decay_interval=5").physical.decay_interval == 5.0
+    assert options("d_min=2", "d_min=1").cut_data.d_min == 1.0
+    assert options("decay_interval=5", "physical.decay_interval=7").physical.decay_interval == 7.0
+    assert options("physical.decay_interval=7", "decay_interval=5").physical.decay_interval == 5.0
 
 
 @pytest.mark.parametrize(
@@ -149,17 +149,17 @@ def test_all_problems_are_found_at_once():
 
 def test_a_short_name_goes_to_the_model_that_was_named():
     found, _ = read("decay_interval=10", "model=array")
-    assert found.params.array.decay_interval == 10 and found.params.physical.decay_interval is None
+    assert found.options.array.decay_interval == 10 and found.options.physical.decay_interval is None
     assert found.explicit == {"model", "array.decay_interval"} and found.notes == ()
     # the model that is named last counts, wherever it stands
     found, _ = read("model=physical", "decay_interval=10", "model=array")
-    assert found.params.array.decay_interval == 10 and found.params.physical.decay_interval is None
+    assert found.options.array.decay_interval == 10 and found.options.physical.decay_interval is None
 
 
 def test_a_short_name_goes_to_all_models_when_automatic():
     for model in ([], ["model=auto"], ["model=None"]):
         found, _ = read("decay_interval=10", *model)
-        assert found.params.array.decay_interval == 10 == found.params.physical.decay_interval
+        assert found.options.array.decay_interval == 10 == found.options.physical.decay_interval
         assert found.notes == ("decay_interval=10: set for the models physical, array",)
 
 
@@ -179,7 +179,7 @@ def test_a_parameter_that_the_named_model_lacks_is_an_error(arguments, line):
 def unused(models: set[str], *arguments: str) -> list[str]:
     found, wrong = read(*arguments)
     assert not wrong
-    return unused_model_settings(found.params, lambda path: path in found.explicit, models)
+    return unused_model_settings(found.options, lambda path: path in found.explicit, models)
 
 
 def test_parameters_of_models_that_no_data_set_has_are_reported():
@@ -205,13 +205,13 @@ def test_guesses_and_old_names_are_noted():
         "D_MIN=2: D_MIN read as d_min",
         "scale_term=no: scale_term read as scale_correction, its name today",
     )
-    assert found.params.weighting.error_model.error_model is None
-    assert found.params.physical.scale_correction is False
-    assert params("optimise_errors=True").weighting.error_model.error_model == "basic"
+    assert found.options.weighting.error_model.error_model is None
+    assert found.options.physical.scale_correction is False
+    assert options("optimise_errors=True").weighting.error_model.error_model == "basic"
 
 
 def test_the_seed_guides_options_all_work():
-    found = params(
+    found = options(
         "model=physical",
         "scale_term=True",
         "decay_term=True",
@@ -229,10 +229,10 @@ def test_the_seed_guides_options_all_work():
         "d_range=0.5,2.0",
     )
     assert found.physical.absorption_correction is True and found.physical.lmax == 6
-    found = params("model=array", "modulation_term=True", "n_resolution_bins=8", "n_absorption_bins=4")
+    found = options("model=array", "modulation_term=True", "n_resolution_bins=8", "n_absorption_bins=4")
     assert found.array.modulation_correction and found.array.n_resolution_bins == 8
-    assert params("model=array", "n_modulation_bins=10").array.n_modulation_bins == 10
-    assert params("weighting.error_model=None").weighting.error_model.error_model is None
+    assert options("model=array", "n_modulation_bins=10").array.n_modulation_bins == 10
+    assert options("weighting.error_model=None").weighting.error_model.error_model is None
 
 
 def test_a_file_of_all_defaults_sets_nothing(tmp_path):
@@ -243,14 +243,14 @@ def test_a_file_of_all_defaults_sets_nothing(tmp_path):
         found, wrong = settle([*((made, False) for made in read_file(str(file))), (read_argument("model=KB"), True)])
         assert not wrong
         assert found.explicit == {"model"}
-        assert found.params == params("model=KB")
+        assert found.options == options("model=KB")
 
 
 def test_files_may_use_short_names(tmp_path):
     file = tmp_path / "x.phil"
     file.write_text("d_min = 2\nparameterisation { decay_term = False }\n")
     found, wrong = settle([(made, False) for made in read_file(str(file))])
-    assert not wrong and found.params.cut_data.d_min == 2 and not found.params.KB.decay_correction
+    assert not wrong and found.options.cut_data.d_min == 2 and not found.options.KB.decay_correction
     file.write_text("\nd_mim = 2\n")
     (line,) = settle([(made, False) for made in read_file(str(file))])[1]
     assert line == f"{file}, line 2: d_mim: unknown option; did you mean d_min?"
@@ -273,7 +273,7 @@ def test_modified_text_gives_the_same_parameters(tmp_path_factory, d_min, model,
     file.write_text(found.modified, encoding="utf-8")
     again, wrong = settle([(made, False) for made in read_file(str(file))])
     assert not wrong
-    assert again.params == found.params and again.modified == found.modified
+    assert again.options == found.options and again.modified == found.modified
 
 
 # Models -----------------------------------------------------------------------------------------------------
@@ -293,12 +293,12 @@ def test_modified_text_gives_the_same_parameters(tmp_path_factory, d_min, model,
     ],
 )
 def test_automatic_intervals(degrees, intervals):
-    found, _ = resolve_model(params("restraints=fixed"), SweepFacts("0", False, degrees))
+    found, _ = resolve_model(options("restraints=fixed"), SweepFacts("0", False, degrees))
     assert found.model == "physical"
     assert (found.scale_interval, found.decay_interval) == intervals
-    given_one, _ = resolve_model(params("restraints=fixed", "scale_interval=3"), SweepFacts("0", False, degrees))
+    given_one, _ = resolve_model(options("restraints=fixed", "scale_interval=3"), SweepFacts("0", False, degrees))
     assert (given_one.scale_interval, given_one.decay_interval) == (3.0, intervals[1])
-    estimated, _ = resolve_model(params("restraints=estimated", "decay_interval=7"), SweepFacts("0", False, degrees))
+    estimated, _ = resolve_model(options("restraints=estimated", "decay_interval=7"), SweepFacts("0", False, degrees))
     assert estimated.scale_interval <= min(intervals[0], max(2.5, degrees / 80)) and estimated.decay_interval == 7.0
     assert degrees / estimated.scale_interval >= 4
 
@@ -319,18 +319,18 @@ def test_intervals_cover_every_width():
     ],
 )
 def test_automatic_model(facts, model, sentence):
-    found, sentences = resolve_model(params("restraints=fixed"), facts)
+    found, sentences = resolve_model(options("restraints=fixed"), facts)
     assert found.model == model
     assert sentence in sentences[0]
 
 
 def test_a_still_gets_kb_whatever_was_named():
     for name in ("physical", "array"):
-        found, sentences = resolve_model(params(f"model={name}"), SweepFacts("0", True, 0.0))
+        found, sentences = resolve_model(options(f"model={name}"), SweepFacts("0", True, 0.0))
         assert found.model == "KB"
         assert sentences == [f"model KB instead of {name}, which needs a rotation: it is a still"]
-    assert resolve_model(params("model=KB"), SweepFacts("0", True, 0.0))[1] == []
-    assert resolve_model(params("model=KB"), SWEEP)[0].model == "KB"
+    assert resolve_model(options("model=KB"), SweepFacts("0", True, 0.0))[1] == []
+    assert resolve_model(options("model=KB"), SWEEP)[0].model == "KB"
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_a_still_gets_kb_whatever_was_named():
 )
 def test_automatic_absorption(arguments, degrees, angle, on, why):
     facts = SweepFacts("0", False, degrees, angle)
-    found, sentences = resolve_model(params("restraints=fixed", *arguments.split()), facts)
+    found, sentences = resolve_model(options("restraints=fixed", *arguments.split()), facts)
     assert found.absorption is on
     assert why in " ".join(sentences) and bool(why) == bool(sentences)
 
@@ -365,34 +365,34 @@ def test_automatic_absorption(arguments, degrees, angle, on, why):
     ],
 )
 def test_absorption_levels(arguments, lmax, weight):
-    found, sentences = resolve_model(params("restraints=fixed", *arguments.split()), SWEEP)
+    found, sentences = resolve_model(options("restraints=fixed", *arguments.split()), SWEEP)
     assert (found.lmax, found.surface_weight, sentences) == (lmax, weight, [])
-    estimated = resolve_model(params("restraints=estimated", *arguments.split()), SWEEP)[0].estimated
+    estimated = resolve_model(options("restraints=estimated", *arguments.split()), SWEEP)[0].estimated
     assert ("absorption" in estimated) is (not arguments)
 
 
 def test_a_level_overrides_loudly():
-    found, sentences = resolve_model(params("absorption_level=high", "lmax=4"), SWEEP)
+    found, sentences = resolve_model(options("absorption_level=high", "lmax=4"), SWEEP)
     assert found.lmax == 6
     assert sentences == ["absorption_level=high overrides lmax: lmax 6, surface_weight 5000"]
 
 
 def test_switches_and_bins():
-    found, _ = resolve_model(params("model=physical", "decay_term=False", "share.absorption=True"), SWEEP)
+    found, _ = resolve_model(options("model=physical", "decay_term=False", "share.absorption=True"), SWEEP)
     assert (found.scale, found.decay, found.absorption, found.modulation) == (True, False, True, False)
     assert found.share_absorption
-    found, _ = resolve_model(params("model=array", "modulation_term=True", "n_modulation_bins=7"), SWEEP)
+    found, _ = resolve_model(options("model=array", "modulation_term=True", "n_modulation_bins=7"), SWEEP)
     assert (found.scale, found.decay, found.absorption, found.modulation) == (False, True, True, True)
     assert (found.decay_interval, found.n_resolution_bins, found.n_absorption_bins) == (20.0, 10, 3)
     assert found.n_modulation_bins == 7
-    found, _ = resolve_model(params("model=KB", "decay_term=False"), SWEEP)
+    found, _ = resolve_model(options("model=KB", "decay_term=False"), SWEEP)
     assert (found.scale, found.decay, found.absorption) == (True, False, False)
 
 
 def test_fixed_components():
-    found, _ = resolve_model(params("fix=decay,absorption"), SWEEP)
+    found, _ = resolve_model(options("fix=decay,absorption"), SWEEP)
     assert found.fixed == ("decay", "absorption")
-    found, _ = resolve_model(params("fix=decay,absorption"), SweepFacts("0", True, 0.0))
+    found, _ = resolve_model(options("fix=decay,absorption"), SweepFacts("0", True, 0.0))
     assert found.fixed == ("decay",)
 
 
@@ -411,7 +411,7 @@ def test_fixed_components():
 )
 def test_a_model_without_components_is_an_error(arguments, facts):
     with pytest.raises(CommandError, match="data set 0: the model .* has no component left; switch on at least one"):
-        resolve_model(params(*arguments.split()), facts)
+        resolve_model(options(*arguments.split()), facts)
 
 
 @settings(max_examples=50, deadline=None)
@@ -422,7 +422,7 @@ def test_a_model_without_components_is_an_error(arguments, facts):
     angle=st.none() | st.floats(0, 180),
 )
 def test_every_auto_is_settled(model, still, degrees, angle):
-    found, sentences = resolve_model(params(f"model={model}"), SweepFacts("0", still, degrees, angle))
+    found, sentences = resolve_model(options(f"model={model}"), SweepFacts("0", still, degrees, angle))
     assert all(getattr(found, field.name) is not None for field in dataclasses.fields(ModelSettings))
     assert all(sentence == sentence.strip() and sentence for sentence in sentences)
     if found.model == "physical":
@@ -458,16 +458,16 @@ WIDE = replace(SWEEP, image_width=0.5, mosaicity=0.08, n_rows=60_000)  # 167 ref
     ],
 )
 def test_image_effects_are_on_where_images_are_wide_and_full(facts, words, image, interval):
-    found, sentences = resolve_model(params(*words), facts)
+    found, sentences = resolve_model(options(*words), facts)
     assert (found.image, found.image_interval) == (image, pytest.approx(interval))
     said = any("image effects on, one for every" in sentence for sentence in sentences)
     assert said == (image and not any("image_correction" in word for word in words))
 
 
 def test_terms_are_old_names_of_corrections():
-    found = params("image_term=True", "modulation_term=False")
+    found = options("image_term=True", "modulation_term=False")
     assert found.physical.image_correction is True and found.physical.modulation_correction is False
-    assert params("image_term=auto").physical.image_correction is None
+    assert options("image_term=auto").physical.image_correction is None
 
 
 def test_the_option_page_is_current():

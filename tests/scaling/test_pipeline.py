@@ -496,10 +496,10 @@ def test_identifiers_by_hand(shared_data, tmp_path):
 # Where did each reflection go
 
 
-def read_params(words):
+def read_options(words):
     settings_, problems = settle([(read_argument(word), True) for word in words])
     assert not problems
-    return settings_.params, CommandLine((), (), "", (), settings_.explicit).given
+    return settings_.options, CommandLine((), (), "", (), settings_.explicit).given
 
 
 def test_ledger_adds_up_and_travels(first, shared_data):
@@ -540,8 +540,8 @@ def test_rows_always_add_up(first, options):
             if not value:
                 continue
         words.append(f"{name}={' '.join(value) if isinstance(value, list) else value}")
-    params, given_ = read_params([*words, "full_matrix=False", "max_iterations=3"])
-    result = pipeline.run(data.data_sets, data.not_indexed, params, given_)
+    chosen, given_ = read_options([*words, "full_matrix=False", "max_iterations=3"])
+    result = pipeline.run(data.data_sets, data.not_indexed, chosen, given_)
     ledger = result.ledger()
     assert sum(sum(counts.values()) for counts in ledger.values()) == data.n_rows
     for data_set in data.data_sets:

@@ -6,7 +6,7 @@ import math
 
 from braggscale.errors import CommandError
 from braggscale.models.settings import ModelSettings, SweepFacts
-from braggscale.options.schema import COMPONENTS, KB, ArrayModel, Correction, ModelName, Params, Physical
+from braggscale.options.schema import COMPONENTS, KB, ArrayModel, Correction, ModelName, Options, Physical
 
 KB_BELOW = 1.0  # degrees of rotation; DIALS' limit for the automatic choice of KB
 KB_SUGGESTED_BELOW = 3.0  # degrees
@@ -32,19 +32,19 @@ INTERVALS = ((5.0, 1.0, 1.5), (10.0, 2.0, 3.0), (25.0, 4.0, 5.0), (90.0, 8.0, 10
 ABSORPTION_LEVELS = {"low": (4, 5e5), "medium": (6, 5e4), "high": (6, 5e3)}
 
 
-def resolve_model(params: Params, facts: SweepFacts) -> tuple[ModelSettings, list[str]]:
+def resolve_model(options: Options, facts: SweepFacts) -> tuple[ModelSettings, list[str]]:
     """The model of a data set, and a sentence for the log on each choice that a user may wonder about.
 
     The sentences do not name the data set, so that equal ones can be put together. Limits and automatic values
     are those of DIALS.  Raises CommandError when the options leave the model without a component.
     """
-    name, sentences = _model_name(params, facts)
+    name, sentences = _model_name(options, facts)
     if name == "physical":
-        settings = _physical(params.physical, facts, sentences, params.restraints == "estimated")
+        settings = _physical(options.physical, facts, sentences, options.restraints == "estimated")
     elif name == "array":
-        settings = _array(params.array)
+        settings = _array(options.array)
     else:
-        settings = _kb(params.KB, facts, sentences, params.restraints == "estimated")
+        settings = _kb(options.KB, facts, sentences, options.restraints == "estimated")
     if not (settings.scale or settings.decay or settings.absorption or settings.modulation or settings.image):
         raise CommandError(
             f"data set {facts.identifier}: the model {name} has no component left; switch on at least one of its "
@@ -57,20 +57,20 @@ def resolve_model(params: Params, facts: SweepFacts) -> tuple[ModelSettings, lis
     return settings, sentences
 
 
-def _model_name(params: Params, facts: SweepFacts) -> tuple[ModelName, list[str]]:
+def _model_name(options: Options, facts: SweepFacts) -> tuple[ModelName, list[str]]:
     degrees = facts.oscillation_range
-    if params.model == "KB":
+    if options.model == "KB":
         return "KB", []
     if facts.is_still:
-        if params.model == "auto":
+        if options.model == "auto":
             return "KB", ["model KB, because it is a still"]
-        return "KB", [f"model KB instead of {params.model}, which needs a rotation: it is a still"]
-    if params.model == "auto" and degrees < KB_BELOW:
+        return "KB", [f"model KB instead of {options.model}, which needs a rotation: it is a still"]
+    if options.model == "auto" and degrees < KB_BELOW:
         return "KB", [f"model KB, because the sweep covers {degrees:.3g} degrees, less than {KB_BELOW:g}"]
     advice = []
     if degrees < KB_SUGGESTED_BELOW:
         advice = [f"the sweep covers only {degrees:.3g} degrees: model=KB may be the better choice"]
-    return ("physical" if params.model == "auto" else params.model), advice
+    return ("physical" if options.model == "auto" else options.model), advice
 
 
 def _physical(options: Physical, facts: SweepFacts, sentences: list[str], estimate: bool) -> ModelSettings:

@@ -19,7 +19,7 @@ from braggscale.options.master import (
     RENAMED,
 )
 from braggscale.options.phil import Assignment, Definitions
-from braggscale.options.schema import COMPONENTS, EXPORTS, Params, fill
+from braggscale.options.schema import COMPONENTS, EXPORTS, Options, fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Settings:
     """The options after all assignments.  ``values``: full name -> PHIL value."""
 
     values: Mapping[str, Any]
-    params: Params
+    options: Options
     modified: str
     notes: tuple[str, ...]
     explicit: frozenset[str]
@@ -95,8 +95,8 @@ def settle(
             explicit |= {path for path in paths if typed or values[path] != before[path]}
     problems += _contradictions(values)
     explicit |= {path for path, option in master.options.items() if values[path] != option.default}
-    params: Params = fill(Params, "", values)
-    settings = Settings(values, params, master.modified(values), tuple(dict.fromkeys(notes)), frozenset(explicit))
+    options: Options = fill(Options, "", values)
+    settings = Settings(values, options, master.modified(values), tuple(dict.fromkeys(notes)), frozenset(explicit))
     return settings, list(dict.fromkeys(problems))
 
 
@@ -183,7 +183,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def unused_model_settings(params: Params, given: Callable[[str], bool], models_in_use: Collection[str]) -> list[str]:
+def unused_model_settings(options: Options, given: Callable[[str], bool], models_in_use: Collection[str]) -> list[str]:
     """Sentences for the log on parameters that were set for models that no data set has.
 
     ``models_in_use``: names of the models of all data sets, once they are known.  Raises CommandError with the
@@ -198,6 +198,6 @@ def unused_model_settings(params: Params, given: Callable[[str], bool], models_i
             used = ", ".join(sorted(models_in_use))
             what = f"{owners[0]}.{key[2:]}" if len(owners) == 1 else key[2:]
             sentences.append(f"{what} has no effect: the models in use are {used}; {' and '.join(owners)} would use it")
-    if sentences and params.model != "auto":
+    if sentences and options.model != "auto":
         raise CommandError("; ".join(sentences))
     return sentences

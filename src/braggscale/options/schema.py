@@ -236,7 +236,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Params:
+class Options:
     """Every option.  ``exclude_images``, ``include_images``: items ``[ID:]first:last``, in order of mention.
 
     ``exclude_batches``: pairs of batch numbers.  ``split_at``: items ``[ID:]image``.
@@ -316,7 +316,7 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in fields(kind)}
 
 
-def option_paths(kind: type[Any] = Params, prefix: str = "") -> list[str]:
+def option_paths(kind: type[Any] = Options, prefix: str = "") -> list[str]:
     """Full names of all fields, in order; equal to the full names of the PHIL text."""
     found: list[str] = []
     for name, hint in _hints(kind).items():

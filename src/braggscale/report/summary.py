@@ -17,20 +17,22 @@ import numpy as np
 
 from braggscale import __version__
 from braggscale.data.flags import FATE_TEXT, Fate
-from braggscale.options.schema import Params
+from braggscale.options.schema import Options
 from braggscale.report.assessment import verdict
 from braggscale.report.numbers.sections import collect
 from braggscale.report.read_summary import SCHEMA
 from braggscale.scaling.result import Result
 
 
-def summary(result: Result, params: Params, command: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
+def summary(
+    result: Result, options: Options, command: Mapping[str, Any], seconds: Mapping[str, float]
+) -> dict[str, Any]:
     """The document; ``run`` holds what may differ between two runs of the same command (times, machine)."""
     found = {
         "schema": SCHEMA,
         "program": {"name": "braggscale", "version": __version__},
         "command": dict(command),
-        "options": asdict(params),
+        "options": asdict(options),
         "space_group": result.symmetry.name,
         "unit_cell": list(result.cell),
         "data_sets": _data_sets(result),
@@ -47,7 +49,7 @@ def summary(result: Result, params: Params, command: Mapping[str, Any], seconds:
         "intensity_choice": result.scaled.state.i_mid,
         "outliers": int(result.scaled.state.rejected.sum()),
         "statistics": None if result.statistics is None else result.statistics.to_dict(),
-        **collect(result, params),
+        **collect(result, options),
         "run": {
             "seconds": dict(seconds),
             "python": platform.python_version(),

@@ -23,13 +23,13 @@ from braggscale.models.settings import ModelSettings, SweepFacts
 from braggscale.models.stored_model import keep_stored, start_parameters
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.options.assignments import unused_model_settings
-from braggscale.options.schema import Params
+from braggscale.options.schema import Options
 
 log = logging.getLogger(__name__)
 
 
 def build_models(
-    members: Sequence[Member], data: Sorted, params: Params, given: Callable[[str], bool], quiet: bool = False
+    members: Sequence[Member], data: Sorted, options: Options, given: Callable[[str], bool], quiet: bool = False
 ) -> tuple[list[ModelSettings], JointModel, Float, list[list[str]]]:
     """Settings and model of each data set, start values of all parameters, and which components were taken over.
 
@@ -55,8 +55,8 @@ def build_models(
             member.identifier, member.experiment.is_still, extent.degrees, angle, len(panels) == 1,
             abs(extent.width), mosaicity, len(mine),
         )  # fmt: skip
-        stored = stored_with(params, member.experiment)
-        settings, sentences = _settings(params, facts, stored, given)
+        stored = stored_with(options, member.experiment)
+        settings, sentences = _settings(options, facts, stored, given)
         for sentence in sentences:
             said.setdefault(sentence, []).append(member.identifier)
         model = build(settings, extent, member.identifier)
@@ -70,7 +70,7 @@ def build_models(
         log.info(("all data sets: " if every else f"data set {', '.join(identifiers)}: ") + sentence)
     joint = JointModel.of(models)
     if not quiet:
-        for sentence in unused_model_settings(params, given, {model.kind for model in models}):
+        for sentence in unused_model_settings(options, given, {model.kind for model in models}):
             log.warning(sentence)
         _log_models(models, [member.identifier for member in members], joint.n_parameters)
     theta = joint.null()
@@ -100,27 +100,27 @@ def _rocking(member: Member, scan: Scan | None, rows: Int) -> tuple[tuple[float,
     return (float(axis[0]), float(axis[1]), float(axis[2])), width
 
 
-def stored_with(params: Params, experiment: Experiment) -> Mapping[str, Any] | None:
+def stored_with(options: Options, experiment: Experiment) -> Mapping[str, Any] | None:
     """The model that a data set brings and that this run starts from."""
-    return None if params.overwrite_existing_models else experiment.scaling_model
+    return None if options.overwrite_existing_models else experiment.scaling_model
 
 
 def repeated(
-    params: Params, stored: Mapping[str, Any] | None, given: Callable[[str], bool]
+    options: Options, stored: Mapping[str, Any] | None, given: Callable[[str], bool]
 ) -> Mapping[str, Any] | None:
     """The stored model if this run repeats it, None where the options choose one."""
     kind = None if stored is None else stored.get("__id__")
-    return stored if kind in MODELS and (not given("model") or params.model in ("auto", kind)) else None
+    return stored if kind in MODELS and (not given("model") or options.model in ("auto", kind)) else None
 
 
 def _settings(
-    params: Params, facts: SweepFacts, stored: Mapping[str, Any] | None, given: Callable[[str], bool]
+    options: Options, facts: SweepFacts, stored: Mapping[str, Any] | None, given: Callable[[str], bool]
 ) -> tuple[ModelSettings, list[str]]:
     """Settings of one data set: by the options for new data, as stored (but for what the user set) for old."""
-    again = repeated(params, stored, given)
+    again = repeated(options, stored, given)
     if again is not None:
-        return keep_stored(resolve_model(replace(params, model=again["__id__"]), facts)[0], again, given)
-    settings, sentences = resolve_model(params, facts)
+        return keep_stored(resolve_model(replace(options, model=again["__id__"]), facts)[0], again, given)
+    settings, sentences = resolve_model(options, facts)
     if stored is None:
         return settings, sentences
     why = "as asked for" if stored.get("__id__") in MODELS else "starting from its scales"

@@ -33,7 +33,7 @@ from braggscale.models.settings import ModelSettings
 from braggscale.models.stored_model import OWN_ENTRY, common_restraints
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.timing import Clock
-from braggscale.options.schema import Params
+from braggscale.options.schema import Options
 from braggscale.scaling.build_models import build_models, fixed_parameters, repeated, stored_with
 from braggscale.scaling.cross_validation import validate
 from braggscale.scaling.plan import ZMAX, settle
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 def run(
     data_sets: Sequence[DataSet],
     not_indexed: int,
-    params: Params,
+    options: Options,
     given: Callable[[str], bool],
     clock: Clock | None = None,
 ) -> Result:
@@ -65,54 +65,54 @@ def run(
     with clock.stage("preparation"):
         # every sweep gets its batch numbers, so that they do not depend on which data sets are left out
         numbered = with_batches([data_set.experiment for data_set in everything])
-        numbers = _chosen(everything, params)
+        numbers = _chosen(everything, options)
         chosen = [everything[i] for i in numbers]
-        params = _settled(chosen, params, given)
+        options = _settled(chosen, options, given)
         symmetry = sorting.common_symmetry([data_set.experiment for data_set in chosen])
         cell = sorting.best_cell(
-            [data_set.experiment for data_set in chosen], params.reflection_selection.best_unit_cell
+            [data_set.experiment for data_set in chosen], options.reflection_selection.best_unit_cell
         )
         log.info(f"Space group {symmetry.name}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
         experiments = [numbered[i] for i in numbers]
         log_batches(experiments)
-        images = choose_images(experiments, numbers, params)
+        images = choose_images(experiments, numbers, options)
         members = sorting.prepare_all(
             chosen,
             numbers,
             experiments,
             images,
-            _cuts(params),
-            params.reflection_selection.intensity_choice,
+            _cuts(options),
+            options.reflection_selection.intensity_choice,
             cell,
         )
         _log_preparation(members)
     with clock.stage("symmetry"):
         members, data = sorting.sort_observations(members, symmetry)
-        grouping = data.apart if params.anomalous else data.together
+        grouping = data.apart if options.anomalous else data.together
         members, data = sorting.drop_unconnected(members, data, symmetry, grouping)
-        grouping = data.apart if params.anomalous else data.together
+        grouping = data.apart if options.anomalous else data.together
     kept = [k for k, member in enumerate(members) if not member.dropped]
     with clock.stage("models"):
-        settings, model, theta, taken = build_models([members[k] for k in kept], data, params, given)
+        settings, model, theta, taken = build_models([members[k] for k in kept], data, options, given)
         fixed = fixed_parameters(model, settings)
-        of = _error_models(len(kept), params)
+        of = _error_models(len(kept), options)
         everybody = len(kept) == len(everything)
-        start = start_of(theta, taken, model, [members[k] for k in kept], data, params, of, everybody)
+        start = start_of(theta, taken, model, [members[k] for k in kept], data, options, of, everybody)
     with clock.stage("selection"):
-        selection = _select(data, grouping, len(kept), params)
+        selection = _select(data, grouping, len(kept), options)
         _log_selection(selection, [members[k].identifier for k in kept])
     with clock.stage("scaling"):
         work = Work(data.rows, grouping, data.apart, data.epsilon, model, selection.mask, fixed, of)
-        scaled = scale_data(work, start, _round_settings(params))
+        scaled = scale_data(work, start, _round_settings(options))
     validation = None
-    if params.validate:
+    if options.validate:
         with clock.stage("validation"):
-            others = _other_restraints([members[k] for k in kept], data, params, given, settings)
-            validation = validate(work, scaled, data.together, _round_settings(params).fit, others)
+            others = _other_restraints([members[k] for k in kept], data, options, given, settings)
+            validation = validate(work, scaled, data.together, _round_settings(options).fit, others)
     with clock.stage("statistics"):
-        members = _final_fates(members, kept, data, scaled, params.cut_data.small_scale_cutoff)
-        good = usable(data, scaled, params.cut_data.small_scale_cutoff)
-        statistics = _statistics(data, scaled, good, cell, symmetry, params)
+        members = _final_fates(members, kept, data, scaled, options.cut_data.small_scale_cutoff)
+        good = usable(data, scaled, options.cut_data.small_scale_cutoff)
+        statistics = _statistics(data, scaled, good, cell, symmetry, options)
         statistics = _with_intervals(statistics, data, scaled, good, [members[k].experiment for k in kept])
     # data sets that were not chosen keep their place in the ledger
     complete, places = _with_left_out(everything, numbers, members)
@@ -133,7 +133,7 @@ def run(
         model=model,
         scaled=scaled,
         esd=esd,
-        models=_stored_models(model, settings, params, work, scaled, esd),
+        models=_stored_models(model, settings, options, work, scaled, esd),
         selection=selection,
         statistics=statistics,
         batch_lines=tuple(lines),
@@ -146,26 +146,26 @@ def run(
 def _other_restraints(
     members: Sequence[Member],
     data: Sorted,
-    params: Params,
+    options: Options,
     given: Callable[[str], bool],
     settings: Sequence[ModelSettings],
 ) -> dict[str, JointModel]:
     """The models that the other choice of ``restraints`` gives, by its name; none where it makes no difference."""
     other: Literal["estimated", "fixed"] = "fixed" if any(s.estimated for s in settings) else "estimated"
-    options = replace(params, restraints=other, overwrite_existing_models=True)
+    changed = replace(options, restraints=other, overwrite_existing_models=True)
     kinds = {s.model for s in settings}
     if len(kinds) == 1:
-        options = replace(options, model=kinds.pop())
+        changed = replace(changed, model=kinds.pop())
     if other == "estimated" and all(s.model == "array" for s in settings):
         return {}
-    return {f"{other} restraints": build_models(members, data, options, given, quiet=True)[1]}
+    return {f"{other} restraints": build_models(members, data, changed, given, quiet=True)[1]}
 
 
-def _chosen(data_sets: Sequence[DataSet], params: Params) -> list[int]:
+def _chosen(data_sets: Sequence[DataSet], options: Options) -> list[int]:
     """Positions of the data sets in use."""
     identifiers = [data_set.identifier for data_set in data_sets]
     log.info(f"Dataset unique identifiers are {identifiers}")
-    use, leave = params.dataset_selection.use_datasets, params.dataset_selection.exclude_datasets
+    use, leave = options.dataset_selection.use_datasets, options.dataset_selection.exclude_datasets
     kept = list(data_set_names.choose_data_sets(identifiers, use or (), leave or ()))
     if len(kept) < len(identifiers):
         out = [identifiers[i] for i in range(len(identifiers)) if i not in set(kept)]
@@ -173,28 +173,28 @@ def _chosen(data_sets: Sequence[DataSet], params: Params) -> list[int]:
     return kept
 
 
-def _settled(chosen: Sequence[DataSet], params: Params, given: Callable[[str], bool]) -> Params:
+def _settled(chosen: Sequence[DataSet], options: Options, given: Callable[[str], bool]) -> Options:
     """The options with every automatic value settled that is not a matter of a single data set's model."""
-    stored = [repeated(params, stored_with(params, data_set.experiment), given) for data_set in chosen]
+    stored = [repeated(options, stored_with(options, data_set.experiment), given) for data_set in chosen]
     if not given("restraints"):
-        restraints, why = common_restraints([model for model in stored if model is not None], params.restraints)
-        params = replace(params, restraints=restraints)
+        restraints, why = common_restraints([model for model in stored if model is not None], options.restraints)
+        options = replace(options, restraints=restraints)
         if why:
             log.info(f"restraints {restraints}{why}")
-        if params.restraints == "estimated" and params.weighting.error_model.error_model is None:
-            params = replace(params, restraints="fixed")
+        if options.restraints == "estimated" and options.weighting.error_model.error_model is None:
+            options = replace(options, restraints="fixed")
             log.info("restraints fixed: without an error model nobody knows how far data are to be trusted")
-    kinds = [params.model if model is None else model["__id__"] for model in stored]
+    kinds = [options.model if model is None else model["__id__"] for model in stored]
     grids = [kind == "array" and not d.experiment.is_still for kind, d in zip(kinds, chosen, strict=True)]
-    estimated = params.restraints == "estimated" and not all(grids)
-    if params.restraints == "estimated" and given("restraints") and any(grids):
+    estimated = options.restraints == "estimated" and not all(grids)
+    if options.restraints == "estimated" and given("restraints") and any(grids):
         log.info("model array: restraints are fixed, it has no estimated ones")
     stills = all(data_set.experiment.is_still for data_set in chosen)
     n_rows = sum(len(data_set.table) for data_set in chosen)
-    params, sentences = settle(params, estimated, stills, n_rows, given)
+    options, sentences = settle(options, estimated, stills, n_rows, given)
     for sentence in sentences:
         log.info(sentence)
-    return params
+    return options
 
 
 def _offsets(experiments: Sequence[Experiment]) -> list[int | None]:
@@ -222,16 +222,16 @@ def log_batches(experiments: Sequence[Experiment]) -> None:
 
 
 def choose_images(
-    experiments: Sequence[Experiment], numbers: Sequence[int], params: Params
+    experiments: Sequence[Experiment], numbers: Sequence[int], options: Options
 ) -> image_selection.ImageChoice:
     """Images in use after the options."""
     choice = image_selection.choose_images(
         experiments,
         _offsets(experiments),
-        exclude_images=params.exclude_images,
-        exclude_batches=params.exclude_batches,
-        include_images=params.include_images,
-        reset_exclusions=params.reset_exclusions,
+        exclude_images=options.exclude_images,
+        exclude_batches=options.exclude_batches,
+        include_images=options.include_images,
+        reset_exclusions=options.reset_exclusions,
         numbers=numbers,
     )
     for line in choice.lines:
@@ -239,39 +239,39 @@ def choose_images(
     return choice
 
 
-def _cuts(params: Params) -> Cuts:
-    cut = params.cut_data
+def _cuts(options: Options) -> Cuts:
+    cut = options.cut_data
     return Cuts(cut.d_min, cut.d_max, cut.partiality_cutoff or 0.0, cut.min_isigi)
 
 
-def _select(data: Sorted, groups: Groups, n_data_sets: int, params: Params) -> Selection:
-    options = params.reflection_selection
+def _select(data: Sorted, groups: Groups, n_data_sets: int, options: Options) -> Selection:
+    wanted = options.reflection_selection
     rows = data.rows
-    values = initial(rows, options.intensity_choice)
+    values = initial(rows, wanted.intensity_choice)
     e2 = None
-    if options.method == "intensity_ranges":
+    if wanted.method == "intensity_ranges":
         e2 = np.ones(len(rows))
         for mine in sorting.rows_by_data_set(rows, n_data_sets):
             e2[mine] = normalised_intensities(values.intensity[mine], rows.d[mine], data.epsilon[mine])
     pool = Pool(groups, rows.data_set, n_data_sets, values.intensity, values.variance, rows.d, rows.partiality, e2)
-    low, high = options.Isigma_range
-    d_range = None if options.d_range is None else (min(options.d_range), max(options.d_range))
-    limits = Limits((options.E2_range[0], options.E2_range[1]), (low, high), d_range, options.min_partiality)
-    draw = Draw(options.random.min_groups, options.random.min_reflections, options.random.multi_dataset.Isigma_cutoff)
-    selection = select(options.method, pool, limits, draw)
+    low, high = wanted.Isigma_range
+    d_range = None if wanted.d_range is None else (min(wanted.d_range), max(wanted.d_range))
+    limits = Limits((wanted.E2_range[0], wanted.E2_range[1]), (low, high), d_range, wanted.min_partiality)
+    draw = Draw(wanted.random.min_groups, wanted.random.min_reflections, wanted.random.multi_dataset.Isigma_cutoff)
+    selection = select(wanted.method, pool, limits, draw)
     for warning in selection.warnings:
         log.warning(warning)
     if not selection.mask.any():
         raise DataError(
-            f"no reflection passes the selection ({options.method}: E2_range, Isigma_range, d_range, "
+            f"no reflection passes the selection ({wanted.method}: E2_range, Isigma_range, d_range, "
             "min_partiality) in groups of two or more; widen the limits or use reflection_selection.method=use_all"
         )
     return selection
 
 
-def _round_settings(params: Params) -> RoundSettings:
-    selection, scaling, refinery = params.reflection_selection, params.scaling_options, params.scaling_refinery
-    errors = params.weighting.error_model
+def _round_settings(options: Options) -> RoundSettings:
+    selection, scaling, refinery = options.reflection_selection, options.scaling_options, options.scaling_refinery
+    errors = options.weighting.error_model
     return RoundSettings(
         intensity_choice=selection.intensity_choice,
         midpoints=list(selection.combine.Imid) if selection.combine.Imid else None,
@@ -294,10 +294,10 @@ def _round_settings(params: Params) -> RoundSettings:
     )
 
 
-def _error_models(n: int, params: Params) -> Int:
+def _error_models(n: int, options: Options) -> Int:
     """Number of the error model of each data set, (n,)."""
-    options = params.weighting.error_model
-    return assign(options.grouping, n, options.error_model_group or ())
+    wanted = options.weighting.error_model
+    return assign(wanted.grouping, n, wanted.error_model_group or ())
 
 
 def usable(data: Sorted, scaled: Scaled, cutoff: float) -> Bool:
@@ -349,7 +349,7 @@ def _with_left_out(
 def _stored_models(
     model: JointModel,
     settings: Sequence[ModelSettings],
-    params: Params,
+    options: Options,
     work: Work,
     scaled: Scaled,
     esd: Float | None,
@@ -376,7 +376,7 @@ def _stored_models(
             if component.name in EXTRAS.get(data_set.kind, ()) and (where.start, where.stop) in seen:
                 del found[component.name]
             seen.add((where.start, where.stop))
-        stored.append(found | {OWN_ENTRY: stored_entry(settings[d], params)})
+        stored.append(found | {OWN_ENTRY: stored_entry(settings[d], options)})
     return tuple(stored)
 
 
@@ -419,7 +419,7 @@ def _log_selection(selection: Selection, identifiers: Sequence[str]) -> None:
 
 
 def _statistics(
-    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, params: Params
+    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, options: Options
 ) -> Statistics | None:
     """Merging statistics of what is written out; None, with a warning, where nothing can be merged."""
     rows = np.flatnonzero(good)
@@ -431,9 +431,9 @@ def _statistics(
         np.sqrt(scaled.variance[rows]) / g,
         cell,
         symmetry,
-        n_bins=params.output.merging.nbins,
-        use_internal_variance=params.output.use_internal_variance,
-        d_min=params.cut_data.d_min,
+        n_bins=options.output.merging.nbins,
+        use_internal_variance=options.output.use_internal_variance,
+        d_min=options.cut_data.d_min,
     )
 
 

@@ -20,7 +20,7 @@ from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
 from braggscale.models.stored_model import OWN_ENTRY, own_entry, stored_strengths
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.options.schema import Params
+from braggscale.options.schema import Options
 from braggscale.scaling.state import Start
 from braggscale.weighting.error_model import ErrorModel
 
@@ -37,18 +37,18 @@ _LIMITS = (
 _JUDGED = int(Flag.SCALED | Flag.OUTLIER_IN_SCALING)
 
 
-def stored_entry(settings: ModelSettings, params: Params) -> dict[str, Any]:
+def stored_entry(settings: ModelSettings, options: Options) -> dict[str, Any]:
     """What goes into a stored model beside what other programs know."""
-    return own_entry(settings) | {"outliers": _outlier_options(params)}
+    return own_entry(settings) | {"outliers": _outlier_options(options)}
 
 
-def _outlier_options(params: Params) -> dict[str, Any]:
-    options = params.scaling_options
+def _outlier_options(options: Options) -> dict[str, Any]:
+    scaling = options.scaling_options
     return {
-        "method": options.outlier_rejection,
-        "zmax": options.outlier_zmax,
-        "emax": options.emax,
-        "anomalous": params.anomalous,
+        "method": scaling.outlier_rejection,
+        "zmax": scaling.outlier_zmax,
+        "emax": scaling.emax,
+        "anomalous": options.anomalous,
     }
 
 
@@ -58,7 +58,7 @@ def start_of(
     model: JointModel,
     members: Sequence[Member],
     data: Sorted,
-    params: Params,
+    options: Options,
     error_model_of: Int,
     everybody: bool,
 ) -> Start:
@@ -73,7 +73,7 @@ def start_of(
         return Start(theta, np.zeros(len(members), bool))
     log.info("")
     _log_limits(scaled, data, members)
-    if params.overwrite_existing_models:
+    if options.overwrite_existing_models:
         log.info(
             "Not taken over from the input, as asked for (overwrite_existing_models): models, error model, intensity "
             "choice, outliers"
@@ -89,9 +89,9 @@ def start_of(
         return Start(theta, stored)
     entries = [member.experiment.scaling_model or {} for member in members]
     configurations = [entry.get("configuration_parameters", {}) for entry in entries]
-    errors = _errors(entries, error_model_of, params)
-    i_mid = _i_mid(configurations, params)
-    rejected = _verdicts(members, data, entries, params) if everybody else None
+    errors = _errors(entries, error_model_of, options)
+    i_mid = _i_mid(configurations, options)
+    rejected = _verdicts(members, data, entries, options) if everybody else None
     if rejected is None:
         log.info("Outliers are judged afresh: data, limits or data sets are not those of the earlier run")
     else:
@@ -122,11 +122,13 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _errors(entries: Sequence[Mapping[str, Any]], error_model_of: Int, params: Params) -> tuple[ErrorModel, ...] | None:
-    options = params.weighting.error_model
-    if options.error_model is None:
+def _errors(
+    entries: Sequence[Mapping[str, Any]], error_model_of: Int, options: Options
+) -> tuple[ErrorModel, ...] | None:
+    wanted = options.weighting.error_model
+    if wanted.error_model is None:
         return None
-    if options.reset_error_model:
+    if wanted.reset_error_model:
         log.info("Error model not taken over, as asked for (reset_error_model)")
         return None
     pairs = [entry.get("configuration_parameters", {}).get("error_model_parameters") for entry in entries]
@@ -161,8 +163,8 @@ def _is_pair(value: object) -> bool:
     )
 
 
-def _i_mid(configurations: Sequence[Mapping[str, Any]], params: Params) -> float | None:
-    if params.reflection_selection.intensity_choice != "combine":
+def _i_mid(configurations: Sequence[Mapping[str, Any]], options: Options) -> float | None:
+    if options.reflection_selection.intensity_choice != "combine":
         return None
     found = [c.get("Imid") for c in configurations]
     i_mid = found[0]
@@ -174,10 +176,10 @@ def _i_mid(configurations: Sequence[Mapping[str, Any]], params: Params) -> float
 
 
 def _verdicts(
-    members: Sequence[Member], data: Sorted, entries: Sequence[Mapping[str, Any]], params: Params
+    members: Sequence[Member], data: Sorted, entries: Sequence[Mapping[str, Any]], options: Options
 ) -> Bool | None:
     """Outliers of the earlier run, (n,); None where it judged other reflections, or judged them otherwise."""
-    wanted = _outlier_options(params)
+    wanted = _outlier_options(options)
     for entry in entries:
         own = entry.get(OWN_ENTRY)
         if not isinstance(own, dict) or own.get("outliers") != wanted:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from braggscale.numerics.array_types import Bool, Float
-from braggscale.options.schema import Params
+from braggscale.options.schema import Options
 from braggscale.report.numbers.absorption import absorption_use
 from braggscale.report.numbers.anomalous import anomalous
 from braggscale.report.numbers.by_part import Segments, by_data_set, by_image
@@ -44,22 +44,22 @@ SECTIONS = (
 )
 
 
-def collect(result: Result, params: Params) -> dict[str, Any]:
+def collect(result: Result, options: Options) -> dict[str, Any]:
     """The sections by name; None where there is nothing to say."""
     sections: dict[str, Any] = dict.fromkeys(SECTIONS)
     sections |= {"models": model_sections(result), "correlations": correlations(result)}
     n_sets = len(result.kept)
-    options = params.weighting.error_model
-    error_model_of = assign(options.grouping, n_sets, options.error_model_group or ())
-    good = usable(result.data, result.scaled, params.cut_data.small_scale_cutoff)
+    errors = options.weighting.error_model
+    error_model_of = assign(errors.grouping, n_sets, errors.error_model_group or ())
+    good = usable(result.data, result.scaled, options.cut_data.small_scale_cutoff)
     statistics = result.statistics
-    seen = observe(result, good, error_model_of, params.anomalous, params.output.merging.nbins)
+    seen = observe(result, good, error_model_of, options.anomalous, options.output.merging.nbins)
     if seen is None or statistics is None:
         return sections
     rejected = result.scaled.state.rejected
     bins = image_bins([result.members[k] for k in result.kept], len(seen.x))
     in_sets = Segments.of(seen.together, seen.data_set, n_sets)
-    pairs_within = Segments.of(seen.apart, seen.data_set, n_sets) if params.anomalous else in_sets
+    pairs_within = Segments.of(seen.apart, seen.data_set, n_sets) if options.anomalous else in_sets
     significant = np.array([shell.cc_anom_significant for shell in statistics.shells])
     return sections | {
         "resolution": _resolution(result),
@@ -73,7 +73,7 @@ def collect(result: Result, params: Params) -> dict[str, Any]:
         },
         "detector": detector_map(seen, result, rejected),
         "absorption_use": absorption_use(seen, result),
-        "worst_groups": worst_groups(seen, result, rejected, result.scaled.state.variance, params.anomalous),
+        "worst_groups": worst_groups(seen, result, rejected, result.scaled.state.variance, options.anomalous),
         "anomalous": anomalous(seen, significant) if statistics.anomalous else None,
     }
 
