@@ -1,0 +1,184 @@
+"""Whether data sets are indexed alike, and which operator brings each of them in line with the others.
+
+Each data set is compared with a reference made of the others, under every way to index it; the way with the highest
+correlation wins. The reference grows: it begins with one data set, takes those that fit it with the least doubt, and
+when all are in, every data set is judged once more against all others, until nothing changes. That costs a few passes
+over the observations, where correlations of all pairs (Brehm & Diederichs, Acta Cryst. D70 (2014) 101) would cost the
+square of the number of data sets.
+
+Correlations are weighted; x of an observation is its intensity over the mean of its resolution shell, with a limit on
+both sides, so that a few strong reflections do not decide. The doubt is measured by Fisher's transformation: of n
+common reflections, atanh(CC) has the standard deviation 1/sqrt(n - 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.numerics.array_types import Array, Bool, Float, Int
+
+# With fewer common reflections nothing is decided, and z below DECIDED leaves it open.
+FEWEST_COMMON = 8
+DECIDED = 2.5
+# Starting points that are tried, and rounds of judging everybody against the others.
+SEEDS = 3
+CLEAR = 0.9  # share of the data sets beyond doubt after which no other starting point is tried
+MOST_ROUNDS = 20
+LARGEST, SMALLEST = 5.0, -1.0  # limits of x
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """``operator``: number of each data set's operator, (n_sets,).  ``z``: how far it is ahead of the next best, in
+    standard deviations, (n_sets,).  ``cc``: correlation with the others under each operator, NaN where there are too
+    few common reflections, (n_sets, n_operators).  ``common``: observations that others have, too, (n_sets,).
+    """
+
+    operator: Int
+    z: Float
+    cc: Float
+    common: Int
+
+    @property
+    def decided(self) -> Bool:
+        """Data sets whose operator is beyond doubt, (n_sets,)."""
+        result: Bool = (self.common >= FEWEST_COMMON) & (self.z >= DECIDED)
+        return result
+
+
+def compressed(e2: Float) -> Float:
+    """x of normalised intensities E^2, (n,): within limits, about a mean of 0."""
+    x: Float = np.clip(np.nan_to_num(e2), SMALLEST, LARGEST) - 1.0
+    return x
+
+
+def find_indexing(unique: Array, data_set: Array, x: Float, weight: Float, n_sets: int) -> Indexed:
+    """The operator of each data set.
+
+    ``unique``: number of the unique reflection of every observation under each operator, whole numbers from 0,
+    (n_operators, n).  ``data_set``: (n,).  ``x``: see ``compressed``, ``weight``: 1/variance of x, both (n,).
+    All operators may be wrong by one that is common to all data sets: which way is the right one cannot be known.
+    """
+    sums = _Sums.of(np.asarray(unique), np.asarray(data_set), x, weight, n_sets)
+    best: Indexed | None = None
+    score = -np.inf
+    for seed in np.argsort(-np.bincount(data_set, minlength=n_sets), kind="stable")[:SEEDS]:
+        found = _refined(sums, _grown(sums, int(seed)))
+        total = float(np.nansum(found.cc[np.arange(n_sets), found.operator] * found.common))
+        if total > score:
+            best, score = found, total
+        if found.decided.mean() > CLEAR:
+            break
+    assert best is not None
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """The observations, and weighted sums over those that are in the reference.
+
+    ``cell``: number of the pair of data set and unique reflection that every observation belongs to under each
+    operator, (n_operators, n): what a data set brings to the reference by itself is taken out before it is compared.
+    """
+
+    unique: Array
+    cell: Array
+    data_set: Array
+    x: Float
+    weight: Float
+    n_sets: int
+    n_unique: int
+    n_cells: int
+
+    @classmethod
+    def of(cls, unique: Array, data_set: Array, x: Float, weight: Float, n_sets: int) -> _Sums:
+        n = int(unique.max()) + 1 if unique.size else 0
+        keys, cell = np.unique(data_set.astype(np.int64) * n + unique, return_inverse=True)
+        return cls(unique, cell.reshape(unique.shape), data_set, x, weight, n_sets, n, len(keys))
+
+    def correlations(self, operator: Int, members: Bool) -> tuple[Float, Int]:
+        """CC of each data set with the reference of the other members, (n_sets, n_operators); common, (n_sets,)."""
+        mine = operator[self.data_set], np.arange(len(self.x))
+        w = np.where(members[self.data_set], self.weight, 0.0)
+        wx = w * self.x
+        total_w, total_x = (np.bincount(self.unique[mine], of, self.n_unique) for of in (w, wx))
+        own_w, own_x = (np.bincount(self.cell[mine], of, self.n_cells) for of in (w, wx))
+        cc = np.full((self.n_sets, len(self.unique)), np.nan)
+        common = np.zeros(self.n_sets, np.int64)
+        for o, (where, cell) in enumerate(zip(self.unique, self.cell, strict=True)):
+            all_w = total_w[where]
+            w_ref = all_w - own_w[cell]
+            there = w_ref > 1e-9 * np.maximum(all_w, 1e-300)
+            y = np.divide(total_x[where] - own_x[cell], w_ref, out=np.zeros(len(where)), where=there)
+            cc[:, o], n = self._by_set(y, there, w_ref)
+            common = np.maximum(common, n)
+        return cc, common
+
+    def _by_set(self, y: Float, there: Bool, w_ref: Float) -> tuple[Float, Int]:
+        d, x = self.data_set[there], self.x[there]
+        w = 1.0 / (1.0 / self.weight[there] + 1.0 / w_ref[there])
+        y = y[there]
+
+        def total(of: Float) -> Float:
+            return np.bincount(d, of, self.n_sets).astype(np.float64)
+
+        n, sw = np.bincount(d, minlength=self.n_sets), np.maximum(total(w), 1e-300)
+        mx, my = total(w * x) / sw, total(w * y) / sw
+        dx, dy = x - mx[d], y - my[d]
+        size = np.sqrt(total(w * dx * dx) * total(w * dy * dy))
+        cc = np.divide(total(w * dx * dy), size, out=np.full(self.n_sets, np.nan), where=size > 0)
+        return np.where(n >= FEWEST_COMMON, cc, np.nan), n
+
+
+def _ahead(cc: Float, common: Int) -> tuple[Int, Float]:
+    """Best operator of each data set, and its lead over the next one in standard deviations."""
+    known = np.nan_to_num(cc, nan=-1.0)
+    order = np.argsort(-known, axis=1, kind="stable")
+    best = order[:, 0]
+    if cc.shape[1] == 1:
+        return best, np.full(len(cc), np.inf)
+    fisher = np.arctanh(np.clip(known, -0.999, 0.999))
+    rows = np.arange(len(cc))
+    lead = fisher[rows, best] - fisher[rows, order[:, 1]]
+    z = lead * np.sqrt(np.maximum(common - 3, 0) / 2.0)
+    return best, np.where(common >= FEWEST_COMMON, z, 0.0)
+
+
+def _grown(sums: _Sums, seed: int) -> Int:
+    """Operators of all data sets from a reference that begins with ``seed`` and doubles at each step."""
+    operator = np.zeros(sums.n_sets, np.int64)
+    members = np.zeros(sums.n_sets, bool)
+    members[seed] = True
+    while not members.all():
+        cc, common = sums.correlations(operator, members)
+        best, z = _ahead(cc, common)
+        z = np.where(members, -1.0, z)
+        several = min(int(members.sum()), int((~members).sum()))
+        new = np.argsort(-z, kind="stable")[:several]
+        sure = new[z[new] >= DECIDED]
+        if len(sure) == 0:
+            sure = new[:1]
+            if z[sure[0]] <= 0.0:  # nobody has enough in common: the others stay as they are
+                return operator
+        operator[sure] = best[sure]
+        members[sure] = True
+    return operator
+
+
+def _refined(sums: _Sums, operator: Int) -> Indexed:
+    """Everybody judged against all others, one half of the data sets after the other, until nothing changes."""
+    everybody = np.ones(sums.n_sets, bool)
+    halves = [np.arange(sums.n_sets) % 2 == part for part in range(2)]
+    for _ in range(MOST_ROUNDS):
+        before = operator.copy()
+        for half in halves:
+            cc, common = sums.correlations(operator, everybody)
+            best, z = _ahead(cc, common)
+            operator = np.where(half & (z > 0), best, operator)
+        if np.array_equal(before, operator):
+            break
+    cc, common = sums.correlations(operator, everybody)
+    best, z = _ahead(cc, common)
+    return Indexed(operator, np.where(best == operator, z, 0.0), cc, common)
