@@ -11,13 +11,10 @@ transformation: Hartley & Zisserman, Multiple View Geometry (2004), 4.1). The di
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from braggscale.io.new_experiments import NewPanel
-
-Array = np.ndarray[Any, Any]
+from braggscale.numerics.array_types import Array
 
 _MOST_ROWS = 5000
 _LEAST_ROWS = 20

@@ -11,13 +11,14 @@ the numbers in a batch header: CCP4, mtzlib, "orientation block".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from braggscale.errors import InputError
+from braggscale.numerics.array_types import Array, Float
 
 _RECORD = 80
 _FIRST_ROW = 80  # bytes before the reflections
@@ -56,8 +57,8 @@ class MtzBatch:
 
     number: int
     title: str
-    whole: np.ndarray[Any, np.dtype[np.int32]]
-    real: np.ndarray[Any, np.dtype[np.float32]]
+    whole: Array
+    real: Array
     axes: tuple[str, ...]
 
 
@@ -71,7 +72,7 @@ class MtzFile:
 
     title: str
     columns: tuple[MtzColumn, ...]
-    values: np.ndarray[Any, np.dtype[np.float32]]
+    values: Array
     cell: tuple[float, ...]
     space_group: str
     operators: tuple[str, ...]
@@ -83,11 +84,12 @@ class MtzFile:
         """Whether there is a column of this name."""
         return any(column.label == label for column in self.columns)
 
-    def column(self, label: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The values of a column, (n_rows,), a view with strides.  Raises KeyError if there is none."""
+    def column(self, label: str) -> Float:
+        """The values of a column, double precision, (n_rows,).  Raises KeyError if there is none."""
         for k, column in enumerate(self.columns):
             if column.label == label:
-                return self.values[:, k]
+                with np.errstate(invalid="ignore"):  # any bit pattern may stand in a file
+                    return self.values[:, k].astype(np.float64)
         raise KeyError(label)
 
 
@@ -255,7 +257,7 @@ def _batches(path: str, data: memoryview, position: int, order: str) -> Iterator
             number, words, n_whole, n_real = (int(word) for word in text.split()[1:5])
         except ValueError:
             raise InputError(f"{path}: damaged batch header: {text.rstrip()[:60]!r}") from None
-        if not (29 <= n_whole and 156 <= n_real and n_whole + n_real <= words <= _MOST_WORDS):
+        if not (n_whole >= 29 and n_real >= 156 and n_whole + n_real <= words <= _MOST_WORDS):
             raise InputError(f"{path}: the header of batch {number} has sizes that cannot be: {text.rstrip()[:60]!r}")
         title = str(bytes(data[position + _RECORD : position + 2 * _RECORD]), "latin-1")[6:].strip(" \0")
         at = position + 2 * _RECORD
@@ -270,8 +272,3 @@ def _batches(path: str, data: memoryview, position: int, order: str) -> Iterator
             axes = [last[5 + 8 * k : 13 + 8 * k].strip(" \0") for k in range(3)]
             position += _RECORD
         yield MtzBatch(number, title, whole, real, tuple(name for name in axes if name))
-
-
-def labels_of(columns: Sequence[MtzColumn]) -> Mapping[str, str]:
-    """From label to type letter."""
-    return {column.label: column.kind for column in columns}

@@ -19,13 +19,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
+from braggscale.data.geometry import rotation, unit
 from braggscale.io.mtz_file import MtzBatch
-
-Array = np.ndarray[Any, Any]
+from braggscale.numerics.array_types import Array
 
 _TURN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 # A new sweep begins where the crystal has moved by more than this between neighbouring images, degrees, ...
@@ -76,13 +75,14 @@ def images_of(batches: Sequence[MtzBatch]) -> list[Image]:
 
 
 def _image(batch: MtzBatch) -> Image:
-    real = np.nan_to_num(batch.real.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    with np.errstate(invalid="ignore"):
+        real = np.nan_to_num(batch.real.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     whole = batch.whole
     outer, axis, inner = _goniometer(whole, real)
     cell = tuple(real[:6].tolist())
     u = real[6:15].reshape(3, 3).T
     orientation = np.zeros((3, 3))
-    if abs(abs(np.linalg.det(u)) - 1.0) < 0.01 and min(cell[:3]) > 0 and 0 < min(cell[3:]) and max(cell[3:]) < 180:
+    if abs(abs(np.linalg.det(u)) - 1.0) < 0.01 and min(cell[:3]) > 0 and min(cell[3:]) > 0 and max(cell[3:]) < 180:
         orientation = _TURN @ outer @ inner @ _missetting(whole[10], real) @ u @ busing_levy(cell)
     source = real[83:86] if real[83:86].any() else real[80:83]
     return Image(
@@ -111,9 +111,9 @@ def _goniometer(whole: Array, real: Array) -> tuple[Array, Array, Array]:
     outer, inner = np.eye(3), np.eye(3)
     for k in range(n_axes):
         if k < scan and axes[k].any():
-            outer = outer @ rotation(axes[k], real[33 + k])
+            outer = outer @ rotation(unit(axes[k]), real[33 + k])
         elif k > scan and axes[k].any():
-            inner = inner @ rotation(axes[k], real[33 + k])
+            inner = inner @ rotation(unit(axes[k]), real[33 + k])
     return outer, axes[scan], inner
 
 
@@ -130,21 +130,14 @@ def busing_levy(cell: Sequence[float]) -> Array:
     """B, upper triangular with a* along x, (3, 3), 1/Angstrom, from a b c alpha beta gamma."""
     a, b, c, alpha, beta, gamma = cell
     ca, cb, cg = (0.0 if angle == 90 else float(np.cos(np.deg2rad(angle))) for angle in (alpha, beta, gamma))
-    metric = np.array([[a * a, a * b * cg, a * c * cb], [a * b * cg, b * b, b * c * ca], [a * c * cb, b * c * ca, c * c]])
+    metric = np.array(
+        [[a * a, a * b * cg, a * c * cb], [a * b * cg, b * b, b * c * ca], [a * c * cb, b * c * ca, c * c]]
+    )
     try:
         # the upper triangular root of the reciprocal metric
         result: Array = np.linalg.cholesky(np.linalg.inv(metric)).T
     except np.linalg.LinAlgError:
         return np.zeros((3, 3))
-    return result
-
-
-def rotation(axis: Array, degrees: float) -> Array:
-    """Right-handed rotation matrix about an axis of any length, (3, 3)."""
-    x, y, z = np.asarray(axis, np.float64) / np.linalg.norm(axis)
-    angle = np.deg2rad(degrees)
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    result: Array = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
     return result
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from braggscale.data.geometry import UnitCell, orthogonalisation, unit
+from braggscale.numerics.array_types import Array, Float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class NewExperiment:
     identifier: str
     wavelength: float
     to_source: Array
-    cell: tuple[float, ...]
+    cell: UnitCell
     hall: str
     real_space: Array
     axis: Array | None = None
@@ -89,7 +90,7 @@ def _models(experiment: NewExperiment) -> list[tuple[str, dict[str, Any]]]:
     if experiment.axis is not None:
         identity = np.eye(3).ravel().tolist()
         goniometer = {
-            "rotation_axis": _unit(experiment.axis).tolist(),
+            "rotation_axis": unit(experiment.axis).tolist(),
             "fixed_rotation": identity,
             "setting_rotation": identity,
         }
@@ -108,7 +109,7 @@ def _models(experiment: NewExperiment) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _beam(experiment: NewExperiment) -> dict[str, Any]:
-    direction = _unit(experiment.to_source)
+    direction = unit(experiment.to_source)
     fraction, normal = experiment.polarisation or (0.5, np.array([0.0, 1.0, 0.0]))
     # the normal of the polarisation plane must be across the beam
     normal = np.asarray(normal, np.float64) - direction * float(np.dot(normal, direction))
@@ -121,7 +122,7 @@ def _beam(experiment: NewExperiment) -> dict[str, Any]:
         "wavelength": float(experiment.wavelength),
         "divergence": 0.0,
         "sigma_divergence": 0.0,
-        "polarization_normal": _unit(normal).tolist(),
+        "polarization_normal": unit(normal).tolist(),
         "polarization_fraction": float(fraction),
         "flux": 0.0,
         "transmission": 1.0,
@@ -165,8 +166,8 @@ def _panel(panel: NewPanel) -> dict[str, Any]:
     return {
         "name": panel.name,
         "type": "SENSOR_PAD",
-        "fast_axis": _unit(panel.fast).tolist(),
-        "slow_axis": _unit(panel.slow).tolist(),
+        "fast_axis": unit(panel.fast).tolist(),
+        "slow_axis": unit(panel.slow).tolist(),
         "origin": [float(x) for x in panel.origin],
         "raw_image_offset": [0, 0],
         "image_size": [int(n) for n in panel.image_size],
@@ -206,26 +207,18 @@ def _hierarchy(n_panels: int) -> dict[str, Any]:
     }
 
 
-def _unit(vector: Array) -> Array:
-    result: Array = np.asarray(vector, np.float64) / np.linalg.norm(vector)
-    return result
-
-
-def standard_axes(cell: Sequence[float]) -> Array:
+def standard_axes(cell: UnitCell) -> Float:
     """Rows a, b, c with a along x and b in the xy plane, (3, 3): for crystals whose orientation is not known."""
-    a, b, c, alpha, beta, gamma = cell
-    # exact where an angle is a right one
-    ca, cb, cg = (0.0 if angle == 90 else float(np.cos(np.deg2rad(angle))) for angle in (alpha, beta, gamma))
-    sg = float(np.sqrt(1 - cg * cg))
-    x, y = cb, (ca - cb * cg) / sg
-    height = float(np.sqrt(max(1 - x * x - y * y, 0.0)))
-    return np.array([[a, 0.0, 0.0], [b * cg, b * sg, 0.0], [c * x, c * y, c * height]])
+    return orthogonalisation(cell).T.copy()
 
 
-def is_cell(cell: Sequence[float]) -> bool:
-    """Whether six numbers are a unit cell: lengths and a volume above zero."""
-    values = np.asarray(cell, np.float64)
+def as_cell(numbers: Sequence[float]) -> UnitCell | None:
+    """Six numbers as a unit cell, Angstrom and degrees; None if they are none: lengths, angles, volume above zero."""
+    values = np.asarray(numbers, np.float64)
     if values.shape != (6,) or not np.isfinite(values).all() or values.min() <= 0 or values[3:].max() >= 180:
-        return False
+        return None
     cosines = np.cos(np.deg2rad(values[3:]))
-    return bool(1 - np.sum(cosines**2) + 2 * np.prod(cosines) > 1e-6)
+    if not 1 - np.sum(cosines**2) + 2 * np.prod(cosines) > 1e-6:
+        return None
+    a, b, c, alpha, beta, gamma = (float(x) for x in values)
+    return a, b, c, alpha, beta, gamma

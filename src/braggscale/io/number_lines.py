@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from braggscale import text_kernels
 from braggscale.errors import InputError
-
-Array = np.ndarray[Any, Any]
+from braggscale.numerics.array_types import Array
+from braggscale.numerics.compiled import text_numbers
 
 
 def read_number_lines(
@@ -23,8 +21,8 @@ def read_number_lines(
     """
     text = np.frombuffer(data, np.uint8)
     n_columns = max(slots) + 1
-    table = np.empty((n_columns, text_kernels.count_lines(text, start, stop)))
-    n, why, at, item = text_kernels.read_rows(text, start, stop, ord(comment), np.array(slots, np.int32), table)
+    table = np.empty((n_columns, text_numbers.count_lines(text, start, stop)))
+    n, why, at, item = text_numbers.read_rows(text, start, stop, ord(comment), np.array(slots, np.int32), table)
     _complain(path, data, text, why, at, item, names)
     return table if n == table.shape[1] else np.ascontiguousarray(table[:, :n])
 
@@ -37,26 +35,24 @@ def read_fixed_lines(
     Raises InputError for a field that is no number.
     """
     text = np.frombuffer(data, np.uint8)
-    table = np.empty((len(widths), text_kernels.count_lines(text, start, stop)))
-    n, why, at, item = text_kernels.read_fixed(text, start, stop, np.array(widths, np.int32), table)
+    table = np.empty((len(widths), text_numbers.count_lines(text, start, stop)))
+    n, why, at, item = text_numbers.read_fixed(text, start, stop, np.array(widths, np.int32), table)
     _complain(path, data, text, why, at, item, names)
     return np.ascontiguousarray(table[:, :n])
 
 
-def _complain(
-    path: str, data: memoryview, text: Array, why: int, at: int, item: int, names: Sequence[str]
-) -> None:
+def _complain(path: str, data: memoryview, text: Array, why: int, at: int, item: int, names: Sequence[str]) -> None:
     """Raises InputError if the reading ended before the end."""
-    if why in (text_kernels.END, text_kernels.FULL):
+    if why in (text_numbers.END, text_numbers.FULL):
         return
-    line = text_kernels.count_lines(text, 0, at) + 1
+    line = text_numbers.count_lines(text, 0, at) + 1
     shown = bytes(data[at : at + 200]).split(b"\n", 1)[0].decode("ascii", "replace").strip()[:70]
     name = names[item] if item < len(names) else f"item {item + 1}"
-    if why == text_kernels.TOO_FEW:
+    if why == text_numbers.TOO_FEW:
         raise InputError(
             f"{path}: line {line} has {item} items, {len(names)} are expected ({name} is missing): {shown!r}; "
             "the file is cut short or damaged"
         )
-    if why == text_kernels.RUN_TOGETHER:
+    if why == text_numbers.RUN_TOGETHER:
         raise InputError(f"{path}: line {line}: numbers run together at {name}: {shown!r}")
     raise InputError(f"{path}: line {line}: {name} is not a number: {shown!r}")

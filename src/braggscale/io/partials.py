@@ -7,11 +7,10 @@ fraction of each; I, its variance and the fraction of the whole are their sums (
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from braggscale.numerics.array_types import Array
 
 # Parts of one reflection have nearly the same calculated angle: it differs by refinement of the orientation only.
 _SAME_ANGLE = 1.0  # image widths

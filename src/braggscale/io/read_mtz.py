@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from braggscale.data.flags import Fate
+from braggscale.data.geometry import UnitCell, d_spacings
+from braggscale.data.space_groups import rotation_of
 from braggscale.errors import InputError
 from braggscale.io.detector_fit import flat_panel
 from braggscale.io.mtz_file import MtzFile, read_mtz_file
@@ -27,24 +29,21 @@ from braggscale.io.mtz_geometry import (
     sweeps,
     unwrapped_angles,
 )
-from braggscale.io.new_experiments import NewExperiment, is_cell, standard_axes
+from braggscale.io.new_experiments import NewExperiment, as_cell, standard_axes
 from braggscale.io.partials import find_parts
 from braggscale.io.reading import (
-    FLAGGED,
-    INCOMPLETE,
-    USABLE,
+    Known,
     Reading,
-    d_spacings,
-    hall_symbol,
     reading_columns,
     some,
+    space_group,
     whole_numbers,
 )
-
-Array = np.ndarray[Any, Any]
+from braggscale.numerics.array_types import Array
 
 # The sum of its calculated fractions that a reflection of several parts must have (AIMLESS' default).
 WHOLE = (0.95, 1.05)
+_NOTHING = Known()
 _PART = 256  # M/ISYM: added to isym for a part of a reflection
 _INSIDE = 1e-6  # of an image: how far within its image a position is kept
 _OTHER_CELL = 1e-4  # relative
@@ -64,7 +63,7 @@ class _Rows:
     notes: tuple[str, ...]
 
 
-def read_mtz(path: str, data: memoryview) -> Reading:
+def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     """The data sets of an unmerged MTZ file.
 
     Raises InputError for a merged file, one with amplitudes only, one that is cut short or damaged, and for rows that
@@ -80,7 +79,7 @@ def read_mtz(path: str, data: memoryview) -> Reading:
     batch, shifted = _header_numbers(path, batch, images)
     if shifted:
         notes.append(f"{path}: batch numbers of stills are one above those of their headers; the headers' are used")
-    angle = file.column("ROT").astype(np.float64) if file.has("ROT") else None
+    angle = file.column("ROT") if file.has("ROT") else None
     if not images:
         images, note = _images_of_rows(file, batch, angle)
         notes.append(f"{path}: {note}")
@@ -112,7 +111,9 @@ def _names(path: str, file: MtzFile) -> dict[str, str]:
         what = f"amplitudes ({amplitudes[0]}) instead of intensities" if amplitudes else "no column of intensities"
         raise InputError(f"{path}: {what}; scale needs I and SIGI of unmerged observations")
     found = {"BATCH": batch} if batch else {}
-    main = "I" if "I" in intensities else next(label for label in intensities if label != "IPR" or len(intensities) == 1)
+    main = (
+        "I" if "I" in intensities else next(label for label in intensities if label != "IPR" or len(intensities) == 1)
+    )
     found["I"], found["SIGI"] = main, _sigma(path, labels, kinds, main)
     if "IPR" in intensities and main != "IPR":
         found["IPR"], found["SIGIPR"] = "IPR", _sigma(path, labels, kinds, "IPR")
@@ -142,7 +143,7 @@ def _batches(path: str, file: MtzFile, names: dict[str, str], images: Sequence[I
         if images:
             raise InputError(f"{path}: {len(images)} batch headers, but no column BATCH to tell batches apart")
         return np.ones(len(file.values), np.int64)
-    return whole_numbers(path, names["BATCH"], file.column(names["BATCH"]).astype(np.float64))
+    return whole_numbers(path, names["BATCH"], file.column(names["BATCH"]))
 
 
 def _header_numbers(path: str, batch: Array, images: Sequence[Image]) -> tuple[Array, bool]:
@@ -201,14 +202,14 @@ _POSITIONS = (("XDET", "YDET"), ("xobs", "yobs"), ("xcal", "ycal"))
 def _rows(path: str, file: MtzFile, names: dict[str, str], batch: Array, groups: Sequence[Sequence[Image]]) -> _Rows:
     """Indices as measured, intensities and the rest; partials summed, scales of another program undone."""
     hkl, isym, is_part = _measured_indices(path, file)
-    values = {key: file.column(label).astype(np.float64) for key, label in names.items() if key != "BATCH"}
-    values |= {name: file.column(name).astype(np.float64) for name in _TAKEN if file.has(name)}
+    values = {key: file.column(label) for key, label in names.items() if key != "BATCH"}
+    values |= {name: file.column(name) for name in _TAKEN if file.has(name)}
     for x, y in _POSITIONS:
         if "XDET" not in values and file.has(x) and file.has(y):
-            values["XDET"], values["YDET"] = file.column(x).astype(np.float64), file.column(y).astype(np.float64)
+            values["XDET"], values["YDET"] = file.column(x), file.column(y)
     notes = []
     if file.has("SCALEUSED"):
-        scale = file.column("SCALEUSED").astype(np.float64)
+        scale = file.column("SCALEUSED")
         scale[~(scale > 0)] = np.nan
         for name in ("I", "SIGI"):
             values[name] = values[name] * scale
@@ -216,10 +217,10 @@ def _rows(path: str, file: MtzFile, names: dict[str, str], batch: Array, groups:
     for key in ("SIGI", "SIGIPR"):
         if key in values:
             values[key] = np.where(values[key] > 0, values[key] ** 2, np.nan)
-    rejection = np.full(len(hkl), USABLE, np.int32)
+    rejection = np.full(len(hkl), Fate.SCALED, np.int32)
     if file.has("FLAG"):
-        flag = np.nan_to_num(file.column("FLAG").astype(np.float64))
-        rejection[flag != 0] = FLAGGED
+        flag = np.nan_to_num(file.column("FLAG"))
+        rejection[flag != 0] = Fate.FLAGGED
     if not is_part.any():
         return _Rows(hkl, batch, values, rejection, tuple(notes))
     if "FRACTIONCALC" not in values:
@@ -229,10 +230,10 @@ def _rows(path: str, file: MtzFile, names: dict[str, str], batch: Array, groups:
 
 def _measured_indices(path: str, file: MtzFile) -> tuple[Array, Array, Array]:
     """Indices as measured, int64, (n, 3), isym, (n,), and whether a row is a part, (n,)."""
-    hkl = np.stack([whole_numbers(path, name, file.column(name).astype(np.float64), 1 << 20) for name in "HKL"], axis=1)
+    hkl = np.stack([whole_numbers(path, name, file.column(name), 1 << 20) for name in "HKL"], axis=1)
     if not file.has("M/ISYM"):
         return hkl, np.ones(len(hkl), np.int64), np.zeros(len(hkl), np.bool_)
-    code = whole_numbers(path, "M/ISYM", file.column("M/ISYM").astype(np.float64))
+    code = whole_numbers(path, "M/ISYM", file.column("M/ISYM"))
     isym, part = code % _PART, code // _PART > 0
     turns = _operators(path, file)
     for number in np.unique(isym).tolist():
@@ -250,18 +251,11 @@ def _measured_indices(path: str, file: MtzFile) -> tuple[Array, Array, Array]:
 
 def _operators(path: str, file: MtzFile) -> list[Array]:
     """Of each operator the inverse of R, whole numbers, that takes an index of the file, as a row, to the measured."""
-    import gemmi
-
-    result = []
-    for text in file.operators or ("x,y,z",):
-        try:
-            turn = np.array(gemmi.Op(text).rot, np.float64) / gemmi.Op.DEN
-        except (RuntimeError, ValueError):
-            raise InputError(f"{path}: {text[:40]!r} is not a symmetry operation") from None
-        if abs(abs(np.linalg.det(turn)) - 1) > 1e-6:
-            raise InputError(f"{path}: {text[:40]!r} is not a symmetry operation")
-        result.append(np.rint(np.linalg.inv(turn)).astype(np.int64))
-    return result
+    try:
+        turns = [rotation_of(text) for text in file.operators or ("x,y,z",)]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return [np.rint(np.linalg.inv(turn)).astype(np.int64) for turn in turns]
 
 
 def _summed(
@@ -294,8 +288,8 @@ def _summed(
         if name in result:
             result[name] = result[name] * whole**power
     rejected = parts.maximum(rejection)
-    rejected[several & ~_complete(fraction) & (rejected == USABLE)] = INCOMPLETE
-    n_parts, n_incomplete = int(np.count_nonzero(is_part)), int(np.count_nonzero(rejected == INCOMPLETE))
+    rejected[several & ~_complete(fraction) & (rejected == Fate.SCALED)] = Fate.INCOMPLETE
+    n_parts, n_incomplete = int(np.count_nonzero(is_part)), int(np.count_nonzero(rejected == Fate.INCOMPLETE))
     notes.append(
         f"{path}: {n_parts} parts put together into {int(np.count_nonzero(several))} reflections, of which "
         f"{n_incomplete} are not complete (sum of FRACTIONCALC outside {WHOLE[0]:g}-{WHOLE[1]:g})"
@@ -319,7 +313,7 @@ def _data_sets(
     number = np.searchsorted(firsts, rows.batch, side="right") - 1
     order = np.argsort(number, kind="stable")
     limits = np.searchsorted(number[order], np.arange(len(groups) + 1))
-    hall = hall_symbol(path, file.space_group, file.operators)
+    hall = space_group(path, file.space_group, file.operators)
     n = len(rows.hkl)
     d, s1, xyz, ids = np.zeros(n), np.zeros((n, 3)), np.zeros((n, 3)), np.zeros(n, np.int32)
     if "XDET" in rows.values:
@@ -339,7 +333,9 @@ def _data_sets(
         else:
             angle = rows.values["ROT"][chosen] if "ROT" in rows.values else None
             middle = group[0].start + (batch - group[0].batch + 0.5) * group[0].width
-            angle = middle if angle is None else unwrapped_angles(np.where(np.isfinite(angle), angle, middle), batch, group)
+            angle = (
+                middle if angle is None else unwrapped_angles(np.where(np.isfinite(angle), angle, middle), batch, group)
+            )
             within = (angle - group[0].start) / group[0].width - (batch - group[0].batch)
             xyz[chosen, 2] = batch - 1 + np.clip(within, _INSIDE, 1 - _INSIDE)
             if group[0].is_oriented:
@@ -350,7 +346,7 @@ def _data_sets(
     one = np.ones(n)
     factor = rows.values.get("LP", one) / rows.values.get("QE", one)
     partiality = np.nan_to_num(rows.values.get("FRACTIONCALC", one), nan=1.0)
-    partiality = np.where(rows.rejection == INCOMPLETE, partiality, np.minimum(partiality, 1.0))
+    partiality = np.where(rows.rejection == Fate.INCOMPLETE, partiality, np.minimum(partiality, 1.0))
     summed = rows.values["I"], rows.values["SIGI"]
     profile = (rows.values["IPR"], rows.values["SIGIPR"]) if "IPR" in rows.values else None
     columns = reading_columns(
@@ -365,18 +361,16 @@ def _call(file: MtzFile, group: Sequence[Image], before: Sequence[NewExperiment]
     return str(group[0].batch) if group[0].width == 0 and len(group) == 1 else str(len(before))
 
 
-def _cell(path: str, file: MtzFile, group: Sequence[Image]) -> tuple[float, ...]:
+def _cell(path: str, file: MtzFile, group: Sequence[Image]) -> UnitCell:
     """The cell of the data set, else of the batch, else of the file."""
-    own = next((d.cell for d in file.data_sets if d.number == group[0].data_set and is_cell(d.cell)), ())
-    for cell in (own, group[0].cell, file.cell):
-        if is_cell(cell):
-            return tuple(float(x) for x in cell)
+    own = next((d.cell for d in file.data_sets if d.number == group[0].data_set), ())
+    for numbers in (own, group[0].cell, file.cell):
+        if (cell := as_cell(numbers)) is not None:
+            return cell
     raise InputError(f"{path}: the file has no unit cell; give it as unit_cell=")
 
 
-def _experiment(
-    file: MtzFile, group: Sequence[Image], cell: tuple[float, ...], hall: str, identifier: str
-) -> NewExperiment:
+def _experiment(file: MtzFile, group: Sequence[Image], cell: UnitCell, hall: str, identifier: str) -> NewExperiment:
     """What the headers of a sweep say."""
     first = group[0]
     wavelength = first.wavelength
@@ -413,7 +407,7 @@ def _runs(present: set[int], numbers: tuple[int, int]) -> tuple[tuple[int, int],
     return tuple((int(piece[0]), int(piece[-1])) for piece in pieces)
 
 
-def _axes(image: Image, cell: tuple[float, ...]) -> Array:
+def _axes(image: Image, cell: UnitCell) -> Array:
     """Rows a, b, c in the orientation of the image.
 
     The orientation is in single precision; where cell and header agree, the lengths and angles are the cell's.
@@ -426,9 +420,7 @@ def _axes(image: Image, cell: tuple[float, ...]) -> Array:
     return np.asarray(axes)
 
 
-def _with_panel(
-    experiment: NewExperiment, group: Sequence[Image], s1: Array, xy: Array, known: bool
-) -> NewExperiment:
+def _with_panel(experiment: NewExperiment, group: Sequence[Image], s1: Array, xy: Array, known: bool) -> NewExperiment:
     """The experiment with its detector, where the positions are known and lie on a plane."""
     x0, x1, y0, y1 = group[0].detector
     if not known:

@@ -9,35 +9,33 @@ position (X, Y) of a reflection on the detector, pixels counted from 1,
 and the scan angle is STARTING_ANGLE + OSCILLATION_RANGE (Z - STARTING_FRAME + 1), so Z counts as image numbers do here,
 from 0 at the beginning of image 1.
 
-A negative SIGMA marks a misfit of CORRECT. A reflection is saturated where its largest pixel, MAXC, is at the detector's
-limit: OVERLOAD in the header, else where values of MAXC pile up at the top.
+A negative SIGMA marks a misfit of CORRECT. A reflection is saturated where its largest pixel, MAXC, is at the limit of
+the detector: OVERLOAD in the header, else where values of MAXC pile up at the top.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from braggscale.data.flags import Fate
+from braggscale.data.geometry import UnitCell, d_spacings
 from braggscale.errors import InputError
-from braggscale.io.new_experiments import NewExperiment, NewPanel, is_cell, standard_axes
+from braggscale.io.new_experiments import NewExperiment, NewPanel, as_cell, standard_axes
 from braggscale.io.reading import (
-    MISFIT,
-    SATURATED,
-    USABLE,
+    Known,
     Reading,
-    d_spacings,
-    hall_symbol,
     reading_columns,
+    space_group,
     whole_numbers,
 )
 from braggscale.io.xds_file import XdsFile, numbers_of, read_xds_file
-
-Array = np.ndarray[Any, Any]
+from braggscale.numerics.array_types import Array
 
 _WANTED = ("H", "K", "L", "IOBS", "SIGMA", "XD", "YD", "ZD", "RLP", "PEAK", "MAXC", "ISET")
+_NOTHING = Known()
 _ELECTRONS = 0.1  # Angstrom: no X-ray diffractometer has a shorter wavelength
 _MOST_IMAGES = 10_000_000
 # Values of MAXC within 1 % of the largest are a pile-up if they are many, more than those of the next 4 % many times.
@@ -59,10 +57,10 @@ class _Geometry:
     real_space: Array | None
 
 
-def read_xds(path: str, data: memoryview, polarisation: float | None = None) -> Reading:
+def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     """The data sets of a file of XDS.
 
-    ``polarisation``: fraction as XDS counts it, 0.5 for a beam without; replaces the 0.5 of INTEGRATE. None keeps it.
+    The polarisation that is known replaces the 0.5 of INTEGRATE.
     Raises InputError for a merged, damaged or shortened file.
     """
     file = read_xds_file(path, data, _WANTED)
@@ -70,7 +68,7 @@ def read_xds(path: str, data: memoryview, polarisation: float | None = None) -> 
     if not len(hkl):
         raise InputError(f"{path}: the file has no reflections")
     notes = [] if file.complete else [f"{path}: no line !END_OF_DATA; the file may be cut short"]
-    hall = hall_symbol(path, str(int(file.number("SPACE_GROUP_NUMBER") or 0)))
+    hall = space_group(path, str(int(file.number("SPACE_GROUP_NUMBER") or 0)))
     if file.sets or "ISET" in file.items:
         return _of_xscale(file, hkl, hall, notes)
     geometry = _geometry(file)
@@ -82,12 +80,13 @@ def read_xds(path: str, data: memoryview, polarisation: float | None = None) -> 
     intensity, sigma = file.items["IOBS"], np.abs(file.items["SIGMA"])
     if file.program == "INTEGRATE" or "FRACTION_OF_POLARIZATION" not in file.header:
         fraction = 0.5
-        if polarisation is not None:
-            change = _polarisation(s1, geometry, 0.5) / _polarisation(s1, geometry, polarisation)
-            factor, intensity, sigma, fraction = factor * change, intensity * change, sigma * change, polarisation
-        if polarisation is None and geometry.wavelength > _ELECTRONS:
+        if known.polarisation is not None:
+            change = _polarisation(s1, geometry, 0.5) / _polarisation(s1, geometry, known.polarisation)
+            factor, intensity, sigma, fraction = factor * change, intensity * change, sigma * change, known.polarisation
+        if known.polarisation is None and geometry.wavelength > _ELECTRONS:
             notes.append(
-                f"{path}: corrected for a beam without polarisation; for a synchrotron give polarization=0.99 or so"
+                f"{path}: corrected for a beam without polarisation; "
+                "for a synchrotron give polarization_fraction=0.99 or so"
             )
     if file.program == "CORRECT":
         notes.append(f"{path}: the corrections of CORRECT stay in the intensities")
@@ -134,7 +133,7 @@ def _positions(file: XdsFile, z: Array) -> Array:
 
 def _rejection(file: XdsFile, notes: list[str]) -> Array:
     """Saturated rows and misfits; what there is to say about them goes to ``notes``."""
-    rejection = np.where(file.items["SIGMA"] < 0, MISFIT, USABLE).astype(np.int32)
+    rejection = np.where(file.items["SIGMA"] < 0, Fate.MISFIT, Fate.SCALED).astype(np.int32)
     n_misfits = int(np.count_nonzero(rejection))
     if n_misfits:
         notes.append(f"{file.path}: {n_misfits} misfits of the program before (SIGMA below 0) are not used")
@@ -145,7 +144,7 @@ def _rejection(file: XdsFile, notes: list[str]) -> Array:
     limit = pile_up(most) if limit is None else limit
     if limit is not None:
         saturated = most >= limit
-        rejection[saturated] = SATURATED
+        rejection[saturated] = Fate.SATURATED
         if saturated.any():
             n = int(np.count_nonzero(saturated))
             notes.append(f"{file.path}: {n} reflections with a pixel of {limit:g} counts or more are saturated")
@@ -169,11 +168,12 @@ def pile_up(values: Array) -> float | None:
 # Header -----------------------------------------------------------------------------------------------------
 
 
-def _cell(path: str, header: Mapping[str, str]) -> tuple[float, ...]:
-    cell = numbers_of(path, header, "UNIT_CELL_CONSTANTS", 6)
-    if cell is None or not is_cell(cell.tolist()):
+def _cell(path: str, header: Mapping[str, str]) -> UnitCell:
+    numbers = numbers_of(path, header, "UNIT_CELL_CONSTANTS", 6)
+    cell = None if numbers is None else as_cell(numbers.tolist())
+    if cell is None:
         raise InputError(f"{path}: the header has no UNIT_CELL_CONSTANTS, or none that are a cell; the file is damaged")
-    return tuple(cell.tolist())
+    return cell
 
 
 def _direction(file: XdsFile, key: str) -> Array:
@@ -242,10 +242,10 @@ def _normal(file: XdsFile) -> Array:
 
 
 def _polarisation(s1: Array, geometry: _Geometry, fraction: float) -> Array:
-    """P = (1 - 2 p)(1 - (n.u)^2) + p (1 + (u.u0)^2), u and u0 along s1 and s0 (Kahn et al., J. Appl. Cryst. 15 (1982) 330).
+    """P = (1 - 2 p)(1 - (n.u)^2) + p (1 + (u.u0)^2), u and u0 along s1 and s0, (n,).
 
-    The normal n of the plane of polarisation is across beam and rotation axis' perpendicular: the vertical of an
-    instrument whose axis is horizontal; see the guide. (n,).
+    n, the normal of the plane of polarisation, is XDS' y axis, as in its own default for synchrotrons.
+    Source: Kahn et al., J. Appl. Cryst. 15 (1982) 330.
     """
     u = s1 * geometry.wavelength
     normal = np.array([0.0, 1.0, 0.0])

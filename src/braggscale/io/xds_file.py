@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from braggscale.errors import InputError
 from braggscale.io.number_lines import read_number_lines
-
-Array = np.ndarray[Any, Any]
+from braggscale.numerics.array_types import Array
 
 _END_OF_HEADER = b"!END_OF_HEADER"
 _END_OF_DATA = b"!END_OF_DATA"

@@ -8,8 +8,8 @@ Stars, as Fortran writes for a number that does not fit, and NaN are read as NaN
 
 import numpy as np
 
-from braggscale.jit import njit
-from braggscale.kernels import JIT
+from braggscale.numerics.compiled.cache import njit
+from braggscale.numerics.compiled.scale_factor import JIT
 
 _POWERS = np.array([10.0**k for k in range(23)])
 _EXACT = JIT | {"fastmath": False}
@@ -92,7 +92,10 @@ def number_at(text, i, stop):
     return i, 0, -value if negative else value
 
 
-@njit("Tuple((int64, int64, int64, int64))(Array(uint8, 1, 'C', True), int64, int64, int64, int32[::1], float64[:, ::1])", **_EXACT)
+@njit(
+    "Tuple((int64, int64, int64, int64))(Array(uint8, 1, 'C', True), int64, int64, int64, int32[::1], float64[:, ::1])",
+    **_EXACT,
+)
 def read_rows(text, start, stop, comment, slots, table):
     """Reads lines of numbers from text[start:stop] into ``table``, (n_columns, n_rows).
 
@@ -143,7 +146,10 @@ def read_rows(text, start, stop, comment, slots, table):
     return n, END, stop, 0
 
 
-@njit("Tuple((int64, int64, int64, int64))(Array(uint8, 1, 'C', True), int64, int64, int32[::1], float64[:, ::1])", **_EXACT)
+@njit(
+    "Tuple((int64, int64, int64, int64))(Array(uint8, 1, 'C', True), int64, int64, int32[::1], float64[:, ::1])",
+    **_EXACT,
+)
 def read_fixed(text, start, stop, widths, table):
     """Reads lines of numbers in columns of fixed width, which may touch, into ``table``, (n_columns, n_rows).
 
