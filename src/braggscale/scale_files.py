@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ from braggscale.errors import OutputError, UserError
 from braggscale.io import Input, open_inputs
 from braggscale.io.atomic_files import commit, pending, write_alone, write_text
 from braggscale.io.experiment_list import Kept, history_line, imageset_numbers, output_data, to_text
+from braggscale.io.reindexing import changed, known
 from braggscale.io.splitting import split_sweeps
 from braggscale.io.table_writer import write_table
 from braggscale.models.stored_model import with_cell
@@ -68,10 +70,13 @@ def _run(
     with clock.stage("reading"):
         # before anything else: this run may replace the file
         other = read_summary(options.report.compare) if options.report.compare and options.output.html else None
-        data = open_inputs(files)
+        asked = options.input
+        data = open_inputs(files, known(asked.space_group, asked.unit_cell, asked.polarization_fraction))
     for note in data.notes:
         log.info(note)
+    data = changed(data, asked.space_group, asked.unit_cell, asked.reindex)
     data = split_sweeps(data, options.split_at)
+    options = with_mtz_files(options, data, files, given)
     result = run_pipeline(data.data_sets, data.not_indexed, options, given, clock)
     log_result(result, options.anomalous)
     document, columns, problem = _write(data, result, options, command, log_text, clock, other)
@@ -79,6 +84,21 @@ def _run(
         _export(result, options, document, columns, log_text, clock)
     if problem is not None:
         raise problem
+
+
+def with_mtz_files(options: Options, data: Input, files: Sequence[str], given: Callable[[str], bool]) -> Options:
+    """The options with MTZ files to write where nothing came from DIALS: what users of other programs go on with.
+
+    Not where the options say something else, nor in the place of an input.
+    """
+    if not data.all_other:
+        return options
+    inputs = {os.path.realpath(path) for path in files}
+    merged, unmerged = (
+        getattr(options.output, name) if given(f"output.{name}") or os.path.realpath(path) in inputs else path
+        for name, path in (("merged_mtz", "scaled.mtz"), ("unmerged_mtz", "scaled_unmerged.mtz"))
+    )
+    return replace(options, output=replace(options.output, merged_mtz=merged, unmerged_mtz=unmerged))
 
 
 def _export(

@@ -22,9 +22,9 @@ from braggscale.io.file_kind import Kind, kind_of, open_source
         (b"\x89HDF\r\n\x1a\n", Kind.HDF5),
         (b' \n\t{"__id__"', Kind.EXPERIMENTS),
         (b"\xef\xbb\xbf{}", Kind.EXPERIMENTS),
-        (b"MTZ \x15\0", Kind.MTZ),
-        (b"!FORMAT=XDS_ASCII    MERGE=FALSE", Kind.XDS),
-        (b"!OUTPUT_FILE=INTEGRATE.HKL", Kind.XDS),
+        (b"MTZ \x15\0", Kind.OTHER),
+        (b"!FORMAT=XDS_ASCII    MERGE=FALSE", Kind.OTHER),
+        (b"!OUTPUT_FILE=INTEGRATE.HKL", Kind.OTHER),
         (b"hello", None),
         (b"(dp0\n", None),
         (b"\x80\x09", None),
@@ -41,8 +41,8 @@ def test_real_files(shared_data: Path) -> None:
         "l_cysteine/20_integrated_experiments.json": Kind.EXPERIMENTS,
         "l_cysteine_scaled/scaled_30.refl": Kind.PICKLE,
         "quartz_ed/integrated.refl": Kind.MSGPACK,
-        "hypf_mtz/hypf_unmerged.mtz": Kind.MTZ,
-        "bitbx_xds/INTEGRATE.HKL": Kind.XDS,
+        "hypf_mtz/hypf_unmerged.mtz": Kind.OTHER,
+        "bitbx_xds/INTEGRATE.HKL": Kind.OTHER,
     }
     assert {name: open_source(str(shared_data / name)).kind for name in expected} == expected
 

@@ -193,13 +193,6 @@ def test_a_file_named_twice(make: Any, tmp_path: Path) -> None:
         open_inputs([experiments, table, str(link)])
 
 
-def test_mtz_and_xds_are_recognised(shared_data: Path) -> None:
-    with pytest.raises(InputError, match=r"MTZ file; scale cannot read these yet: .*\.expt and \.refl"):
-        open_inputs([str(shared_data / "hypf_mtz" / "hypf_unmerged.mtz")])
-    with pytest.raises(InputError, match=r"XDS reflection file; scale cannot read these yet: .*dials\.import_xds"):
-        open_inputs([str(shared_data / "bitbx_xds" / "INTEGRATE.HKL")])
-
-
 def test_files_in_the_wrong_order_are_refused(shared_data: Path) -> None:
     folder = shared_data / "l_cysteine"
     experiments = [str(folder / f"{n}_integrated_experiments.json") for n in (20, 25)]

@@ -50,7 +50,8 @@ def test_field_types_are_the_phil_types():
         if option.kind == "choice":
             assert get_args(rest[0]) == option.choices, path
         elif option.kind in plain:
-            assert rest[0] is plain[option.kind], path
+            kind = plain[option.kind]
+            assert rest[0] == (tuple[kind, ...] if option.multiple else kind), path
         else:
             assert get_origin(rest[0]) is tuple, path
             if option.size[0] and not option.multiple:

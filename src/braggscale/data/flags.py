@@ -43,6 +43,10 @@ class Fate(IntEnum):
     NO_GEOMETRY = 12
     SCALE_TOO_SMALL = 13
     DATA_SET_UNUSABLE = 14
+    SATURATED = 15
+    MISFIT = 16
+    FLAGGED = 17
+    INCOMPLETE = 18
 
 
 FATE_TEXT: dict[Fate, str] = {
@@ -61,7 +65,14 @@ FATE_TEXT: dict[Fate, str] = {
     Fate.NO_GEOMETRY: "no Miller index or no resolution",
     Fate.SCALE_TOO_SMALL: "inverse scale factor below the cut-off",
     Fate.DATA_SET_UNUSABLE: "data set unusable",
+    Fate.SATURATED: "a pixel at the limit of the detector",
+    Fate.MISFIT: "misfit of an earlier program",
+    Fate.FLAGGED: "flagged by the integration program",
+    Fate.INCOMPLETE: "not all parts of the reflection recorded",
 }
+
+# Fates that the program before has settled: the only ones that a column ``rejection`` may hold.
+BEFORE = frozenset({Fate.SATURATED, Fate.MISFIT, Fate.FLAGGED, Fate.INCOMPLETE})
 
 # The flag that DIALS' programs look at, for each fate.
 FATE_FLAG: dict[Fate, Flag] = {
@@ -77,4 +88,8 @@ FATE_FLAG: dict[Fate, Flag] = {
     Fate.NO_GEOMETRY: Flag.EXCLUDED_FOR_SCALING,
     Fate.SCALE_TOO_SMALL: Flag.EXCLUDED_FOR_SCALING,
     Fate.DATA_SET_UNUSABLE: Flag.EXCLUDED_FOR_SCALING,
+    Fate.SATURATED: Flag.EXCLUDED_FOR_SCALING,
+    Fate.MISFIT: Flag.EXCLUDED_FOR_SCALING,
+    Fate.FLAGGED: Flag.EXCLUDED_FOR_SCALING,
+    Fate.INCOMPLETE: Flag.EXCLUDED_FOR_SCALING,
 }

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from braggscale.data.experiment import Experiment
-from braggscale.data.flags import FATE_FLAG, FATE_TEXT, INTEGRATED, SCALING_VERDICTS, Fate, Flag
+from braggscale.data.flags import BEFORE, FATE_FLAG, FATE_TEXT, INTEGRATED, SCALING_VERDICTS, Fate, Flag
 from braggscale.data.geometry import UnitCell, crystal_frame_directions, d_spacings
 from braggscale.data.image_ranges import Runs, rows_in_use
 from braggscale.data.observations import Observations
@@ -55,13 +55,14 @@ class Cuts:
     """``d_min``, ``d_max``: resolution limits, Angstrom, None for no limit.
 
     ``partiality_cutoff``: rows below are left out.  ``min_isigi``: rows with I/sigma below are left out, None
-    or 0 for no limit.
+    or 0 for no limit.  ``accept``: fates settled by the program before that do not count.
     """
 
     d_min: float | None = None
     d_max: float | None = None
     partiality_cutoff: float = 0.4
     min_isigi: float | None = -5.0
+    accept: frozenset[Fate] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +298,10 @@ def _judge(
 
     if in_use is not None:
         reject(~in_use, Fate.IMAGE_EXCLUDED)
+    if "rejection" in columns:
+        settled = columns["rejection"]
+        for reason in sorted(BEFORE - cuts.accept):
+            reject(settled == reason, reason)
     wanted = sum(int(_KINDS[k][2]) for k in kinds)
     reject((flags & np.uint64(wanted)) == 0, Fate.NOT_INTEGRATED)
     hkl = columns["miller_index"]
@@ -440,7 +445,8 @@ def prepare(
     with a warning.  ``best_cell``: for the resolution limits, Angstrom and degrees; by default the crystal's.
 
     Each row gets the first of these fates that applies:
-    summed into another row; image excluded (the first piece's image, for a sum); not integrated; no Miller
+    summed into another row; image excluded (the first piece's image, for a sum); rejected by the program before
+    (column ``rejection``); not integrated; no Miller
     index or no resolution; detector efficiency not positive; variance not positive, or a value that is not
     finite, before or after correction, of any kind of intensity asked for and measured; outside the
     resolution limits; partiality 0 or below the cut-off; I/sigma below the limit.  What is wrong with a

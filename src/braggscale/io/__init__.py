@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from braggscale.errors import CommandError, InputError
 from braggscale.io import refl_msgpack, refl_pickle
@@ -11,18 +12,18 @@ from braggscale.io.column_types import FileTable, check_types
 from braggscale.io.experiment_list import Document, join, read_document
 from braggscale.io.file_kind import Kind, Source, open_source
 from braggscale.io.pairing import Input, pair
+from braggscale.io.reading import Known
+from braggscale.io.reading_to_input import as_if_from_files
 
-__all__ = ["Input", "open_inputs"]
+__all__ = ["Input", "Known", "open_inputs"]
 
-_CONVERT = {
-    Kind.MTZ: "convert it with dials.import_mtz, or give the .expt and .refl files it was made from",
-    Kind.XDS: "convert it with dials.import_xds and give the experiments and reflections that this writes",
-}
+_NOTHING = Known()
 
 
-def open_inputs(paths: Sequence[str]) -> Input:
+def open_inputs(paths: Sequence[str], known: Known = _NOTHING) -> Input:
     """Reads experiments and reflections, in any order and number, and pairs them.
 
+    ``known``: what the user says of files that do not say it.
     The kind of a file is decided by its content. Columns of reflection files stay on disk until they are used.
     Raises CommandError for a path that is missing, unreadable or given twice; InputError for a damaged file and for
     files that do not belong together.
@@ -31,12 +32,16 @@ def open_inputs(paths: Sequence[str]) -> Input:
     sources = [open_source(path) for path in paths]
     documents: list[Document] = []
     tables: list[FileTable] = []
+    n_other = 0
     for source in sources:
-        if source.kind in _CONVERT:
-            raise InputError(
-                f"{source.path}: this is an {source.kind.value}; scale cannot read these yet: {_CONVERT[source.kind]}"
-            )
-        if source.kind is Kind.EXPERIMENTS:
+        if source.reader is not None:
+            reading = source.reader.read(source.path, source.data, known)
+            first = sum(len(document.experiments) for document in documents)
+            document, table = as_if_from_files(reading, first)
+            documents.append(document)
+            tables.append(table)
+            n_other += 1
+        elif source.kind is Kind.EXPERIMENTS:
             documents.append(read_document(source))
         else:
             tables += read_tables(source)
@@ -44,7 +49,7 @@ def open_inputs(paths: Sequence[str]) -> Input:
         raise InputError(f"{', '.join(paths)}: reflections without experiments; give the .expt file as well")
     if not tables:
         raise InputError(f"{', '.join(paths)}: experiments without reflections; give the .refl file as well")
-    return pair(join(documents), tables)
+    return replace(pair(join(documents), tables), all_other=n_other == len(sources))
 
 
 def read_tables(source: Source) -> list[FileTable]:

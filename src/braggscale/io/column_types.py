@@ -53,7 +53,7 @@ TYPES: dict[str, ColumnType] = {
 # Columns that scaling reads: how many numbers a row has, and whether they are whole numbers.
 _USED: dict[str, tuple[int, bool]] = {
     "miller_index": (3, True),
-    **dict.fromkeys(("id", "flags", "partial_id", "panel", "imageset_id"), (1, True)),
+    **dict.fromkeys(("id", "flags", "partial_id", "panel", "imageset_id", "rejection"), (1, True)),
     **dict.fromkeys(("s1", "xyzobs.px.value", "xyzcal.px"), (3, False)),
     **dict.fromkeys(
         (f"intensity.{kind}.{what}" for kind in ("sum", "prf") for what in ("value", "variance")), (1, False)

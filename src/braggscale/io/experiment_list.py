@@ -184,6 +184,15 @@ def _scans(document: Document, kept: Sequence[Kept], entries: Sequence[dict[str,
     return result
 
 
+def own_lists(document: Document) -> dict[str, Any]:
+    """The document with lists that may be added to; the entries are still those of the input."""
+    data = dict(document.data)
+    for name, values in model_lists(data).items():
+        data[name] = list(values)
+    data["experiment"] = [dict(entry) for entry in data["experiment"]]
+    return data
+
+
 def imageset_numbers(data: Mapping[str, Any]) -> list[int]:
     """The imageset of each experiment in a document, -1 for none; what a table's ``imageset_id`` refers to."""
     numbers = [entry.get("imageset") for entry in data["experiment"]]

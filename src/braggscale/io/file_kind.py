@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from braggscale.errors import CommandError, InputError
+from braggscale.io.readers import Reader, reader_of
 
 # Largest ratio of expanded to compressed size that is believed; tables compress by less than a factor of 3.
 GZIP_RATIO = 200
@@ -27,21 +28,27 @@ class Kind(Enum):
     PICKLE = "reflection table in the old pickle form"
     HDF5 = "reflection table in HDF5"
     EXPERIMENTS = "experiment list"
-    MTZ = "MTZ file"
-    XDS = "XDS reflection file"
+    OTHER = "reflections of another program"
 
 
-_EXPECTED = "expected a reflection table (.refl, .pickle, .h5), or an experiment list (.expt, .json)"
+_EXPECTED = (
+    "expected a reflection table (.refl, .pickle, .h5), an experiment list (.expt, .json), or unmerged reflections: "
+    "MTZ, XDS, HKLF 4, CrystFEL stream, SCALEPACK"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An opened file. ``data``: its bytes, expanded if it was compressed; a mapping of the file otherwise."""
+    """An opened file. ``data``: its bytes, expanded if it was compressed; a mapping of the file otherwise.
+
+    ``reader``: who reads it if its kind is OTHER.
+    """
 
     path: str
     kind: Kind
     data: memoryview
     compressed: bool
+    reader: Reader | None = None
 
 
 def kind_of(head: bytes | memoryview) -> Kind | None:
@@ -53,13 +60,9 @@ def kind_of(head: bytes | memoryview) -> Kind | None:
         return Kind.PICKLE
     if head[:8] == b"\x89HDF\r\n\x1a\n":
         return Kind.HDF5
-    if head[:4] == b"MTZ ":
-        return Kind.MTZ
-    if re.match(rb"!(FORMAT=XDS_ASCII|OUTPUT_FILE=\s*INTEGRATE)", head):
-        return Kind.XDS
     if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
         return Kind.EXPERIMENTS
-    return None
+    return Kind.OTHER if reader_of(head) is not None else None
 
 
 def open_source(path: str) -> Source:
@@ -76,7 +79,8 @@ def open_source(path: str) -> Source:
     kind = kind_of(data)
     if kind is None:
         raise InputError(f"{path}: unknown kind of file (it starts with {_show(data)}); {_EXPECTED}")
-    return Source(path, kind, data, compressed)
+    reader = reader_of(bytes(data[:512])) if kind is Kind.OTHER else None
+    return Source(path, kind, data, compressed, reader)
 
 
 def available_memory() -> int:

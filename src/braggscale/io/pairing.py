@@ -31,7 +31,7 @@ class Input:
 
     ``data_sets``: one for each experiment of ``document``, in its order.
     ``not_indexed``: number of rows that belong to no experiment (id -1).  ``n_rows``: of all input tables.
-    ``notes``: what the log should tell.
+    ``notes``: what the log should tell.  ``all_other``: whether nothing came from DIALS.
     """
 
     data_sets: tuple[DataSet, ...]
@@ -39,6 +39,7 @@ class Input:
     not_indexed: int
     n_rows: int
     notes: tuple[str, ...] = ()
+    all_other: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,7 @@ from braggscale.data.image_ranges import show_runs, stored_runs
 from braggscale.data.sweep_cuts import choose_splits, part_of_rows, split_scan
 from braggscale.data.table import DataSet
 from braggscale.errors import CommandError
-from braggscale.io.experiment_list import Document
-from braggscale.io.experiment_models import model_lists
+from braggscale.io.experiment_list import Document, own_lists
 from braggscale.io.pairing import Input
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ def split_sweeps(data: Input, values: Sequence[str]) -> Input:
         return data
     offsets = assign_batches(experiments)
     data_sets = [_with_offset(data_set, offset) for data_set, offset in zip(data.data_sets, offsets, strict=True)]
-    document = _own_lists(data.document)
+    document = own_lists(data.document)
     entries, files = document["experiment"], list(data.document.files)
     used = {data_set.identifier for data_set in data_sets}
     ids = {data_set.id for data_set in data_sets}
@@ -108,15 +107,6 @@ def _with_offset(data_set: DataSet, offset: int | None) -> DataSet:
 def _rotation(data_set: DataSet) -> np.ndarray:
     name = "xyzobs.px.value" if "xyzobs.px.value" in data_set.table else "xyzcal.px"
     return np.asarray(data_set.table[name][:, 2], np.float64)
-
-
-def _own_lists(document: Document) -> dict[str, Any]:
-    """The document with lists that may be added to; the entries are still those of the input."""
-    data = dict(document.data)
-    for name, values in model_lists(data).items():
-        data[name] = list(values)
-    data["experiment"] = [dict(entry) for entry in data["experiment"]]
-    return data
 
 
 def _cut_models(

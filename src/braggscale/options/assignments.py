@@ -19,7 +19,7 @@ from braggscale.options.master import (
     RENAMED,
 )
 from braggscale.options.phil import Assignment, Definitions
-from braggscale.options.schema import COMPONENTS, EXPORTS, Options, fill
+from braggscale.options.schema import ACCEPTED, COMPONENTS, EXPORTS, Options, fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,9 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         found.append(f"d_range={d_range[0]:g},{d_range[1]:g}: the two limits are equal")
     if (cell := values[selection + "best_unit_cell"]) and not (min(cell) > 0 and max(cell[3:]) < 180):
         found.append("best_unit_cell: lengths must be above 0, angles between 0 and 180")
+    for word in values["input.accept"] or ():
+        if word.lower() not in ACCEPTED:
+            found.append(f"accept={word}: rejections to take back are {', '.join(ACCEPTED)}")
     low, high = values["cut_data.d_min"], values["cut_data.d_max"]
     if low is not None and high is not None and not low < high:
         found.append(f"d_min={low:g} d_max={high:g}: d_min must be smaller than d_max; nothing would be left")

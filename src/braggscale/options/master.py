@@ -439,8 +439,36 @@ report
 }
 """
 
+INPUT = """
+input
+  .help = "What files do not say, or say wrongly. For all data sets, or ID:value for one of them."
+{
+  space_group = None
+    .type = str
+    .multiple = True
+    .help = "Space group by name or number, in place of that of the files; one that the lattice cannot have is an"
+            "error. Joins data sets whose files name different ones. Can be repeated."
+  unit_cell = None
+    .type = str
+    .multiple = True
+    .help = "Unit cell a,b,c,alpha,beta,gamma, Angstrom and degrees, in place of that of the files. Can be repeated."
+  reindex = None
+    .type = str
+    .multiple = True
+    .help = "New indices from the old ones, such as k,h,-l; axes and space group change with them. Can be repeated."
+  polarization_fraction = None
+    .type = float(value_min=0, value_max=1)
+    .help = "Polarisation of the beam for INTEGRATE.HKL of XDS, which is corrected for a beam without (0.5);"
+            "about 0.99 at synchrotrons."
+  accept = None
+    .type = strings
+    .help = "Reflections to take back that the program before rejected: saturated, misfit, flagged, incomplete."
+}
+"""
+
 SECTIONS = (
     GENERAL,
+    INPUT,
     PHYSICAL,
     ARRAY,
     KB,
@@ -495,6 +523,7 @@ RENAMED: dict[str, str] = {
     "cut_data.exclude_batches": "exclude_batches",
     "dataset_selection.include_datasets": "dataset_selection.use_datasets",
     "scaling_options.nproc": "nproc",
+    "scaling_options.space_group": "input.space_group",
 }
 # Old option, its value in lower case -> today's value.
 OLD_VALUES: dict[tuple[str, str], str] = {
@@ -520,7 +549,6 @@ DIALS_ONLY: dict[str, str | None] = {
     "scaling_options.use_free_set": None,
     "scaling_options.free_set_percentage": None,
     "scaling_options.free_set_offset": None,
-    "scaling_options.space_group": None,
     "scaling_options.concurrent": None,
     "scaling_options.verbosity": "-v",
     "scaling_refinery.engine": "scaling_options.full_matrix",

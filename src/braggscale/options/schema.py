@@ -100,6 +100,17 @@ class Combine:
 
 
 @dataclass(frozen=True, slots=True)
+class InputOptions:
+    """input.  ``space_group``, ``unit_cell``, ``reindex``: items ``[ID:]value``.  ``accept``: names of fates."""
+
+    space_group: tuple[str, ...]
+    unit_cell: tuple[str, ...]
+    reindex: tuple[str, ...]
+    polarization_fraction: float | None
+    accept: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReflectionSelection:
     """``best_unit_cell``: Angstrom, degrees.  ``d_range``: (d_min, d_max), Angstrom, in this order."""
 
@@ -211,6 +222,9 @@ class Output:
     merging: Merging
 
 
+# What ``input.accept`` may name: rejections of the program before.
+ACCEPTED = ("saturated", "misfit", "flagged", "incomplete")
+
 # Options of section output that name a file: of scaled data, and of other programs.
 SCALED_FILES = ("experiments", "reflections", "log", "json", "html")
 EXPORTS = ("merged_mtz", "unmerged_mtz", "merged_cif", "unmerged_cif", "shelx", "xds_ascii", "sca")
@@ -253,6 +267,7 @@ class Options:
     split_at: tuple[str, ...]
     reset_exclusions: bool
     nproc: int | None
+    input: InputOptions
     physical: Physical
     array: ArrayModel
     KB: KB

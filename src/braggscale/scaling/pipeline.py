@@ -241,7 +241,8 @@ def choose_images(
 
 def _cuts(options: Options) -> Cuts:
     cut = options.cut_data
-    return Cuts(cut.d_min, cut.d_max, cut.partiality_cutoff or 0.0, cut.min_isigi)
+    accept = frozenset(Fate[word.upper()] for word in options.input.accept or ())
+    return Cuts(cut.d_min, cut.d_max, cut.partiality_cutoff or 0.0, cut.min_isigi, accept)
 
 
 def _select(data: Sorted, groups: Groups, n_data_sets: int, options: Options) -> Selection:

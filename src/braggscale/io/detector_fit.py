@@ -1,0 +1,96 @@
+"""Where a flat detector stands, from where reflections meet it and the directions in which they left.
+
+A reflection at (x, y), pixels, on a detector with origin o, and pixel edges f and s, mm, left in the direction of
+o + x f + y s. So s1 is parallel to H (x, y, 1) with H = [f s o], known up to a factor:
+
+    s1 cross H (x, y, 1) = 0    for all reflections,
+
+linear in the nine numbers of H; its solution is the right singular vector of the least singular value (direct linear
+transformation: Hartley & Zisserman, Multiple View Geometry (2004), 4.1). The distance sets the factor.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from braggscale.io.new_experiments import NewPanel
+from braggscale.numerics.array_types import Array
+
+_MOST_ROWS = 5000
+_LEAST_ROWS = 20
+_MISFIT = 2.0  # pixels: median distance beyond which the positions are not those of one flat detector
+_SKEW = 0.01  # cosine between the edges of a pixel
+
+
+def flat_panel(
+    s1: Array, xy: Array, distance: float, image_size: tuple[int, int], name: str = "Panel"
+) -> NewPanel | None:
+    """The detector, or None where the reflections do not tell or do not lie on one plane with square corners.
+
+    ``s1``: diffracted beams, (n, 3); zero rows do not count.  ``xy``: pixels, (n, 2).  ``distance``: mm, above 0.
+    """
+    usable = np.flatnonzero((s1 != 0).any(axis=1) & np.isfinite(xy).all(axis=1))
+    usable = usable[:: max(1, len(usable) // _MOST_ROWS)]
+    if len(usable) < _LEAST_ROWS or distance <= 0:
+        return None
+    beam = s1[usable] / np.linalg.norm(s1[usable], axis=1)[:, None]
+    middle, spread = xy[usable].mean(axis=0), xy[usable].std(axis=0)
+    if spread.min() <= 0:
+        return None
+    place = np.column_stack(((xy[usable] - middle) / spread, np.ones(len(usable))))
+    found = _solve(beam, place)
+    if found is None:
+        return None
+    fast, slow, origin = found[:, 0] / spread[0], found[:, 1] / spread[1], found[:, 2]
+    origin = origin - middle[0] * fast - middle[1] * slow
+    return _panel(fast, slow, origin, beam, xy[usable], distance, image_size, name)
+
+
+def _solve(beam: Array, place: Array) -> Array | None:
+    """H up to a factor, (3, 3), pointing along the beams."""
+    zero = np.zeros(len(beam))
+    x, y, z = beam.T
+    # the components of the cross product, each linear in the numbers of H
+    cross = np.stack(
+        (
+            np.stack((zero, -z, y), axis=1),
+            np.stack((z, zero, -x), axis=1),
+            np.stack((-y, x, zero), axis=1),
+        ),
+        axis=1,
+    )
+    equations = (cross[:, :, :, None] * place[:, None, None, :]).reshape(-1, 9)
+    values, vectors = np.linalg.eigh(equations.T @ equations)
+    if not values[1] > 1e-12 * values[-1]:
+        return None  # the reflections lie on a line
+    h = vectors[:, 0].reshape(3, 3)
+    if np.mean(np.einsum("ni,ij,nj->n", beam, h, place)) < 0:
+        h = -h
+    return h
+
+
+def _panel(
+    fast: Array,
+    slow: Array,
+    origin: Array,
+    beam: Array,
+    xy: Array,
+    distance: float,
+    image_size: tuple[int, int],
+    name: str,
+) -> NewPanel | None:
+    normal = np.cross(fast, slow)
+    if np.linalg.norm(normal) == 0:
+        return None
+    factor = distance / abs(float(origin @ normal / np.linalg.norm(normal)))
+    fast, slow, origin = fast * factor, slow * factor, origin * factor
+    width, height = float(np.linalg.norm(fast)), float(np.linalg.norm(slow))
+    if abs(float(fast @ slow)) > _SKEW * width * height:
+        return None
+    place = origin + xy[:, :1] * fast + xy[:, 1:] * slow
+    hit = beam * (origin @ normal / (beam @ normal))[:, None]
+    if not np.median(np.linalg.norm(hit - place, axis=1)) < _MISFIT * max(width, height):
+        return None
+    fast = fast / width
+    slow = slow - fast * float(slow @ fast)
+    return NewPanel(name, fast, slow / np.linalg.norm(slow), origin, (width, height), image_size)

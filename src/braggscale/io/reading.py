@@ -1,0 +1,128 @@
+"""What a reader of another program's file returns, and what readers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from braggscale.data.flags import Flag
+from braggscale.data.geometry import UnitCell
+from braggscale.data.space_groups import hall_symbol, hall_symbol_of
+from braggscale.errors import InputError
+from braggscale.io.new_experiments import NewExperiment
+from braggscale.numerics.array_types import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the user says about files that do not say it themselves; None for nothing.
+
+    ``space_group``: name or number.  ``unit_cell``: Angstrom and degrees.  ``polarisation``: fraction as XDS counts
+    it, 0.5 for a beam without.
+    """
+
+    space_group: str | None = None
+    unit_cell: UnitCell | None = None
+    polarisation: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One file of reflections.
+
+    ``experiments``: what is known of each data set.  ``columns``: type name and values, all of n rows; ``id`` counts
+    the experiments.  ``notes``: what the log should tell, one line each.
+    """
+
+    path: str
+    experiments: tuple[NewExperiment, ...]
+    columns: Mapping[str, tuple[str, Array]]
+    notes: tuple[str, ...] = field(default=())
+
+
+def reading_columns(
+    *,
+    number: Array,
+    hkl: Array,
+    d: Array,
+    xyz: Array,
+    s1: Array,
+    factor: Array,
+    partiality: Array,
+    rejection: Array,
+    summed: tuple[Array, Array] | None = None,
+    profile: tuple[Array, Array] | None = None,
+) -> dict[str, tuple[str, Array]]:
+    """The columns of a reflection table.
+
+    ``number``: data set, (n,).  ``hkl``: as measured, (n, 3).  ``d``: Angstrom, (n,).  ``xyz``: pixels and image number
+    as array index, (n, 3).  ``s1``: 1/Angstrom, zero where it is not known, (n, 3).
+    ``factor``: c, what the intensities were multiplied by, (n,).  ``partiality``: (n,).
+    ``rejection``: a fate that the program before has settled, 0 for none, (n,).
+    ``summed``, ``profile``: I and its variance, of whole reflections, c included, (n,) each. They are stored as
+    tables have them: recorded counts I p/c and I/c.
+    """
+    n = len(hkl)
+    one = np.ones(n)
+    columns: dict[str, tuple[str, Array]] = {
+        "id": ("int", number.astype(np.int32)),
+        "miller_index": ("cctbx::miller::index<>", np.ascontiguousarray(hkl, np.int32)),
+        "d": ("double", d),
+        "xyzobs.px.value": ("vec3<double>", xyz),
+        "xyzcal.px": ("vec3<double>", xyz),
+        "s1": ("vec3<double>", s1),
+        "lp": ("double", factor),
+        "qe": ("double", one),
+        "partiality": ("double", partiality),
+        "panel": ("std::size_t", np.zeros(n, np.uint64)),
+        "rejection": ("int", rejection.astype(np.int32)),
+    }
+    flags = np.full(n, int(Flag.PREDICTED), np.uint64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for kind, flag, values, share in (
+            ("sum", Flag.INTEGRATED_SUM, summed, partiality),
+            ("prf", Flag.INTEGRATED_PRF, profile, one),
+        ):
+            if values is None:
+                continue
+            intensity, variance = values
+            raw = share / factor
+            there = np.isfinite(intensity) & np.isfinite(variance)
+            flags |= np.where(there, np.uint64(flag), np.uint64(0))
+            columns[f"intensity.{kind}.value"] = ("double", np.where(there, intensity * raw, 0.0))
+            columns[f"intensity.{kind}.variance"] = ("double", np.where(there, variance * raw * raw, -1.0))
+    columns["flags"] = ("std::size_t", flags)
+    return columns
+
+
+def whole_numbers(path: str, name: str, values: Array, largest: int = 1 << 24) -> Array:
+    """A column of whole numbers, int64. Raises InputError if a number is none, or larger than ``largest``."""
+    with np.errstate(invalid="ignore"):
+        rounded = np.rint(values)
+        good = (np.abs(values - rounded) < 0.01) & (np.abs(rounded) <= largest)
+    if not good.all():
+        row = int(np.flatnonzero(~good)[0])
+        raise InputError(f"{path}: {name} is {values[row]:g} in row {row + 1}, not a whole number; the file is damaged")
+    return rounded.astype(np.int64)
+
+
+def space_group(path: str, name: str, operators: Sequence[str] = ()) -> str:
+    """The Hall symbol of a space group given by its operators (x,y,z), else by its name or number.
+
+    Raises InputError for one that no table lists.
+    """
+    found = hall_symbol_of(operators) if operators else None
+    found = hall_symbol(name) if found is None else found
+    if found is None:
+        raise InputError(
+            f"{path}: the space group {name.strip() or 'of the file'} is not known; give it as space_group="
+        )
+    return found
+
+
+def some(numbers: Sequence[int]) -> str:
+    """The first few of a list for a message."""
+    shown = ", ".join(str(n) for n in numbers[:4])
+    return shown + (f" and {len(numbers) - 4} more" if len(numbers) > 4 else "")
