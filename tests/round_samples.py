@@ -4,6 +4,8 @@ import numpy as np
 
 from braggscale.fit.fit_scales import FitSettings
 from braggscale.scaling.state import RoundSettings, Start
+from braggscale.weighting.error_model import ErrorModelOptions
+from braggscale.weighting.outlier_test import OutlierOptions
 
 FIT = FitSettings(
     first_order=True,
@@ -17,15 +19,8 @@ FIT = FitSettings(
 SETTINGS = RoundSettings(
     intensity_choice="combine",
     midpoints=None,
-    error_model="basic",
-    error_a=None,
-    error_b=None,
-    refine_errors=True,
-    min_photons=25.0,
-    n_bins=10,
-    method="standard",
-    zmax=6.0,
-    emax=None,
+    errors=ErrorModelOptions(min_photons=25.0),
+    outliers=OutlierOptions("standard", 6.0),
     fit=FIT,
 )
 

@@ -10,8 +10,9 @@ from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.compiled import agreement
 from braggscale.numerics.partitions import threads
 from braggscale.weighting.error_model import ErrorModel
-from braggscale.weighting.expected_variance import Law, Robust, expect
+from braggscale.weighting.expected_variance import Law, expect
 from braggscale.weighting.leave_one_out import judge
+from braggscale.weighting.robust_weights import Robust
 
 
 def sample(seed=0, n_groups=80, largest=9, partial=False):

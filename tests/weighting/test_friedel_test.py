@@ -9,8 +9,9 @@ from synthetic import observations
 from braggscale.data.normalised_intensities import Shells
 from braggscale.data.unique_reflections import Groups, weighted_mean
 from braggscale.models.image_effects import Images
-from braggscale.weighting.expected_variance import Law
+from braggscale.weighting.expected_variance import Expectation, Law
 from braggscale.weighting.friedel_test import Mates, agreeing, anomalous_share, separate, sides, squares
+from braggscale.weighting.outlier_test import OutlierOptions
 from braggscale.weighting.pair_test import disputed, log_odds, losers
 from braggscale.weighting.rejection import Evidence, verdicts
 
@@ -153,15 +154,14 @@ def test_pairs_are_judged_where_errors_can_be_trusted():
     best = groups.sum(i) / groups.sizes()
     variance = np.hypot(3.0, 0.03 * groups.spread(best)) ** 2
     one = np.ones(len(i))
-    evidence = Evidence(
-        Law.constant(i, variance), one, variance, best, groups, groups, one, Shells.of(rng.uniform(1.0, 5.0, len(i)))
-    )
+    given = Expectation(Law.constant(i, variance), one, variance, best, groups, groups)
+    evidence = Evidence(given, one, Shells.of(rng.uniform(1.0, 5.0, len(i))))
     nobody = np.zeros(len(i), bool)
-    pairs_out = verdicts(evidence, 4.0, nobody, "standard", True).mask[: len(x)]
+    pairs_out = verdicts(evidence, OutlierOptions("standard", 4.0), nobody, True).mask[: len(x)]
     assert (pairs_out & wrong).sum() / wrong.sum() > 0.5
     assert (pairs_out & wrong).sum() > 4 * (pairs_out & ~wrong).sum()
     for method, calibrated in (("standard", False), ("simple", True)):
-        assert not verdicts(evidence, 4.0, nobody, method, calibrated).mask[: len(x)].any()
+        assert not verdicts(evidence, OutlierOptions(method, 4.0), nobody, calibrated).mask[: len(x)].any()
 
 
 def test_only_two_members_that_are_in_can_disagree():

@@ -43,8 +43,9 @@ from braggscale.scaling.rounds import scale_data
 from braggscale.scaling.state import RoundSettings, Scaled, Work
 from braggscale.statistics.confidence_intervals import INTERVALS_OF, blocks_of, intervals
 from braggscale.statistics.merging_statistics import Statistics, merging_statistics
-from braggscale.weighting.error_model import assign
+from braggscale.weighting.error_model import ErrorModelOptions, assign
 from braggscale.weighting.intensity_choice import initial
+from braggscale.weighting.outlier_test import OutlierOptions
 
 log = logging.getLogger(__name__)
 
@@ -273,18 +274,13 @@ def _select(data: Sorted, groups: Groups, n_data_sets: int, options: Options) ->
 def _round_settings(options: Options) -> RoundSettings:
     selection, scaling, refinery = options.reflection_selection, options.scaling_options, options.scaling_refinery
     errors = options.weighting.error_model
+    basic = errors.basic
+    error_options = ErrorModelOptions(basic.a, basic.b, basic.minimisation is not None, basic.min_Ih, basic.n_bins)
     return RoundSettings(
         intensity_choice=selection.intensity_choice,
         midpoints=list(selection.combine.Imid) if selection.combine.Imid else None,
-        error_model=errors.error_model,
-        error_a=errors.basic.a,
-        error_b=errors.basic.b,
-        refine_errors=errors.basic.minimisation is not None,
-        min_photons=errors.basic.min_Ih,
-        n_bins=errors.basic.n_bins,
-        method=scaling.outlier_rejection,
-        zmax=scaling.outlier_zmax or ZMAX,
-        emax=scaling.emax,
+        errors=None if errors.error_model is None else error_options,
+        outliers=OutlierOptions(scaling.outlier_rejection, scaling.outlier_zmax or ZMAX, scaling.emax),
         fit=FitSettings(
             first_order=True,
             full_matrix=scaling.full_matrix,

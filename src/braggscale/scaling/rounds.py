@@ -9,9 +9,7 @@ returns only below 0.9 outlier_zmax, only once, and after a while not at all; an
 
 Weights of a round: 1/V', V' = a^2 (V + c mu+ + (b mu)^2) the error model at the expected intensity mu = g I_h with the
 expected variance V, both from the round before, times a factor that keeps observations not yet known as outliers from
-bending the scales. With fixed restraints that is (nu + 1)/(nu + z^2), nu = 4, the weight function of Student's t
-(Lange, Little & Taylor, J. Am. Stat. Assoc. 84 (1989) 881). It falls from z = 0 on, so that J'WJ is a third more than
-what the data know, and estimated restraints come out too strong; for these it is (1 + (z/2.75)^4)^(-1/2).
+bending the scales (weighting/robust_weights.py).
 """
 
 from __future__ import annotations
@@ -24,28 +22,34 @@ import numpy as np
 
 from braggscale.data.normalised_intensities import Shells
 from braggscale.data.observations import Located
-from braggscale.data.unique_reflections import BLOCK
 from braggscale.fit.findings import Finding, findings
 from braggscale.fit.fit_scales import FitSettings, Outcome, Problem, fit
 from braggscale.fit.restraint_strengths import held_back
 from braggscale.models import kb
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.numerics.partitions import run_lanes
 from braggscale.scaling.starting_scales import starting_scales
 from braggscale.scaling.state import RoundReport, RoundSettings, Scaled, Start, State, Work
-from braggscale.weighting.error_model import ErrorModel, FitResult, variances
-from braggscale.weighting.error_model_fit import fit as fit_error_model
-from braggscale.weighting.expected_variance import Law, Robust, expect
+from braggscale.weighting.error_model import (
+    ErrorModel,
+    ErrorModelOptions,
+    FitResult,
+    nearly_equal,
+    starting_models,
+)
+from braggscale.weighting.error_model_fit import fit_error_models
+from braggscale.weighting.expected_variance import Expectation, Law, expect
 from braggscale.weighting.intensity_choice import (
     Choice,
     choose,
     combined,
     counting_gain,
-    expected_variance,
     initial,
 )
-from braggscale.weighting.outlier_test import Rejection, standing
-from braggscale.weighting.rejection import Evidence, alike, verdicts
+from braggscale.weighting.outlier_history import Memory, OutlierHistory, judge_round
+from braggscale.weighting.outlier_test import Rejection
+from braggscale.weighting.output_variance import observed_variance, output_variance
+from braggscale.weighting.rejection import Evidence, alike
+from braggscale.weighting.robust_weights import Robust, fit_weights
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +62,6 @@ FEWEST_EXTRA, ENOUGH_SETS = 50, 20
 # After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
 # go on exchanging a few of them.
 RETURNING_ROUNDS = 7
-# Where nothing has changed since an earlier run, its verdicts on a group stand if one of these times zmax gives them:
-# the last fit of that run moved z by less.
-STANDS = (0.98, 1.02)
-# Knee of the weights with estimated restraints, and with fixed ones, which leave systematic differences.
-FLAT, HEAVY = 2.75, 2.0
-# Outliers have weight 0 in the fit beyond this times zmax.
-FADED = 1.25
-# Changes of a and b that count as none: a tenth of their usual uncertainty.
-SAME_ERROR_MODEL = 5e-3
 # Largest change of a merged intensity that counts as none, in its standard deviations.
 SAME_INTENSITY = 0.05
 # Rounds fit to this part of the tolerance: what a round leaves to the next must not look like a change.
@@ -132,13 +127,18 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     scale, scale_variance = work.model.evaluate(work.rows, outcome.theta, outcome.covariance)
     state = _with_scales(work, state, outcome.theta, scale)
     state = replace(state, strengths=outcome.strengths)
-    if settings.error_model and state.strengths and outcome.covariance is not None:
+    if settings.errors and state.strengths and outcome.covariance is not None:
         # residuals of strong reflections are smaller than errors by what the scales have taken of them
-        results = _fit_errors(work, state, settings, scale_variance)
+        results = _fit_errors(work, state, settings.errors, scale_variance)
         reports[-1] = replace(reports[-1], errors=results)
         state = replace(state, errors=tuple(result.model for result in results))
         state = _with_scales(work, state, outcome.theta, scale)
-    variance = _output_variance(work, state, scale_variance)
+    if state.strengths:
+        variance = output_variance(_expectation(work, state), scale_variance)
+    else:
+        variance = observed_variance(
+            _expectation(work, state), scale_variance, state.values, state.errors, work.error_model_of
+        )
     found: tuple[Finding, ...] = ()
     if outcome.influence is not None:
         of = problem.rows.data_set
@@ -167,10 +167,10 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
         kb.around_start(data_set, factor) if data_set.kind == "KB" else data_set
         for data_set, factor in zip(work.model.data_sets, factors.tolist(), strict=True)
     ]
-    shells = Shells.of(rows.d) if settings.emax and len(rows) else None
+    shells = Shells.of(rows.d) if settings.outliers.emax and len(rows) else None
     work = replace(work, model=replace(work.model, data_sets=tuple(models)), shells=shells)
     scale = work.model.evaluate(rows, theta, None)[0]
-    errors = _first_errors(work, start, settings)
+    errors = starting_models(work.n_error_models, start.errors, settings.errors)
     rejected = nothing if start.rejected is None else start.rejected
     gain = counting_gain(values, rows.data_set, len(work.model.data_sets))
     state = State(
@@ -190,20 +190,6 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
     return work, _with_scales(work, state, theta, scale)
 
 
-def _first_errors(work: Work, start: Start, settings: RoundSettings) -> tuple[ErrorModel, ...]:
-    """Error models to begin with: none if switched off, values that were asked for, stored ones, or the usual."""
-    if not settings.error_model:
-        return (ErrorModel(1.0, 0.0),) * work.n_error_models
-    return tuple(
-        ErrorModel(
-            known.a if settings.error_a is None else settings.error_a,
-            known.b if settings.error_b is None else settings.error_b,
-            known.c if settings.error_a is None and settings.error_b is None else 0.0,
-        )
-        for known in start.errors or (ErrorModel(),) * work.n_error_models
-    )
-
-
 def _with_factors(work: Work, theta: Float, factors: Float) -> Float:
     """Multiply each data set's scale (its first component that is a factor) by its starting factor."""
     theta = theta.copy()
@@ -219,15 +205,11 @@ def _with_factors(work: Work, theta: Float, factors: Float) -> Float:
 
 def _law(work: Work, state: State) -> Law:
     """V' of every row as a function of its expected intensity."""
-    values, gain = state.values, state.gain
-    a2, b2, linear = (
-        np.array(of_models)[work.error_model_of]
-        for of_models in zip(*((m.a**2, m.b**2, m.c) for m in state.errors), strict=True)
-    )
-    return Law(
-        values.intensity, values.variance, values.raw_factor, work.rows.data_set, gain.k, gain.floor, a2, b2, linear,
-        values.relative,
-    )  # fmt: skip
+    return Law.of(state.values, state.gain, work.rows.data_set, state.errors, work.error_model_of)
+
+
+def _expectation(work: Work, state: State) -> Expectation:
+    return Expectation(_law(work, state), state.scale, state.variance, state.best, work.groups, work.apart)
 
 
 def _with_scales(work: Work, state: State, theta: Float, scale: Float) -> State:
@@ -237,24 +219,9 @@ def _with_scales(work: Work, state: State, theta: Float, scale: Float) -> State:
 
 
 def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> Float:
-    """1/V' times the robust factor, (n,); before the first fit residuals are taken relative to their median.
-
-    z is the deviation from the members that are in, for these with their leverage. Outliers fade out between zmax and
-    FADED zmax: with a step there, an observation at the border would hold itself in or out, and which of the two
-    would depend on how the run came there.
-    """
-    flat = bool(state.strengths)
-    robust = Robust(flat, FLAT if flat else HEAVY, settings.zmax, FADED)
-    best, variance, groups = state.best, state.variance, work.alike
-    if groups is not work.groups:
-        best, variance = expect(_law(work, state), state.scale, state.rejected, groups)
-    rows = state.values.intensity, variance, state.scale, best, state.rejected, groups
-    weight, z2 = robust.weights(*rows)
-    if first:
-        several = groups.spread(groups.sizes() > 1)
-        if several.any():
-            unit = max(float(np.median(z2[several])) / 0.455, 1.0)  # 0.455: median of chi^2 with one degree
-            weight, _ = robust.weights(*rows, unit)
+    """Weights in the fit, (n,).  ``first``: before the first fit; residuals are taken relative to their median."""
+    robust = Robust.of_fit(bool(state.strengths), settings.outliers.zmax)
+    weight = fit_weights(_expectation(work, state), state.rejected, work.alike, robust, first)
     weight[state.impossible] = 0.0
     return weight
 
@@ -286,7 +253,6 @@ def _decide(
     ``number``: of the round, 0 before the first.  ``stored``: outliers of an earlier run that stand, (n,).
     """
     theta, scale = state.theta, state.scale
-    fresh = number <= FRESH_ROUNDS
     choice = None
     if settings.intensity_choice == "combine":
         weight = 1.0 / state.variance
@@ -297,139 +263,47 @@ def _decide(
             state = replace(state, values=values, gain=gain, i_mid=choice.i_mid)
             state = _with_scales(work, state, theta, scale)
     results: tuple[FitResult, ...] = ()
-    if settings.error_model:
-        results = _fit_errors(work, state, settings)
+    if settings.errors:
+        results = _fit_errors(work, state, settings.errors)
         state = replace(state, errors=tuple(result.model for result in results))
         state = _with_scales(work, state, theta, scale)
     rejection, n_wilson = None, 0
-    if settings.method:
-        before = np.zeros_like(state.rejected) if fresh else state.rejected
-        rejection = _outliers(work, state, before, settings)
-        if stored is not None:
-            near = [_outliers(work, state, before, replace(settings, zmax=k * settings.zmax)) for k in STANDS]
-            rejection = standing(rejection, near, stored, work.groups)
-        wilson = _wilson(work, state, settings.emax)
-        n_wilson = int(np.count_nonzero(wilson & ~rejection.mask))
-        rejected, returned = rejection.mask | wilson, state.returned
-        if not fresh:
-            # who came back once and is an outlier again stays one: otherwise fit and test can swap it for ever
-            rejected |= before if number > RETURNING_ROUNDS else returned & before
-            few = work.groups.spread(work.groups.sum(~rejected) < 2)
-            rejected = np.where(few, rejection.mask | wilson, rejected)
-            returned = returned | (before & ~rejected)
-        state = replace(state, rejected=rejected, returned=returned, impossible=wilson)
+    if settings.outliers.method:
+        before = OutlierHistory(state.rejected, state.returned, state.impossible)
+        calibrated = bool(state.strengths and settings.errors and settings.errors.refine)
+        found = judge_round(_evidence(work, state), settings.outliers, before, _memory(number), calibrated, stored)
+        rejection, n_wilson, now = found.rejection, found.n_impossible, found.history
+        state = replace(state, rejected=now.rejected, returned=now.returned, impossible=now.impossible)
         state = _with_scales(work, state, theta, scale)
     return state, (choice, results, rejection, n_wilson)
 
 
-def _evidence(work: Work, state: State) -> Evidence:
-    return Evidence(
-        _law(work, state), state.scale, state.variance, state.best, work.groups, work.apart, work.epsilon,
-        work.shells or Shells.of(work.rows.d),
-    )  # fmt: skip
-
-
-def _outliers(work: Work, state: State, before: Bool, settings: RoundSettings) -> Rejection:
-    method = settings.method or "standard"
-    calibrated = bool(state.strengths and settings.error_model and settings.refine_errors)
-    return verdicts(_evidence(work, state), settings.zmax, before, method, calibrated)
+def _memory(number: int) -> Memory:
+    """What earlier outliers count for in this round."""
+    if number <= FRESH_ROUNDS:
+        return Memory.NONE
+    return Memory.NO_RETURN if number > RETURNING_ROUNDS else Memory.ONE_RETURN
 
 
 def _fit_errors(
-    work: Work, state: State, settings: RoundSettings, scale_variance: Float | None = None
+    work: Work, state: State, options: ErrorModelOptions, scale_variance: Float | None = None
 ) -> tuple[FitResult, ...]:
-    law, best = _law(work, state), work.groups.spread(state.best)
-    known = bool((state.gain.k > 0).all())
-    results = []
-    for number, model in enumerate(state.errors):
-        keep = ~state.rejected & (state.scale > 0)
-        if work.n_error_models > 1:
-            keep &= work.error_model_of[work.rows.data_set] == number
-        rows = np.flatnonzero(keep)
-        intensity, expected, scale, photon = np.empty((4, len(rows)))
-
-        def block(
-            part: int, rows: Int = rows, columns: tuple[Float, ...] = (intensity, expected, scale, photon)
-        ) -> None:
-            where = slice(part * BLOCK, (part + 1) * BLOCK)
-            mine, g = law.take(rows[where]), state.scale[rows[where]]
-            k, floor = mine.gain[mine.data_set], mine.floor[mine.data_set]
-            mu, r = g * best[rows[where]], mine.relative if len(mine.relative) else 0.0
-            values = (
-                mine.intensity,
-                expected_variance(mine.intensity, mine.variance, mu, mine.factor, k, floor, r),
-                g,
-                k * mine.factor,  # one photon in the units of I
-            )
-            for column, value in zip(columns, values, strict=True):
-                column[where] = value
-
-        run_lanes(block, -(-len(rows) // BLOCK))
-        results.append(
-            fit_error_model(
-                intensity,
-                expected,
-                scale,
-                work.apart.subset(keep),
-                start=model,
-                a=settings.error_a,
-                b=settings.error_b,
-                min_photons=settings.min_photons,
-                photon=photon if known else None,
-                scale_variance=None if scale_variance is None else scale_variance[rows],
-                n_bins=settings.n_bins,
-                refine=settings.refine_errors,
-            )
-        )
-    return tuple(results)
+    given = _expectation(work, state)
+    return fit_error_models(given, state.rejected, state.errors, work.error_model_of, options, scale_variance)
 
 
-def _wilson(work: Work, state: State, emax: float | None) -> Bool:
-    """Observations whose E^2 no crystal structure gives, (n,): above emax^2, 100 as in DIALS.
-
-    For acentric reflections the chance of E^2 > x is exp(-x), Wilson, Acta Cryst. 2 (1949) 318.
-    """
-    good = state.scale > 0
-    found = np.zeros(len(good), bool)
-    if not emax or not good.any():
-        return found
-    values, scale, epsilon, shells = state.values.intensity, state.scale, work.epsilon, work.shells
-    if shells is None or not good.all():
-        values, scale, epsilon, shells = values[good], scale[good], epsilon[good], Shells.of(work.rows.d[good])
-    found[np.flatnonzero(good)[shells.beyond(values / scale, epsilon, emax**2)]] = True
-    return found
+def _evidence(work: Work, state: State) -> Evidence:
+    return Evidence(_expectation(work, state), work.epsilon, work.shells or Shells.of(work.rows.d))
 
 
 def _same(work: Work, old: State, new: State) -> bool:
     """Whether a round left intensities, error models and outliers as they were, and moved no I_h that matters."""
-    close = all(
-        abs(a.a - b.a) <= SAME_ERROR_MODEL * a.a
-        and abs(a.b - b.b) <= SAME_ERROR_MODEL * max(a.b, 0.01)
-        and abs(a.c - b.c) <= 4 * SAME_ERROR_MODEL * a.c
-        for a, b in zip(old.errors, new.errors, strict=True)
-    )
+    close = nearly_equal(old.errors, new.errors)
     if not close or old.i_mid != new.i_mid or not np.array_equal(old.rejected, new.rejected):
         return False
     share = np.where(new.rejected, 0.0, new.scale**2 / new.variance)
     moved = (new.best - old.best) ** 2 * work.groups.sum(share)
     return bool((moved <= SAME_INTENSITY**2).all())
-
-
-def _output_variance(work: Work, state: State, scale_variance: Float) -> Float:
-    """V' with the observed variance, plus what the scale's own uncertainty adds: (I/g)^2 var(g).
-
-    The variance of I/g is V'/g^2 + I^2 var(g)/g^4; the column holds g^2 times that. With estimated restraints the
-    variance is the expected one, so that means weighted with it are not pulled down by what came out low. The part of
-    the partiality is the expected one always.
-    """
-    safe = np.where(state.scale > 0, state.scale, 1.0)
-    added = (state.values.intensity / safe) ** 2 * scale_variance
-    if state.strengths:
-        return state.variance + added
-    mu, observed = state.scale * work.groups.spread(state.best), state.values.counting()
-    if len(state.values.relative):
-        observed = observed + state.values.relative * mu**2
-    return variances(state.errors, work.error_model_of, work.rows.data_set, observed, mu) + added
 
 
 def log_round(report: RoundReport) -> None:

@@ -13,13 +13,13 @@ from braggscale.fit.findings import Finding
 from braggscale.fit.fit_scales import FitSettings, Outcome
 from braggscale.models.joint_model import JointModel
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.weighting.error_model import ErrorModel, FitResult
+from braggscale.weighting.error_model import ErrorModel, ErrorModelOptions, FitResult
 from braggscale.weighting.intensity_choice import (
     Choice,
     CountingGain,
     Intensities,
 )
-from braggscale.weighting.outlier_test import Rejection
+from braggscale.weighting.outlier_test import OutlierOptions, Rejection
 
 log = logging.getLogger(__name__)
 
@@ -61,20 +61,13 @@ class Work:
 class RoundSettings:
     """Values of the options that act here; see the guide.
 
-    ``error_model`` None: V' = V.  ``method`` None: no outlier rejection.
+    ``errors`` None: V' = V.
     """
 
     intensity_choice: str
     midpoints: list[float] | None
-    error_model: str | None
-    error_a: float | None
-    error_b: float | None
-    refine_errors: bool
-    min_photons: float
-    n_bins: int
-    method: str | None
-    zmax: float
-    emax: float | None
+    errors: ErrorModelOptions | None
+    outliers: OutlierOptions
     fit: FitSettings
 
 

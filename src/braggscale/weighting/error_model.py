@@ -20,6 +20,8 @@ from braggscale.errors import CommandError
 from braggscale.numerics.array_types import Float, Int, Int32
 
 DEFAULT_A, DEFAULT_B = 1.0, 0.02  # DIALS' start
+# Changes of a and b that count as none: a tenth of their usual uncertainty.
+SAME = 5e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,28 @@ class ErrorModel:
     def isa(self) -> float:
         """Largest possible I/sigma, 1/(a b), whatever c is; infinite for b = 0."""
         return 1.0 / (self.a * self.b) if self.a * self.b > 0 else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorModelOptions:
+    """How error models are fitted.
+
+    ``a``, ``b``: values to hold, None: they are fitted.  ``refine`` False: the model in use stays, only the table of
+    mean z^2 is made.  ``min_photons``: groups with fewer expected photons per observation are left out of the fit
+    (DIALS: min_Ih = 25 counts).  ``n_bins``: ranges of intensity in the table.
+    """
+
+    a: float | None = None
+    b: float | None = None
+    refine: bool = True
+    min_photons: float = 0.0
+    n_bins: int = 10
+
+    def start(self, known: ErrorModel) -> ErrorModel:
+        """``known`` with the values that are held; it has no linear term where a or b is held."""
+        if self.a is None and self.b is None:
+            return known
+        return ErrorModel(known.a if self.a is None else self.a, known.b if self.b is None else self.b)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +95,29 @@ class FitResult:
     reason: str = ""
     esd_c: float = math.nan
     linear_gain: float = math.nan
+
+
+def starting_models(
+    n: int, known: Sequence[ErrorModel] | None, options: ErrorModelOptions | None
+) -> tuple[ErrorModel, ...]:
+    """The ``n`` error models to begin with.
+
+    V' = V where ``options`` is None; else ``known`` (of an earlier run) or the usual start, with the values that are
+    held.
+    """
+    if options is None:
+        return (ErrorModel(1.0, 0.0),) * n
+    return tuple(options.start(model) for model in known or (ErrorModel(),) * n)
+
+
+def nearly_equal(old: Sequence[ErrorModel], new: Sequence[ErrorModel]) -> bool:
+    """Whether no a, b or c has changed by more than a tenth of its usual uncertainty."""
+    return all(
+        abs(one.a - other.a) <= SAME * one.a
+        and abs(one.b - other.b) <= SAME * max(one.b, 0.01)
+        and abs(one.c - other.c) <= 4 * SAME * one.c
+        for one, other in zip(old, new, strict=True)
+    )
 
 
 def assign(grouping: str, n_sets: int, sweeps: Sequence[Sequence[int]] = ()) -> Int:

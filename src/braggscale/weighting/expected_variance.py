@@ -8,6 +8,7 @@ with 1/V', and V' is taken at mu = g I_h: the two are found together, see ``vari
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy as np
 from braggscale.data.unique_reflections import Groups, in_blocks
 from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
 from braggscale.numerics.compiled import variance as kernels
+from braggscale.weighting.error_model import ErrorModel
+from braggscale.weighting.intensity_choice import CountingGain, Intensities
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,22 @@ class Law:
         return cls(
             intensity, variance, variance, np.zeros(len(intensity), np.int32), zero, zero, one, zero, zero, zero[:0]
         )
+
+    @classmethod
+    def of(
+        cls, values: Intensities, gain: CountingGain, data_set: Int32, models: Sequence[ErrorModel], of_data_set: Int
+    ) -> Law:
+        """The law of these intensities; the error model of data set d is ``models[of_data_set[d]]``.
+
+        ``data_set``: of each row, (n,).  ``of_data_set``: (n_sets,).
+        """
+        a2, b2, linear = (
+            np.array(of_models)[of_data_set] for of_models in zip(*((m.a**2, m.b**2, m.c) for m in models), strict=True)
+        )
+        return cls(
+            values.intensity, values.variance, values.raw_factor, data_set, gain.k, gain.floor, a2, b2, linear,
+            values.relative,
+        )  # fmt: skip
 
     def take(self, rows: Int | Bool) -> Law:
         """The given rows, in the given order."""
@@ -89,44 +108,22 @@ def expect(law: Law, scale: Float, out: Bool, groups: Groups) -> tuple[Float, Fl
 
 
 @dataclass(frozen=True, slots=True)
-class Robust:
-    """Weights of observations that may be outliers.  c = ``knee``:
+class Expectation:
+    """What the scales and the error model say of every observation.
 
-        flat         w = (1 + (z/c)^4)^(-1/2)/V'                 for normal errors with outliers among them
-        not flat     w = (1 + 1/c^2)/(1 + (z/c)^2)/V'            for heavy tails: Student's t, nu = c^2
-
-    The curvature of the cost is smaller than J'WJ, for normal errors 0.93 (c = 2.75) or 0.75 times (c = 2) that.
-    Rows that are out fade, from w at z = zmax to 0 at ``faded`` zmax.
+    ``law``: V' of each row.  ``scale``: g, ``variance``: V' at g I_h, counts^2, (n,).  ``best``: I_h, (n_groups,).
+    ``groups``: within which observations should agree, ``apart``: the same rows with Friedel mates apart.
     """
 
-    flat: bool
-    knee: float
-    zmax: float
-    faded: float
+    law: Law
+    scale: Float
+    variance: Float
+    best: Float
+    groups: Groups
+    apart: Groups
 
-    def weights(
-        self,
-        intensity: Float,
-        variance: Float,
-        scale: Float,
-        best: Float,
-        out: Bool,
-        groups: Groups,
-        unit: float = 1.0,
-    ) -> tuple[Float, Float]:
-        """w, 1/counts^2, and z^2, (n,).
-
-        z is the deviation from the members that are not ``out``, for these with their leverage; z^2 counts in units of
-        ``unit``, but is returned without it.
-        ``intensity``: I, ``variance``: V', ``scale``: g, (n,).  ``best``: I_h, (n_groups,).
-        """
-        weight, z2 = np.empty(groups.n_rows), np.empty(groups.n_rows)
-
-        def block(first: int, last: int) -> None:
-            kernels.robust_weights(
-                first, last, groups.offsets, intensity, variance, scale, best, out,
-                unit, self.flat, self.knee, self.zmax, self.faded, weight, z2,
-            )  # fmt: skip
-
-        in_blocks(groups, block)
-        return weight, z2
+    @property
+    def mu(self) -> Float:
+        """Expected intensity g I_h of each row, counts, (n,)."""
+        result: Float = self.scale * self.groups.spread(self.best)
+        return result

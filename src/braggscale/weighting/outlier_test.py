@@ -12,7 +12,6 @@ reflection that came out low looks more certain than it is, and the threshold me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +28,19 @@ RETURN_SHARE = 0.9
 _SETTLING_ROUNDS = 20
 # Lower ends of the ranges of multiplicity in the counts.
 _MULTIPLICITY = (1, 2, 3, 4, 5, 6, 11, 21, 51)
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierOptions:
+    """How outliers are looked for.
+
+    ``method``: one of METHODS, or None for no rejection.  ``zmax``: largest deviation from the equivalents, standard
+    deviations.  ``emax``: largest normalised amplitude, None for no limit.
+    """
+
+    method: str | None
+    zmax: float
+    emax: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +72,6 @@ class Rejection:
         return int(np.count_nonzero(self.mask))
 
 
-def reject(
-    intensity: Float,
-    variance: Float,
-    scale: Float,
-    groups: Groups,
-    zmax: float = 6.0,
-    previous: Bool | None = None,
-    method: str = "standard",
-) -> Rejection:
-    """Find the rows that deviate from their equivalents by more than ``zmax`` standard deviations.
-
-    z = |I - g m| / sqrt(V + g^2/s), m = sum g I/V / s and s = sum g^2/V over the other members that are in.
-    Weights are capped at 10 times the group's median. At least two members of a group stay. A row that was rejected
-    before returns only below 0.9 ``zmax``, so the result given back as ``previous`` is a fixed point.
-    ``intensity``: counts, ``variance``: V from the error model, counts^2, positive, ``scale``: g, (n_rows,).
-    ``previous``: rows rejected by the last round, (n_rows,).
-    Raises ValueError for an unknown method, a threshold or a variance that is not positive.
-    DIALS behaviour except for the way back, the cap in scaled units, and ``simple``: it uses the variance of the
-    residual, V (1 - g^2/(V s)), sums with the row itself, and leaves the two best members in.
-    """
-    before = np.zeros(len(intensity), np.bool_) if previous is None else previous
-    mask, _, rounds = _judged(Law.constant(intensity, variance), scale, groups, zmax, before, method)
-    return report(mask, before, groups, rounds)
-
-
 def _judged(law: Law, scale: Float, groups: Groups, zmax: float, before: Bool, method: str) -> tuple[Bool, Bool, int]:
     if method not in METHODS:
         raise ValueError(f"unknown method of outlier rejection {method!r}; one of {', '.join(METHODS)}")
@@ -113,14 +100,20 @@ def settle(
     previous: Bool | None = None,
     method: str = "standard",
 ) -> Rejection:
-    """``reject`` with variances that follow the verdicts.
+    """Find the rows that deviate from their equivalents by more than ``zmax`` standard deviations.
+
+    z = |I - g m| / sqrt(V' + g^2/s), m = sum g I/V' / s and s = sum g^2/V' over the other members that are in.
+    Weights are capped at 10 times the group's median. At least two members of a group stay. A row that was rejected
+    before returns only below 0.9 ``zmax``, so the result given back as ``previous`` is a fixed point.
 
     Variances are taken at the expected intensity g I_h, and I_h changes when a member goes: in a group of three, enough
     to turn the verdict round, and back in the next round. Here the two are brought into agreement before returning.
-    A group that would cycle keeps the verdict of the cycle that rejects most, so that the result given back as
-    ``previous`` is a fixed point.
-    ``law``: V' of each row.  The other arguments, the result and the errors are those of ``reject``; ``rounds`` adds
-    up all rounds.
+    A group that would cycle keeps the verdict of the cycle that rejects most.
+    ``law``: V' of each row.  ``scale``: g, (n_rows,).  ``previous``: rows rejected by the last round, (n_rows,).
+    ``rounds`` of the result adds up all passes.
+    Raises ValueError for an unknown method, a threshold or a variance that is not positive.
+    DIALS behaviour except for the way back, the cap in scaled units, and ``simple``: it uses the variance of the
+    residual, V' (1 - g^2/(V' s)), sums with the row itself, and leaves the two best members in.
     """
     before = np.zeros(groups.n_rows, np.bool_) if previous is None else previous
     mask, moving, rounds = _judged(law, scale, groups, zmax, before, method)
@@ -157,18 +150,6 @@ def _settle(
         rows, part = rows[part.spread(moving)], part.choose(moving)
         verdicts.append(mask.copy())
     return mask, rounds
-
-
-def standing(found: Rejection, nearby: Sequence[Rejection], before: Bool, groups: Groups) -> Rejection:
-    """``found``, but groups whose earlier verdict a slightly different threshold gives as well keep that verdict.
-
-    ``nearby``: verdicts with such thresholds.  ``before``: the earlier verdict, (n_rows,).
-    """
-    mask = found.mask.copy()
-    for other in nearby:
-        same = groups.spread(groups.sum(other.mask != before) == 0)
-        mask[same] = before[same]
-    return report(mask, before, groups, found.rounds)
 
 
 def _cycling(history: list[Bool], rows: Int, groups: Groups) -> Bool:

@@ -15,9 +15,9 @@ import numpy as np
 from braggscale.data.normalised_intensities import Shells
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float
-from braggscale.weighting.expected_variance import Law, expect
+from braggscale.weighting.expected_variance import Expectation, Law, expect
 from braggscale.weighting.friedel_test import Mates, agreeing, anomalous_share, separate, sides, squares
-from braggscale.weighting.outlier_test import RETURN_SHARE, Rejection, report, settle
+from braggscale.weighting.outlier_test import RETURN_SHARE, OutlierOptions, Rejection, report, settle
 from braggscale.weighting.pair_test import disputed, losers
 
 log = logging.getLogger(__name__)
@@ -28,61 +28,60 @@ MOST_TURNS = 8
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What verdicts are made of; rows stand in the order of ``groups``.
+    """What verdicts are made of.
 
-    ``law``: V' of each row.  ``scale``: g, ``variance``: V' at g I_h, ``epsilon``: of the reflection, (n,).
-    ``best``: I_h, (n_groups,).  ``apart``: the groups with Friedel mates apart.  ``shells``: for the mean intensity.
+    ``expected``: what scales and error model say of each observation.  ``epsilon``: of its reflection, (n,).
+    ``shells``: of the same rows, for the mean intensity.
     """
 
-    law: Law
-    scale: Float
-    variance: Float
-    best: Float
-    groups: Groups
-    apart: Groups
+    expected: Expectation
     epsilon: Float
     shells: Shells
 
     @property
-    def expected(self) -> Float:
-        """I_h of each row, not below 0, (n,)."""
-        result: Float = np.maximum(self.groups.spread(self.best), 0.0)
+    def positive_mean(self) -> Float:
+        """I_h of each row, not below 0, counts/g, (n,)."""
+        result: Float = np.maximum(self.expected.groups.spread(self.expected.best), 0.0)
         return result
 
     def mean(self) -> Float:
-        """epsilon times the mean of I_h at the resolution, (n,); 0 where I_h is not positive."""
-        best = self.expected
+        """epsilon times the mean of I_h at the resolution, counts/g, (n,); 0 where I_h is not positive."""
+        best = self.positive_mean
         e2 = self.shells.normalised(best, self.epsilon)
         return np.divide(best, e2, out=np.zeros(len(best)), where=e2 > 0)
 
     def mates(self, out: Bool) -> Mates:
         """Sides of all rows, and how much Friedel mates differ.  ``out``: who does not count, (n,)."""
-        plus = sides(self.groups, self.apart)
-        use = ~out & (self.scale > 0) & self.groups.spread(self.groups.sum(~plus) > 0)
-        if len(self.apart) == len(self.groups) or not use.any():
+        given = self.expected
+        groups, scale = given.groups, given.scale
+        plus = sides(groups, given.apart)
+        use = ~out & (scale > 0) & groups.spread(groups.sum(~plus) > 0)
+        if len(given.apart) == len(groups) or not use.any():
             return Mates(plus, np.zeros(len(plus)))
         mean = self.mean()
         q = anomalous_share(
-            self.law.intensity[use], self.variance[use], self.scale[use], self.groups.subset(use), plus[use], mean[use]
+            given.law.intensity[use], given.variance[use], scale[use], groups.subset(use), plus[use], mean[use]
         )
         log.debug(f"anomalous differences of intensities: {100 * np.sqrt(q):.2f} % rms")
-        return Mates(plus, q * mean * self.expected)
+        return Mates(plus, q * mean * self.positive_mean)
 
 
 def alike(evidence: Evidence, out: Bool) -> Groups:
     """Groups of the fit: Friedel mates are apart where their difference would mislead it.  ``out``: outliers, (n,)."""
-    scale = evidence.scale
-    precision = np.where(out | (scale <= 0), 0.0, scale**2 / evidence.variance)
-    return agreeing(evidence.groups, evidence.apart, precision, evidence.mates(out))
+    given = evidence.expected
+    scale = given.scale
+    precision = np.where(out | (scale <= 0), 0.0, scale**2 / given.variance)
+    return agreeing(given.groups, given.apart, precision, evidence.mates(out))
 
 
-def verdicts(evidence: Evidence, zmax: float, before: Bool, method: str, calibrated: bool) -> Rejection:
-    """Outliers, (n,).
+def verdicts(evidence: Evidence, options: OutlierOptions, before: Bool, calibrated: bool) -> Rejection:
+    """Outliers by comparison with their equivalents, (n,).
 
-    ``zmax``, ``method``: see ``outlier_test.reject``.  ``before``: where the search starts, (n,).
+    ``before``: where the search starts, (n,).
     ``calibrated``: whether what follows the method ``standard`` makes sense: scales without systematic differences.
     """
-    law, scale, groups = evidence.law, np.maximum(evidence.scale, 0.0), evidence.groups
+    given, zmax, method = evidence.expected, options.zmax, options.method or "standard"
+    law, scale, groups = given.law, np.maximum(given.scale, 0.0), given.groups
     found = settle(law, scale, groups, zmax, before, method)
     if not calibrated or method != "standard":
         return found
@@ -124,12 +123,13 @@ def _agreed(
 
 def _settle_disputes(evidence: Evidence, mates: Mates, limits: tuple[float, float], found: Bool, before: Bool) -> Bool:
     """The verdicts, with one more where just two members are in and disagree."""
-    groups, inside = evidence.groups, ~found & (evidence.scale > 0)
+    given = evidence.expected
+    groups, inside = given.groups, ~found & (given.scale > 0)
     two = groups.sum(inside) == 2
     rows, part = np.flatnonzero(groups.spread(two)), groups.choose(two)
     if not len(rows):
         return found
-    law, scale, inside = evidence.law.take(rows), evidence.scale[rows], inside[rows]
+    law, scale, inside = given.law.take(rows), given.scale[rows], inside[rows]
     variance = expect(law, scale, ~inside, part)[1]
     z2 = squares(law.intensity, variance, np.maximum(scale, 0.0), part, mates.take(rows), ~inside)
     judged = disputed(z2, part, inside, before[rows], limits)
@@ -137,7 +137,7 @@ def _settle_disputes(evidence: Evidence, mates: Mates, limits: tuple[float, floa
         return found
     mine = np.flatnonzero(part.spread(judged))
     x = np.divide(law.intensity, scale, out=np.zeros(len(rows)), where=scale > 0)[mine]
-    above = int(np.count_nonzero((evidence.law.intensity > evidence.scale * evidence.expected)[found]))
+    above = int(np.count_nonzero((given.law.intensity > given.scale * evidence.positive_mean)[found]))
     n_outliers = above, int(np.count_nonzero(found)) - above
     mask = found.copy()
     mask[rows[mine]] |= losers(x, evidence.mean()[rows[mine]], part.choose(judged), inside[mine], n_outliers)

@@ -80,7 +80,7 @@ def expect(
 def robust_weights(
     first, last, offsets, intensity, error, scale, best, out, unit, flat, knee, zmax, faded, weight, z2
 ):  # fmt: skip
-    """Fill w (n,) of expected_variance.Robust and z^2 (n,), unless the latter is empty.
+    """Fill w (n,) of robust_weights.Robust and z^2 (n,), unless the latter is empty.
 
     z^2 from the members that are not ``out``, for these with their leverage (at least 0.05 left). Those that are out
     fade from w at z/zmax = 1 to 0 at ``faded``.  ``error``: V', (n,).  ``best``: I_h, (n_groups,).

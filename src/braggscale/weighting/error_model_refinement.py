@@ -1,0 +1,111 @@
+"""Iterations of the error model fit on given rows, and what remains where they fail.
+
+Inner steps are those of error_model_scoring.py. Around them the means I_h follow the model, and so does who is trimmed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from braggscale.weighting.error_model import DEFAULT_A, ErrorModel, FitResult
+from braggscale.weighting.error_model_scoring import NONE, ONE, TWO, Fitted, distance, step, uncertainties
+from braggscale.weighting.error_model_table import ranges_of
+from braggscale.weighting.residual_data import CUT, ResidualData, Residuals
+
+LOWEST_A = 0.1  # errors ten times too large: more likely the fit has no hold on a
+
+_MEDIAN_SQUARE = 0.454936  # median z^2 of a normal deviate
+_ROUNDS, _STEPS, _TOLERANCE = 25, 4, 1e-4
+_LOOSEST = 0.2  # relative uncertainty of a above which a^2 is not significant (2.5 sigma)
+
+
+def refine(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: int, reason: str) -> FitResult:
+    """The error model of the rows in ``sample``.
+
+    Scoring steps for fixed I_h inside, new I_h and new trimming outside, until a, b and c stand still.
+    ``begin``: where to start.  ``free``: which of a, b, c are fitted.  ``n_bins``: ranges of intensity in the table.
+    ``reason``: why not all of a and b are fitted, if something decided that before.
+    """
+    model = begin
+    unit = float(np.sum(sample.expected) / max(float(np.sum(np.abs(sample.intensity))), 1e-300))
+    if free[0]:
+        first = sample.residuals(model)
+        z2 = (first.square / first.variance(model))[first.freedom > 0]
+        if len(z2):
+            model = replace(model, a=model.a * math.sqrt(max(float(np.median(z2)), 1e-12) / _MEDIAN_SQUARE))
+    trimmed_with: ErrorModel | None = None
+    converged = False
+    rounds = 0
+    for rounds in range(1, _ROUNDS + 1):
+        if trimmed_with is None or distance(model, trimmed_with, unit) > 0.02:
+            out, trimmed_with = sample.trim(model), model
+        data = sample.residuals(model, out)
+        before = model
+        for _ in range(_STEPS):
+            model, bad = step(sample.sums(data, model), model, free)
+            if bad:
+                break
+        if bad:
+            break
+        if distance(model, before, unit) < _TOLERANCE:
+            if trimmed_with is before or distance(model, trimmed_with, unit) < 0.1 * _TOLERANCE or rounds > 15:
+                converged = True
+                break
+            trimmed_with = None
+    if bad or not LOWEST_A <= model.a < math.inf:
+        return _fall_back(sample, begin, free, n_bins, bad or f"a = {model.a:.3g}")
+    if not converged and not reason:
+        reason = f"still changing after {_ROUNDS} rounds"
+    result = _result(sample, model, data, free, rounds, converged, n_bins, reason)
+    if free[0] and free[1] and not result.esd_a < _LOOSEST * model.a:
+        return _fall_back(sample, begin, free, n_bins, f"a = {model.a:.3g} +- {result.esd_a:.2g}")
+    return result
+
+
+def _fall_back(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: int, why: str) -> FitResult:
+    """One parameter where two cannot be told apart; the start where one cannot be found, or three."""
+    if free == TWO:
+        if why.startswith("a ="):
+            simpler, rest = (False, True, False), "a = 1 kept, only b refined"
+            begin = replace(begin, a=DEFAULT_A)
+        else:
+            simpler, rest = ONE, f"b = {begin.b:.3g} kept, only a refined"
+        return refine(sample, begin, simpler, n_bins, f"two-parameter fit failed ({why}): {rest}")
+    return kept(sample, begin, n_bins, f"fit failed ({why}): kept as it was", converged=False)
+
+
+def kept(sample: ResidualData, model: ErrorModel, n_bins: int, reason: str, converged: bool = True) -> FitResult:
+    """The model as it is, with the table of mean z^2 of these rows.  ``reason``: why it was not fitted."""
+    data = sample.residuals(model, sample.trim(model))
+    return _result(sample, model, data, NONE, 0, converged, n_bins, reason)
+
+
+def _result(
+    sample: ResidualData,
+    model: ErrorModel,
+    data: Residuals,
+    free: Fitted,
+    rounds: int,
+    converged: bool,
+    n_bins: int,
+    reason: str,
+) -> FitResult:
+    """``model`` with its uncertainties and the table of mean z^2.  ``data``: residuals of ``sample`` with the model."""
+    used = data.freedom > 0
+    core = np.flatnonzero(used & (data.square <= CUT**2 * data.variance(model)))
+    esd_a, esd_b, esd_c = uncertainties(sample.sums(data, model), model, free)
+    return FitResult(
+        model,
+        len(core),
+        data.trimmed + int(np.count_nonzero(used)) - len(core),
+        rounds,
+        converged,
+        esd_a,
+        esd_b,
+        ranges_of(data.take(core), model, n_bins),
+        reason,
+        esd_c,
+    )

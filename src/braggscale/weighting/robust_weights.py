@@ -1,0 +1,91 @@
+"""Weights of observations in the fit of the scales: 1/V' times a factor that outliers cannot bend the scales with.
+
+With fixed restraints the factor is (nu + 1)/(nu + z^2), nu = 4, the weight function of Student's t (Lange, Little &
+Taylor, J. Am. Stat. Assoc. 84 (1989) 881). It falls from z = 0 on, so that J'WJ is a third more than what the data
+know, and estimated restraints come out too strong; for these it is (1 + (z/2.75)^4)^(-1/2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.data.unique_reflections import Groups, in_blocks
+from braggscale.numerics.array_types import Bool, Float
+from braggscale.numerics.compiled import variance as kernels
+from braggscale.weighting.expected_variance import Expectation, expect
+
+# Knee of the weights with estimated restraints, and with fixed ones, which leave systematic differences.
+FLAT, HEAVY = 2.75, 2.0
+# Outliers have weight 0 in the fit beyond this times zmax.
+FADED = 1.25
+_MEDIAN_SQUARE = 0.455  # median of chi^2 with one degree of freedom
+
+
+@dataclass(frozen=True, slots=True)
+class Robust:
+    """Weights of observations that may be outliers.  c = ``knee``:
+
+        flat         w = (1 + (z/c)^4)^(-1/2)/V'                 for normal errors with outliers among them
+        not flat     w = (1 + 1/c^2)/(1 + (z/c)^2)/V'            for heavy tails: Student's t, nu = c^2
+
+    The curvature of the cost is smaller than J'WJ, for normal errors 0.93 (c = 2.75) or 0.75 times (c = 2) that.
+    Weights of outliers fall linearly from w at z = ``zmax`` to 0 at ``faded`` zmax. With a step at zmax an observation
+    at the border would hold itself in or out, and which of the two would depend on how the run came there.
+    """
+
+    flat: bool
+    knee: float
+    zmax: float
+    faded: float = FADED
+
+    @classmethod
+    def of_fit(cls, estimated: bool, zmax: float) -> Robust:
+        """The weights of a fit: flat where restraints are ``estimated``, for heavy tails where they are fixed."""
+        return cls(True, FLAT, zmax) if estimated else cls(False, HEAVY, zmax)
+
+    def weights(
+        self,
+        intensity: Float,
+        variance: Float,
+        scale: Float,
+        best: Float,
+        out: Bool,
+        groups: Groups,
+        unit: float = 1.0,
+    ) -> tuple[Float, Float]:
+        """w, 1/counts^2, and z^2, (n,).
+
+        z is the deviation from the members that are not ``out``, for these with their leverage; z^2 counts in units of
+        ``unit``, but is returned without it.
+        ``intensity``: I, ``variance``: V', ``scale``: g, (n,).  ``best``: I_h, (n_groups,).
+        """
+        weight, z2 = np.empty(groups.n_rows), np.empty(groups.n_rows)
+
+        def block(first: int, last: int) -> None:
+            kernels.robust_weights(
+                first, last, groups.offsets, intensity, variance, scale, best, out,
+                unit, self.flat, self.knee, self.zmax, self.faded, weight, z2,
+            )  # fmt: skip
+
+        in_blocks(groups, block)
+        return weight, z2
+
+
+def fit_weights(expected: Expectation, out: Bool, groups: Groups, robust: Robust, first: bool = False) -> Float:
+    """Weights of all rows in the fit of the scales, 1/counts^2, (n,).
+
+    ``out``: outliers, (n,).  ``groups``: within which observations agree in the fit; may be finer than those of
+    ``expected``.  ``first``: errors are not known yet, so that z counts in units of its median.
+    """
+    best, variance = expected.best, expected.variance
+    if groups is not expected.groups:
+        best, variance = expect(expected.law, expected.scale, out, groups)
+    rows = expected.law.intensity, variance, expected.scale, best, out, groups
+    weight, z2 = robust.weights(*rows)
+    if first:
+        several = groups.spread(groups.sizes() > 1)
+        if several.any():
+            weight, _ = robust.weights(*rows, max(float(np.median(z2[several])) / _MEDIAN_SQUARE, 1.0))
+    return weight
