@@ -30,8 +30,8 @@ class Runs(list[types.SimpleNamespace]):
 def runs(monkeypatch, tmp_path):
     made = Runs()
 
-    def run(files, options, given, command, log_text):
-        made.append(types.SimpleNamespace(files=files, options=options, given=given, command=command, log=log_text))
+    def run(files, options, command, log_text):
+        made.append(types.SimpleNamespace(files=files, options=options, command=command, log=log_text))
         if made.then:
             made.then()
         made[-1].text = log_text()
@@ -62,7 +62,8 @@ def test_files_and_parameters_mix(runs, tmp_path):
     assert run.files == ("a.refl", "odd=name.refl", "a.expt")
     assert run.options.cut_data.d_min == 3 and run.options.cut_data.d_max == 30, "later ones win"
     assert run.options.anomalous and run.options.model == "KB"
-    assert run.given("model") and run.given("anomalous") and not run.given("nproc")
+    assert run.options.is_explicit("model") and run.options.is_explicit("anomalous")
+    assert not run.options.is_explicit("nproc")
     assert run.command["arguments"] == argv[:-1]
 
 
@@ -387,7 +388,7 @@ def test_a_closed_pipe_is_silent(argv):
 def test_a_run_outlives_its_terminal(tmp_path):
     code = (
         "import logging, sys, types\n"
-        "def run(files, options, given, command, log_text):\n"
+        "def run(files, options, command, log_text):\n"
         "    for i in range(3):\n"
         "        logging.getLogger('braggscale.x').info('line %d', i)\n"
         "    open('done', 'w').write(log_text())\n"

@@ -17,6 +17,7 @@ from braggscale.models.settings import SweepFacts
 from braggscale.options.assignments import settle
 from braggscale.options.phil import read_argument
 from braggscale.options.schema import COMPONENTS
+from braggscale.scaling.plan import model_request
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md")])
@@ -111,7 +112,7 @@ def test_kinds_of_restraints_are_listed():
     for model in ("physical", "KB"):
         chosen = [f"model={model}", "restraints=estimated", "physical.image_correction=True"]
         options = settle([(read_argument(word), True) for word in chosen])[0].options
-        built = build(resolve_model(options, facts)[0], extent, "0")
+        built = build(resolve_model(model_request(options), facts)[0], extent, "0")
         kinds = {r.kind for component in built.components for r in component.restraints}
         assert kinds
         assert {kind for kind in kinds if kind not in text} == set()

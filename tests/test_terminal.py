@@ -17,7 +17,7 @@ RUN = textwrap.dedent(
     import logging, sys, time, types
     from braggscale.numerics.timing import Clock
 
-    def run(files, options, given, command, log_text):
+    def run(files, options, command, log_text):
         log, clock = logging.getLogger("braggscale.scaling.rounds"), Clock()
         with clock.stage("reading"):
             time.sleep({before})

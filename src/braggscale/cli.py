@@ -199,7 +199,7 @@ def _scale(argv: tuple[str, ...], found: _Arguments, settings: Settings) -> None
     from braggscale.options.schema import CommandLine
 
     one_heap()
-    command = CommandLine(argv, found.files, settings.modified, settings.notes, settings.explicit)
+    command = CommandLine(argv, found.files, settings.modified, settings.notes)
     with logging_to(sys.stdout, found.options.verbose, found.options.quiet) as log_text:
         log.info(f"{PROGRAM} {__version__}")
         log.info(shlex.join([PROGRAM, *argv]))
@@ -215,7 +215,7 @@ def _scale(argv: tuple[str, ...], found: _Arguments, settings: Settings) -> None
 
         gc.freeze()
         gc.enable()
-        run(found.files, settings.options, command.given, command.as_dict(), log_text)
+        run(found.files, settings.options, command.as_dict(), log_text)
 
 
 def _export(found: _Arguments, settings: Settings) -> None:
@@ -256,10 +256,9 @@ def _warm_up() -> int:
 def _name(found: _Arguments, settings: Settings) -> None:
     from braggscale.scale_files import name_anew
 
-    output = settings.options.output
-    given = settings.explicit
-    experiments = output.experiments if "output.experiments" in given else "identified.expt"
-    reflections = output.reflections if "output.reflections" in given else "identified.refl"
+    options, output = settings.options, settings.options.output
+    experiments = output.experiments if options.is_explicit("output.experiments") else "identified.expt"
+    reflections = output.reflections if options.is_explicit("output.reflections") else "identified.refl"
     with logging_to(sys.stdout, found.options.verbose, found.options.quiet):
         name_anew(found.files, found.options.assign_identifiers, experiments, reflections)
 

@@ -36,6 +36,7 @@ from braggscale.report.read_summary import read_summary
 from braggscale.report.summary import json_text, summary
 from braggscale.report.text.log import log_end, log_next, log_result
 from braggscale.scaling.pipeline import run as run_pipeline
+from braggscale.scaling.plan import make_plan
 from braggscale.scaling.result import Result
 
 log = logging.getLogger(__name__)
@@ -46,23 +47,21 @@ NewColumns = dict[str, tuple[str, list[Array]]]  # by column name: type, and one
 def run(
     files: Sequence[str],
     options: Options,
-    given: Callable[[str], bool],
     command: Mapping[str, Any],
     log_text: Callable[[], str],
 ) -> None:
     """Scale the data in ``files`` and write the outputs that ``schema.output`` names.
 
-    ``given``: whether the user set an option (full name).  ``command``: what the summary says of the command line.
+    ``command``: what the summary says of the command line.
     ``log_text``: everything logged so far.  Raises UserError where the run cannot go on; nothing is written then.
     """
     with threads(options.nproc or available_processors()):
-        _run(files, options, given, command, log_text)
+        _run(files, options, command, log_text)
 
 
 def _run(
     files: Sequence[str],
     options: Options,
-    given: Callable[[str], bool],
     command: Mapping[str, Any],
     log_text: Callable[[], str],
 ) -> None:
@@ -76,8 +75,9 @@ def _run(
         log.info(note)
     data = changed(data, asked.space_group, asked.unit_cell, asked.reindex)
     data = split_sweeps(data, options.split_at)
-    options = with_mtz_files(options, data, files, given)
-    result = run_pipeline(data.data_sets, data.not_indexed, options, given, clock)
+    options = with_mtz_files(options, data, files)
+    plan = make_plan(options, data.data_sets)
+    result = run_pipeline(data.data_sets, data.not_indexed, plan, clock)
     log_result(result, options.anomalous)
     document, columns, problem = _write(data, result, options, command, log_text, clock, other)
     if exports_of(options.output):
@@ -86,7 +86,7 @@ def _run(
         raise problem
 
 
-def with_mtz_files(options: Options, data: Input, files: Sequence[str], given: Callable[[str], bool]) -> Options:
+def with_mtz_files(options: Options, data: Input, files: Sequence[str]) -> Options:
     """The options with MTZ files to write where nothing came from DIALS: what users of other programs go on with.
 
     Not where the options say something else, nor in the place of an input.
@@ -95,7 +95,9 @@ def with_mtz_files(options: Options, data: Input, files: Sequence[str], given: C
         return options
     inputs = {os.path.realpath(path) for path in files}
     merged, unmerged = (
-        getattr(options.output, name) if given(f"output.{name}") or os.path.realpath(path) in inputs else path
+        getattr(options.output, name)
+        if options.is_explicit(f"output.{name}") or os.path.realpath(path) in inputs
+        else path
         for name, path in (("merged_mtz", "scaled.mtz"), ("unmerged_mtz", "scaled_unmerged.mtz"))
     )
     return replace(options, output=replace(options.output, merged_mtz=merged, unmerged_mtz=unmerged))

@@ -11,7 +11,7 @@ from braggscale.data.batches import assign_batches, batch_lines, next_epoch
 from braggscale.data.data_set_names import choose_data_sets
 from braggscale.data.experiment import Beam, Crystal, Experiment, Goniometer, Scan
 from braggscale.data.image_ranges import difference, intersection, rows_in_use, show_runs, stored_runs, union
-from braggscale.data.image_selection import choose_images
+from braggscale.data.image_selection import ImageRequest, choose_images
 from braggscale.data.sweep_cuts import choose_splits, part_of_rows, split_scan
 from braggscale.errors import CommandError
 
@@ -37,7 +37,7 @@ def guide_sweeps(**changes):
 
 
 def images(experiments, **options):
-    return choose_images(experiments, assign_batches(experiments), **options)
+    return choose_images(experiments, assign_batches(experiments), ImageRequest(**options))
 
 
 # Sets of images

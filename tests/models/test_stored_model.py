@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from option_samples import SWEEP, options
+from option_samples import SWEEP, request
 
 from braggscale.models.choice import resolve_model
 from braggscale.models.data_set_model import DataSetModel
@@ -102,14 +102,14 @@ def test_image_effects_are_taken_over_where_the_images_are_the_same():
 def remembered(first, now, rewritten=False):
     """Settings of a run with the options ``now`` on what a run with the options ``first`` stored."""
     facts = replace(SWEEP, single_panel=True)
-    settings, _ = resolve_model(options(*first), facts)
+    settings, _ = resolve_model(request(*first), facts)
     names = [name for name in ("scale", "decay", "absorption", "modulation", "image") if getattr(settings, name)]
     stored = {"__id__": "physical", "configuration_parameters": {"scale_rot_interval": 2.5}}
     stored |= {name: {"parameters": [0.5] * 4} for name in names if not (rewritten and name in ("modulation", "image"))}
     if not rewritten:
         stored[OWN_ENTRY] = own_entry(settings)
-    words = {word.split("=")[0] for word in now}
-    return keep_stored(resolve_model(options(*now), facts)[0], stored, lambda name: name.split(".")[-1] in words)[0]
+    again = request(*now)
+    return keep_stored(resolve_model(again, facts)[0], stored, again.explicit, again.restraints_are_explicit)[0]
 
 
 def test_image_effects_and_map_stay_as_they_were():
@@ -133,15 +133,15 @@ def test_a_model_that_somebody_has_rewritten_says_nothing_of_them():
 
 
 def test_what_had_a_number_beside_estimated_restraints_stays_fixed():
-    first, _ = resolve_model(options("restraints=estimated", "scale_interval=30", "lmax=3"), SWEEP)
+    first, _ = resolve_model(request("restraints=estimated", "scale_interval=30", "lmax=3"), SWEEP)
     stored = sweep(30.0, lmax=3)
     entry = stored.to_dict([np.ones(8), np.zeros(15)], None, {"lmax": 3, "abs_surface_weight": 5e5})
     entry[OWN_ENTRY] = own_entry(first)
-    plain, _ = resolve_model(options("restraints=estimated"), SWEEP)
-    again, _ = keep_stored(plain, entry, lambda name: False)
+    plain, _ = resolve_model(request("restraints=estimated"), SWEEP)
+    again, _ = keep_stored(plain, entry, (), False)
     assert "scale" not in again.estimated and "absorption" not in again.estimated and "decay" in again.estimated
     assert (again.scale_interval, again.lmax, again.surface_weight) == (30.0, 3, 5e5)
-    asked, _ = keep_stored(plain, entry, lambda name: name == "restraints")
+    asked, _ = keep_stored(plain, entry, (), True)
     assert "scale" in asked.estimated and asked.scale_interval == plain.scale_interval
 
 
@@ -157,12 +157,12 @@ def test_one_run_has_one_kind_of_restraints():
 
 
 def test_numbers_of_a_model_that_did_not_estimate_do_not_apply():
-    settings, _ = resolve_model(options(), SWEEP)
+    settings, _ = resolve_model(request(), SWEEP)
     entry = {"__id__": "physical", "scale": {"parameters": [1.0] * 14}, "absorption": {"parameters": [0.0] * 24}}
     entry["configuration_parameters"] = {"scale_rot_interval": 15.0, "lmax": 4, "abs_surface_weight": 5e5}
-    kept, sentences = keep_stored(settings, entry, lambda name: False)
+    kept, sentences = keep_stored(settings, entry, (), False)
     assert (kept.scale_interval, kept.lmax, kept.decay) == (settings.scale_interval, settings.lmax, False)
     assert "weight of the stored model do not apply" in sentences[0]
-    fixed, _ = resolve_model(options("restraints=fixed"), SWEEP)
-    kept, sentences = keep_stored(fixed, entry, lambda name: False)
+    fixed, _ = resolve_model(request("restraints=fixed"), SWEEP)
+    kept, sentences = keep_stored(fixed, entry, (), False)
     assert (kept.scale_interval, kept.lmax, sentences) == (15.0, 4, [])

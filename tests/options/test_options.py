@@ -9,12 +9,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from option_samples import SWEEP, options, read
+from option_samples import SWEEP, options, read, request
 
 from braggscale.errors import CommandError
 from braggscale.models.choice import INTERVALS, resolve_model
 from braggscale.models.settings import ModelSettings, SweepFacts
-from braggscale.options.assignments import definitions, settle, unused_model_settings
+from braggscale.options.assignments import definitions, settle, unused_model_options
 from braggscale.options.master import MODELS
 from braggscale.options.phil import read_argument, read_file
 from braggscale.options.schema import COMPONENTS, Options, option_paths
@@ -29,7 +29,7 @@ def field_types(kind: type = Options, prefix: str = "") -> dict[str, Any]:
     for name, hint in get_type_hints(kind).items():
         if dataclasses.is_dataclass(hint):
             found |= field_types(hint, f"{prefix}{name}.")
-        else:
+        elif name != "explicit":
             found[prefix + name] = hint
     return found
 
@@ -78,7 +78,7 @@ def test_defaults():
     assert found.scaling_options.outlier_rejection == "standard" and found.scaling_options.outlier_zmax is None
     assert found.array.modulation_correction is False
     assert (found.output.experiments, found.output.reflections) == ("scaled.expt", "scaled.refl")
-    assert read()[0].modified == "" and not read()[0].explicit
+    assert read()[0].modified == "" and not read()[0].options.explicit
 
 
 def test_values_arrive_where_they_belong():
@@ -151,7 +151,7 @@ def test_all_problems_are_found_at_once():
 def test_a_short_name_goes_to_the_model_that_was_named():
     found, _ = read("decay_interval=10", "model=array")
     assert found.options.array.decay_interval == 10 and found.options.physical.decay_interval is None
-    assert found.explicit == {"model", "array.decay_interval"} and found.notes == ()
+    assert found.options.explicit == {"model", "array.decay_interval"} and found.notes == ()
     # the model that is named last counts, wherever it stands
     found, _ = read("model=physical", "decay_interval=10", "model=array")
     assert found.options.array.decay_interval == 10 and found.options.physical.decay_interval is None
@@ -180,7 +180,7 @@ def test_a_parameter_that_the_named_model_lacks_is_an_error(arguments, line):
 def unused(models: set[str], *arguments: str) -> list[str]:
     found, wrong = read(*arguments)
     assert not wrong
-    return unused_model_settings(found.options, lambda path: path in found.explicit, models)
+    return unused_model_options(found.options.explicit, models, found.options.model != "auto")
 
 
 def test_parameters_of_models_that_no_data_set_has_are_reported():
@@ -243,7 +243,7 @@ def test_a_file_of_all_defaults_sets_nothing(tmp_path):
         file.write_text(master.report(master.defaults(), level, attributes))
         found, wrong = settle([*((made, False) for made in read_file(str(file))), (read_argument("model=KB"), True)])
         assert not wrong
-        assert found.explicit == {"model"}
+        assert found.options.explicit == {"model"}
         assert found.options == options("model=KB")
 
 
@@ -294,12 +294,12 @@ def test_modified_text_gives_the_same_parameters(tmp_path_factory, d_min, model,
     ],
 )
 def test_automatic_intervals(degrees, intervals):
-    found, _ = resolve_model(options("restraints=fixed"), SweepFacts("0", False, degrees))
+    found, _ = resolve_model(request("restraints=fixed"), SweepFacts("0", False, degrees))
     assert found.model == "physical"
     assert (found.scale_interval, found.decay_interval) == intervals
-    given_one, _ = resolve_model(options("restraints=fixed", "scale_interval=3"), SweepFacts("0", False, degrees))
+    given_one, _ = resolve_model(request("restraints=fixed", "scale_interval=3"), SweepFacts("0", False, degrees))
     assert (given_one.scale_interval, given_one.decay_interval) == (3.0, intervals[1])
-    estimated, _ = resolve_model(options("restraints=estimated", "decay_interval=7"), SweepFacts("0", False, degrees))
+    estimated, _ = resolve_model(request("restraints=estimated", "decay_interval=7"), SweepFacts("0", False, degrees))
     assert estimated.scale_interval <= min(intervals[0], max(2.5, degrees / 80)) and estimated.decay_interval == 7.0
     assert degrees / estimated.scale_interval >= 4
 
@@ -320,18 +320,18 @@ def test_intervals_cover_every_width():
     ],
 )
 def test_automatic_model(facts, model, sentence):
-    found, sentences = resolve_model(options("restraints=fixed"), facts)
+    found, sentences = resolve_model(request("restraints=fixed"), facts)
     assert found.model == model
     assert sentence in sentences[0]
 
 
 def test_a_still_gets_kb_whatever_was_named():
     for name in ("physical", "array"):
-        found, sentences = resolve_model(options(f"model={name}"), SweepFacts("0", True, 0.0))
+        found, sentences = resolve_model(request(f"model={name}"), SweepFacts("0", True, 0.0))
         assert found.model == "KB"
         assert sentences == [f"model KB instead of {name}, which needs a rotation: it is a still"]
-    assert resolve_model(options("model=KB"), SweepFacts("0", True, 0.0))[1] == []
-    assert resolve_model(options("model=KB"), SWEEP)[0].model == "KB"
+    assert resolve_model(request("model=KB"), SweepFacts("0", True, 0.0))[1] == []
+    assert resolve_model(request("model=KB"), SWEEP)[0].model == "KB"
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_a_still_gets_kb_whatever_was_named():
 )
 def test_automatic_absorption(arguments, degrees, angle, on, why):
     facts = SweepFacts("0", False, degrees, angle)
-    found, sentences = resolve_model(options("restraints=fixed", *arguments.split()), facts)
+    found, sentences = resolve_model(request("restraints=fixed", *arguments.split()), facts)
     assert found.absorption is on
     assert why in " ".join(sentences) and bool(why) == bool(sentences)
 
@@ -366,34 +366,34 @@ def test_automatic_absorption(arguments, degrees, angle, on, why):
     ],
 )
 def test_absorption_levels(arguments, lmax, weight):
-    found, sentences = resolve_model(options("restraints=fixed", *arguments.split()), SWEEP)
+    found, sentences = resolve_model(request("restraints=fixed", *arguments.split()), SWEEP)
     assert (found.lmax, found.surface_weight, sentences) == (lmax, weight, [])
-    estimated = resolve_model(options("restraints=estimated", *arguments.split()), SWEEP)[0].estimated
+    estimated = resolve_model(request("restraints=estimated", *arguments.split()), SWEEP)[0].estimated
     assert ("absorption" in estimated) is (not arguments)
 
 
 def test_a_level_overrides_loudly():
-    found, sentences = resolve_model(options("absorption_level=high", "lmax=4"), SWEEP)
+    found, sentences = resolve_model(request("absorption_level=high", "lmax=4"), SWEEP)
     assert found.lmax == 6
     assert sentences == ["absorption_level=high overrides lmax: lmax 6, surface_weight 5000"]
 
 
 def test_switches_and_bins():
-    found, _ = resolve_model(options("model=physical", "decay_term=False", "share.absorption=True"), SWEEP)
+    found, _ = resolve_model(request("model=physical", "decay_term=False", "share.absorption=True"), SWEEP)
     assert (found.scale, found.decay, found.absorption, found.modulation) == (True, False, True, False)
     assert found.share_absorption
-    found, _ = resolve_model(options("model=array", "modulation_term=True", "n_modulation_bins=7"), SWEEP)
+    found, _ = resolve_model(request("model=array", "modulation_term=True", "n_modulation_bins=7"), SWEEP)
     assert (found.scale, found.decay, found.absorption, found.modulation) == (False, True, True, True)
     assert (found.decay_interval, found.n_resolution_bins, found.n_absorption_bins) == (20.0, 10, 3)
     assert found.n_modulation_bins == 7
-    found, _ = resolve_model(options("model=KB", "decay_term=False"), SWEEP)
+    found, _ = resolve_model(request("model=KB", "decay_term=False"), SWEEP)
     assert (found.scale, found.decay, found.absorption) == (True, False, False)
 
 
 def test_fixed_components():
-    found, _ = resolve_model(options("fix=decay,absorption"), SWEEP)
+    found, _ = resolve_model(request("fix=decay,absorption"), SWEEP)
     assert found.fixed == ("decay", "absorption")
-    found, _ = resolve_model(options("fix=decay,absorption"), SweepFacts("0", True, 0.0))
+    found, _ = resolve_model(request("fix=decay,absorption"), SweepFacts("0", True, 0.0))
     assert found.fixed == ("decay",)
 
 
@@ -412,7 +412,7 @@ def test_fixed_components():
 )
 def test_a_model_without_components_is_an_error(arguments, facts):
     with pytest.raises(CommandError, match="data set 0: the model .* has no component left; switch on at least one"):
-        resolve_model(options(*arguments.split()), facts)
+        resolve_model(request(*arguments.split()), facts)
 
 
 @settings(max_examples=50, deadline=None)
@@ -423,7 +423,7 @@ def test_a_model_without_components_is_an_error(arguments, facts):
     angle=st.none() | st.floats(0, 180),
 )
 def test_every_auto_is_settled(model, still, degrees, angle):
-    found, sentences = resolve_model(options(f"model={model}"), SweepFacts("0", still, degrees, angle))
+    found, sentences = resolve_model(request(f"model={model}"), SweepFacts("0", still, degrees, angle))
     assert all(getattr(found, field.name) is not None for field in dataclasses.fields(ModelSettings))
     assert all(sentence == sentence.strip() and sentence for sentence in sentences)
     if found.model == "physical":
@@ -459,7 +459,7 @@ WIDE = replace(SWEEP, image_width=0.5, mosaicity=0.08, n_rows=60_000)  # 167 ref
     ],
 )
 def test_image_effects_are_on_where_images_are_wide_and_full(facts, words, image, interval):
-    found, sentences = resolve_model(options(*words), facts)
+    found, sentences = resolve_model(request(*words), facts)
     assert (found.image, found.image_interval) == (image, pytest.approx(interval))
     said = any("image effects on, one for every" in sentence for sentence in sentences)
     assert said == (image and not any("image_correction" in word for word in words))

@@ -20,9 +20,8 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.io import open_inputs
 from braggscale.options.assignments import settle
 from braggscale.options.phil import read_argument
-from braggscale.options.schema import CommandLine
 from braggscale.scaling import pipeline
-from braggscale.scaling.plan import ZMAX
+from braggscale.scaling.plan import ZMAX, make_plan
 
 SWEEPS = ("20", "25", "30", "35")
 PAIR = ("scaled.expt", "scaled.refl")
@@ -499,7 +498,7 @@ def test_identifiers_by_hand(shared_data, tmp_path):
 def read_options(words):
     settings_, problems = settle([(read_argument(word), True) for word in words])
     assert not problems
-    return settings_.options, CommandLine((), (), "", (), settings_.explicit).given
+    return settings_.options
 
 
 def test_ledger_adds_up_and_travels(first, shared_data):
@@ -540,8 +539,8 @@ def test_rows_always_add_up(first, options):
             if not value:
                 continue
         words.append(f"{name}={' '.join(value) if isinstance(value, list) else value}")
-    chosen, given_ = read_options([*words, "full_matrix=False", "max_iterations=3"])
-    result = pipeline.run(data.data_sets, data.not_indexed, chosen, given_)
+    chosen = read_options([*words, "full_matrix=False", "max_iterations=3"])
+    result = pipeline.run(data.data_sets, data.not_indexed, make_plan(chosen, data.data_sets))
     ledger = result.ledger()
     assert sum(sum(counts.values()) for counts in ledger.values()) == data.n_rows
     for data_set in data.data_sets:

@@ -26,6 +26,22 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """What was asked for.
+
+    ``exclude_images``, ``include_images``: values that hold ``ID:first:last``, ``*:first:last`` (every sweep)
+    or ``first:last`` (there is one sweep), separated by spaces or commas; ID as in :func:`find_data_set`.
+    ``exclude_batches``: pairs of batch numbers, in every sweep that they touch.
+    ``reset_exclusions``: whether exclusions of earlier runs are forgotten.
+    """
+
+    exclude_images: Sequence[str] = ()
+    exclude_batches: Sequence[Sequence[int]] = ()
+    include_images: Sequence[str] = ()
+    reset_exclusions: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ImageChoice:
     """``in_use``: for each data set the runs of images in use, () if none is left, None for a still.
 
@@ -147,26 +163,19 @@ def _batch_requests(
 def choose_images(
     experiments: Sequence[Experiment],
     offsets: Sequence[int | None],
-    *,
-    exclude_images: Sequence[str] = (),
-    exclude_batches: Sequence[Sequence[int]] = (),
-    include_images: Sequence[str] = (),
-    reset_exclusions: bool = False,
+    request: ImageRequest,
     numbers: Sequence[int] | None = None,
 ) -> ImageChoice:
-    """The images in use after the options: stored (or all, with ``reset_exclusions``) minus exclusions plus
-    inclusions.
+    """The images in use: those of earlier runs (or all, with ``reset_exclusions``) minus exclusions plus inclusions.
 
-    ``exclude_images``, ``include_images``: values that hold ``ID:first:last``, ``*:first:last`` (every sweep)
-    or ``first:last`` (there is one sweep), separated by spaces or commas; ID as in :func:`find_data_set`.
-    ``exclude_batches``: pairs of batch numbers, in every sweep that they touch.  ``offsets``: from
-    :func:`assign_batches`.  ``numbers``: n of ``#n``.
+    ``offsets``: batch number minus image number of each data set, from :func:`assign_batches`; None for a still.
+    ``numbers``: n of ``#n`` for each data set, by default its position.
     Raises CommandError for a malformed item, reversed numbers, images or batches that no sweep has (the
     message lists the ranges), images of a still, an unknown data set, and if no data set keeps anything.
     """
-    excluded = _image_requests("exclude_images", exclude_images, experiments, numbers)
-    excluded += _batch_requests(exclude_batches, experiments, offsets)
-    included = _image_requests("include_images", include_images, experiments, numbers)
+    excluded = _image_requests("exclude_images", request.exclude_images, experiments, numbers)
+    excluded += _batch_requests(request.exclude_batches, experiments, offsets)
+    included = _image_requests("include_images", request.include_images, experiments, numbers)
     gone, back = _by_sweep(excluded), _by_sweep(included)
     in_use: list[Runs | None] = []
     emptied: list[int] = []
@@ -177,9 +186,9 @@ def choose_images(
             in_use.append(None)
             continue
         before = stored_runs(scan)
-        start = (scan.image_range,) if reset_exclusions else before
+        start = (scan.image_range,) if request.reset_exclusions else before
         if before != (scan.image_range,):
-            verb = "are in use again" if reset_exclusions else "stay excluded, as in the input"
+            verb = "are in use again" if request.reset_exclusions else "stay excluded, as in the input"
             out = difference([scan.image_range], before)
             lines.append(f"Data set {experiment.identifier}: images {show_runs(out)} {verb}.")
         runs = union((*difference(start, gone.get(k, ())), *back.get(k, ())))

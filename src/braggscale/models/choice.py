@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from braggscale.errors import CommandError
 from braggscale.models.settings import ModelSettings, SweepFacts
-from braggscale.options.schema import COMPONENTS, KB, ArrayModel, Correction, ModelName, Options, Physical
+from braggscale.options.schema import COMPONENTS, KB, ArrayModel, Correction, ModelName, Physical
 
 KB_BELOW = 1.0  # degrees of rotation; DIALS' limit for the automatic choice of KB
 KB_SUGGESTED_BELOW = 3.0  # degrees
@@ -32,19 +35,48 @@ INTERVALS = ((5.0, 1.0, 1.5), (10.0, 2.0, 3.0), (25.0, 4.0, 5.0), (90.0, 8.0, 10
 ABSORPTION_LEVELS = {"low": (4, 5e5), "medium": (6, 5e4), "high": (6, 5e3)}
 
 
-def resolve_model(options: Options, facts: SweepFacts) -> tuple[ModelSettings, list[str]]:
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """What models a run is asked to have.
+
+    ``kind``: name of a model, or auto.  ``estimated``: whether the data determine the strengths of restraints.
+    ``kind_is_explicit``, ``restraints_are_explicit``: whether the user said so, or they are defaults.
+    ``options``: of every kind of model, by its name.  ``explicit``: full names of those that the user set.
+    ``use_stored``: whether a run starts from the models that data sets bring, and repeats them.
+    """
+
+    kind: Literal["auto", "physical", "array", "KB"]
+    kind_is_explicit: bool
+    estimated: bool
+    restraints_are_explicit: bool
+    options: Mapping[str, Any]
+    explicit: frozenset[str]
+    use_stored: bool
+
+
+def repeated_model(request: ModelRequest, stored: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The stored model of a data set if the run repeats it, None where the options choose one."""
+    if stored is None or not request.use_stored:
+        return None
+    kind = stored.get("__id__")
+    named = request.kind_is_explicit and request.kind not in ("auto", kind)
+    return stored if kind in request.options and not named else None
+
+
+def resolve_model(request: ModelRequest, facts: SweepFacts) -> tuple[ModelSettings, list[str]]:
     """The model of a data set, and a sentence for the log on each choice that a user may wonder about.
 
     The sentences do not name the data set, so that equal ones can be put together. Limits and automatic values
     are those of DIALS.  Raises CommandError when the options leave the model without a component.
     """
-    name, sentences = _model_name(options, facts)
+    name, sentences = _model_name(request.kind, facts)
+    options = request.options[name]
     if name == "physical":
-        settings = _physical(options.physical, facts, sentences, options.restraints == "estimated")
+        settings = _physical(options, facts, sentences, request.estimated)
     elif name == "array":
-        settings = _array(options.array)
+        settings = _array(options)
     else:
-        settings = _kb(options.KB, facts, sentences, options.restraints == "estimated")
+        settings = _kb(options, facts, sentences, request.estimated)
     if not (settings.scale or settings.decay or settings.absorption or settings.modulation or settings.image):
         raise CommandError(
             f"data set {facts.identifier}: the model {name} has no component left; switch on at least one of its "
@@ -57,20 +89,20 @@ def resolve_model(options: Options, facts: SweepFacts) -> tuple[ModelSettings, l
     return settings, sentences
 
 
-def _model_name(options: Options, facts: SweepFacts) -> tuple[ModelName, list[str]]:
+def _model_name(kind: Literal["auto", "physical", "array", "KB"], facts: SweepFacts) -> tuple[ModelName, list[str]]:
     degrees = facts.oscillation_range
-    if options.model == "KB":
+    if kind == "KB":
         return "KB", []
     if facts.is_still:
-        if options.model == "auto":
+        if kind == "auto":
             return "KB", ["model KB, because it is a still"]
-        return "KB", [f"model KB instead of {options.model}, which needs a rotation: it is a still"]
-    if options.model == "auto" and degrees < KB_BELOW:
+        return "KB", [f"model KB instead of {kind}, which needs a rotation: it is a still"]
+    if kind == "auto" and degrees < KB_BELOW:
         return "KB", [f"model KB, because the sweep covers {degrees:.3g} degrees, less than {KB_BELOW:g}"]
     advice = []
     if degrees < KB_SUGGESTED_BELOW:
         advice = [f"the sweep covers only {degrees:.3g} degrees: model=KB may be the better choice"]
-    return ("physical" if options.model == "auto" else options.model), advice
+    return ("physical" if kind == "auto" else kind), advice
 
 
 def _physical(options: Physical, facts: SweepFacts, sentences: list[str], estimate: bool) -> ModelSettings:

@@ -6,7 +6,7 @@ smooth curve is read off the old one at the places of the new parameters, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -116,20 +116,22 @@ def _read_off(axis: Axis, parameters: Float, images: Float) -> Float:
 
 
 def keep_stored(
-    settings: ModelSettings, stored: Mapping[str, Any], given: Callable[[str], bool]
+    settings: ModelSettings, stored: Mapping[str, Any], explicit: Collection[str], restraints_are_explicit: bool
 ) -> tuple[ModelSettings, list[str]]:
     """Settings that repeat the stored model, except for what the user set; and sentences on what was kept.
 
-    ``settings``: for a model of the stored kind.  ``given``: whether the user set an option (full name).
+    ``settings``: for a model of the stored kind.  ``explicit``: full names of options of models that the user set.
+    ``restraints_are_explicit``: whether the user said how restraints are to be.
     """
     kind = settings.model
     configuration = stored.get("configuration_parameters")
     configuration = configuration if isinstance(configuration, dict) else {}
     changes: dict[str, Any] = {}
     sentences = []
+    by_level = f"{kind}.absorption_level" in explicit  # sets the correction, lmax and the weight
     own = stored.get(OWN_ENTRY)
     wanted = own if isinstance(own, dict) else {}
-    if not given("restraints") and were_estimated(stored) and isinstance(wanted.get("estimated"), list):
+    if not restraints_are_explicit and were_estimated(stored) and isinstance(wanted.get("estimated"), list):
         # what had a number of its own then was fixed, and stays so with that number
         free = wanted["estimated"]
         settings = replace(settings, estimated=tuple(name for name in settings.estimated if name in free))
@@ -147,7 +149,7 @@ def keep_stored(
             shared = configuration.get("shared")
             # its values stand with the first that has it
             there |= isinstance(shared, list) and name in shared
-        if not given(f"{kind}.{name}_correction") and not (name == "absorption" and given(f"{kind}.absorption_level")):
+        if f"{kind}.{name}_correction" not in explicit and not (name == "absorption" and by_level):
             changes[name] = there
         elif getattr(settings, name) != there:
             sentences.append(f"{name} is {'new' if getattr(settings, name) else 'dropped'}, as asked for")
@@ -162,12 +164,12 @@ def keep_stored(
             or (key in _LEVEL and "absorption" in settings.estimated)
         ):
             continue
-        if usable and not given(f"{kind}.{option}") and not (key in _LEVEL and given("physical.absorption_level")):
+        if usable and f"{kind}.{option}" not in explicit and not (key in _LEVEL and by_level):
             changes[option] = type(getattr(settings, option))(value)
     if kind == "array":
         for key, option in _BINS.items():
             n = configuration.get(key)
-            if isinstance(n, int) and 2 <= n <= 1000 and not given(f"array.{option}"):
+            if isinstance(n, int) and 2 <= n <= 1000 and f"array.{option}" not in explicit:
                 changes[option] = n - 2 if n > 3 else n - 1
     return replace(settings, **changes), sentences
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -30,7 +30,6 @@ class Settings:
     options: Options
     modified: str
     notes: tuple[str, ...]
-    explicit: frozenset[str]
 
 
 @cache
@@ -95,8 +94,8 @@ def settle(
             explicit |= {path for path in paths if typed or values[path] != before[path]}
     problems += _contradictions(values)
     explicit |= {path for path, option in master.options.items() if values[path] != option.default}
-    options: Options = fill(Options, "", values)
-    settings = Settings(values, options, master.modified(values), tuple(dict.fromkeys(notes)), frozenset(explicit))
+    options: Options = replace(fill(Options, "", values), explicit=frozenset(explicit))
+    settings = Settings(values, options, master.modified(values), tuple(dict.fromkeys(notes)))
     return settings, list(dict.fromkeys(problems))
 
 
@@ -186,14 +185,15 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def unused_model_settings(options: Options, given: Callable[[str], bool], models_in_use: Collection[str]) -> list[str]:
-    """Sentences for the log on parameters that were set for models that no data set has.
+def unused_model_options(explicit: Collection[str], models_in_use: Collection[str], named: bool) -> list[str]:
+    """Sentences for the log on options that were set for models that no data set has.
 
-    ``models_in_use``: names of the models of all data sets, once they are known.  Raises CommandError with the
-    same sentences where ``model=`` was named: then it is a mistake, not a guess that went wrong.
+    ``explicit``: full names of the options that the user set.  ``models_in_use``: names of the models of all data
+    sets, once they are known.  ``named``: whether the user named a model with ``model=``.  Raises CommandError with
+    the same sentences where that is so: then it is a mistake, not a guess that went wrong.
     """
     master = definitions()
-    paths = [path for path in master.options if path.split(".")[0] in MODELS and given(path)]
+    paths = [path for path in master.options if path.split(".")[0] in MODELS and path in explicit]
     sentences: list[str] = []
     for key in dict.fromkeys(map(master.key, paths)):
         owners = [path.split(".")[0] for path in paths if master.key(path) == key]
@@ -201,6 +201,6 @@ def unused_model_settings(options: Options, given: Callable[[str], bool], models
             used = ", ".join(sorted(models_in_use))
             what = f"{owners[0]}.{key[2:]}" if len(owners) == 1 else key[2:]
             sentences.append(f"{what} has no effect: the models in use are {used}; {' and '.join(owners)} would use it")
-    if sentences and options.model != "auto":
+    if sentences and named:
         raise CommandError("; ".join(sentences))
     return sentences

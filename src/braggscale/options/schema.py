@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_type_hints
 
 from braggscale.options.values import AUTO
@@ -254,6 +254,7 @@ class Options:
     """Every option.  ``exclude_images``, ``include_images``: items ``[ID:]first:last``, in order of mention.
 
     ``exclude_batches``: pairs of batch numbers.  ``split_at``: items ``[ID:]image``.
+    ``explicit``: full names of the options that the user set; it is not an option itself.
     """
 
     model: Literal["auto", "physical", "array", "KB"]
@@ -279,6 +280,17 @@ class Options:
     scaling_refinery: ScalingRefinery
     output: Output
     report: Report
+    explicit: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def is_explicit(self, path: str) -> bool:
+        """Whether the user set the option of this full name: by argument, or in a file to other than its default."""
+        return path in self.explicit
+
+    def as_dict(self) -> dict[str, Any]:
+        """The values of all options, nested as their names are."""
+        values = asdict(self)
+        del values["explicit"]
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,18 +298,12 @@ class CommandLine:
     """What was typed.  ``modified``: PHIL text of what differs from the defaults.
 
     ``notes``: sentences on every name that was guessed or translated, for the log.
-    ``explicit``: full names of the options that arguments set, or files set to something else than the default.
     """
 
     argv: tuple[str, ...]
     files: tuple[str, ...]
     modified: str
     notes: tuple[str, ...]
-    explicit: frozenset[str]
-
-    def given(self, path: str) -> bool:
-        """Whether the user set the option of this full name."""
-        return path in self.explicit
 
     def as_dict(self) -> dict[str, Any]:
         """For the machine-readable summary."""
@@ -328,7 +334,7 @@ def fill(kind: type[Any], prefix: str, values: Mapping[str, Any]) -> Any:
 
 def _hints(kind: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind)}
+    return {one.name: hints[one.name] for one in fields(kind) if one.name != "explicit"}
 
 
 def option_paths(kind: type[Any] = Options, prefix: str = "") -> list[str]:

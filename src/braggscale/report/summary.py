@@ -32,7 +32,7 @@ def summary(
         "schema": SCHEMA,
         "program": {"name": "braggscale", "version": __version__},
         "command": dict(command),
-        "options": asdict(options),
+        "options": options.as_dict(),
         "space_group": result.symmetry.name,
         "unit_cell": list(result.cell),
         "data_sets": _data_sets(result),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,25 +11,24 @@ import numpy as np
 
 from braggscale.data import sorting
 from braggscale.data.data_set_names import MOST_LOGGED
-from braggscale.data.experiment import Experiment, Scan
+from braggscale.data.experiment import Scan
 from braggscale.data.geometry import crystal_frame_axis, largest_scattering_angle, rocking_width
 from braggscale.data.observations import Part
 from braggscale.data.sorting import Member, Sorted
 from braggscale.models import MODELS, build
-from braggscale.models.choice import resolve_model
+from braggscale.models.choice import ModelRequest, repeated_model, resolve_model
 from braggscale.models.data_set_model import DataSetModel, Extent
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings, SweepFacts
 from braggscale.models.stored_model import keep_stored, start_parameters
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.options.assignments import unused_model_settings
-from braggscale.options.schema import Options
+from braggscale.options.assignments import unused_model_options
 
 log = logging.getLogger(__name__)
 
 
 def build_models(
-    members: Sequence[Member], data: Sorted, options: Options, given: Callable[[str], bool], quiet: bool = False
+    members: Sequence[Member], data: Sorted, request: ModelRequest, quiet: bool = False
 ) -> tuple[list[ModelSettings], JointModel, Float, list[list[str]]]:
     """Settings and model of each data set, start values of all parameters, and which components were taken over.
 
@@ -55,8 +54,8 @@ def build_models(
             member.identifier, member.experiment.is_still, extent.degrees, angle, len(panels) == 1,
             abs(extent.width), mosaicity, len(mine),
         )  # fmt: skip
-        stored = stored_with(options, member.experiment)
-        settings, sentences = _settings(options, facts, stored, given)
+        stored = member.experiment.scaling_model if request.use_stored else None
+        settings, sentences = _settings(request, facts, stored)
         for sentence in sentences:
             said.setdefault(sentence, []).append(member.identifier)
         model = build(settings, extent, member.identifier)
@@ -70,7 +69,8 @@ def build_models(
         log.info(("all data sets: " if every else f"data set {', '.join(identifiers)}: ") + sentence)
     joint = JointModel.of(models)
     if not quiet:
-        for sentence in unused_model_settings(options, given, {model.kind for model in models}):
+        in_use = {model.kind for model in models}
+        for sentence in unused_model_options(request.explicit, in_use, request.kind != "auto"):
             log.warning(sentence)
         _log_models(models, [member.identifier for member in members], joint.n_parameters)
     theta = joint.null()
@@ -100,27 +100,15 @@ def _rocking(member: Member, scan: Scan | None, rows: Int) -> tuple[tuple[float,
     return (float(axis[0]), float(axis[1]), float(axis[2])), width
 
 
-def stored_with(options: Options, experiment: Experiment) -> Mapping[str, Any] | None:
-    """The model that a data set brings and that this run starts from."""
-    return None if options.overwrite_existing_models else experiment.scaling_model
-
-
-def repeated(
-    options: Options, stored: Mapping[str, Any] | None, given: Callable[[str], bool]
-) -> Mapping[str, Any] | None:
-    """The stored model if this run repeats it, None where the options choose one."""
-    kind = None if stored is None else stored.get("__id__")
-    return stored if kind in MODELS and (not given("model") or options.model in ("auto", kind)) else None
-
-
 def _settings(
-    options: Options, facts: SweepFacts, stored: Mapping[str, Any] | None, given: Callable[[str], bool]
+    request: ModelRequest, facts: SweepFacts, stored: Mapping[str, Any] | None
 ) -> tuple[ModelSettings, list[str]]:
     """Settings of one data set: by the options for new data, as stored (but for what the user set) for old."""
-    again = repeated(options, stored, given)
+    again = repeated_model(request, stored)
     if again is not None:
-        return keep_stored(resolve_model(replace(options, model=again["__id__"]), facts)[0], again, given)
-    settings, sentences = resolve_model(options, facts)
+        settings = resolve_model(replace(request, kind=again["__id__"]), facts)[0]
+        return keep_stored(settings, again, request.explicit, request.restraints_are_explicit)
+    settings, sentences = resolve_model(request, facts)
     if stored is None:
         return settings, sentences
     why = "as asked for" if stored.get("__id__") in MODELS else "starting from its scales"

@@ -7,113 +7,104 @@ or written here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from braggscale.data import batches, data_set_names, image_selection, sorting
+from braggscale.data import batches, image_selection, sorting
 from braggscale.data.data_set_names import MOST_LOGGED
 from braggscale.data.experiment import Experiment
-from braggscale.data.fit_subset import Draw, Limits, Pool, Selection, select
+from braggscale.data.fit_subset import Pool, Selection, select
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.data.geometry import UnitCell
 from braggscale.data.normalised_intensities import normalised_intensities
-from braggscale.data.preparation import Cuts
 from braggscale.data.sorting import Member, Sorted
 from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet
 from braggscale.data.unique_reflections import Groups
 from braggscale.errors import DataError
-from braggscale.fit.fit_scales import FitSettings
+from braggscale.models.choice import ModelRequest
 from braggscale.models.data_set_model import EXTRAS
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
-from braggscale.models.stored_model import OWN_ENTRY, common_restraints
-from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.models.stored_model import OWN_ENTRY
+from braggscale.numerics.array_types import Bool, Float
 from braggscale.numerics.timing import Clock
-from braggscale.options.schema import Options
-from braggscale.scaling.build_models import build_models, fixed_parameters, repeated, stored_with
+from braggscale.scaling.build_models import build_models, fixed_parameters
 from braggscale.scaling.cross_validation import validate
-from braggscale.scaling.plan import ZMAX, settle
-from braggscale.scaling.previous_run import start_of, stored_entry
+from braggscale.scaling.plan import FitSelection, Plan, StatisticsRequest
+from braggscale.scaling.previous_run import OutlierLimits, start_of, stored_entry
 from braggscale.scaling.result import Result
 from braggscale.scaling.rounds import scale_data
-from braggscale.scaling.state import RoundSettings, Scaled, Work
+from braggscale.scaling.state import Scaled, Work
 from braggscale.statistics.confidence_intervals import INTERVALS_OF, blocks_of, intervals
 from braggscale.statistics.merging_statistics import Statistics, merging_statistics
-from braggscale.weighting.error_model import ErrorModelOptions, assign
+from braggscale.weighting.error_model import assign
 from braggscale.weighting.intensity_choice import initial
-from braggscale.weighting.outlier_test import OutlierOptions
 
 log = logging.getLogger(__name__)
 
 
-def run(
-    data_sets: Sequence[DataSet],
-    not_indexed: int,
-    options: Options,
-    given: Callable[[str], bool],
-    clock: Clock | None = None,
-) -> Result:
+def run(data_sets: Sequence[DataSet], not_indexed: int, plan: Plan, clock: Clock | None = None) -> Result:
     """Scale the data sets.
 
-    ``given``: whether the user set the option of this full name.  Raises UserError where data cannot be scaled.
+    ``not_indexed``: rows of the input that belong to no data set.  ``plan``: made for these data sets.
+    ``clock``: gets the seconds of each stage.  Raises UserError where data cannot be scaled.
     """
     clock = clock or Clock()
     everything = tuple(data_sets)
     with clock.stage("preparation"):
         # every sweep gets its batch numbers, so that they do not depend on which data sets are left out
         numbered = with_batches([data_set.experiment for data_set in everything])
-        numbers = _chosen(everything, options)
+        numbers = plan.data_sets
         chosen = [everything[i] for i in numbers]
-        options = _settled(chosen, options, given)
         symmetry = sorting.common_symmetry([data_set.experiment for data_set in chosen])
-        cell = sorting.best_cell(
-            [data_set.experiment for data_set in chosen], options.reflection_selection.best_unit_cell
-        )
+        cell = sorting.best_cell([data_set.experiment for data_set in chosen], plan.best_unit_cell)
         log.info(f"Space group {symmetry.name}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
         experiments = [numbered[i] for i in numbers]
         log_batches(experiments)
-        images = choose_images(experiments, numbers, options)
+        images = image_selection.choose_images(experiments, _offsets(experiments), plan.images, numbers)
+        for line in images.lines:
+            log.info(line)
         members = sorting.prepare_all(
             chosen,
             numbers,
             experiments,
             images,
-            _cuts(options),
-            options.reflection_selection.intensity_choice,
+            plan.cuts,
+            plan.intensity_choice,
             cell,
         )
         _log_preparation(members)
     with clock.stage("symmetry"):
         members, data = sorting.sort_observations(members, symmetry)
-        grouping = data.apart if options.anomalous else data.together
+        grouping = data.apart if plan.anomalous else data.together
         members, data = sorting.drop_unconnected(members, data, symmetry, grouping)
-        grouping = data.apart if options.anomalous else data.together
+        grouping = data.apart if plan.anomalous else data.together
     kept = [k for k, member in enumerate(members) if not member.dropped]
     with clock.stage("models"):
-        settings, model, theta, taken = build_models([members[k] for k in kept], data, options, given)
+        settings, model, theta, taken = build_models([members[k] for k in kept], data, plan.models)
         fixed = fixed_parameters(model, settings)
-        of = _error_models(len(kept), options)
+        of = assign(plan.error_models.grouping, len(kept), plan.error_models.sweeps)
         everybody = len(kept) == len(everything)
-        start = start_of(theta, taken, model, [members[k] for k in kept], data, options, of, everybody)
+        start = start_of(theta, taken, model, [members[k] for k in kept], data, plan.continuation, of, everybody)
     with clock.stage("selection"):
-        selection = _select(data, grouping, len(kept), options)
+        selection = _select(data, grouping, len(kept), plan.intensity_choice, plan.selection)
         _log_selection(selection, [members[k].identifier for k in kept])
     with clock.stage("scaling"):
         work = Work(data.rows, grouping, data.apart, data.epsilon, model, selection.mask, fixed, of)
-        scaled = scale_data(work, start, _round_settings(options))
+        scaled = scale_data(work, start, plan.rounds)
     validation = None
-    if options.validate:
+    if plan.validate:
         with clock.stage("validation"):
-            others = _other_restraints([members[k] for k in kept], data, options, given, settings)
-            validation = validate(work, scaled, data.together, _round_settings(options).fit, others)
+            others = _other_restraints([members[k] for k in kept], data, plan.models, settings)
+            validation = validate(work, scaled, data.together, plan.rounds.fit, others)
     with clock.stage("statistics"):
-        members = _final_fates(members, kept, data, scaled, options.cut_data.small_scale_cutoff)
-        good = usable(data, scaled, options.cut_data.small_scale_cutoff)
-        statistics = _statistics(data, scaled, good, cell, symmetry, options)
+        members = _final_fates(members, kept, data, scaled, plan.small_scale_cutoff)
+        good = usable(data, scaled, plan.small_scale_cutoff)
+        statistics = _statistics(data, scaled, good, cell, symmetry, plan.statistics)
         statistics = _with_intervals(statistics, data, scaled, good, [members[k].experiment for k in kept])
     # data sets that were not chosen keep their place in the ledger
     complete, places = _with_left_out(everything, numbers, members)
@@ -134,7 +125,7 @@ def run(
         model=model,
         scaled=scaled,
         esd=esd,
-        models=_stored_models(model, settings, options, work, scaled, esd),
+        models=_stored_models(model, settings, plan.continuation.outlier_limits, work, scaled, esd),
         selection=selection,
         statistics=statistics,
         batch_lines=tuple(lines),
@@ -147,55 +138,19 @@ def run(
 def _other_restraints(
     members: Sequence[Member],
     data: Sorted,
-    options: Options,
-    given: Callable[[str], bool],
+    request: ModelRequest,
     settings: Sequence[ModelSettings],
 ) -> dict[str, JointModel]:
     """The models that the other choice of ``restraints`` gives, by its name; none where it makes no difference."""
-    other: Literal["estimated", "fixed"] = "fixed" if any(s.estimated for s in settings) else "estimated"
-    changed = replace(options, restraints=other, overwrite_existing_models=True)
+    estimated = not any(s.estimated for s in settings)
+    changed = replace(request, estimated=estimated, use_stored=False)
     kinds = {s.model for s in settings}
     if len(kinds) == 1:
-        changed = replace(changed, model=kinds.pop())
-    if other == "estimated" and all(s.model == "array" for s in settings):
+        changed = replace(changed, kind=kinds.pop())
+    if estimated and all(s.model == "array" for s in settings):
         return {}
-    return {f"{other} restraints": build_models(members, data, changed, given, quiet=True)[1]}
-
-
-def _chosen(data_sets: Sequence[DataSet], options: Options) -> list[int]:
-    """Positions of the data sets in use."""
-    identifiers = [data_set.identifier for data_set in data_sets]
-    log.info(f"Dataset unique identifiers are {identifiers}")
-    use, leave = options.dataset_selection.use_datasets, options.dataset_selection.exclude_datasets
-    kept = list(data_set_names.choose_data_sets(identifiers, use or (), leave or ()))
-    if len(kept) < len(identifiers):
-        out = [identifiers[i] for i in range(len(identifiers)) if i not in set(kept)]
-        log.info(f"Data sets left out: {', '.join(out)}")
-    return kept
-
-
-def _settled(chosen: Sequence[DataSet], options: Options, given: Callable[[str], bool]) -> Options:
-    """The options with every automatic value settled that is not a matter of a single data set's model."""
-    stored = [repeated(options, stored_with(options, data_set.experiment), given) for data_set in chosen]
-    if not given("restraints"):
-        restraints, why = common_restraints([model for model in stored if model is not None], options.restraints)
-        options = replace(options, restraints=restraints)
-        if why:
-            log.info(f"restraints {restraints}{why}")
-        if options.restraints == "estimated" and options.weighting.error_model.error_model is None:
-            options = replace(options, restraints="fixed")
-            log.info("restraints fixed: without an error model nobody knows how far data are to be trusted")
-    kinds = [options.model if model is None else model["__id__"] for model in stored]
-    grids = [kind == "array" and not d.experiment.is_still for kind, d in zip(kinds, chosen, strict=True)]
-    estimated = options.restraints == "estimated" and not all(grids)
-    if options.restraints == "estimated" and given("restraints") and any(grids):
-        log.info("model array: restraints are fixed, it has no estimated ones")
-    stills = all(data_set.experiment.is_still for data_set in chosen)
-    n_rows = sum(len(data_set.table) for data_set in chosen)
-    options, sentences = settle(options, estimated, stills, n_rows, given)
-    for sentence in sentences:
-        log.info(sentence)
-    return options
+    name = "estimated restraints" if estimated else "fixed restraints"
+    return {name: build_models(members, data, changed, quiet=True)[1]}
 
 
 def _offsets(experiments: Sequence[Experiment]) -> list[int | None]:
@@ -222,45 +177,16 @@ def log_batches(experiments: Sequence[Experiment]) -> None:
             log.info(line)
 
 
-def choose_images(
-    experiments: Sequence[Experiment], numbers: Sequence[int], options: Options
-) -> image_selection.ImageChoice:
-    """Images in use after the options."""
-    choice = image_selection.choose_images(
-        experiments,
-        _offsets(experiments),
-        exclude_images=options.exclude_images,
-        exclude_batches=options.exclude_batches,
-        include_images=options.include_images,
-        reset_exclusions=options.reset_exclusions,
-        numbers=numbers,
-    )
-    for line in choice.lines:
-        log.info(line)
-    return choice
-
-
-def _cuts(options: Options) -> Cuts:
-    cut = options.cut_data
-    accept = frozenset(Fate[word.upper()] for word in options.input.accept or ())
-    return Cuts(cut.d_min, cut.d_max, cut.partiality_cutoff or 0.0, cut.min_isigi, accept)
-
-
-def _select(data: Sorted, groups: Groups, n_data_sets: int, options: Options) -> Selection:
-    wanted = options.reflection_selection
+def _select(data: Sorted, groups: Groups, n_data_sets: int, intensity_choice: str, wanted: FitSelection) -> Selection:
     rows = data.rows
-    values = initial(rows, wanted.intensity_choice)
+    values = initial(rows, intensity_choice)
     e2 = None
     if wanted.method == "intensity_ranges":
         e2 = np.ones(len(rows))
         for mine in sorting.rows_by_data_set(rows, n_data_sets):
             e2[mine] = normalised_intensities(values.intensity[mine], rows.d[mine], data.epsilon[mine])
     pool = Pool(groups, rows.data_set, n_data_sets, values.intensity, values.variance, rows.d, rows.partiality, e2)
-    low, high = wanted.Isigma_range
-    d_range = None if wanted.d_range is None else (min(wanted.d_range), max(wanted.d_range))
-    limits = Limits((wanted.E2_range[0], wanted.E2_range[1]), (low, high), d_range, wanted.min_partiality)
-    draw = Draw(wanted.random.min_groups, wanted.random.min_reflections, wanted.random.multi_dataset.Isigma_cutoff)
-    selection = select(wanted.method, pool, limits, draw)
+    selection = select(wanted.method, pool, wanted.limits, wanted.draw)
     for warning in selection.warnings:
         log.warning(warning)
     if not selection.mask.any():
@@ -269,32 +195,6 @@ def _select(data: Sorted, groups: Groups, n_data_sets: int, options: Options) ->
             "min_partiality) in groups of two or more; widen the limits or use reflection_selection.method=use_all"
         )
     return selection
-
-
-def _round_settings(options: Options) -> RoundSettings:
-    selection, scaling, refinery = options.reflection_selection, options.scaling_options, options.scaling_refinery
-    errors = options.weighting.error_model
-    basic = errors.basic
-    error_options = ErrorModelOptions(basic.a, basic.b, basic.minimisation is not None, basic.min_Ih, basic.n_bins)
-    return RoundSettings(
-        intensity_choice=selection.intensity_choice,
-        midpoints=list(selection.combine.Imid) if selection.combine.Imid else None,
-        errors=None if errors.error_model is None else error_options,
-        outliers=OutlierOptions(scaling.outlier_rejection, scaling.outlier_zmax or ZMAX, scaling.emax),
-        fit=FitSettings(
-            first_order=True,
-            full_matrix=scaling.full_matrix,
-            max_iterations=refinery.max_iterations,
-            full_matrix_max_iterations=refinery.full_matrix_max_iterations,
-            tolerance=refinery.rmsd_tolerance,
-        ),
-    )
-
-
-def _error_models(n: int, options: Options) -> Int:
-    """Number of the error model of each data set, (n,)."""
-    wanted = options.weighting.error_model
-    return assign(wanted.grouping, n, wanted.error_model_group or ())
 
 
 def usable(data: Sorted, scaled: Scaled, cutoff: float) -> Bool:
@@ -346,7 +246,7 @@ def _with_left_out(
 def _stored_models(
     model: JointModel,
     settings: Sequence[ModelSettings],
-    options: Options,
+    limits: OutlierLimits,
     work: Work,
     scaled: Scaled,
     esd: Float | None,
@@ -373,7 +273,7 @@ def _stored_models(
             if component.name in EXTRAS.get(data_set.kind, ()) and (where.start, where.stop) in seen:
                 del found[component.name]
             seen.add((where.start, where.stop))
-        stored.append(found | {OWN_ENTRY: stored_entry(settings[d], options)})
+        stored.append(found | {OWN_ENTRY: stored_entry(settings[d], limits)})
     return tuple(stored)
 
 
@@ -416,7 +316,7 @@ def _log_selection(selection: Selection, identifiers: Sequence[str]) -> None:
 
 
 def _statistics(
-    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, options: Options
+    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, wanted: StatisticsRequest
 ) -> Statistics | None:
     """Merging statistics of what is written out; None, with a warning, where nothing can be merged."""
     rows = np.flatnonzero(good)
@@ -428,9 +328,9 @@ def _statistics(
         np.sqrt(scaled.variance[rows]) / g,
         cell,
         symmetry,
-        n_bins=options.output.merging.nbins,
-        use_internal_variance=options.output.use_internal_variance,
-        d_min=options.cut_data.d_min,
+        n_bins=wanted.n_bins,
+        use_internal_variance=wanted.use_internal_variance,
+        d_min=wanted.d_min,
     )
 
 

@@ -1,44 +1,246 @@
-"""Options whose automatic value depends on the whole input."""
+"""From the options to the plan of one run: the only place where scaling looks at options.
+
+``make_plan`` settles every automatic value that depends on the whole input, chooses the data sets in use, and turns
+what was asked for into values. What comes after it works with the plan alone. Automatic choices that depend on a
+single data set (its model and the settings of that) are made later, from ``Plan.models`` and the facts about the data
+set (models/choice.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from braggscale.data import data_set_names
+from braggscale.data.fit_subset import Draw, Limits
+from braggscale.data.flags import Fate
+from braggscale.data.geometry import UnitCell
+from braggscale.data.image_selection import ImageRequest
+from braggscale.data.preparation import Cuts
+from braggscale.data.table import DataSet
+from braggscale.fit.fit_scales import FitSettings
+from braggscale.models.choice import ModelRequest, repeated_model
+from braggscale.models.stored_model import common_restraints
+from braggscale.options.master import MODELS as MODEL_SCOPES
 from braggscale.options.schema import Options
+from braggscale.scaling.previous_run import Continuation, OutlierLimits
+from braggscale.scaling.state import RoundSettings
+from braggscale.weighting.error_model import ErrorModelOptions
+from braggscale.weighting.outlier_test import OutlierOptions
+
+log = logging.getLogger(__name__)
 
 PARTIALITY_CUTOFF, STILLS_CUTOFF = 0.4, 0.05  # the first is DIALS'
 # With calibrated errors and scales without systematic differences 4 finds most and loses least; otherwise DIALS' 6.
 ZMAX, ZMAX_UNCALIBRATED = 4.0, 6.0
 # With estimated restraints all of so many observations take part in the fit; of more the ranges are enough.
 ALL_BELOW = 250_000
+# Options that choose the observations of the fit: who sets one of them gets what it says.
+_SELECTING = ("method", "E2_range", "Isigma_range", "d_range", "min_partiality")
 
 
-def settle(
-    options: Options, estimated: bool, stills: bool, n_rows: int, given: Callable[[str], bool]
-) -> tuple[Options, list[str]]:
-    """Options whose automatic value depends on the whole input, settled; sentences for the log on the unusual ones.
+@dataclass(frozen=True, slots=True)
+class FitSelection:
+    """Which observations take part in the fit.  ``method``: as fit_subset.select names it."""
 
-    ``estimated``: whether restraints are.  ``stills``: whether all data sets are stills.  ``n_rows``: of the input.
+    method: str
+    limits: Limits
+    draw: Draw
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorModelGroups:
+    """Which data sets share an error model; ``grouping`` and ``sweeps`` as in error_model.assign."""
+
+    grouping: str
+    sweeps: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsRequest:
+    """``n_bins``: resolution shells.  ``use_internal_variance``: sigma of a mean from the scatter of its equivalents.
+
+    ``d_min``: limit that was asked for, Angstrom; None if the data end by themselves.
     """
-    sentences = []
+
+    n_bins: int
+    use_internal_variance: bool
+    d_min: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything about a run that depends on the options.
+
+    ``data_sets``: positions, in the input, of the data sets in use.  ``images``: which of their images.
+    ``cuts``: which reflections.  ``intensity_choice``: sum, profile or combine.
+    ``best_unit_cell``: for resolution and statistics, Angstrom and degrees; None for the median of the data sets.
+    ``anomalous``: whether Friedel mates are kept apart.  ``small_scale_cutoff``: smallest inverse scale factor.
+    ``validate``: whether the model is judged by reflections left out of the fit.
+    """
+
+    data_sets: tuple[int, ...]
+    images: ImageRequest
+    cuts: Cuts
+    intensity_choice: str
+    best_unit_cell: UnitCell | None
+    anomalous: bool
+    selection: FitSelection
+    models: ModelRequest
+    error_models: ErrorModelGroups
+    rounds: RoundSettings
+    continuation: Continuation
+    small_scale_cutoff: float
+    validate: bool
+    statistics: StatisticsRequest
+
+
+def make_plan(options: Options, data_sets: Sequence[DataSet]) -> Plan:
+    """The plan for a run on these data sets; logs what was chosen that a user may wonder about.
+
+    Raises CommandError for data sets that are not there and for a choice that leaves none.
+    """
+    numbers = _data_sets_in_use(options, data_sets)
+    chosen = [data_sets[k] for k in numbers]
+    models = _settled_restraints(options, chosen)
+    options = _settled(options, chosen, models)
+    wanted, cut = options.reflection_selection, options.cut_data
+    images = ImageRequest(
+        options.exclude_images, options.exclude_batches, options.include_images, options.reset_exclusions
+    )
+    accept = frozenset(Fate[word.upper()] for word in options.input.accept or ())
+    return Plan(
+        data_sets=tuple(numbers),
+        images=images,
+        cuts=Cuts(cut.d_min, cut.d_max, cut.partiality_cutoff or 0.0, cut.min_isigi, accept),
+        intensity_choice=wanted.intensity_choice,
+        best_unit_cell=wanted.best_unit_cell,
+        anomalous=options.anomalous,
+        selection=_selection(options),
+        models=models,
+        error_models=ErrorModelGroups(
+            options.weighting.error_model.grouping, options.weighting.error_model.error_model_group or ()
+        ),
+        rounds=_round_settings(options),
+        continuation=_continuation(options),
+        small_scale_cutoff=cut.small_scale_cutoff,
+        validate=options.validate,
+        statistics=StatisticsRequest(options.output.merging.nbins, options.output.use_internal_variance, cut.d_min),
+    )
+
+
+def model_request(options: Options) -> ModelRequest:
+    """What the options say about models."""
+    from braggscale.options.assignments import definitions
+
+    names = [name for name in definitions().options if name.split(".")[0] in MODEL_SCOPES]
+    return ModelRequest(
+        kind=options.model,
+        kind_is_explicit=options.is_explicit("model"),
+        estimated=options.restraints == "estimated",
+        restraints_are_explicit=options.is_explicit("restraints"),
+        options={name: getattr(options, name) for name in MODEL_SCOPES},
+        explicit=frozenset(name for name in names if options.is_explicit(name)),
+        use_stored=not options.overwrite_existing_models,
+    )
+
+
+def _data_sets_in_use(options: Options, data_sets: Sequence[DataSet]) -> list[int]:
+    """Positions of the data sets in use."""
+    identifiers = [data_set.identifier for data_set in data_sets]
+    log.info(f"Dataset unique identifiers are {identifiers}")
+    use, leave = options.dataset_selection.use_datasets, options.dataset_selection.exclude_datasets
+    kept = list(data_set_names.choose_data_sets(identifiers, use or (), leave or ()))
+    if len(kept) < len(identifiers):
+        out = [identifiers[i] for i in range(len(identifiers)) if i not in set(kept)]
+        log.info(f"Data sets left out: {', '.join(out)}")
+    return kept
+
+
+def _settled_restraints(options: Options, chosen: Sequence[DataSet]) -> ModelRequest:
+    """What is asked of models, after it is clear whether restraints are estimated."""
+    request = model_request(options)
+    if not request.restraints_are_explicit:
+        stored = [repeated_model(request, d.experiment.scaling_model) for d in chosen]
+        known = [model for model in stored if model is not None]
+        restraints, why = common_restraints(known, "estimated" if request.estimated else "fixed")
+        request = replace(request, estimated=restraints == "estimated")
+        if why:
+            log.info(f"restraints {restraints}{why}")
+        if request.estimated and options.weighting.error_model.error_model is None:
+            request = replace(request, estimated=False)
+            log.info("restraints fixed: without an error model nobody knows how far data are to be trusted")
+    if request.estimated and request.restraints_are_explicit and any(_are_grids(request, chosen)):
+        log.info("model array: restraints are fixed, it has no estimated ones")
+    return request
+
+
+def _are_grids(request: ModelRequest, chosen: Sequence[DataSet]) -> list[bool]:
+    """For each data set whether its model is one whose restraints cannot be estimated."""
+    stored = [repeated_model(request, d.experiment.scaling_model) for d in chosen]
+    kinds = [request.kind if model is None else model["__id__"] for model in stored]
+    return [kind == "array" and not d.experiment.is_still for kind, d in zip(kinds, chosen, strict=True)]
+
+
+def _settled(options: Options, chosen: Sequence[DataSet], models: ModelRequest) -> Options:
+    """The options with the automatic values settled that depend on all data sets."""
+    estimated = models.estimated and not all(_are_grids(models, chosen))
+    stills = all(data_set.experiment.is_still for data_set in chosen)
     cut, scaling, selection = options.cut_data, options.scaling_options, options.reflection_selection
     if cut.partiality_cutoff is None:
         low = estimated and stills
         if low:
-            sentences.append(f"stills: reflections are used from a partiality of {STILLS_CUTOFF:g}, by their errors")
+            log.info(f"stills: reflections are used from a partiality of {STILLS_CUTOFF:g}, by their errors")
         cut = replace(cut, partiality_cutoff=STILLS_CUTOFF if low else PARTIALITY_CUTOFF)
     if scaling.outlier_zmax is None:
         errors = options.weighting.error_model
         basic = errors.basic
         refined = errors.error_model is not None and basic.minimisation is not None and basic.a is None
-        calibrated = estimated and refined
-        scaling = replace(scaling, outlier_zmax=ZMAX if calibrated else ZMAX_UNCALIBRATED)
-    asked = any(given(f"reflection_selection.{name}") for name in _SELECTING)
+        scaling = replace(scaling, outlier_zmax=ZMAX if estimated and refined else ZMAX_UNCALIBRATED)
+    asked = any(options.is_explicit(f"reflection_selection.{name}") for name in _SELECTING)
+    n_rows = sum(len(data_set.table) for data_set in chosen)
     if estimated and not asked and (stills or n_rows <= ALL_BELOW):
-        sentences.append("all observations take part in the fit (method=use_all)")
+        log.info("all observations take part in the fit (method=use_all)")
         selection = replace(selection, method="use_all")
-    return replace(options, cut_data=cut, scaling_options=scaling, reflection_selection=selection), sentences
+    return replace(options, cut_data=cut, scaling_options=scaling, reflection_selection=selection)
 
 
-_SELECTING = ("method", "E2_range", "Isigma_range", "d_range", "min_partiality")
+def _selection(options: Options) -> FitSelection:
+    wanted = options.reflection_selection
+    low, high = wanted.Isigma_range
+    d_range = None if wanted.d_range is None else (min(wanted.d_range), max(wanted.d_range))
+    limits = Limits((wanted.E2_range[0], wanted.E2_range[1]), (low, high), d_range, wanted.min_partiality)
+    draw = Draw(wanted.random.min_groups, wanted.random.min_reflections, wanted.random.multi_dataset.Isigma_cutoff)
+    return FitSelection(wanted.method, limits, draw)
+
+
+def _round_settings(options: Options) -> RoundSettings:
+    selection, scaling, refinery = options.reflection_selection, options.scaling_options, options.scaling_refinery
+    errors = options.weighting.error_model
+    basic = errors.basic
+    error_options = ErrorModelOptions(basic.a, basic.b, basic.minimisation is not None, basic.min_Ih, basic.n_bins)
+    return RoundSettings(
+        intensity_choice=selection.intensity_choice,
+        midpoints=list(selection.combine.Imid) if selection.combine.Imid else None,
+        errors=None if errors.error_model is None else error_options,
+        outliers=OutlierOptions(scaling.outlier_rejection, scaling.outlier_zmax or ZMAX, scaling.emax),
+        fit=FitSettings(
+            first_order=True,
+            full_matrix=scaling.full_matrix,
+            max_iterations=refinery.max_iterations,
+            full_matrix_max_iterations=refinery.full_matrix_max_iterations,
+            tolerance=refinery.rmsd_tolerance,
+        ),
+    )
+
+
+def _continuation(options: Options) -> Continuation:
+    scaling, errors = options.scaling_options, options.weighting.error_model
+    return Continuation(
+        anything=not options.overwrite_existing_models,
+        error_model=errors.error_model is not None,
+        reset_error_model=errors.reset_error_model,
+        intensity_mixture=options.reflection_selection.intensity_choice == "combine",
+        outlier_limits=OutlierLimits(scaling.outlier_rejection, scaling.outlier_zmax, scaling.emax, options.anomalous),
+    )

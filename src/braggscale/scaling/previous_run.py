@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
 from braggscale.models.stored_model import OWN_ENTRY, own_entry, stored_strengths
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.options.schema import Options
 from braggscale.scaling.state import Start
 from braggscale.weighting.error_model import ErrorModel
 
@@ -37,19 +37,35 @@ _LIMITS = (
 _JUDGED = int(Flag.SCALED | Flag.OUTLIER_IN_SCALING)
 
 
-def stored_entry(settings: ModelSettings, options: Options) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class OutlierLimits:
+    """How a run judges outliers; they stand in the next run if that has the same limits and data."""
+
+    method: str | None
+    zmax: float | None
+    emax: float
+    anomalous: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What of an earlier run may be the start of this one.
+
+    ``anything``: False to begin anew.  ``error_model``: whether this run has one, ``reset_error_model``: whether it
+    begins anew.  ``intensity_mixture``: whether this run looks for the best mixture of profile and summation.
+    ``outlier_limits``: of this run.
+    """
+
+    anything: bool
+    error_model: bool
+    reset_error_model: bool
+    intensity_mixture: bool
+    outlier_limits: OutlierLimits
+
+
+def stored_entry(settings: ModelSettings, limits: OutlierLimits) -> dict[str, Any]:
     """What goes into a stored model beside what other programs know."""
-    return own_entry(settings) | {"outliers": _outlier_options(options)}
-
-
-def _outlier_options(options: Options) -> dict[str, Any]:
-    scaling = options.scaling_options
-    return {
-        "method": scaling.outlier_rejection,
-        "zmax": scaling.outlier_zmax,
-        "emax": scaling.emax,
-        "anomalous": options.anomalous,
-    }
+    return own_entry(settings) | {"outliers": asdict(limits)}
 
 
 def start_of(
@@ -58,7 +74,7 @@ def start_of(
     model: JointModel,
     members: Sequence[Member],
     data: Sorted,
-    options: Options,
+    wanted: Continuation,
     error_model_of: Int,
     everybody: bool,
 ) -> Start:
@@ -66,6 +82,7 @@ def start_of(
 
     ``theta``: stored values, or no correction, (n_parameters,).  ``taken``: components that were stored, by data set.
     ``members``: data sets in use, ``everybody``: whether these are all that were read.
+    ``wanted``: what may be taken over.
     ``error_model_of``: number of the error model of each data set, (n_data_sets,).
     """
     scaled = [member for member in members if member.experiment.scaling_model is not None]
@@ -73,7 +90,7 @@ def start_of(
         return Start(theta, np.zeros(len(members), bool))
     log.info("")
     _log_limits(scaled, data, members)
-    if options.overwrite_existing_models:
+    if not wanted.anything:
         log.info(
             "Not taken over from the input, as asked for (overwrite_existing_models): models, error model, intensity "
             "choice, outliers"
@@ -89,9 +106,9 @@ def start_of(
         return Start(theta, stored)
     entries = [member.experiment.scaling_model or {} for member in members]
     configurations = [entry.get("configuration_parameters", {}) for entry in entries]
-    errors = _errors(entries, error_model_of, options)
-    i_mid = _i_mid(configurations, options)
-    rejected = _verdicts(members, data, entries, options) if everybody else None
+    errors = _errors(entries, error_model_of, wanted)
+    i_mid = _i_mid(configurations) if wanted.intensity_mixture else None
+    rejected = _verdicts(members, data, entries, wanted.outlier_limits) if everybody else None
     if rejected is None:
         log.info("Outliers are judged afresh: data, limits or data sets are not those of the earlier run")
     else:
@@ -123,10 +140,9 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _errors(
-    entries: Sequence[Mapping[str, Any]], error_model_of: Int, options: Options
+    entries: Sequence[Mapping[str, Any]], error_model_of: Int, wanted: Continuation
 ) -> tuple[ErrorModel, ...] | None:
-    wanted = options.weighting.error_model
-    if wanted.error_model is None:
+    if not wanted.error_model:
         return None
     if wanted.reset_error_model:
         log.info("Error model not taken over, as asked for (reset_error_model)")
@@ -163,9 +179,7 @@ def _is_pair(value: object) -> bool:
     )
 
 
-def _i_mid(configurations: Sequence[Mapping[str, Any]], options: Options) -> float | None:
-    if options.reflection_selection.intensity_choice != "combine":
-        return None
+def _i_mid(configurations: Sequence[Mapping[str, Any]]) -> float | None:
     found = [c.get("Imid") for c in configurations]
     i_mid = found[0]
     if isinstance(i_mid, bool) or not isinstance(i_mid, int | float) or any(m != i_mid for m in found):
@@ -176,10 +190,10 @@ def _i_mid(configurations: Sequence[Mapping[str, Any]], options: Options) -> flo
 
 
 def _verdicts(
-    members: Sequence[Member], data: Sorted, entries: Sequence[Mapping[str, Any]], options: Options
+    members: Sequence[Member], data: Sorted, entries: Sequence[Mapping[str, Any]], limits: OutlierLimits
 ) -> Bool | None:
     """Outliers of the earlier run, (n,); None where it judged other reflections, or judged them otherwise."""
-    wanted = _outlier_options(options)
+    wanted = asdict(limits)
     for entry in entries:
         own = entry.get(OWN_ENTRY)
         if not isinstance(own, dict) or own.get("outliers") != wanted:
