@@ -17,7 +17,7 @@ import numpy as np
 
 from braggscale import __version__
 from braggscale.data.flags import FATE_TEXT, Fate
-from braggscale.options.schema import Options
+from braggscale.options.schema import Options, as_written
 from braggscale.report.assessment import verdict
 from braggscale.report.numbers.sections import collect
 from braggscale.report.read_summary import SCHEMA
@@ -32,7 +32,7 @@ def summary(
         "schema": SCHEMA,
         "program": {"name": "braggscale", "version": __version__},
         "command": dict(command),
-        "options": asdict(options),
+        "options": as_written(options),
         "space_group": result.symmetry.name,
         "unit_cell": list(result.cell),
         "data_sets": _data_sets(result),
