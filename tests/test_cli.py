@@ -4,7 +4,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 import types
 import warnings
 from collections.abc import Callable
@@ -342,21 +341,16 @@ def process(*argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "braggscale", *argv], capture_output=True, text=True, **options)
 
 
-def test_help_is_quick_and_loads_nothing_heavy():
+def test_help_loads_nothing_heavy():
     code = (
         "import sys\n"
         "from braggscale.cli import main\n"
         "main(['--help'])\n"
-        "heavy = {'numpy', 'scipy', 'numba', 'gemmi', 'h5py', 'rich', 'msgpack'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'scipy', 'numba', 'gemmi', 'h5py', 'rich', 'msgpack', 'msgspec'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)\n"
     )
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
-        times.append(time.perf_counter() - start)
-        assert (done.returncode, done.stderr) == (0, "")
-    assert min(times) < 0.6, "0.1 s where this was written"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_python_m(tmp_path):

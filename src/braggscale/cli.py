@@ -14,7 +14,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -360,21 +360,22 @@ def _nearest_file(path: str) -> str:
 def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
     """What is wrong with the paths of outputs: not writable, named twice, or an export that would replace an input."""
     from braggscale.io.atomic_files import check_writable
-    from braggscale.options.schema import EXPORTS, SCALED_FILES, exports_of, shelx_files
+    from braggscale.options.master import EXPORT_FILES
+    from braggscale.options.schema import SCALED_FILES
 
     output = settings.options.output
     problems = []
-    if found.command is SCALE_EXPORT and not exports_of(output):
-        problems.append(f"nothing to export: name at least one of {', '.join(f'{name}=' for name in EXPORTS)}")
+    if found.command is SCALE_EXPORT and not output.exports:
+        problems.append(f"nothing to export: name at least one of {', '.join(f'{name}=' for name in EXPORT_FILES)}")
+    wanted = [(name, (getattr(output, name),)) for name in SCALED_FILES if getattr(output, name) is not None]
+    if found.command is SCALE_EXPORT:
+        wanted = []
     taken = {os.path.realpath(file): "an input" for file in found.files}
-    for name in EXPORTS if found.command is SCALE_EXPORT else SCALED_FILES + EXPORTS:
-        path = getattr(output, name)
-        if path is None:
-            continue
-        for target in shelx_files(path) if name == "shelx" else (path,):
+    for name, targets in (*wanted, *_names_of_exports(output.exports)):
+        for target in targets:
             me = f"output.{name}"
             other = taken.setdefault(os.path.realpath(target), me)
-            if other == "an input" and name in EXPORTS:
+            if other == "an input" and name in EXPORT_FILES:
                 problems.append(f"{me}: {target} is an input; give it another name")
             elif other not in ("an input", me):
                 problems.append(f"{other} and {me} are the same file, {target}")
@@ -387,6 +388,15 @@ def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
     if output.free_flags and (problem := _file_problem(output.free_flags)):
         problems.append(problem)
     return problems
+
+
+def _names_of_exports(paths: Mapping[str, str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Options of the exports that are wanted, and the files that each will write as far as that is known."""
+    if not paths:
+        return []
+    from braggscale.io.export.registry import EXPORTS
+
+    return [(name, EXPORTS[name].names(path)) for name, path in paths.items()]
 
 
 # What goes wrong -----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Exports of a run, and of scaled files without a run. Both hand the same values to ``export.files``.
+"""Exports of a run, and of scaled files without a run. Both hand the same values to ``io.export.write``.
 
 What a run knows and its files would not say, the unit cell, is kept in the stored models.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from braggscale.data.data_set_names import choose_data_sets
@@ -18,6 +18,7 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet
 from braggscale.errors import DataError, OutputError, UserError
 from braggscale.io import Input, open_inputs
+from braggscale.io.export.export import ExportSettings
 from braggscale.io.export.scaled_observations import (
     NEEDED,
     Changed,
@@ -27,7 +28,7 @@ from braggscale.io.export.scaled_observations import (
     collect,
     scan_points,
 )
-from braggscale.io.export.write import Wanted, write_exports
+from braggscale.io.export.write import needs_statistics, write_exports
 from braggscale.models.stored_model import stored_cell
 from braggscale.numerics.array_types import Array
 from braggscale.numerics.partitions import available_processors, threads
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def wanted_by(output: Output) -> Wanted:
-    """The files that the options ask for."""
-    return Wanted(**{field.name: getattr(output, field.name) for field in fields(Wanted)})
+def export_settings(output: Output) -> ExportSettings:
+    """What the options say about the content of the exports."""
+    return ExportSettings(output.free_flags, output.crystal_name, output.project_name, output.use_internal_variance)
 
 
 def export_result(
@@ -65,7 +66,7 @@ def export_result(
     )
     try:
         data = _crystals(tables, experiments, result.symmetry, result.cell, document, options)
-        write_exports(data, wanted_by(options.output), result.statistics)
+        write_exports(data, options.output.exports, export_settings(options.output), result.statistics)
     except UserError as error:
         raise OutputError(f"{error}; the scaled data are complete") from error
 
@@ -91,13 +92,13 @@ def _export_scaled(files: Sequence[str], options: Options) -> None:
                 "the data sets come from several files; they are on one scale only if they were scaled together"
             )
         crystals = _stored(data, options)
-    wanted = wanted_by(options.output)
+    paths = options.output.exports
     statistics = None
-    if wanted.needs_statistics():
+    if needs_statistics(paths):
         with clock.stage("statistics"):
             statistics = _statistics(crystals, options)
     with clock.stage("exports"):
-        write_exports(crystals, wanted, statistics)
+        write_exports(crystals, paths, export_settings(options.output), statistics)
 
 
 def _stored(data: Input, options: Options) -> Crystals:

@@ -31,7 +31,7 @@ from braggscale.models.stored_model import with_cell
 from braggscale.numerics.array_types import Array
 from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
-from braggscale.options.schema import Options, exports_of
+from braggscale.options.schema import Options
 from braggscale.report.read_summary import read_summary
 from braggscale.report.summary import json_text, summary
 from braggscale.report.text.log import log_end, log_next, log_result
@@ -80,7 +80,7 @@ def _run(
     result = run_pipeline(data.data_sets, data.not_indexed, plan, clock)
     log_result(result, options.anomalous)
     document, columns, problem = _write(data, result, options, command, log_text, clock, other)
-    if exports_of(options.output):
+    if options.output.exports:
         _export(result, options, document, columns, log_text, clock)
     if problem is not None:
         raise problem
@@ -94,13 +94,12 @@ def with_mtz_files(options: Options, data: Input, files: Sequence[str]) -> Optio
     if not data.all_other:
         return options
     inputs = {os.path.realpath(path) for path in files}
-    merged, unmerged = (
-        getattr(options.output, name)
-        if options.is_explicit(f"output.{name}") or os.path.realpath(path) in inputs
-        else path
+    exports = {
+        name: path
         for name, path in (("merged_mtz", "scaled.mtz"), ("unmerged_mtz", "scaled_unmerged.mtz"))
-    )
-    return replace(options, output=replace(options.output, merged_mtz=merged, unmerged_mtz=unmerged))
+        if not options.is_explicit(f"output.{name}") and os.path.realpath(path) not in inputs
+    }
+    return replace(options, output=replace(options.output, exports={**exports, **options.output.exports}))
 
 
 def _export(
@@ -178,7 +177,7 @@ def _write(
     pieces = [member.prepared.table for member in kept if member.prepared is not None]
     names = {member.data_set.id: member.identifier for member in kept}
     keep = _previous(output.experiments, output.reflections, data, result)
-    exports = exports_of(output)
+    exports = list(output.exports.values())
     with pending() as pairs:
         with clock.stage("writing"):
             pairs.append((write_table(output.reflections, pieces, columns, names, {"shoebox"}), output.reflections))

@@ -15,9 +15,9 @@ from braggscale.errors import CommandError
 from braggscale.models.choice import INTERVALS, resolve_model
 from braggscale.models.settings import ModelSettings, SweepFacts
 from braggscale.options.assignments import definitions, settle, unused_model_options
-from braggscale.options.master import MODELS
+from braggscale.options.master import EXPORT_FILES, MODELS
 from braggscale.options.phil import read_argument, read_file
-from braggscale.options.schema import COMPONENTS, Options, option_paths
+from braggscale.options.schema import COMPONENTS, ExportPaths, Options, option_paths
 
 
 def problems(*arguments: str) -> str:
@@ -29,6 +29,8 @@ def field_types(kind: type = Options, prefix: str = "") -> dict[str, Any]:
     for name, hint in get_type_hints(kind).items():
         if dataclasses.is_dataclass(hint):
             found |= field_types(hint, f"{prefix}{name}.")
+        elif hint == ExportPaths:
+            found |= {prefix + option: str | None for option in EXPORT_FILES}
         elif name != "explicit":
             found[prefix + name] = hint
     return found

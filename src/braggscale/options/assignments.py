@@ -11,15 +11,16 @@ from braggscale.errors import CommandError
 from braggscale.options.master import (
     DIALS_ONLY,
     DIALS_ONLY_VALUES,
-    EXPORT_OPTIONS,
+    EXPORT_FILES,
     FULL_NAME_ONLY,
-    MASTER,
     MODELS,
     OLD_VALUES,
     RENAMED,
+    export_options,
+    master_text,
 )
 from braggscale.options.phil import Assignment, Definitions
-from braggscale.options.schema import ACCEPTED, COMPONENTS, EXPORTS, Options, fill
+from braggscale.options.schema import ACCEPTED, COMPONENTS, Options, fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,13 @@ class Settings:
 @cache
 def definitions() -> Definitions:
     """The master scope; parsed once."""
-    return Definitions(MASTER, MODELS, RENAMED, DIALS_ONLY, FULL_NAME_ONLY)
+    return Definitions(master_text(), MODELS, RENAMED, DIALS_ONLY, FULL_NAME_ONLY)
 
 
 @cache
 def export_definitions() -> Definitions:
     """Those of ``scale export``."""
-    return Definitions(MASTER, only=EXPORT_OPTIONS, program="scale export")
+    return Definitions(master_text(), only=export_options(), program="scale export")
 
 
 def settle(
@@ -179,7 +180,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             known = COMPONENTS[model] if values["model"] == model else everything
             if name not in known:
                 found.append(f"correction.fix={name}: the components are {', '.join(known)}")
-    for name in ("experiments", "reflections", "log", "json", *EXPORTS):
+    for name in ("experiments", "reflections", "log", "json", *EXPORT_FILES):
         if values["output." + name] == "":
             found.append(f"output.{name}: the name is empty")
     return found

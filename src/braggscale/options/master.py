@@ -346,6 +346,17 @@ scaling_refinery {
 }
 """
 
+# Exports: what each option of section output writes, with its expert level (``io.export.registry``).
+EXPORT_FILES: dict[str, tuple[int, str]] = {
+    "merged_mtz": (0, "Merged intensities and amplitudes with free flags, as MTZ."),
+    "unmerged_mtz": (0, "Scaled observations with batch headers, as MTZ."),
+    "merged_cif": (1, "Merged data and statistics for deposition, as mmCIF."),
+    "unmerged_cif": (1, "Scaled observations for deposition, as mmCIF."),
+    "shelx": (1, "Scaled observations for SHELX: a .hkl file of this name, with .ins and .cif beside it."),
+    "xds_ascii": (1, "Scaled observations in the form of XDS_ASCII.HKL; one file for each sweep."),
+    "sca": (1, "Merged I+ and I- in the form of SCALEPACK."),
+}
+
 OUTPUT = """
 output {
   experiments = scaled.expt
@@ -368,40 +379,7 @@ output {
     .type = str
     .optional = True
     .help = "The report, one page for a browser; None for no file."
-  merged_mtz = None
-    .type = str
-    .optional = True
-    .help = "Merged intensities and amplitudes with free flags, as MTZ."
-  unmerged_mtz = None
-    .type = str
-    .optional = True
-    .help = "Scaled observations with batch headers, as MTZ."
-  merged_cif = None
-    .type = str
-    .optional = True
-    .expert_level = 1
-    .help = "Merged data and statistics for deposition, as mmCIF."
-  unmerged_cif = None
-    .type = str
-    .optional = True
-    .expert_level = 1
-    .help = "Scaled observations for deposition, as mmCIF."
-  shelx = None
-    .type = str
-    .optional = True
-    .expert_level = 1
-    .help = "Scaled observations for SHELX: a .hkl file of this name, with .ins and .cif beside it."
-  xds_ascii = None
-    .type = str
-    .optional = True
-    .expert_level = 1
-    .help = "Scaled observations in the form of XDS_ASCII.HKL; one file for each sweep."
-  sca = None
-    .type = str
-    .optional = True
-    .expert_level = 1
-    .help = "Merged I+ and I- in the form of SCALEPACK."
-  free_flags = None
+{exports}  free_flags = None
     .type = str
     .optional = True
     .expert_level = 1
@@ -466,41 +444,34 @@ input
 }
 """
 
-SECTIONS = (
-    GENERAL,
-    INPUT,
-    PHYSICAL,
-    ARRAY,
-    KB,
-    REFLECTION_SELECTION,
-    WEIGHTING,
-    CUT_DATA,
-    SCALING,
-    OUTPUT,
-    REPORT,
-)
-MASTER = "".join(SECTIONS)
 
-# What ``scale export`` has of these.
-EXPORT_OPTIONS = (
-    "reflection_selection.best_unit_cell",
-    "cut_data.d_min",
-    "cut_data.d_max",
-    "dataset_selection.use_datasets",
-    "dataset_selection.exclude_datasets",
-    "output.merged_mtz",
-    "output.unmerged_mtz",
-    "output.merged_cif",
-    "output.unmerged_cif",
-    "output.shelx",
-    "output.xds_ascii",
-    "output.sca",
-    "output.free_flags",
-    "output.crystal_name",
-    "output.project_name",
-    "output.use_internal_variance",
-    "output.merging.nbins",
-)
+def master_text() -> str:
+    """All options as PHIL text, with those of the exports in their place."""
+    exports = "".join(
+        f'  {name} = None\n    .type = str\n    .optional = True\n    .expert_level = {level}\n    .help = "{text}"\n'
+        for name, (level, text) in EXPORT_FILES.items()
+    )
+    output = OUTPUT.replace("{exports}", exports)
+    models = (PHYSICAL, ARRAY, KB)
+    return "".join((GENERAL, INPUT, *models, REFLECTION_SELECTION, WEIGHTING, CUT_DATA, SCALING, output, REPORT))
+
+
+def export_options() -> tuple[str, ...]:
+    """Full names of the options that ``scale export`` has."""
+    return (
+        "reflection_selection.best_unit_cell",
+        "cut_data.d_min",
+        "cut_data.d_max",
+        "dataset_selection.use_datasets",
+        "dataset_selection.exclude_datasets",
+        *(f"output.{name}" for name in EXPORT_FILES),
+        "output.free_flags",
+        "output.crystal_name",
+        "output.project_name",
+        "output.use_internal_variance",
+        "output.merging.nbins",
+    )
+
 
 # Names of 2018 (and a few others in use) -> today's. ``*.name``: the parameter of the models that have it.
 RENAMED: dict[str, str] = {

@@ -7,15 +7,16 @@ an option whose default is Auto, and "off" or "no limit" for all others.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_type_hints
 
+from braggscale.options.master import EXPORT_FILES
 from braggscale.options.values import AUTO
 
 ModelName = Literal["physical", "array", "KB"]
 IntensityChoice = Literal["profile", "sum", "combine"]
+ExportPaths = Mapping[str, str]  # by the name of the option; exports that are not wanted are absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,20 +202,14 @@ class Merging:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Paths, None where the file is not wanted."""
+    """Paths, None where the file is not wanted.  ``exports``: those of other programs, by the name of the option."""
 
     experiments: str
     reflections: str
     log: str | None
     json: str | None
     html: str | None
-    merged_mtz: str | None
-    unmerged_mtz: str | None
-    merged_cif: str | None
-    unmerged_cif: str | None
-    shelx: str | None
-    xds_ascii: str | None
-    sca: str | None
+    exports: ExportPaths
     free_flags: str | None
     crystal_name: str
     project_name: str
@@ -225,21 +220,8 @@ class Output:
 # What ``input.accept`` may name: rejections of the program before.
 ACCEPTED = ("saturated", "misfit", "flagged", "incomplete")
 
-# Options of section output that name a file: of scaled data, and of other programs.
+# Options of section output that name a file of scaled data.
 SCALED_FILES = ("experiments", "reflections", "log", "json", "html")
-EXPORTS = ("merged_mtz", "unmerged_mtz", "merged_cif", "unmerged_cif", "shelx", "xds_ascii", "sca")
-
-
-def exports_of(output: Output) -> list[str]:
-    """Names of the exports that are wanted, as they were given."""
-    return [path for name in EXPORTS if (path := getattr(output, name))]
-
-
-def shelx_files(path: str) -> tuple[str, str, str]:
-    """The .hkl, .ins and .cif file that the option ``shelx`` means, with or without one of the endings."""
-    stem, ending = os.path.splitext(path)
-    stem = stem if ending in (".hkl", ".ins", ".cif") else path
-    return stem + ".hkl", stem + ".ins", stem + ".cif"
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +269,11 @@ class Options:
         return path in self.explicit
 
     def as_dict(self) -> dict[str, Any]:
-        """The values of all options, nested as their names are."""
+        """The values of all options, nested as their names are; None for None and Auto."""
         values = asdict(self)
         del values["explicit"]
+        exports = values["output"].pop("exports")
+        values["output"] |= {option: exports.get(option) for option in EXPORT_FILES}
         return values
 
 
@@ -322,6 +306,8 @@ def fill(kind: type[Any], prefix: str, values: Mapping[str, Any]) -> Any:
         path = prefix + name
         if isinstance(hint, type) and is_dataclass(hint):
             made[name] = fill(hint, path + ".", values)
+        elif hint == ExportPaths:
+            made[name] = {option: values[prefix + option] for option in EXPORT_FILES if values[prefix + option]}
         else:
             value = values[path]
             if path in ("exclude_images", "include_images", "split_at"):
@@ -341,8 +327,10 @@ def option_paths(kind: type[Any] = Options, prefix: str = "") -> list[str]:
     """Full names of all fields, in order; equal to the full names of the PHIL text."""
     found: list[str] = []
     for name, hint in _hints(kind).items():
-        inner = isinstance(hint, type) and is_dataclass(hint)
-        found += option_paths(hint, f"{prefix}{name}.") if inner else [prefix + name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            found += option_paths(hint, f"{prefix}{name}.")
+        else:
+            found += [prefix + option for option in (EXPORT_FILES if hint == ExportPaths else (name,))]
     return found
 
 

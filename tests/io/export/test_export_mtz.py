@@ -11,8 +11,9 @@ from braggscale.data.geometry import orientation_matrix, rotation, unit, unit_ce
 from braggscale.data.symmetry import Symmetry
 from braggscale.errors import CommandError, DataError, InputError
 from braggscale.io.export import free_flags
-from braggscale.io.export.mtz import batch_offsets, merged_mtz, unmerged_mtz
+from braggscale.io.export.merged_mtz import merged_mtz
 from braggscale.io.export.scaled_observations import Crystals, in_listed_setting, orientations_at_images
+from braggscale.io.export.unmerged_mtz import batch_offsets, unmerged_mtz
 from braggscale.io.export.wavelengths import union, wavelength_sets
 
 # columns in their order

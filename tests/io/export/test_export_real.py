@@ -10,8 +10,9 @@ import pytest
 from braggscale.data.geometry import rotation
 from braggscale.data.sorting import best_cell, common_symmetry
 from braggscale.io import open_inputs
-from braggscale.io.export.mtz import merged_mtz, unmerged_mtz
+from braggscale.io.export.merged_mtz import merged_mtz
 from braggscale.io.export.scaled_observations import Crystals, collect, in_listed_setting, scan_points
+from braggscale.io.export.unmerged_mtz import unmerged_mtz
 from braggscale.io.export.wavelengths import wavelength_sets
 from braggscale.io.export.xds_ascii import xds_ascii
 

@@ -13,9 +13,11 @@ from braggscale.data.flags import Flag
 from braggscale.data.geometry import rotation, unit
 from braggscale.data.symmetry import Symmetry, sort_order
 from braggscale.errors import DataError
-from braggscale.io.export import free_flags, mmcif, scalepack, shelx, xds_ascii
+from braggscale.io.export import free_flags, scalepack, shelx, xds_ascii
 from braggscale.io.export.fixed_width import fields_of_8, scale_to_fit
+from braggscale.io.export.merged_cif import merged_cif
 from braggscale.io.export.scaled_observations import Changed, cell_esd, collect, scan_points, wavelength_groups
+from braggscale.io.export.unmerged_cif import unmerged_cif
 from braggscale.io.export.wavelengths import wavelength_sets
 from braggscale.statistics.merging_statistics import merging_statistics
 
@@ -297,7 +299,7 @@ def test_merged_mmcif(sample):
     m, a = sets[0].merged, sets[0].amplitudes
     s = statistics(sample)
     flags = free_flags.new_flags(m.hkl)
-    text = mmcif.merged_cif(sets, sample.symmetry, sample.cell, [s], free=flags.flag)
+    text = merged_cif(sets, sample.symmetry, sample.cell, [s], free=flags.flag)
     (block,) = gemmi.as_refln_blocks(gemmi.cif.read_string(text))
     assert block.is_merged() and block.spacegroup.hm == "P 2 2 2" and block.wavelength == pytest.approx(0.9)
     assert block.cell.parameters == pytest.approx(CELL)
@@ -325,7 +327,7 @@ def test_merged_mmcif(sample):
 
 
 def test_unmerged_mmcif(sample):
-    text = mmcif.unmerged_cif(sample, statistics(sample))
+    text = unmerged_cif(sample, statistics(sample))
     (block,) = gemmi.as_refln_blocks(gemmi.cif.read_string(text))
     assert block.is_unmerged() and len(block.make_miller_array()) == len(sample.rows)
     np.testing.assert_array_equal(block.make_miller_array(), sample.rows.hkl)
@@ -344,16 +346,16 @@ def test_unmerged_mmcif(sample):
 def test_mmcif_has_a_block_for_each_wavelength():
     data = crystals(5, wavelengths=(0.979, 0.98))
     sets = wavelength_sets(data)
-    document = gemmi.cif.read_string(mmcif.merged_cif(sets, data.symmetry, data.cell, [None, None]))
+    document = gemmi.cif.read_string(merged_cif(sets, data.symmetry, data.cell, [None, None]))
     assert [b.name for b in document] == ["braggscale_wave1", "braggscale_wave2"]
-    unmerged = gemmi.cif.read_string(mmcif.unmerged_cif(data)).sole_block()
+    unmerged = gemmi.cif.read_string(unmerged_cif(data)).sole_block()
     assert list(unmerged.find_values("_diffrn_radiation_wavelength.wavelength")) == ["0.979", "0.98"]
     assert set(unmerged.find_values("_diffrn_refln.diffrn_id")) == {"1", "2"}
 
 
 def test_mmcif_of_a_centrosymmetric_group_has_no_anomalous_items():
     data = crystals(3, "-P 2ybc", (31.0, 43, 57, 90, 101, 90))
-    text = mmcif.merged_cif(wavelength_sets(data), data.symmetry, data.cell, [statistics(data)])
+    text = merged_cif(wavelength_sets(data), data.symmetry, data.cell, [statistics(data)])
     assert "plus" not in text and "anom" not in text
 
 

@@ -16,6 +16,7 @@ from braggscale.data.geometry import (
     orientation_matrix,
     orthogonalisation,
     reciprocal_matrix,
+    scan_angle,
     unit_cell,
 )
 from braggscale.data.symmetry import Symmetry
@@ -167,6 +168,16 @@ def wavelength_groups(
     rank = np.argsort(np.argsort(first))
     group = rank[group]
     return tuple(float(values[group == k].mean()) for k in range(len(first))), group
+
+
+def scan_angles(rows: Unmerged, experiments: Sequence[Experiment]) -> Float:
+    """Scan angle of each observation, degrees, (n,); 0 for stills."""
+    result = np.zeros(len(rows))
+    for k, experiment in enumerate(experiments):
+        if experiment.scan is not None and not experiment.is_still:
+            mine = np.flatnonzero(rows.data_set == k)
+            result[mine] = scan_angle(experiment.scan, rows.xyz[mine, 2])
+    return result
 
 
 @dataclass(frozen=True, slots=True)

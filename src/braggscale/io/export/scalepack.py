@@ -7,13 +7,16 @@ I- nothing.
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import numpy as np
 
 from braggscale.data.geometry import UnitCell
 from braggscale.data.symmetry import Symmetry
 from braggscale.errors import DataError
+from braggscale.io.export.export import Export, ExportData, ExportFile, numbered
 from braggscale.io.export.fixed_width import fields_of_8, scale_to_fit
+from braggscale.io.export.scaled_observations import wavelength_groups
 from braggscale.statistics.merging import Merged
 
 log = logging.getLogger(__name__)
@@ -57,3 +60,18 @@ def scalepack(merged: Merged, symmetry: Symmetry, cell: UnitCell, *, anomalous: 
     header = "    1\n -987\n" + "".join(f"{x:10.3f}" for x in cell) + f" {name}\n"
     rows = zip(merged.hkl.tolist(), *pairs, strict=True)
     return header + "".join(f"{h:4d}{k:4d}{l:4d}{''.join(found).rstrip()}\n" for (h, k, l), *found in rows)
+
+
+def _files(data: ExportData, path: str) -> list[ExportFile]:
+    """One file for each wavelength; with several, WAVE1, WAVE2, ... goes in front of the ending."""
+    crystals = data.crystals
+    n = len(np.unique(wavelength_groups(crystals.experiments)[1][crystals.rows.data_set]))
+    names = [path] if n == 1 else [numbered(path, f"WAVE{k + 1}") for k in range(n)]
+
+    def content(number: int) -> bytes:
+        return scalepack(data.sets[number].merged, crystals.symmetry, crystals.cell).encode()
+
+    return [ExportFile(name, partial(content, k)) for k, name in enumerate(names)]
+
+
+EXPORT = Export(_files)

@@ -7,6 +7,7 @@ than two decimals where they fit.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from braggscale import __version__
 from braggscale.data.geometry import reciprocal_matrix, unit_cell
 from braggscale.data.symmetry import Symmetry
 from braggscale.errors import DataError
+from braggscale.io.export.export import Export, ExportData, ExportFile
 from braggscale.io.export.fixed_width import fields_of_8, scale_to_fit, with_esd
 from braggscale.io.export.scaled_observations import Crystals, Unmerged, wavelength_groups
 from braggscale.statistics.merging import merge
@@ -185,3 +187,22 @@ def _range_of_scales(rows: Unmerged) -> tuple[float, float]:
 
 def _known(value: float, template: str) -> str:
     return template % value if np.isfinite(value) else "?"
+
+
+def shelx_paths(path: str) -> tuple[str, str, str]:
+    """The .hkl, .ins and .cif file that the option ``shelx`` means, with or without one of the endings."""
+    stem, ending = os.path.splitext(path)
+    stem = stem if ending in (".hkl", ".ins", ".cif") else path
+    return stem + ".hkl", stem + ".ins", stem + ".cif"
+
+
+def _files(data: ExportData, path: str) -> list[ExportFile]:
+    hkl_path, ins_path, cif_path = shelx_paths(path)
+    return [
+        ExportFile(hkl_path, lambda: hkl_file(data.crystals.rows).encode()),
+        ExportFile(ins_path, lambda: ins_file(data.crystals).encode()),
+        ExportFile(cif_path, lambda: cif(data.crystals, data.statistics).encode()),
+    ]
+
+
+EXPORT = Export(_files, needs_statistics=True, names=shelx_paths)

@@ -10,6 +10,9 @@ reference u, perpendicular to h, is along s x s0,
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -18,6 +21,7 @@ from braggscale.data.experiment import Experiment
 from braggscale.data.geometry import UnitCell, orientation_matrix, scan_angle, unit
 from braggscale.data.symmetry import Symmetry, sort_order
 from braggscale.errors import DataError
+from braggscale.io.export.export import Export, ExportData, ExportFile, numbered
 from braggscale.io.export.fixed_width import lines
 from braggscale.io.export.scaled_observations import Crystals, Unmerged
 from braggscale.numerics.array_types import Float
@@ -133,3 +137,39 @@ def _header(
     ]
     text += [f"!ITEM_{name}={k}" for k, name in enumerate(_ITEMS, start=1)]
     return "\n".join(text) + "\n!END_OF_HEADER\n"
+
+
+def _error_model(experiment: Experiment) -> tuple[float, float] | None:
+    """a and b of the stored model, None where there is none."""
+    model = experiment.scaling_model or {}
+    configuration = model.get("configuration_parameters")
+    pair = configuration.get("error_model_parameters") if isinstance(configuration, dict) else None
+    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(x, int | float) for x in pair):
+        return None
+    return float(pair[0]), float(pair[1])
+
+
+def _sweep_names(identifiers: Sequence[str]) -> list[str]:
+    """Identifiers as parts of file names: what an identifier says must not lead to another folder."""
+    names = [re.sub(r"[^\w.-]", "_", identifier) for identifier in identifiers]
+    return names if len(set(names)) == len(names) else [str(k) for k in range(len(names))]
+
+
+def _files(data: ExportData, path: str) -> list[ExportFile]:
+    """One file for each sweep; with several, the identifier goes in front of the ending.
+
+    Without a sweep there is one file, whose content is the error that says why.
+    """
+    crystals = data.crystals
+
+    def content(number: int) -> bytes:
+        return xds_ascii(crystals, number, error_model=_error_model(crystals.experiments[number])).encode()
+
+    sweeps = [k for k, experiment in enumerate(crystals.experiments) if not experiment.is_still]
+    names = _sweep_names([experiment.identifier for experiment in crystals.experiments])
+    return [
+        ExportFile(path if len(sweeps) < 2 else numbered(path, names[k]), partial(content, k)) for k in sweeps or [0]
+    ]
+
+
+EXPORT = Export(_files)

@@ -1,4 +1,4 @@
-"""MTZ files (CCP4), merged and unmerged, through gemmi (Wojdyr, JOSS 7 (2022) 4200).
+"""Unmerged MTZ files (CCP4), through gemmi (Wojdyr, JOSS 7 (2022) 4200).
 
 Geometry of the batch headers, in the Cambridge frame: z along the rotation axis, x along the beam as far as it is
 perpendicular to z. A reflection of index h is at rotation angle phi at
@@ -15,115 +15,24 @@ from typing import Any
 
 import numpy as np
 
-from braggscale import __version__
 from braggscale.data.batches import assign_batches, next_epoch
 from braggscale.data.experiment import Experiment
-from braggscale.data.geometry import UnitCell, scan_angle, unit
-from braggscale.data.symmetry import Symmetry
+from braggscale.data.geometry import unit
 from braggscale.errors import DataError
+from braggscale.io.export.empty_mtz import empty_mtz
+from braggscale.io.export.export import Export, ExportData, ExportFile
 from braggscale.io.export.scaled_observations import (
     WAVELENGTH_TOLERANCE,
     Crystals,
     Unmerged,
     orientations_at_images,
+    scan_angles,
     wavelength_groups,
 )
-from braggscale.io.export.wavelengths import WavelengthSet, places, union
-from braggscale.numerics.array_types import Array, Float, Int, Int32
+from braggscale.numerics.array_types import Array, Float
 
 # MTZ numbers are single precision: beyond this, neighbouring batches would become one.
 _LARGEST_BATCH = 1 << 24
-
-
-def merged_mtz(
-    sets: Sequence[WavelengthSet],
-    symmetry: Symmetry,
-    cell: UnitCell,
-    *,
-    free: Int32 | None = None,
-    halves: bool = True,
-    crystal: str = "XTAL",
-    project: str = "AUTOMATIC",
-) -> bytes:
-    """A merged MTZ file.
-
-    Columns: [FreeR_flag] IMEAN SIGIMEAN N F SIGF I(+) SIGI(+) I(-) SIGI(-) N(+) N(-) F(+) SIGF(+) F(-) SIGF(-) DANO
-    SIGDANO [IHALF1 SIGIHALF1 IHALF2 SIGIHALF2 NHALF1 NHALF2], as dials.merge names them; with several wavelengths each
-    with the suffix _WAVE1, _WAVE2, ... in a data set of its own. Missing numbers are NaN. Centrosymmetric groups have
-    no anomalous columns.
-    ``free``: flags of the reflections ``union(sets)``, (n,).  ``symmetry``: a listed setting.
-    """
-    _, mtz = _empty(symmetry, cell)
-    hkl = union(sets)
-    columns: list[Array] = [hkl]
-    if free is not None:
-        mtz.add_column("FreeR_flag", "I", dataset_id=0)
-        columns.append(np.asarray(free)[:, None])
-    for k, one in enumerate(sets, start=1):
-        several = len(sets) > 1
-        data_set = mtz.add_dataset(f"WAVE{k}" if several else "NATIVE")
-        data_set.crystal_name, data_set.project_name, data_set.wavelength = crystal, project, one.wavelength
-        where = places(hkl, one.merged.hkl)
-        for name, kind, values in _merged_columns(one, not symmetry.centrosymmetric, halves):
-            mtz.add_column(f"{name}_WAVE{k}" if several else name, kind, dataset_id=data_set.id)
-            full = np.full(len(hkl), np.nan)
-            full[where] = values
-            columns.append(full[:, None])
-    mtz.set_data(np.hstack(columns).astype(np.float32))
-    mtz.sort_order = [1, 2, 3, 0, 0]
-    mtz.update_reso()
-    return bytes(mtz.write_to_bytes())
-
-
-def _merged_columns(one: WavelengthSet, anomalous: bool, halves: bool) -> Iterator[tuple[str, str, Float]]:
-    """Name, type and values of the columns of a data set."""
-    m, a = one.merged, one.amplitudes
-    yield "IMEAN", "J", m.mean
-    yield "SIGIMEAN", "Q", m.sigma
-    yield "N", "I", _counts(m.n)
-    if a is not None:
-        yield "F", "F", a.f
-        yield "SIGF", "Q", a.sigma_f
-    if anomalous:
-        yield "I(+)", "K", m.plus
-        yield "SIGI(+)", "M", m.sigma_plus
-        yield "I(-)", "K", m.minus
-        yield "SIGI(-)", "M", m.sigma_minus
-        yield "N(+)", "I", _counts(m.n_plus)
-        yield "N(-)", "I", _counts(m.n_minus)
-    if anomalous and a is not None:
-        yield "F(+)", "G", a.plus
-        yield "SIGF(+)", "L", a.sigma_plus
-        yield "F(-)", "G", a.minus
-        yield "SIGF(-)", "L", a.sigma_minus
-        yield "DANO", "D", a.dano
-        yield "SIGDANO", "Q", a.sigma_dano
-    if halves:
-        yield "IHALF1", "J", m.half1
-        yield "SIGIHALF1", "Q", m.sigma_half1
-        yield "IHALF2", "J", m.half2
-        yield "SIGIHALF2", "Q", m.sigma_half2
-        yield "NHALF1", "R", _counts(m.n_half1)
-        yield "NHALF2", "R", _counts(m.n_half2)
-
-
-def _counts(n: Int) -> Float:
-    return np.where(n > 0, n, np.nan)
-
-
-def _empty(symmetry: Symmetry, cell: UnitCell) -> tuple[Any, Any]:
-    """gemmi, and an MTZ object without data but with H, K, L."""
-    import gemmi
-
-    group = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(symmetry.hall))
-    if group is None:
-        raise DataError(f"space group {symmetry}: no table lists this setting; it cannot be written to MTZ")
-    mtz = gemmi.Mtz(with_base=True)
-    mtz.title = f"From braggscale {__version__}"
-    mtz.history = [mtz.title]
-    mtz.spacegroup = group
-    mtz.set_cell_for_all(gemmi.UnitCell(*cell))
-    return gemmi, mtz
 
 
 # The columns of an unmerged file after H K L M/ISYM BATCH, with their types.
@@ -158,7 +67,7 @@ def unmerged_mtz(
     offsets = batch_offsets(experiments)
     if max(o + last_image(e) for o, e in zip(offsets, experiments, strict=True)) > _LARGEST_BATCH:
         raise DataError("the batch numbers exceed 16777216, more than an MTZ file can hold; export fewer data sets")
-    gemmi, mtz = _empty(data.symmetry, data.cell)
+    gemmi, mtz = empty_mtz(data.symmetry, data.cell)
     for k, wavelength in enumerate(wavelengths, start=1):
         data_set = mtz.add_dataset("NATIVE" if len(wavelengths) == 1 else f"WAVE{k}")
         data_set.crystal_name, data_set.project_name, data_set.wavelength = crystal, project, wavelength
@@ -168,7 +77,11 @@ def unmerged_mtz(
         ("BATCH", "B", batches(rows, experiments, offsets)),
     ]
     table += [(name, kind, getattr(rows, attribute)) for name, kind, attribute in _UNMERGED]
-    table += [("XDET", "R", rows.xyz[:, 0]), ("YDET", "R", rows.xyz[:, 1]), ("ROT", "R", angles(rows, experiments))]
+    table += [
+        ("XDET", "R", rows.xyz[:, 0]),
+        ("YDET", "R", rows.xyz[:, 1]),
+        ("ROT", "R", scan_angles(rows, experiments)),
+    ]
     table += [("LP", "R", rows.lp), ("QE", "R", rows.qe)]
     table = [entry for entry in table if not np.isnan(entry[2]).all()]
     for name, kind, _ in table:
@@ -217,16 +130,6 @@ def batches(rows: Unmerged, experiments: Sequence[Experiment], offsets: Sequence
     last = np.array([last_image(e) for e in experiments], np.float64)[rows.data_set]
     image = np.clip(np.floor(rows.z) + 1.0, first, last)
     return image + np.array(offsets, np.float64)[rows.data_set]
-
-
-def angles(rows: Unmerged, experiments: Sequence[Experiment]) -> Float:
-    """Scan angle of each observation, degrees, (n,); 0 for stills."""
-    result = np.zeros(len(rows))
-    for k, experiment in enumerate(experiments):
-        if experiment.scan is not None and not experiment.is_still:
-            mine = np.flatnonzero(rows.data_set == k)
-            result[mine] = scan_angle(experiment.scan, rows.xyz[mine, 2])
-    return result
 
 
 def cambridge_frame(experiment: Experiment) -> tuple[Float, Float]:
@@ -306,3 +209,11 @@ def _put(header: Any, place: int, values: Sequence[float]) -> None:
     # gemmi's header takes numbers one at a time
     for i, value in enumerate(values):
         header.floats[place + i] = value
+
+
+def _files(data: ExportData, path: str) -> list[ExportFile]:
+    crystal, project = data.settings.crystal_name, data.settings.project_name
+    return [ExportFile(path, lambda: unmerged_mtz(data.crystals, crystal=crystal, project=project))]
+
+
+EXPORT = Export(_files)

@@ -1,0 +1,92 @@
+"""What an export is: one record for each kind of file, and the data that every kind is made from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from braggscale.io.export import free_flags
+from braggscale.io.export.scaled_observations import Crystals, in_listed_setting
+from braggscale.io.export.wavelengths import WavelengthSet, union, wavelength_sets
+from braggscale.statistics.merging_statistics import Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """What a user may choose about the content of exports.
+
+    ``free_flags``: path of an MTZ file whose free flags are taken over; None makes new ones.
+    ``crystal_name``, ``project_name``: stand in MTZ files.
+    ``use_internal_variance``: sigmas of merged intensities also from the scatter of equivalents, see ``merging.merge``.
+    """
+
+    free_flags: str | None = None
+    crystal_name: str = "XTAL"
+    project_name: str = "BRAGGSCALE"
+    use_internal_variance: bool = False
+
+
+class ExportData:
+    """The scaled data as all kinds of files need them.
+
+    ``crystals``: the observations, in a setting of the space group that tables list.  ``statistics``: of the data,
+    None where no file needs them or nothing could be merged.  Merged data and free flags are made when the first file
+    needs them, and only once.
+    """
+
+    def __init__(self, crystals: Crystals, settings: ExportSettings, statistics: Statistics | None) -> None:
+        """Raises DataError if no table lists any setting of the space group."""
+        self.crystals, self.settings, self.statistics = in_listed_setting(crystals), settings, statistics
+
+    @cached_property
+    def sets(self) -> tuple[WavelengthSet, ...]:
+        """Merged data of each wavelength."""
+        return wavelength_sets(self.crystals, internal_variance=self.settings.use_internal_variance)
+
+    @cached_property
+    def free(self) -> free_flags.FreeFlags:
+        """Free flags of the reflections ``union(sets)``, new or taken over.
+
+        Raises CommandError or InputError if those of a file cannot be used.
+        """
+        indices = union(self.sets)
+        if self.settings.free_flags:
+            return free_flags.flags_from_mtz(self.settings.free_flags, indices, self.crystals.symmetry)
+        return free_flags.new_flags(indices)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFile:
+    """One file.  ``content``: makes its bytes; raises a UserError where the format cannot hold the data."""
+
+    path: str
+    content: Callable[[], bytes]
+
+
+def one_path(path: str) -> tuple[str, ...]:
+    """The names of an export that writes the file of the option and no other."""
+    return (path,)
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A kind of export; ``registry.EXPORTS`` lists it under the name of its option.
+
+    ``files``: from the data and the value of the option to the files.  A kind that writes one file for each data set
+    or wavelength returns several.
+    ``needs_statistics``: whether a file contains merging statistics.
+    ``names``: from the value of the option to the names that are known before there are data; the command line refuses
+    those that are inputs or other outputs.
+    """
+
+    files: Callable[[ExportData, str], Sequence[ExportFile]]
+    needs_statistics: bool = False
+    names: Callable[[str], tuple[str, ...]] = one_path
+
+
+def numbered(path: str, name: str) -> str:
+    """``path`` with ``_name`` in front of its ending."""
+    stem, ending = os.path.splitext(path)
+    return f"{stem}_{name}{ending}"
