@@ -315,17 +315,17 @@ def weighted_best(rows, intensity, variance, g):
 
 def expect(of, g, out, groups):
     """I_h of each group, weighted with V, then with V', and V' at g I_h."""
-    best, variance = [], of.variance.copy()
+    mean_intensity, variance = [], of.variance.copy()
     for lo, hi in zip(groups.offsets[:-1], groups.offsets[1:], strict=True):
         for _ in range(2):
             mean = weighted_best([i for i in range(lo, hi) if not out[i] and g[i] > 0], of.intensity, variance, g)
             for i in range(lo, hi):
                 variance[i] = law(of, i, g[i] * mean)
-        best.append(mean)
-    return np.array(best), variance
+        mean_intensity.append(mean)
+    return np.array(mean_intensity), variance
 
 
-def robust_weights(intensity, variance, g, best, out, groups, unit, flat, knee, zmax, faded):
+def robust_weights(intensity, variance, g, mean_intensity, out, groups, unit, flat, soft_limit, zmax, zero_weight_at):
     """Weights and z^2, row by row."""
     weight, z2 = np.zeros(len(g)), np.zeros(len(g))
     for h, (lo, hi) in enumerate(zip(groups.offsets[:-1], groups.offsets[1:], strict=True)):
@@ -333,11 +333,11 @@ def robust_weights(intensity, variance, g, best, out, groups, unit, flat, knee, 
         for i in range(lo, hi):
             share = g[i] ** 2 / variance[i] / total
             left = 1 + share if out[i] else max(1 - share, 0.05)
-            z2[i] = (intensity[i] - g[i] * best[h]) ** 2 / (variance[i] * left)
-            q = z2[i] / unit / knee**2
-            weight[i] = (1 / math.sqrt(1 + q * q) if flat else (1 + 1 / knee**2) / (1 + q)) / variance[i]
+            z2[i] = (intensity[i] - g[i] * mean_intensity[h]) ** 2 / (variance[i] * left)
+            q = z2[i] / unit / soft_limit**2
+            weight[i] = (1 / math.sqrt(1 + q * q) if flat else (1 + 1 / soft_limit**2) / (1 + q)) / variance[i]
             if out[i]:
-                weight[i] *= min(max((faded - math.sqrt(z2[i] / unit) / zmax) / (faded - 1), 0), 1)
+                weight[i] *= min(max((zero_weight_at - math.sqrt(z2[i] / unit) / zmax) / (zero_weight_at - 1), 0), 1)
     return weight, z2
 
 
@@ -377,16 +377,21 @@ def scoring_sums(square, freedom, expected, mu, model, cut2):
     return np.concatenate((matrix[np.triu_indices(3)], right, other))
 
 
-def compare(intensity, w, g, groups, best, strong):
+def compare(intensity, w, g, groups, mean_intensity, strong):
     """Residuals, plain means, their variances, and sums of one candidate for the intensities."""
-    residual, plain, scatter, sums = np.zeros(len(g)), np.zeros(len(best)), np.zeros(len(best)), np.zeros(4)
+    residual, plain, scatter, sums = (
+        np.zeros(len(g)),
+        np.zeros(len(mean_intensity)),
+        np.zeros(len(mean_intensity)),
+        np.zeros(4),
+    )
     for h, (lo, hi) in enumerate(zip(groups.offsets[:-1], groups.offsets[1:], strict=True)):
         n, rows = hi - lo, range(lo, hi)
         mean = weighted_best(rows, intensity, 1 / w, g)
         for i in rows:
             residual[i] = intensity[i] - g[i] * mean
-            sums[0] += w[i] * g[i] * mean * g[i] * best[h]
-            sums[1] += w[i] * (g[i] * best[h]) ** 2
+            sums[0] += w[i] * g[i] * mean * g[i] * mean_intensity[h]
+            sums[1] += w[i] * (g[i] * mean_intensity[h]) ** 2
         if strong[h]:
             x = [intensity[i] / g[i] for i in rows]
             sums[2] += math.sqrt(n / (n - 1)) * sum(abs(value - mean) for value in x)

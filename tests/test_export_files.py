@@ -298,8 +298,8 @@ def test_dials_agrees(shared_data, tmp_path):
         np.testing.assert_allclose(list(mine.floats), list(other.floats), atol=1e-3)
     merged = columns(tmp_path / "m.mtz")[0]
     found = json.loads((tmp_path / "found.json").read_text())
-    apart = [np.concatenate([merged[f"{name}(+)"], merged[f"{name}(-)"]]) for name in ("I", "SIGI")]
-    of_mates = (int(np.isfinite(apart[0]).sum()), *(float(np.nansum(values)) for values in apart))
+    friedel_split = [np.concatenate([merged[f"{name}(+)"], merged[f"{name}(-)"]]) for name in ("I", "SIGI")]
+    of_mates = (int(np.isfinite(friedel_split[0]).sum()), *(float(np.nansum(values)) for values in friedel_split))
     of_means = (len(merged["IMEAN"]), float(merged["IMEAN"].sum()), float(merged["SIGIMEAN"].sum()))
     for name in ("m.mtz", "m.cif"):
         assert found[name][0] == pytest.approx(of_means, rel=1e-5)

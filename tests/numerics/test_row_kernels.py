@@ -10,7 +10,7 @@ from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.compiled import agreement
 from braggscale.numerics.partitions import threads
 from braggscale.weighting.error_model import ErrorModel
-from braggscale.weighting.expected_variance import Law, expect
+from braggscale.weighting.expected_variance import VarianceModel, expect
 from braggscale.weighting.leave_one_out import judge
 from braggscale.weighting.robust_weights import Robust
 
@@ -33,7 +33,7 @@ def sample(seed=0, n_groups=80, largest=9, partial=False):
         v = v + r * i * i
     two = np.array([1.3, 0.8]), np.array([0.02, 0.0]) ** 2, np.array([0.0, 0.4])
     data_set = rng.integers(0, 2, n).astype(np.int32)
-    law = Law(i, v, rng.uniform(0.5, 2, n), data_set, np.array([0.9, 0.0]), np.array([5.0, 0.0]), *two, r)
+    law = VarianceModel(i, v, rng.uniform(0.5, 2, n), data_set, np.array([0.9, 0.0]), np.array([5.0, 0.0]), *two, r)
     return law, g, rng.random(n) < 0.1, groups
 
 
@@ -49,13 +49,13 @@ def test_expect(seed, partial):
 @pytest.mark.parametrize("flat", [True, False])
 def test_robust_weights(unit, flat):
     law, g, out, groups = sample(2)
-    best, variance = expect(law, g, out, groups)
-    found = Robust(flat, 1.7, 2.0, 1.25).weights(law.intensity, variance, g, best, out, groups, unit)
-    wanted = naive.robust_weights(law.intensity, variance, g, best, out, groups, unit, flat, 1.7, 2.0, 1.25)
+    mean_intensity, variance = expect(law, g, out, groups)
+    found = Robust(flat, 1.7, 2.0, 1.25).weights(law.intensity, variance, g, mean_intensity, out, groups, unit)
+    wanted = naive.robust_weights(law.intensity, variance, g, mean_intensity, out, groups, unit, flat, 1.7, 2.0, 1.25)
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-20)
-    faded = found[0][out]
-    assert (faded == 0).any() and (faded > 0).any()
+    zero_weight_at = found[0][out]
+    assert (zero_weight_at == 0).any() and (zero_weight_at > 0).any()
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -83,13 +83,27 @@ def test_compare(midpoint):
     groups = Groups(np.concatenate(([0], np.cumsum(rng.integers(2, 9, 60)))).astype(np.int64))
     n = groups.n_rows
     summed, profile, raw, w, g = (rng.uniform(1, 300, n) for _ in range(5))
-    best, strong = rng.uniform(10, 100, 60), rng.random(60) < 0.7
+    mean_intensity, strong = rng.uniform(10, 100, 60), rng.random(60) < 0.7
     residual, plain, scatter, sums = np.empty(n), np.zeros(60), np.zeros(60), np.zeros(4)
     agreement.compare(
-        0, 60, groups.offsets, summed, profile, raw, midpoint, w, g, best, strong, residual, plain, scatter, sums
+        0,
+        60,
+        groups.offsets,
+        summed,
+        profile,
+        raw,
+        midpoint,
+        w,
+        g,
+        mean_intensity,
+        strong,
+        residual,
+        plain,
+        scatter,
+        sums,
     )
     u = 1 / (1 + (raw / midpoint) ** 3) if midpoint not in (0, 1) else np.full(n, 1 - midpoint)
-    wanted = naive.compare(u * profile + (1 - u) * summed, w, g, groups, best, strong)
+    wanted = naive.compare(u * profile + (1 - u) * summed, w, g, groups, mean_intensity, strong)
     for a, b in zip((residual, plain, scatter, sums), wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-9)
 
@@ -110,11 +124,13 @@ def test_variances_of_verdicts_are_those_of_the_members():
     """A member is out where it is beyond zmax of the V' at the mean of the others, and stays in where V' is larger."""
     i, v, g = np.array([100.0, 101.0, 99.0, 140.0]), np.full(4, 4.0), np.ones(4)
     groups = Groups(np.array([0, 4]))
-    out, changed, moves = judge(Law.constant(i, v), g, groups, (6.0, 5.4), np.zeros(4, bool))
+    out, changed, moves = judge(VarianceModel.constant(i, v), g, groups, (6.0, 5.4), np.zeros(4, bool))
     np.testing.assert_array_equal(out, [False, False, False, True])
     assert changed.all() and moves == 1
-    law = Law.constant(i, v)
-    wide = Law(*(getattr(law, name) for name in law.__slots__[:7]), np.array([0.2**2]), law.linear, law.relative)
+    law = VarianceModel.constant(i, v)
+    wide = VarianceModel(
+        *(getattr(law, name) for name in law.__slots__[:7]), np.array([0.2**2]), law.linear, law.relative
+    )
     assert not judge(wide, g, groups, (6.0, 5.4), np.zeros(4, bool))[0].any()
 
 
@@ -133,7 +149,7 @@ def test_verdicts_take_the_partiality_at_the_expected_intensity():
     """What a poorly known partiality has made of a reflection is no outlier, however low it came out."""
     i, r, g = np.array([100.0, 101.0, 99.0, 20.0]), np.array([0.0, 0.0, 0.0, 0.2]), np.ones(4)
     groups = Groups(np.array([0, 4]))
-    law = Law.constant(i, 4.0 + r * i**2)
+    law = VarianceModel.constant(i, 4.0 + r * i**2)
     assert judge(law, g, groups, (6.0, 5.4), np.zeros(4, bool))[0][3]
     assert not judge(replace(law, relative=r), g, groups, (6.0, 5.4), np.zeros(4, bool))[0].any()
 

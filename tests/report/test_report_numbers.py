@@ -131,8 +131,9 @@ def observed(groups, x, data_set, z_image, s):
     return Observed(
         rows=np.arange(len(x)), data_set=data_set, xyz=np.column_stack((blank, blank, z_image)),
         variance=blank, scale=blank, x=x, mu=x, before=blank, after=blank,
-        error_model=np.zeros(len(x), int), together=groups, apart=groups, grouping=groups, z=blank, mean=empty,
-        sd=empty, s=s, shell=np.zeros(len(groups), int), limits=np.array([0.01, 1.0]), asu=np.zeros((len(groups), 3)),
+        error_model=np.zeros(len(x), int), friedel_merged=groups, friedel_split=groups, grouping=groups, z=blank,
+        mean=empty, sd=empty, s=s, shell=np.zeros(len(groups), int), limits=np.array([0.01, 1.0]),
+        asu=np.zeros((len(groups), 3)),
     )  # fmt: skip
 
 
@@ -149,8 +150,8 @@ def damaged(rng, rise):
 def test_r_d_is_that_of_all_pairs():
     seen, image = damaged(np.random.default_rng(3), 0.2)
     bins = image_bins([member(1, 40)] * 2, len(seen.x))
-    found = radiation_damage(seen, Segments.of(seen.together, seen.data_set, 2), bins)
-    slow = naive.decay_r(seen.x, seen.together.index(), seen.data_set, image)
+    found = radiation_damage(seen, Segments.of(seen.friedel_merged, seen.data_set, 2), bins)
+    slow = naive.decay_r(seen.x, seen.friedel_merged.index(), seen.data_set, image)
     n, longest = len(found["r_d"]), max(slow)
     width = (longest + 1) / n
     assert found["pairs"] == sum(v[2] for v in slow.values())
@@ -165,7 +166,7 @@ def test_r_d_is_that_of_all_pairs():
 def test_r_d_rises_with_damage_only(rise, grows):
     seen, _ = damaged(np.random.default_rng(4), rise)
     bins = image_bins([member(1, 40)] * 2, len(seen.x))
-    trend = radiation_damage(seen, Segments.of(seen.together, seen.data_set, 2), bins)["trend"]
+    trend = radiation_damage(seen, Segments.of(seen.friedel_merged, seen.data_set, 2), bins)["trend"]
     assert (trend["rise"] > 4 * trend["esd"]) is grows
 
 

@@ -109,7 +109,7 @@ def test_a_gap_in_the_images_leaves_finite_scales_and_names_the_parameters():
     rows = work.rows.take(~hole)
     groups = work.groups.subset(~hole)
     keep = groups.spread(groups.sizes() > 1)
-    part = replace(work, rows=rows, groups=groups, apart=groups, epsilon=np.ones(len(rows)), selected=keep)
+    part = replace(work, rows=rows, groups=groups, friedel_split=groups, epsilon=np.ones(len(rows)), selected=keep)
     result = scale_data(part, first_run(part), SETTINGS)
     assert len(result.outcome.undetermined) > 0
     assert result.outcome.covariance is not None

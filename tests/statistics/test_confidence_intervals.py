@@ -27,8 +27,8 @@ class Experiment:
         self.sigma = np.hypot(noise * np.exp(0.3 * rng.normal(size=n)), 0.03 * self.true)
         self.block = rng.integers(0, n_blocks, n)
         self.n_blocks, self.image_scale, self.image_noise = n_blocks, image_scale, image_noise
-        self.together = Groups.from_keys(self.h)
-        self.apart = Groups.from_keys(np.column_stack((self.h, self.minus)))
+        self.friedel_merged = Groups.from_keys(self.h)
+        self.friedel_split = Groups.from_keys(np.column_stack((self.h, self.minus)))
 
     def measure(self, seed):
         """x, sigma."""
@@ -41,7 +41,7 @@ class Experiment:
     def statistics(self, x, sigma):
         found = {}
         weight = sigma**-2.0
-        for groups, suffix in ((self.together, ""), (self.apart, "_apart")):
+        for groups, suffix in ((self.friedel_merged, ""), (self.friedel_split, "_apart")):
             several = groups.sizes() > 1
             n = groups.sizes()[several]
             mean = groups.sum(weight * x) / groups.sum(weight)
@@ -49,15 +49,15 @@ class Experiment:
             total = groups.sum(x)[several].sum()
             found["r_meas" + suffix] = (np.sqrt(n / (n - 1)) * deviation).sum() / total
             found["r_pim" + suffix] = (np.sqrt(1 / (n - 1)) * deviation).sum() / total
-        found["cc_half"] = cc_half(self.together, weight, x, np.zeros(len(self.together), int), 1)[0][-1]
-        parent = self.h[self.apart.offsets[:-1]]
+        found["cc_half"] = cc_half(self.friedel_merged, weight, x, np.zeros(len(self.friedel_merged), int), 1)[0][-1]
+        parent = self.h[self.friedel_split.offsets[:-1]]
         plus = np.flatnonzero(parent[1:] == parent[:-1])
-        found["cc_anom"] = cc_anomalous(self.apart, plus, plus + 1, x, np.zeros(len(plus), int), 1)[0][-1]
+        found["cc_anom"] = cc_anomalous(self.friedel_split, plus, plus + 1, x, np.zeros(len(plus), int), 1)[0][-1]
         return found
 
     def intervals(self, x, sigma):
         blocks = Blocks(self.block, self.n_blocks, "images")
-        return intervals(self.together, self.apart, x, sigma, blocks, self.statistics(x, sigma))
+        return intervals(self.friedel_merged, self.friedel_split, x, sigma, blocks, self.statistics(x, sigma))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_what_does_not_matter(measured):
     order = np.lexsort((np.random.default_rng(0).random(len(x)), experiment.minus, experiment.h))
     blocks = Blocks(experiment.block[order], 80, "images")
     values = experiment.statistics(x, sigma)
-    again = intervals(experiment.together, experiment.apart, x[order], sigma[order], blocks, values)
+    again = intervals(experiment.friedel_merged, experiment.friedel_split, x[order], sigma[order], blocks, values)
     for name in INTERVALS_OF:
         assert getattr(again, name) == pytest.approx(getattr(found, name), 1e-9)
 
@@ -163,9 +163,11 @@ def test_what_has_no_interval(measured):
     experiment, x, sigma, _ = measured
     values = experiment.statistics(x, sigma)
     few = Blocks(experiment.block % 9, 9, "images")
-    assert intervals(experiment.together, experiment.apart, x, sigma, few, values) is None
+    assert intervals(experiment.friedel_merged, experiment.friedel_split, x, sigma, few, values) is None
     blocks = Blocks(experiment.block, 80, "images")
-    unknown = intervals(experiment.together, experiment.apart, x, sigma, blocks, dict.fromkeys(values, math.nan))
+    unknown = intervals(
+        experiment.friedel_merged, experiment.friedel_split, x, sigma, blocks, dict.fromkeys(values, math.nan)
+    )
     assert [getattr(unknown, name) for name in INTERVALS_OF] == [None] * 6
     # nothing measured twice
     alone = Groups(np.arange(len(x) + 1))

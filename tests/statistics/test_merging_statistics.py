@@ -37,13 +37,13 @@ def test_agrees_with_loops():
     groups = naive.members(asu, x, sigma)
     plus = naive.members(asu[~minus], x[~minus], sigma[~minus])
     mates = naive.members(asu[minus], x[minus], sigma[minus])
-    apart = {(*k, 0): v for k, v in plus.items()} | {(*k, 1): v for k, v in mates.items()}
+    friedel_split = {(*k, 0): v for k, v in plus.items()} | {(*k, 1): v for k, v in mates.items()}
     assert (overall.n_obs, overall.n_unique) == (len(x), len(groups))
     assert overall.multiplicity == pytest.approx(len(x) / len(groups))
     assert (overall.r_merge, overall.r_meas, overall.r_pim) == pytest.approx(naive.r_factors(groups))
     separate = (overall.r_merge_apart, overall.r_meas_apart, overall.r_pim_apart)
-    assert separate == pytest.approx(naive.r_factors(apart))
-    assert overall.anomalous_multiplicity == pytest.approx(len(x) / len(apart))
+    assert separate == pytest.approx(naive.r_factors(friedel_split))
+    assert overall.anomalous_multiplicity == pytest.approx(len(x) / len(friedel_split))
     means = [naive.mean(group) for group in groups.values()]
     assert overall.mean_intensity == pytest.approx(np.mean([m for m, _ in means]))
     assert overall.mean_i_over_sigma == pytest.approx(np.mean([m / s for m, s in means]))

@@ -24,7 +24,7 @@ from braggscale.weighting.error_model import (
     variances,
 )
 from braggscale.weighting.error_model_fit import fit, fit_error_models
-from braggscale.weighting.expected_variance import Expectation, Law
+from braggscale.weighting.expected_variance import Expectation, VarianceModel
 from braggscale.weighting.leave_one_out import leave_one_out
 from braggscale.weighting.residual_data import ResidualData
 
@@ -410,7 +410,7 @@ def observations(seed: int = 21) -> tuple[Expectation, Float]:
     rng = np.random.default_rng(seed)
     data_set = rng.integers(0, 2, len(i)).astype(np.int32)
     i = mu + np.where(data_set == 0, 1.0, 2.0) * (i - mu)
-    law = Law.constant(i, v)
+    law = VarianceModel.constant(i, v)
     two = np.ones(2)
     law = replace(law, data_set=data_set, gain=0 * two, floor=0 * two, a2=two, b2=0 * two, linear=0 * two)
     best = groups.sum(g * i / v) / groups.sum(g * g / v)
@@ -430,8 +430,8 @@ def test_each_model_is_fitted_to_the_rows_of_its_data_sets() -> None:
 def test_photons_are_known_with_a_gain_only() -> None:
     given, out = observations()
     assert not len(ResidualData.of(given, np.flatnonzero(~out)).photon)
-    law = replace(given.law, gain=np.array([0.5, 0.5]), factor=np.full(len(out), 2.0))
-    data = ResidualData.of(replace(given, law=law), np.flatnonzero(~out), np.full(len(out), 0.1))
+    law = replace(given.variance_model, gain=np.array([0.5, 0.5]), factor=np.full(len(out), 2.0))
+    data = ResidualData.of(replace(given, variance_model=law), np.flatnonzero(~out), np.full(len(out), 0.1))
     np.testing.assert_array_equal(data.photon, 1.0)
     np.testing.assert_allclose(data.scale_variance, 0.1 / given.scale[~out] ** 2)
     np.testing.assert_allclose(

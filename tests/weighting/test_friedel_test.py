@@ -9,11 +9,11 @@ from synthetic import observations
 from braggscale.data.normalised_intensities import Shells
 from braggscale.data.unique_reflections import Groups, weighted_mean
 from braggscale.models.image_effects import Images
-from braggscale.weighting.expected_variance import Expectation, Law
+from braggscale.weighting.expected_variance import Expectation, VarianceModel
 from braggscale.weighting.friedel_test import Mates, agreeing, anomalous_share, separate, sides, squares
 from braggscale.weighting.outlier_test import OutlierOptions
 from braggscale.weighting.pair_test import disputed, log_odds, losers
-from braggscale.weighting.rejection import Evidence, verdicts
+from braggscale.weighting.rejection import OutlierInputs, verdicts
 
 
 def pairs(rng, n=3000, size=4, share=0.06):
@@ -57,9 +57,9 @@ def test_differences_are_no_outliers_and_outliers_are_found():
     limits = (4.5, 4.05)
     mates = Mates(plus, 0.3**2 * 100.0 * groups.spread(groups.sum(i / g) / groups.sizes()))
     found = separate(i, v, g, groups, mates, limits, nothing)
-    together = separate(i, v, g, groups, Mates(plus, np.zeros(len(i))), limits, nothing)
+    friedel_merged = separate(i, v, g, groups, Mates(plus, np.zeros(len(i))), limits, nothing)
     assert found[bad].mean() > 0.97
-    assert found[~bad].mean() < 5e-4 < together[~bad].mean()
+    assert found[~bad].mean() < 5e-4 < friedel_merged[~bad].mean()
     assert np.array_equal(separate(i, v, g, groups, mates, limits, found), found)
 
 
@@ -70,17 +70,17 @@ def apart_of(groups, plus):
 def test_mates_are_apart_in_the_fit_where_they_differ_by_more_than_their_errors():
     rng = np.random.default_rng(6)
     _, v, g, groups, plus = pairs(rng, n=50)
-    apart = apart_of(groups, plus)
+    friedel_split = apart_of(groups, plus)
     precision = g * g / v
     precision[:4] = 0.0  # of the first nothing counts, of the second no I-
     precision[6:8] = 0.0
-    none = agreeing(groups, apart, precision, Mates(plus, np.zeros(len(g))))
-    every = agreeing(groups, apart, precision, Mates(plus, np.full(len(g), 1e30)))
+    none = agreeing(groups, friedel_split, precision, Mates(plus, np.zeros(len(g))))
+    every = agreeing(groups, friedel_split, precision, Mates(plus, np.full(len(g), 1e30)))
     assert np.array_equal(none.offsets, groups.offsets)
-    assert np.array_equal(every.offsets, np.setdiff1d(apart.offsets, [2, 6]))
+    assert np.array_equal(every.offsets, np.setdiff1d(friedel_split.offsets, [2, 6]))
     s1, s2 = groups.sum(precision * plus), groups.sum(precision * ~plus)
     size = np.median(1 / s1[2:] + 1 / s2[2:])
-    some = agreeing(groups, apart, precision, Mates(plus, np.full(len(g), size)))
+    some = agreeing(groups, friedel_split, precision, Mates(plus, np.full(len(g), size)))
     expected = sorted({*groups.offsets, *(4 * h + 2 for h in range(2, 50) if size > 1 / s1[h] + 1 / s2[h])})
     assert some.offsets.tolist() == expected
 
@@ -89,11 +89,11 @@ def slope_error(rng, groups_of):
     """Error of theta in I = g (1 + theta x) I_h by least squares in the linear model; mates differ by 4 %."""
     i, v, g, groups, plus = pairs(rng, n=400, share=0.04)
     x = rng.normal(size=len(i))
-    best, total = weighted_mean(groups, 1 / v, g, i)
-    mates = Mates(plus, 0.04**2 * 100.0 * groups.spread(best))
+    mean_intensity, total = weighted_mean(groups, 1 / v, g, i)
+    mates = Mates(plus, 0.04**2 * 100.0 * groups.spread(mean_intensity))
     found = groups_of(groups, apart_of(groups, plus), g * g / v, mates)
-    best, total = weighted_mean(found, 1 / v, g, i)
-    y = x * g * found.spread(best)
+    mean_intensity, total = weighted_mean(found, 1 / v, g, i)
+    y = x * g * found.spread(mean_intensity)
     y = y - g * found.spread(found.sum(g * y / v) / total)
     return np.sum(y * i / v) / np.sum(y * y / v)
 
@@ -105,8 +105,8 @@ def test_a_fit_with_some_mates_apart_errs_less_than_with_all_or_none():
         return np.sqrt(np.mean(np.square(draws)))
 
     mixed = error(agreeing)
-    assert mixed < 0.97 * error(lambda groups, apart, w, mates: groups)
-    assert mixed < 0.97 * error(lambda groups, apart, w, mates: apart)
+    assert mixed < 0.97 * error(lambda groups, friedel_split, w, mates: groups)
+    assert mixed < 0.97 * error(lambda groups, friedel_split, w, mates: friedel_split)
 
 
 def disagreement(rng, n, high=0.8):
@@ -151,17 +151,17 @@ def test_pairs_are_judged_where_errors_can_be_trusted():
     more[::12] += 60.0
     i = np.concatenate((x, more))
     groups = Groups.of_sizes(np.concatenate((sizes, np.full(200, 6))))
-    best = groups.sum(i) / groups.sizes()
-    variance = np.hypot(3.0, 0.03 * groups.spread(best)) ** 2
+    mean_intensity = groups.sum(i) / groups.sizes()
+    variance = np.hypot(3.0, 0.03 * groups.spread(mean_intensity)) ** 2
     one = np.ones(len(i))
-    given = Expectation(Law.constant(i, variance), one, variance, best, groups, groups)
-    evidence = Evidence(given, one, Shells.of(rng.uniform(1.0, 5.0, len(i))))
+    given = Expectation(VarianceModel.constant(i, variance), one, variance, mean_intensity, groups, groups)
+    inputs = OutlierInputs(given, one, Shells.of(rng.uniform(1.0, 5.0, len(i))))
     nobody = np.zeros(len(i), bool)
-    pairs_out = verdicts(evidence, OutlierOptions("standard", 4.0), nobody, True).mask[: len(x)]
+    pairs_out = verdicts(inputs, OutlierOptions("standard", 4.0), nobody, True).mask[: len(x)]
     assert (pairs_out & wrong).sum() / wrong.sum() > 0.5
     assert (pairs_out & wrong).sum() > 4 * (pairs_out & ~wrong).sum()
     for method, calibrated in (("standard", False), ("simple", True)):
-        assert not verdicts(evidence, OutlierOptions(method, 4.0), nobody, calibrated).mask[: len(x)].any()
+        assert not verdicts(inputs, OutlierOptions(method, 4.0), nobody, calibrated).mask[: len(x)].any()
 
 
 def test_only_two_members_that_are_in_can_disagree():
@@ -176,8 +176,8 @@ def test_only_two_members_that_are_in_can_disagree():
 
 
 def test_sides():
-    together, apart = Groups(np.array([0, 3, 5, 9])), Groups(np.array([0, 2, 3, 5, 6, 9]))
-    assert sides(together, apart).tolist() == [True, True, False, True, True, True, False, False, False]
+    friedel_merged, friedel_split = Groups(np.array([0, 3, 5, 9])), Groups(np.array([0, 2, 3, 5, 6, 9]))
+    assert sides(friedel_merged, friedel_split).tolist() == [True, True, False, True, True, True, False, False, False]
 
 
 def test_image_effects_are_means_over_the_rocking_curve():

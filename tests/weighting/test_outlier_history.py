@@ -8,10 +8,10 @@ import pytest
 from braggscale.data.normalised_intensities import Shells, normalised_intensities
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool
-from braggscale.weighting.expected_variance import Expectation, Law
+from braggscale.weighting.expected_variance import Expectation, VarianceModel
 from braggscale.weighting.outlier_history import Memory, OutlierHistory, judge_round
 from braggscale.weighting.outlier_test import OutlierOptions
-from braggscale.weighting.rejection import Evidence
+from braggscale.weighting.rejection import OutlierInputs
 from braggscale.weighting.wilson_test import impossible
 
 ZMAX = 6.0
@@ -19,12 +19,12 @@ LIMITS = OutlierOptions("standard", ZMAX)
 SPREAD = np.sqrt(1.25)  # of a row against four others of the same error
 
 
-def five(z: float) -> Evidence:
+def five(z: float) -> OutlierInputs:
     """One group of five; the last member is ``z`` standard deviations away from the others."""
     i, one = np.array([10.0, 10.0, 10.0, 10.0, 10.0 + z * SPREAD]), np.ones(5)
     groups = Groups(np.array([0, 5]))
-    given = Expectation(Law.constant(i, one), one, one, np.array([10.0]), groups, groups)
-    return Evidence(given, one, Shells.of(np.linspace(1.0, 2.0, 5)))
+    given = Expectation(VarianceModel.constant(i, one), one, one, np.array([10.0]), groups, groups)
+    return OutlierInputs(given, one, Shells.of(np.linspace(1.0, 2.0, 5)))
 
 
 def last(mark: bool) -> Bool:
@@ -63,10 +63,10 @@ def test_impossible_intensities_are_outliers_and_counted_once() -> None:
     i, one, d = rng.exponential(100.0, n), np.ones(n), rng.uniform(1.0, 3.0, n)
     i[7] = 40_000.0
     groups = Groups(np.arange(n + 1))
-    given = Expectation(Law.constant(i, one), one, one, i, groups, groups)
+    given = Expectation(VarianceModel.constant(i, one), one, one, i, groups, groups)
     nobody = np.zeros(n, np.bool_)
     found = judge_round(
-        Evidence(given, one, Shells.of(d)),
+        OutlierInputs(given, one, Shells.of(d)),
         OutlierOptions("standard", 6.0, 10.0),
         OutlierHistory(nobody, nobody, nobody),
         Memory.NONE,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.weighting.expected_variance import Law
+from braggscale.weighting.expected_variance import VarianceModel
 from braggscale.weighting.leave_one_out import judge, leave_one_out
 from braggscale.weighting.outlier_test import Rejection, settle
 
@@ -50,7 +50,7 @@ def reject(
     method: str = "standard",
 ) -> Rejection:
     """Outliers with variances that do not depend on the verdicts."""
-    return settle(Law.constant(i, v), g, groups, zmax, previous, method)
+    return settle(VarianceModel.constant(i, v), g, groups, zmax, previous, method)
 
 
 def naive_deviation(i: Float, v: Float, g: Float, k: int, others: list[int]) -> float:
@@ -225,7 +225,7 @@ def test_properties(table: tuple[Float, Float, Float, Groups, Bool], zmax: float
 def test_every_end_is_stable(table: tuple[Float, Float, Float, Groups, Bool], zmax: float) -> None:
     """Nobody inside is beyond zmax (in groups of three or more), nobody outside is within 0.9 zmax."""
     i, v, g, groups, previous = table
-    out, _, _ = judge(Law.constant(i, v), g, groups, (zmax, 0.9 * zmax), previous, trim=True)
+    out, _, _ = judge(VarianceModel.constant(i, v), g, groups, (zmax, 0.9 * zmax), previous, trim=True)
     for first, last in zip(groups.offsets[:-1], groups.offsets[1:], strict=True):
         inside = [j for j in range(first, last) if not out[j]]
         for j in range(first, last):
@@ -243,7 +243,7 @@ def test_verdicts_and_variances_settle_together() -> None:
 
     # V = 462 + 2.3 mu + (0.035 mu)^2 - 0.7 I
     law = replace(
-        Law.constant(i, np.full(3, 462.0)),
+        VarianceModel.constant(i, np.full(3, 462.0)),
         factor=g,
         gain=np.array([0.7]),
         linear=np.array([1.6]),
@@ -265,7 +265,7 @@ def test_settled_is_a_fixed_point(
 ) -> None:
     i, v, g, groups, previous = table
 
-    law = replace(Law.constant(i, v), b2=np.array([b**2]))
+    law = replace(VarianceModel.constant(i, v), b2=np.array([b**2]))
     first = settle(law, g, groups, zmax, previous, method)
     assert np.all(groups.sum(~first.mask) >= np.minimum(groups.sizes(), 2))
     again = settle(law, g, groups, zmax, first.mask, method)

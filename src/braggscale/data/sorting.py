@@ -50,15 +50,15 @@ class Sorted:
     """Observations of all data sets in the order of unique reflections, I+ before I-.
 
     ``asu``: index in the asymmetric unit, (n, 3).  ``minus``: True for I-, (n,).
-    ``together``, ``apart``: groups with Friedel mates together and apart, over the same rows.
+    ``friedel_merged``, ``friedel_split``: groups with Friedel mates together and apart, over the same rows.
     """
 
     rows: Observations
     asu: np.ndarray
     minus: Bool
     epsilon: Float
-    together: Groups
-    apart: Groups
+    friedel_merged: Groups
+    friedel_split: Groups
 
 
 def common_symmetry(experiments: Sequence[Experiment]) -> Symmetry:
@@ -153,13 +153,13 @@ def sort_observations(members: Sequence[Member], symmetry: Symmetry) -> tuple[li
 
 def sorted_rows(rows: Observations, found: Arranged) -> Sorted:
     """Groups of rows that are already in order."""
-    apart = Groups.of_sizes(found.sizes)
+    friedel_split = Groups.of_sizes(found.sizes)
     first = np.ones(len(found.sizes), np.bool_)
     first[1:] = (found.hkl[1:] != found.hkl[:-1]).any(axis=1)
-    together = Groups(np.append(apart.offsets[:-1][first], apart.n_rows))
+    friedel_merged = Groups(np.append(friedel_split.offsets[:-1][first], friedel_split.n_rows))
     epsilon = np.repeat(found.epsilon.astype(np.float64), found.sizes)
     asu, minus = np.repeat(found.hkl, found.sizes, axis=0), np.repeat(found.minus, found.sizes)
-    return Sorted(rows, asu, minus, epsilon, together, apart)
+    return Sorted(rows, asu, minus, epsilon, friedel_merged, friedel_split)
 
 
 def drop_unconnected(

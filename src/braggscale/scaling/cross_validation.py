@@ -85,20 +85,20 @@ class Validation:
 
 
 def validate(
-    work: Work, scaled: Scaled, together: Groups, settings: FitSettings, others: Mapping[str, JointModel]
+    work: Work, scaled: Scaled, friedel_merged: Groups, settings: FitSettings, others: Mapping[str, JointModel]
 ) -> Validation:
     """The model of the run and simpler ones, judged by reflections left out of the fit.
 
-    ``together``: groups with Friedel mates together, over the same rows as ``work``.
+    ``friedel_merged``: groups with Friedel mates together, over the same rows as ``work``.
     ``others``: more models to try, by what to call them; they start without corrections.
     """
     judged = _judged(work, scaled)
-    n_groups = int(np.count_nonzero(scaled.alike.sum(judged) > 1))
+    n_groups = int(np.count_nonzero(scaled.fit_groups.sum(judged) > 1))
     if n_groups < FEWEST_GROUPS:
         reason = f"no validation: {n_groups} reflections with equivalents are too few, at least {FEWEST_GROUPS} needed"
         return Validation((), int(judged.sum()), n_groups, reason=reason)
-    order = np.random.default_rng(SEED).permutation(len(together))
-    fold: Int = together.spread(order % FOLDS)
+    order = np.random.default_rng(SEED).permutation(len(friedel_merged))
+    fold: Int = friedel_merged.spread(order % FOLDS)
     tried = {"this model": (work.model, scaled.outcome.theta)}
     for name, model in simpler(work.model).items():
         tried[name] = (model, carried_over(work.model, scaled.outcome.theta, model))
@@ -126,7 +126,7 @@ def _spread(difference: Float) -> float:
 def _judged(work: Work, scaled: Scaled) -> Bool:
     """Rows in groups of two or more, (n,), without those that no crystal scatters."""
     good = (scaled.state.scale > 0) & ~scaled.state.impossible & (scaled.state.variance > 0)
-    result: Bool = good & scaled.alike.spread(scaled.alike.sum(good) > 1)
+    result: Bool = good & scaled.fit_groups.spread(scaled.fit_groups.sum(good) > 1)
     return result
 
 
@@ -139,9 +139,9 @@ def _held_out(
     fixed = work.fixed if model is work.model else np.zeros(model.n_parameters, bool)
     rows = Part(work.rows, chosen)
     around = _around_start(model, theta)
-    problem = Problem.of(around, rows, scaled.alike.subset(work.selected), fixed)
+    problem = Problem.of(around, rows, scaled.fit_groups.subset(work.selected), fixed)
     plain = np.where(state.rejected, 0.0, 1.0 / state.variance)
-    loss = np.zeros(len(scaled.alike))
+    loss = np.zeros(len(scaled.fit_groups))
     steps = replace(settings, first_order=model is not work.model, full_matrix=True, esds=False)
     strengths = scaled.outcome.strengths
     for k in range(FOLDS):
@@ -150,7 +150,7 @@ def _held_out(
         mine = np.flatnonzero(fold == k)
         g = np.ones(len(fold))
         g[mine] = model.evaluate(Part(work.rows, mine), outcome.theta, None)[0]
-        loss += losses_of(state.values.intensity, state.variance, g, scaled.alike, judged & (fold == k))
+        loss += losses_of(state.values.intensity, state.variance, g, scaled.fit_groups, judged & (fold == k))
     return loss
 
 
@@ -170,10 +170,10 @@ def losses_of(intensity: Float, variance: Float, scale: Float, groups: Groups, u
     """
     g = np.maximum(scale, 1e-6)
     weight = np.where(use, 1.0 / variance, 0.0)
-    best, total = weighted_mean(groups, weight, g, intensity)
+    mean_intensity, total = weighted_mean(groups, weight, g, intensity)
     share = weight * g * g / np.where(total > 0, total, 1.0)[groups.index()]
     freedom = np.maximum(1.0 - share, 1e-6)
-    z2 = weight * (intensity - g * groups.spread(best)) ** 2 / freedom
+    z2 = weight * (intensity - g * groups.spread(mean_intensity)) ** 2 / freedom
     return groups.sum(np.where(use, freedom * 0.5 * (NU + 1.0) * np.log1p(z2 / NU), 0.0))
 
 

@@ -80,9 +80,9 @@ def run(data_sets: Sequence[DataSet], not_indexed: int, plan: Plan, clock: Clock
         _log_preparation(members)
     with clock.stage("symmetry"):
         members, data = sorting.sort_observations(members, symmetry)
-        grouping = data.apart if plan.anomalous else data.together
+        grouping = data.friedel_split if plan.anomalous else data.friedel_merged
         members, data = sorting.drop_unconnected(members, data, symmetry, grouping)
-        grouping = data.apart if plan.anomalous else data.together
+        grouping = data.friedel_split if plan.anomalous else data.friedel_merged
     kept = [k for k, member in enumerate(members) if not member.dropped]
     with clock.stage("models"):
         settings, model, theta, taken = build_models([members[k] for k in kept], data, plan.models)
@@ -94,13 +94,13 @@ def run(data_sets: Sequence[DataSet], not_indexed: int, plan: Plan, clock: Clock
         selection = _select(data, grouping, len(kept), plan.intensity_choice, plan.selection)
         _log_selection(selection, [members[k].identifier for k in kept])
     with clock.stage("scaling"):
-        work = Work(data.rows, grouping, data.apart, data.epsilon, model, selection.mask, fixed, of)
+        work = Work(data.rows, grouping, data.friedel_split, data.epsilon, model, selection.mask, fixed, of)
         scaled = scale_data(work, start, plan.rounds)
     validation = None
     if plan.validate:
         with clock.stage("validation"):
             others = _other_restraints([members[k] for k in kept], data, plan.models, settings)
-            validation = validate(work, scaled, data.together, plan.rounds.fit, others)
+            validation = validate(work, scaled, data.friedel_merged, plan.rounds.fit, others)
     with clock.stage("statistics"):
         members = _final_fates(members, kept, data, scaled, plan.small_scale_cutoff)
         good = usable(data, scaled, plan.small_scale_cutoff)
@@ -343,8 +343,8 @@ def _with_intervals(
     widths = [None if e.is_still or e.scan is None else e.scan.oscillation[1] for e in experiments]
     g, rows = scaled.state.scale[good], data.rows
     found = intervals(
-        data.together.subset(good),
-        data.apart.subset(good),
+        data.friedel_merged.subset(good),
+        data.friedel_split.subset(good),
         scaled.state.values.intensity[good] / g,
         np.sqrt(scaled.variance[good]) / g,
         blocks_of(rows.data_set[good], rows.xyz[good, 2], widths),

@@ -37,7 +37,7 @@ from braggscale.weighting.error_model import (
     starting_models,
 )
 from braggscale.weighting.error_model_fit import fit_error_models
-from braggscale.weighting.expected_variance import Expectation, Law, expect
+from braggscale.weighting.expected_variance import Expectation, VarianceModel, expect
 from braggscale.weighting.intensity_choice import (
     Choice,
     choose,
@@ -48,7 +48,7 @@ from braggscale.weighting.intensity_choice import (
 from braggscale.weighting.outlier_history import Memory, OutlierHistory, judge_round
 from braggscale.weighting.outlier_test import Rejection
 from braggscale.weighting.output_variance import observed_variance, output_variance
-from braggscale.weighting.rejection import Evidence, alike
+from braggscale.weighting.rejection import OutlierInputs, fit_groups
 from braggscale.weighting.robust_weights import Robust, fit_weights
 
 log = logging.getLogger(__name__)
@@ -100,8 +100,8 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
         if state.strengths and work.fitted is None and (number == 2 or not cold):
-            work = replace(work, fitted=alike(_evidence(work, state), state.rejected))
-            problem = problem.regrouped(work.alike.subset(work.selected))
+            work = replace(work, fitted=fit_groups(_outlier_inputs(work, state), state.rejected))
+            problem = problem.regrouped(work.fit_groups.subset(work.selected))
             weight = _weights(work, state, settings, first=False)
         # the weights of the first round are not yet those of the error model
         near = outcome if number > 2 else None
@@ -143,7 +143,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     if outcome.influence is not None:
         of = problem.rows.data_set
         found = findings(work.model, problem.design, of, outcome.theta, outcome.influence, outcome.strengths)
-    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, work.alike, found)
+    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, work.fit_groups, found)
 
 
 def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Work, State]:
@@ -178,7 +178,7 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
         scale=scale,
         values=values,
         gain=gain,
-        best=blank,
+        mean_intensity=blank,
         variance=values.variance,
         errors=errors,
         i_mid=start.i_mid,
@@ -203,25 +203,27 @@ def _with_factors(work: Work, theta: Float, factors: Float) -> Float:
     return theta
 
 
-def _law(work: Work, state: State) -> Law:
+def _variance_model(work: Work, state: State) -> VarianceModel:
     """V' of every row as a function of its expected intensity."""
-    return Law.of(state.values, state.gain, work.rows.data_set, state.errors, work.error_model_of)
+    return VarianceModel.of(state.values, state.gain, work.rows.data_set, state.errors, work.error_model_of)
 
 
 def _expectation(work: Work, state: State) -> Expectation:
-    return Expectation(_law(work, state), state.scale, state.variance, state.best, work.groups, work.apart)
+    return Expectation(
+        _variance_model(work, state), state.scale, state.variance, state.mean_intensity, work.groups, work.friedel_split
+    )
 
 
 def _with_scales(work: Work, state: State, theta: Float, scale: Float) -> State:
     """The state with new scales: I_h from observations that are not rejected, V' from I_h."""
-    best, variance = expect(_law(work, state), scale, state.rejected, work.groups)
-    return replace(state, theta=theta, scale=scale, best=best, variance=variance)
+    mean_intensity, variance = expect(_variance_model(work, state), scale, state.rejected, work.groups)
+    return replace(state, theta=theta, scale=scale, mean_intensity=mean_intensity, variance=variance)
 
 
 def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> Float:
     """Weights in the fit, (n,).  ``first``: before the first fit; residuals are taken relative to their median."""
     robust = Robust.of_fit(bool(state.strengths), settings.outliers.zmax)
-    weight = fit_weights(_expectation(work, state), state.rejected, work.alike, robust, first)
+    weight = fit_weights(_expectation(work, state), state.rejected, work.fit_groups, robust, first)
     weight[state.impossible] = 0.0
     return weight
 
@@ -256,7 +258,7 @@ def _decide(
     choice = None
     if settings.intensity_choice == "combine":
         weight = 1.0 / state.variance
-        choice = choose(work.rows, work.apart, scale, weight, state.rejected, state.i_mid, settings.midpoints)
+        choice = choose(work.rows, work.friedel_split, scale, weight, state.rejected, state.i_mid, settings.midpoints)
         if choice.i_mid != state.i_mid:
             values = combined(work.rows, choice.i_mid)
             gain = counting_gain(values, work.rows.data_set, len(work.model.data_sets))
@@ -271,7 +273,9 @@ def _decide(
     if settings.outliers.method:
         before = OutlierHistory(state.rejected, state.returned, state.impossible)
         calibrated = bool(state.strengths and settings.errors and settings.errors.refine)
-        found = judge_round(_evidence(work, state), settings.outliers, before, _memory(number), calibrated, stored)
+        found = judge_round(
+            _outlier_inputs(work, state), settings.outliers, before, _memory(number), calibrated, stored
+        )
         rejection, n_wilson, now = found.rejection, found.n_impossible, found.history
         state = replace(state, rejected=now.rejected, returned=now.returned, impossible=now.impossible)
         state = _with_scales(work, state, theta, scale)
@@ -292,8 +296,8 @@ def _fit_errors(
     return fit_error_models(given, state.rejected, state.errors, work.error_model_of, options, scale_variance)
 
 
-def _evidence(work: Work, state: State) -> Evidence:
-    return Evidence(_expectation(work, state), work.epsilon, work.shells or Shells.of(work.rows.d))
+def _outlier_inputs(work: Work, state: State) -> OutlierInputs:
+    return OutlierInputs(_expectation(work, state), work.epsilon, work.shells or Shells.of(work.rows.d))
 
 
 def _same(work: Work, old: State, new: State) -> bool:
@@ -302,7 +306,7 @@ def _same(work: Work, old: State, new: State) -> bool:
     if not close or old.i_mid != new.i_mid or not np.array_equal(old.rejected, new.rejected):
         return False
     share = np.where(new.rejected, 0.0, new.scale**2 / new.variance)
-    moved = (new.best - old.best) ** 2 * work.groups.sum(share)
+    moved = (new.mean_intensity - old.mean_intensity) ** 2 * work.groups.sum(share)
     return bool((moved <= SAME_INTENSITY**2).all())
 
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What stays the same. Rows stand in the order of ``groups``; in ``apart`` Friedel mates are apart.
+    """What stays the same. Rows stand in the order of ``groups``; in ``friedel_split`` Friedel mates are apart.
 
     ``groups``: within which observations should agree when scales are fitted and outliers judged.
     ``selected``: rows that may take part in the fit of the scales, (n,).  ``epsilon``: of each row, (n,).
@@ -37,7 +37,7 @@ class Work:
 
     rows: Observations
     groups: Groups
-    apart: Groups
+    friedel_split: Groups
     epsilon: Float
     model: JointModel
     selected: Bool
@@ -47,7 +47,7 @@ class Work:
     fitted: Groups | None = None
 
     @property
-    def alike(self) -> Groups:
+    def fit_groups(self) -> Groups:
         """Within which observations should agree when scales are fitted."""
         return self.groups if self.fitted is None else self.fitted
 
@@ -76,7 +76,8 @@ class State:
     """Where the loop stands. Arrays are (n,) over all usable rows.
 
     ``scale``: g.  ``values``: chosen intensities with observed variances.  ``gain``: how these follow from counts.
-    ``best``: I_h, (n_groups,).  ``variance``: V' at mu = g I_h.  ``errors``: one per number in Work.error_model_of.
+    ``mean_intensity``: I_h, (n_groups,).  ``variance``: V' at mu = g I_h.
+    ``errors``: one per number in Work.error_model_of.
     ``i_mid``: intensity choice (0 profile, 1 summation).  ``rejected``: outliers.
     ``returned``: observations that were outliers in an earlier round and came back.
     ``impossible``: outliers whatever their equivalents say (emax).
@@ -87,7 +88,7 @@ class State:
     scale: Float
     values: Intensities
     gain: CountingGain
-    best: Float
+    mean_intensity: Float
     variance: Float
     errors: tuple[ErrorModel, ...]
     i_mid: float | None
@@ -116,7 +117,7 @@ class Scaled:
     """The result.  ``variance``: V' + (I/g)^2 var(g), counts^2, (n,): what is written out, not divided by g^2.
 
     ``scale_variance``: var(g), (n,), zeros without a covariance.  ``converged``: whether the loop ended by itself.
-    ``alike``: groups within which observations agreed in the last fit.
+    ``fit_groups``: groups within which observations agreed in the last fit.
     ``findings``: what each component turned out to be; empty without a full matrix.
     """
 
@@ -126,7 +127,7 @@ class Scaled:
     variance: Float
     rounds: tuple[RoundReport, ...]
     converged: bool
-    alike: Groups
+    fit_groups: Groups
     findings: tuple[Finding, ...] = ()
 
 

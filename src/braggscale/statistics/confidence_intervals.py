@@ -113,8 +113,8 @@ def blocks_of(data_set: Array, image: Float, widths: Sequence[float | None]) -> 
 
 
 def intervals(
-    together: Groups,
-    apart: Groups,
+    friedel_merged: Groups,
+    friedel_split: Groups,
     x: Float,
     sigma: Float,
     blocks: Blocks,
@@ -122,22 +122,22 @@ def intervals(
 ) -> Intervals | None:
     """Intervals of the statistics in ``values``; None for fewer than ten blocks.
 
-    ``together``, ``apart``: groups of the same rows with Friedel mates together and apart, I+ first.
+    ``friedel_merged``, ``friedel_split``: groups of the same rows with Friedel mates together and apart, I+ first.
     ``x``, ``sigma``: I/g and its standard deviation, (n_rows,).
     ``values``: the statistics by the names of Intervals' fields; what is NaN has no interval.
     """
-    if blocks.n < FEWEST_BLOCKS or together.n_rows == 0:
+    if blocks.n < FEWEST_BLOCKS or friedel_merged.n_rows == 0:
         return None
     bootstrap = _Bootstrap(blocks, _draws(blocks.n))
     found: dict[str, Limits | None] = {}
     weight = 1.0 / (sigma * sigma)
-    for groups, suffix in ((together, ""), (apart, "_apart")):
+    for groups, suffix in ((friedel_merged, ""), (friedel_split, "_apart")):
         spread = _Spread.of(groups, x, weight)
         for name in ("r_meas", "r_pim"):
             found[name + suffix] = _of_r_factor(spread, name, bootstrap, values[name + suffix])
-        if groups is together:
+        if groups is friedel_merged:
             found["cc_half"] = _of_cc_half(spread, weight, bootstrap, values["cc_half"])
-    found["cc_anom"] = _of_cc_anom(together, apart, x, sigma, bootstrap, values["cc_anom"])
+    found["cc_anom"] = _of_cc_anom(friedel_merged, friedel_split, x, sigma, bootstrap, values["cc_anom"])
     return Intervals(LEVEL, blocks.unit, blocks.n, **found)
 
 
@@ -204,18 +204,18 @@ def _of_cc_half(spread: _Spread, weight: Float, bootstrap: _Bootstrap, value: fl
 
 
 def _of_cc_anom(
-    together: Groups, apart: Groups, x: Float, sigma: Float, bootstrap: _Bootstrap, value: float
+    friedel_merged: Groups, friedel_split: Groups, x: Float, sigma: Float, bootstrap: _Bootstrap, value: float
 ) -> Limits | None:
     """CC_anom correlates differences of plain means over pairs with two or more observations of both mates."""
-    sizes, starts = apart.sizes(), apart.offsets[:-1]
-    parent = np.searchsorted(together.offsets[:-1], starts, side="right") - 1
+    sizes, starts = friedel_split.sizes(), friedel_split.offsets[:-1]
+    parent = np.searchsorted(friedel_merged.offsets[:-1], starts, side="right") - 1
     first = np.flatnonzero((parent[1:] == parent[:-1]) & (sizes[1:] > 1) & (sizes[:-1] > 1))
     if len(first) == 0:
         return None
-    wanted = np.zeros(len(apart), bool)
+    wanted = np.zeros(len(friedel_split), bool)
     wanted[first] = wanted[first + 1] = True
-    rows = apart.spread(wanted)
-    groups, x, variance = apart.subset(rows), x[rows], np.square(sigma[rows])
+    rows = friedel_split.spread(wanted)
+    groups, x, variance = friedel_split.subset(rows), x[rows], np.square(sigma[rows])
     n = groups.sizes().astype(np.float64)
     mean = groups.sum(x) / n
     of_mean = groups.sum(variance) / n**2

@@ -53,22 +53,22 @@ def cc_half(groups: Groups, weight: Float, x: Float, shell: Int, n: int) -> tupl
     return _mean_of_divisions(total, pairs), pairs
 
 
-def cc_anomalous(apart: Groups, plus: Int, minus: Int, x: Float, shell: Int, n: int) -> tuple[Float, Int]:
+def cc_anomalous(friedel_split: Groups, plus: Int, minus: Int, x: Float, shell: Int, n: int) -> tuple[Float, Int]:
     """CC_anom of each shell and of all: correlation of the anomalous differences I+ - I- of the two halves.
 
     Half-set means have unit weights, as in DIALS. Only reflections with two or more observations of both mates count.
-    ``apart``: groups with Friedel mates apart.  ``plus``, ``minus``: groups of the two mates of each pair, (n_pairs,).
+    ``friedel_split``: groups with I+ and I- apart.  ``plus``, ``minus``: groups of the mates of each pair, (n_pairs,).
     ``x``: (n_rows,).  ``shell``: of each pair, (n_pairs,).  Returns as ``cc_half``.
     """
-    sizes = apart.sizes()
+    sizes = friedel_split.sizes()
     both = (sizes[plus] > 1) & (sizes[minus] > 1)
-    wanted = np.zeros(len(apart), bool)
+    wanted = np.zeros(len(friedel_split), bool)
     wanted[plus[both]] = wanted[minus[both]] = True
     place = np.cumsum(wanted) - 1
     plus, minus = place[plus[both]], place[minus[both]]
-    rows = np.flatnonzero(apart.spread(wanted))
+    rows = np.flatnonzero(friedel_split.spread(wanted))
     total = np.zeros(n + 1)
-    for first, second in _halves(apart.choose(wanted), np.ones(len(rows)), x[rows]):
+    for first, second in _halves(friedel_split.choose(wanted), np.ones(len(rows)), x[rows]):
         total += correlation(first[plus] - first[minus], second[plus] - second[minus], shell[both], n)
     pairs = count(shell[both], n).astype(np.int64)
     return _mean_of_divisions(total, pairs), pairs

@@ -139,15 +139,15 @@ class Statistics:
 class _Sorted:
     """Observations in the order of ``sort_order`` with everything that does not depend on the shells.
 
-    ``x``, ``weight``: per row.  ``together``, ``apart``: groups with Friedel mates together and apart.
+    ``x``, ``weight``: per row.  ``friedel_merged``, ``friedel_split``: groups with Friedel mates together and apart.
     ``s``: 1/d^2, 1/Angstrom^2, ``counted``: not systematically absent; per group together.
     ``parent``: group together of each group apart.  ``plus``, ``minus``: groups apart of the mates of each pair.
     """
 
     x: Float
     weight: Float
-    together: Groups
-    apart: Groups
+    friedel_merged: Groups
+    friedel_split: Groups
     s: Float
     counted: Bool
     parent: Int
@@ -250,24 +250,24 @@ def _prepare(
     usable = (sigma > 0) & np.isfinite(sigma) & np.isfinite(x)
     if not usable.all():
         asu_hkl, minus, x, sigma = asu_hkl[usable], minus[usable], x[usable], sigma[usable]
-    order, together, apart = group_rows(asu_hkl, minus)
-    hkl = asu_hkl[order[together.offsets[:-1]]]
+    order, friedel_merged, friedel_split = group_rows(asu_hkl, minus)
+    hkl = asu_hkl[order[friedel_merged.offsets[:-1]]]
     s = inverse_d_squared(hkl, cell)
     low = d_max**-2.0 * (1 - _ON_THE_LIMIT) if d_max else 0.0
     high = d_min**-2.0 * (1 + _ON_THE_LIMIT) if d_min else np.inf
     inside = (s >= low) & (s <= high) & (s > 0)
     if not inside.all():
-        rows = together.spread(inside)
-        order, apart = order[rows], apart.subset(rows)
-        hkl, s, together = hkl[inside], s[inside], together.choose(inside)
+        rows = friedel_merged.spread(inside)
+        order, friedel_split = order[rows], friedel_split.subset(rows)
+        hkl, s, friedel_merged = hkl[inside], s[inside], friedel_merged.choose(inside)
     if len(order) == 0:
         return None
-    parent = np.searchsorted(together.offsets[:-1], apart.offsets[:-1], side="right") - 1
+    parent = np.searchsorted(friedel_merged.offsets[:-1], friedel_split.offsets[:-1], side="right") - 1
     # The I- of a pair stands right after its I+; only acentric reflections have an I-.
     first = np.flatnonzero(parent[1:] == parent[:-1])
     weight = 1.0 / np.square(sigma[order])
     counted = ~symmetry.is_absent(hkl)
-    return _Sorted(x[order], weight, together, apart, s, counted, parent, first, first + 1)
+    return _Sorted(x[order], weight, friedel_merged, friedel_split, s, counted, parent, first, first + 1)
 
 
 def _describe(
@@ -286,7 +286,7 @@ def _describe(
     """
     n = len(limits) - 1
     parts = (
-        lambda: _together(data, shell, n, possible, internal),
+        lambda: _friedel_merged(data, shell, n, possible, internal),
         lambda: _anomalous(data, shell, n, possible_acentric, centrosymmetric, internal),
     )
     columns: dict[str, Any] = {
@@ -302,11 +302,11 @@ def _describe(
     )
 
 
-def _together(data: _Sorted, shell: Int, n: int, possible: Int, internal: bool) -> dict[str, Any]:
+def _friedel_merged(data: _Sorted, shell: Int, n: int, possible: Int, internal: bool) -> dict[str, Any]:
     """Everything about reflections with Friedel mates together.  ``possible``: reflections of each shell."""
-    mean, sigma = _merge(data.together, data.weight, data.x, internal)
-    n_obs, n_unique = count(shell, n, data.together.sizes()), count(shell, n)
-    cc, pairs = cc_half(data.together, data.weight, data.x, shell, n)
+    mean, sigma = _merge(data.friedel_merged, data.weight, data.x, internal)
+    n_obs, n_unique = count(shell, n, data.friedel_merged.sizes()), count(shell, n)
+    cc, pairs = cc_half(data.friedel_merged, data.weight, data.x, shell, n)
     return {
         "n_obs": n_obs.astype(np.int64),
         "n_unique": n_unique.astype(np.int64),
@@ -318,8 +318,8 @@ def _together(data: _Sorted, shell: Int, n: int, possible: Int, internal: bool) 
         "cc_half": cc,
         "cc_half_pairs": pairs,
         "cc_half_significant": cc > critical_correlation(pairs),
-        "cc_half_analytic": cc_half_analytic(data.together, data.x, shell, n),
-    } | _r_factors(data.together, data.x, mean, shell, n, "")
+        "cc_half_analytic": cc_half_analytic(data.friedel_merged, data.x, shell, n),
+    } | _r_factors(data.friedel_merged, data.x, mean, shell, n, "")
 
 
 def _r_factors(groups: Groups, x: Float, mean: Float, shell: Int, n: int, suffix: str) -> dict[str, Float]:
@@ -342,9 +342,9 @@ def _anomalous(
 ) -> dict[str, Any]:
     """Everything that keeps I+ and I- apart.  ``possible``: acentric reflections of each shell."""
     apart_shell = shell[data.parent]
-    mean, sigma = _merge(data.apart, data.weight, data.x, internal)
-    result: dict[str, Any] = _r_factors(data.apart, data.x, mean, apart_shell, n, "_apart")
-    result["anomalous_multiplicity"] = ratio(count(apart_shell, n, data.apart.sizes()), count(apart_shell, n))
+    mean, sigma = _merge(data.friedel_split, data.weight, data.x, internal)
+    result: dict[str, Any] = _r_factors(data.friedel_split, data.x, mean, apart_shell, n, "_apart")
+    result["anomalous_multiplicity"] = ratio(count(apart_shell, n, data.friedel_split.sizes()), count(apart_shell, n))
     if centrosymmetric:
         unknown = np.full(n + 1, np.nan)
         names = ("r_anom", "cc_anom", "anomalous_completeness", "anomalous_slope", "df_f", "di_over_sigma")
@@ -362,7 +362,7 @@ def _anomalous(
     f_plus, f_minus = np.sqrt(plus[positive]), np.sqrt(minus[positive])
     f_difference = count(within[positive], n, (f_plus - f_minus) ** 2)
     f_total = count(within[positive], n, f_plus**2 + f_minus**2)
-    cc, cc_pairs = cc_anomalous(data.apart, data.plus, data.minus, data.x, within, n)
+    cc, cc_pairs = cc_anomalous(data.friedel_split, data.plus, data.minus, data.x, within, n)
     return result | {
         "r_anom": ratio(absolute, count(within, n, np.abs(average))),
         "cc_anom": cc,
@@ -377,7 +377,7 @@ def _anomalous(
 
 def _average_of_mates(data: _Sorted, internal: bool) -> Float:
     """Mean of I+ and I- of each pair weighted by their inverse variances, (n_pairs,)."""
-    mean, sigma = _merge(data.apart, data.weight, data.x, internal)
+    mean, sigma = _merge(data.friedel_split, data.weight, data.x, internal)
     plus, minus = sigma[data.plus] ** -2, sigma[data.minus] ** -2
     average: Float = (plus * mean[data.plus] + minus * mean[data.minus]) / (plus + minus)
     return average

@@ -60,7 +60,7 @@ def fit_error_models(
     for number, model in enumerate(models):
         keep = usable
         if len(models) > 1:
-            keep = usable & (of_data_set[observations.law.data_set] == number)
+            keep = usable & (of_data_set[observations.variance_model.data_set] == number)
         data = ResidualData.of(observations, np.flatnonzero(keep), scale_variance)
         results.append(fit(data, options, model))
     return tuple(results)

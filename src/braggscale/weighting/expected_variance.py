@@ -21,7 +21,7 @@ from braggscale.weighting.intensity_choice import CountingGain, Intensities
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
+class VarianceModel:
     """V'(mu) of every row.
 
     ``intensity``: I, counts, ``variance``: observed V, counts^2, ``factor``: f, (n,).  ``data_set``: (n,).
@@ -41,7 +41,7 @@ class Law:
     relative: Float
 
     @classmethod
-    def constant(cls, intensity: Float, variance: Float) -> Law:
+    def constant(cls, intensity: Float, variance: Float) -> VarianceModel:
         """V' = V, whatever mu is."""
         one, zero = np.ones(1), np.zeros(1)
         return cls(
@@ -51,7 +51,7 @@ class Law:
     @classmethod
     def of(
         cls, values: Intensities, gain: CountingGain, data_set: Int32, models: Sequence[ErrorModel], of_data_set: Int
-    ) -> Law:
+    ) -> VarianceModel:
         """The law of these intensities; the error model of data set d is ``models[of_data_set[d]]``.
 
         ``data_set``: of each row, (n,).  ``of_data_set``: (n_sets,).
@@ -64,7 +64,7 @@ class Law:
             values.relative,
         )  # fmt: skip
 
-    def take(self, rows: Int | Bool) -> Law:
+    def take(self, rows: Int | Bool) -> VarianceModel:
         """The given rows, in the given order."""
         return replace(
             self,
@@ -92,38 +92,39 @@ class Law:
         )
 
 
-def expect(law: Law, scale: Float, out: Bool, groups: Groups) -> tuple[Float, Float]:
+def expect(variance_model: VarianceModel, scale: Float, out: Bool, groups: Groups) -> tuple[Float, Float]:
     """I_h, (n_groups,), and V' at g I_h, counts^2, (n,).
 
     Two passes, I_h from the rows that are not ``out`` and have g > 0 with weights 1/V, then 1/V', settle both to well
     below the noise.  ``scale``: g, ``out``: (n,).
     """
-    best, variance = np.empty(len(groups)), np.empty(groups.n_rows)
+    mean_intensity, variance = np.empty(len(groups)), np.empty(groups.n_rows)
 
     def block(first: int, last: int) -> None:
-        kernels.expect(first, last, groups.offsets, *law.arguments(scale), out, best, variance)
+        kernels.expect(first, last, groups.offsets, *variance_model.arguments(scale), out, mean_intensity, variance)
 
     in_blocks(groups, block)
-    return best, variance
+    return mean_intensity, variance
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
     """What the scales and the error model say of every observation.
 
-    ``law``: V' of each row.  ``scale``: g, ``variance``: V' at g I_h, counts^2, (n,).  ``best``: I_h, (n_groups,).
-    ``groups``: within which observations should agree, ``apart``: the same rows with Friedel mates apart.
+    ``variance_model``: V' of each row.  ``scale``: g, ``variance``: V' at g I_h, counts^2, (n,).
+    ``mean_intensity``: I_h, (n_groups,).
+    ``groups``: within which observations should agree, ``friedel_split``: the same rows with Friedel mates apart.
     """
 
-    law: Law
+    variance_model: VarianceModel
     scale: Float
     variance: Float
-    best: Float
+    mean_intensity: Float
     groups: Groups
-    apart: Groups
+    friedel_split: Groups
 
     @property
     def mu(self) -> Float:
         """Expected intensity g I_h of each row, counts, (n,)."""
-        result: Float = self.scale * self.groups.spread(self.best)
+        result: Float = self.scale * self.groups.spread(self.mean_intensity)
         return result

@@ -46,25 +46,25 @@ class Mates:
         return Mates(self.plus[rows], self.difference[rows])
 
 
-def sides(groups: Groups, apart: Groups) -> Bool:
-    """Rows of the first of the two sides of each group, (n,).  ``apart``: the same rows, finer."""
+def sides(groups: Groups, friedel_split: Groups) -> Bool:
+    """Rows of the first of the two sides of each group, (n,).  ``friedel_split``: the same rows, finer."""
     first = np.zeros(groups.n_rows, np.bool_)
-    starts = np.isin(apart.offsets[:-1], groups.offsets[:-1])
-    result: Bool = apart.spread(starts) if len(apart) else first
+    starts = np.isin(friedel_split.offsets[:-1], groups.offsets[:-1])
+    result: Bool = friedel_split.spread(starts) if len(friedel_split) else first
     return result
 
 
-def agreeing(groups: Groups, apart: Groups, precision: Float, mates: Mates) -> Groups:
+def agreeing(groups: Groups, friedel_split: Groups, precision: Float, mates: Mates) -> Groups:
     """Groups within which observations agree: Friedel mates apart where they differ by more than is known of it.
 
     In a fit with all together the contrast m+ - m- has weight 1/v, v = 1/s+ + 1/s-, and variance v + 4 tau^2. It
     tells less than nothing where 4 tau^2 > v: then each side is a group of its own.
-    ``apart``: the same rows, finer.  ``precision``: g^2/V of the rows that count, else 0, (n,).
+    ``friedel_split``: the same rows, finer.  ``precision``: g^2/V of the rows that count, else 0, (n,).
     """
     s1, s2 = groups.sum(np.where(mates.plus, precision, 0.0)), groups.sum(np.where(mates.plus, 0.0, precision))
     differing = mates.difference[groups.offsets[:-1]] * s1 * s2 > s1 + s2
-    of = np.searchsorted(groups.offsets, apart.offsets[:-1], side="right") - 1
-    starts = apart.offsets[:-1]
+    of = np.searchsorted(groups.offsets, friedel_split.offsets[:-1], side="right") - 1
+    starts = friedel_split.offsets[:-1]
     return Groups(np.append(starts[differing[of] | (groups.offsets[of] == starts)], groups.n_rows))
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from braggscale.data.unique_reflections import Groups, in_blocks
 from braggscale.numerics.array_types import Bool, Float
 from braggscale.numerics.compiled import outliers
-from braggscale.weighting.expected_variance import Law
+from braggscale.weighting.expected_variance import VarianceModel
 
 # Below this share of the weight of a group the others know nothing about a member, and rounding decides the rest.
 _NEGLIGIBLE = 1e-10
@@ -53,7 +53,7 @@ def leave_one_out(intensity: Float, variance: Float, scale: Float, groups: Group
 
 
 def judge(
-    law: Law,
+    variance_model: VarianceModel,
     scale: Float,
     groups: Groups,
     limits: tuple[float, float],
@@ -82,7 +82,7 @@ def judge(
 
     def block(first: int, last: int) -> tuple[int, int]:
         found: tuple[int, int] = outliers.verdicts(
-            first, last, groups.offsets, *law.arguments(scale),
+            first, last, groups.offsets, *variance_model.arguments(scale),
             limits[0], limits[1], simple, trim, afresh, out, result, changed,
         )  # fmt: skip
         return found

@@ -68,10 +68,10 @@ def _minus_log_likelihood(sample: ResidualData, model: ErrorModel) -> float:
     variance = v
     for _ in range(3):
         variance = model.variance(v, g * groups.spread(weighted_mean(groups, 1.0 / variance, g, i)[0]))
-    best, total = weighted_mean(groups, 1.0 / variance, g, i)
+    mean_intensity, total = weighted_mean(groups, 1.0 / variance, g, i)
     freedom = 1.0 - g * g / (variance * groups.spread(total))
     z2 = np.zeros(len(i))
-    np.divide((i - g * groups.spread(best)) ** 2, variance * freedom, out=z2, where=freedom > 1e-6)
+    np.divide((i - g * groups.spread(mean_intensity)) ** 2, variance * freedom, out=z2, where=freedom > 1e-6)
     far = CUT**2 / KEPT_VARIANCE + np.log(np.maximum(z2, CUT**2) / CUT**2)
     size = np.where(z2 <= CUT**2, z2 / KEPT_VARIANCE, far)
     return 0.5 * float(np.log(variance).sum() + np.log(total).sum() + np.dot(freedom, size))

@@ -16,7 +16,7 @@ import numpy as np
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool
 from braggscale.weighting.outlier_test import OutlierOptions, Rejection, report
-from braggscale.weighting.rejection import Evidence, verdicts
+from braggscale.weighting.rejection import OutlierInputs, verdicts
 from braggscale.weighting.wilson_test import impossible
 
 # Where nothing has changed since an earlier run, its verdicts on a group are kept if zmax times one of these gives
@@ -58,7 +58,7 @@ class Judgement:
 
 
 def judge_round(
-    evidence: Evidence,
+    inputs: OutlierInputs,
     options: OutlierOptions,
     before: OutlierHistory,
     memory: Memory,
@@ -71,16 +71,16 @@ def judge_round(
     ``stored``: outliers of an earlier run with the same observations, (n,); they stand where a slightly different zmax
     gives them as well.
     """
-    groups = evidence.expected.groups
+    groups = inputs.expected.groups
     rejected = np.zeros_like(before.rejected) if memory is Memory.NONE else before.rejected
-    rejection = verdicts(evidence, options, rejected, calibrated)
+    rejection = verdicts(inputs, options, rejected, calibrated)
     if stored is not None:
         near = [
-            verdicts(evidence, replace(options, zmax=factor * options.zmax), rejected, calibrated) for factor in STANDS
+            verdicts(inputs, replace(options, zmax=factor * options.zmax), rejected, calibrated) for factor in STANDS
         ]
         rejection = standing(rejection, near, stored, groups)
-    law = evidence.expected.law
-    wilson = impossible(law.intensity, evidence.expected.scale, evidence.epsilon, evidence.shells, options.emax)
+    variance_model = inputs.expected.variance_model
+    wilson = impossible(variance_model.intensity, inputs.expected.scale, inputs.epsilon, inputs.shells, options.emax)
     out, returned = rejection.mask | wilson, before.returned
     if memory is not Memory.NONE:
         # who came back once and is an outlier again stays one: otherwise fit and test can swap it for ever

@@ -18,7 +18,7 @@ import numpy as np
 
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.weighting.expected_variance import Law
+from braggscale.weighting.expected_variance import VarianceModel
 from braggscale.weighting.leave_one_out import judge
 
 METHODS = ("standard", "simple")
@@ -72,13 +72,15 @@ class Rejection:
         return int(np.count_nonzero(self.mask))
 
 
-def _judged(law: Law, scale: Float, groups: Groups, zmax: float, before: Bool, method: str) -> tuple[Bool, Bool, int]:
+def _judged(
+    variance_model: VarianceModel, scale: Float, groups: Groups, zmax: float, before: Bool, method: str
+) -> tuple[Bool, Bool, int]:
     if method not in METHODS:
         raise ValueError(f"unknown method of outlier rejection {method!r}; one of {', '.join(METHODS)}")
     if not zmax > 0:
         raise ValueError(f"zmax must be positive, not {zmax}")
     limits = zmax, RETURN_SHARE * zmax
-    return judge(law, scale, groups, limits, before, simple=method == "simple")
+    return judge(variance_model, scale, groups, limits, before, simple=method == "simple")
 
 
 def report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
@@ -93,7 +95,7 @@ def report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
 
 
 def settle(
-    law: Law,
+    variance_model: VarianceModel,
     scale: Float,
     groups: Groups,
     zmax: float = 6.0,
@@ -109,27 +111,27 @@ def settle(
     Variances are taken at the expected intensity g I_h, and I_h changes when a member goes: in a group of three, enough
     to turn the verdict round, and back in the next round. Here the two are brought into agreement before returning.
     A group that would cycle keeps the verdict of the cycle that rejects most.
-    ``law``: V' of each row.  ``scale``: g, (n_rows,).  ``previous``: rows rejected by the last round, (n_rows,).
+    ``variance_model``: V' of each row.  ``scale``: g, ``previous``: rows rejected by the last round, (n_rows,).
     ``rounds`` of the result adds up all passes.
     Raises ValueError for an unknown method, a threshold or a variance that is not positive.
     DIALS behaviour except for the way back, the cap in scaled units, and ``simple``: it uses the variance of the
     residual, V' (1 - g^2/(V' s)), sums with the row itself, and leaves the two best members in.
     """
     before = np.zeros(groups.n_rows, np.bool_) if previous is None else previous
-    mask, moving, rounds = _judged(law, scale, groups, zmax, before, method)
+    mask, moving, rounds = _judged(variance_model, scale, groups, zmax, before, method)
     if moving.any():
         # most groups have settled at once; the others go on by themselves
         rows, part = np.flatnonzero(groups.spread(moving)), groups.choose(moving)
         old = before[rows]
         old[part.spread(part.sum(~old) < 2)] = False
-        found, more = _settle(law.take(rows), scale[rows], part, (old, mask[rows]), zmax, method)
+        found, more = _settle(variance_model.take(rows), scale[rows], part, (old, mask[rows]), zmax, method)
         mask[rows] = found
         rounds += more
     return report(mask, before, groups, rounds)
 
 
 def _settle(
-    law: Law, scale: Float, groups: Groups, history: tuple[Bool, Bool], zmax: float, method: str
+    variance_model: VarianceModel, scale: Float, groups: Groups, history: tuple[Bool, Bool], zmax: float, method: str
 ) -> tuple[Bool, int]:
     """Verdicts, (n_rows,), and rounds.  ``history``: the verdicts before and after the first round."""
     verdicts = list(history)
@@ -140,11 +142,11 @@ def _settle(
         cycle = _cycling(verdicts, rows, part)
         if cycle.any():
             inside = part.spread(cycle)
-            mask[rows[inside]] = _fullest(verdicts, rows[inside], part.choose(cycle), law.intensity, scale)
+            mask[rows[inside]] = _fullest(verdicts, rows[inside], part.choose(cycle), variance_model.intensity, scale)
             rows, part = rows[~inside], part.choose(~cycle)
         if len(rows) == 0:
             break
-        found, moving, moves = _judged(law.take(rows), scale[rows], part, zmax, mask[rows], method)
+        found, moving, moves = _judged(variance_model.take(rows), scale[rows], part, zmax, mask[rows], method)
         rounds += moves
         mask[rows] = found
         rows, part = rows[part.spread(moving)], part.choose(moving)

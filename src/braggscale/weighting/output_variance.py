@@ -31,11 +31,11 @@ def observed_variance(
     mu, observed = expected.mu, values.counting()
     if len(values.relative):
         observed = observed + values.relative * mu**2
-    result = variances(models, of_data_set, expected.law.data_set, observed, mu)
+    result = variances(models, of_data_set, expected.variance_model.data_set, observed, mu)
     return result + _of_scale(expected, scale_variance)
 
 
 def _of_scale(expected: Expectation, scale_variance: Float) -> Float:
     """(I/g)^2 var(g), counts^2, (n,)."""
     safe = np.where(expected.scale > 0, expected.scale, 1.0)
-    return np.asarray((expected.law.intensity / safe) ** 2 * scale_variance)
+    return np.asarray((expected.variance_model.intensity / safe) ** 2 * scale_variance)

@@ -15,7 +15,7 @@ import numpy as np
 from braggscale.data.normalised_intensities import Shells
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float
-from braggscale.weighting.expected_variance import Expectation, Law, expect
+from braggscale.weighting.expected_variance import Expectation, VarianceModel, expect
 from braggscale.weighting.friedel_test import Mates, agreeing, anomalous_share, separate, sides, squares
 from braggscale.weighting.outlier_test import RETURN_SHARE, OutlierOptions, Rejection, report, settle
 from braggscale.weighting.pair_test import disputed, losers
@@ -27,7 +27,7 @@ MOST_TURNS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class OutlierInputs:
     """What verdicts are made of.
 
     ``expected``: what scales and error model say of each observation.  ``epsilon``: of its reflection, (n,).
@@ -41,69 +41,88 @@ class Evidence:
     @property
     def positive_mean(self) -> Float:
         """I_h of each row, not below 0, counts/g, (n,)."""
-        result: Float = np.maximum(self.expected.groups.spread(self.expected.best), 0.0)
+        result: Float = np.maximum(self.expected.groups.spread(self.expected.mean_intensity), 0.0)
         return result
 
     def mean(self) -> Float:
         """epsilon times the mean of I_h at the resolution, counts/g, (n,); 0 where I_h is not positive."""
-        best = self.positive_mean
-        e2 = self.shells.normalised(best, self.epsilon)
-        return np.divide(best, e2, out=np.zeros(len(best)), where=e2 > 0)
+        mean_intensity = self.positive_mean
+        e2 = self.shells.normalised(mean_intensity, self.epsilon)
+        return np.divide(mean_intensity, e2, out=np.zeros(len(mean_intensity)), where=e2 > 0)
 
     def mates(self, out: Bool) -> Mates:
         """Sides of all rows, and how much Friedel mates differ.  ``out``: who does not count, (n,)."""
         given = self.expected
         groups, scale = given.groups, given.scale
-        plus = sides(groups, given.apart)
+        plus = sides(groups, given.friedel_split)
         use = ~out & (scale > 0) & groups.spread(groups.sum(~plus) > 0)
-        if len(given.apart) == len(groups) or not use.any():
+        if len(given.friedel_split) == len(groups) or not use.any():
             return Mates(plus, np.zeros(len(plus)))
         mean = self.mean()
         q = anomalous_share(
-            given.law.intensity[use], given.variance[use], scale[use], groups.subset(use), plus[use], mean[use]
+            given.variance_model.intensity[use],
+            given.variance[use],
+            scale[use],
+            groups.subset(use),
+            plus[use],
+            mean[use],
         )
         log.debug(f"anomalous differences of intensities: {100 * np.sqrt(q):.2f} % rms")
         return Mates(plus, q * mean * self.positive_mean)
 
 
-def alike(evidence: Evidence, out: Bool) -> Groups:
+def fit_groups(inputs: OutlierInputs, out: Bool) -> Groups:
     """Groups of the fit: Friedel mates are apart where their difference would mislead it.  ``out``: outliers, (n,)."""
-    given = evidence.expected
+    given = inputs.expected
     scale = given.scale
     precision = np.where(out | (scale <= 0), 0.0, scale**2 / given.variance)
-    return agreeing(given.groups, given.apart, precision, evidence.mates(out))
+    return agreeing(given.groups, given.friedel_split, precision, inputs.mates(out))
 
 
-def verdicts(evidence: Evidence, options: OutlierOptions, before: Bool, calibrated: bool) -> Rejection:
+def verdicts(inputs: OutlierInputs, options: OutlierOptions, before: Bool, calibrated: bool) -> Rejection:
     """Outliers by comparison with their equivalents, (n,).
 
     ``before``: where the search starts, (n,).
     ``calibrated``: whether what follows the method ``standard`` makes sense: scales without systematic differences.
     """
-    given, zmax, method = evidence.expected, options.zmax, options.method or "standard"
-    law, scale, groups = given.law, np.maximum(given.scale, 0.0), given.groups
-    found = settle(law, scale, groups, zmax, before, method)
+    given, zmax, method = inputs.expected, options.zmax, options.method or "standard"
+    variance_model, scale, groups = given.variance_model, np.maximum(given.scale, 0.0), given.groups
+    found = settle(variance_model, scale, groups, zmax, before, method)
     if not calibrated or method != "standard":
         return found
-    limits, mask, mates = (zmax, RETURN_SHARE * zmax), found.mask, evidence.mates(found.mask)
+    limits, mask, mates = (zmax, RETURN_SHARE * zmax), found.mask, inputs.mates(found.mask)
     if mates.difference.any():
-        mask = _spare_mates(law, scale, groups, mates, limits, mask, before)
-    return report(_settle_disputes(evidence, mates, limits, mask, before), before, groups, found.rounds)
+        mask = _spare_mates(variance_model, scale, groups, mates, limits, mask, before)
+    return report(_settle_disputes(inputs, mates, limits, mask, before), before, groups, found.rounds)
 
 
 def _spare_mates(
-    law: Law, scale: Float, groups: Groups, mates: Mates, limits: tuple[float, float], found: Bool, before: Bool
+    variance_model: VarianceModel,
+    scale: Float,
+    groups: Groups,
+    mates: Mates,
+    limits: tuple[float, float],
+    found: Bool,
+    before: Bool,
 ) -> Bool:
     """The verdicts, once more in groups where there is any, with Friedel mates that may differ."""
     suspect = groups.spread(groups.sum(found | before) > 0)
     rows, part = np.flatnonzero(suspect), groups.subset(suspect)
     mask = found.copy()
-    mask[rows] = _agreed(law.take(rows), scale[rows], part, mates.take(rows), limits, found[rows], before[rows])
+    mask[rows] = _agreed(
+        variance_model.take(rows), scale[rows], part, mates.take(rows), limits, found[rows], before[rows]
+    )
     return mask
 
 
 def _agreed(
-    law: Law, scale: Float, groups: Groups, mates: Mates, limits: tuple[float, float], begin: Bool, before: Bool
+    variance_model: VarianceModel,
+    scale: Float,
+    groups: Groups,
+    mates: Mates,
+    limits: tuple[float, float],
+    begin: Bool,
+    before: Bool,
 ) -> Bool:
     """Verdicts that agree with the variances that follow from them, (n,); where they would cycle, all of the cycle.
 
@@ -111,8 +130,8 @@ def _agreed(
     """
     seen = [begin]
     for _ in range(MOST_TURNS):
-        variance = expect(law, scale, seen[-1], groups)[1]
-        new = separate(law.intensity, variance, scale, groups, mates, limits, before)
+        variance = expect(variance_model, scale, seen[-1], groups)[1]
+        new = separate(variance_model.intensity, variance, scale, groups, mates, limits, before)
         if np.array_equal(new, seen[-1]):
             return new
         seen.append(new)
@@ -121,24 +140,26 @@ def _agreed(
     return np.where(groups.spread(groups.sum(~ever) < 2), seen[-1], ever)
 
 
-def _settle_disputes(evidence: Evidence, mates: Mates, limits: tuple[float, float], found: Bool, before: Bool) -> Bool:
+def _settle_disputes(
+    inputs: OutlierInputs, mates: Mates, limits: tuple[float, float], found: Bool, before: Bool
+) -> Bool:
     """The verdicts, with one more where just two members are in and disagree."""
-    given = evidence.expected
+    given = inputs.expected
     groups, inside = given.groups, ~found & (given.scale > 0)
     two = groups.sum(inside) == 2
     rows, part = np.flatnonzero(groups.spread(two)), groups.choose(two)
     if not len(rows):
         return found
-    law, scale, inside = given.law.take(rows), given.scale[rows], inside[rows]
-    variance = expect(law, scale, ~inside, part)[1]
-    z2 = squares(law.intensity, variance, np.maximum(scale, 0.0), part, mates.take(rows), ~inside)
+    variance_model, scale, inside = given.variance_model.take(rows), given.scale[rows], inside[rows]
+    variance = expect(variance_model, scale, ~inside, part)[1]
+    z2 = squares(variance_model.intensity, variance, np.maximum(scale, 0.0), part, mates.take(rows), ~inside)
     judged = disputed(z2, part, inside, before[rows], limits)
     if not judged.any():
         return found
     mine = np.flatnonzero(part.spread(judged))
-    x = np.divide(law.intensity, scale, out=np.zeros(len(rows)), where=scale > 0)[mine]
-    above = int(np.count_nonzero((given.law.intensity > given.scale * evidence.positive_mean)[found]))
+    x = np.divide(variance_model.intensity, scale, out=np.zeros(len(rows)), where=scale > 0)[mine]
+    above = int(np.count_nonzero((given.variance_model.intensity > given.scale * inputs.positive_mean)[found]))
     n_outliers = above, int(np.count_nonzero(found)) - above
     mask = found.copy()
-    mask[rows[mine]] |= losers(x, evidence.mean()[rows[mine]], part.choose(judged), inside[mine], n_outliers)
+    mask[rows[mine]] |= losers(x, inputs.mean()[rows[mine]], part.choose(judged), inside[mine], n_outliers)
     return mask

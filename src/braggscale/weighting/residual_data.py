@@ -11,7 +11,7 @@ from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import agreement
 from braggscale.numerics.partitions import run_lanes
 from braggscale.weighting.error_model import ErrorModel
-from braggscale.weighting.expected_variance import Expectation, Law
+from braggscale.weighting.expected_variance import Expectation, VarianceModel
 from braggscale.weighting.intensity_choice import expected_variance
 from braggscale.weighting.leave_one_out import judge
 
@@ -63,14 +63,14 @@ class ResidualData:
     @classmethod
     def of(cls, observations: Expectation, rows: Int, scale_variance: Float | None = None) -> ResidualData:
         """The rows with these numbers, (n,), ascending.  ``scale_variance``: var(g) of all rows, or None."""
-        law, scale, mu = observations.law, observations.scale, observations.mu
+        variance_model, scale, mu = observations.variance_model, observations.scale, observations.mu
         keep = np.zeros(len(scale), np.bool_)
         keep[rows] = True
         intensity, expected, g, photon = np.empty((4, len(rows)))
 
         def block(part: int) -> None:
             where = slice(part * BLOCK, (part + 1) * BLOCK)
-            mine = law.take(rows[where])
+            mine = variance_model.take(rows[where])
             k, floor = mine.gain[mine.data_set], mine.floor[mine.data_set]
             r = mine.relative if len(mine.relative) else 0.0
             intensity[where], g[where] = mine.intensity, scale[rows[where]]
@@ -81,8 +81,10 @@ class ResidualData:
 
         run_lanes(block, -(-len(rows) // BLOCK))
         relative = np.zeros(0) if scale_variance is None else scale_variance[rows] / g**2
-        known = bool((law.gain > 0).all())
-        return cls(intensity, expected, g, observations.apart.subset(keep), relative, photon if known else photon[:0])
+        known = bool((variance_model.gain > 0).all())
+        return cls(
+            intensity, expected, g, observations.friedel_split.subset(keep), relative, photon if known else photon[:0]
+        )
 
     def __len__(self) -> int:
         return len(self.intensity)
@@ -130,13 +132,13 @@ class ResidualData:
 
     def trim(self, model: ErrorModel) -> Bool:
         """Rows left out when the worst of a group goes while it is beyond 4 sigma of the others, (n,)."""
-        law = Law.constant(self.intensity, self.expected)
+        variance_model = VarianceModel.constant(self.intensity, self.expected)
         a2, b2, linear = (np.array([x]) for x in (model.a**2, model.b**2, model.c))
-        law = replace(law, a2=a2, b2=b2, linear=linear)
+        variance_model = replace(variance_model, a2=a2, b2=b2, linear=linear)
         out = np.zeros(len(self), np.bool_)
         for _ in range(2):
             limits = (CUT, 0.9 * CUT)
-            out, _, _ = judge(law, self.scale, self.groups, limits, out, trim=True, afresh=True)
+            out, _, _ = judge(variance_model, self.scale, self.groups, limits, out, trim=True, afresh=True)
         return out
 
     def residuals(self, model: ErrorModel, out: Bool | None = None) -> Residuals:

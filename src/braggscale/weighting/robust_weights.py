@@ -16,29 +16,29 @@ from braggscale.numerics.array_types import Bool, Float
 from braggscale.numerics.compiled import variance as kernels
 from braggscale.weighting.expected_variance import Expectation, expect
 
-# Knee of the weights with estimated restraints, and with fixed ones, which leave systematic differences.
+# The soft limit of z with estimated restraints, and with fixed ones, which leave systematic differences.
 FLAT, HEAVY = 2.75, 2.0
 # Outliers have weight 0 in the fit beyond this times zmax.
-FADED = 1.25
+ZERO_WEIGHT_AT = 1.25
 _MEDIAN_SQUARE = 0.455  # median of chi^2 with one degree of freedom
 
 
 @dataclass(frozen=True, slots=True)
 class Robust:
-    """Weights of observations that may be outliers.  c = ``knee``:
+    """Weights of observations that may be outliers.  c = ``soft_limit``:
 
         flat         w = (1 + (z/c)^4)^(-1/2)/V'                 for normal errors with outliers among them
         not flat     w = (1 + 1/c^2)/(1 + (z/c)^2)/V'            for heavy tails: Student's t, nu = c^2
 
     The curvature of the cost is smaller than J'WJ, for normal errors 0.93 (c = 2.75) or 0.75 times (c = 2) that.
-    Weights of outliers fall linearly from w at z = ``zmax`` to 0 at ``faded`` zmax. With a step at zmax an observation
-    at the border would hold itself in or out, and which of the two would depend on how the run came there.
+    Weights of outliers fall linearly from w at z = ``zmax`` to 0 at ``zero_weight_at`` zmax. With a step at zmax an
+    observation at the border would hold itself in or out, and which of the two would depend on how the run came there.
     """
 
     flat: bool
-    knee: float
+    soft_limit: float
     zmax: float
-    faded: float = FADED
+    zero_weight_at: float = ZERO_WEIGHT_AT
 
     @classmethod
     def of_fit(cls, estimated: bool, zmax: float) -> Robust:
@@ -50,7 +50,7 @@ class Robust:
         intensity: Float,
         variance: Float,
         scale: Float,
-        best: Float,
+        mean_intensity: Float,
         out: Bool,
         groups: Groups,
         unit: float = 1.0,
@@ -59,14 +59,14 @@ class Robust:
 
         z is the deviation from the members that are not ``out``, for these with their leverage; z^2 counts in units of
         ``unit``, but is returned without it.
-        ``intensity``: I, ``variance``: V', ``scale``: g, (n,).  ``best``: I_h, (n_groups,).
+        ``intensity``: I, ``variance``: V', ``scale``: g, (n,).  ``mean_intensity``: I_h, (n_groups,).
         """
         weight, z2 = np.empty(groups.n_rows), np.empty(groups.n_rows)
 
         def block(first: int, last: int) -> None:
             kernels.robust_weights(
-                first, last, groups.offsets, intensity, variance, scale, best, out,
-                unit, self.flat, self.knee, self.zmax, self.faded, weight, z2,
+                first, last, groups.offsets, intensity, variance, scale, mean_intensity, out,
+                unit, self.flat, self.soft_limit, self.zmax, self.zero_weight_at, weight, z2,
             )  # fmt: skip
 
         in_blocks(groups, block)
@@ -79,10 +79,10 @@ def fit_weights(expected: Expectation, out: Bool, groups: Groups, robust: Robust
     ``out``: outliers, (n,).  ``groups``: within which observations agree in the fit; may be finer than those of
     ``expected``.  ``first``: errors are not known yet, so that z counts in units of its median.
     """
-    best, variance = expected.best, expected.variance
+    mean_intensity, variance = expected.mean_intensity, expected.variance
     if groups is not expected.groups:
-        best, variance = expect(expected.law, expected.scale, out, groups)
-    rows = expected.law.intensity, variance, expected.scale, best, out, groups
+        mean_intensity, variance = expect(expected.variance_model, expected.scale, out, groups)
+    rows = expected.variance_model.intensity, variance, expected.scale, mean_intensity, out, groups
     weight, z2 = robust.weights(*rows)
     if first:
         several = groups.spread(groups.sizes() > 1)

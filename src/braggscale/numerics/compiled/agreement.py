@@ -96,13 +96,15 @@ def scoring_sums(first, last, square, freedom, expected, mu, a2, b2, linear, cut
     **ROW_JIT,
 )
 def compare(
-    first, last, offsets, summed, profile, raw, midpoint, weight, scale, best, strong, residual, plain, scatter, sums
-):
+    first, last, offsets, summed, profile, raw, midpoint, weight, scale, mean_intensity, strong,
+    residual, plain, scatter, sums,
+):  # fmt: skip
     """One candidate for the intensities: residuals I - g m (n,) from its own weighted means m, and sums over groups.
 
-    ``midpoint``: 0 profile, 1 summation, else the mixture with u = 1/(1 + (raw/midpoint)^3).  ``best``: I_h of the
-    reference, (n_groups,).  Adds sum w g m g I_h, sum w (g I_h)^2, and over the ``strong`` groups sum sqrt(n/(n - 1))
-    |x - m| and sum x, x = I/g; fills their plain mean of x and its variance, (n_groups,).
+    ``midpoint``: 0 profile, 1 summation, else the mixture with u = 1/(1 + (raw/midpoint)^3).
+    ``mean_intensity``: I_h of the reference, (n_groups,).  Adds sum w g m g I_h, sum w (g I_h)^2, and over the
+    ``strong`` groups sum sqrt(n/(n - 1)) |x - m| and sum x, x = I/g; fills their plain mean of x and its variance,
+    (n_groups,).
     """
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
@@ -128,7 +130,7 @@ def compare(
             x = residual[i] / scale[i]
             deviation += abs(x - mean)
             squares += (x - average) * (x - average)
-            reference = scale[i] * best[h]
+            reference = scale[i] * mean_intensity[h]
             sums[0] += weight[i] * scale[i] * mean * reference
             sums[1] += weight[i] * reference * reference
             residual[i] -= scale[i] * mean

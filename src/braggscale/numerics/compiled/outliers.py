@@ -7,7 +7,7 @@ a slow twin in tests/naive.py.
 import numpy as np
 
 from braggscale.numerics.compiled.cache import njit
-from braggscale.numerics.compiled.variance import CAP, LAW, ROW_JIT, law, median
+from braggscale.numerics.compiled.variance import CAP, LAW, ROW_JIT, median, variance_at
 
 # Below this share of the weight of a group the others know nothing about a member, and rounding decides the rest.
 _NEGLIGIBLE = 1e-10
@@ -127,7 +127,7 @@ def verdicts(
             mean = above / below if below > 0.0 else 0.0
             for j in range(n):
                 k, d = lo + j, data_set[lo + j]
-                v[j] = law(
+                v[j] = variance_at(
                     i[j], variance[k], factor[k], g[j] * mean, gain[d], floor[d], a2[d], b2[d], linear[d],
                     relative[k] if len(relative) else 0.0,
                 )  # fmt: skip

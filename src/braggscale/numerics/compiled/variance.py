@@ -33,7 +33,7 @@ CAP = 10.0
 
 
 @njit("float64(" + ", ".join(["float64"] * 10) + ")", **ROW_JIT)
-def law(intensity, variance, factor, mu, gain, floor, a2, b2, linear, relative):
+def variance_at(intensity, variance, factor, mu, gain, floor, a2, b2, linear, relative):
     """V' of one row at the expected intensity mu."""
     if relative > 0.0:
         # what is left may be lost in rounding where the partiality is everything
@@ -46,7 +46,7 @@ def law(intensity, variance, factor, mu, gain, floor, a2, b2, linear, relative):
 @njit("void(int64, int64, int64[::1], " + LAW + ", boolean[::1], float64[::1], float64[::1])", **ROW_JIT)
 def expect(
     first, last, offsets, intensity, variance, scale, factor, data_set, gain, floor, a2, b2, linear, relative,
-    out, best, result,
+    out, mean_intensity, result,
 ):  # fmt: skip
     """Fill I_h (n_groups,) of the rows that are not ``out`` and have g > 0, and V' (n,) at g I_h.
 
@@ -65,11 +65,11 @@ def expect(
             mean = above / below if below > 0.0 else 0.0
             for i in range(lo, hi):
                 d = data_set[i]
-                result[i] = law(
+                result[i] = variance_at(
                     intensity[i], variance[i], factor[i], scale[i] * mean, gain[d], floor[d], a2[d], b2[d], linear[d],
                     relative[i] if len(relative) else 0.0,
                 )  # fmt: skip
-        best[h] = mean
+        mean_intensity[h] = mean
 
 
 @njit(
@@ -78,12 +78,13 @@ def expect(
     **ROW_JIT,
 )
 def robust_weights(
-    first, last, offsets, intensity, error, scale, best, out, unit, flat, knee, zmax, faded, weight, z2
+    first, last, offsets, intensity, error, scale, mean_intensity, out, unit, flat, soft_limit, zmax, zero_weight_at,
+    weight, z2,
 ):  # fmt: skip
     """Fill w (n,) of robust_weights.Robust and z^2 (n,), unless the latter is empty.
 
     z^2 from the members that are not ``out``, for these with their leverage (at least 0.05 left). Those that are out
-    fade from w at z/zmax = 1 to 0 at ``faded``.  ``error``: V', (n,).  ``best``: I_h, (n_groups,).
+    fade from w at z/zmax = 1 to 0 at ``zero_weight_at``.  ``error``: V', (n,).  ``mean_intensity``: I_h, (n_groups,).
     """
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
@@ -94,19 +95,19 @@ def robust_weights(
         if not total > 0.0:
             total = 1.0
         for i in range(lo, hi):
-            residual = intensity[i] - scale[i] * best[h]
+            residual = intensity[i] - scale[i] * mean_intensity[h]
             share = scale[i] * scale[i] / error[i] / total
             square = residual * residual / (error[i] * (1.0 + share if out[i] else max(1.0 - share, 0.05)))
             if len(z2):
                 z2[i] = square
             square /= unit
-            q = square / (knee * knee)
+            q = square / (soft_limit * soft_limit)
             if flat:
                 weight[i] = 1.0 / (np.sqrt(1.0 + q * q) * error[i])
             else:
-                weight[i] = (1.0 + 1.0 / (knee * knee)) / ((1.0 + q) * error[i])
+                weight[i] = (1.0 + 1.0 / (soft_limit * soft_limit)) / ((1.0 + q) * error[i])
             if out[i]:
-                weight[i] *= min(max((faded - np.sqrt(square) / zmax) / (faded - 1.0), 0.0), 1.0)
+                weight[i] *= min(max((zero_weight_at - np.sqrt(square) / zmax) / (zero_weight_at - 1.0), 0.0), 1.0)
 
 
 @njit("float64(float64[::1], int64)", **ROW_JIT)

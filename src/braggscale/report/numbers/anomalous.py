@@ -27,8 +27,8 @@ def anomalous(seen: Observed, significant: Bool) -> dict[str, Any] | None:
     ``significant``: shells whose CC_anom is significant, (n_shells,). The first two plots use the shells up to the
     first that is not, or all if that is the first one.
     """
-    starts = seen.apart.offsets[:-1]
-    parent = np.searchsorted(seen.together.offsets[:-1], starts, side="right") - 1
+    starts = seen.friedel_split.offsets[:-1]
+    parent = np.searchsorted(seen.friedel_merged.offsets[:-1], starts, side="right") - 1
     plus = np.flatnonzero(parent[1:] == parent[:-1])
     if len(plus) < FEWEST:
         return None
@@ -36,8 +36,8 @@ def anomalous(seen: Observed, significant: Bool) -> dict[str, Any] | None:
     leading = int(np.argmin(np.append(significant, False)))
     last = leading if leading else seen.n_shells
     weight = seen.sigma**-2
-    sums = seen.apart.sum(weight)
-    mean = seen.apart.sum(weight * seen.x) / sums
+    sums = seen.friedel_split.sum(weight)
+    mean = seen.friedel_split.sum(weight * seen.x) / sums
     z = (mean[plus] - mean[plus + 1]) / np.sqrt(1.0 / sums[plus] + 1.0 / sums[plus + 1])
     first, second, both = _half_differences(seen, plus)
     n = seen.n_shells
@@ -69,14 +69,14 @@ def _normal(z: Float) -> dict[str, Any] | None:
 
 def _half_differences(seen: Observed, plus: Int) -> tuple[Float, Float, Bool]:
     """D of either half, and which pairs have two or more observations of both mates, (n_pairs,)."""
-    sizes = seen.apart.sizes()
+    sizes = seen.friedel_split.sizes()
     both = (sizes[plus] > 1) & (sizes[plus + 1] > 1)
     coin = np.random.PCG64(_SEED).random_raw(len(sizes)) >> np.uint64(63)
-    place = np.arange(seen.apart.n_rows) - seen.apart.spread(seen.apart.offsets[:-1])
-    odd = ((place + seen.apart.spread(coin.astype(np.int64))) & 1).astype(np.float64)
-    n_odd, sum_odd = seen.apart.sum(odd), seen.apart.sum(odd * seen.x)
+    place = np.arange(seen.friedel_split.n_rows) - seen.friedel_split.spread(seen.friedel_split.offsets[:-1])
+    odd = ((place + seen.friedel_split.spread(coin.astype(np.int64))) & 1).astype(np.float64)
+    n_odd, sum_odd = seen.friedel_split.sum(odd), seen.friedel_split.sum(odd * seen.x)
     one = share(sum_odd, n_odd)
-    other = share(seen.apart.sum(seen.x) - sum_odd, sizes - n_odd)
+    other = share(seen.friedel_split.sum(seen.x) - sum_odd, sizes - n_odd)
     found: list[Float] = []
     for half in (one, other):
         found.append(half[plus[both]] - half[plus[both] + 1])

@@ -135,8 +135,8 @@ def _with_the_rest(segments: Segments, n: Float, sums: Float, rest: tuple[Float,
 
 def parts_table(seen: Observed, part: Int, n: int) -> dict[str, Float]:
     """Of each part: observations, mean g, R_merge against the means of all data, <I/sigma>, mean z^2."""
-    several = seen.together.spread(seen.together.sizes() > 1)
-    deviation = np.abs(seen.x - seen.together.spread(seen.mean))
+    several = seen.friedel_merged.spread(seen.friedel_merged.sizes() > 1)
+    deviation = np.abs(seen.x - seen.friedel_merged.spread(seen.mean))
     known = np.isfinite(seen.z)
     within = part[several]
     number = total(part, n)
@@ -163,11 +163,11 @@ def by_image(seen: Observed, bins: ImageBins, result: Result, rejected: Bool) ->
     rows = result.data.rows
     lost = rows.data_set[rejected].astype(np.int64), rows.xyz[rejected, 2]
     outliers = total(bins.of(*lost), n)
-    unique, observations = growth(seen.together, part, n)
+    unique, observations = growth(seen.friedel_merged, part, n)
     complete = np.full(n, np.nan)
     if result.statistics is not None:
         complete = unique * (result.statistics.overall.completeness / max(int(unique[-1]), 1))
-    influences = influence(seen.x, seen.together, Segments.of(seen.together, part, n), n, seen.s)
+    influences = influence(seen.x, seen.friedel_merged, Segments.of(seen.friedel_merged, part, n), n, seen.s)
     return {
         "images_per_bin": bins.width,
         "data_sets_per_bin": bins.merged,
@@ -189,11 +189,11 @@ def by_data_set(seen: Observed, segments: Segments, result: Result, rejected: Bo
     n = len(result.kept)
     found = parts_table(seen, seen.data_set, n)
     outliers = total(result.data.rows.data_set[rejected].astype(np.int64), n)
-    influences = influence(seen.x, seen.together, segments, n, seen.s)
+    influences = influence(seen.x, seen.friedel_merged, segments, n, seen.s)
     measured = total(segments.part, n)
     possible = np.nan
     if result.statistics is not None and result.statistics.overall.completeness > 0:
-        possible = len(seen.together) / result.statistics.overall.completeness
+        possible = len(seen.friedel_merged) / result.statistics.overall.completeness
     shell = np.searchsorted(limits := seen.limits[:: max(seen.n_shells // SHELLS, 1)], seen.s, side="right") - 1
     n_coarse = len(limits) - 1
     shell = np.clip(shell, 0, n_coarse - 1) if n_coarse > 0 else np.zeros(len(seen.s), np.int64)
@@ -211,7 +211,7 @@ def by_data_set(seen: Observed, segments: Segments, result: Result, rejected: Bo
         "delta_cc_half": column(influences.delta if several else np.full(n, np.nan), 3),
         "cc_rest": column(influences.cc_rest),
         "shell_limits": column(np.append(limits[:n_coarse], seen.limits[-1]) ** -0.5),
-        **_maps(seen, seen.together.spread(shell), n, n_coarse),
+        **_maps(seen, seen.friedel_merged.spread(shell), n, n_coarse),
     }
 
 

@@ -35,18 +35,18 @@ def radiation_damage(seen: Observed, segments: Segments, bins: ImageBins) -> dic
     """
     first, second = _pairs(segments)
     image = np.floor(seen.xyz[:, 2]) + 1 - bins.origin[seen.data_set]
-    apart = np.abs(image[first] - image[second])
-    longest = float(apart.max()) if len(apart) else 0.0
+    friedel_split = np.abs(image[first] - image[second])
+    longest = float(friedel_split.max()) if len(friedel_split) else 0.0
     if len(first) < FEWEST_PAIRS or longest < 3:
         return None
     above = np.abs(seen.x[first] - seen.x[second])
     below = 0.5 * (seen.x[first] + seen.x[second])
     n = int(min(BINS, longest + 1))
     width = (longest + 1) / n
-    s = seen.together.spread(seen.s)[first]
+    s = seen.friedel_merged.spread(seen.s)[first]
     edges = np.quantile(s, np.linspace(0, 1, RANGES + 1))
     third = np.clip(np.searchsorted(edges, s, side="right") - 1, 0, RANGES - 1)
-    where = np.minimum(apart / width, n - 1).astype(np.int64)
+    where = np.minimum(friedel_split / width, n - 1).astype(np.int64)
     latest = np.maximum(image[first], image[second])
     span = float(latest.max()) + 1
     step = span / n

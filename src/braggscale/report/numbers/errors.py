@@ -33,7 +33,7 @@ FEWEST = 8  # observations that a cell of the detector needs
 def error_models(seen: Observed) -> list[dict[str, Any]]:
     """Of each error model: normal probability plot, histogram, coverage, I/sigma against I."""
     # what the integration's errors alone say, on the same rows
-    plain = leave_one_out(seen.intensity, seen.before, seen.scale, seen.apart)
+    plain = leave_one_out(seen.intensity, seen.before, seen.scale, seen.friedel_split)
     n = int(seen.error_model.max()) + 1
     return [_one(seen, plain, seen.error_model == k if n > 1 else np.ones(len(seen.x), np.bool_)) for k in range(n)]
 
@@ -190,9 +190,9 @@ def detector_map(seen: Observed, result: Result, rejected: Bool) -> dict[str, An
 def _expected(seen: Observed) -> Float:
     """g m, m the weighted mean of the equivalents without the observation, counts; NaN where there are none."""
     own = seen.scale * seen.scale / seen.after
-    sums = seen.apart.sum(own), seen.apart.sum(own * seen.x)
-    others = seen.apart.spread(sums[0]) - own
-    mean = share(seen.apart.spread(sums[1]) - own * seen.x, np.where(np.isfinite(seen.z), others, 0.0))
+    sums = seen.friedel_split.sum(own), seen.friedel_split.sum(own * seen.x)
+    others = seen.friedel_split.spread(sums[0]) - own
+    mean = share(seen.friedel_split.spread(sums[1]) - own * seen.x, np.where(np.isfinite(seen.z), others, 0.0))
     return seen.scale * mean
 
 

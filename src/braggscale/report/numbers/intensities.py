@@ -53,7 +53,7 @@ def intensity_distribution(seen: Observed, symmetry: Symmetry) -> dict[str, Any]
             "centric": _cumulative(z[trusted & centric]),
         },
         "l_test": _l_test(seen.asu, value, trusted & ~centric),
-        "multiplicity": _multiplicity(seen.together.sizes(), centric),
+        "multiplicity": _multiplicity(seen.friedel_merged.sizes(), centric),
     }
 
 

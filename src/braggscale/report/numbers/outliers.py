@@ -27,7 +27,7 @@ def worst_groups(
     if not rejected.any():
         return []
     data, state = result.data, result.scaled.state
-    groups = data.apart if anomalous else data.together
+    groups = data.friedel_split if anomalous else data.friedel_merged
     index = groups.index()
     good = np.zeros(len(rejected), np.bool_)
     good[seen.rows] = True

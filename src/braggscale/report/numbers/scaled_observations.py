@@ -27,8 +27,9 @@ class Observed:
     ``variance``: V' as written out.  ``scale``: g.  ``x``: I/g.
     ``mu``: expected intensity g I_h.  ``before``, ``after``: variance of an observation expected from counting, and
     with the error model, counts^2.  ``error_model``: number of its error model.
-    ``together``, ``apart``: Friedel mates together and apart; ``grouping``: the one of these within which scales were
-    fitted.  ``z``: (I - g m)/sd with the error model, m without the observation itself; NaN without equivalents.
+    ``friedel_merged``, ``friedel_split``: unique reflections with Friedel mates merged and split; ``grouping``: the one
+    of these within which scales were fitted.
+    ``z``: (I - g m)/sd with the error model, m without the observation itself; NaN without equivalents.
     Per group together: ``mean``: weighted mean of x, ``sd``: its error, ``s``: 1/d^2, ``shell``: resolution shell.
     ``limits``: of the shells in 1/d^2.
     """
@@ -43,8 +44,8 @@ class Observed:
     before: Float
     after: Float
     error_model: Int
-    together: Groups
-    apart: Groups
+    friedel_merged: Groups
+    friedel_split: Groups
     grouping: Groups
     z: Float
     mean: Float
@@ -76,7 +77,7 @@ class Observed:
 
     def row_shell(self) -> Int:
         """Shell of each observation, (n,)."""
-        result: Int = self.together.spread(self.shell)
+        result: Int = self.friedel_merged.spread(self.shell)
         return result
 
 
@@ -94,17 +95,17 @@ def observe(result: Result, good: Bool, error_model_of: Int, anomalous: bool, n_
     def take(values: Array) -> Array:
         return values if everything else values[rows]
 
-    together = data.together if everything else data.together.subset(good)
-    apart = data.apart if everything else data.apart.subset(good)
+    friedel_merged = data.friedel_merged if everything else data.friedel_merged.subset(good)
+    friedel_split = data.friedel_split if everything else data.friedel_split.subset(good)
     data_set = take(data.rows.data_set).astype(np.int64)
     intensity, scale = take(state.values.intensity), take(state.scale)
     variance = take(result.scaled.variance)
-    mu = scale * take((data.apart if anomalous else data.together).spread(state.best))
+    mu = scale * take((data.friedel_split if anomalous else data.friedel_merged).spread(state.mean_intensity))
     after = take(state.variance)
     before = expected_variances(state.errors, error_model_of, data_set, after, mu)
     x, weight = intensity / scale, scale * scale / variance
-    total = together.sum(weight)
-    asu = take(data.asu)[together.offsets[:-1]]
+    total = friedel_merged.sum(weight)
+    asu = take(data.asu)[friedel_merged.offsets[:-1]]
     s = inverse_d_squared(asu, result.cell)
     limits = shell_limits(s, n_shells)
     return Observed(
@@ -118,11 +119,11 @@ def observe(result: Result, good: Bool, error_model_of: Int, anomalous: bool, n_
         before=before,
         after=after,
         error_model=error_model_of[data_set],
-        together=together,
-        apart=apart,
-        grouping=apart if anomalous else together,
-        z=leave_one_out(intensity, after, scale, apart),
-        mean=together.sum(weight * x) / total,
+        friedel_merged=friedel_merged,
+        friedel_split=friedel_split,
+        grouping=friedel_split if anomalous else friedel_merged,
+        z=leave_one_out(intensity, after, scale, friedel_split),
+        mean=friedel_merged.sum(weight * x) / total,
         sd=1.0 / np.sqrt(total),
         s=s,
         shell=np.clip(np.searchsorted(limits, s, side="right") - 1, 0, n_shells - 1),

@@ -58,8 +58,8 @@ def collect(result: Result, options: Options) -> dict[str, Any]:
         return sections
     rejected = result.scaled.state.rejected
     bins = image_bins([result.members[k] for k in result.kept], len(seen.x))
-    in_sets = Segments.of(seen.together, seen.data_set, n_sets)
-    pairs_within = Segments.of(seen.apart, seen.data_set, n_sets) if options.anomalous else in_sets
+    in_sets = Segments.of(seen.friedel_merged, seen.data_set, n_sets)
+    pairs_within = Segments.of(seen.friedel_split, seen.data_set, n_sets) if options.anomalous else in_sets
     significant = np.array([shell.cc_anom_significant for shell in statistics.shells])
     return sections | {
         "resolution": _resolution(result),
