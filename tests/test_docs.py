@@ -92,6 +92,17 @@ def test_every_page_can_be_found():
         assert {page for page in pages if f"]({page})" not in contents} == set()
 
 
+def test_terms_of_the_glossary_are_in_order_and_lead_to_their_page():
+    text = (ROOT / "docs/glossary.md").read_text()
+    entries = re.findall(r"^## (.+)\n\n((?:.+\n)+)", text, re.MULTILINE)
+    terms = [term for term, _ in entries]
+    assert len(terms) == text.count("\n## ")
+    assert terms == sorted(terms, key=lambda term: re.sub(r"[^a-z0-9]", "", term.lower()))
+    assert [term for term, meaning in entries if not re.search(r"\]\((theory|guide|options)", meaning)] == []
+    for page in ("README.md", "docs/theory/README.md", "docs/guide/README.md", "docs/developer/README.md"):
+        assert "glossary.md" in (ROOT / page).read_text(), page
+
+
 def test_components_are_listed():
     text = (ROOT / "docs/theory/models.md").read_text()
     table = text[text.index("| model | component |") :].split("\n\n")[0]
