@@ -37,12 +37,15 @@ EPILOG = """\
 examples:
   scale integrated.expt integrated.refl
   scale integrated.expt integrated.refl d_min=1.2 absorption_level=medium
+  scale unmerged.mtz
+  scale sweep*/INTEGRATE.HKL space_group=P212121
   scale scaled.expt scaled.refl exclude_images=2:1501:1700
   scale export scaled.expt scaled.refl merged_mtz=merged.mtz  (scale export -h)
 
 Files and name=value come in any order; what a file holds is found by looking
-into it. A name may be shortened to its last part. Files that end in .phil
-.param .params .eff .def hold parameters.
+into it. Patterns and @list.txt stand for several files. A name may be
+shortened to its last part. Files that end in .phil .param .params .eff .def
+hold parameters.
 
 exit status: 0 done, 1 the data cannot be scaled, 2 the command is wrong
 """
@@ -92,7 +95,7 @@ SCALE = _Command(
     PROGRAM,
     DESCRIPTION,
     EPILOG,
-    "no input files: give experiments and reflections",
+    "no input files: give experiments and reflections, or unmerged reflections of another program",
     "parameters (more with -hh and -hhh):",
     0,
 )
@@ -310,6 +313,7 @@ def _sort(argv: tuple[str, ...]) -> _Arguments:
     files: list[str] = []
     words = [*options.phil, *arguments]
     if words:
+        from braggscale.options.file_names import file_names
         from braggscale.options.phil import PHIL_SUFFIXES, read_argument, read_file
 
     for k, argument in enumerate(words):
@@ -319,7 +323,7 @@ def _sort(argv: tuple[str, ...]) -> _Arguments:
             elif "=" in argument and not os.path.exists(argument) and not re.match(r"\w+://", argument):
                 assignments.append((read_argument(argument), True))
             else:
-                files.append(argument)
+                files += file_names(argument)
         except CommandError as error:
             problems.append(str(error))
     return _Arguments(command, options, tuple(assignments), tuple(files), tuple(problems))

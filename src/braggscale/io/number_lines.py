@@ -28,15 +28,23 @@ def read_number_lines(
 
 
 def read_fixed_lines(
-    path: str, data: memoryview, start: int, stop: int, widths: Sequence[int], names: Sequence[str]
+    path: str,
+    data: memoryview,
+    start: int,
+    stop: int,
+    widths: Sequence[int],
+    names: Sequence[str],
+    ends_with_zeros: bool = False,
 ) -> Array:
     """Numbers in columns of fixed width, (n_columns, n_rows); a blank line ends them; blank fields are NaN.
+
+    ``ends_with_zeros``: a row whose first three numbers are 0 ends them, too.
 
     Raises InputError for a field that is no number.
     """
     text = np.frombuffer(data, np.uint8)
     table = np.empty((len(widths), text_numbers.count_lines(text, start, stop)))
-    n, why, at, item = text_numbers.read_fixed(text, start, stop, np.array(widths, np.int32), table)
+    n, why, at, item = text_numbers.read_fixed(text, start, stop, ends_with_zeros, np.array(widths, np.int32), table)
     _complain(path, data, text, why, at, item, names)
     return np.ascontiguousarray(table[:, :n])
 

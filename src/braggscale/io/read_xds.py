@@ -29,6 +29,7 @@ from braggscale.io.reading import (
     Reading,
     reading_columns,
     space_group,
+    sweep_of_unknown_width,
     whole_numbers,
 )
 from braggscale.io.xds_file import XdsFile, numbers_of, read_xds_file
@@ -291,20 +292,15 @@ def _of_xscale(file: XdsFile, hkl: Array, hall: str, notes: list[str]) -> Readin
         cell = _cell(path, entries)
         wavelength = numbers_of(path, entries, "X-RAY_WAVELENGTH", 1)
         images = _images(file, z[mine], int(np.floor(np.nanmin(z[mine]))) + 1)
-        width = 180.0 / max(images[1] - images[0] + 1, 180)
-        experiments.append(
-            NewExperiment(
-                identifier=str(k),
-                wavelength=1.0 if wavelength is None or wavelength[0] <= 0 else float(wavelength[0]),
-                to_source=np.array([0.0, 0.0, -1.0]),
-                cell=cell,
-                hall=hall,
-                real_space=standard_axes(cell),
-                axis=np.array([1.0, 0.0, 0.0]),
-                images=images,
-                oscillation=(0.0, width),
-            )
+        plain = NewExperiment(
+            identifier=str(k),
+            wavelength=1.0 if wavelength is None or wavelength[0] <= 0 else float(wavelength[0]),
+            to_source=np.array([0.0, 0.0, 1.0]),
+            cell=cell,
+            hall=hall,
+            real_space=standard_axes(cell),
         )
+        experiments.append(sweep_of_unknown_width(plain, images))
         number[mine], d[mine] = k, d_spacings(cell, hkl[mine])
     sets = "1 data set" if len(experiments) == 1 else f"{len(experiments)} data sets"
     notes.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -95,6 +95,17 @@ def reading_columns(
             columns[f"intensity.{kind}.variance"] = ("double", np.where(there, variance * raw * raw, -1.0))
     columns["flags"] = ("std::size_t", flags)
     return columns
+
+
+def sweep_of_unknown_width(experiment: NewExperiment, images: tuple[int, int]) -> NewExperiment:
+    """The experiment as a sweep whose images stand for the rotation: one degree each, or 180 degrees together."""
+    n = images[1] - images[0] + 1
+    return replace(experiment, axis=np.array([1.0, 0.0, 0.0]), images=images, oscillation=(0.0, 180.0 / max(n, 180)))
+
+
+def rejections_of_none(n: int) -> Array:
+    """The column for a file that rejects nothing, (n,)."""
+    return np.zeros(n, np.int32)
 
 
 def whole_numbers(path: str, name: str, values: Array, largest: int = 1 << 24) -> Array:

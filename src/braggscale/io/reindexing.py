@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 # How far a lattice may be from the symmetry of its space group: relative difference of lengths, degrees.
 _LENGTHS, _ANGLES = 0.03, 3.0
+_MOST_LINES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +240,7 @@ def _put_crystal(document: dict[str, Any], entry: dict[str, Any], crystal: Cryst
 
 
 def _say(before: Sequence[DataSet], after: Sequence[DataSet]) -> None:
-    """One line for each change that several data sets have in common."""
+    """One line for each change that several data sets have in common; many different ones are only counted."""
     lines: dict[str, list[str]] = {}
     for old, new in zip(before, after, strict=True):
         one, two = old.experiment.crystal, new.experiment.crystal
@@ -249,6 +250,11 @@ def _say(before: Sequence[DataSet], after: Sequence[DataSet]) -> None:
             f"{Symmetry.from_hall(c.hall)}, cell " + " ".join(f"{x:.3f}" for x in c.unit_cell) for c in (one, two)
         )
         lines.setdefault(f"{now} instead of {was}", []).append(new.identifier)
+    if len(lines) > _MOST_LINES:
+        groups = sorted({str(Symmetry.from_hall(d.experiment.crystal.hall)) for d in after})
+        n = sum(map(len, lines.values()))
+        log.info(f"{n} data sets changed, to space group {', '.join(groups)}; each keeps a cell of its own")
+        return
     for line, names in lines.items():
         some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         log.info(f"Data set{'s' * (len(names) > 1)} {some}: {line}")

@@ -12,13 +12,15 @@ from braggscale.numerics.compiled.cache import njit
 from braggscale.numerics.compiled.scale_factor import JIT
 
 _POWERS = np.array([10.0**k for k in range(23)])
+# bytes of a file, which nobody may write to
+_TEXT = "Array(uint8, 1, 'C', True)"
 _EXACT = JIT | {"fastmath": False}
 
 # What ended the reading.
 END, FULL, TOO_FEW, NOT_A_NUMBER, RUN_TOGETHER = 0, 1, 2, 3, 4
 
 
-@njit("int64(Array(uint8, 1, 'C', True), int64, int64)", **_EXACT)
+@njit(f"int64({_TEXT}, int64, int64)", **_EXACT)
 def count_lines(text, start, stop):
     """Number of line ends in text[start:stop], and one more if the last line has none."""
     n = 0
@@ -30,7 +32,7 @@ def count_lines(text, start, stop):
     return n
 
 
-@njit("Tuple((int64, int64, float64))(Array(uint8, 1, 'C', True), int64, int64)", **_EXACT)
+@njit(f"Tuple((int64, int64, float64))({_TEXT}, int64, int64)", **_EXACT)
 def number_at(text, i, stop):
     """The number that begins at ``i``: where it ends, 0 or why it is none, and its value."""
     negative = False
@@ -93,7 +95,7 @@ def number_at(text, i, stop):
 
 
 @njit(
-    "Tuple((int64, int64, int64, int64))(Array(uint8, 1, 'C', True), int64, int64, int64, int32[::1], float64[:, ::1])",
+    f"Tuple((int64, int64, int64, int64))({_TEXT}, int64, int64, int64, int32[::1], float64[:, ::1])",
     **_EXACT,
 )
 def read_rows(text, start, stop, comment, slots, table):
@@ -147,14 +149,14 @@ def read_rows(text, start, stop, comment, slots, table):
 
 
 @njit(
-    "Tuple((int64, int64, int64, int64))(Array(uint8, 1, 'C', True), int64, int64, int32[::1], float64[:, ::1])",
+    f"Tuple((int64, int64, int64, int64))({_TEXT}, int64, int64, boolean, int32[::1], float64[:, ::1])",
     **_EXACT,
 )
-def read_fixed(text, start, stop, widths, table):
+def read_fixed(text, start, stop, zeros_end, widths, table):
     """Reads lines of numbers in columns of fixed width, which may touch, into ``table``, (n_columns, n_rows).
 
     ``widths``: characters of each number; a number of blanks, or beyond the end of the line, is NaN. Blank lines end
-    the reading. Returns as ``read_rows``.
+    the reading, and with ``zeros_end`` lines whose first three numbers are 0. Returns as ``read_rows``.
     """
     n = 0
     i = start
@@ -190,6 +192,8 @@ def read_fixed(text, start, stop, widths, table):
             if j < last:
                 return n, NOT_A_NUMBER, line, k
             table[k, n] = value
+            if zeros_end and k == 2 and table[0, n] == 0 and table[1, n] == 0 and table[2, n] == 0:
+                return n, END, line, 0
         i = end + 1
         n += 1
     return n, END, stop, 0

@@ -1,0 +1,87 @@
+"""Files of SCALEPACK (HKL-2000) written with "no merge original index" as data sets.
+
+    n_operators space group
+    two lines for each operator: its rotation, nine numbers of 3 characters, and its shift, three, in twelfths
+    rows: h k l as measured, h k l in the asymmetric unit (4 characters each), batch (6), flags (2, 2, 3), I, sd (8)
+
+Intensities are scaled and corrected; what was done to them stays. A batch is an image. Neither the width of images nor
+directions of the beams are known. Source: SCALEPACK manual, 5th edition, p. 132.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from braggscale.data.geometry import d_spacings
+from braggscale.errors import InputError
+from braggscale.io.new_experiments import NewExperiment, standard_axes
+from braggscale.io.number_lines import read_fixed_lines
+from braggscale.io.reading import (
+    Known,
+    Reading,
+    reading_columns,
+    rejections_of_none,
+    space_group,
+    sweep_of_unknown_width,
+    whole_numbers,
+)
+
+_NAMES = ("h", "k", "l", "unique h", "unique k", "unique l", "batch", "flag", "flag", "unit", "I", "sigma")
+_WIDTHS = (4, 4, 4, 4, 4, 4, 6, 2, 2, 3, 8, 8)
+_NOTHING = Known()
+
+
+def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
+    """The data sets of a SCALEPACK file: one for each run of batch numbers without a gap.
+
+    Raises InputError for a damaged file, and where no unit cell is given: the file has none.
+    """
+    first = bytes(data[:200]).split(b"\n", 1)[0].decode("latin-1")
+    match = re.match(r"\s*(\d+)\s+(.*)", first)
+    n_operators = int(match[1]) if match else 0
+    if match is None or not 1 <= n_operators <= 192:
+        raise InputError(f"{path}: {first[:40]!r} should be the number of symmetry operations and the space group")
+    start = _after_lines(path, data, 1 + 2 * n_operators)
+    hall = space_group(path, known.space_group or match[2])
+    if known.unit_cell is None:
+        raise InputError(f"{path}: the file has no unit cell; give it as unit_cell=a,b,c,alpha,beta,gamma")
+    table = read_fixed_lines(path, data, start, len(data), _WIDTHS, _NAMES)
+    n = table.shape[1]
+    if not n:
+        raise InputError(f"{path}: the file has no reflections")
+    hkl = np.stack([whole_numbers(path, name, table[k], 1 << 20) for k, name in enumerate("hkl")], axis=1)
+    batch = whole_numbers(path, "batch", table[6])
+    cell = known.unit_cell
+    numbers = np.unique(batch)
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    number = np.searchsorted([run[0] for run in runs], batch, side="right") - 1
+    experiments = []
+    for k, run in enumerate(runs):
+        plain = NewExperiment(str(k), 1.0, np.array([0.0, 0.0, 1.0]), cell, hall, standard_axes(cell))
+        experiments.append(sweep_of_unknown_width(plain, (int(run[0]), int(run[-1]))))
+    runs_text = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    notes = (
+        f"{path}: {runs_text} of batches without widths of images, wavelength or directions of the beams: "
+        "batches stand for the rotation, no absorption correction; the scales of SCALEPACK stay",
+    )
+    with np.errstate(invalid="ignore", over="ignore"):
+        variance = np.where(table[11] > 0, table[11] ** 2, np.nan)
+    xyz = np.column_stack((np.full(n, 0.5), np.full(n, 0.5), batch - 0.5))
+    columns = reading_columns(
+        number=number, hkl=hkl, d=d_spacings(cell, hkl), xyz=xyz, s1=np.zeros((n, 3)), factor=np.ones(n),
+        partiality=np.ones(n), rejection=rejections_of_none(n), profile=(table[10], variance),
+    )  # fmt: skip
+    return Reading(path, tuple(experiments), columns, notes)
+
+
+def _after_lines(path: str, data: memoryview, n: int) -> int:
+    """The byte after n lines."""
+    head = bytes(data[: 400 * n])
+    position = 0
+    for _ in range(n):
+        position = head.find(b"\n", position) + 1
+        if position == 0:
+            raise InputError(f"{path}: the file ends within its symmetry operations; it is cut short")
+    return position
