@@ -275,8 +275,8 @@ def test_no_arguments(capsys):
     assert main([]) == 2
     found = capsys.readouterr()
     assert found.out.startswith("usage: scale") and "d_min" in found.out
-    assert found.err == "scale: error: no input files: give experiments and reflections, "
-        "or unmerged reflections of another program\n"
+    needed = "no input files: give experiments and reflections, or unmerged reflections of another program"
+    assert found.err == f"scale: error: {needed}\n"
 
 
 def test_show_config_refuses_mistakes(capsys):
