@@ -1,5 +1,6 @@
 """The documentation, checked: links lead somewhere, commands parse, tables agree with the program."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -82,6 +83,14 @@ def test_layers_are_those_of_the_page():
 def test_exports_are_listed():
     text = (ROOT / "docs/guide/exports.md").read_text()
     assert [name for name in EXPORTS if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "docs").glob("make_*.py")))
+def test_generated_pages_are_up_to_date(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(), f"run python docs/{name}.py"
 
 
 def test_every_page_can_be_found():

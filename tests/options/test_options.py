@@ -1,9 +1,7 @@
 """The dataclasses mirror the PHIL text; model names decide what short names mean; models are settled by rules."""
 
 import dataclasses
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -471,12 +469,3 @@ def test_terms_are_old_names_of_corrections():
     found = options("image_term=True", "modulation_term=False")
     assert found.physical.image_correction is True and found.physical.modulation_correction is False
     assert options("image_term=auto").physical.image_correction is None
-
-
-def test_the_option_page_is_current():
-    folder = Path(__file__).parents[2] / "docs"
-    spec = importlib.util.spec_from_file_location("make_options", folder / "make_options.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert (folder / "options.md").read_text(encoding="utf-8") == module.page(), "run python docs/make_options.py"

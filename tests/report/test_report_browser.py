@@ -108,7 +108,7 @@ def test_every_plot_draws_without_errors_or_requests(browser, example_run, size,
 def test_tables_sort(browser, example_run):
     show(browser, example_run / "scale.html")
     column = """const table = document.getElementById("table-images");
-      const heads = [...table.tHead.rows[0].cells], k = heads.findIndex((h) => h.textContent.startsWith("R merge"));
+      const heads = [...table.tHead.rows[0].cells], k = heads.findIndex((h) => h.textContent.startsWith("R_merge"));
       if (arguments[0]) heads[k].querySelector("button").click();
       return [heads[k].getAttribute("aria-sort"), [...table.tBodies[0].rows].map((r) => r.cells[k].textContent)]"""
     before = browser.execute_script(column, False)[1]
@@ -149,7 +149,7 @@ def test_hovering_names_data_set_image_and_batch(browser, example_run):
     x, y, text = browser.execute_script(point, plot)
     ActionChains(browser).move_to_element_with_offset(plot, round(x), round(y)).perform()
     shown = until(browser, "return document.querySelector(\"[data-figure='image-r_merge'] .hoverlayer\").textContent")
-    for word in ("data set 0", "image 1", "batch 1", "R merge"):
+    for word in ("data set 0", "image 1", "batch 1", "R_merge"):
         assert word in shown
     assert text.startswith("data set 0<br>image 1")
 

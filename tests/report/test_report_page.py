@@ -354,7 +354,7 @@ def test_two_runs_side_by_side(example_run, tmp_path):
     page = (tmp_path / "scale.html").read_text()
     assert 'id="compare"' in page and "exclude_images=1:205:240" in page
     rows = re.search(r"This run and the other.*?</table>", page, re.DOTALL).group(0)
-    assert re.search(r"R meas</td><td>0\.\d+</td><td>0\.\d+</td><td>-0\.\d+</td><td[^>]*>better", rows)
+    assert re.search(r"R_meas</td><td>0\.\d+</td><td>0\.\d+</td><td>-0\.\d+</td><td[^>]*>better", rows)
     assert target.read_bytes() != (example_run / "scale.json").read_bytes()
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from braggscale.errors import CommandError
+from braggscale.wording import some_of
 
 # A prefix stands for an identifier only if it is this long and the identifier is a long one: '1' or '1000'
 # must never be taken for '10' or '10000'.
@@ -27,8 +28,7 @@ def listing(identifiers: Sequence[str], numbers: Sequence[int] | None = None) ->
         f"#{k} {name}" if name != str(k) else name
         for k, name in zip(_numbers(len(identifiers), numbers), identifiers, strict=True)
     ]
-    more = len(shown) - MOST_LISTED
-    return ", ".join(shown[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+    return some_of(shown, MOST_LISTED)
 
 
 def find_data_set(name: str, identifiers: Sequence[str], option: str, numbers: Sequence[int] | None = None) -> int:

@@ -18,6 +18,7 @@ from braggscale.data.data_set_names import MOST_LISTED, find_data_set, listing
 from braggscale.data.experiment import Experiment
 from braggscale.data.image_ranges import Run, Runs, difference, show_runs, stored_runs, union
 from braggscale.errors import CommandError
+from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +81,7 @@ def _by_sweep(requests: Sequence[_Request]) -> dict[int, list[Run]]:
 
 def _sweep_listing(sweeps: dict[int, Run], experiments: Sequence[Experiment]) -> str:
     shown = [f"{experiments[k].identifier}: {a}-{b}" for k, (a, b) in sweeps.items()]
-    more = len(shown) - MOST_LISTED
-    return ", ".join(shown[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+    return some_of(shown, MOST_LISTED)
 
 
 def _touched(text: str, wanted: Run, sweeps: dict[int, Run], listing: str, kind: str) -> _Request:

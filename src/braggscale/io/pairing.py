@@ -15,6 +15,7 @@ from braggscale.errors import InputError
 from braggscale.io.column_types import FileTable
 from braggscale.io.experiment_list import Document
 from braggscale.numerics.array_types import Int
+from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
@@ -292,8 +293,7 @@ def _names(paths: Iterable[str]) -> str:
 
 def _some(texts: Iterable[str], quote: bool = True) -> str:
     """The first few of a list."""
-    all_texts = [repr(text) if quote else text for text in texts]
-    return ", ".join(all_texts[:4]) + (f" and {len(all_texts) - 4} more" if len(all_texts) > 4 else "")
+    return some_of([repr(text) if quote else text for text in texts], 4)
 
 
 def _count(n: int, noun: str) -> str:

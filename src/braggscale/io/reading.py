@@ -13,6 +13,7 @@ from braggscale.data.space_groups import hall_symbol, hall_symbol_of
 from braggscale.errors import InputError
 from braggscale.io.new_experiments import NewExperiment
 from braggscale.numerics.array_types import Array
+from braggscale.wording import some_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +136,4 @@ def space_group(path: str, name: str, operators: Sequence[str] = ()) -> str:
 
 def some(numbers: Sequence[int]) -> str:
     """The first few of a list for a message."""
-    shown = ", ".join(str(n) for n in numbers[:4])
-    return shown + (f" and {len(numbers) - 4} more" if len(numbers) > 4 else "")
+    return some_of([str(n) for n in numbers], 4)

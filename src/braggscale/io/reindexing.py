@@ -29,6 +29,7 @@ from braggscale.io.new_experiments import as_cell
 from braggscale.io.pairing import Input
 from braggscale.io.reading import Known
 from braggscale.numerics.array_types import Float
+from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
@@ -256,5 +257,4 @@ def _say(before: Sequence[DataSet], after: Sequence[DataSet]) -> None:
         log.info(f"{n} data sets changed, to space group {', '.join(groups)}; each keeps a cell of its own")
         return
     for line, names in lines.items():
-        some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        log.info(f"Data set{'s' * (len(names) > 1)} {some}: {line}")
+        log.info(f"Data set{'s' * (len(names) > 1)} {some_of(names, 4)}: {line}")

@@ -16,6 +16,7 @@ import numpy as np
 
 from braggscale.numerics.array_types import Float
 from braggscale.report.text.tables import short_names
+from braggscale.wording import all_of, some_of
 
 Summary = Mapping[str, Any]
 
@@ -77,7 +78,7 @@ def _sentence(state: str, checks: Sequence[Check]) -> str:
     if state == GOOD:
         return "The run is fine: nothing asks for a second look."
     worst = [_within_sentence(check.name) for check in checks if check.state == state]
-    names = ", ".join(worst[:-1]) + (" and " if len(worst) > 1 else "") + worst[-1]
+    names = all_of(worst)
     if state == BAD:
         return f"The result should not be used as it is: look at {names}."
     return f"The run is usable; have a look at {names}."
@@ -297,12 +298,11 @@ def _images(summary: Summary) -> Check | None:
         return Check("Images", GOOD, "No images stand out.", "images")
     names = short_names(list(summary["by_data_set"]["identifier"]))
     of = [f" of data set {name}" if len(names) > 1 else "" for name in names]
-    shown = ", ".join(f"{a}-{b}{of[d]}" for d, a, b in runs[:3])
-    more = f" and {len(runs) - 3} more runs" if len(runs) > 3 else ""
+    shown = some_of([f"{a}-{b}{of[d]}" for d, a, b in runs], 3, "runs")
     images = sum(b - a + 1 for a, b in zip(table["first"], table["last"], strict=True))
     if sum(b - a + 1 for _, a, b in runs) < FEW_IMAGES * images:
-        return Check("Images", GOOD, f"Very few images stand out: {shown}{more}.", "images")
-    return Check("Images", LOOK, f"Images {shown}{more} agree worse with the rest than the others do.", "images")
+        return Check("Images", GOOD, f"Very few images stand out: {shown}.", "images")
+    return Check("Images", LOOK, f"Images {shown} agree worse with the rest than the others do.", "images")
 
 
 def _data_sets(summary: Summary) -> Check | None:
@@ -313,7 +313,7 @@ def _data_sets(summary: Summary) -> Check | None:
     if not out:
         return Check("Data sets", GOOD, f"None of the {len(table['identifier'])} data sets stands out.", "data-sets")
     every = short_names(list(table["identifier"]))
-    names = ", ".join(every[k] for k in out[:5]) + (f" and {len(out) - 5} more" if len(out) > 5 else "")
+    names = some_of([every[k] for k in out], 5)
     return Check(
         "Data sets", LOOK, f"Data sets that agree worse with the rest than the others do: {names}.", "data-sets"
     )

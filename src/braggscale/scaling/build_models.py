@@ -23,6 +23,7 @@ from braggscale.models.settings import ModelSettings, SweepFacts
 from braggscale.models.stored_model import keep_stored, start_parameters
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.options.assignments import unused_model_options
+from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
@@ -131,8 +132,5 @@ def _log_models(models: Sequence[DataSetModel], identifiers: Sequence[str], n_pa
         parts = ", ".join(f"{component.name} {component.n_parameters}" for component in model.components)
         by_text.setdefault(f"model {model.kind}, parameters: {parts}", []).append(identifier)
     for text, members in by_text.items():
-        shown = ", ".join(members[:MOST_LOGGED]) + (
-            f" and {len(members) - MOST_LOGGED} more" * (len(members) > MOST_LOGGED)
-        )
-        log.info(f"data set {shown}: {text}")
+        log.info(f"data set {some_of(members, MOST_LOGGED)}: {text}")
     log.info(f"{n_parameters} parameters in all")

@@ -23,6 +23,7 @@ from braggscale.models.stored_model import OWN_ENTRY, own_entry, stored_strength
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.scaling.state import Start
 from braggscale.weighting.error_model import ErrorModel
+from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
@@ -127,16 +128,12 @@ def _log_models(taken: Sequence[Sequence[str]], model: JointModel, members: Sequ
         new = tuple(c.name for c in own.components if c.name not in names)
         found.setdefault((tuple(names), new), []).append(member.identifier)
     for (names, new), identifiers in found.items():
-        who = "all data sets" if len(identifiers) == len(members) else f"data set {_some(identifiers)}"
+        who = "all data sets" if len(identifiers) == len(members) else f"data set {some_of(identifiers, 8)}"
         if names:
             anew = f"; new: {', '.join(new)}" if new else ""
             log.info(f"Taken over from the input as a start, {who}: {', '.join(names)}{anew}")
         else:
             log.info(f"No stored model, {who}: {', '.join(new)} are new")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _errors(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,34 +10,8 @@ from braggscale import __version__
 from braggscale.data.geometry import UnitCell
 from braggscale.data.symmetry import Symmetry
 from braggscale.numerics.array_types import Int
+from braggscale.statistics.catalogue import IN_CIF, CifItem, Statistic, chosen
 from braggscale.statistics.merging_statistics import Shell, Statistics
-
-# Item, format and value of a statistic; the same for all data and for a shell, with names of their own.
-_Item = tuple[str, str, str, Callable[[Shell], float]]
-_STATISTICS: tuple[_Item, ...] = (
-    ("d_resolution_high", "d_res_high", "%.4f", lambda s: s.d_min),
-    ("d_resolution_low", "d_res_low", "%.4f", lambda s: s.d_max),
-    ("number_obs", "number_unique_obs", "%d", lambda s: s.n_unique),
-    ("pdbx_number_measured_all", "number_measured_obs", "%d", lambda s: s.n_obs),
-    ("percent_possible_obs", "percent_possible_obs", "%.2f", lambda s: 100.0 * s.completeness),
-    ("pdbx_redundancy", "pdbx_redundancy", "%.3f", lambda s: s.multiplicity),
-    ("pdbx_netI_over_sigmaI", "pdbx_netI_over_sigmaI_obs", "%.2f", lambda s: s.mean_i_over_sigma),
-    ("pdbx_Rmerge_I_obs", "Rmerge_I_obs", "%.4f", lambda s: s.r_merge),
-    ("pdbx_Rrim_I_all", "pdbx_Rrim_I_all", "%.4f", lambda s: s.r_meas),
-    ("pdbx_Rpim_I_all", "pdbx_Rpim_I_all", "%.4f", lambda s: s.r_pim),
-    ("pdbx_CC_half", "pdbx_CC_half", "%.5f", lambda s: s.cc_half),
-)
-_ANOMALOUS: tuple[_Item, ...] = (
-    (
-        "pdbx_percent_possible_anomalous",
-        "pdbx_percent_possible_anomalous",
-        "%.2f",
-        lambda s: 100.0 * s.anomalous_completeness,
-    ),
-    ("pdbx_redundancy_anomalous", "pdbx_redundancy_anomalous", "%.3f", lambda s: s.anomalous_multiplicity),
-    ("pdbx_CC_half_anomalous", "pdbx_CC_half_anomalous", "%.4f", lambda s: s.cc_anom),
-    ("pdbx_absDiff_over_sigma_anomalous", "pdbx_absDiff_over_sigma_anomalous", "%.4f", lambda s: s.di_over_sigma),
-)
 
 
 def loop(category: str, names: Sequence[str]) -> str:
@@ -85,17 +59,18 @@ def statistics_items(entry: str, statistics: Statistics, n_experiments: int) -> 
 
     ``entry``: name of the block.  ``n_experiments``: diffraction experiments that the statistics are of.
     """
-    chosen = _STATISTICS + (_ANOMALOUS if statistics.anomalous else ())
+    items = [(statistic, statistic.cif) for statistic in chosen(IN_CIF, statistics.anomalous) if statistic.cif]
     ids = ",".join(str(k) for k in range(1, n_experiments + 1))
     text = f"_reflns.entry_id {entry}\n_reflns.pdbx_diffrn_id {ids}\n_reflns.pdbx_ordinal 1\n"
-    for item, _, form, value in chosen:
-        text += f"_reflns.{item:<34} {_known(value(statistics.overall), form)}\n"
-    text += loop("_reflns_shell", ["pdbx_ordinal", "pdbx_diffrn_id", *(item for _, item, _, _ in chosen)])
+    for statistic, cif in items:
+        text += f"_reflns.{cif.overall:<34} {_known(statistic, cif, statistics.overall)}\n"
+    text += loop("_reflns_shell", ["pdbx_ordinal", "pdbx_diffrn_id", *(cif.shell for _, cif in items)])
     # from high to low resolution, as the PDB lists them
     for k, shell in enumerate(reversed(statistics.shells), start=1):
-        text += f"{k} {ids} " + " ".join(_known(value(shell), form) for _, _, form, value in chosen) + "\n"
+        text += f"{k} {ids} " + " ".join(_known(statistic, cif, shell) for statistic, cif in items) + "\n"
     return text
 
 
-def _known(value: float, form: str) -> str:
-    return form % value if np.isfinite(value) else "?"
+def _known(statistic: Statistic, cif: CifItem, shell: Shell) -> str:
+    value = statistic.factor * getattr(shell, statistic.name)
+    return cif.form % value if np.isfinite(value) else "?"

@@ -11,6 +11,7 @@ from braggscale.io.export.export import Export, ExportData, ExportSettings
 from braggscale.io.export.registry import EXPORTS
 from braggscale.io.export.scaled_observations import Crystals
 from braggscale.statistics.merging_statistics import Statistics
+from braggscale.wording import all_of
 
 log = logging.getLogger(__name__)
 
@@ -60,4 +61,4 @@ def _reason(error: UserError) -> str:
 
 
 def _and(paths: list[str]) -> str:
-    return f"{paths[0]} was" if len(paths) == 1 else f"{', '.join(paths[:-1])} and {paths[-1]} were"
+    return f"{all_of(paths)} {'was' if len(paths) == 1 else 'were'}"

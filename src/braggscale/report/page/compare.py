@@ -6,6 +6,7 @@ from typing import Any
 
 from braggscale.report.page.figure import (
     BLUE,
+    NOTHING,
     ORANGE,
     Figure,
     Section,
@@ -16,29 +17,17 @@ from braggscale.report.page.figure import (
     resolution_axis,
     shown,
 )
+from braggscale.statistics.catalogue import (
+    CATALOGUE,
+    COMPARED,
+    COMPARED_BY_SHELL,
+    Better,
+    Statistic,
+    chosen,
+)
 
-# key, title, digits, factor, whether larger is better (None: neither)
-LINES: tuple[tuple[str, str, int, float, bool | None], ...] = (
-    ("d_min", "High resolution limit / Å", 2, 1.0, None),
-    ("completeness", "Completeness / %", 1, 100.0, True),
-    ("multiplicity", "Multiplicity", 2, 1.0, True),
-    ("mean_i_over_sigma", "⟨I/σ⟩", 1, 1.0, True),
-    ("r_merge", "R merge", 4, 1.0, False),
-    ("r_meas", "R meas", 4, 1.0, False),
-    ("r_pim", "R pim", 4, 1.0, False),
-    ("cc_half", "CC1/2", 4, 1.0, True),
-    ("cc_anom", "CC anom", 3, 1.0, True),
-    ("n_obs", "Observations", 0, 1.0, None),
-    ("n_unique", "Unique reflections", 0, 1.0, None),
-)
-PLOTS = (
-    ("cc_half", "CC1/2", "CC1/2", 1.0, 3),
-    ("r_pim", "R pim", "R pim", 1.0, 4),
-    ("r_meas", "R meas", "R meas", 1.0, 4),
-    ("mean_i_over_sigma", "Signal to noise", "⟨I/σ⟩", 1.0, 1),
-    ("completeness", "Completeness", "completeness / %", 100.0, 1),
-    ("multiplicity", "Multiplicity", "multiplicity", 1.0, 2),
-)
+PLOTS = ("cc_half", "r_pim", "r_meas", "mean_i_over_sigma", "completeness", "multiplicity")
+FINE = 3  # statistics that are shown with so many decimals are compared with one more
 
 
 def compare(summary: Summary, other: Summary | None, label: str) -> Section:
@@ -46,7 +35,7 @@ def compare(summary: Summary, other: Summary | None, label: str) -> Section:
     section = Section(
         "compare",
         "Compared with another run",
-        f"This run beside {label}. R factors over other observations are not the same quantity: look at R pim, CC1/2 "
+        f"This run beside {label}. R factors over other observations are not the same quantity: look at R_pim, CC1/2 "
         f"and "
         "completeness together.",
     )
@@ -61,33 +50,33 @@ def compare(summary: Summary, other: Summary | None, label: str) -> Section:
     section.tables += [_table(here, there, summary, other), _commands(summary, other)]
     limits = [s[key] for run in (here, there) for s in run["shells"] for key in ("d_max", "d_min")]
     d_axis = resolution_axis([min(limits), max(limits)])
-    for key, title, label_y, factor, digits in PLOTS:
-        data = []
-        for run, name, colour, dash in ((here, "this run", BLUE, "solid"), (there, "other run", ORANGE, "dash")):
-            x = [0.5 * (s["d_max"] ** -2 + s["d_min"] ** -2) for s in run["shells"]]
-            y = [None if s[key] is None else factor * s[key] for s in run["shells"]]
-            custom = [f"{s['d_max']:.2f} – {s['d_min']:.2f} Å" for s in run["shells"]]
-            hover = f"%{{customdata}}<br>{label_y} %{{y:.{digits}f}}<extra>{name}</extra>"
-            data.append(line(x, y, name, colour, dash=dash, customdata=custom, hovertemplate=hover))
-        rows = [
-            [
-                shown(a["d_min"], 2),
-                shown(_times(a[key], factor), digits),
-                shown(b["d_min"], 2),
-                shown(_times(b[key], factor), digits),
-            ]
-            for a, b in zip(here["shells"], there["shells"], strict=False)
-        ]
-        header = (
-            "d min / Å, this run",
-            f"{label_y}, this run",
-            "d min / Å, other run",
-            f"{label_y}, other run",
-        )
-        text = "Blue, solid: this run. Orange, dashed: the other one."
-        layout = {"xaxis": d_axis, "yaxis": axis(label_y, rangemode="tozero")}
-        section.figures.append(Figure(f"compare-{key}", title, text, data, layout, Table(title, header, rows)))
+    section.figures += [_figure(CATALOGUE[name], here, there, d_axis) for name in PLOTS]
     return section
+
+
+def _figure(statistic: Statistic, here: Any, there: Any, d_axis: dict[str, Any]) -> Figure:
+    """A statistic of both runs by resolution."""
+    key, digits = statistic.name, _digits(statistic)
+    data = []
+    for run, name, colour, dash in ((here, "this run", BLUE, "solid"), (there, "other run", ORANGE, "dash")):
+        x = [0.5 * (s["d_max"] ** -2 + s["d_min"] ** -2) for s in run["shells"]]
+        y = [_times(s[key], statistic.factor) for s in run["shells"]]
+        custom = [f"{s['d_max']:.2f} – {s['d_min']:.2f} Å" for s in run["shells"]]
+        hover = f"%{{customdata}}<br>{statistic.title} %{{y:.{digits}f}}<extra>{name}</extra>"
+        data.append(line(x, y, name, colour, dash=dash, customdata=custom, hovertemplate=hover))
+    rows = [
+        [text for s in pair for text in (shown(s["d_min"], 2), shown(_times(s[key], statistic.factor), digits))]
+        for pair in zip(here["shells"], there["shells"], strict=False)
+    ]
+    header = tuple(f"{title}, {run}" for run in ("this run", "other run") for title in ("d min / Å", statistic.title))
+    text = "Blue, solid: this run. Orange, dashed: the other one."
+    layout = {"xaxis": d_axis, "yaxis": axis(statistic.title, rangemode="tozero")}
+    table = Table(statistic.label, header, rows)
+    return Figure(f"compare-{key}", statistic.label, text, data, layout, table)
+
+
+def _digits(statistic: Statistic) -> int:
+    return statistic.digits + (statistic.digits == FINE)
 
 
 def _times(value: Any, factor: float) -> Any:
@@ -96,37 +85,34 @@ def _times(value: Any, factor: float) -> Any:
 
 def _table(here: Any, there: Any, summary: Summary, other: Summary) -> Table:
     rows = []
-    for where, label in (("overall", ""), ("inner", ", inner shell"), ("outer", ", outer shell")):
-        a, b = (
-            {"overall": run["overall"], "inner": run["shells"][0], "outer": run["shells"][-1]}[where]
-            for run in (here, there)
-        )
-        chosen = (
-            LINES
-            if where == "overall"
-            else [row for row in LINES if row[0] in ("r_meas", "r_pim", "cc_half", "mean_i_over_sigma")]
-        )
-        for key, title, digits, factor, better in chosen:
-            if a.get(key) is None and b.get(key) is None:
+    for number, label in ((None, ""), (0, ", inner shell"), (-1, ", outer shell")):
+        a, b = (run["overall"] if number is None else run["shells"][number] for run in (here, there))
+        for statistic in chosen(COMPARED if number is None else COMPARED_BY_SHELL, True):
+            one, two = a.get(statistic.name), b.get(statistic.name)
+            if one is None and two is None:
                 continue
-            rows.append([title + label, *_pair(_times(a.get(key), factor), _times(b.get(key), factor), digits, better)])
+            unit = "%" if statistic.percent else statistic.unit
+            pair = _pair(
+                _times(one, statistic.factor), _times(two, statistic.factor), _digits(statistic), statistic.better
+            )
+            rows.append([statistic.label + label + (f" / {unit}" if unit else ""), *pair])
     errors = [[m["isa"] for m in run["error_models"]] for run in (summary, other)]
     if all(len(e) == 1 and e[0] is not None for e in errors):
-        rows.append(["Largest I/σ", *_pair(errors[0][0], errors[1][0], 1, True)])
+        rows.append(["Largest I/σ", *_pair(errors[0][0], errors[1][0], 1, "up")])
     rows.append(["Outliers", *_pair(summary["outliers"], other["outliers"], 0, None)])
     sets = [len([e for e in run["data_sets"] if "model" in e]) for run in (summary, other)]
     rows.append(["Data sets", *_pair(sets[0], sets[1], 0, None)])
     return Table("This run and the other", ("", "this run", "other run", "difference", ""), rows, words=(0, 4))
 
 
-def _pair(a: Any, b: Any, digits: int, better: bool | None) -> list[str]:
+def _pair(a: Any, b: Any, digits: int, better: Better | None) -> list[str]:
     if a is None or b is None:
-        return [shown(a, digits), shown(b, digits), "–", ""]
+        return [shown(a, digits), shown(b, digits), NOTHING, ""]
     change = a - b
     small = abs(change) < 0.5 * 10**-digits
     word = ""
     if better is not None and not small:
-        word = "better" if (change > 0) == better else "worse"
+        word = "better" if (change > 0) == (better == "up") else "worse"
     sign = "0" if small else f"{change:+.{digits}f}"
     return [shown(a, digits), shown(b, digits), sign, word]
 

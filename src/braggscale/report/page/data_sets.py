@@ -52,7 +52,7 @@ def by_data_set(summary: Summary) -> Section:
             Figure(
                 "data-set-delta",
                 "What each data set adds",
-                "R merge against ΔCC1/2 (CC1/2 of all data minus CC1/2 without the data set). Data sets to the left of "
+                "R_merge against ΔCC1/2 (CC1/2 of all data minus CC1/2 without the data set). Data sets to the left of "
                 "zero make the data worse; those far from the cloud (diamonds) should be looked at, for wrong "
                 "indexing or "
                 "another crystal form.",
@@ -62,10 +62,10 @@ def by_data_set(summary: Summary) -> Section:
                         "x": [None if v is None else 100 * v for v in delta],
                         "y": table["r_merge"],
                         "marker": marker,
-                        "hovertemplate": "%{text}<br>ΔCC1/2 %{x:.2g} %<br>R merge %{y:.3f}<extra></extra>",
+                        "hovertemplate": "%{text}<br>ΔCC1/2 %{x:.2g} %<br>R_merge %{y:.3f}<extra></extra>",
                     }
                 ],
-                {"xaxis": axis("ΔCC1/2 / %"), "yaxis": axis("R merge", rangemode="tozero"), "showlegend": False},
+                {"xaxis": axis("ΔCC1/2 / %"), "yaxis": axis("R_merge", rangemode="tozero"), "showlegend": False},
             )
         )
     b = table["b"]
@@ -129,7 +129,7 @@ def _data_set_table(summary: Summary, names: Sequence[str]) -> Table:
         "outliers / %",
         "completeness / %",
         "⟨I/σ⟩",
-        "R merge",
+        "R_merge",
         "mean z²",
         "CC with the rest",
         "ΔCC1/2 / %",
@@ -171,8 +171,8 @@ def _maps(table: Any, names: Sequence[str]) -> list[Figure]:
         ),
         (
             "r_merge_by_shell",
-            "R merge, data set by resolution",
-            "R merge",
+            "R_merge, data set by resolution",
+            "R_merge",
             3,
             "Deviation from the merged data. A line of high values from low resolution on does not belong to the "
             "others.",

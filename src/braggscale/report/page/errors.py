@@ -24,6 +24,7 @@ from braggscale.report.page.figure import (
     short,
     shown,
 )
+from braggscale.wording import show_with_error
 
 MOST_MODELS = 12  # error models with plots
 NORMAL = (0.6827, 0.9545, 0.9973)
@@ -61,8 +62,8 @@ def _parameters(models: Any, found: Any) -> Table:
         rows.append(
             [
                 k + 1,
-                _with_esd(m["a"], model["esd_a"]),
-                _with_esd(m["b"], model["esd_b"]),
+                show_with_error(m["a"], model["esd_a"]),
+                show_with_error(m["b"], model["esd_b"]),
                 short(m["c"], 3) if m["c"] else "–",
                 shown(model["isa"], 1),
                 model["n_used"],
@@ -84,10 +85,6 @@ def _parameters(models: Any, found: Any) -> Table:
         "remark",
     )
     return Table("Error model", header, rows, words=(8,))
-
-
-def _with_esd(value: float, esd: float | None) -> str:
-    return f"{value:.4g}" if esd is None else f"{value:.4g} ± {esd:.1g}"
 
 
 def _normal(one: Any, suffix: str, name: str) -> Figure:

@@ -6,12 +6,12 @@ data set. Colours are names of roles ("@blue"); the page puts in those of its li
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from braggscale.report.text.tables import short_names
+from braggscale.wording import show, show_short
 
 Summary = Mapping[str, Any]
 Trace = dict[str, Any]
@@ -30,6 +30,7 @@ BLUE_BAND = "@blue-band"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
 SEQUENTIAL, DIVERGING = "@sequential", "@diverging"
 
+NOTHING = "–"  # a number that is not known
 MOST_TICKS = 7
 _NICE_D = (50, 20, 10, 8, 6, 5, 4, 3.5, 3, 2.5, 2.2, 2, 1.8, 1.6, 1.5, 1.4, 1.3, 1.2, 1.1)
 _FINE_D = (
@@ -114,24 +115,16 @@ def names_of(summary: Summary) -> list[str]:
     return short_names([] if table is None else list(table["identifier"]))
 
 
-def shown(value: Any, digits: int = 3, percent: bool = False) -> str:
-    """A number with fixed digits, a dash where there is none."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "–"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+def shown(value: float | None, digits: int = 3, percent: bool = False) -> str:
+    """A number with fixed decimals, a dash where there is none; whole numbers as they are."""
     if isinstance(value, int):
         return str(value)
-    return f"{100 * value:.{digits}f}" if percent else f"{value:.{digits}f}"
+    return show(None if value is None else value * (100.0 if percent else 1.0), digits, NOTHING)
 
 
-def short(value: Any, digits: int = 4) -> str:
-    """A number with so many significant digits."""
-    if value is None:
-        return "–"
-    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+def short(value: float | None, digits: int = 4) -> str:
+    """A number with so many significant digits, a dash where there is none."""
+    return show_short(value, digits, NOTHING)
 
 
 def line(x: Sequence[Any], y: Sequence[Any], name: str, colour: str, **more: Any) -> Trace:

@@ -57,8 +57,8 @@ PLOTS = (
     ),
     _Plot(
         "r_merge",
-        "R merge",
-        "R merge",
+        "R_merge",
+        "R_merge",
         1.0,
         ".3f",
         "Deviations from the merged intensities of all data. Flat is good; images well above their neighbours should "
@@ -253,7 +253,7 @@ def _image_table(columns: Any, names: Sequence[str], stills: bool) -> Table:
     caption = "By data set" if stills else "By image"
     if len(order) > MOST_ROWS:
         order = sorted(order, key=lambda k: -(columns["r_merge"][k] or 0.0))[:MOST_ROWS]
-        caption += f": the {MOST_ROWS} of {len(columns['first'])} rows with the largest R merge; scale.json has all"
+        caption += f": the {MOST_ROWS} of {len(columns['first'])} rows with the largest R_merge; scale.json has all"
     rows = []
     for k in order:
         first, last = columns["first"][k], columns["last"][k]
@@ -277,7 +277,7 @@ def _image_table(columns: Any, names: Sequence[str], stills: bool) -> Table:
         "observations",
         "outliers",
         "mean g",
-        "R merge",
+        "R_merge",
         "⟨I/σ⟩",
         "mean z²",
         "completeness / %",

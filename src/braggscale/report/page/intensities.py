@@ -251,7 +251,7 @@ def anomalous(summary: Summary) -> Section:
                 },
                 Table(
                     "RMS correlation ratio",
-                    ("d min / Å", "ratio", "CC anom"),
+                    ("d min / Å", "ratio", "CC_anom"),
                     [
                         [shown(s["d_min"], 2), shown(v, 2), shown(s["cc_anom"], 3)]
                         for s, v in zip(shells, found["rms_ratio"], strict=True)
@@ -270,5 +270,5 @@ def _signal(summary: Summary) -> str:
             break
         reached = shell["d_min"]
     if reached is None:
-        return "No anomalous signal: CC anom is not above 0.3 in the innermost shell."
-    return f"Anomalous signal to about {reached:.2f} Å, where CC anom falls below 0.3."
+        return "No anomalous signal: CC_anom is not above 0.3 in the innermost shell."
+    return f"Anomalous signal to about {reached:.2f} Å, where CC_anom falls below 0.3."

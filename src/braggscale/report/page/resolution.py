@@ -10,6 +10,7 @@ from braggscale.report.page.figure import (
     BLUE,
     GREEN,
     GREY,
+    NOTHING,
     ORANGE,
     Figure,
     Section,
@@ -23,47 +24,28 @@ from braggscale.report.page.figure import (
     shown,
     vertical,
 )
+from braggscale.statistics.catalogue import AMOUNT, SUMMARY, Statistic, chosen
+from braggscale.wording import show_interval
 
-ALL_COLUMNS: tuple[tuple[str, str, int, bool], ...] = (
-    ("d max / Å", "d_max", 2, False),
-    ("d min / Å", "d_min", 2, False),
-    ("observations", "n_obs", 0, False),
-    ("unique", "n_unique", 0, False),
-    ("multiplicity", "multiplicity", 2, False),
-    ("completeness / %", "completeness", 1, True),
-    ("mean I", "mean_intensity", 1, False),
-    ("⟨I/σ⟩", "mean_i_over_sigma", 1, False),
-    ("R merge", "r_merge", 3, False),
-    ("R meas", "r_meas", 3, False),
-    ("R pim", "r_pim", 3, False),
-    ("CC1/2", "cc_half", 3, False),
-    ("CC1/2 analytic", "cc_half_analytic", 3, False),
-)
-ANOMALOUS_COLUMNS: tuple[tuple[str, str, int, bool], ...] = (
-    ("R anom", "r_anom", 3, False),
-    ("CC anom", "cc_anom", 3, False),
-    ("anomalous completeness / %", "anomalous_completeness", 1, True),
-    ("anomalous multiplicity", "anomalous_multiplicity", 2, False),
-    ("slope", "anomalous_slope", 2, False),
-    ("dF/F", "df_f", 3, False),
-    ("dI/σ(dI)", "di_over_sigma", 2, False),
-)
+COLUMNS = (
+    *AMOUNT, "r_merge", "r_meas", "r_pim", "cc_half", "cc_half_analytic", "r_anom", "cc_anom",
+    "anomalous_completeness", "anomalous_multiplicity", "anomalous_slope", "df_f", "di_over_sigma",
+)  # fmt: skip
 
 
 def shell_table(statistics: Any) -> Table:
     """Every statistic by resolution shell; the last row is all data."""
-    columns = (*ALL_COLUMNS, *(ANOMALOUS_COLUMNS if statistics["anomalous"] else ()))
+    columns = chosen(COLUMNS, statistics["anomalous"])
     rows = [
-        [_cell(shell, name, digits, percent) for _, name, digits, percent in columns]
-        for shell in (*statistics["shells"], statistics["overall"])
+        [_cell(shell, statistic) for statistic in columns] for shell in (*statistics["shells"], statistics["overall"])
     ]
-    return Table("Statistics by resolution", tuple(title for title, *_ in columns), rows, last_is_total=True)
+    return Table("Statistics by resolution", tuple(s.title for s in columns), rows, last_is_total=True)
 
 
-def _cell(shell: Any, name: str, digits: int, percent: bool) -> str:
-    text = shown(shell[name], digits, percent)
-    significant = shell.get(f"{name}_significant")
-    return text + "*" if significant and text != "–" else text
+def _cell(shell: Any, statistic: Statistic) -> str:
+    value = shell[statistic.name]
+    significant = shell.get(f"{statistic.name}_significant") and value is not None
+    return statistic.text(value, NOTHING) + "*" * bool(significant)
 
 
 def summary_table(statistics: Any) -> Table:
@@ -72,49 +54,20 @@ def summary_table(statistics: Any) -> Table:
     columns = {"overall": overall, "inner shell": shells[0], "outer shell": shells[-1]}
     if suggested is not None:
         columns = {f"to {suggested['d_min']:.2f} Å (suggested)": suggested, **columns}
-    listed: list[tuple[str, str, int, bool]] = [
-        ("High resolution limit / Å", "d_min", 2, False),
-        ("Low resolution limit / Å", "d_max", 2, False),
-        ("Completeness / %", "completeness", 1, True),
-        ("Multiplicity", "multiplicity", 1, False),
-        ("⟨I/σ⟩", "mean_i_over_sigma", 1, False),
-        ("R merge", "r_merge", 3, False),
-        ("R merge (I+/I−)", "r_merge_apart", 3, False),
-        ("R meas", "r_meas", 3, False),
-        ("R meas (I+/I−)", "r_meas_apart", 3, False),
-        ("R pim", "r_pim", 3, False),
-        ("R pim (I+/I−)", "r_pim_apart", 3, False),
-        ("CC1/2", "cc_half", 3, False),
-        ("Anomalous completeness / %", "anomalous_completeness", 1, True),
-        ("Anomalous multiplicity", "anomalous_multiplicity", 1, False),
-        ("CC anom", "cc_anom", 3, False),
-        ("Anomalous slope", "anomalous_slope", 3, False),
-        ("dF/F", "df_f", 3, False),
-        ("dI/σ(dI)", "di_over_sigma", 3, False),
-        ("Total observations", "n_obs", 0, False),
-        ("Total unique", "n_unique", 0, False),
-    ]
-    if not statistics["anomalous"]:
-        left_out = ("nomalous", "CC anom", "dF/F", "dI/", "(I+/")
-        listed = [row for row in listed if not any(word in row[0] for word in left_out)]
-    rows = [
-        [title, *(_cell(s, name, digits, percent) for s in columns.values())] for title, name, digits, percent in listed
-    ]
+    listed = chosen(SUMMARY, statistics["anomalous"])
+    rows = [[s.title, *(_cell(shell, s) for shell in columns.values())] for s in listed]
     header = ["", *columns]
     intervals = statistics.get("intervals")
     if intervals:
         header.append(f"{100 * intervals['level']:g} % interval, overall")
-        for row, (_, name, *_rest) in zip(rows, listed, strict=True):
-            row.append(_interval(intervals.get(name)))
+        for row, statistic in zip(rows, listed, strict=True):
+            row.append(_interval(intervals.get(statistic.name)))
     return Table("Summary", tuple(header), rows, words=(0,))
 
 
 def _interval(limits: Any) -> str:
     """Lower and upper limit with two digits of their distance; nothing where there is none."""
-    if not limits or not limits[1] > limits[0]:
-        return ""
-    digits = min(max(1 - math.floor(math.log10(limits[1] - limits[0])), 3), 6)
-    return f"{limits[0]:.{digits}f} – {limits[1]:.{digits}f}"
+    return show_interval(limits[0], limits[1], " – ") if limits and limits[1] > limits[0] else ""
 
 
 def by_resolution(summary: Summary) -> Section:
@@ -147,9 +100,9 @@ def by_resolution(summary: Summary) -> Section:
             "with multiplicity and is shown out of habit. Below 0.05 in the inner shells is good, above 0.1 points to "
             "systematic errors. In weak outer shells R has no upper limit and says nothing; use CC1/2 there.",
             [
-                curve("r_meas", "R meas", BLUE),
-                curve("r_merge", "R merge", GREY),
-                curve("r_pim", "R pim", GREEN),
+                curve("r_meas", "R_meas", BLUE),
+                curve("r_merge", "R_merge", GREY),
+                curve("r_pim", "R_pim", GREEN),
             ],
             axis("R", rangemode="tozero"),
         ),
@@ -205,7 +158,7 @@ def _cc_half(summary: Summary, curve: Any, x: Sequence[float], d_axis: dict[str,
     critical = extra["critical_cc_half"]
     data.append(line(x, critical, "chance (p = 0.01)", GREY, mode="lines", width=1, dash="dash", hoverinfo="skip"))
     if statistics["anomalous"]:
-        data.append(curve("cc_anom", "CC anom", ORANGE, width=1.5))
+        data.append(curve("cc_anom", "CC_anom", ORANGE, width=1.5))
     layout: dict[str, Any] = {
         "xaxis": d_axis,
         "yaxis": axis("correlation", range=[min(-0.1, _lowest(data) - 0.05), 1.05]),
@@ -218,12 +171,12 @@ def _cc_half(summary: Summary, curve: Any, x: Sequence[float], d_axis: dict[str,
         layout["annotations"] = [label]
     return Figure(
         "cc-half",
-        "CC1/2 and CC anom",
+        "CC1/2 and CC_anom",
         "Correlation of two halves of the data. CC1/2 above 0.3 is signal; the fitted curve crosses 0.3 at the "
         "suggested "
         "limit. Below the dashed line a correlation is chance. It should start near 1: a low start means wrong "
         "symmetry, "
-        "indexing or a shadow. CC anom above 0.3 at low resolution is a usable anomalous signal.",
+        "indexing or a shadow. CC_anom above 0.3 at low resolution is a usable anomalous signal.",
         data,
         layout,
     )

@@ -12,6 +12,7 @@ from braggscale.fit.findings import summaries
 from braggscale.report.text import tables
 from braggscale.scaling.result import Result
 from braggscale.weighting.intensity_choice import Choice
+from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +106,9 @@ def _log_fit(result: Result) -> None:
     _log_validation(result)
     if outcome.undetermined and any(component.n_parameters > 1 for _, component, _ in result.model.parts()):
         names = [result.parameter_name(p) for p in outcome.undetermined]
-        shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-        log.warning(f"no data determine {shown}; neighbouring parameters carry them over and give them their esds")
+        log.warning(
+            f"no data determine {some_of(names, 6)}; neighbouring parameters carry them over and give them their esds"
+        )
     if len(result.models) == 1 and result.models[0]["__id__"] == "KB":
         log.warning("one data set has nothing to be put on a scale with: model=KB leaves it as it is")
     if result.esd is not None and not result.model.estimated:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
 from braggscale.data.flags import Fate
+from braggscale.statistics.catalogue import (
+    AGREEMENT,
+    AMOUNT,
+    CATALOGUE,
+    FRIEDEL_MATES,
+    SUMMARY,
+    Statistic,
+    chosen,
+)
 from braggscale.statistics.merging_statistics import Shell, Statistics
+from braggscale.wording import decimals, show_interval, show_short
 
 WIDTH = 80
-UNKNOWN = "-"
 # Longer identifiers are shown by the shortest prefix of at least this length that tells them apart.
 _NAME = 8
 # What a column of numbers consists of: numbers, ranges of numbers, marks of significance.
@@ -44,59 +50,26 @@ def merging_table(statistics: Statistics) -> str:
     The first says how much was measured and how strong it is, the second how well equivalents agree. An asterisk
     marks a correlation that is significantly above zero.
     """
-    shells = (*statistics.shells, statistics.overall)
-    amount = text_table(
-        ("d_max", "d_min", "#obs", "#uniq", "mult.", "%comp", "<I>", "<I/sI>"),
-        [
-            (
-                *_limits(s),
-                s.n_obs,
-                s.n_unique,
-                _fixed(s.multiplicity, 2),
-                _percent(s.completeness),
-                _fixed(s.mean_intensity, 1),
-                _fixed(s.mean_i_over_sigma, 1),
-            )
-            for s in shells
-        ],
-    )
-    anomalous = statistics.anomalous
-    agreement = text_table(
-        ("d_max", "d_min", "r_mrg", "r_meas", "r_pim", "cc1/2", *(("r_anom", "cc_ano") if anomalous else ())),
-        [
-            (
-                *_limits(s),
-                _fixed(s.r_merge, 3),
-                _fixed(s.r_meas, 3),
-                _fixed(s.r_pim, 3),
-                _correlation(s.cc_half, s.cc_half_significant),
-                *((_fixed(s.r_anom, 3), _correlation(s.cc_anom, s.cc_anom_significant)) if anomalous else ()),
-            )
-            for s in shells
-        ],
-    )
-    return "\n\n".join(_with_rule_above_last(table) for table in (amount, agreement))
+    return f"{_by_shell(statistics, AMOUNT)}\n\n{_by_shell(statistics, AGREEMENT)}"
 
 
 def anomalous_table(statistics: Statistics) -> str:
     """Statistics by resolution with I+ and I- as different reflections, the last line for all."""
-    header = ("d_max", "d_min", "%pairs", "mult.", "r_mrg", "r_meas", "r_pim", "r_anom", "cc_ano", "dI/s", "slope")
-    rows = [
-        (
-            *_limits(s),
-            _percent(s.anomalous_completeness),
-            _fixed(s.anomalous_multiplicity, 2),
-            _fixed(s.r_merge_apart, 3),
-            _fixed(s.r_meas_apart, 3),
-            _fixed(s.r_pim_apart, 3),
-            _fixed(s.r_anom, 3),
-            _correlation(s.cc_anom, s.cc_anom_significant),
-            _fixed(s.di_over_sigma, 2),
-            _fixed(s.anomalous_slope, 2),
-        )
-        for s in (*statistics.shells, statistics.overall)
-    ]
-    return _with_rule_above_last(text_table(header, rows))
+    return _by_shell(statistics, FRIEDEL_MATES)
+
+
+def _by_shell(statistics: Statistics, names: tuple[str, ...]) -> str:
+    """A line for each shell, the last one for all.  ``names``: of the columns, in the catalogue."""
+    columns = chosen(names, statistics.anomalous)
+    rows = [[_cell(column, shell) for column in columns] for shell in (*statistics.shells, statistics.overall)]
+    return _with_rule_above_last(text_table([column.heading for column in columns], rows))
+
+
+def _cell(statistic: Statistic, shell: Shell) -> str:
+    """The value; of correlations a star where they are significant, and a blank elsewhere to keep points in line."""
+    text = statistic.text(getattr(shell, statistic.name))
+    significant = getattr(shell, f"{statistic.name}_significant", None)
+    return text if significant is None else text + ("*" if significant else " ")
 
 
 def intervals_table(statistics: Statistics, apart: bool) -> str:
@@ -107,14 +80,11 @@ def intervals_table(statistics: Statistics, apart: bool) -> str:
     found = statistics.intervals
     if found is None:
         return ""
-    names = {"r_meas": "R_meas", "r_pim": "R_pim", "cc_half": "CC1/2", "cc_anom": "CC_anom"}
-    if apart and statistics.anomalous:
-        names |= {"r_meas_apart": "R_meas(I+/-)", "r_pim_apart": "R_pim(I+/-)"}
     lines = []
-    for name, label in names.items():
-        limits = getattr(found, name)
-        if limits is not None:
-            lines.append(f"{label:<13}{_with_limits(getattr(statistics.overall, name), *limits)}")
+    for name in ("r_meas", "r_pim", "cc_half", "cc_anom", *(("r_meas_apart", "r_pim_apart") if apart else ())):
+        statistic, limits = CATALOGUE[name], getattr(found, name)
+        if limits is not None and not (name.endswith("_apart") and not statistics.anomalous):
+            lines.append(f"{statistic.label:<13}{_with_limits(getattr(statistics.overall, name), *limits)}")
     if not lines:
         return ""
     return "\n".join([f"{100 * found.level:g} % confidence, from {found.n_blocks} blocks of {found.unit}:", *lines])
@@ -122,45 +92,18 @@ def intervals_table(statistics: Statistics, apart: bool) -> str:
 
 def _with_limits(value: float, low: float, high: float) -> str:
     """Value and interval, with two digits of the interval's width."""
-    width = high - low
-    digits = int(np.clip(1 - math.floor(math.log10(width)), 3, 7)) if width > 0 else 4
-    between = "-" if low >= 0 else " to "
-    return f"{value:.{digits}f} ({low:.{digits}f}{between}{high:.{digits}f})"
+    n = max(decimals(high - low), 3)
+    return f"{value:.{n}f} ({show_interval(low, high, '-' if low >= 0 else ' to ')})"
 
 
 def summary_table(statistics: Statistics) -> str:
     """The summary ("table 1"): all data and the outermost shells, or first those within the suggested limit."""
     columns = statistics.summary()
-    rows: list[tuple[str, str, int]] = [
-        ("High resolution limit", "d_min", 2),
-        ("Low resolution limit", "d_max", 2),
-        ("Completeness", "completeness", -1),
-        ("Multiplicity", "multiplicity", 1),
-        ("I/sigma", "mean_i_over_sigma", 1),
-        ("Rmerge(I)", "r_merge", 3),
-        ("Rmerge(I+/-)", "r_merge_apart", 3),
-        ("Rmeas(I)", "r_meas", 3),
-        ("Rmeas(I+/-)", "r_meas_apart", 3),
-        ("Rpim(I)", "r_pim", 3),
-        ("Rpim(I+/-)", "r_pim_apart", 3),
-        ("CC half", "cc_half", 3),
-        ("Anomalous completeness", "anomalous_completeness", -1),
-        ("Anomalous multiplicity", "anomalous_multiplicity", 1),
-        ("Anomalous correlation", "cc_anom", 3),
-        ("Anomalous slope", "anomalous_slope", 3),
-        ("dF/F", "df_f", 3),
-        ("dI/s(dI)", "di_over_sigma", 3),
-        ("Total observations", "n_obs", 0),
-        ("Total unique", "n_unique", 0),
+    rows = [
+        (statistic.line, *(statistic.text(getattr(shell, statistic.name)) for shell in columns.values()))
+        for statistic in chosen(SUMMARY, statistics.anomalous)
     ]
-    if not statistics.anomalous:
-        left_out = ("Anomalous", "dF/F", "dI/s(dI)")
-        rows = [row for row in rows if not row[0].startswith(left_out) and "+/-" not in row[0]]
-    lines = []
-    for label, name, digits in rows:
-        values = [getattr(shell, name) for shell in columns.values()]
-        lines.append((label, *(_percent(v) if digits < 0 else _fixed(v, digits) for v in values)))
-    table = text_table(("", *columns), lines)
+    table = text_table(("", *columns), rows)
     if statistics.limit.d_min is None:
         return f"{table}\nResolution limit: {statistics.limit.reason}"
     return f"{table}\nSuggested resolution limit {statistics.limit.d_min:.2f} A: {statistics.limit.reason}"
@@ -223,29 +166,8 @@ def _by_data_set(names: Sequence[str], columns: Sequence[Mapping[Fate, int]], mo
     return f"The {most} of {len(rows)} data sets with the smallest share of scaled rows:\n{table}"
 
 
-def _limits(shell: Shell) -> tuple[str, str]:
-    return _fixed(shell.d_max, 2), _fixed(shell.d_min, 2)
-
-
-def _fixed(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else UNKNOWN
-
-
-def _percent(value: float) -> str:
-    return _fixed(100 * value, 1)
-
-
-def _correlation(value: float, significant: bool) -> str:
-    # The blank keeps the decimal points in line.
-    return f"{_fixed(value, 3)}{'*' if significant else ' '}"
-
-
 def _text(cell: Cell) -> str:
-    if cell is None:
-        return UNKNOWN
-    if isinstance(cell, float | np.floating):
-        return f"{cell:.4g}" if math.isfinite(cell) else UNKNOWN
-    return str(cell)
+    return cell if isinstance(cell, str) else show_short(cell)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
