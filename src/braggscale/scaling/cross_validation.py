@@ -28,9 +28,8 @@ import numpy as np
 from braggscale.data.observations import Part
 from braggscale.data.unique_reflections import Groups, weighted_mean
 from braggscale.fit.fit_scales import FitSettings, Problem, fit
-from braggscale.models import kb
+from braggscale.models import MODELS
 from braggscale.models.component import Component
-from braggscale.models.data_set_model import DataSetModel
 from braggscale.models.joint_model import JointModel
 from braggscale.models.smooth import Smooth
 from braggscale.numerics.array_types import Bool, Float, Int
@@ -155,11 +154,12 @@ def _held_out(
 
 
 def _around_start(model: JointModel, theta: Float) -> JointModel:
-    """KB scales restrained around where they begin, as in the run itself."""
+    """Scales of KB models restrained around where they begin, as in the run itself."""
     data_sets = list(model.data_sets)
     for d, component, where in model.parts():
-        if data_sets[d].kind == "KB" and component.name == "scale":
-            data_sets[d] = kb.around_start(data_sets[d], float(theta[where].mean()))
+        around_start = MODELS[data_sets[d].kind].around_start
+        if around_start is not None and component.name == "scale":
+            data_sets[d] = around_start(data_sets[d], float(theta[where].mean()))
     return replace(model, data_sets=tuple(data_sets))
 
 
@@ -181,13 +181,10 @@ def simpler(model: JointModel) -> dict[str, JointModel]:
     """One factor for each data set, and the model without each of its components (a constant instead of a scale)."""
     names = list(dict.fromkeys(component.name for _, component, _ in model.parts()))
     found = {"constant": _with(model, ())}
-    if len(names) > 1 or model.data_sets[0].kind != "KB":
-        for name in names:
-            if name == "scale" and all(_is_constant(c) for _, c, _ in model.parts() if c.name == "scale"):
-                continue
-            found[f"without {name}"] = _with(model, tuple(n for n in names if n != name))
-    if len(names) == 1:
-        found = {"constant": found["constant"]}
+    for name in names if len(names) > 1 else ():
+        if name == "scale" and all(_is_constant(c) for _, c, _ in model.parts() if c.name == "scale"):
+            continue
+        found[f"without {name}"] = _with(model, tuple(n for n in names if n != name))
     return found
 
 
@@ -202,7 +199,7 @@ def _with(model: JointModel, keep: Sequence[str]) -> JointModel:
         kept = tuple(component for component in own.components if component.name in keep)
         if not any(_is_factor(component) for component in kept):
             kept = (Smooth("constant", ()), *kept)
-        data_sets.append(DataSetModel(own.kind, kept, own.configuration))
+        data_sets.append(replace(own, components=kept))
     return JointModel.of(data_sets)
 
 

@@ -25,8 +25,8 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet
 from braggscale.data.unique_reflections import Groups
 from braggscale.errors import DataError
+from braggscale.models import MODELS
 from braggscale.models.choice import ModelRequest
-from braggscale.models.data_set_model import EXTRAS
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
 from braggscale.models.stored_model import OWN_ENTRY
@@ -147,7 +147,7 @@ def _other_restraints(
     kinds = {s.model for s in settings}
     if len(kinds) == 1:
         changed = replace(changed, kind=kinds.pop())
-    if estimated and all(s.model == "array" for s in settings):
+    if estimated and not any(MODELS[s.model].estimates for s in settings):
         return {}
     name = "estimated restraints" if estimated else "fixed restraints"
     return {name: build_models(members, data, changed, quiet=True)[1]}
@@ -270,7 +270,7 @@ def _stored_models(
         found = data_set.to_dict(theta, sigma, extra, scaled.state.strengths)
         for component, where in zip(data_set.components, slices, strict=True):
             # what all data sets share and no other program reads is stored once: of stills it would be most of the file
-            if component.name in EXTRAS.get(data_set.kind, ()) and (where.start, where.stop) in seen:
+            if component.name in data_set.beyond_dials and (where.start, where.stop) in seen:
                 del found[component.name]
             seen.add((where.start, where.stop))
         stored.append(found | {OWN_ENTRY: stored_entry(settings[d], limits)})

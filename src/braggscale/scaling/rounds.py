@@ -25,7 +25,7 @@ from braggscale.data.observations import Located
 from braggscale.fit.findings import Finding, findings
 from braggscale.fit.fit_scales import FitSettings, Outcome, Problem, fit
 from braggscale.fit.restraint_strengths import held_back
-from braggscale.models import kb
+from braggscale.models import MODELS
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.scaling.starting_scales import starting_scales
 from braggscale.scaling.state import RoundReport, RoundSettings, Scaled, Start, State, Work
@@ -164,7 +164,7 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
             factors = factors * float(np.median((mean / factors)[start.stored]))
         theta = _with_factors(work, theta, np.where(start.stored, 1.0, factors))
     models = [
-        kb.around_start(data_set, factor) if data_set.kind == "KB" else data_set
+        data_set if (around := MODELS[data_set.kind].around_start) is None else around(data_set, factor)
         for data_set, factor in zip(work.model.data_sets, factors.tolist(), strict=True)
     ]
     shells = Shells.of(rows.d) if settings.outliers.emax and len(rows) else None
