@@ -18,7 +18,7 @@ from braggscale.models.smooth import Smooth
 from braggscale.numerics.partitions import threads
 from braggscale.scaling.cross_validation import losses_of, simpler, validate
 from braggscale.scaling.rounds import scale_data
-from braggscale.scaling.state import Work
+from braggscale.scaling.state import ScalingProblem
 
 PARTS = ("scale", "decay", "absorption")
 
@@ -59,7 +59,7 @@ def work_of(seed, model, wave=0.0, n_groups=300, data_set=None):
     rows = replace(rows, i_sum=i, v_sum=v, i_prf=i, v_prf=v)
     every, n = np.ones(len(g), bool), model.n_parameters
     of = np.zeros(len(model.data_sets), np.int64)
-    return Work(rows, groups, groups, np.ones(len(g)), model, every, np.zeros(n, bool), of), g
+    return ScalingProblem(rows, groups, groups, np.ones(len(g)), model, every, np.zeros(n, bool), of), g
 
 
 def merged(work, scaled):

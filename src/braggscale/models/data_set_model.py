@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from braggscale.data.experiment import Panel, Scan
-from braggscale.data.observations import Places
+from braggscale.data.observations import ObservationGeometry
 from braggscale.models.component import Component
 from braggscale.models.detector_modules import Edges, module_edges
 from braggscale.numerics.array_types import Float
@@ -40,7 +40,7 @@ class Extent:
     @classmethod
     def of(
         cls,
-        rows: Places,
+        rows: ObservationGeometry,
         scan: Scan | None,
         panels: Sequence[Panel] = (),
         axis: tuple[float, float, float] = (0.0, 0.0, 1.0),

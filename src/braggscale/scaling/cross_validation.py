@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from braggscale.data.observations import Part
+from braggscale.data.observations import GeometryView
 from braggscale.data.unique_reflections import Groups, weighted_mean
 from braggscale.fit.fit_scales import FitSettings, Problem, fit
 from braggscale.models import MODELS
@@ -33,7 +33,7 @@ from braggscale.models.component import Component
 from braggscale.models.joint_model import JointModel
 from braggscale.models.smooth import Smooth
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.scaling.state import Scaled, Work
+from braggscale.scaling.state import Scaled, ScalingProblem
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,11 @@ class Validation:
 
 
 def validate(
-    work: Work, scaled: Scaled, friedel_merged: Groups, settings: FitSettings, others: Mapping[str, JointModel]
+    work: ScalingProblem,
+    scaled: Scaled,
+    friedel_merged: Groups,
+    settings: FitSettings,
+    others: Mapping[str, JointModel],
 ) -> Validation:
     """The model of the run and simpler ones, judged by reflections left out of the fit.
 
@@ -122,7 +126,7 @@ def _spread(difference: Float) -> float:
     return float(np.sqrt(len(difference)) * difference.std()) if len(difference) else 0.0
 
 
-def _judged(work: Work, scaled: Scaled) -> Bool:
+def _judged(work: ScalingProblem, scaled: Scaled) -> Bool:
     """Rows in groups of two or more, (n,), without those that no crystal scatters."""
     good = (scaled.state.scale > 0) & ~scaled.state.impossible & (scaled.state.variance > 0)
     result: Bool = good & scaled.fit_groups.spread(scaled.fit_groups.sum(good) > 1)
@@ -130,13 +134,19 @@ def _judged(work: Work, scaled: Scaled) -> Bool:
 
 
 def _held_out(
-    work: Work, scaled: Scaled, model: JointModel, theta: Float, settings: FitSettings, fold: Int, judged: Bool
+    work: ScalingProblem,
+    scaled: Scaled,
+    model: JointModel,
+    theta: Float,
+    settings: FitSettings,
+    fold: Int,
+    judged: Bool,
 ) -> Float:
     """Loss of every group, each from the fit that did not see it, (n_groups,)."""
     state = scaled.state
     chosen = np.flatnonzero(work.selected)
     fixed = work.fixed if model is work.model else np.zeros(model.n_parameters, bool)
-    rows = Part(work.rows, chosen)
+    rows = GeometryView(work.rows, chosen)
     around = _around_start(model, theta)
     problem = Problem.of(around, rows, scaled.fit_groups.subset(work.selected), fixed)
     plain = np.where(state.rejected, 0.0, 1.0 / state.variance)
@@ -148,7 +158,7 @@ def _held_out(
         outcome = fit(problem, theta, state.values.intensity[chosen], weight, steps, strengths)
         mine = np.flatnonzero(fold == k)
         g = np.ones(len(fold))
-        g[mine] = model.evaluate(Part(work.rows, mine), outcome.theta, None)[0]
+        g[mine] = model.evaluate(GeometryView(work.rows, mine), outcome.theta, None)[0]
         loss += losses_of(state.values.intensity, state.variance, g, scaled.fit_groups, judged & (fold == k))
     return loss
 
