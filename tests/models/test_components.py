@@ -7,7 +7,7 @@ import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from braggscale.data.observations import Located
+from braggscale.data.observations import GeometryCopy
 from braggscale.models.detector_modules import Modules, module_edges
 from braggscale.models.harmonics import Harmonics
 from braggscale.models.restraints import Levels, ridge, roughness
@@ -80,7 +80,7 @@ def test_harmonics_are_orthonormal():
     w = np.repeat(weights, 24) * 2 * np.pi / 24
     r = np.sqrt(1 - z**2)
     direction = np.column_stack((r * np.cos(p), r * np.sin(p), z))
-    y = Harmonics("absorption", 5).basis(Located(np.zeros(len(z)), z, direction, direction, direction))[1]
+    y = Harmonics("absorption", 5).basis(GeometryCopy(np.zeros(len(z)), z, direction, direction, direction))[1]
     assert (y.T * w) @ y == pytest.approx(np.eye(35), abs=1e-12)
 
 
@@ -142,7 +142,7 @@ def test_levels_of_many_data_sets_stay_small():
 def places(xy):
     n = len(xy)
     xyz = np.column_stack((np.array(xy, float), np.zeros(n)))
-    return Located(np.zeros(n, np.int32), np.ones(n), xyz, np.zeros((n, 3)), np.zeros((n, 3)))
+    return GeometryCopy(np.zeros(n, np.int32), np.ones(n), xyz, np.zeros((n, 3)), np.zeros((n, 3)))
 
 
 # size of the panel and masked rectangles as experiment lists have them: 3 x 8 modules, gaps in pixels counted from 1

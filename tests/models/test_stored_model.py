@@ -75,7 +75,9 @@ def test_nonsense_in_a_file_means_no_start(broken):
 def test_modules_keep_their_factors_whatever_the_images():
     def model(images, x=(0, 50, 100)):
         own = sweep(15.0, images)
-        return DataSetModel("physical", (*own.components, Modules("modules", x, (0, 80))), own.configuration)
+        return DataSetModel(
+            "physical", (*own.components, Modules("modules", x, (0, 80))), own.configuration, ("modules",)
+        )
 
     old = model((1, 1800)).to_dict([np.ones(14), np.zeros(24), np.array([0.01, -0.02])], None, {})
     assert old["configuration_parameters"]["corrections"] == ["scale", "absorption"]

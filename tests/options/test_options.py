@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from option_samples import SWEEP, options, read, request
 
 from braggscale.errors import CommandError
-from braggscale.models.choice import INTERVALS, resolve_model
-from braggscale.models.settings import ModelSettings, SweepFacts
+from braggscale.models.choice import resolve_model
+from braggscale.models.physical import INTERVALS
+from braggscale.models.settings import SweepFacts, settings_table
 from braggscale.options.assignments import definitions, settle, unused_model_options
 from braggscale.options.master import EXPORT_FILES, MODELS
 from braggscale.options.phil import read_argument, read_file
@@ -383,11 +384,12 @@ def test_switches_and_bins():
     assert (found.scale, found.decay, found.absorption, found.modulation) == (True, False, True, False)
     assert found.share_absorption
     found, _ = resolve_model(request("model=array", "modulation_term=True", "n_modulation_bins=7"), SWEEP)
-    assert (found.scale, found.decay, found.absorption, found.modulation) == (False, True, True, True)
+    table = settings_table(found)
+    assert [table[name] for name in ("scale", "decay", "absorption", "modulation")] == [False, True, True, True]
     assert (found.decay_interval, found.n_resolution_bins, found.n_absorption_bins) == (20.0, 10, 3)
     assert found.n_modulation_bins == 7
     found, _ = resolve_model(request("model=KB", "decay_term=False"), SWEEP)
-    assert (found.scale, found.decay, found.absorption) == (True, False, False)
+    assert (found.scale, found.decay) == (True, False) and not settings_table(found)["absorption"]
 
 
 def test_fixed_components():
@@ -424,7 +426,7 @@ def test_a_model_without_components_is_an_error(arguments, facts):
 )
 def test_every_auto_is_settled(model, still, degrees, angle):
     found, sentences = resolve_model(request(f"model={model}"), SweepFacts("0", still, degrees, angle))
-    assert all(getattr(found, field.name) is not None for field in dataclasses.fields(ModelSettings))
+    assert all(getattr(found, field.name) is not None for field in dataclasses.fields(found))
     assert all(sentence == sentence.strip() and sentence for sentence in sentences)
     if found.model == "physical":
         assert 0 < found.scale_interval <= 15 and found.lmax >= 2 and found.surface_weight > 0

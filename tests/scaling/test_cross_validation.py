@@ -13,23 +13,33 @@ from round_samples import FIT, SETTINGS, first_run
 from braggscale.data.unique_reflections import Groups
 from braggscale.models.data_set_model import DataSetModel, Extent
 from braggscale.models.joint_model import JointModel
-from braggscale.models.physical import build
-from braggscale.models.settings import ModelSettings
+from braggscale.models.physical import PhysicalSettings, build
 from braggscale.models.smooth import Smooth
 from braggscale.numerics.partitions import threads
 from braggscale.scaling.cross_validation import losses_of, simpler, validate
 from braggscale.scaling.rounds import scale_data
-from braggscale.scaling.state import Work
+from braggscale.scaling.state import ScalingProblem
 
 PARTS = ("scale", "decay", "absorption")
 
 
 def model_of(image=False, images=(1, 900), parts=PARTS):
     """An estimated physical model of 90 degrees, 0.1 degrees per image."""
-    wanted = ModelSettings(
-        "physical", "scale" in parts, "decay" in parts, "absorption" in parts, False, 10.0, 20.0, 2, 5e5, 0.1,
-        0, 0, 0, False, (), (*parts, "image"), image, 2.0,
-    )  # fmt: skip
+    wanted = PhysicalSettings(
+        scale="scale" in parts,
+        decay="decay" in parts,
+        absorption="absorption" in parts,
+        modulation=False,
+        image=image,
+        scale_interval=10.0,
+        decay_interval=20.0,
+        lmax=2,
+        surface_weight=5e5,
+        decay_restraint=0.1,
+        share_absorption=False,
+        image_interval=2.0,
+        estimated=(*parts, "image"),
+    )
     extent = Extent(
         (images[0] - 1.0, float(images[1])), (0.0, 2000.0), (0.0, 1500.0), (0.04, 1.2), images, 0.0, 0.1, None
     )
@@ -49,7 +59,7 @@ def work_of(seed, model, wave=0.0, n_groups=300, data_set=None):
     rows = replace(rows, i_sum=i, v_sum=v, i_prf=i, v_prf=v)
     every, n = np.ones(len(g), bool), model.n_parameters
     of = np.zeros(len(model.data_sets), np.int64)
-    return Work(rows, groups, groups, np.ones(len(g)), model, every, np.zeros(n, bool), of), g
+    return ScalingProblem(rows, groups, groups, np.ones(len(g)), model, every, np.zeros(n, bool), of), g
 
 
 def merged(work, scaled):

@@ -12,7 +12,7 @@ from braggscale.models.joint_model import JointModel
 from braggscale.numerics.partitions import threads
 from braggscale.scaling.rounds import MOST_ROUNDS, scale_data
 from braggscale.scaling.starting_scales import starting_scales
-from braggscale.scaling.state import Start, Work
+from braggscale.scaling.state import ScalingProblem, Start
 
 A, B = 1.3, 0.03
 
@@ -42,7 +42,7 @@ def data(seed=1, models=None, outliers=0.01, factor=1.0):
     n = model.n_parameters
     every = np.ones(len(g), bool)
     of = np.zeros(len(models), np.int64)
-    work = Work(rows, groups, groups, np.ones(len(g)), model, every, np.zeros(n, bool), of)
+    work = ScalingProblem(rows, groups, groups, np.ones(len(g)), model, every, np.zeros(n, bool), of)
     return work, g, bad
 
 

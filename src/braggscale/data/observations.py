@@ -11,7 +11,7 @@ from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
 from braggscale.numerics.partitions import run_lanes
 
 
-class Places(Protocol):
+class ObservationGeometry(Protocol):
     """Where and when observations were made: what a scaling model needs to know.  Fields as in Observations."""
 
     @property
@@ -28,7 +28,7 @@ class Places(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class GeometryCopy:
     """Places in arrays of their own."""
 
     data_set: Int32
@@ -41,16 +41,16 @@ class Located:
         return len(self.d)
 
     @classmethod
-    def of(cls, rows: Places, chosen: Int) -> Located:
+    def of(cls, rows: ObservationGeometry, chosen: Int) -> GeometryCopy:
         """A copy of the chosen rows."""
         return cls(*(getattr(rows, f.name)[chosen] for f in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class GeometryView:
     """The chosen rows of ``rows``; what is looked at is taken when it is looked at, for a slice without a copy."""
 
-    rows: Places
+    rows: ObservationGeometry
     chosen: Int | slice
 
     def __len__(self) -> int:

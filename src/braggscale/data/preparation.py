@@ -82,7 +82,7 @@ class Partials:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class UsableRows:
     """One data set ready for scaling.
 
     ``table``: the rows that remain after summing partials, in file order.  ``changed``: columns that summing
@@ -437,7 +437,7 @@ def prepare(
     in_use: Runs | None = None,
     intensity: str = "combine",
     best_cell: UnitCell | None = None,
-) -> Prepared:
+) -> UsableRows:
     """The usable reflections of one data set, and the fate of every row of ``table``.
 
     ``data_set``: position in the run.  ``in_use``: runs of image numbers, None for all (stills too).
@@ -482,7 +482,7 @@ def prepare(
     verdict[observations.row] = Fate.SCALED
     fate = np.full(len(table), Fate.SUMMED_INTO_ANOTHER, np.uint8)
     fate[kept] = verdict
-    return Prepared(
+    return UsableRows(
         table=remaining,
         changed=changed,
         kept=kept,

@@ -13,7 +13,7 @@ from braggscale.data.experiment import Experiment
 from braggscale.data.flags import Fate
 from braggscale.data.geometry import UnitCell, median_unit_cell
 from braggscale.data.observations import Observations
-from braggscale.data.preparation import Cuts, Prepared, prepare
+from braggscale.data.preparation import Cuts, UsableRows, prepare
 from braggscale.data.symmetry import Arranged, Symmetry
 from braggscale.data.table import DataSet, forget
 from braggscale.data.unique_reflections import Groups
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class RunDataSet:
     """A data set on its way through the run.
 
     ``number``: its place in the input, n of ``#n``.  ``experiment``: with the images in use and batch offset.
@@ -35,7 +35,7 @@ class Member:
     number: int
     data_set: DataSet
     experiment: Experiment
-    prepared: Prepared | None
+    prepared: UsableRows | None
     dropped: str
     fate: np.ndarray
 
@@ -46,7 +46,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
+class SortedObservations:
     """Observations of all data sets in the order of unique reflections, I+ before I-.
 
     ``asu``: index in the asymmetric unit, (n, 3).  ``minus``: True for I-, (n,).
@@ -98,7 +98,7 @@ def prepare_all(
     cuts: Cuts,
     intensity: str,
     cell: UnitCell,
-) -> list[Member]:
+) -> list[RunDataSet]:
     """Prepare every data set. One without usable rows is dropped with a warning, or ends a run of one.
 
     ``experiments``: with identifiers and batch offsets as in the run, one per data set; ``choice``: images in use.
@@ -119,7 +119,7 @@ def prepare_all(
             intensity=intensity,
             best_cell=cell,
         )
-        members.append(Member(number, data_set, experiment, prepared, prepared.reason, prepared.fate))
+        members.append(RunDataSet(number, data_set, experiment, prepared, prepared.reason, prepared.fate))
         if prepared.reason:
             log.warning(f"data set {data_set.identifier} is left out: {prepared.reason}")
     forget(data_set.table for data_set in data_sets)
@@ -129,7 +129,7 @@ def prepare_all(
     return members
 
 
-def sort_observations(members: Sequence[Member], symmetry: Symmetry) -> tuple[list[Member], Sorted]:
+def sort_observations(members: Sequence[RunDataSet], symmetry: Symmetry) -> tuple[list[RunDataSet], SortedObservations]:
     """One set of observations from all members that are not dropped; ``data_set`` counts those members.
 
     Returns also the members without their own observations, which would be in memory twice.
@@ -151,7 +151,7 @@ def sort_observations(members: Sequence[Member], symmetry: Symmetry) -> tuple[li
     return emptied, sorted_rows(rows.take(found.order), found)
 
 
-def sorted_rows(rows: Observations, found: Arranged) -> Sorted:
+def sorted_rows(rows: Observations, found: Arranged) -> SortedObservations:
     """Groups of rows that are already in order."""
     friedel_split = Groups.of_sizes(found.sizes)
     first = np.ones(len(found.sizes), np.bool_)
@@ -159,12 +159,12 @@ def sorted_rows(rows: Observations, found: Arranged) -> Sorted:
     friedel_merged = Groups(np.append(friedel_split.offsets[:-1][first], friedel_split.n_rows))
     epsilon = np.repeat(found.epsilon.astype(np.float64), found.sizes)
     asu, minus = np.repeat(found.hkl, found.sizes, axis=0), np.repeat(found.minus, found.sizes)
-    return Sorted(rows, asu, minus, epsilon, friedel_merged, friedel_split)
+    return SortedObservations(rows, asu, minus, epsilon, friedel_merged, friedel_split)
 
 
 def drop_unconnected(
-    members: list[Member], data: Sorted, symmetry: Symmetry, groups: Groups
-) -> tuple[list[Member], Sorted]:
+    members: list[RunDataSet], data: SortedObservations, symmetry: Symmetry, groups: Groups
+) -> tuple[list[RunDataSet], SortedObservations]:
     """Leave out data sets that share no unique reflection with anything, not even themselves.
 
     Their scale would be a free number. With a single data set this ends the run: raises DataError.
@@ -177,7 +177,7 @@ def drop_unconnected(
     reason = "no reflection of it was measured twice, here or in another data set"
     if not seen.any():
         raise DataError("nothing to scale: no unique reflection was measured more than once in all data sets")
-    lost: dict[int, Member] = {}
+    lost: dict[int, RunDataSet] = {}
     for position, member in enumerate(kept):
         if not seen[position]:
             log.warning(f"data set {member.identifier} is left out: {reason}")

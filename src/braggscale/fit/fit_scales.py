@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from braggscale.data.observations import Places
+from braggscale.data.observations import ObservationGeometry
 from braggscale.data.unique_reflections import Groups
 from braggscale.fit.data_set_pairs import Pairs
 from braggscale.fit.least_squares import Target
@@ -81,7 +81,7 @@ class Problem:
     """
 
     model: JointModel
-    rows: Places
+    rows: ObservationGeometry
     groups: Groups
     design: Design
     fixed: Bool
@@ -89,7 +89,7 @@ class Problem:
     pairs: Pairs | None
 
     @classmethod
-    def of(cls, model: JointModel, rows: Places, groups: Groups, fixed: Bool) -> Problem:
+    def of(cls, model: JointModel, rows: ObservationGeometry, groups: Groups, fixed: Bool) -> Problem:
         """Compute the basis once; weights and intensities may then change from fit to fit."""
         design = model.design(rows)
         pairs = Pairs.worth(model, rows.data_set, groups, design) if model.n_parameters <= MOST_DENSE else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from braggscale.models.component import Component
 from braggscale.models.data_set_model import DataSetModel, Extent
+from braggscale.models.kind import ModelKind, StoredSetting
 from braggscale.models.restraints import Restraint, ridge, roughness
-from braggscale.models.settings import ModelSettings
+from braggscale.models.settings import ModelSettings, SweepFacts, fixed_components
 from braggscale.models.smooth import Axis, Smooth, axis_over, binned_parameters, smooth_spacing
+from braggscale.options.schema import ArrayModel, corrections_of
 
 # Grid points that no reflection touches (corners of the detector) take the value of their neighbours, and the
 # factors that two grids share (any function of rotation) are told apart by pulling both weakly to 1.
@@ -20,7 +23,41 @@ RESOLUTION_MARGIN = 1e-6  # 1/Angstrom^2
 PIXEL_MARGIN = 0.001
 
 
-def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArraySettings(ModelSettings):
+    """``decay``, ``absorption``, ``modulation``: components that the model has.
+
+    ``decay_interval``: spacing of the grids along the rotation, degrees.  Bins: intervals along 1/d^2, and along x and
+    along y of the detector.
+    """
+
+    model: ClassVar[str] = "array"
+
+    decay: bool
+    absorption: bool
+    modulation: bool
+    decay_interval: float
+    n_resolution_bins: int
+    n_absorption_bins: int
+    n_modulation_bins: int
+
+
+def settle(options: ArrayModel, facts: SweepFacts, estimate: bool) -> tuple[ArraySettings, list[str]]:
+    """Settings of a sweep; nothing depends on the data, and restraints are never estimated."""
+    settings = ArraySettings(
+        decay=options.decay_correction,
+        absorption=options.absorption_correction,
+        modulation=options.modulation_correction,
+        decay_interval=options.decay_interval,
+        n_resolution_bins=options.n_resolution_bins,
+        n_absorption_bins=options.n_absorption_bins,
+        n_modulation_bins=options.n_modulation_bins,
+        fixed=fixed_components(corrections_of(ArrayModel), options.correction.fix, map_has_modules=False),
+    )
+    return settings, []
+
+
+def build(settings: ArraySettings, extent: Extent) -> DataSetModel:
     """Components of a sweep, spaced by the settings.  See the guide for the meaning of each setting."""
     components: list[Component] = []
     configuration: dict[str, Any] = {"valid_osc_range": extent.oscillation}
@@ -47,7 +84,7 @@ def build(settings: ModelSettings, extent: Extent) -> DataSetModel:
         configuration |= {"x_det_bin_width": 1.0 / x.factor, "y_det_bin_width": 1.0 / y.factor}
     if extent.images is not None:
         configuration["valid_image_range"] = list(extent.images)
-    return DataSetModel("array", tuple(components), configuration)
+    return DataSetModel(ArraySettings.model, tuple(components), configuration)
 
 
 def _detector(extent: Extent, bins: int) -> tuple[Axis, Axis, dict[str, float]]:
@@ -64,3 +101,24 @@ def _grid(name: str, axes: tuple[Axis, ...]) -> Smooth:
     bare = Smooth(name, axes)
     smooth: Restraint = roughness(shape, GRID_ROUGHNESS, order=1)
     return Smooth(name, axes, restraints=(smooth, ridge(bare.n_parameters, GRID_RIDGE, 1.0)))
+
+
+def _bins(n_parameters: int) -> int:
+    """The inverse of smooth.binned_parameters."""
+    return n_parameters - 2 if n_parameters > 3 else n_parameters - 1
+
+
+ARRAY = ModelKind(
+    options=ArrayModel,
+    settings=ArraySettings,
+    settle=settle,
+    build=build,
+    at_least_one_of=("decay", "absorption"),
+    estimates=False,
+    stored=(
+        StoredSetting("time_rot_interval", "decay_interval", 1e-3, 1e5),
+        StoredSetting("n_res_param", "n_resolution_bins", 2, 1000, of_stored=_bins),
+        StoredSetting("n_x_param", "n_absorption_bins", 2, 1000, of_stored=_bins),
+        StoredSetting("n_x_mod_param", "n_modulation_bins", 2, 1000, of_stored=_bins),
+    ),
+)

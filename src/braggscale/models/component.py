@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from braggscale.data.observations import Places
+from braggscale.data.observations import ObservationGeometry
 from braggscale.models.restraints import Restraint
 from braggscale.numerics.array_types import Float, Int32
 
@@ -36,6 +36,6 @@ class Component(Protocol):
         """Whether the slots are many and neighbours in theta: ``pattern`` is 0, 1, 2, ..."""
         ...
 
-    def basis(self, rows: Places) -> tuple[Int32, Float]:
+    def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
         """Return start (n,) and basis values (n, n_slots)."""
         ...

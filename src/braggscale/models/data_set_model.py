@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from braggscale.data.experiment import Panel, Scan
-from braggscale.data.observations import Places
+from braggscale.data.observations import ObservationGeometry
 from braggscale.models.component import Component
 from braggscale.models.detector_modules import Edges, module_edges
 from braggscale.numerics.array_types import Float
-
-# Components that the DIALS model of the same name does not know.
-EXTRAS = {"physical": ("modulation", "modules", "image"), "KB": ("modulation", "modules")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class Extent:
     @classmethod
     def of(
         cls,
-        rows: Places,
+        rows: ObservationGeometry,
         scan: Scan | None,
         panels: Sequence[Panel] = (),
         axis: tuple[float, float, float] = (0.0, 0.0, 1.0),
@@ -86,11 +83,15 @@ def _span(values: Float) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class DataSetModel:
-    """``kind``: physical, array or KB.  ``configuration``: what the stored dictionary says beside components."""
+    """``kind``: its name in ``MODELS``.  ``configuration``: what the stored dictionary says beside components.
+
+    ``beyond_dials``: names of components that the DIALS model of the same name does not know.
+    """
 
     kind: str
     components: tuple[Component, ...]
     configuration: Mapping[str, Any]
+    beyond_dials: tuple[str, ...] = ()
 
     def to_dict(
         self,
@@ -119,7 +120,6 @@ class DataSetModel:
         own = {kind for component in self.components for kind in (r.kind for r in component.restraints) if kind}
         if strengths and own:
             stored["estimated_strengths"] = {kind: float(strengths[kind]) for kind in sorted(own & set(strengths))}
-        extras = EXTRAS.get(self.kind, ())
-        corrections = [component.name for component in self.components if component.name not in extras]
+        corrections = [c.name for c in self.components if c.name not in self.beyond_dials]
         stored["configuration_parameters"] = {"corrections": corrections, **self.configuration, **extra}
         return stored

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from braggscale.data.observations import Places
+from braggscale.data.observations import ObservationGeometry
 from braggscale.models.restraints import Restraint, ridge
 from braggscale.numerics.array_types import Float, Int32
 
@@ -55,7 +55,7 @@ class Modules:
         """One module."""
         return np.zeros(1, np.int32)
 
-    def basis(self, rows: Places) -> tuple[Int32, Float]:
+    def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
         """The module that the centre falls on."""
         column = np.searchsorted(self.x[1:-1], rows.xyz[:, 0], side="right")
         row = np.searchsorted(self.y[1:-1], rows.xyz[:, 1], side="right")

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from braggscale.data.observations import Part, Places
+from braggscale.data.observations import GeometryView, ObservationGeometry
 from braggscale.models.design import Design
 from braggscale.models.joint_model import JointModel, Placed
 from braggscale.models.restraints import Levels, Restraint
@@ -29,7 +29,7 @@ from braggscale.numerics.array_types import Bool, Float, Int
 MOST_SHELLS, LEAST_IN_SHELL = 10, 100  # shells in which a map of the detector has mean 1, rows in each
 
 
-def gauge(model: JointModel, rows: Places, fixed: Bool) -> list[tuple[slice | Int, Float]]:
+def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[tuple[slice | Int, Float]]:
     """(places in theta, m) of every choice; m . theta_c is the mean of the component over its rows.
 
     ``fixed``: parameters that are held, (n_parameters,): a held component already settles its choice.
@@ -55,7 +55,7 @@ def gauge(model: JointModel, rows: Places, fixed: Bool) -> list[tuple[slice | In
             kind = "b" if component.b_factor else "scale"
             first_of_all = d == 0 and overall[kind] and (component.b_factor or grids == 0)
             if not component.b_factor and grids == 0 and joint:
-                together.append((where, _mean_basis(component, Part(rows, mine))))
+                together.append((where, _mean_basis(component, GeometryView(rows, mine))))
                 first_of_all = False
             later_grid = not component.b_factor and grids > 0 and not fixed[where].any()
             # a shared grid has one mean, that over the first of its data sets
@@ -66,7 +66,7 @@ def gauge(model: JointModel, rows: Places, fixed: Bool) -> list[tuple[slice | In
             elif later_grid and _on_detector(component):
                 choices += [(where, m) for m in _shell_means(component, rows, _seen_by(model, rows, where))]
             else:
-                choices.append((where, _mean_basis(component, Part(rows, mine))))
+                choices.append((where, _mean_basis(component, GeometryView(rows, mine))))
             grids += not component.b_factor
     if together:
         places = np.concatenate([np.arange(where.start, where.stop) for where, _ in together])
@@ -90,7 +90,7 @@ def _on_detector(component: Smooth) -> bool:
     return [axis.coordinate for axis in component.axes] == ["x", "y"]
 
 
-def _seen_by(model: JointModel, rows: Places, where: slice) -> Int:
+def _seen_by(model: JointModel, rows: ObservationGeometry, where: slice) -> Int:
     """Rows of all data sets that have the component in ``where``: of one still they would be a shell or two."""
     share = np.array(
         [any(model.where(d, c) == where for c in range(len(s.components))) for d, s in enumerate(model.data_sets)]
@@ -98,14 +98,14 @@ def _seen_by(model: JointModel, rows: Places, where: slice) -> Int:
     return np.flatnonzero(share[rows.data_set])
 
 
-def _shell_means(component: Smooth, rows: Places, mine: Int) -> list[Float]:
+def _shell_means(component: Smooth, rows: ObservationGeometry, mine: Int) -> list[Float]:
     """m of every resolution shell, shells of equal numbers of the rows ``mine``."""
     order = mine[np.argsort(rows.d[mine], kind="stable")]
     shells = int(np.clip(len(mine) // LEAST_IN_SHELL, 1, MOST_SHELLS))
-    return [_mean_basis(component, Part(rows, np.sort(part))) for part in np.array_split(order, shells)]
+    return [_mean_basis(component, GeometryView(rows, np.sort(part))) for part in np.array_split(order, shells)]
 
 
-def _mean_basis(component: Smooth, rows: Places) -> Float:
+def _mean_basis(component: Smooth, rows: ObservationGeometry) -> Float:
     """m: share of each parameter in the mean of the smooth function over the rows, (n,), sums to 1."""
     bare = Smooth(component.name, component.axes)  # the smooth function itself, without 1/(2 d^2)
     start, values = bare.basis(rows)
@@ -152,7 +152,7 @@ def as_constraints(choices: list[tuple[slice | Int, Float]], n_parameters: int) 
 
 
 def as_seen_by_scales(
-    choices: list[tuple[slice | Int, Float]], model: JointModel, design: Design, rows: Places, theta: Float
+    choices: list[tuple[slice | Int, Float]], model: JointModel, design: Design, rows: ObservationGeometry, theta: Float
 ) -> Float:
     """Constraints that define the covariance, (n_choices, n_parameters): overall choices as means over the scales.
 

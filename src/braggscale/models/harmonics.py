@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from braggscale.data.observations import Places
+from braggscale.data.observations import ObservationGeometry
 from braggscale.models.restraints import Restraint
 from braggscale.numerics.array_types import Float, Int32
 from braggscale.numerics.compiled import basis
@@ -39,7 +39,7 @@ class Harmonics:
         """Every parameter takes part in every row."""
         return np.arange(self.n_parameters, dtype=np.int32)
 
-    def basis(self, rows: Places) -> tuple[Int32, Float]:
+    def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
         """Mean of the harmonics in the incoming and the outgoing direction.
 
         Real orthonormal spherical harmonics without the Condon-Shortley phase:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.data.observations import Places
+from braggscale.data.observations import ObservationGeometry
 from braggscale.models.restraints import Restraint
 from braggscale.numerics.array_types import Float, Int32
 
@@ -60,7 +60,7 @@ class Images:
         """Neighbouring bins."""
         return np.arange(self.slots, dtype=np.int32)
 
-    def basis(self, rows: Places) -> tuple[Int32, Float]:
+    def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
         """Shares of the rocking curve in the bins around its centre."""
         from scipy.special import ndtr
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from braggscale.data.observations import Part, Places
+from braggscale.data.observations import GeometryView, ObservationGeometry
 from braggscale.models.component import Component
 from braggscale.models.data_set_model import DataSetModel
 from braggscale.models.design import CHUNK, SMALL_CHUNK, Design
@@ -125,7 +125,7 @@ class JointModel:
                 placed.append((where, _in_units(restraint, float(theta[where].mean()))))
         return placed + [_differences(members, theta) for members in common.values() if len(members) > 1]
 
-    def design(self, rows: Places) -> Design:
+    def design(self, rows: ObservationGeometry) -> Design:
         """Basis values of the rows, which may belong to any data sets in any order."""
         start = np.ascontiguousarray(self.starts[rows.data_set])
         # zeroed: rows of a family with fewer slots than another leave the rest unused
@@ -134,7 +134,7 @@ class JointModel:
 
         def piece(k: int) -> None:
             family, mine = pieces[k]
-            places = Part(rows, mine)
+            places = GeometryView(rows, mine)
             slot = 0
             for c, component in enumerate(self.data_sets[int(self.leaders[family])].components):
                 first, values = component.basis(places)
@@ -157,7 +157,7 @@ class JointModel:
             blocks=tables.blocks,
         )
 
-    def _pieces(self, rows: Places, most: int = CHUNK) -> list[tuple[int, Int | slice]]:
+    def _pieces(self, rows: ObservationGeometry, most: int = CHUNK) -> list[tuple[int, Int | slice]]:
         """The rows family by family, at most ``most`` at a time: (family, rows)."""
         n = len(rows)
         if len(self.leaders) == 1:
@@ -171,7 +171,9 @@ class JointModel:
             for first in range(begin, end, most)
         ]
 
-    def evaluate(self, rows: Places, theta: Float, covariance: BlockMatrix | None = None) -> tuple[Float, Float]:
+    def evaluate(
+        self, rows: ObservationGeometry, theta: Float, covariance: BlockMatrix | None = None
+    ) -> tuple[Float, Float]:
         """g and var(g) of every row, (n,), a chunk of rows at a time so that memory stays small."""
         g, variance = np.empty(len(rows)), np.zeros(len(rows))
         pieces = self._pieces(rows, SMALL_CHUNK if covariance is None else CHUNK)
@@ -179,14 +181,14 @@ class JointModel:
         def piece(k: int) -> None:
             family, part = pieces[k]
             if covariance is None:
-                g[part] = self._scales(family, Part(rows, part), theta)
+                g[part] = self._scales(family, GeometryView(rows, part), theta)
             else:
-                g[part], variance[part] = self.design(Part(rows, part)).scales(theta, covariance)
+                g[part], variance[part] = self.design(GeometryView(rows, part)).scales(theta, covariance)
 
         run_lanes(piece, len(pieces))
         return g, variance
 
-    def _scales(self, family: int, rows: Places, theta: Float) -> Float:
+    def _scales(self, family: int, rows: ObservationGeometry, theta: Float) -> Float:
         """g of rows of one family, (n,), component by component."""
         g = np.ones(len(rows))
         starts = self.starts[rows.data_set]

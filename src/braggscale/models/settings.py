@@ -1,10 +1,16 @@
-"""The model of one data set with every automatic choice made, and the facts that the choice depends on."""
+"""The model of one data set with every automatic choice made, and the facts that the choices depend on.
+
+Each kind of model has settings of its own, beside it (physical.py, array.py, kb.py); what all of them say is here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from braggscale.options.schema import ModelName
+MODULATION_BINS = 16  # of the map of the detector that stands beside a physical or KB model, along x and y
+NO_PANEL = "modulation correction off: the detector has several panels or is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,30 +33,63 @@ class SweepFacts:
     n_rows: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """The model of one data set with every Auto settled.
+    """What the settings of every kind of model say; each kind adds a switch for each correction, and its numbers.
 
-    ``scale``, ``decay``, ``absorption``, ``modulation``: components that the model has.  Intervals in degrees.
-    Numbers that the model has no use for are 0.  ``fixed``: components that keep their values.
+    ``model``: name of the kind.  ``fixed``: components that keep their values.
     ``estimated``: components whose restraints the data determine.
     """
 
-    model: ModelName
-    scale: bool
-    decay: bool
-    absorption: bool
-    modulation: bool
-    scale_interval: float
-    decay_interval: float
-    lmax: int
-    surface_weight: float
-    decay_restraint: float
-    n_resolution_bins: int
-    n_absorption_bins: int
-    n_modulation_bins: int
-    share_absorption: bool
-    fixed: tuple[str, ...]
+    model: ClassVar[str]
+
+    fixed: tuple[str, ...] = ()
     estimated: tuple[str, ...] = ()
-    image: bool = False
-    image_interval: float = 1.0
+
+
+def settings_table(settings: ModelSettings) -> dict[str, Any]:
+    """All that the settings of any model say, by name; what this one has no use for is False or 0."""
+    return {name: getattr(settings, name, nothing) for name, nothing in _NOTHING.items()}
+
+
+_NOTHING: dict[str, Any] = {
+    "model": "",
+    "scale": False,
+    "decay": False,
+    "absorption": False,
+    "modulation": False,
+    "scale_interval": 0.0,
+    "decay_interval": 0.0,
+    "lmax": 0,
+    "surface_weight": 0.0,
+    "decay_restraint": 0.0,
+    "n_resolution_bins": 0,
+    "n_absorption_bins": 0,
+    "n_modulation_bins": 0,
+    "share_absorption": False,
+    "fixed": (),
+    "estimated": (),
+    "image": False,
+    "image_interval": 1.0,
+}
+
+
+def fixed_components(corrections: Sequence[str], fix: Sequence[str] | None, map_has_modules: bool) -> tuple[str, ...]:
+    """Components that keep their values, in the order of ``corrections``.
+
+    ``fix``: names as in the option.  ``map_has_modules``: whether the map of the detector comes with factors of its
+    modules, the other part of the detector's response.
+    """
+    fixed = [name for name in corrections if name in (fix or ())]
+    if map_has_modules and "modulation" in fixed:
+        fixed.append("modules")
+    return tuple(fixed)
+
+
+def has_detector_map(wanted: bool | None, facts: SweepFacts, estimate: bool) -> tuple[bool, list[str]]:
+    """Whether there is a map of the detector; where it is asked for and cannot be, a sentence says so.
+
+    ``wanted``: the option, None for automatic: on if its restraints are estimated (``estimate``).
+    """
+    sentences = [NO_PANEL] if wanted and not facts.single_panel else []
+    return facts.single_panel and (estimate if wanted is None else wanted), sentences

@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from braggscale.data.observations import Places
+from braggscale.data.observations import ObservationGeometry
 from braggscale.models.restraints import Restraint
 from braggscale.numerics.array_types import Float, Int32
 from braggscale.numerics.compiled import basis
@@ -50,7 +50,7 @@ class Axis:
         """How many parameters are averaged."""
         return min(3, self.n)
 
-    def position(self, rows: Places) -> Float:
+    def position(self, rows: ObservationGeometry) -> Float:
         """u of each row, (n,)."""
         raw = raw_coordinate(rows, self.coordinate)
         u: Float = (raw * self.factor - self.origin) * (self.intervals / self.span)
@@ -66,7 +66,7 @@ class Axis:
         return raw
 
 
-def raw_coordinate(rows: Places, coordinate: Coordinate) -> Float:
+def raw_coordinate(rows: ObservationGeometry, coordinate: Coordinate) -> Float:
     """Image (array index), x or y (pixels), or 1/d^2 (1/Angstrom^2) of each row, (n,)."""
     if coordinate == "inverse_d2":
         return 1.0 / rows.d**2
@@ -117,7 +117,7 @@ class Smooth:
             stride *= axis.n
         return pattern
 
-    def basis(self, rows: Places) -> tuple[Int32, Float]:
+    def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
         """Normalised Gaussian weights of the neighbouring parameters, times 1/(2 d^2) for a B factor."""
         position = np.empty((len(rows), len(self.axes)))
         for k, axis in enumerate(self.axes):

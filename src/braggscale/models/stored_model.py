@@ -13,16 +13,15 @@ from typing import Any, Literal
 import numpy as np
 
 from braggscale.data.geometry import UnitCell
-from braggscale.models.choice import MODULATION_BINS
+from braggscale.models import MODELS
 from braggscale.models.component import Component
-from braggscale.models.data_set_model import EXTRAS, DataSetModel
+from braggscale.models.data_set_model import DataSetModel
 from braggscale.models.detector_modules import Modules
 from braggscale.models.harmonics import Harmonics
 from braggscale.models.image_effects import Images
 from braggscale.models.settings import ModelSettings
 from braggscale.models.smooth import Axis, Smooth, axis_over, smooth_basis
 from braggscale.numerics.array_types import Float
-from braggscale.options.schema import COMPONENTS
 
 # What a stored model says beside its components that other programs do not know: the intervals that were asked for
 # (the configuration has the spacing that came of them, which would shrink with every exclusion that is taken back)
@@ -48,8 +47,7 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
     old = stored_values(stored, component.name)
     if old is None:
         return None
-    configuration = stored.get("configuration_parameters")
-    configuration = configuration if isinstance(configuration, dict) else {}
+    configuration = _configuration(stored)
     same_kind = stored.get("__id__") == model.kind
     if isinstance(component, Harmonics):
         new = np.zeros(component.n_parameters)
@@ -65,10 +63,10 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
         return None
     if len(old) == 1 or component.n_parameters == 1:  # between KB and a curve
         return np.full(component.n_parameters, float(old.mean())) if len(component.axes) <= 1 else None
-    same_images |= component.name in EXTRAS.get(model.kind, ())  # the map of the whole panel, whatever the images
+    same_images |= component.name in model.beyond_dials  # the map of the whole panel, whatever the images
     if same_kind and same_images and len(old) == component.n_parameters:
         return old
-    if len(component.axes) != 1 or stored.get("__id__") == "array" or model.kind == "array":
+    if len(component.axes) != 1:
         return None
     axis = _stored_axis(component.name, len(old), configuration)
     return None if axis is None else _read_off(axis, old, component.axes[0].raw_places())
@@ -123,61 +121,74 @@ def keep_stored(
     ``settings``: for a model of the stored kind.  ``explicit``: full names of options of models that the user set.
     ``restraints_are_explicit``: whether the user said how restraints are to be.
     """
-    kind = settings.model
-    configuration = stored.get("configuration_parameters")
-    configuration = configuration if isinstance(configuration, dict) else {}
-    changes: dict[str, Any] = {}
-    sentences = []
-    by_level = f"{kind}.absorption_level" in explicit  # sets the correction, lmax and the weight
+    kind = MODELS[settings.model]
     own = stored.get(OWN_ENTRY)
-    wanted = own if isinstance(own, dict) else {}
-    if not restraints_are_explicit and were_estimated(stored) and isinstance(wanted.get("estimated"), list):
+    own = own if isinstance(own, dict) else {}
+    if not restraints_are_explicit and were_estimated(stored) and isinstance(own.get("estimated"), list):
         # what had a number of its own then was fixed, and stays so with that number
-        free = wanted["estimated"]
+        free = own["estimated"]
         settings = replace(settings, estimated=tuple(name for name in settings.estimated if name in free))
-    # the fine intervals of estimated restraints make no sense under fixed ones
-    back_to_fixed = were_estimated(stored) and not settings.estimated
-    if kind == "physical" and settings.estimated and not were_estimated(stored):
+    sentences = []
+    from_data = [one for one in kind.stored if one.component in settings.estimated]
+    if from_data and not were_estimated(stored):
         sentences.append("intervals, lmax and weight of the stored model do not apply, as restraints are estimated")
+    there = _stored_components(settings, stored)
+    changes: dict[str, Any] = {}
+    own_options = kind.explicit(explicit)
+    for name, is_there in there.items():
+        if f"{name}_correction" not in own_options:
+            changes[name] = is_there
+        elif getattr(settings, name) != is_there:
+            sentences.append(f"{name} is {'new' if getattr(settings, name) else 'dropped'}, as asked for")
+    changes |= {name: value for name, value in _stored_numbers(settings, stored).items() if name not in own_options}
+    return replace(settings, **changes), sentences
+
+
+def _stored_components(settings: ModelSettings, stored: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether the stored model has each of the components that a model of its kind may have, where that is known."""
+    kind = MODELS[settings.model]
+    shared = _configuration(stored).get("shared")
     # what other programs drop is only known to have been absent where nobody has rewritten the model since
-    extras_known = bool(wanted) and were_estimated(stored) == bool(settings.estimated)
-    for name in COMPONENTS[kind]:
+    rewritten = not isinstance(stored.get(OWN_ENTRY), dict) or not stored[OWN_ENTRY]
+    extras_known = not rewritten and were_estimated(stored) == bool(settings.estimated)
+    found = {}
+    for name in kind.corrections:
         there = stored_values(stored, name) is not None
-        if name in EXTRAS.get(kind, ()):
+        if name in kind.beyond_dials:
             if not extras_known:
                 continue
-            shared = configuration.get("shared")
-            # its values stand with the first that has it
-            there |= isinstance(shared, list) and name in shared
-        if f"{kind}.{name}_correction" not in explicit and not (name == "absorption" and by_level):
-            changes[name] = there
-        elif getattr(settings, name) != there:
-            sentences.append(f"{name} is {'new' if getattr(settings, name) else 'dropped'}, as asked for")
-    if changes.get("modulation") and kind in EXTRAS:
-        changes["n_modulation_bins"] = MODULATION_BINS
-    for key, option, (low, high) in _KEPT.get(kind, ()):
-        value = wanted.get(option, configuration.get(key))
-        usable = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-        if option != "image_interval" and (
-            back_to_fixed
-            or option.removesuffix("_interval") in settings.estimated
-            or (key in _LEVEL and "absorption" in settings.estimated)
-        ):
+            there |= isinstance(shared, list) and name in shared  # its values stand with the first that has it
+        found[name] = there
+    return found
+
+
+def _stored_numbers(settings: ModelSettings, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers of the stored model that these settings can take over: they make sense, and the data do not find them."""
+    own, configuration = stored.get(OWN_ENTRY), _configuration(stored)
+    own = own if isinstance(own, dict) else {}
+    # the fine intervals of estimated restraints make no sense under fixed ones
+    back_to_fixed = were_estimated(stored) and not settings.estimated
+    found = {}
+    for one in MODELS[settings.model].stored:
+        if one.component and (back_to_fixed or one.component in settings.estimated):
             continue
-        if usable and f"{kind}.{option}" not in explicit and not (key in _LEVEL and by_level):
-            changes[option] = type(getattr(settings, option))(value)
-    if kind == "array":
-        for key, option in _BINS.items():
-            n = configuration.get(key)
-            if isinstance(n, int) and 2 <= n <= 1000 and f"array.{option}" not in explicit:
-                changes[option] = n - 2 if n > 3 else n - 1
-    return replace(settings, **changes), sentences
+        value = own.get(one.setting, configuration.get(one.key))
+        number = int if one.of_stored else int | float
+        if isinstance(value, number) and not isinstance(value, bool) and one.low <= value <= one.high:
+            kind = type(getattr(settings, one.setting))
+            found[one.setting] = one.of_stored(int(value)) if one.of_stored else kind(value)
+    return found
+
+
+def _configuration(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = stored.get("configuration_parameters")
+    return found if isinstance(found, dict) else {}
 
 
 def own_entry(settings: ModelSettings) -> dict[str, Any]:
     """Intervals as asked for, degrees, and how restraints were set, for OWN_ENTRY of the stored model."""
-    kept = [option for _, option, _ in _KEPT.get(settings.model, ()) if "inter" in option]
-    return {option: getattr(settings, option) for option in kept} | {
+    kept = [one.setting for one in MODELS[settings.model].stored if "interval" in one.setting]
+    return {setting: getattr(settings, setting) for setting in kept} | {
         "restraints": "estimated" if settings.estimated else "fixed",
         "estimated": list(settings.estimated),
     }
@@ -205,9 +216,10 @@ def common_restraints(
 ) -> tuple[Literal["estimated", "fixed"], str]:
     """What a run does that repeats these models, and why, for the log: one kind for all data sets, new ones, too.
 
-    An array model is stored as fixed without anybody's choice.
+    A model that cannot estimate restraints is stored as fixed without anybody's choice.
     """
-    earlier = {stored_restraints(model) for model in models if model.get("__id__") != "array"} - {None}
+    chosen = [model for model in models if (kind := MODELS.get(str(model.get("__id__")))) is None or kind.estimates]
+    earlier = {stored_restraints(model) for model in chosen} - {None}
     if not earlier:
         return default, ""
     if len(earlier) > 1:
@@ -225,18 +237,3 @@ def stored_restraints(stored: Mapping[str, Any]) -> Literal["estimated", "fixed"
 def were_estimated(stored: Mapping[str, Any]) -> bool:
     """Whether the run that stored this model estimated its restraints."""
     return stored_restraints(stored) == "estimated"
-
-
-# Stored configuration, setting, and values that make sense; everything else is taken from the options.
-_KEPT: dict[str, tuple[tuple[str, str, tuple[float, float]], ...]] = {
-    "physical": (
-        ("scale_rot_interval", "scale_interval", (1e-3, 1e5)),
-        ("decay_rot_interval", "decay_interval", (1e-3, 1e5)),
-        ("image_interval", "image_interval", (1e-3, 1e5)),
-        ("lmax", "lmax", (1, 40)),
-        ("abs_surface_weight", "surface_weight", (0.0, 1e12)),
-    ),
-    "array": (("time_rot_interval", "decay_interval", (1e-3, 1e5)),),
-}
-_LEVEL = ("lmax", "abs_surface_weight")
-_BINS = {"n_res_param": "n_resolution_bins", "n_x_param": "n_absorption_bins", "n_x_mod_param": "n_modulation_bins"}

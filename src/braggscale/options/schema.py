@@ -334,8 +334,10 @@ def option_paths(kind: type[Any] = Options, prefix: str = "") -> list[str]:
     return found
 
 
-COMPONENTS: dict[str, tuple[str, ...]] = {
-    "physical": ("scale", "decay", "absorption", "modulation", "image"),
-    "array": ("decay", "absorption", "modulation"),
-    "KB": ("scale", "decay", "modulation"),
-}
+def corrections_of(options: type[Any]) -> tuple[str, ...]:
+    """Names of the components that the options of a model switch: those with an option ``NAME_correction``."""
+    names = (one.name for one in fields(options))
+    return tuple(name.removesuffix("_correction") for name in names if name.endswith("_correction"))
+
+
+COMPONENTS = {"physical": corrections_of(Physical), "array": corrections_of(ArrayModel), "KB": corrections_of(KB)}

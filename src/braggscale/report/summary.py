@@ -17,6 +17,7 @@ import numpy as np
 
 from braggscale import __version__
 from braggscale.data.flags import FATE_TEXT, Fate
+from braggscale.models.settings import settings_table
 from braggscale.options.schema import Options
 from braggscale.report.assessment import verdict
 from braggscale.report.numbers.sections import collect
@@ -88,7 +89,7 @@ def _data_sets(result: Result) -> list[dict[str, Any]]:
             "batch_offset": None if scan is None else scan.batch_offset,
         }
         if k in models:
-            entry |= {"settings": asdict(settings[k]), "model": models[k]}
+            entry |= {"settings": settings_table(settings[k]), "model": models[k]}
         if member.prepared is not None:
             entry["partials"] = asdict(member.prepared.partials)
         listed.append(entry)

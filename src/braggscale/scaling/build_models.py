@@ -13,8 +13,8 @@ from braggscale.data import sorting
 from braggscale.data.data_set_names import MOST_LOGGED
 from braggscale.data.experiment import Scan
 from braggscale.data.geometry import crystal_frame_axis, largest_scattering_angle, rocking_width
-from braggscale.data.observations import Part
-from braggscale.data.sorting import Member, Sorted
+from braggscale.data.observations import GeometryView
+from braggscale.data.sorting import RunDataSet, SortedObservations
 from braggscale.models import MODELS, build
 from braggscale.models.choice import ModelRequest, repeated_model, resolve_model
 from braggscale.models.data_set_model import DataSetModel, Extent
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def build_models(
-    members: Sequence[Member], data: Sorted, request: ModelRequest, quiet: bool = False
+    members: Sequence[RunDataSet], data: SortedObservations, request: ModelRequest, quiet: bool = False
 ) -> tuple[list[ModelSettings], JointModel, Float, list[list[str]]]:
     """Settings and model of each data set, start values of all parameters, and which components were taken over.
 
@@ -42,7 +42,7 @@ def build_models(
     said: dict[str, list[str]] = {}
     places = sorting.rows_by_data_set(data.rows, len(members))
     for member, mine in zip(members, places, strict=True):
-        rows = Part(data.rows, mine)
+        rows = GeometryView(data.rows, mine)
         scan = None if member.experiment.is_still else member.experiment.scan
         panels = member.experiment.panels
         axis, mosaicity = _rocking(member, scan, data.rows.row[mine])
@@ -87,7 +87,7 @@ def build_models(
     return all_settings, joint, theta, taken
 
 
-def _rocking(member: Member, scan: Scan | None, rows: Int) -> tuple[tuple[float, float, float], float]:
+def _rocking(member: RunDataSet, scan: Scan | None, rows: Int) -> tuple[tuple[float, float, float], float]:
     """Rotation axis in the frame of Observations.s1c, and sd of the rocking curve in degrees."""
     goniometer, prepared = member.experiment.goniometer, member.prepared
     if goniometer is None or scan is None or prepared is None:

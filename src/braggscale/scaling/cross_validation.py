@@ -25,16 +25,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from braggscale.data.observations import Part
+from braggscale.data.observations import GeometryView
 from braggscale.data.unique_reflections import Groups, weighted_mean
 from braggscale.fit.fit_scales import FitSettings, Problem, fit
-from braggscale.models import kb
+from braggscale.models import MODELS
 from braggscale.models.component import Component
-from braggscale.models.data_set_model import DataSetModel
 from braggscale.models.joint_model import JointModel
 from braggscale.models.smooth import Smooth
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.scaling.state import Scaled, Work
+from braggscale.scaling.state import Scaled, ScalingProblem
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +84,11 @@ class Validation:
 
 
 def validate(
-    work: Work, scaled: Scaled, friedel_merged: Groups, settings: FitSettings, others: Mapping[str, JointModel]
+    work: ScalingProblem,
+    scaled: Scaled,
+    friedel_merged: Groups,
+    settings: FitSettings,
+    others: Mapping[str, JointModel],
 ) -> Validation:
     """The model of the run and simpler ones, judged by reflections left out of the fit.
 
@@ -123,7 +126,7 @@ def _spread(difference: Float) -> float:
     return float(np.sqrt(len(difference)) * difference.std()) if len(difference) else 0.0
 
 
-def _judged(work: Work, scaled: Scaled) -> Bool:
+def _judged(work: ScalingProblem, scaled: Scaled) -> Bool:
     """Rows in groups of two or more, (n,), without those that no crystal scatters."""
     good = (scaled.state.scale > 0) & ~scaled.state.impossible & (scaled.state.variance > 0)
     result: Bool = good & scaled.fit_groups.spread(scaled.fit_groups.sum(good) > 1)
@@ -131,13 +134,19 @@ def _judged(work: Work, scaled: Scaled) -> Bool:
 
 
 def _held_out(
-    work: Work, scaled: Scaled, model: JointModel, theta: Float, settings: FitSettings, fold: Int, judged: Bool
+    work: ScalingProblem,
+    scaled: Scaled,
+    model: JointModel,
+    theta: Float,
+    settings: FitSettings,
+    fold: Int,
+    judged: Bool,
 ) -> Float:
     """Loss of every group, each from the fit that did not see it, (n_groups,)."""
     state = scaled.state
     chosen = np.flatnonzero(work.selected)
     fixed = work.fixed if model is work.model else np.zeros(model.n_parameters, bool)
-    rows = Part(work.rows, chosen)
+    rows = GeometryView(work.rows, chosen)
     around = _around_start(model, theta)
     problem = Problem.of(around, rows, scaled.fit_groups.subset(work.selected), fixed)
     plain = np.where(state.rejected, 0.0, 1.0 / state.variance)
@@ -149,17 +158,18 @@ def _held_out(
         outcome = fit(problem, theta, state.values.intensity[chosen], weight, steps, strengths)
         mine = np.flatnonzero(fold == k)
         g = np.ones(len(fold))
-        g[mine] = model.evaluate(Part(work.rows, mine), outcome.theta, None)[0]
+        g[mine] = model.evaluate(GeometryView(work.rows, mine), outcome.theta, None)[0]
         loss += losses_of(state.values.intensity, state.variance, g, scaled.fit_groups, judged & (fold == k))
     return loss
 
 
 def _around_start(model: JointModel, theta: Float) -> JointModel:
-    """KB scales restrained around where they begin, as in the run itself."""
+    """Scales of KB models restrained around where they begin, as in the run itself."""
     data_sets = list(model.data_sets)
     for d, component, where in model.parts():
-        if data_sets[d].kind == "KB" and component.name == "scale":
-            data_sets[d] = kb.around_start(data_sets[d], float(theta[where].mean()))
+        around_start = MODELS[data_sets[d].kind].around_start
+        if around_start is not None and component.name == "scale":
+            data_sets[d] = around_start(data_sets[d], float(theta[where].mean()))
     return replace(model, data_sets=tuple(data_sets))
 
 
@@ -181,13 +191,10 @@ def simpler(model: JointModel) -> dict[str, JointModel]:
     """One factor for each data set, and the model without each of its components (a constant instead of a scale)."""
     names = list(dict.fromkeys(component.name for _, component, _ in model.parts()))
     found = {"constant": _with(model, ())}
-    if len(names) > 1 or model.data_sets[0].kind != "KB":
-        for name in names:
-            if name == "scale" and all(_is_constant(c) for _, c, _ in model.parts() if c.name == "scale"):
-                continue
-            found[f"without {name}"] = _with(model, tuple(n for n in names if n != name))
-    if len(names) == 1:
-        found = {"constant": found["constant"]}
+    for name in names if len(names) > 1 else ():
+        if name == "scale" and all(_is_constant(c) for _, c, _ in model.parts() if c.name == "scale"):
+            continue
+        found[f"without {name}"] = _with(model, tuple(n for n in names if n != name))
     return found
 
 
@@ -202,7 +209,7 @@ def _with(model: JointModel, keep: Sequence[str]) -> JointModel:
         kept = tuple(component for component in own.components if component.name in keep)
         if not any(_is_factor(component) for component in kept):
             kept = (Smooth("constant", ()), *kept)
-        data_sets.append(DataSetModel(own.kind, kept, own.configuration))
+        data_sets.append(replace(own, components=kept))
     return JointModel.of(data_sets)
 
 

@@ -20,13 +20,13 @@ from braggscale.data.fit_subset import Pool, Selection, select
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.data.geometry import UnitCell
 from braggscale.data.normalised_intensities import normalised_intensities
-from braggscale.data.sorting import Member, Sorted
+from braggscale.data.sorting import RunDataSet, SortedObservations
 from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet
 from braggscale.data.unique_reflections import Groups
 from braggscale.errors import DataError
+from braggscale.models import MODELS
 from braggscale.models.choice import ModelRequest
-from braggscale.models.data_set_model import EXTRAS
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
 from braggscale.models.stored_model import OWN_ENTRY
@@ -38,7 +38,7 @@ from braggscale.scaling.plan import FitSelection, Plan, StatisticsRequest
 from braggscale.scaling.previous_run import OutlierLimits, start_of, stored_entry
 from braggscale.scaling.result import Result
 from braggscale.scaling.rounds import scale_data
-from braggscale.scaling.state import Scaled, Work
+from braggscale.scaling.state import Scaled, ScalingProblem
 from braggscale.statistics.confidence_intervals import INTERVALS_OF, blocks_of, intervals
 from braggscale.statistics.merging_statistics import Statistics, merging_statistics
 from braggscale.weighting.error_model import assign
@@ -94,7 +94,7 @@ def run(data_sets: Sequence[DataSet], not_indexed: int, plan: Plan, clock: Clock
         selection = _select(data, grouping, len(kept), plan.intensity_choice, plan.selection)
         _log_selection(selection, [members[k].identifier for k in kept])
     with clock.stage("scaling"):
-        work = Work(data.rows, grouping, data.friedel_split, data.epsilon, model, selection.mask, fixed, of)
+        work = ScalingProblem(data.rows, grouping, data.friedel_split, data.epsilon, model, selection.mask, fixed, of)
         scaled = scale_data(work, start, plan.rounds)
     validation = None
     if plan.validate:
@@ -136,8 +136,8 @@ def run(data_sets: Sequence[DataSet], not_indexed: int, plan: Plan, clock: Clock
 
 
 def _other_restraints(
-    members: Sequence[Member],
-    data: Sorted,
+    members: Sequence[RunDataSet],
+    data: SortedObservations,
     request: ModelRequest,
     settings: Sequence[ModelSettings],
 ) -> dict[str, JointModel]:
@@ -147,7 +147,7 @@ def _other_restraints(
     kinds = {s.model for s in settings}
     if len(kinds) == 1:
         changed = replace(changed, kind=kinds.pop())
-    if estimated and all(s.model == "array" for s in settings):
+    if estimated and not any(MODELS[s.model].estimates for s in settings):
         return {}
     name = "estimated restraints" if estimated else "fixed restraints"
     return {name: build_models(members, data, changed, quiet=True)[1]}
@@ -177,7 +177,9 @@ def log_batches(experiments: Sequence[Experiment]) -> None:
             log.info(line)
 
 
-def _select(data: Sorted, groups: Groups, n_data_sets: int, intensity_choice: str, wanted: FitSelection) -> Selection:
+def _select(
+    data: SortedObservations, groups: Groups, n_data_sets: int, intensity_choice: str, wanted: FitSelection
+) -> Selection:
     rows = data.rows
     values = initial(rows, intensity_choice)
     e2 = None
@@ -197,15 +199,15 @@ def _select(data: Sorted, groups: Groups, n_data_sets: int, intensity_choice: st
     return selection
 
 
-def usable(data: Sorted, scaled: Scaled, cutoff: float) -> Bool:
+def usable(data: SortedObservations, scaled: Scaled, cutoff: float) -> Bool:
     """Observations that end as scaled, (n,)."""
     result: Bool = ~scaled.state.rejected & (scaled.state.scale >= cutoff)
     return result
 
 
 def _final_fates(
-    members: list[Member], kept: Sequence[int], data: Sorted, scaled: Scaled, cutoff: float
-) -> list[Member]:
+    members: list[RunDataSet], kept: Sequence[int], data: SortedObservations, scaled: Scaled, cutoff: float
+) -> list[RunDataSet]:
     """Outliers and scales that are too small, written into the fates of the input rows."""
     small = scaled.state.scale < cutoff
     if small.any():
@@ -227,10 +229,10 @@ def _final_fates(
 
 
 def _with_left_out(
-    data_sets: Sequence[DataSet], numbers: Sequence[int], members: Sequence[Member]
-) -> tuple[tuple[Member, ...], list[int]]:
+    data_sets: Sequence[DataSet], numbers: Sequence[int], members: Sequence[RunDataSet]
+) -> tuple[tuple[RunDataSet, ...], list[int]]:
     """All data sets of the input in their order, and where in it each of ``members`` stands."""
-    complete: list[Member] = []
+    complete: list[RunDataSet] = []
     places: list[int] = []
     by_number = dict(zip(numbers, members, strict=True))
     for i, data_set in enumerate(data_sets):
@@ -239,7 +241,7 @@ def _with_left_out(
             complete.append(by_number[i])
             continue
         fate = np.full(len(data_set.table), Fate.DATA_SET_EXCLUDED, np.uint8)
-        complete.append(Member(i, data_set, data_set.experiment, None, "excluded by the command", fate))
+        complete.append(RunDataSet(i, data_set, data_set.experiment, None, "excluded by the command", fate))
     return tuple(complete), places
 
 
@@ -247,7 +249,7 @@ def _stored_models(
     model: JointModel,
     settings: Sequence[ModelSettings],
     limits: OutlierLimits,
-    work: Work,
+    work: ScalingProblem,
     scaled: Scaled,
     esd: Float | None,
 ) -> tuple[dict[str, Any], ...]:
@@ -270,14 +272,14 @@ def _stored_models(
         found = data_set.to_dict(theta, sigma, extra, scaled.state.strengths)
         for component, where in zip(data_set.components, slices, strict=True):
             # what all data sets share and no other program reads is stored once: of stills it would be most of the file
-            if component.name in EXTRAS.get(data_set.kind, ()) and (where.start, where.stop) in seen:
+            if component.name in data_set.beyond_dials and (where.start, where.stop) in seen:
                 del found[component.name]
             seen.add((where.start, where.stop))
         stored.append(found | {OWN_ENTRY: stored_entry(settings[d], limits)})
     return tuple(stored)
 
 
-def _log_preparation(members: Sequence[Member]) -> None:
+def _log_preparation(members: Sequence[RunDataSet]) -> None:
     """Rows and reasons of each data set."""
     for member in members[:MOST_LOGGED]:
         if member.prepared is None:
@@ -316,7 +318,7 @@ def _log_selection(selection: Selection, identifiers: Sequence[str]) -> None:
 
 
 def _statistics(
-    data: Sorted, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, wanted: StatisticsRequest
+    data: SortedObservations, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, wanted: StatisticsRequest
 ) -> Statistics | None:
     """Merging statistics of what is written out; None, with a warning, where nothing can be merged."""
     rows = np.flatnonzero(good)
@@ -335,7 +337,11 @@ def _statistics(
 
 
 def _with_intervals(
-    statistics: Statistics | None, data: Sorted, scaled: Scaled, good: Bool, experiments: Sequence[Experiment]
+    statistics: Statistics | None,
+    data: SortedObservations,
+    scaled: Scaled,
+    good: Bool,
+    experiments: Sequence[Experiment],
 ) -> Statistics | None:
     """The statistics with confidence intervals of the overall ones."""
     if statistics is None:

@@ -20,7 +20,8 @@ from braggscale.data.image_selection import ImageRequest
 from braggscale.data.preparation import Cuts
 from braggscale.data.table import DataSet
 from braggscale.fit.fit_scales import FitSettings
-from braggscale.models.choice import ModelRequest, repeated_model
+from braggscale.models import MODELS
+from braggscale.models.choice import AUTO, ModelRequest, repeated_model
 from braggscale.models.stored_model import common_restraints
 from braggscale.options.master import MODELS as MODEL_SCOPES
 from braggscale.options.schema import Options
@@ -132,16 +133,13 @@ def make_plan(options: Options, data_sets: Sequence[DataSet]) -> Plan:
 
 def model_request(options: Options) -> ModelRequest:
     """What the options say about models."""
-    from braggscale.options.assignments import definitions
-
-    names = [name for name in definitions().options if name.split(".")[0] in MODEL_SCOPES]
     return ModelRequest(
         kind=options.model,
         kind_is_explicit=options.is_explicit("model"),
         estimated=options.restraints == "estimated",
         restraints_are_explicit=options.is_explicit("restraints"),
         options={name: getattr(options, name) for name in MODEL_SCOPES},
-        explicit=frozenset(name for name in names if options.is_explicit(name)),
+        explicit=frozenset(name for name in options.explicit if name.split(".")[0] in MODEL_SCOPES),
         use_stored=not options.overwrite_existing_models,
     )
 
@@ -171,21 +169,26 @@ def _settled_restraints(options: Options, chosen: Sequence[DataSet]) -> ModelReq
         if request.estimated and options.weighting.error_model.error_model is None:
             request = replace(request, estimated=False)
             log.info("restraints fixed: without an error model nobody knows how far data are to be trusted")
-    if request.estimated and request.restraints_are_explicit and any(_are_grids(request, chosen)):
-        log.info("model array: restraints are fixed, it has no estimated ones")
+    if request.estimated and request.restraints_are_explicit:
+        for kind in sorted({kind for kind in _kinds(request, chosen) if not _can_estimate(kind)}):
+            log.info(f"model {kind}: restraints are fixed, it has no estimated ones")
     return request
 
 
-def _are_grids(request: ModelRequest, chosen: Sequence[DataSet]) -> list[bool]:
-    """For each data set whether its model is one whose restraints cannot be estimated."""
+def _kinds(request: ModelRequest, chosen: Sequence[DataSet]) -> list[str]:
+    """The kind of model of each data set, as far as it is known before the data are prepared: else auto."""
     stored = [repeated_model(request, d.experiment.scaling_model) for d in chosen]
-    kinds = [request.kind if model is None else model["__id__"] for model in stored]
-    return [kind == "array" and not d.experiment.is_still for kind, d in zip(kinds, chosen, strict=True)]
+    kinds = [request.kind if model is None else str(model["__id__"]) for model in stored]
+    return [AUTO if d.experiment.is_still else kind for kind, d in zip(kinds, chosen, strict=True)]
+
+
+def _can_estimate(kind: str) -> bool:
+    return kind == AUTO or MODELS[kind].estimates
 
 
 def _settled(options: Options, chosen: Sequence[DataSet], models: ModelRequest) -> Options:
     """The options with the automatic values settled that depend on all data sets."""
-    estimated = models.estimated and not all(_are_grids(models, chosen))
+    estimated = models.estimated and any(map(_can_estimate, _kinds(models, chosen)))
     stills = all(data_set.experiment.is_still for data_set in chosen)
     cut, scaling, selection = options.cut_data, options.scaling_options, options.reflection_selection
     if cut.partiality_cutoff is None:

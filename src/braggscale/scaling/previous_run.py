@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from braggscale.data.flags import FATE_TEXT, Fate, Flag
-from braggscale.data.sorting import Member, Sorted, rows_by_data_set
+from braggscale.data.sorting import RunDataSet, SortedObservations, rows_by_data_set
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
 from braggscale.models.stored_model import OWN_ENTRY, own_entry, stored_strengths
@@ -73,8 +73,8 @@ def start_of(
     theta: Float,
     taken: Sequence[Sequence[str]],
     model: JointModel,
-    members: Sequence[Member],
-    data: Sorted,
+    members: Sequence[RunDataSet],
+    data: SortedObservations,
     wanted: Continuation,
     error_model_of: Int,
     everybody: bool,
@@ -121,7 +121,7 @@ def start_of(
     return Start(theta, stored, errors, i_mid, strengths, rejected)
 
 
-def _log_models(taken: Sequence[Sequence[str]], model: JointModel, members: Sequence[Member]) -> None:
+def _log_models(taken: Sequence[Sequence[str]], model: JointModel, members: Sequence[RunDataSet]) -> None:
     """One line for each list of components that were taken over or begin anew, with the data sets that have it."""
     found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for names, own, member in zip(taken, model.data_sets, members, strict=True):
@@ -187,7 +187,7 @@ def _i_mid(configurations: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _verdicts(
-    members: Sequence[Member], data: Sorted, entries: Sequence[Mapping[str, Any]], limits: OutlierLimits
+    members: Sequence[RunDataSet], data: SortedObservations, entries: Sequence[Mapping[str, Any]], limits: OutlierLimits
 ) -> Bool | None:
     """Outliers of the earlier run, (n,); None where it judged other reflections, or judged them otherwise."""
     wanted = asdict(limits)
@@ -209,7 +209,7 @@ def _verdicts(
     return rejected
 
 
-def _log_limits(scaled: Sequence[Member], data: Sorted, members: Sequence[Member]) -> None:
+def _log_limits(scaled: Sequence[RunDataSet], data: SortedObservations, members: Sequence[RunDataSet]) -> None:
     """Reflections that limits of the earlier run left out and that are used now."""
     counts: dict[str, int] = {}
     places = dict(zip(map(id, members), rows_by_data_set(data.rows, len(members)), strict=True))

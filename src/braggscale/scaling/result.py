@@ -10,7 +10,7 @@ from braggscale.data.fit_subset import Selection
 from braggscale.data.flags import Fate
 from braggscale.data.geometry import UnitCell
 from braggscale.data.preparation import count_fates
-from braggscale.data.sorting import Member, Sorted
+from braggscale.data.sorting import RunDataSet, SortedObservations
 from braggscale.data.symmetry import Symmetry
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
@@ -31,11 +31,11 @@ class Result:
     ``batch_lines``: the table of batch numbers after the run.  ``not_indexed``: rows that belong to no data set.
     """
 
-    members: tuple[Member, ...]
+    members: tuple[RunDataSet, ...]
     kept: tuple[int, ...]
     symmetry: Symmetry
     cell: UnitCell
-    data: Sorted
+    data: SortedObservations
     settings: tuple[ModelSettings, ...]
     model: JointModel
     scaled: Scaled

@@ -21,14 +21,14 @@ from time import perf_counter
 import numpy as np
 
 from braggscale.data.normalised_intensities import Shells
-from braggscale.data.observations import Located
+from braggscale.data.observations import GeometryCopy
 from braggscale.fit.findings import Finding, findings
 from braggscale.fit.fit_scales import FitSettings, Outcome, Problem, fit
 from braggscale.fit.restraint_strengths import held_back
-from braggscale.models import kb
+from braggscale.models import MODELS
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.scaling.starting_scales import starting_scales
-from braggscale.scaling.state import RoundReport, RoundSettings, Scaled, Start, State, Work
+from braggscale.scaling.state import RoundReport, RoundSettings, Scaled, ScalingProblem, Start, State
 from braggscale.weighting.error_model import (
     ErrorModel,
     ErrorModelOptions,
@@ -72,7 +72,7 @@ ROUND_TOLERANCE = 0.1
 _Verdicts = tuple[Choice | None, tuple[FitResult, ...], Rejection | None, int]
 
 
-def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
+def scale_data(work: ScalingProblem, start: Start, settings: RoundSettings) -> Scaled:
     """Run the rounds and the last fit."""
     extra = int(np.count_nonzero(work.selected)) - len(work.groups.subset(work.selected))
     needed = FEWEST_EXTRA * min(len(work.model.data_sets), ENOUGH_SETS)
@@ -85,10 +85,10 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
         work = replace(work, model=held_back(work.model))
     work, state = _first_state(work, start, settings)
     chosen = np.flatnonzero(work.selected)
-    places, groups = Located.of(work.rows, chosen), work.groups.subset(work.selected)
+    places, groups = GeometryCopy.of(work.rows, chosen), work.groups.subset(work.selected)
     problem = Problem.of(work.model, places, groups, work.fixed)
     others = np.flatnonzero(~work.selected)
-    beside = Located.of(work.rows, others)
+    beside = GeometryCopy.of(work.rows, others)
     reports: list[RoundReport] = []
     converged = False
     outcome: Outcome | None = None
@@ -146,7 +146,7 @@ def scale_data(work: Work, start: Start, settings: RoundSettings) -> Scaled:
     return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, work.fit_groups, found)
 
 
-def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Work, State]:
+def _first_state(work: ScalingProblem, start: Start, settings: RoundSettings) -> tuple[ScalingProblem, State]:
     """The starting point, and the work with KB scales restrained around starting scales."""
     rows = work.rows
     values = initial(rows, settings.intensity_choice)
@@ -164,7 +164,7 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
             factors = factors * float(np.median((mean / factors)[start.stored]))
         theta = _with_factors(work, theta, np.where(start.stored, 1.0, factors))
     models = [
-        kb.around_start(data_set, factor) if data_set.kind == "KB" else data_set
+        data_set if (around := MODELS[data_set.kind].around_start) is None else around(data_set, factor)
         for data_set, factor in zip(work.model.data_sets, factors.tolist(), strict=True)
     ]
     shells = Shells.of(rows.d) if settings.outliers.emax and len(rows) else None
@@ -190,7 +190,7 @@ def _first_state(work: Work, start: Start, settings: RoundSettings) -> tuple[Wor
     return work, _with_scales(work, state, theta, scale)
 
 
-def _with_factors(work: Work, theta: Float, factors: Float) -> Float:
+def _with_factors(work: ScalingProblem, theta: Float, factors: Float) -> Float:
     """Multiply each data set's scale (its first component that is a factor) by its starting factor."""
     theta = theta.copy()
     for d, data_set in enumerate(work.model.data_sets):
@@ -203,24 +203,24 @@ def _with_factors(work: Work, theta: Float, factors: Float) -> Float:
     return theta
 
 
-def _variance_model(work: Work, state: State) -> VarianceModel:
+def _variance_model(work: ScalingProblem, state: State) -> VarianceModel:
     """V' of every row as a function of its expected intensity."""
     return VarianceModel.of(state.values, state.gain, work.rows.data_set, state.errors, work.error_model_of)
 
 
-def _expectation(work: Work, state: State) -> Expectation:
+def _expectation(work: ScalingProblem, state: State) -> Expectation:
     return Expectation(
         _variance_model(work, state), state.scale, state.variance, state.mean_intensity, work.groups, work.friedel_split
     )
 
 
-def _with_scales(work: Work, state: State, theta: Float, scale: Float) -> State:
+def _with_scales(work: ScalingProblem, state: State, theta: Float, scale: Float) -> State:
     """The state with new scales: I_h from observations that are not rejected, V' from I_h."""
     mean_intensity, variance = expect(_variance_model(work, state), scale, state.rejected, work.groups)
     return replace(state, theta=theta, scale=scale, mean_intensity=mean_intensity, variance=variance)
 
 
-def _weights(work: Work, state: State, settings: RoundSettings, first: bool) -> Float:
+def _weights(work: ScalingProblem, state: State, settings: RoundSettings, first: bool) -> Float:
     """Weights in the fit, (n,).  ``first``: before the first fit; residuals are taken relative to their median."""
     robust = Robust.of_fit(bool(state.strengths), settings.outliers.zmax)
     weight = fit_weights(_expectation(work, state), state.rejected, work.fit_groups, robust, first)
@@ -240,7 +240,13 @@ def _round_fit(settings: FitSettings, cold: bool) -> FitSettings:
 
 
 def _fit(
-    work: Work, problem: Problem, chosen: Int, state: State, weight: Float, settings: FitSettings, near: Outcome | None
+    work: ScalingProblem,
+    problem: Problem,
+    chosen: Int,
+    state: State,
+    weight: Float,
+    settings: FitSettings,
+    near: Outcome | None,
 ) -> Outcome:
     """Fit with outliers at weight zero: the design stays, whatever is rejected.  ``near``: an earlier round's fit."""
     intensity = state.values.intensity[chosen]
@@ -248,7 +254,7 @@ def _fit(
 
 
 def _decide(
-    work: Work, state: State, settings: RoundSettings, number: int, stored: Bool | None
+    work: ScalingProblem, state: State, settings: RoundSettings, number: int, stored: Bool | None
 ) -> tuple[State, _Verdicts]:
     """Intensities, error model and outliers with the scales as they are.
 
@@ -290,17 +296,17 @@ def _memory(number: int) -> Memory:
 
 
 def _fit_errors(
-    work: Work, state: State, options: ErrorModelOptions, scale_variance: Float | None = None
+    work: ScalingProblem, state: State, options: ErrorModelOptions, scale_variance: Float | None = None
 ) -> tuple[FitResult, ...]:
     given = _expectation(work, state)
     return fit_error_models(given, state.rejected, state.errors, work.error_model_of, options, scale_variance)
 
 
-def _outlier_inputs(work: Work, state: State) -> OutlierInputs:
+def _outlier_inputs(work: ScalingProblem, state: State) -> OutlierInputs:
     return OutlierInputs(_expectation(work, state), work.epsilon, work.shells or Shells.of(work.rows.d))
 
 
-def _same(work: Work, old: State, new: State) -> bool:
+def _same(work: ScalingProblem, old: State, new: State) -> bool:
     """Whether a round left intensities, error models and outliers as they were, and moved no I_h that matters."""
     close = nearly_equal(old.errors, new.errors)
     if not close or old.i_mid != new.i_mid or not np.array_equal(old.rejected, new.rejected):

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class ScalingProblem:
     """What stays the same. Rows stand in the order of ``groups``; in ``friedel_split`` Friedel mates are apart.
 
     ``groups``: within which observations should agree when scales are fitted and outliers judged.
@@ -77,7 +77,7 @@ class State:
 
     ``scale``: g.  ``values``: chosen intensities with observed variances.  ``gain``: how these follow from counts.
     ``mean_intensity``: I_h, (n_groups,).  ``variance``: V' at mu = g I_h.
-    ``errors``: one per number in Work.error_model_of.
+    ``errors``: one per number in ScalingProblem.error_model_of.
     ``i_mid``: intensity choice (0 profile, 1 summation).  ``rejected``: outliers.
     ``returned``: observations that were outliers in an earlier round and came back.
     ``impossible``: outliers whatever their equivalents say (emax).

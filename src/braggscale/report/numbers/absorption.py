@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from braggscale.data.observations import Located
+from braggscale.data.observations import GeometryCopy
 from braggscale.models.harmonics import Harmonics
 from braggscale.numerics.array_types import Float, Int
 from braggscale.report.numbers.json_numbers import column, grid, total
@@ -32,7 +32,7 @@ def absorption_use(seen: Observed, result: Result) -> dict[str, Any] | None:
     has[[d for d, *_ in surfaces]] = True
     rows = seen.rows[has[seen.data_set]]
     rows = rows[:: -(-len(rows) // MOST_ROWS) or 1]
-    places = Located.of(result.data.rows, rows)
+    places = GeometryCopy.of(result.data.rows, rows)
     known = places.s0c.any(axis=1) & places.s1c.any(axis=1)
     if not known.any():
         return None
@@ -41,7 +41,7 @@ def absorption_use(seen: Observed, result: Result) -> dict[str, Any] | None:
     for d, component, where in surfaces:
         mine = np.flatnonzero(places.data_set == d)
         if len(mine):
-            factor[mine] = component.offset + component.basis(Located.of(places, mine))[1] @ theta[where]
+            factor[mine] = component.offset + component.basis(GeometryCopy.of(places, mine))[1] @ theta[where]
     factor = factor[known]
     low, high = float(factor.min()), float(factor.max())
     span = max(high - low, 1e-6)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.data.sorting import Member
+from braggscale.data.sorting import RunDataSet
 from braggscale.numerics.array_types import Float, Int
 
 MOST_BINS = 2000
@@ -46,7 +46,7 @@ class ImageBins:
         return found
 
 
-def image_bins(members: Sequence[Member], n_observations: int) -> ImageBins:
+def image_bins(members: Sequence[RunDataSet], n_observations: int) -> ImageBins:
     """Bins of equal width in images with about WANTED observations or more; a still is a bin of its own."""
     ranges = [_images(member) for member in members]
     n_images = sum(last - first + 1 for first, last in ranges)
@@ -74,7 +74,7 @@ def image_bins(members: Sequence[Member], n_observations: int) -> ImageBins:
     return ImageBins(sets, begins, ends, width, merged, starts, origins)
 
 
-def _images(member: Member) -> tuple[int, int]:
+def _images(member: RunDataSet) -> tuple[int, int]:
     """First and last image in use; (0, 0) for a still."""
     scan = member.experiment.scan
     if scan is None or member.experiment.is_still:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from braggscale.data.observations import Located
+from braggscale.data.observations import GeometryCopy
 from braggscale.models.component import Component
 from braggscale.models.detector_modules import Modules
 from braggscale.models.harmonics import Harmonics
@@ -103,12 +103,12 @@ def _curve(component: Smooth, theta: Float, covariance: Float | None, image: Flo
     return basis @ theta, esd
 
 
-def _points(image: Float) -> Located:
+def _points(image: Float) -> GeometryCopy:
     """Places that are nothing but an image, at the resolution where exp(B/(2 d^2)) is exp(B)."""
     n = len(image)
     nothing, blank = np.zeros((n, 3)), np.zeros(n)
     xyz = np.column_stack((blank, blank, image))
-    return Located(np.zeros(n, np.int32), np.full(n, _UNIT_B), xyz, nothing, nothing)
+    return GeometryCopy(np.zeros(n, np.int32), np.full(n, _UNIT_B), xyz, nothing, nothing)
 
 
 def correlations(result: Result) -> dict[str, Any] | None:

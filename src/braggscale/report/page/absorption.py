@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from braggscale.data.observations import Located
+from braggscale.data.observations import GeometryCopy
 from braggscale.models.harmonics import Harmonics
 from braggscale.numerics.array_types import Float
 from braggscale.report.page.figure import (
@@ -182,7 +182,7 @@ def absorption_use(summary: Summary) -> list[Figure]:
 def _harmonics(direction: Float, lmax: int) -> Float:
     """Y_lm of directions (n, 3), (lmax^2 + 2 lmax, n): a component of equal incoming and outgoing directions."""
     n = len(direction)
-    places = Located(np.zeros(n, np.int32), np.ones(n), np.zeros((n, 3)), direction, direction)
+    places = GeometryCopy(np.zeros(n, np.int32), np.ones(n), np.zeros((n, 3)), direction, direction)
     values: Float = Harmonics("absorption", lmax).basis(places)[1].T
     return values
 
