@@ -9,7 +9,7 @@ jacobian_products.linearise. ``owner``: of each parameter the only data set that
 import numpy as np
 
 from braggscale.numerics.compiled.cache import njit
-from braggscale.numerics.compiled.scale_factor import DESIGN, JIT
+from braggscale.numerics.compiled.scale_factor import DESIGN, JIT, jacobian_row
 
 ROWS = DESIGN + ", float64[:, ::1], float64[::1], float64[::1], int32[::1], int32[::1]"
 
@@ -21,19 +21,14 @@ def shared_rows(first, last, offsets, design, factor, size, along, owner, place,
     ``rows``: sum_i along_i y_i of each group, (n_groups, n_shared).  ``matrix``: y_i y_i' are added to it,
     (n_shared, n_shared).
     """
-    basis, start, family, pattern, bounds, _, _, _ = design
-    y, index = np.zeros(basis.shape[1]), np.zeros(basis.shape[1], np.int64)
+    n_slots = design[0].shape[1]
+    y, index = np.zeros(n_slots), np.zeros(n_slots, np.int64)
     for h in range(first, last):
         for i in range(offsets[h], offsets[h + 1]):
-            f = family[i]
             n = 0
-            for c in range(start.shape[1]):
-                low, high = bounds[f, c], bounds[f, c + 1]
-                if low == high or owner[start[i, c] + pattern[f, low]] >= 0:
-                    continue
-                for s in range(low, high):
-                    y[n] = -size[i] * factor[i, c] * basis[i, s]
-                    index[n] = place[start[i, c] + pattern[f, s]]
+            for a in range(jacobian_row(i, design, factor[i], -size[i], -1, y, index)):
+                if owner[index[a]] < 0:
+                    y[n], index[n] = y[a], place[index[a]]
                     n += 1
             for a in range(n):
                 rows[h, index[a]] += along[i] * y[a]
@@ -51,27 +46,18 @@ def own_rows(mine, cell, width, design, factor, size, along, owner, place, cells
     ``cells``: sum_i along_i x_i of each cell, (n_cells, widest).  ``block``: x_i x_i' are added to it, (width, widest).
     ``cross``: y_i x_i' are added to it, (n_shared, widest).
     """
-    basis, start, family, pattern, bounds, _, _, _ = design
-    widest = np.uint64(cells.shape[1])
-    x = np.zeros(widest)
-    y, index = np.zeros(basis.shape[1]), np.zeros(basis.shape[1], np.int64)
+    widest, n_slots = np.uint64(cells.shape[1]), design[0].shape[1]
+    x, y, index = np.zeros(widest), np.zeros(n_slots), np.zeros(n_slots, np.int64)
     for i in mine:
-        f = family[i]
         x[:] = 0.0
         n = 0
-        for c in range(start.shape[1]):
-            z = -size[i] * factor[i, c]
-            low, high = bounds[f, c], bounds[f, c + 1]
-            if low == high:
-                continue
-            if owner[start[i, c] + pattern[f, low]] >= 0:
-                for s in range(low, high):
-                    x[place[start[i, c] + pattern[f, s]]] += z * basis[i, s]
+        for a in range(jacobian_row(i, design, factor[i], -size[i], -1, y, index)):
+            p = index[a]
+            if owner[p] >= 0:
+                x[place[p]] = y[a]
             else:
-                for s in range(low, high):
-                    y[n] = z * basis[i, s]
-                    index[n] = place[start[i, c] + pattern[f, s]]
-                    n += 1
+                y[n], index[n] = y[a], place[p]
+                n += 1
         k = np.uint64(cell[i])
         for a in range(widest):
             cells[k, a] += along[i] * x[a]

@@ -7,7 +7,7 @@ import numpy as np
 
 from braggscale.numerics.compiled.cache import njit
 from braggscale.numerics.compiled.normal_equations import GROUPS, group_mean, longest_group
-from braggscale.numerics.compiled.scale_factor import BLOCKS, DESIGN, JIT, add_row
+from braggscale.numerics.compiled.scale_factor import BLOCKS, DESIGN, JIT, add_row, jacobian_row, row_product
 
 
 @njit("void(" + GROUPS + ", float64[::1], " + BLOCKS + ", int32[::1], float64[:, ::1])", **JIT)
@@ -21,13 +21,11 @@ def block_matrices(
     ``column``: of each parameter that several data sets share its column in ``cross``, (n_parameters, n_shared), -1 for
     the others; these columns of J'J are complete.
     """
-    basis, start, family, pattern, bounds, dense, exponential, offset = design
-    n_components = start.shape[1]
+    basis, start = design[:2]
     longest = longest_group(first, last, offsets)
     g = np.zeros(longest)
-    factor = np.zeros((longest, n_components))
-    phi = np.zeros(basis.shape[1])
-    index = np.zeros(basis.shape[1], np.int64)
+    factor = np.zeros((longest, start.shape[1]))
+    phi, index = np.zeros(basis.shape[1]), np.zeros(basis.shape[1], np.int64)
     projected = np.zeros(len(theta))
     seen = np.zeros(len(theta), np.uint8)
     touched = np.zeros(len(theta), np.int64)
@@ -36,24 +34,15 @@ def block_matrices(
     common = np.zeros(cross.shape[1], np.int64)  # the shared ones among the touched
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
-        mean, below = group_mean(
-            lo, hi, intensity, weight, basis, start, family, pattern, bounds, dense, exponential, offset,
-            theta, g, factor,
-        )  # fmt: skip
+        mean, below = group_mean(lo, hi, intensity, weight, design, theta, g, factor)
         if below <= 0.0:
             continue
         n_touched, n_common = 0, 0
         for i in range(lo, hi):
             j = i - lo
-            f = family[i]
             size = np.sqrt(weight[i]) * mean * g[j]
             along = -weight[i] * g[j] * g[j] * mean
-            n = 0
-            for c in range(n_components):
-                for s in range(bounds[f, c], bounds[f, c + 1]):
-                    phi[n] = factor[j, c] * basis[i, s]
-                    index[n] = start[i, c] + pattern[f, s]
-                    n += 1
+            n = jacobian_row(i, design, factor[j], 1.0, -1, phi, index)
             for a in range(n):
                 p = index[a]
                 k = block[p]
@@ -101,25 +90,18 @@ def linearise(first, last, offsets, intensity, weight, design, theta, gradient, 
     ``factor``: d ln value_c / d eta_c, (n, n_components).  ``size``: sqrt(w) I_h g, so that J0 = -size phi, (n,).
     ``along``: a_i/|a| with a = sqrt(w) g, (n,).
     """
-    basis, start, family, pattern, bounds, dense, exponential, offset = design
     g = np.zeros(longest_group(first, last, offsets))
     cost = 0.0
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
-        mean, below = group_mean(
-            lo, hi, intensity, weight, basis, start, family, pattern, bounds, dense, exponential, offset,
-            theta, g, factor[lo:hi],
-        )  # fmt: skip
+        mean, below = group_mean(lo, hi, intensity, weight, design, theta, g, factor[lo:hi])
         for i in range(lo, hi):
             j = i - lo
             size[i] = np.sqrt(weight[i]) * mean * g[j]
             along[i] = np.sqrt(weight[i] / below) * g[j] if below > 0.0 else 0.0
             residual = intensity[i] - g[j] * mean
             cost += weight[i] * residual * residual if below > 0.0 else 0.0
-            add_row(
-                i, basis, start, family, pattern, bounds, dense, exponential, offset,
-                factor[i], -2.0 * weight[i] * residual * mean * g[j], gradient,
-            )  # fmt: skip
+            add_row(i, design, factor[i], -2.0 * weight[i] * residual * mean * g[j], gradient)
     return cost
 
 
@@ -130,31 +112,17 @@ def linearise(first, last, offsets, intensity, weight, design, theta, gradient, 
 )
 def product_one(first, last, offsets, design, factor, size, along, v, total):
     """As ``product`` for one column: ``v`` and ``total`` are (n_parameters,)."""
-    basis, start, family, pattern, bounds, dense, exponential, offset = design
     seen = np.zeros(longest_group(first, last, offsets))
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
         common = 0.0
         for i in range(lo, hi):
             j = i - lo
-            f = family[i]
-            x = 0.0
-            for c in range(start.shape[1]):
-                k = start[i, c]
-                part = 0.0
-                if dense[f] == c:
-                    at, column = np.uint64(k), np.uint64(bounds[f, c])
-                    for s in range(np.uint64(bounds[f, c + 1] - bounds[f, c])):
-                        part += basis[i, column + s] * v[at + s]
-                else:
-                    for s in range(bounds[f, c], bounds[f, c + 1]):
-                        part += basis[i, s] * v[k + pattern[f, s]]
-                x += factor[i, c] * part
-            seen[j] = -size[i] * x
+            seen[j] = -size[i] * row_product(i, design, factor[i], v)
             common += along[i] * seen[j]
         for i in range(lo, hi):
             y = -size[i] * (seen[i - lo] - along[i] * common)
-            add_row(i, basis, start, family, pattern, bounds, dense, exponential, offset, factor[i], y, total)
+            add_row(i, design, factor[i], y, total)
 
 
 @njit(
@@ -167,35 +135,32 @@ def product(first, last, offsets, design, factor, size, along, v, total):
 
     ``factor``, ``size``, ``along``: from ``linearise``.
     """
-    basis, start, family, pattern, bounds, _, _, _ = design
-    n_components, m = start.shape[1], v.shape[1]
+    n_slots, m = design[0].shape[1], v.shape[1]
     columns = np.uint64(m)
-    seen = np.zeros((longest_group(first, last, offsets), m))
+    longest = longest_group(first, last, offsets)
+    phi, index = np.zeros((longest, n_slots)), np.zeros((longest, n_slots), np.int64)
+    filled = np.zeros(longest, np.int64)
+    seen = np.zeros((longest, m))
     common = np.zeros(m)
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
         common[:] = 0.0
         for i in range(lo, hi):
             j = i - lo
-            f = family[i]
             for q in range(columns):
                 seen[j, q] = 0.0
-            for c in range(n_components):
-                for s in range(bounds[f, c], bounds[f, c + 1]):
-                    p = start[i, c] + pattern[f, s]
-                    x = -size[i] * factor[i, c] * basis[i, s]
-                    for q in range(columns):
-                        seen[j, q] += x * v[p, q]
+            filled[j] = jacobian_row(i, design, factor[i], -size[i], -1, phi[j], index[j])
+            for a in range(filled[j]):
+                x, p = phi[j, a], index[j, a]
+                for q in range(columns):
+                    seen[j, q] += x * v[p, q]
             for q in range(columns):
                 common[q] += along[i] * seen[j, q]
         for i in range(lo, hi):
             j = i - lo
-            f = family[i]
             for q in range(columns):
                 seen[j, q] -= along[i] * common[q]
-            for c in range(n_components):
-                for s in range(bounds[f, c], bounds[f, c + 1]):
-                    p = start[i, c] + pattern[f, s]
-                    x = -size[i] * factor[i, c] * basis[i, s]
-                    for q in range(columns):
-                        total[p, q] += x * seen[j, q]
+            for a in range(filled[j]):
+                x, p = phi[j, a], index[j, a]
+                for q in range(columns):
+                    total[p, q] += x * seen[j, q]

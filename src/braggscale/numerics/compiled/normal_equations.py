@@ -11,20 +11,18 @@ tests/naive.py. The arguments ``design`` and ``theta`` are described in scale_fa
 import numpy as np
 
 from braggscale.numerics.compiled.cache import njit
-from braggscale.numerics.compiled.scale_factor import DESIGN, JIT, add_row, row_scale
+from braggscale.numerics.compiled.scale_factor import DESIGN, JIT, add_row, add_squared_row, jacobian_row, row_scale
 
 GROUPS = "int64, int64, int64[::1], float64[::1], float64[::1], " + DESIGN
 
 
 @njit(inline="always", **JIT)
-def group_mean(
-    lo, hi, intensity, weight, basis, start, family, pattern, bounds, dense, exponential, offset, theta, g, factor
-):
+def group_mean(lo, hi, intensity, weight, design, theta, g, factor):
     """Return I_h = sum w g I / sum w g^2 and sum w g^2 of rows lo to hi - 1; fill g and log factors from place 0 on."""
     above, below = 0.0, 0.0
     for i in range(lo, hi):
         j = i - lo
-        g[j] = row_scale(i, basis, start, family, pattern, bounds, dense, exponential, offset, theta, factor[j])
+        g[j] = row_scale(i, design, theta, factor[j])
         above += weight[i] * g[j] * intensity[i]
         below += weight[i] * g[j] * g[j]
     return (above / below if below > 0.0 else 0.0), below
@@ -45,87 +43,36 @@ def cost_gradient(first, last, offsets, intensity, weight, design, theta, gradie
 
     With I_h eliminated, d cost / d theta = -2 sum w (I - g I_h) I_h dg/d theta: the term through I_h vanishes.
     """
-    basis, start, family, pattern, bounds, dense, exponential, offset = design
     longest = longest_group(first, last, offsets)
     g = np.zeros(longest)
-    factor = np.zeros((longest, start.shape[1]))
+    factor = np.zeros((longest, design[1].shape[1]))
     cost = 0.0
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
-        mean, below = group_mean(
-            lo,
-            hi,
-            intensity,
-            weight,
-            basis,
-            start,
-            family,
-            pattern,
-            bounds,
-            dense,
-            exponential,
-            offset,
-            theta,
-            g,
-            factor,
-        )
+        mean, below = group_mean(lo, hi, intensity, weight, design, theta, g, factor)
         if below <= 0.0:
             continue
         for i in range(lo, hi):
             j = i - lo
             residual = intensity[i] - g[j] * mean
             cost += weight[i] * residual * residual
-            add_row(
-                i,
-                basis,
-                start,
-                family,
-                pattern,
-                bounds,
-                dense,
-                exponential,
-                offset,
-                factor[j],
-                -2.0 * weight[i] * residual * mean * g[j],
-                gradient,
-            )
+            add_row(i, design, factor[j], -2.0 * weight[i] * residual * mean * g[j], gradient)
     return cost
 
 
 @njit("void(" + GROUPS + ", float64[::1], float64[::1])", **JIT)
 def curvature(first, last, offsets, intensity, weight, design, theta, diagonal):
     """Add the diagonal of J0'J0, J0 = -sqrt(w) I_h dg/d theta, of the block, (n_parameters,)."""
-    basis, start, family, pattern, bounds, dense, exponential, offset = design
     longest = longest_group(first, last, offsets)
     g = np.zeros(longest)
-    factor = np.zeros((longest, start.shape[1]))
+    factor = np.zeros((longest, design[1].shape[1]))
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
-        mean, below = group_mean(
-            lo,
-            hi,
-            intensity,
-            weight,
-            basis,
-            start,
-            family,
-            pattern,
-            bounds,
-            dense,
-            exponential,
-            offset,
-            theta,
-            g,
-            factor,
-        )
+        mean, below = group_mean(lo, hi, intensity, weight, design, theta, g, factor)
         for i in range(lo, hi):
             j = i - lo
-            f = family[i]
             x = weight[i] * mean * mean * g[j] * g[j]
-            for c in range(start.shape[1]):
-                for s in range(bounds[f, c], bounds[f, c + 1]):
-                    phi = basis[i, s] * factor[j, c]
-                    diagonal[start[i, c] + pattern[f, s]] += x * phi * phi
+            add_squared_row(i, design, factor[j], x, diagonal)
 
 
 @njit(
@@ -146,13 +93,12 @@ def normal_matrix(
     ``block``, (n,); ``group_rows``: A_h / sqrt((a.a)_h), (last - first, n_parameters). With no rows in it, the outer
     products of A_h are added to ``matrix`` too: better where a group sees few of many parameters.
     """
-    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    basis, start, family, pattern, bounds, dense = design[:6]
     n_components = start.shape[1]
     longest = longest_group(first, last, offsets)
-    g = np.zeros(longest)
+    g, size = np.zeros(longest), np.zeros(longest)
     factor = np.zeros((longest, n_components))
-    phi = np.zeros(basis.shape[1])
-    index = np.zeros(basis.shape[1], np.int64)
+    phi, index = np.zeros(basis.shape[1]), np.zeros(basis.shape[1], np.int64)
     few = len(group_rows) == 0
     projected = np.zeros(len(theta) if few else 0)
     seen = np.zeros(len(projected), np.uint8)
@@ -160,28 +106,14 @@ def normal_matrix(
     cost = 0.0
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
-        mean, below = group_mean(
-            lo,
-            hi,
-            intensity,
-            weight,
-            basis,
-            start,
-            family,
-            pattern,
-            bounds,
-            dense,
-            exponential,
-            offset,
-            theta,
-            g,
-            factor,
-        )
+        mean, below = group_mean(lo, hi, intensity, weight, design, theta, g, factor)
         if below <= 0.0:
             continue
         along = projected if few else group_rows[h - first]
         root = np.sqrt(below)
         n_touched = 0
+        for i in range(lo, hi):
+            size[i - lo] = np.sqrt(weight[i]) * mean * g[i - lo]
         for i in range(lo, hi):
             j = i - lo
             if weight[i] == 0.0:
@@ -189,43 +121,9 @@ def normal_matrix(
             f = family[i]
             residual = intensity[i] - g[j] * mean
             cost += weight[i] * residual * residual
-            add_row(
-                i,
-                basis,
-                start,
-                family,
-                pattern,
-                bounds,
-                dense,
-                exponential,
-                offset,
-                factor[j],
-                -2.0 * weight[i] * residual * mean * g[j],
-                gradient,
-            )
-            add_row(
-                i,
-                basis,
-                start,
-                family,
-                pattern,
-                bounds,
-                dense,
-                exponential,
-                offset,
-                factor[j],
-                -weight[i] * g[j] * g[j] * mean / root,
-                along,
-            )
-            size = np.sqrt(weight[i]) * mean * g[j]
-            n = 0
-            for c in range(n_components):
-                if dense[f] == c:
-                    continue
-                for s in range(bounds[f, c], bounds[f, c + 1]):
-                    phi[n] = size * factor[j, c] * basis[i, s]
-                    index[n] = start[i, c] + pattern[f, s]
-                    n += 1
+            add_row(i, design, factor[j], -2.0 * weight[i] * residual * mean * g[j], gradient)
+            add_row(i, design, factor[j], -weight[i] * g[j] * g[j] * mean / root, along)
+            n = jacobian_row(i, design, factor[j], size[j], dense[f], phi, index)
             for a in range(n):
                 p = index[a]
                 for b in range(a + 1):
@@ -234,7 +132,7 @@ def normal_matrix(
                 c = dense[f]
                 at, column = np.uint64(start[i, c]), np.uint64(bounds[f, c])
                 m = np.uint64(bounds[f, c + 1] - bounds[f, c])
-                y = size * factor[j, c]
+                y = size[j] * factor[j, c]
                 row = free[block[i]]
                 free[block[i]] += 1
                 for s in range(m):

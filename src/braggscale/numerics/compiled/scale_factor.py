@@ -42,8 +42,9 @@ JIT: dict[str, Any] = {
 
 
 @njit(inline="always", **JIT)
-def row_scale(i, basis, start, family, pattern, bounds, dense, exponential, offset, theta, log_factor):
+def row_scale(i, design, theta, log_factor):
     """Return g of row i; fill ``log_factor`` (n_components,) with d ln value_c / d eta_c."""
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
     f = family[i]
     g = 1.0
     for c in range(start.shape[1]):
@@ -71,8 +72,32 @@ def row_scale(i, basis, start, family, pattern, bounds, dense, exponential, offs
 
 
 @njit(inline="always", **JIT)
-def add_row(i, basis, start, family, pattern, bounds, dense, exponential, offset, log_factor, x, total):
+def jacobian_row(i, design, log_factor, x, leave, phi, index):
+    """Fill ``phi`` with the non-zero elements of x d ln g_i / d theta; return how many there are.
+
+    With x = -sqrt(w) I_h g they are a row of J0.  ``leave``: a component that is left out, -1 for none.
+    ``index``: where the elements stand in theta.  ``phi``, ``index``: (n_slots,) at least. ``add_row``,
+    ``add_squared_row`` and ``row_product`` are the same derivative where it is only summed over: there nothing is
+    stored, and dense slots run on vector instructions.
+    """
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    f = family[i]
+    n = 0
+    for c in range(start.shape[1]):
+        if c == leave:
+            continue
+        k = start[i, c]
+        for s in range(bounds[f, c], bounds[f, c + 1]):
+            phi[n] = x * log_factor[c] * basis[i, s]
+            index[n] = k + pattern[f, s]
+            n += 1
+    return n
+
+
+@njit(inline="always", **JIT)
+def add_row(i, design, log_factor, x, total):
     """Add x d ln g_i / d theta to ``total``, (n_parameters,)."""
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
     f = family[i]
     for c in range(start.shape[1]):
         first, last = bounds[f, c], bounds[f, c + 1]
@@ -87,6 +112,37 @@ def add_row(i, basis, start, family, pattern, bounds, dense, exponential, offset
                 total[k + pattern[f, s]] += y * basis[i, s]
 
 
+@njit(inline="always", **JIT)
+def add_squared_row(i, design, log_factor, x, total):
+    """Add x (d ln g_i / d theta)^2, element by element, to ``total``, (n_parameters,)."""
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    f = family[i]
+    for c in range(start.shape[1]):
+        for s in range(bounds[f, c], bounds[f, c + 1]):
+            phi = basis[i, s] * log_factor[c]
+            total[start[i, c] + pattern[f, s]] += x * phi * phi
+
+
+@njit(inline="always", **JIT)
+def row_product(i, design, log_factor, v):
+    """Return (d ln g_i / d theta) . v.  ``v``: (n_parameters,)."""
+    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    f = family[i]
+    x = 0.0
+    for c in range(start.shape[1]):
+        k = start[i, c]
+        part = 0.0
+        if dense[f] == c:
+            at, column = np.uint64(k), np.uint64(bounds[f, c])
+            for s in range(np.uint64(bounds[f, c + 1] - bounds[f, c])):
+                part += basis[i, column + s] * v[at + s]
+        else:
+            for s in range(bounds[f, c], bounds[f, c + 1]):
+                part += basis[i, s] * v[k + pattern[f, s]]
+        x += log_factor[c] * part
+    return x
+
+
 @njit("void(" + DESIGN + ", float64[::1], " + BLOCKS + ", float64[::1], float64[::1])", **JIT)
 def scales(design, theta, block, first_of, base, store, g, variance):
     """Fill g (n,) and var(g) = g^2 phi' C phi (n,), phi = d ln g / d theta.
@@ -98,7 +154,7 @@ def scales(design, theta, block, first_of, base, store, g, variance):
     n_components = start.shape[1]
     log_factor = np.zeros(n_components)
     for i in range(len(family)):
-        g[i] = row_scale(i, basis, start, family, pattern, bounds, dense, exponential, offset, theta, log_factor)
+        g[i] = row_scale(i, design, theta, log_factor)
         if len(store) == 0:
             continue
         f = family[i]
@@ -145,8 +201,7 @@ def multiply(values, start, pattern, theta, exponential, offset, g):
 @njit("void(" + DESIGN + ", float64[::1], float64[::1], float64[::1])", **JIT)
 def log_derivative(design, theta, x, total):
     """Add sum_i x_i d ln g_i / d theta to ``total``, (n_parameters,).  ``x``: (n,)."""
-    basis, start, family, pattern, bounds, dense, exponential, offset = design
-    log_factor = np.zeros(start.shape[1])
+    log_factor = np.zeros(design[1].shape[1])
     for i in range(len(x)):
-        row_scale(i, basis, start, family, pattern, bounds, dense, exponential, offset, theta, log_factor)
-        add_row(i, basis, start, family, pattern, bounds, dense, exponential, offset, log_factor, x[i], total)
+        row_scale(i, design, theta, log_factor)
+        add_row(i, design, log_factor, x[i], total)
