@@ -18,6 +18,8 @@ from braggscale.errors import CommandError, DataError, InputError
 
 log = logging.getLogger("braggscale.fake")
 
+NO_FILES = "no input files: give experiments and reflections, or unmerged reflections of another program"
+
 
 class Runs(list[types.SimpleNamespace]):
     """What the command handed to the pipeline; ``then`` is what the pipeline does."""
@@ -95,7 +97,7 @@ def test_names_that_begin_with_a_dash(runs, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["model=KB"], ["no input files: give experiments and reflections"]),
+        (["model=KB"], [NO_FILES]),
         (["b.expt", "a.refl"], ["b.expt: no such file; did you mean a.expt?"]),
         (["no/b.expt", "a.refl"], ["no/b.expt: no such file; the folder no does not exist"]),
         (["scaled.pickle", "a.refl"], ["scaled.pickle: no such file; scaled.refl exists, its name today"]),
@@ -275,8 +277,8 @@ def test_no_arguments(capsys):
     assert main([]) == 2
     found = capsys.readouterr()
     assert found.out.startswith("usage: scale") and "d_min" in found.out
-    needed = "no input files: give experiments and reflections, or unmerged reflections of another program"
-    assert found.err == f"scale: error: {needed}\n"
+
+    assert found.err == f"scale: error: {NO_FILES}\n"
 
 
 def test_show_config_refuses_mistakes(capsys):
