@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from braggscale import __version__
 from braggscale.cli import main
-from braggscale.errors import CommandError, DataError, InputError
+from braggscale.crash_file import shape_of
+from braggscale.data.experiment import Scan
+from braggscale.errors import CommandError, DataError, InputError, Terminated
 
 log = logging.getLogger("braggscale.fake")
 
@@ -184,12 +187,14 @@ def fail(error: BaseException) -> Callable[[], None]:
         (CommandError("exclude_images=9:1:2: no such data set"), 2, "exclude_images=9:1:2: no such data set"),
         (InputError("a.refl: truncated"), 1, "a.refl: truncated"),
         (DataError("nothing usable is left"), 1, "nothing usable is left"),
-        (MemoryError(), 1, "not enough memory"),
+        (MemoryError(), 1, "not enough memory; give fewer data, fewer parameters, or a smaller nproc"),
+        (Terminated(), 143, "terminated; nothing more was written"),
         (KeyboardInterrupt(), 130, "interrupted; nothing more was written"),
         (
             KeyError("x"),
             1,
-            "internal error, KeyError: 'x'; run again with -v for details; nothing more was written, please report it",
+            "internal error, KeyError: 'x'; scale.crash has the details: please report it with this file; "
+            "nothing more was written",
         ),
     ],
 )
@@ -199,13 +204,38 @@ def test_exit_status_of_a_run(runs, capsys, error, status, line):
     assert lines_of(capsys) == [line]
 
 
-def test_traceback_only_on_request(runs, capsys):
-    runs.then = fail(ZeroDivisionError("so"))
-    assert main(["a.expt", "a.refl", "-v"]) == 1
-    shown = capsys.readouterr().err
-    assert "Traceback" in shown and shown.endswith(
-        "scale: error: internal error, ZeroDivisionError: so; nothing more was written, please report it\n"
-    )
+def test_control_characters_and_long_lines(runs, capsys):
+    runs.then = fail(DataError("data set \x1b[31mred\n" + "x" * 1000 + " give less"))
+    assert main(["a.expt", "a.refl"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(r"scale: error: data set \x1b[31mred xxx") and line.endswith("xxx give less")
+    assert len(line) == 300 and " ... " in line
+
+
+def test_a_fault_of_the_program_leaves_what_is_needed_to_find_it(runs, capsys, tmp_path):
+    def broken():
+        secret, table = 0.125, np.zeros((7, 3))
+        return table[secret]
+
+    runs.then = broken
+    assert main(["a.expt", "a.refl", "d_min=2"]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    text = (tmp_path / "scale.crash").read_text()
+    assert text.startswith(f"braggscale {__version__}, Python ") and "\nscale a.expt a.refl d_min=2\n" in text
+    assert "Traceback" in text and "IndexError" in text and "files: tuple of 2" in text
+
+
+def test_shapes_without_data():
+    values = np.arange(12.0).reshape(3, 4)
+    assert shape_of(values) == "array (3, 4) float64"
+    assert shape_of("abc") == "str of 3" and shape_of([1, 2]) == "list of 2" and shape_of(None) == "None"
+    assert shape_of(Scan((1, 9), (0.0, 0.5))).startswith("Scan(image_range: tuple of 2, oscillation: tuple of 2")
+
+
+def test_many_problems_are_not_a_flood(runs, capsys):
+    assert main(["a.expt", "a.refl", *(f"no_such_{k}=1" for k in range(50))]) == 2
+    lines = lines_of(capsys)
+    assert len(lines) == 21 and lines[-1] == "and 30 more of this kind"
 
 
 def talk() -> None:

@@ -16,7 +16,7 @@ ROOT = Path(braggscale.__file__).parent
 # may import each other, but not in circles.
 LAYERS = (
     "__init__",
-    "errors numerics wording",
+    "errors numerics wording crash_file",
     "data options terminal",
     "statistics weighting models",
     "fit io",

@@ -1,6 +1,7 @@
 """The command: arguments in, exit status out. The only place that prints, and that turns errors into lines.
 
-Exit status: 0 done, 1 the data cannot be scaled or something broke, 2 the command is wrong, 130 interrupted.
+Exit status: 0 done, 1 the data cannot be scaled or something broke, 2 the command is wrong, 130 interrupted, 143
+terminated.
 Nothing that takes long to import is imported before it is needed.
 """
 
@@ -8,19 +9,21 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import gc
 import logging
 import os
 import re
 import shlex
+import signal
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from braggscale import __version__
-from braggscale.errors import CommandError, UserError
+from braggscale.errors import LONGEST_LINE, CommandError, Terminated, UserError, one_line
 from braggscale.numerics.heap import one_heap
 from braggscale.terminal import error_prefix, let_go, logging_to
 
@@ -123,14 +126,15 @@ class _Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit status.  ``argv``: without the program's name, None for sys.argv."""
     arguments = tuple(sys.argv[1:] if argv is None else argv)
+    if sys.stdout is None:  # closed: the next file that is opened would take its place
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # not every stand-in for a terminal can do this
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    verbose = False
     try:
-        found = _sort(arguments)
-        verbose = found.options.verbose > 0
-        return _act(arguments, found)
+        with _ending_on_request():
+            found = _sort(arguments)
+            return _act(arguments, found)
     except UserError as error:
         _complain(str(error))
         return error.exit_status
@@ -140,17 +144,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted; nothing more was written")
         return 130
+    except Terminated:
+        _complain("terminated; nothing more was written")
+        return 143
     except MemoryError:
-        _complain("not enough memory")
+        _complain("not enough memory; give fewer data, fewer parameters, or a smaller nproc")
+        return 1
+    except OSError as error:
+        if error.errno not in _FULL:
+            _complain_internal(error, arguments)
+        else:
+            let_go(sys.stdout)
+            _complain(f"standard output: {error.strerror or error}")
         return 1
     except Exception as error:
-        _complain_internal(error, verbose)
+        _complain_internal(error, arguments)
         return 1
     finally:
+        _remove_temporaries()
         try:
             sys.stdout.flush()
-        except BrokenPipeError:
+        except (OSError, ValueError):
             let_go(sys.stdout)
+
+
+def _remove_temporaries() -> None:
+    """Files that were begun and not put in place, whatever ended the run; nothing is imported for that."""
+    files = sys.modules.get("braggscale.io.atomic_files")
+    if files is not None:
+        files.discard_remaining()
+
+
+# What writing to a full or closed standard output gives.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO)
+
+
+@contextmanager
+def _ending_on_request() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does: temporary files go, old outputs stay."""
+
+    def end(*_: object) -> NoReturn:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not the main thread: whoever runs this there decides about signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _act(argv: tuple[str, ...], found: _Arguments) -> int:
@@ -186,15 +230,21 @@ def _act(argv: tuple[str, ...], found: _Arguments) -> int:
             problems.append(command.no_files)
         problems += _output_problems(settings, found)
     if problems:
-        for problem in dict.fromkeys(problems):
+        different = list(dict.fromkeys(problems))
+        for problem in different[:_MOST_PROBLEMS]:
             _complain(problem)
+        if len(different) > _MOST_PROBLEMS:
+            _complain(f"and {len(different) - _MOST_PROBLEMS} more of this kind")
         return 2
-    if command is SCALE_EXPORT:
-        _export(found, settings)
-    elif options.assign_identifiers is not None:
-        _name(found, settings)
-    else:
-        _scale(argv, found, settings)
+    from braggscale.io.atomic_files import durable
+
+    with durable(options.durable):
+        if command is SCALE_EXPORT:
+            _export(found, settings)
+        elif options.assign_identifiers is not None:
+            _name(found, settings)
+        else:
+            _scale(argv, found, settings)
     return 0
 
 
@@ -266,6 +316,8 @@ def _name(found: _Arguments, settings: Settings) -> None:
         name_anew(found.files, found.options.assign_identifiers, experiments, reflections)
 
 
+_MOST_PROBLEMS = 20
+
 # Arguments --------------------------------------------------------------------------------------------------
 
 
@@ -284,9 +336,10 @@ def _parser(command: _Command) -> _Parser:
     add("-c", "--show-config", action="store_true", help="print the parameters as they would be used, and stop")
     add("-e", "--expert-level", type=int, default=0, metavar="N", help="print parameters up to this level (0 to 2)")
     add("-a", "--attributes-level", type=int, metavar="N", help="print help (1), types (2), everything (3) with them")
-    add("-v", "--verbose", action="count", default=0, help="log details, and tracebacks of internal errors")
+    add("-v", "--verbose", action="count", default=0, help="log details")
     add("-q", "--quiet", action="store_true", help="print warnings and errors only; the log file has everything")
     add("--phil", action="append", default=[], metavar="FILE", help="read parameters from FILE, - for standard input")
+    add("--durable", action="store_true", help="force outputs onto the disk: a power cut leaves old or new files")
     if command is SCALE:
         add(
             "--assign-identifiers",
@@ -378,6 +431,9 @@ def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
     for name, targets in (*wanted, *_names_of_exports(output.exports)):
         for target in targets:
             me = f"output.{name}"
+            if "\0" in target:
+                problems.append(f"{me}: a name cannot have a character 0")
+                continue
             other = taken.setdefault(os.path.realpath(target), me)
             if other == "an input" and name in EXPORT_FILES:
                 problems.append(f"{me}: {target} is an input; give it another name")
@@ -407,19 +463,18 @@ def _names_of_exports(paths: Mapping[str, str]) -> list[tuple[str, tuple[str, ..
 
 
 def _complain(message: str) -> None:
-    with suppress(BrokenPipeError):
+    with suppress(OSError, ValueError):
         sys.stdout.flush()
+    prefix = error_prefix(PROGRAM)
+    plain = len(f"{PROGRAM}: error: ")
     try:
-        print(f"{error_prefix(PROGRAM)} {message}", file=sys.stderr, flush=True)
-    except BrokenPipeError:
+        print(f"{prefix} {one_line(message, LONGEST_LINE - plain)}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
         let_go(sys.stderr)
 
 
-def _complain_internal(error: Exception, verbose: bool) -> None:
-    if verbose:
-        import traceback
+def _complain_internal(error: Exception, argv: tuple[str, ...]) -> None:
+    from braggscale.crash_file import CRASH_FILE, write_crash_file
 
-        traceback.print_exception(error)
-    where = "" if verbose else "; run again with -v for details"
-    text = " ".join(str(error).split())
-    _complain(f"internal error, {type(error).__name__}: {text}{where}; nothing more was written, please report it")
+    where = f"; {CRASH_FILE} has the details: please report it with this file" if write_crash_file(error, argv) else ""
+    _complain(f"internal error, {type(error).__name__}: {str(error)[:120]}{where}; nothing more was written")

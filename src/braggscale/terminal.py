@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import TextIO
 
+from braggscale.errors import printable
 from braggscale.numerics.timing import STAGE
 
 log = logging.getLogger(__name__)
@@ -134,11 +135,16 @@ class _Terminal(logging.StreamHandler[TextIO]):
         return _COMMAND.sub(rf"{_CYAN}\1{_PLAIN}", text)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
-            let_go(self.stream)
-            self.setLevel(logging.CRITICAL + 1)
-        else:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError | ValueError):
             super().handleError(record)
+            return
+        let_go(self.stream)
+        self.setLevel(logging.CRITICAL + 1)
+        if not isinstance(error, BrokenPipeError):  # full or closed: once, not with every line
+            why = getattr(error, "strerror", None) or error
+            with suppress(OSError, ValueError):
+                sys.stderr.write(f"scale: warning: the log stops here on standard output: {why}\n")
 
 
 class _Memory(logging.Handler):
@@ -164,7 +170,7 @@ class _Format(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = printable(super().format(record))
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname.capitalize()}: {text}"
         return "\n".join(_folded(line) for line in text.split("\n"))

@@ -28,6 +28,16 @@ BOTH = int(Flag.INTEGRATED_SUM | Flag.INTEGRATED_PRF)
 ALL = Cuts(partiality_cutoff=0.0, min_isigi=None)
 
 
+def beams(hkl, seed=1):
+    """Diffracted beams that belong to the indices, at any azimuth, of any length."""
+    rng = np.random.default_rng(seed)
+    theta = np.arcsin(BEAM.wavelength / 2 / d_spacings(CELL, hkl))
+    around = rng.uniform(0, 2 * np.pi, len(hkl))
+    off = np.sin(2 * theta)
+    unit = np.column_stack([off * np.cos(around), off * np.sin(around), -np.cos(2 * theta)])
+    return unit * rng.uniform(0.5, 2.0, (len(hkl), 1))
+
+
 def columns(n, seed=1):
     """n good rows of a rotation sweep."""
     rng = np.random.default_rng(seed)
@@ -37,7 +47,7 @@ def columns(n, seed=1):
         "flags": np.full(n, BOTH, np.uint64),
         "d": d_spacings(CELL, hkl),
         "xyzobs.px.value": np.column_stack([rng.uniform(0, 900, (n, 2)), np.linspace(0.5, 99.5, n)]),
-        "s1": rng.normal(size=(n, 3)),
+        "s1": beams(hkl),
         "lp": rng.uniform(0.3, 1.2, n),
         "qe": rng.uniform(0.4, 0.9, n),
         "partiality": rng.uniform(0.991, 1.0, n),
@@ -188,7 +198,7 @@ def test_first_reason_that_applies():
         Fate.BAD_EFFICIENCY,
         Fate.BAD_VARIANCE,
         Fate.BAD_VARIANCE,
-        Fate.BAD_VARIANCE,
+        Fate.NOT_PLAUSIBLE,
         Fate.RESOLUTION_CUT,
         Fate.LOW_PARTIALITY,
         Fate.LOW_PARTIALITY,
@@ -201,7 +211,7 @@ def test_first_reason_that_applies():
     assert [Fate(k) for k in result.fate] == expected
     assert result.observations.row.tolist() == [0]
     assert sum(result.counts().values()) == 15
-    assert result.counts()[Fate.BAD_VARIANCE] == 4
+    assert result.counts()[Fate.BAD_VARIANCE] == 3
 
 
 def test_resolution_limits_use_the_best_cell():
@@ -400,6 +410,7 @@ def test_pieces_and_the_ledger(rows, far, seed):
     data = columns(len(rows), seed)
     data["partial_id"] = np.array([r[0] + far for r in rows], np.uint64)
     data["miller_index"][:] = np.array([[r[1], 1, 1] for r in rows])
+    data["d"], data["s1"] = d_spacings(CELL, data["miller_index"]), beams(data["miller_index"])
     data["partiality"] = np.array([r[2] for r in rows])
     data["intensity.prf.variance"][::7] = -1.0
     data["flags"][::5] = 0

@@ -233,12 +233,13 @@ def test_an_odd_number_of_scan_points_is_a_warning(tmp_path: Path, caplog: pytes
 
 
 NAN = float("nan")
+PANEL = samples.experiment_list()["detector"][0]["panels"][0]
 
 
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        ({"beam": {"wavelength": 0.0}}, "beam 0: wavelength 0.0 is not positive"),
+        ({"beam": {"wavelength": 0.0}}, "beam 0: wavelength 0.0 is outside what can be, 0.001 to 100 Angstrom"),
         ({"beam": {"wavelength": NAN}}, "wavelength has a number that is not finite"),
         ({"beam": {"wavelength": "1"}}, "wavelength is not a number"),
         ({"beam": {"wavelength": True}}, "wavelength is not a number"),
@@ -253,7 +254,16 @@ NAN = float("nan")
         ({"goniometer": {"axes": [[1, 0, 0]], "angles": [1.0], "scan_axis": 1}}, "scan_axis 1 is none of its 1"),
         ({"goniometer": {"axes": [[0, 0, 0]], "angles": [1.0], "scan_axis": 0}}, "axis of length 0"),
         ({"scan": {"image_range": [5, 1]}}, "not a range of images"),
-        ({"scan": {"image_range": [1, 10**12]}}, "1000000000000 images"),
+        ({"scan": {"image_range": [1, 10**12]}}, "outside what can be, -1e.09 to 1e.09"),
+        ({"scan": {"image_range": [1, 10**8]}}, "100000000 images are more than any scan has"),
+        ({"scan": {"batch_offset": 2**40}}, "batch_offset 1099511627776 is outside"),
+        ({"scan": {"oscillation": [0.0, 1e9]}}, "outside what can be"),
+        ({"scan": {"oscillation": [0.0, 500.0]}}, "images of 500 degrees; no image is wider than 360"),
+        ({"beam": {"wavelength": 1e300}}, "wavelength 1e.300 is outside"),
+        ({"beam": {"direction": [0.0, 0.0, 1e-200]}}, "direction has length 0"),
+        ({"crystal": {"real_space_a": [1e300, 0.0, 0.0]}}, "real_space_a .* is outside what can be"),
+        ({"crystal": {"recalculated_unit_cell": [9, 9, 9, 30, 30, 120]}}, "is no unit cell"),
+        ({"detector": {"panels": [{**PANEL, "image_size": [0, 100]}]}}, "image_size .0, 100. is outside"),
         ({"scan": {"image_range": [1.0, 2.0]}}, "not a range of images"),
         ({"scan": {"oscillation": ...}}, "oscillation is not a list of 2"),
         ({"scan": {"batch_offset": 0.5}}, "batch_offset 0.5"),
@@ -284,6 +294,10 @@ def test_models_that_cannot_be_are_refused(tmp_path: Path, models: dict[str, Any
     [
         ({"beam": 5}, r"experiment 0: it refers to beam 5, but the file has 1 \(counted from 0\)"),
         ({"scan": -1}, "refers to scan -1"),
+        ({"imageset": "x" * 9000}, "its imageset is in another file"),
+        ({"imageset": 2**40}, "it refers to imageset 1099511627776, but the file has 1"),
+        ({"imageset": [1]}, "it refers to imageset .1., but"),
+        ({"identifier": "\ud800"}, "cannot be written as UTF-8"),
         ({"crystal": 0.0}, "refers to crystal 0.0"),
         ({"beam": True}, "refers to beam True"),
         ({"profile": 1}, "refers to profile 1"),

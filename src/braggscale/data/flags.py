@@ -47,6 +47,7 @@ class Fate(IntEnum):
     MISFIT = 16
     FLAGGED = 17
     INCOMPLETE = 18
+    NOT_PLAUSIBLE = 19
 
 
 FATE_TEXT: dict[Fate, str] = {
@@ -69,6 +70,7 @@ FATE_TEXT: dict[Fate, str] = {
     Fate.MISFIT: "misfit of an earlier program",
     Fate.FLAGGED: "flagged by the integration program",
     Fate.INCOMPLETE: "not all parts of the reflection recorded",
+    Fate.NOT_PLAUSIBLE: "not plausible",
 }
 
 # Fates that the program before has settled: the only ones that a column ``rejection`` may hold.
@@ -92,4 +94,5 @@ FATE_FLAG: dict[Fate, Flag] = {
     Fate.MISFIT: Flag.EXCLUDED_FOR_SCALING,
     Fate.FLAGGED: Flag.EXCLUDED_FOR_SCALING,
     Fate.INCOMPLETE: Flag.EXCLUDED_FOR_SCALING,
+    Fate.NOT_PLAUSIBLE: Flag.EXCLUDED_FOR_SCALING,
 }

@@ -171,6 +171,12 @@ def unit_cell(real_space: Float) -> UnitCell:
     return float(a), float(b), float(c), float(alpha), float(beta), float(gamma)
 
 
+def relative_volume(cell: UnitCell) -> float:
+    """Volume over the product of the edges, 0 for angles that span no cell."""
+    ca, cb, cg = (_cosine(angle) for angle in cell[3:])
+    return float(np.sqrt(max(1 - ca * ca - cb * cb - cg * cg + 2 * ca * cb * cg, 0.0)))
+
+
 def orthogonalisation(cell: UnitCell) -> Float:
     """O, whose columns are the axes of the cell with a along x and b in the xy plane, (3, 3), Angstrom.
 

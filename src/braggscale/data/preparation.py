@@ -28,6 +28,7 @@ from braggscale.data.flags import BEFORE, FATE_FLAG, FATE_TEXT, INTEGRATED, SCAL
 from braggscale.data.geometry import UnitCell, crystal_frame_directions, d_spacings
 from braggscale.data.image_ranges import Runs, rows_in_use
 from braggscale.data.observations import Observations
+from braggscale.data.plausible import Rows, judge
 from braggscale.data.table import Table
 from braggscale.data.unique_reflections import BLOCK
 from braggscale.errors import InputError
@@ -111,7 +112,7 @@ class UsableRows:
 
 def count_fates(fate: Array) -> dict[Fate, int]:
     """Number of rows by fate, without those that nobody met.  ``fate``: (n,)."""
-    numbers = np.bincount(fate, minlength=len(Fate))
+    numbers = np.bincount(fate, minlength=max(Fate) + 1)
     return {f: int(numbers[f]) for f in Fate if numbers[f]}
 
 
@@ -120,7 +121,7 @@ def flags_with_fates(flags: Array, fate: Array) -> UInt:
 
     ``flags``: (n,), uint64.  ``fate``: (n,).  Returns (n,).  Bits of other programs are kept.
     """
-    verdict = np.zeros(len(Fate), np.uint64)
+    verdict = np.zeros(max(Fate) + 1, np.uint64)
     for f, flag in FATE_FLAG.items():
         verdict[f] = int(flag)
     result: UInt = (flags & np.uint64(~int(SCALING_VERDICTS) & (2**64 - 1))) | verdict[fate]
@@ -341,6 +342,29 @@ def _positions(columns: _Columns) -> str:
     raise InputError(f"{columns.table.source}: the table has neither xyzobs.px.value nor xyzcal.px")
 
 
+def _not_plausible(columns: _Columns, kinds: tuple[str, ...], rows: Int, xyz: Float, experiment: Experiment) -> Bool:
+    """Which of the given rows cannot be, (n,); the log says why. Raises InputError if it is most of them."""
+    flags = columns.rows("flags", rows)
+    measured = tuple(
+        (value, variance, (flags & np.uint64(flag)) != 0)
+        for kind, (value, variance, flag) in _KINDS.items()
+        if kind in kinds
+    )
+
+    def column(name: str) -> Array | None:
+        return columns.rows(name, rows) if name in columns else None
+
+    source = columns.table.source
+    hkl = columns.rows("miller_index", rows)
+    judged = judge(Rows(hkl, xyz, column, measured), experiment, source)
+    name = f"data set {experiment.identifier}"
+    if judged.cell_off:
+        log.warning(f"{name}: its unit cell contradicts its reflections, d is off by {100 * judged.cell_off:.0f} %")
+    if judged.reasons:
+        log.warning(f"{name}: rows that cannot be are left out, {judged.text()}")
+    return judged.bad
+
+
 # Observations -----------------------------------------------------------------------------------------------
 
 
@@ -449,11 +473,12 @@ def prepare(
     (column ``rejection``); not integrated; no Miller
     index or no resolution; detector efficiency not positive; variance not positive, or a value that is not
     finite, before or after correction, of any kind of intensity asked for and measured; outside the
-    resolution limits; partiality 0 or below the cut-off; I/sigma below the limit.  What is wrong with a
-    measurement comes before what the user cuts, so the number beside a cut is what this cut costs.
+    resolution limits; partiality 0 or below the cut-off; I/sigma below the limit; not plausible (see
+    :mod:`braggscale.data.plausible`).  What is wrong with a measurement comes before what the user cuts, so the number
+    beside a cut is what this cut costs.
 
     If nothing is usable, ``reason`` says why.
-    Raises InputError if columns are missing that nothing can replace.
+    Raises InputError if columns are missing that nothing can replace, or most rows cannot be.
     """
     for name in ("miller_index", "flags"):
         if name not in table:
@@ -477,6 +502,10 @@ def prepare(
         placed = np.isfinite(xyz).all(axis=1)
         verdict[candidates[~placed]] = Fate.NO_GEOMETRY
         candidates, xyz = candidates[placed], xyz[placed]
+    absurd = _not_plausible(columns, kinds, candidates, xyz, experiment)
+    if absurd.any():
+        verdict[candidates[absurd]] = Fate.NOT_PLAUSIBLE
+        candidates, xyz = candidates[~absurd], xyz[~absurd]
     observations = _observe(columns, kinds, candidates, xyz, experiment, data_set)
     verdict[candidates] = Fate.BAD_VARIANCE
     verdict[observations.row] = Fate.SCALED

@@ -6,17 +6,43 @@ A run that fails leaves the files of the previous run as they were, and nothing 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
+import re
 import secrets
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO
 
 from braggscale.errors import CommandError, OutputError
 
+# Temporary files of this process that are not yet in place nor removed.
+_MADE: set[str] = set()
+# .NAME.HOST-PROCESS-NUMBER.tmp
+_TEMPORARY = re.compile(r"\.(.+)\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp")
+# Whether files and folders are forced onto the disk; see ``durable``.
+_DURABLE: contextvars.ContextVar[bool] = contextvars.ContextVar("durable", default=False)
+
+
+@contextlib.contextmanager
+def durable(wanted: bool) -> Iterator[None]:
+    """While this lasts (and ``wanted``) a power cut leaves old or new files, too: each is forced onto the disk.
+
+    Files before they are renamed, their folders after it. Costs what the disk takes for that.
+    """
+    token = _DURABLE.set(wanted)
+    try:
+        yield
+    finally:
+        _DURABLE.reset(token)
+
 
 def check_writable(paths: Iterable[str]) -> None:
-    """Raises CommandError unless a file can be made at each path. Creates and removes an empty file to find out."""
+    """Raises CommandError unless a file can be made at each path. Creates and removes an empty file to find out.
+
+    Temporary files of the same outputs that a killed run has left are removed.
+    """
     for path in paths:
         target = os.path.realpath(path)
         folder = os.path.dirname(target)
@@ -26,12 +52,14 @@ def check_writable(paths: Iterable[str]) -> None:
             raise CommandError(f"cannot write {path}: the folder {folder} does not exist")
         if os.path.exists(target) and not os.path.isfile(target):
             raise CommandError(f"cannot write {path}: it is not an ordinary file")
+        temporary = _beside(target)
         try:
-            file, temporary = _create(target)
-            file.close()
-            os.unlink(temporary)
+            open(temporary, "x+b").close()
         except OSError as error:
             raise CommandError(f"cannot write {path}: {error.strerror or error}") from None
+        finally:
+            discard([temporary])
+        _remove_stale(target)
 
 
 def write_beside(target: str, write: Callable[[IO[bytes]], None]) -> str:
@@ -39,12 +67,14 @@ def write_beside(target: str, write: Callable[[IO[bytes]], None]) -> str:
 
     Raises OutputError if that fails, for example on a full disk; the file is removed then.
     """
-    temporary = None
+    temporary = _beside(os.path.realpath(target))
     try:
-        file, temporary = _create(os.path.realpath(target))
-        with file:
+        # with the rights that a new file gets here
+        with open(temporary, "x+b") as file:
             write(file)
             file.flush()
+            if _DURABLE.get():
+                os.fsync(file.fileno())
     except OSError as error:
         discard([temporary])
         raise OutputError(f"writing {target} failed: {error.strerror or error}; nothing was changed") from error
@@ -86,34 +116,39 @@ def pending() -> Iterator[list[tuple[str, str]]]:
 
 
 def commit(pairs: Sequence[tuple[str, str]], keep: Mapping[str, str] | None = None) -> None:
-    """Renames each temporary file to its target, in the given order; all or nothing.
+    """Renames each temporary file to its target, in the given order; all or nothing, whatever interrupts it.
 
     The experiments go last: whoever finds new experiments finds the table that belongs to them.
     ``keep``: from target to the name under which the file that it replaces shall stay.
     Raises OutputError if a rename fails; files already renamed are put back, all temporaries removed.
     """
-    done: list[tuple[str, str | None]] = []
-    spare: list[str | None] = []
+    begun: list[tuple[str, str, str | None]] = []
+    spare: list[str] = []
     names = {os.path.realpath(path): name for path, name in (keep or {}).items()}
     try:
         for temporary, path in pairs:
             target = os.path.realpath(path)
-            old = _second_name(target)
-            spare.append(old)
-            if target in names and (kept := _second_name(target)) is not None:
-                spare.append(kept)
+            old = _second_name(target, spare)
+            if target in names and (kept := _second_name(target, spare)) is not None:
                 os.replace(kept, names[target])
+            # noted before it is done: an interrupt may come between any two steps
+            begun.append((temporary, target, old))
             os.replace(temporary, target)
-            done.append((target, old))
-    except OSError as error:
-        for target, old in reversed(done):
+        _sync_folders(target for _, target, _ in begun)
+    except BaseException as error:
+        for temporary, target, old in reversed(begun):
+            if os.path.exists(temporary):
+                continue  # not renamed
             with contextlib.suppress(OSError):
                 if old is None:
                     os.unlink(target)
                 else:
                     os.replace(old, target)
+        if not isinstance(error, OSError):
+            raise
         raise OutputError(
-            f"putting {pairs[len(done)][1]} in place failed: {error.strerror or error}; the old files are unchanged"
+            f"putting {pairs[max(len(begun) - 1, 0)][1]} in place failed: {error.strerror or error}; "
+            "the old files are unchanged"
         ) from error
     finally:
         discard([temporary for temporary, _ in pairs])
@@ -126,28 +161,73 @@ def discard(paths: Iterable[str | None]) -> None:
         if path is not None:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+            _MADE.discard(path)
+
+
+def discard_remaining() -> None:
+    """Removes every temporary file of this process that is still there."""
+    discard(list(_MADE))
 
 
 def _beside(target: str) -> str:
-    """A fresh name in the target's folder."""
+    """A fresh name in the target's folder, which tells whose it is."""
     folder, name = os.path.split(target)
-    return os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
+    path = os.path.join(folder, f".{name[:150]}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    _MADE.add(path)
+    return path
 
 
-def _create(target: str) -> tuple[IO[bytes], str]:
-    """A new file beside the target, with the rights that a new file gets here."""
-    path = _beside(target)
-    return open(path, "x+b"), path
+def _host() -> str:
+    """A number for this computer: process numbers mean nothing on another one that shares the folder."""
+    return f"{zlib.crc32(os.uname().nodename.encode() if hasattr(os, 'uname') else b''):08x}"
 
 
-def _second_name(target: str) -> str | None:
-    """A second name for the file at ``target``, so that it can be put back; None if there is no such file."""
+def _remove_stale(target: str) -> None:
+    """Removes temporary files of this target whose process has ended without removing them."""
+    folder, name = os.path.split(target)
+    with contextlib.suppress(OSError):
+        for other in os.listdir(folder):
+            found = _TEMPORARY.fullmatch(other)
+            if found and found[1] == name[:150] and found[2] == _host() and not _runs(int(found[3])):
+                discard([os.path.join(folder, other)])
+
+
+def _runs(process: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def _second_name(target: str, spare: list[str]) -> str | None:
+    """A second name for the file at ``target``, so that it can be put back; None if there is no such file.
+
+    ``spare``: gets the name, before there is such a file.
+    """
     if not os.path.exists(target):
         return None
     name = _beside(target)
+    spare.append(name)
     try:
         os.link(target, name)
     except OSError:
         # Not every file system has hard links.
         shutil.copyfile(target, name)
     return name
+
+
+def _sync_folders(targets: Iterable[str]) -> None:
+    """Forces names onto the disk; where a system cannot open folders, it keeps names by itself."""
+    if not _DURABLE.get():
+        return
+    for folder in {os.path.dirname(target) for target in targets}:
+        with contextlib.suppress(PermissionError, IsADirectoryError):
+            number = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(number)
+            finally:
+                os.close(number)

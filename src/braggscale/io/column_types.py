@@ -60,7 +60,13 @@ _USED: dict[str, tuple[int, bool]] = {
     ),
     **dict.fromkeys(("lp", "qe", "dqe", "d", "partiality", "partiality.inv.variance"), (1, False)),
     **dict.fromkeys(("inverse_scale_factor", "intensity.scale.value", "intensity.scale.variance"), (1, False)),
+    **dict.fromkeys(("inverse_scale_factor_variance", "profile.correlation"), (1, False)),
+    **dict.fromkeys(("background.sum.value", "background.sum.variance"), (1, False)),
+    "bbox": (6, True),
+    "scaling_fate": (1, True),
 }
+# Bits need more than a number of rows and parts.
+_EXACT = {"flags": "std::size_t"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +160,10 @@ def check_types(table: FileTable) -> None:
         if column is None:
             continue
         kind = TYPES.get(column.tag)
-        if kind is None or kind.parts != parts or (kind.dtype.kind in "iu") != whole:
-            wanted = f"{parts} {'whole' if whole else 'real'} number{'s' if parts > 1 else ''} per row"
+        wanted = f"{parts} {'whole' if whole else 'real'} number{'s' if parts > 1 else ''} per row"
+        if name in _EXACT and column.tag != _EXACT[name]:
+            raise InputError(f"{table.path}: column {name!r} is {column.tag} instead of {_EXACT[name]}")
+        if kind is None or kind.parts != parts or kind.dtype.kind not in ("iu" if whole else "f"):
             raise InputError(f"{table.path}: column {name!r} is {column.tag} instead of {wanted}")
 
 

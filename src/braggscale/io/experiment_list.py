@@ -10,6 +10,7 @@ An experiment names its models by their position in the lists. Whatever is not u
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -220,7 +221,20 @@ def to_text(data: Mapping[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, default=lambda item: item.tolist())
+    try:
+        return json.dumps(value, default=lambda item: item.tolist(), allow_nan=False)
+    except ValueError:
+        # JSON has no such numbers; what cannot be read as a number is none
+        return json.dumps(_finite(value), default=lambda item: _finite(item.tolist()), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _refers(name: str, value: Any, lists: Mapping[str, Any]) -> bool:

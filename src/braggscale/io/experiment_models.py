@@ -16,6 +16,14 @@ from braggscale.data import geometry
 from braggscale.data.experiment import Beam, Crystal, Experiment, Goniometer, Panel, Scan
 from braggscale.errors import InputError
 from braggscale.io.file_kind import Source, available_memory
+from braggscale.io.model_limits import (
+    LEAST_VOLUME,
+    LIMITS,
+    MOST_IMAGES,
+    SHORTEST_CELL_AXIS,
+    SHORTEST_VECTOR,
+    WIDEST_IMAGE,
+)
 from braggscale.numerics.array_types import Float
 
 log = logging.getLogger(__name__)
@@ -24,7 +32,6 @@ log = logging.getLogger(__name__)
 _MODELS = ("imageset", "beam", "detector", "goniometer", "scan", "crystal", "profile", "scaling_model")
 # Parsed JSON takes about this many times the memory of its text.
 _JSON_GROWTH = 10
-_MOST_IMAGES = 100_000_000
 # How far a matrix in the file may be from a rotation.
 _ROTATION_TOLERANCE = 1e-4
 
@@ -77,6 +84,20 @@ def experiments_of(path: str, data: Mapping[str, Any]) -> tuple[Experiment, ...]
     return experiments
 
 
+def is_text(value: Any) -> bool:
+    """Whether this is a text that UTF-8 can hold: JSON can also have halves of characters."""
+    try:
+        return isinstance(value, str) and bool(value.encode() or True)
+    except UnicodeEncodeError:
+        return False
+
+
+def _short(value: Any) -> str:
+    """A value from a file for a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 class _Reader:
     """Interprets the models of one document, each once."""
 
@@ -113,7 +134,7 @@ class _Reader:
         models = self.data.get(name)
         n = len(models) if isinstance(models, list) else 0
         if type(index) is not int or not 0 <= index < n:
-            raise self.damaged(where, f"it refers to {name} {index!r}, but the file has {n} (counted from 0)")
+            raise self.damaged(where, f"it refers to {name} {_short(index)}, but the file has {n} (counted from 0)")
         return index
 
     def once(self, where: str, entry: Mapping[str, Any], name: str, make: Any) -> Any:
@@ -130,14 +151,16 @@ class _Reader:
         where = f"experiment {k}"
         identifier = entry.get("identifier") or ""
         if not isinstance(identifier, str):
-            raise self.damaged(where, f"its identifier {identifier!r} is not a text")
+            raise self.damaged(where, f"its identifier {_short(identifier)} is not a text")
+        if not is_text(identifier):
+            raise self.damaged(where, f"its identifier {_short(identifier)} cannot be written as UTF-8")
         beam = self.once(where, entry, "beam", self.beam)
         crystal = self.once(where, entry, "crystal", self.crystal)
         if beam is None or crystal is None:
             raise self.damaged(where, f"it has no {'beam' if beam is None else 'crystal'}; is it indexed?")
         scan = self.scan(where, entry, identifier)
         scaling = self.model(where, entry, "scaling_model")
-        for name in self.lists:
+        for name in {*self.lists, *_MODELS}:
             self.index(where, entry, name)
         if scan is not None:
             self.check_scan_points(where, entry, scan)
@@ -154,10 +177,7 @@ class _Reader:
     def beam(self, where: str, entry: Mapping[str, Any]) -> Beam:
         if "wavelength" not in entry:
             raise self.damaged(where, "no wavelength; polychromatic (Laue) beams cannot be scaled here")
-        wavelength = self.number(where, entry, "wavelength")
-        if wavelength <= 0:
-            raise self.damaged(where, f"wavelength {wavelength} is not positive")
-        return Beam(self.direction(where, entry, "direction"), wavelength)
+        return Beam(self.direction(where, entry, "direction"), self.number(where, entry, "wavelength"))
 
     def goniometer(self, where: str, entry: Mapping[str, Any]) -> Goniometer:
         if "axes" in entry:
@@ -167,7 +187,7 @@ class _Reader:
             if type(scan_axis) is not int or not 0 <= scan_axis < len(axes):
                 raise self.damaged(where, f"scan_axis {scan_axis!r} is none of its {len(axes)} axes")
             units = [self.vector(where, {"axes": axis}, "axes", 3) for axis in axes]
-            if any(np.linalg.norm(axis) == 0 for axis in units):
+            if any(np.linalg.norm(axis) < SHORTEST_VECTOR for axis in units):
                 raise self.damaged(where, "an axis of length 0")
             degrees = [self.number(where, {"angles": angle}, "angles") for angle in angles]
             return geometry.several_axes(np.array(units), degrees, scan_axis)
@@ -185,11 +205,12 @@ class _Reader:
         where, entry = f"scan {found[0]}", found[1]
         image_range = self.image_range(where, entry.get("image_range"))
         n_images = image_range[1] - image_range[0] + 1
-        if n_images > _MOST_IMAGES:
-            raise self.damaged(where, f"{n_images} images")
+        if n_images > MOST_IMAGES:
+            raise self.damaged(where, f"{n_images} images are more than any scan has ({MOST_IMAGES})")
         offset = entry.get("batch_offset", 0)
         if type(offset) is not int:
             raise self.damaged(where, f"batch_offset {offset!r} is not a whole number")
+        self.number(where, {"batch_offset": offset}, "batch_offset")
         return Scan(
             image_range,
             self.oscillation(where, entry, n_images),
@@ -202,16 +223,22 @@ class _Reader:
         properties = entry.get("properties")
         if not isinstance(properties, dict):
             start, width = self.vector(where, entry, "oscillation", 2)
-            return float(start), float(width)
+            return float(start), self.image_width(where, float(width))
         if "time_of_flight" in properties:
             raise self.damaged(where, "time-of-flight data cannot be scaled here")
         if "oscillation" not in properties:
             return 0.0, 0.0
         starts = self.vector(where, properties, "oscillation", n_images)
         if n_images > 1:
-            return float(starts[0]), float(starts[1] - starts[0])
+            return float(starts[0]), self.image_width(where, float(starts[1] - starts[0]))
         width = self.vector(where, properties, "oscillation_width", 1)[0] if "oscillation_width" in properties else 0.0
         return float(starts[0]), float(width)
+
+    def image_width(self, where: str, degrees: float) -> float:
+        """The rotation of one image, if there can be such an image."""
+        if abs(degrees) > WIDEST_IMAGE:
+            raise self.damaged(where, f"images of {degrees:g} degrees; no image is wider than {WIDEST_IMAGE:g}")
+        return degrees
 
     def image_range(self, where: str, value: Any) -> tuple[int, int]:
         if (
@@ -220,7 +247,8 @@ class _Reader:
             or not all(type(image) is int for image in value)
             or value[0] > value[1]
         ):
-            raise self.damaged(where, f"{value!r} is not a range of images, first and last")
+            raise self.damaged(where, f"{_short(value)} is not a range of images, first and last")
+        self.vector(where, {"image_range": value}, "image_range", 2)
         return value[0], value[1]
 
     def valid_ranges(self, where: str, value: Any, identifier: str, images: tuple[int, int]) -> Ranges:
@@ -244,7 +272,8 @@ class _Reader:
     def crystal(self, where: str, entry: Mapping[str, Any]) -> Crystal:
         axes = np.array([self.vector(where, entry, f"real_space_{name}", 3) for name in "abc"])
         volume = abs(float(np.linalg.det(axes)))
-        if not volume > 1e-6 * float(np.prod(np.linalg.norm(axes, axis=1))):
+        lengths = np.linalg.norm(axes, axis=1)
+        if not volume > LEAST_VOLUME * float(np.prod(lengths)) or lengths.min() < SHORTEST_CELL_AXIS:
             raise self.damaged(where, "its axes do not span a cell")
         hall = entry.get("space_group_hall_symbol")
         if not isinstance(hall, str):
@@ -253,7 +282,7 @@ class _Reader:
         if entry.get("recalculated_unit_cell") is not None:
             a, b, c, alpha, beta, gamma = map(float, self.vector(where, entry, "recalculated_unit_cell", 6))
             cell = (a, b, c, alpha, beta, gamma)
-            if min(cell) <= 0 or max(cell[3:]) >= 180:
+            if max(cell[3:]) >= 180 or not geometry.relative_volume(cell) > LEAST_VOLUME:
                 raise self.damaged(where, f"recalculated_unit_cell {cell} is no unit cell")
         return Crystal(axes, hall, cell)
 
@@ -344,12 +373,16 @@ class _Reader:
             raise self.damaged(where, f"{name} has a number that is too large") from None
         if not np.isfinite(result).all():
             raise self.damaged(where, f"{name} has a number that is not finite")
+        limits = LIMITS.get(name)
+        if limits is not None and not (limits.low <= result.min() and result.max() <= limits.high):
+            shown = _short(value[0] if n == 1 else value)
+            raise self.damaged(where, f"{name} {shown} is outside what can be, {limits.text()}")
         return result
 
     def direction(self, where: str, entry: Mapping[str, Any], name: str) -> Float:
         """A vector brought to length 1."""
         value = self.vector(where, entry, name, 3)
-        if np.linalg.norm(value) == 0:
+        if np.linalg.norm(value) < SHORTEST_VECTOR:
             raise self.damaged(where, f"{name} has length 0")
         return geometry.unit(value)
 

@@ -6,6 +6,7 @@ import io
 import mmap
 import os
 import re
+import stat
 import zlib
 from dataclasses import dataclass
 from enum import Enum
@@ -103,10 +104,16 @@ def _read(path: str) -> memoryview:
     try:
         if os.path.isdir(path):
             raise CommandError(f"{path} is a folder; name the experiment and reflection files in it")
+        if stat.S_ISCHR(os.stat(path).st_mode) or stat.S_ISBLK(os.stat(path).st_mode):
+            raise CommandError(f"{path} is a device; name a file")
         with open(path, "rb") as file:
             if not os.fstat(file.fileno()).st_size:
-                # Empty, or a pipe, which cannot be mapped.
-                return memoryview(file.read())
+                # Empty, or a pipe, which cannot be mapped, and need not end.
+                limit = available_memory() // 4
+                content = file.read(limit + 1)
+                if len(content) > limit:
+                    raise CommandError(f"{path} does not end within {limit} bytes")
+                return memoryview(content)
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except FileNotFoundError:
         raise CommandError(f"{path}: no such file{_newer_name(path)}") from None

@@ -20,7 +20,7 @@ import numpy as np
 from braggscale.data.table import Column
 from braggscale.errors import InputError
 from braggscale.io.column_types import TYPES, FileTable, OutputColumn
-from braggscale.io.file_kind import Source
+from braggscale.io.file_kind import GZIP_RATIO, GZIP_SMALL, Source
 from braggscale.numerics.array_types import Array
 
 # The package carries no types.
@@ -174,6 +174,9 @@ def _table(where: str, group: Any) -> FileTable:
         if tag is None:
             log.warning("%s: column %s is dropped: its type %s is not known", where, name, item.dtype)
             continue
+        # chunks that were never written take no room in the file, but are zeros in memory
+        if item.nbytes > max(GZIP_RATIO * item.id.get_storage_size(), GZIP_SMALL):
+            raise InputError(f"{where}: column {name!r} claims {item.nbytes} bytes, far more than the file holds of it")
         n_rows = len(item) if n_rows is None else n_rows
         if len(item) != n_rows:
             raise InputError(f"{where}: column {name!r} has {len(item)} rows, others {n_rows}")

@@ -11,6 +11,8 @@ from braggscale.errors import InputError
 SCHEMA = "braggscale.scale/1"
 # A summary of a thousand data sets has some ten megabytes.
 MOST_BYTES = 200_000_000
+# No count, resolution or R value is larger.
+LARGEST_NUMBER = 1e15
 # What a comparison reads, and of which kind it is.
 NEEDED: dict[str, type | tuple[type, ...]] = {
     "space_group": str,
@@ -46,10 +48,12 @@ def read_summary(path: str) -> dict[str, Any]:
         return InputError(f"report.compare={path}: {what}; give the scale.json of another run of this program")
 
     try:
+        if not os.path.isfile(path):
+            raise wrong("this is not an ordinary file")
         if os.path.getsize(path) > MOST_BYTES:
             raise wrong("the file is too large")
         with open(path, encoding="utf-8") as file:
-            found = json.load(file)
+            found = json.load(file, parse_constant=_refuse)
     except (OSError, UnicodeDecodeError) as error:
         raise wrong(f"cannot be read ({getattr(error, 'strerror', None) or 'not text'})") from None
     except (ValueError, RecursionError):
@@ -80,8 +84,14 @@ def read_summary(path: str) -> dict[str, Any]:
 def _is_shell(value: Any) -> bool:
     if not isinstance(value, dict) or not all(_is_number(value.get(name)) for name in NUMBERS):
         return False
-    return all(isinstance(value.get(name), int | float) and value[name] > 0 for name in ("d_max", "d_min"))
+    return all(isinstance(value.get(name), int | float) and value[name] > 1e-3 for name in ("d_max", "d_min"))
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    return value is None or (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
+    )
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(word)

@@ -6,7 +6,10 @@ CCP4's convention: flags 0 to n - 1 at random, one n-th of the reflections each,
 from __future__ import annotations
 
 import logging
+import os
+import re
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +24,8 @@ FRACTION = 0.05
 # A flag with at most this many values, 0 and 1 or -1 and 1, marks one set instead of numbering many.
 _TWO = 2
 # Labels in the order in which they are looked for, without case; the first are CCP4's and Phenix'.
+_LARGEST_FLAG, _LARGEST_INDEX = 1000, 100_000
+_LONGEST_HEADER = 1 << 20
 _LABELS = ("freer_flag", "free", "r-free-flags", "rfree", "free_flag", "freerflag", "test", "rfree_flag")
 
 
@@ -92,6 +97,7 @@ def _read(path: str, label: str | None) -> tuple[Int32, Int32]:
     """Indices and flags of the rows that have a flag."""
     import gemmi
 
+    _check_header(path)
     try:
         mtz = gemmi.read_mtz_file(path)
     except (OSError, RuntimeError, ValueError) as error:
@@ -106,10 +112,46 @@ def _read(path: str, label: str | None) -> tuple[Int32, Int32]:
             f"{path}: no column of free flags{f' {label!r}' if label else ''}; whole-number columns: {have}"
         )
     values: Float = np.array(column.array, np.float64)
+    indices: Float = np.asarray(mtz.make_miller_array(), np.float64)
     good = np.isfinite(values)
     if not good.any():
         raise InputError(f"{path}: the column {column.label} is empty")
-    return np.asarray(mtz.make_miller_array())[good].astype(np.int32), values[good].astype(np.int32)
+    if np.abs(values[good]).max() > _LARGEST_FLAG or (values[good] != np.rint(values[good])).any():
+        raise InputError(f"{path}: the column {column.label} has values that are no flags, whole numbers up to 1000")
+    if not np.abs(indices).max() <= _LARGEST_INDEX:
+        raise InputError(f"{path}: it has a Miller index beyond {_LARGEST_INDEX}")
+    return indices[good].astype(np.int32), values[good].astype(np.int32)
+
+
+def _check_header(path: str) -> None:
+    """Raises InputError where the header of an MTZ file claims more numbers than the file holds.
+
+    The library that reads it makes room for what the header claims.
+    """
+    try:
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            head = file.read(80)
+            # the fourth nibble of the machine stamp: 4 for little-endian
+            order: Literal["little", "big"] = "little" if head[9:10] and head[9] >> 4 == 4 else "big"
+            place = int.from_bytes(head[4:8], order, signed=True)
+            if place == -1:
+                place = int.from_bytes(head[12:20], order, signed=True)
+            ordinary = os.path.isfile(path) and head[:4] == b"MTZ " and 0 < 4 * (place - 1) < size
+            if not ordinary:
+                raise CommandError(f"{path}: cannot be read as MTZ: it has no header")
+            file.seek(4 * (place - 1))
+            header = file.read(_LONGEST_HEADER)
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be read: {error.strerror or error}") from None
+    records = [header[k : k + 80] for k in range(0, len(header), 80)]
+    for record in records:
+        if record[:4].upper() == b"NCOL":
+            numbers = [int(word) for word in re.findall(rb"\d{1,18}", record[4:])[:2]]
+            if len(numbers) < 2 or 4 * numbers[0] * numbers[1] > size:
+                raise InputError(f"{path}: damaged MTZ file: its header claims more data than the file holds")
+        if record[:3].upper() == b"END":
+            break
 
 
 def _find(table: Array, wanted: Array) -> Array:
