@@ -54,11 +54,10 @@ def export_result(
 
     ``document``, ``columns``: as written.  Raises OutputError naming the files that could not be written.
     """
-    kept = [result.members[k] for k in result.kept]
+    kept = result.used
     tables = [
-        Changed(member.prepared.table, {name: arrays[d] for name, (_, arrays) in columns.items()})
+        Changed(member.usable.table, {name: arrays[d] for name, (_, arrays) in columns.items()})
         for d, member in enumerate(kept)
-        if member.prepared is not None
     ]
     experiments = tuple(
         replace(member.experiment, identifier=member.identifier, scaling_model=model)

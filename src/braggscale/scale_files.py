@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from braggscale import __version__
+from braggscale.data.observations import rows_by_data_set
 from braggscale.data.preparation import flags_with_fates
-from braggscale.data.sorting import rows_by_data_set
 from braggscale.data.table import Table
 from braggscale.errors import OutputError, UserError
 from braggscale.io import Input, open_inputs
@@ -161,7 +161,7 @@ def _write(
     Returns document and columns for the exports, and what went wrong with the report: the others stand without it.
     """
     output = options.output
-    kept = [result.members[k] for k in result.kept]
+    kept = result.used
     models = [
         Kept(
             index=member.number,
@@ -174,7 +174,7 @@ def _write(
     ]
     document = output_data(data.document, models, history_line(_now(), __version__))
     columns = output_columns(result, imageset_numbers(document))
-    pieces = [member.prepared.table for member in kept if member.prepared is not None]
+    pieces = [member.usable.table for member in kept]
     names = {member.data_set.id: member.identifier for member in kept}
     keep = _previous(output.experiments, output.reflections, data, result)
     exports = list(output.exports.values())
@@ -239,21 +239,21 @@ def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
     """
     state, scaled = result.scaled.state, result.scaled
     changed: dict[str, tuple[str, list[Array]]] = {}
-    prepared = [member.prepared for k in result.kept if (member := result.members[k]).prepared is not None]
-    tables = [p.table for p in prepared if p is not None]
+    usable = [one.usable for one in result.used]
+    tables = [rows.table for rows in usable]
 
     def put(name: str, tag: str, values: list[Array]) -> None:
         changed[name] = (tag, values)
 
-    names = {name for p in prepared if p is not None for name in p.changed}
+    names = {name for rows in usable for name in rows.changed}
     for name in sorted(names):
-        values = [p.changed.get(name, p.table[name]) for p in prepared if p is not None]
+        values = [rows.changed.get(name, rows.table[name]) for rows in usable]
         put(name, tables[0].columns[name].tag, values)
     new: dict[str, list[Array]] = {name: [] for name in ("value", "variance", "scale", "scale_variance")}
     flags, fates, ids, sets = [], [], [], []
-    places = rows_by_data_set(result.data.rows, len(tables))
+    places = rows_by_data_set(result.data.rows.data_set, len(tables))
     for d, (mine, table) in enumerate(zip(places, tables, strict=True)):
-        member = result.members[result.kept[d]]
+        member = result.used[d]
         rows = result.data.rows.row[mine]
         for name, empty, found in (
             ("value", 0.0, state.values.intensity),
@@ -264,7 +264,7 @@ def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
             column = np.full(len(table), empty)
             column[rows] = found[mine]
             new[name].append(column)
-        fate = member.fate[member.prepared.kept] if member.prepared is not None else member.fate
+        fate = member.fate[member.usable.kept]
         flags.append(flags_with_fates(table["flags"], fate))
         fates.append(fate.astype(np.int32))
         ids.append(np.full(len(table), member.data_set.id, np.int32))
@@ -282,7 +282,7 @@ def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
 
 def _previous(experiments: str, reflections: str, data: Input, result: Result) -> dict[str, str]:
     """Where to keep the pair that is replaced, if this run removes whole data sets from its own input."""
-    removed = any(member.dropped for member in result.members)
+    removed = len(result.used) < len(result.members)
     inputs = {os.path.realpath(path) for path in (*data.document.files, *_sources(data))}
     if not removed or not inputs & {os.path.realpath(experiments), os.path.realpath(reflections)}:
         return {}

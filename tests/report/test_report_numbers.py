@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braggscale.data.experiment import Beam, Crystal, Experiment, Goniometer, Panel, Scan
-from braggscale.data.sorting import RunDataSet
+from braggscale.data.sorting import UsedDataSet
 from braggscale.data.unique_reflections import Groups
 from braggscale.models.smooth import Smooth, axis_over
 from braggscale.report.numbers.by_part import SHELLS, Segments, growth, influence
@@ -96,7 +96,7 @@ def member(first, last, still=False):
     beam, crystal = Beam(np.array([0.0, 0.0, 1.0]), 1.0), Crystal(np.eye(3), "P 1", (1, 1, 1, 90, 90, 90))
     goniometer = None if still else Goniometer(np.array([1.0, 0, 0]), np.eye(3), np.eye(3))
     scan = None if still else Scan((first, last), (0.0, 0.1))
-    return RunDataSet(0, None, Experiment("x", beam, crystal, goniometer, scan), None, "", np.zeros(0))
+    return UsedDataSet(0, None, Experiment("x", beam, crystal, goniometer, scan), None, np.zeros(0))
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 3000)), min_size=1, max_size=30), st.integers(1, 10**7))
@@ -211,7 +211,7 @@ def test_a_shadow_on_the_detector():
     panel = Panel(np.eye(3)[0], np.eye(3)[1], np.zeros(3), (0.1, 0.1), (1000, 500))
     held = SimpleNamespace(experiment=SimpleNamespace(panels=(panel,)))
     rows = SimpleNamespace(xyz=seen.xyz)
-    result = SimpleNamespace(members=[held], kept=(0,), data=SimpleNamespace(rows=rows))
+    result = SimpleNamespace(used=[held], kept=(0,), data=SimpleNamespace(rows=rows))
     found = detector_map(seen, result, np.zeros(n, bool))
     excess, mean_z = np.array(found["excess"], float), np.array(found["mean_z"], float)
     assert excess.shape == (12, 24) and found["unit"] == "px"

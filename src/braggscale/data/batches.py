@@ -6,7 +6,7 @@ import bisect
 import logging
 from collections.abc import Sequence
 
-from braggscale.data.experiment import Experiment
+from braggscale.data.experiment import Experiment, Still, Sweep
 from braggscale.data.image_ranges import Run, Runs
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,14 @@ def overlap(a: Run, b: Run) -> bool:
 
 
 def range_of(experiment: Experiment) -> Run | None:
-    return None if experiment.is_still or experiment.scan is None else experiment.scan.image_range
+    kind = experiment.kind
+    return None if isinstance(kind, Still) else kind.scan.image_range
+
+
+def offsets_of(experiments: Sequence[Experiment]) -> list[int | None]:
+    """Batch offset that each experiment has, None for stills."""
+    kinds = [experiment.kind for experiment in experiments]
+    return [None if isinstance(kind, Still) else kind.scan.batch_offset for kind in kinds]
 
 
 def assign_batches(experiments: Sequence[Experiment]) -> tuple[int | None, ...]:
@@ -51,7 +58,7 @@ def assign_batches(experiments: Sequence[Experiment]) -> tuple[int | None, ...]:
         offsets[k] = offset
         return True
 
-    sweeps = [(k, e.scan, e) for k, e in enumerate(experiments) if e.scan is not None and not e.is_still]
+    sweeps = [(k, kind.scan, e) for k, e in enumerate(experiments) if isinstance(kind := e.kind, Sweep)]
     stored = any(scan.batch_offset for _, scan, _ in sweeps)
     waiting: list[tuple[int, Run]] = []
     for k, scan, experiment in sweeps:

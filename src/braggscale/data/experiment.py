@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from braggscale.numerics.array_types import Float
@@ -57,6 +57,21 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    """A crystal that turned while images were taken, each of them over the scan's width."""
+
+    goniometer: Goniometer
+    scan: Scan
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A crystal at rest.  ``scan``: numbers the images, where a file has one; None otherwise."""
+
+    scan: Scan | None
+
+
+@dataclass(frozen=True, slots=True)
 class Crystal:
     """``real_space``: rows a, b, c, laboratory frame at zero rotation, (3, 3), Angstrom.
 
@@ -97,6 +112,23 @@ class Experiment:
     scaling_model: dict[str, Any] | None = None
 
     @property
+    def kind(self) -> Sweep | Still:
+        """A still is what has no scan, no goniometer, or images of no width."""
+        if self.goniometer is None or self.scan is None or abs(self.scan.oscillation[1]) < STILL_WIDTH:
+            return Still(self.scan)
+        return Sweep(self.goniometer, self.scan)
+
+    @property
     def is_still(self) -> bool:
-        """No scan, no goniometer, or images of no width."""
-        return self.goniometer is None or self.scan is None or abs(self.scan.oscillation[1]) < STILL_WIDTH
+        """Whether the crystal was at rest."""
+        return isinstance(self.kind, Still)
+
+    def with_images(self, in_use: tuple[tuple[int, int], ...]) -> Experiment:
+        """The same with these images in use, runs of (first, last); a still stays as it is."""
+        kind = self.kind
+        return self if isinstance(kind, Still) else replace(self, scan=replace(kind.scan, valid_image_ranges=in_use))
+
+    def with_batch_offset(self, offset: int) -> Experiment:
+        """The same with this difference between batch and image numbers; a still stays as it is."""
+        kind = self.kind
+        return self if isinstance(kind, Still) else replace(self, scan=replace(kind.scan, batch_offset=offset))

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from braggscale.data.experiment import Crystal, Experiment, Goniometer, Scan
+from braggscale.data.experiment import Crystal, Experiment, Goniometer, Scan, Still, Sweep
 from braggscale.numerics.array_types import Array, Float
 from braggscale.numerics.partitions import run_lanes
 
@@ -95,9 +95,10 @@ def crystal_frame_directions(experiment: Experiment, z: Array, s1: Array) -> tup
     """
     n = len(z)
     s0c, s1c = np.zeros((n, 3)), np.zeros((n, 3))
-    goniometer, scan = experiment.goniometer, experiment.scan
-    if experiment.is_still or goniometer is None or scan is None:
+    kind = experiment.kind
+    if isinstance(kind, Still):
         return s0c, s1c
+    goniometer, scan = kind.goniometer, kind.scan
     axis = unit(goniometer.axis)
     # An orthonormal frame whose third axis is the rotation axis: in it, Rot(-phi) mixes the first two only.
     first = unit(np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))]))
@@ -141,24 +142,24 @@ def crystal_frame_axis(goniometer: Goniometer) -> Float:
     return result
 
 
-def rocking_width(experiment: Experiment, s1: Array, n_images: Array) -> float:
+def rocking_width(sweep: Sweep, s0: Float, s1: Array, n_images: Array) -> float:
     """Standard deviation of the rocking curve, degrees, from the boxes of integration; 0 if they are one image wide.
 
     A box reaches three standard deviations sigma_m/|zeta| to either side of the centre, rounded outwards to whole
     images, which adds one on the average (DIALS; Kabsch, Acta Cryst. D66 (2010) 133). The median over the rows.
-    ``s1``: (n, 3).  ``n_images``: images in the box, (n,).
+    ``s0``: (3,), ``s1``: (n, 3), incident and diffracted beam.  ``n_images``: images in the box, (n,).
     """
-    if experiment.goniometer is None or experiment.scan is None or len(s1) == 0:
+    if len(s1) == 0:
         return 0.0
-    axis = experiment.goniometer.setting @ unit(experiment.goniometer.axis)
-    cross = np.cross(np.asarray(s1, np.float64), experiment.beam.s0)
+    axis = sweep.goniometer.setting @ unit(sweep.goniometer.axis)
+    cross = np.cross(np.asarray(s1, np.float64), s0)
     with np.errstate(invalid="ignore", divide="ignore"):
         zeta = np.abs(cross @ axis) / np.linalg.norm(cross, axis=1)
     images = np.maximum(np.asarray(n_images, np.float64) - 1.0, 0.0)
     known = np.isfinite(zeta)
     if not known.any():
         return 0.0
-    return float(np.median((images * zeta)[known])) * abs(experiment.scan.oscillation[1]) / 6.0
+    return float(np.median((images * zeta)[known])) * abs(sweep.scan.oscillation[1]) / 6.0
 
 
 def unit_cell(real_space: Float) -> UnitCell:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from braggscale.data.batches import overlap, range_of
 from braggscale.data.data_set_names import MOST_LISTED, find_data_set, listing
-from braggscale.data.experiment import Experiment
+from braggscale.data.experiment import Experiment, Still
 from braggscale.data.image_ranges import Run, Runs, difference, show_runs, stored_runs, union
 from braggscale.errors import CommandError
 from braggscale.wording import some_of
@@ -181,10 +181,11 @@ def choose_images(
     emptied: list[int] = []
     lines: list[str] = []
     for k, experiment in enumerate(experiments):
-        scan = experiment.scan
-        if scan is None or experiment.is_still:
+        kind = experiment.kind
+        if isinstance(kind, Still):
             in_use.append(None)
             continue
+        scan = kind.scan
         before = stored_runs(scan)
         start = (scan.image_range,) if request.reset_exclusions else before
         if before != (scan.image_range,):

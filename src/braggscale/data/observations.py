@@ -82,6 +82,16 @@ class GeometryView:
         return self.rows.s1c[self.chosen]
 
 
+def rows_by_data_set(data_set: Int | Int32, n_data_sets: int) -> list[Int]:
+    """Which rows belong to each data set, in rising order, one array for each.
+
+    ``data_set``: position of the data set of each row, (n,).
+    """
+    order = np.argsort(data_set, kind="stable")
+    ends = np.cumsum(np.bincount(data_set, minlength=n_data_sets)).tolist()
+    return [order[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
 @dataclass(frozen=True, slots=True)
 class Observations:
     """Usable reflections of all data sets, one per row; all arrays have the same length n.

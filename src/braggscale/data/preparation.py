@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.data.experiment import Experiment
+from braggscale.data.experiment import Experiment, Sweep
 from braggscale.data.flags import BEFORE, FATE_FLAG, FATE_TEXT, INTEGRATED, SCALING_VERDICTS, Fate, Flag
 from braggscale.data.geometry import UnitCell, crystal_frame_directions, d_spacings
 from braggscale.data.image_ranges import Runs, rows_in_use
@@ -490,8 +490,8 @@ def prepare(
     columns = _Columns(remaining, changed)
     columns.fetch()
     mask = None
-    if in_use is not None and not experiment.is_still and experiment.scan is not None:
-        limits = experiment.scan.image_range
+    if in_use is not None and isinstance(kind := experiment.kind, Sweep):
+        limits = kind.scan.image_range
         if in_use != (limits,):
             mask = rows_in_use(columns[_positions(columns)][:, 2], limits, in_use)
     cell = experiment.crystal.unit_cell

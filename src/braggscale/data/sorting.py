@@ -13,36 +13,62 @@ from braggscale.data.experiment import Experiment
 from braggscale.data.flags import Fate
 from braggscale.data.geometry import UnitCell, median_unit_cell
 from braggscale.data.observations import Observations
-from braggscale.data.preparation import Cuts, UsableRows, prepare
+from braggscale.data.preparation import Cuts, Partials, UsableRows, prepare
 from braggscale.data.symmetry import Arranged, Symmetry
 from braggscale.data.table import DataSet, forget
 from braggscale.data.unique_reflections import Groups
 from braggscale.errors import DataError
-from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.numerics.array_types import Array, Bool, Float
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class RunDataSet:
-    """A data set on its way through the run.
+class UsedDataSet:
+    """A data set that takes part in the run.
 
     ``number``: its place in the input, n of ``#n``.  ``experiment``: with the images in use and batch offset.
-    ``prepared``: None if the data set was dropped before its table was read.  ``dropped``: why, or empty.
-    ``fate``: of every input row, (n_input,), uint8.
+    ``usable``: its usable rows.  ``fate``: of every input row, as far as it is known, (n_input,), uint8.
     """
 
     number: int
     data_set: DataSet
     experiment: Experiment
-    prepared: UsableRows | None
-    dropped: str
-    fate: np.ndarray
+    usable: UsableRows
+    fate: Array
 
     @property
     def identifier(self) -> str:
         """As in the log."""
         return self.data_set.identifier
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A data set of the input that takes no part in the run, or no part any more, and why.
+
+    ``number``, ``experiment``, ``fate``: as for one that does.  ``partials``: None if its table was never read.
+    """
+
+    number: int
+    data_set: DataSet
+    experiment: Experiment
+    reason: str
+    fate: Array
+    partials: Partials | None = None
+
+    @property
+    def identifier(self) -> str:
+        """As in the log."""
+        return self.data_set.identifier
+
+
+RunDataSet = UsedDataSet | LeftOut
+
+
+def used(data_sets: Sequence[RunDataSet]) -> list[UsedDataSet]:
+    """Those that take part; observations, models and settings count these."""
+    return [one for one in data_sets if isinstance(one, UsedDataSet)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +80,7 @@ class SortedObservations:
     """
 
     rows: Observations
-    asu: np.ndarray
+    asu: Array
     minus: Bool
     epsilon: Float
     friedel_merged: Groups
@@ -99,18 +125,16 @@ def prepare_all(
     intensity: str,
     cell: UnitCell,
 ) -> list[RunDataSet]:
-    """Prepare every data set. One without usable rows is dropped with a warning, or ends a run of one.
+    """Prepare every data set. One without usable rows is left out with a warning, or ends a run of one.
 
     ``experiments``: with identifiers and batch offsets as in the run, one per data set; ``choice``: images in use.
     Raises DataError if nothing is usable at all.
     """
-    members = []
+    found: list[RunDataSet] = []
     for k, (number, data_set, experiment) in enumerate(zip(numbers, data_sets, experiments, strict=True)):
         in_use = choice.in_use[k]
-        if experiment.scan is not None and in_use is not None:
-            scan = replace(experiment.scan, valid_image_ranges=in_use)
-            experiment = replace(experiment, scan=scan)
-        prepared = prepare(
+        experiment = experiment if in_use is None else experiment.with_images(in_use)
+        rows = prepare(
             data_set.table,
             experiment,
             k,
@@ -119,34 +143,36 @@ def prepare_all(
             intensity=intensity,
             best_cell=cell,
         )
-        members.append(RunDataSet(number, data_set, experiment, prepared, prepared.reason, prepared.fate))
-        if prepared.reason:
-            log.warning(f"data set {data_set.identifier} is left out: {prepared.reason}")
+        if rows.reason:
+            log.warning(f"data set {data_set.identifier} is left out: {rows.reason}")
+            found.append(LeftOut(number, data_set, experiment, rows.reason, rows.fate, rows.partials))
+        else:
+            found.append(UsedDataSet(number, data_set, experiment, rows, rows.fate))
     forget(data_set.table for data_set in data_sets)
-    if all(member.dropped for member in members):
-        reasons = "; ".join(f"data set {m.identifier}: {m.dropped}" for m in members[:3])
+    out = [one for one in found if isinstance(one, LeftOut)]
+    if len(out) == len(found):
+        reasons = "; ".join(f"data set {one.identifier}: {one.reason}" for one in out[:3])
         raise DataError(f"no usable reflections: {reasons}")
-    return members
+    return found
 
 
-def sort_observations(members: Sequence[RunDataSet], symmetry: Symmetry) -> tuple[list[RunDataSet], SortedObservations]:
-    """One set of observations from all members that are not dropped; ``data_set`` counts those members.
+def sort_observations(
+    data_sets: Sequence[RunDataSet], symmetry: Symmetry
+) -> tuple[list[RunDataSet], SortedObservations]:
+    """One set of observations from all data sets in use; ``data_set`` counts these.
 
-    Returns also the members without their own observations, which would be in memory twice.
+    Returns also the data sets without their own observations, which would be in memory twice.
     """
-    parts = []
-    kept = [member for member in members if not member.dropped]
-    for position, member in enumerate(kept):
-        if member.prepared is None:
-            continue
-        rows = member.prepared.observations
-        parts.append(replace(rows, data_set=np.full(len(rows), position, np.int32)))
+    parts = [
+        replace(one.usable.observations, data_set=np.full(len(one.usable.observations), position, np.int32))
+        for position, one in enumerate(used(data_sets))
+    ]
     rows = Observations.concatenate(parts)
     found = symmetry.arrange(rows.hkl)
     none = rows.take(np.zeros(0, np.int64))
-    emptied = [
-        member if member.prepared is None else replace(member, prepared=replace(member.prepared, observations=none))
-        for member in members
+    emptied: list[RunDataSet] = [
+        one if isinstance(one, LeftOut) else replace(one, usable=replace(one.usable, observations=none))
+        for one in data_sets
     ]
     return emptied, sorted_rows(rows.take(found.order), found)
 
@@ -163,38 +189,31 @@ def sorted_rows(rows: Observations, found: Arranged) -> SortedObservations:
 
 
 def drop_unconnected(
-    members: list[RunDataSet], data: SortedObservations, symmetry: Symmetry, groups: Groups
+    data_sets: Sequence[RunDataSet], data: SortedObservations, symmetry: Symmetry, groups: Groups
 ) -> tuple[list[RunDataSet], SortedObservations]:
     """Leave out data sets that share no unique reflection with anything, not even themselves.
 
     Their scale would be a free number. With a single data set this ends the run: raises DataError.
     """
     several = groups.spread(groups.sizes() > 1)
-    kept = [member for member in members if not member.dropped]
-    seen = np.bincount(data.rows.data_set, several, len(kept)) > 0
+    seen = np.bincount(data.rows.data_set, several, len(used(data_sets))) > 0
     if seen.all():
-        return members, data
+        return list(data_sets), data
     reason = "no reflection of it was measured twice, here or in another data set"
     if not seen.any():
         raise DataError("nothing to scale: no unique reflection was measured more than once in all data sets")
-    lost: dict[int, RunDataSet] = {}
-    for position, member in enumerate(kept):
-        if not seen[position]:
-            log.warning(f"data set {member.identifier} is left out: {reason}")
-            fate = member.fate.copy()
-            fate[fate == Fate.SCALED] = Fate.DATA_SET_UNUSABLE
-            lost[id(member)] = replace(member, dropped=reason, fate=fate)
-    members = [lost.get(id(member), member) for member in members]
+    connected = iter(seen.tolist())
+    left: list[RunDataSet] = []
+    for one in data_sets:
+        if isinstance(one, LeftOut) or next(connected):
+            left.append(one)
+            continue
+        log.warning(f"data set {one.identifier} is left out: {reason}")
+        fate = np.where(one.fate == Fate.SCALED, np.uint8(Fate.DATA_SET_UNUSABLE), one.fate)
+        left.append(LeftOut(one.number, one.data_set, one.experiment, reason, fate, one.usable.partials))
     stay = seen[data.rows.data_set]
     new_position = np.cumsum(seen) - 1
     rows = data.rows.take(stay)
     rows = replace(rows, data_set=new_position[rows.data_set].astype(np.int32))
     # still in order, so that nothing moves
-    return members, sorted_rows(rows, symmetry.arrange(rows.hkl))
-
-
-def rows_by_data_set(rows: Observations, n_data_sets: int) -> list[Int]:
-    """Places of each data set's rows among the sorted observations."""
-    order = np.argsort(rows.data_set, kind="stable")
-    ends = np.cumsum(np.bincount(rows.data_set, minlength=n_data_sets))
-    return np.split(order, ends[:-1])
+    return left, sorted_rows(rows, symmetry.arrange(rows.hkl))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from braggscale.data.observations import rows_by_data_set
 from braggscale.models.design import Design
 from braggscale.models.joint_model import JointModel
 from braggscale.numerics.array_types import Float
@@ -61,10 +62,8 @@ def findings(
     """
     found: list[Finding] = []
     seen: set[int] = set()
-    order = np.argsort(data_set, kind="stable")
-    ends = np.cumsum(np.bincount(data_set, minlength=len(model.data_sets)))
-    for d, model_of_one in enumerate(model.data_sets):
-        mine = order[ends[d - 1] if d else 0 : ends[d]]
+    by_data_set = rows_by_data_set(data_set, len(model.data_sets))
+    for d, (model_of_one, mine) in enumerate(zip(model.data_sets, by_data_set, strict=True)):
         for c, component in enumerate(model_of_one.components):
             where = model.where(d, c)
             kinds = {r.kind for r in component.restraints if r.kind}

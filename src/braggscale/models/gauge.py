@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from braggscale.data.observations import GeometryView, ObservationGeometry
+from braggscale.data.observations import GeometryView, ObservationGeometry, rows_by_data_set
 from braggscale.models.design import Design
 from braggscale.models.joint_model import JointModel, Placed
 from braggscale.models.restraints import Levels, Restraint
@@ -41,10 +41,8 @@ def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[tup
     # restraints relative to the mean scale would shrink all data sets but the first, and give that one up
     joint = overall["scale"] and len(model.data_sets) > 1 and _relative(model)
     together: list[tuple[slice, Float]] = []
-    order = np.argsort(rows.data_set, kind="stable")
-    ends = np.cumsum(np.bincount(rows.data_set, minlength=len(model.data_sets)))
-    for d, data_set in enumerate(model.data_sets):
-        mine = order[ends[d - 1] if d else 0 : ends[d]]
+    by_data_set = rows_by_data_set(rows.data_set, len(model.data_sets))
+    for d, (data_set, mine) in enumerate(zip(model.data_sets, by_data_set, strict=True)):
         if not len(mine):
             continue
         grids = 0

@@ -17,6 +17,7 @@ import numpy as np
 
 from braggscale import __version__
 from braggscale.data.flags import FATE_TEXT, Fate
+from braggscale.data.sorting import LeftOut
 from braggscale.models.settings import settings_table
 from braggscale.options.schema import Options
 from braggscale.report.assessment import verdict
@@ -83,15 +84,16 @@ def _data_sets(result: Result) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {
             "identifier": member.identifier,
             "id": member.data_set.id,
-            "dropped": member.dropped or None,
+            "dropped": member.reason if isinstance(member, LeftOut) else None,
             "image_range": None if scan is None else scan.image_range,
             "images_in_use": None if scan is None else scan.valid_image_ranges or (scan.image_range,),
             "batch_offset": None if scan is None else scan.batch_offset,
         }
         if k in models:
             entry |= {"settings": settings_table(settings[k]), "model": models[k]}
-        if member.prepared is not None:
-            entry["partials"] = asdict(member.prepared.partials)
+        partials = member.partials if isinstance(member, LeftOut) else member.usable.partials
+        if partials is not None:
+            entry["partials"] = asdict(partials)
         listed.append(entry)
     return listed
 
@@ -143,7 +145,7 @@ def _fit(result: Result) -> dict[str, Any]:
         "converged": result.scaled.converged,
         "strengths": dict(result.scaled.state.strengths),
         "components": [
-            {**asdict(f), "data_set": result.members[result.kept[f.data_set]].identifier, "text": f.sentence()}
+            {**asdict(f), "data_set": result.used[f.data_set].identifier, "text": f.sentence()}
             for f in result.scaled.findings
         ],
     }

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from braggscale.data import sorting
 from braggscale.data.data_set_names import MOST_LOGGED
-from braggscale.data.experiment import Scan
+from braggscale.data.experiment import Still, Sweep
 from braggscale.data.geometry import crystal_frame_axis, largest_scattering_angle, rocking_width
-from braggscale.data.observations import GeometryView
-from braggscale.data.sorting import RunDataSet, SortedObservations
+from braggscale.data.observations import GeometryView, rows_by_data_set
+from braggscale.data.sorting import SortedObservations, UsedDataSet
 from braggscale.models import MODELS, build
 from braggscale.models.choice import ModelRequest, repeated_model, resolve_model
 from braggscale.models.data_set_model import DataSetModel, Extent
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def build_models(
-    members: Sequence[RunDataSet], data: SortedObservations, request: ModelRequest, quiet: bool = False
+    members: Sequence[UsedDataSet], data: SortedObservations, request: ModelRequest, quiet: bool = False
 ) -> tuple[list[ModelSettings], JointModel, Float, list[list[str]]]:
     """Settings and model of each data set, start values of all parameters, and which components were taken over.
 
@@ -40,17 +39,12 @@ def build_models(
     values: list[list[Float]] = []
     taken: list[list[str]] = []
     said: dict[str, list[str]] = {}
-    places = sorting.rows_by_data_set(data.rows, len(members))
+    places = rows_by_data_set(data.rows.data_set, len(members))
     for member, mine in zip(members, places, strict=True):
         rows = GeometryView(data.rows, mine)
-        scan = None if member.experiment.is_still else member.experiment.scan
-        panels = member.experiment.panels
-        axis, mosaicity = _rocking(member, scan, data.rows.row[mine])
-        extent = Extent.of(rows, scan, panels, axis, mosaicity)
-        angle = None
-        if scan is not None and member.prepared is not None and "s1" in member.prepared.table:
-            s1 = member.prepared.table["s1"][data.rows.row[mine]]
-            angle = largest_scattering_angle(member.experiment.beam.s0, s1)
+        kind, panels = member.experiment.kind, member.experiment.panels
+        axis, mosaicity, angle = _rocking(member, data.rows.row[mine])
+        extent = Extent.of(rows, kind.scan if isinstance(kind, Sweep) else None, panels, axis, mosaicity)
         facts = SweepFacts(
             member.identifier, member.experiment.is_still, extent.degrees, angle, len(panels) == 1,
             abs(extent.width), mosaicity, len(mine),
@@ -87,18 +81,23 @@ def build_models(
     return all_settings, joint, theta, taken
 
 
-def _rocking(member: RunDataSet, scan: Scan | None, rows: Int) -> tuple[tuple[float, float, float], float]:
-    """Rotation axis in the frame of Observations.s1c, and sd of the rocking curve in degrees."""
-    goniometer, prepared = member.experiment.goniometer, member.prepared
-    if goniometer is None or scan is None or prepared is None:
-        return (0.0, 0.0, 1.0), 0.0
-    axis = crystal_frame_axis(goniometer)
-    table = prepared.table
-    if "bbox" not in table or "s1" not in table:
-        return (float(axis[0]), float(axis[1]), float(axis[2])), 0.0
+def _rocking(member: UsedDataSet, rows: Int) -> tuple[tuple[float, float, float], float, float | None]:
+    """Rotation axis in the frame of Observations.s1c, sd of the rocking curve and largest scattering angle, degrees.
+
+    ``rows``: usable rows of the table, (n,).  For a still and where a table does not tell, 0 and None.
+    """
+    kind, table = member.experiment.kind, member.usable.table
+    if isinstance(kind, Still):
+        return (0.0, 0.0, 1.0), 0.0, None
+    x, y, z = crystal_frame_axis(kind.goniometer).tolist()
+    if "s1" not in table:
+        return (x, y, z), 0.0, None
+    s0 = member.experiment.beam.s0
+    angle = largest_scattering_angle(s0, table["s1"][rows])
+    if "bbox" not in table:
+        return (x, y, z), 0.0, angle
     few = table.select(np.sort(rows)[:: max(1, len(rows) // 5000)])
-    width = rocking_width(member.experiment, few["s1"], few["bbox"][:, 5] - few["bbox"][:, 4])
-    return (float(axis[0]), float(axis[1]), float(axis[2])), width
+    return (x, y, z), rocking_width(kind, s0, few["s1"], few["bbox"][:, 5] - few["bbox"][:, 4]), angle
 
 
 def _settings(

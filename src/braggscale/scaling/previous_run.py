@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from braggscale.data.flags import FATE_TEXT, Fate, Flag
-from braggscale.data.sorting import RunDataSet, SortedObservations, rows_by_data_set
+from braggscale.data.observations import rows_by_data_set
+from braggscale.data.sorting import SortedObservations, UsedDataSet
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
 from braggscale.models.stored_model import OWN_ENTRY, own_entry, stored_strengths
@@ -73,7 +74,7 @@ def start_of(
     theta: Float,
     taken: Sequence[Sequence[str]],
     model: JointModel,
-    members: Sequence[RunDataSet],
+    members: Sequence[UsedDataSet],
     data: SortedObservations,
     wanted: Continuation,
     error_model_of: Int,
@@ -121,7 +122,7 @@ def start_of(
     return Start(theta, stored, errors, i_mid, strengths, rejected)
 
 
-def _log_models(taken: Sequence[Sequence[str]], model: JointModel, members: Sequence[RunDataSet]) -> None:
+def _log_models(taken: Sequence[Sequence[str]], model: JointModel, members: Sequence[UsedDataSet]) -> None:
     """One line for each list of components that were taken over or begin anew, with the data sets that have it."""
     found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for names, own, member in zip(taken, model.data_sets, members, strict=True):
@@ -187,7 +188,10 @@ def _i_mid(configurations: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _verdicts(
-    members: Sequence[RunDataSet], data: SortedObservations, entries: Sequence[Mapping[str, Any]], limits: OutlierLimits
+    members: Sequence[UsedDataSet],
+    data: SortedObservations,
+    entries: Sequence[Mapping[str, Any]],
+    limits: OutlierLimits,
 ) -> Bool | None:
     """Outliers of the earlier run, (n,); None where it judged other reflections, or judged them otherwise."""
     wanted = asdict(limits)
@@ -196,10 +200,8 @@ def _verdicts(
         if not isinstance(own, dict) or own.get("outliers") != wanted:
             return None
     rejected = np.zeros(len(data.rows), bool)
-    for member, mine in zip(members, rows_by_data_set(data.rows, len(members)), strict=True):
-        if member.prepared is None:
-            return None
-        flags = member.prepared.table["flags"].astype(np.uint64)
+    for member, mine in zip(members, rows_by_data_set(data.rows.data_set, len(members)), strict=True):
+        flags = member.usable.table["flags"].astype(np.uint64)
         usable = np.zeros(len(flags), bool)
         rows = data.rows.row[mine]
         usable[rows] = True
@@ -209,14 +211,12 @@ def _verdicts(
     return rejected
 
 
-def _log_limits(scaled: Sequence[RunDataSet], data: SortedObservations, members: Sequence[RunDataSet]) -> None:
+def _log_limits(scaled: Sequence[UsedDataSet], data: SortedObservations, members: Sequence[UsedDataSet]) -> None:
     """Reflections that limits of the earlier run left out and that are used now."""
     counts: dict[str, int] = {}
-    places = dict(zip(map(id, members), rows_by_data_set(data.rows, len(members)), strict=True))
+    places = dict(zip(map(id, members), rows_by_data_set(data.rows.data_set, len(members)), strict=True))
     for member in scaled:
-        if member.prepared is None:
-            continue
-        table, rows = member.prepared.table, data.rows.row[places[id(member)]]
+        table, rows = member.usable.table, data.rows.row[places[id(member)]]
         if "scaling_fate" in table:
             fate = table["scaling_fate"][rows]
             for limit in _LIMITS:

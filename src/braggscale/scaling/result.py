@@ -10,7 +10,7 @@ from braggscale.data.fit_subset import Selection
 from braggscale.data.flags import Fate
 from braggscale.data.geometry import UnitCell
 from braggscale.data.preparation import count_fates
-from braggscale.data.sorting import RunDataSet, SortedObservations
+from braggscale.data.sorting import RunDataSet, SortedObservations, UsedDataSet
 from braggscale.data.symmetry import Symmetry
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
@@ -26,13 +26,14 @@ class Result:
     """Everything that a run found.
 
     ``members``: every data set of the input with its rows' final fates.  ``kept``: positions (in ``members``) of those
-    in the output; observations, models and settings count these.  ``models``: dictionaries to store.
+    in the output, ``used``: these; observations, models and settings count them.  ``models``: dictionaries to store.
     ``esd``: standard deviations of theta, None without a covariance.
     ``batch_lines``: the table of batch numbers after the run.  ``not_indexed``: rows that belong to no data set.
     """
 
     members: tuple[RunDataSet, ...]
     kept: tuple[int, ...]
+    used: tuple[UsedDataSet, ...]
     symmetry: Symmetry
     cell: UnitCell
     data: SortedObservations
@@ -52,7 +53,7 @@ class Result:
         """A parameter in words: component, number, data set, and the image where it acts."""
         for d, component, where in self.model.parts():
             if where.start <= p < where.stop:
-                name = f"{component.name} {p - where.start + 1} of data set {self.members[self.kept[d]].identifier}"
+                name = f"{component.name} {p - where.start + 1} of data set {self.used[d].identifier}"
                 if isinstance(component, Smooth) and [a.coordinate for a in component.axes] == ["image"]:
                     image = float(component.axes[0].raw_places()[p - where.start])
                     name += f" (image {max(image, 0) + 1:.0f})"

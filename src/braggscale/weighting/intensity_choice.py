@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from braggscale.data.observations import Observations
+from braggscale.data.observations import Observations, rows_by_data_set
 from braggscale.data.unique_reflections import Groups, in_blocks, weighted_mean
 from braggscale.numerics.array_types import Bool, Float, Int, Int32
 from braggscale.numerics.compiled import agreement
@@ -213,10 +213,9 @@ def counting_gain(values: Intensities, data_set: Int | Int32, n_sets: int) -> Co
     k, floor = np.zeros(n_sets), np.zeros(n_sets)
     pooled = counts < _GAIN_ROWS
     reasons: dict[int, str] = {}
-    order = np.argsort(data_set, kind="stable")
-    ends = np.cumsum(counts)
+    by_data_set = rows_by_data_set(data_set, n_sets)
     for s in np.flatnonzero(~pooled):
-        rows = order[ends[s] - counts[s] : ends[s]]
+        rows = by_data_set[s]
         k[s], floor[s], why = _line(raw[rows], raw_variance[rows])
         if why:
             reasons[int(s)] = why

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from braggscale.data.observations import GeometryCopy
+from braggscale.data.observations import GeometryCopy, rows_by_data_set
 from braggscale.models.harmonics import Harmonics
 from braggscale.numerics.array_types import Float, Int
 from braggscale.report.numbers.json_numbers import column, grid, total
@@ -38,8 +38,9 @@ def absorption_use(seen: Observed, result: Result) -> dict[str, Any] | None:
         return None
     theta = result.scaled.outcome.theta
     factor = np.ones(len(rows))
+    by_data_set = rows_by_data_set(places.data_set, len(result.kept))
     for d, component, where in surfaces:
-        mine = np.flatnonzero(places.data_set == d)
+        mine = by_data_set[d]
         if len(mine):
             factor[mine] = component.offset + component.basis(GeometryCopy.of(places, mine))[1] @ theta[where]
     factor = factor[known]

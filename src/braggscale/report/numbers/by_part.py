@@ -200,8 +200,8 @@ def by_data_set(seen: Observed, segments: Segments, result: Result, rejected: Bo
     n_coarse = max(n_coarse, 1)
     several = n > 1  # nothing is left without the only one
     return {
-        "number": [result.members[k].number for k in result.kept],
-        "identifier": [result.members[k].identifier for k in result.kept],
+        "number": [one.number for one in result.used],
+        "identifier": [one.identifier for one in result.used],
         "observations": column(found["observations"].astype(np.int64)),
         "unique": column(measured.astype(np.int64)),
         "completeness": column(measured / possible),

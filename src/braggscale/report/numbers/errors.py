@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from braggscale.data.experiment import Panel
+from braggscale.data.observations import rows_by_data_set
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.report.numbers.json_numbers import column, grid, rounded, share, total
 from braggscale.report.numbers.scaled_observations import Observed
@@ -141,7 +142,7 @@ def detector_map(seen: Observed, result: Result, rejected: Bool) -> dict[str, An
     Cells of equal size in pixels of the only panel, or in mm along the axes of the first of several panels. Of each:
     observations, outliers, mean z and sum (I - g m)/sum g m, m the mean of the equivalents without the observation.
     """
-    panels = [result.members[k].experiment.panels for k in result.kept]
+    panels = [one.experiment.panels for one in result.used]
     one = all(len(p) == 1 for p in panels) and len({p[0].image_size for p in panels}) == 1
     rows = result.data.rows
     if one:
@@ -202,12 +203,12 @@ def _in_laboratory(result: Result, panels: Sequence[Sequence[Panel]]) -> tuple[F
     if not all(panels):
         return None
     position = np.zeros((len(rows), 3))
-    for d, (k, mine) in enumerate(zip(result.kept, panels, strict=True)):
-        at = np.flatnonzero(rows.data_set == d)
-        prepared = result.members[k].prepared
+    places = rows_by_data_set(rows.data_set, len(panels))
+    for one, mine, at in zip(result.used, panels, places, strict=True):
+        table = one.usable.table
         number = np.zeros(len(at), np.int64)
-        if len(mine) > 1 and prepared is not None and "panel" in prepared.table:
-            number = np.clip(prepared.table["panel"][rows.row[at]].astype(np.int64), 0, len(mine) - 1)
+        if len(mine) > 1 and "panel" in table:
+            number = np.clip(table["panel"][rows.row[at]].astype(np.int64), 0, len(mine) - 1)
         origin, fast, slow = (np.array([getattr(p, name) for p in mine]) for name in ("origin", "fast", "slow"))
         pixel = np.array([p.pixel_size for p in mine])
         xy = rows.xyz[at, :2] * pixel[number]

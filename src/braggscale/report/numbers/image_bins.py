@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.data.sorting import RunDataSet
+from braggscale.data.experiment import Still
+from braggscale.data.sorting import UsedDataSet
 from braggscale.numerics.array_types import Float, Int
 
 MOST_BINS = 2000
@@ -46,7 +47,7 @@ class ImageBins:
         return found
 
 
-def image_bins(members: Sequence[RunDataSet], n_observations: int) -> ImageBins:
+def image_bins(members: Sequence[UsedDataSet], n_observations: int) -> ImageBins:
     """Bins of equal width in images with about WANTED observations or more; a still is a bin of its own."""
     ranges = [_images(member) for member in members]
     n_images = sum(last - first + 1 for first, last in ranges)
@@ -74,12 +75,12 @@ def image_bins(members: Sequence[RunDataSet], n_observations: int) -> ImageBins:
     return ImageBins(sets, begins, ends, width, merged, starts, origins)
 
 
-def _images(member: RunDataSet) -> tuple[int, int]:
+def _images(member: UsedDataSet) -> tuple[int, int]:
     """First and last image in use; (0, 0) for a still."""
-    scan = member.experiment.scan
-    if scan is None or member.experiment.is_still:
+    kind = member.experiment.kind
+    if isinstance(kind, Still):
         return 0, 0
-    runs = scan.valid_image_ranges or (scan.image_range,)
+    runs = kind.scan.valid_image_ranges or (kind.scan.image_range,)
     return runs[0][0], runs[-1][1]
 
 

@@ -83,7 +83,7 @@ def _shown(coordinate: str, places: Float) -> Float:
 
 
 def _image_range(result: Result, d: int) -> tuple[int, int]:
-    scan = result.members[result.kept[d]].experiment.scan
+    scan = result.used[d].experiment.scan
     if scan is None:
         return 1, 1
     runs = scan.valid_image_ranges or (scan.image_range,)

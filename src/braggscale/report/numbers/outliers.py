@@ -58,7 +58,7 @@ def _group(result: Result, groups: Groups, k: int, z: Float, variance: Float, re
     rows = data.rows
     at = at[np.lexsort((rows.xyz[at, 2], rows.data_set[at]))]
     g = state.scale[at]
-    names = [result.members[result.kept[d]] for d in rows.data_set[at].tolist()]
+    names = [result.used[d] for d in rows.data_set[at].tolist()]
     still = [member.experiment.is_still for member in names]
     image = np.floor(rows.xyz[at, 2]).astype(np.int64) + 1
     return {

@@ -22,7 +22,7 @@ from braggscale.report.numbers.json_numbers import column
 from braggscale.report.numbers.models import correlations, model_sections
 from braggscale.report.numbers.outliers import worst_groups
 from braggscale.report.numbers.scaled_observations import observe
-from braggscale.scaling.pipeline import usable
+from braggscale.scaling.conclusion import usable
 from braggscale.scaling.result import Result
 from braggscale.statistics.half_sets import critical_correlation
 from braggscale.statistics.resolution_limit import fitted_curve
@@ -51,13 +51,13 @@ def collect(result: Result, options: Options) -> dict[str, Any]:
     n_sets = len(result.kept)
     errors = options.weighting.error_model
     error_model_of = assign(errors.grouping, n_sets, errors.error_model_group or ())
-    good = usable(result.data, result.scaled, options.cut_data.small_scale_cutoff)
+    good = usable(result.scaled, options.cut_data.small_scale_cutoff)
     statistics = result.statistics
     seen = observe(result, good, error_model_of, options.anomalous, options.output.merging.nbins)
     if seen is None or statistics is None:
         return sections
     rejected = result.scaled.state.rejected
-    bins = image_bins([result.members[k] for k in result.kept], len(seen.x))
+    bins = image_bins(result.used, len(seen.x))
     in_sets = Segments.of(seen.friedel_merged, seen.data_set, n_sets)
     pairs_within = Segments.of(seen.friedel_split, seen.data_set, n_sets) if options.anomalous else in_sets
     significant = np.array([shell.cc_anom_significant for shell in statistics.shells])

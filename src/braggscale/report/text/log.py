@@ -128,7 +128,7 @@ def _log_findings(result: Result) -> None:
     header = ("data set", "component", "parameters", "effective", "rms %", "from", "to")
     rows = [
         (
-            result.members[result.kept[f.data_set]].identifier,
+            result.used[f.data_set].identifier,
             f.component,
             f.n_parameters,
             f"{f.effective:.1f}",
@@ -223,7 +223,7 @@ def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str]
 def log_next(result: Result, experiments: str, table: str, seconds: Mapping[str, float]) -> None:
     """How long it took, and what to type next.  ``seconds``: of each stage."""
     log.info(tables.times(seconds))
-    sweeps = [result.members[k] for k in result.kept if not result.members[k].experiment.is_still]
+    sweeps = [one for one in result.used if not one.experiment.is_still]
     if sweeps and sweeps[-1].experiment.scan is not None:
         last = sweeps[-1].experiment.scan.image_range[1]
         name = "" if len(result.kept) == 1 else f"{sweeps[-1].identifier}:"
@@ -231,6 +231,6 @@ def log_next(result: Result, experiments: str, table: str, seconds: Mapping[str,
         log.info(f"  scale {experiments} {table} exclude_images={name}{max(last - 19, 1)}:{last}")
     elif len(result.kept) > 1:
         log.info("To leave out a data set that disagrees and scale again:")
-        log.info(f"  scale {experiments} {table} exclude_datasets={result.members[result.kept[-1]].identifier}")
+        log.info(f"  scale {experiments} {table} exclude_datasets={result.used[-1].identifier}")
     log.info("To merge the data, or take them to other programs:")
     log.info(f"  scale export {experiments} {table} merged_mtz=merged.mtz")

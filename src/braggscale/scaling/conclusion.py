@@ -1,0 +1,111 @@
+"""What a run ends with: the final fate of every row of the input, and the merging statistics."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from braggscale.data.experiment import Experiment, Sweep
+from braggscale.data.flags import Fate
+from braggscale.data.geometry import UnitCell
+from braggscale.data.observations import rows_by_data_set
+from braggscale.data.sorting import LeftOut, RunDataSet, SortedObservations, used
+from braggscale.data.symmetry import Symmetry
+from braggscale.data.table import DataSet
+from braggscale.numerics.array_types import Bool
+from braggscale.scaling.plan import StatisticsRequest
+from braggscale.scaling.state import Scaled
+from braggscale.statistics.confidence_intervals import INTERVALS_OF, blocks_of, intervals
+from braggscale.statistics.merging_statistics import Statistics, merging_statistics
+
+log = logging.getLogger(__name__)
+
+
+def usable(scaled: Scaled, cutoff: float) -> Bool:
+    """Observations that end as scaled, (n,): no outliers, and with an inverse scale factor of at least ``cutoff``."""
+    result: Bool = ~scaled.state.rejected & (scaled.state.scale >= cutoff)
+    return result
+
+
+def final_fates(
+    data_sets: Sequence[RunDataSet], data: SortedObservations, scaled: Scaled, cutoff: float
+) -> list[RunDataSet]:
+    """The data sets with outliers and scales that are too small written into the fates of the input rows."""
+    small = scaled.state.scale < cutoff
+    if small.any():
+        log.warning(
+            f"{int(small.sum())} reflections have an inverse scale factor below {cutoff:g} and are left out; "
+            "fewer parameters or an exclusion of bad images may help"
+        )
+    places = iter(rows_by_data_set(data.rows.data_set, len(used(data_sets))))
+    result: list[RunDataSet] = []
+    for one in data_sets:
+        if isinstance(one, LeftOut):
+            result.append(one)
+            continue
+        mine = next(places)
+        rows = one.usable.kept[data.rows.row[mine]]
+        fate = one.fate.copy()
+        fate[rows[scaled.state.rejected[mine]]] = Fate.OUTLIER
+        fate[rows[small[mine]]] = Fate.SCALE_TOO_SMALL
+        result.append(replace(one, fate=fate))
+    return result
+
+
+def with_excluded(data_sets: Sequence[DataSet], chosen: Sequence[RunDataSet]) -> tuple[RunDataSet, ...]:
+    """All data sets of the input in their order: those that were chosen, and those that the command excluded."""
+    by_number = {one.number: one for one in chosen}
+    complete: list[RunDataSet] = []
+    for k, data_set in enumerate(data_sets):
+        if k in by_number:
+            complete.append(by_number[k])
+            continue
+        fate = np.full(len(data_set.table), Fate.DATA_SET_EXCLUDED, np.uint8)
+        complete.append(LeftOut(k, data_set, data_set.experiment, "excluded by the command", fate))
+    return tuple(complete)
+
+
+def statistics_of(
+    data: SortedObservations, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, wanted: StatisticsRequest
+) -> Statistics | None:
+    """Merging statistics of what is written out; None, with a warning, where nothing can be merged."""
+    rows = np.flatnonzero(good)
+    g = scaled.state.scale[rows]
+    return merging_statistics(
+        np.take(data.asu, rows, axis=0),
+        data.minus[rows],
+        scaled.state.values.intensity[rows] / g,
+        np.sqrt(scaled.variance[rows]) / g,
+        cell,
+        symmetry,
+        n_bins=wanted.n_bins,
+        use_internal_variance=wanted.use_internal_variance,
+        d_min=wanted.d_min,
+    )
+
+
+def with_intervals(
+    statistics: Statistics | None,
+    data: SortedObservations,
+    scaled: Scaled,
+    good: Bool,
+    experiments: Sequence[Experiment],
+) -> Statistics | None:
+    """The statistics with confidence intervals of the overall ones."""
+    if statistics is None:
+        return None
+    kinds = [experiment.kind for experiment in experiments]
+    widths = [kind.scan.oscillation[1] if isinstance(kind, Sweep) else None for kind in kinds]
+    g, rows = scaled.state.scale[good], data.rows
+    found = intervals(
+        data.friedel_merged.subset(good),
+        data.friedel_split.subset(good),
+        scaled.state.values.intensity[good] / g,
+        np.sqrt(scaled.variance[good]) / g,
+        blocks_of(rows.data_set[good], rows.xyz[good, 2], widths),
+        {name: getattr(statistics.overall, name) for name in INTERVALS_OF},
+    )
+    return replace(statistics, intervals=found)

@@ -1,0 +1,102 @@
+"""From the data sets of the input to the observations of a run, in the order of unique reflections."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from braggscale.data import batches, image_selection, sorting
+from braggscale.data.data_set_names import MOST_LOGGED
+from braggscale.data.experiment import Experiment
+from braggscale.data.flags import FATE_TEXT, Fate
+from braggscale.data.geometry import UnitCell
+from braggscale.data.preparation import count_fates
+from braggscale.data.sorting import RunDataSet, SortedObservations
+from braggscale.data.symmetry import Symmetry
+from braggscale.data.table import DataSet
+from braggscale.data.unique_reflections import Groups
+from braggscale.numerics.timing import Clock
+from braggscale.scaling.plan import Plan
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """What a run scales.
+
+    ``data_sets``: those that the plan chose, in their order.  ``images``: in use, one entry for each of them.
+    ``cell``: for resolution and statistics, Angstrom and degrees.
+    ``groups``: within which observations should agree: Friedel mates together, or apart in an anomalous run.
+    """
+
+    data_sets: tuple[RunDataSet, ...]
+    images: image_selection.ImageChoice
+    symmetry: Symmetry
+    cell: UnitCell
+    observations: SortedObservations
+    groups: Groups
+
+
+def run_data(data_sets: Sequence[DataSet], plan: Plan, clock: Clock) -> RunData:
+    """Choose images, prepare every data set that the plan chose, and sort the observations; logs what was found.
+
+    ``data_sets``: all of the input.  Raises CommandError for images that are not there, DataError where space groups
+    differ or nothing is usable.
+    """
+    with clock.stage("preparation"):
+        # every sweep gets its batch numbers, so that they do not depend on which data sets are left out
+        numbered = _with_batches([data_set.experiment for data_set in data_sets])
+        experiments = [numbered[k] for k in plan.data_sets]
+        symmetry = sorting.common_symmetry(experiments)
+        cell = sorting.best_cell(experiments, plan.best_unit_cell)
+        log.info(f"Space group {symmetry.name}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
+        offsets = batches.offsets_of(experiments)
+        _log_batches(experiments, offsets)
+        images = image_selection.choose_images(experiments, offsets, plan.images, plan.data_sets)
+        for line in images.lines:
+            log.info(line)
+        chosen = [data_sets[k] for k in plan.data_sets]
+        prepared = sorting.prepare_all(
+            chosen, plan.data_sets, experiments, images, plan.cuts, plan.intensity_choice, cell
+        )
+        _log_preparation(prepared)
+    with clock.stage("symmetry"):
+        prepared, observations = sorting.sort_observations(prepared, symmetry)
+        groups = _groups(observations, plan.anomalous)
+        prepared, observations = sorting.drop_unconnected(prepared, observations, symmetry, groups)
+        groups = _groups(observations, plan.anomalous)
+    return RunData(tuple(prepared), images, symmetry, cell, observations, groups)
+
+
+def _groups(observations: SortedObservations, anomalous: bool) -> Groups:
+    return observations.friedel_split if anomalous else observations.friedel_merged
+
+
+def _with_batches(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """The experiments with the batch offsets of this run."""
+    offsets = batches.assign_batches(experiments)
+    return [
+        experiment if offset is None else experiment.with_batch_offset(offset)
+        for experiment, offset in zip(experiments, offsets, strict=True)
+    ]
+
+
+def _log_batches(experiments: Sequence[Experiment], offsets: Sequence[int | None]) -> None:
+    """The table of batch numbers."""
+    if any(offset is not None for offset in offsets):
+        log.info("Batch numbers assigned to datasets:")
+        for line in batches.batch_lines(experiments, offsets):
+            log.info(line)
+
+
+def _log_preparation(data_sets: Sequence[RunDataSet]) -> None:
+    """Rows and reasons of each data set."""
+    for one in data_sets[:MOST_LOGGED]:
+        counts = count_fates(one.fate)
+        good = counts.pop(Fate.SCALED, 0)
+        log.info(f"Data set {one.identifier}: {good} of {len(one.fate)} rows usable")
+        log.debug("; ".join(f"{n} {FATE_TEXT[fate]}" for fate, n in counts.items()))
+    if len(data_sets) > MOST_LOGGED:
+        log.info(f"... and {len(data_sets) - MOST_LOGGED} more data sets")
