@@ -94,8 +94,8 @@ def test_generated_pages_are_up_to_date(name):
 
 
 def test_every_page_can_be_found():
-    """A page of the guide or of the theory is named by the list of its folder."""
-    for folder in ("guide", "theory"):
+    """A page of the guide, of the theory or for developers is named by the list of its folder."""
+    for folder in ("guide", "theory", "developer"):
         contents = (ROOT / "docs" / folder / "README.md").read_text()
         pages = {page.name for page in (ROOT / "docs" / folder).glob("*.md")} - {"README.md"}
         assert {page for page in pages if f"]({page})" not in contents} == set()
