@@ -75,9 +75,9 @@ def problem(models, sizes, seed, n_groups=80, sigma=0.02, drift=0.0):
     intensity, weight = mu * rng.normal(1.0, sigma, len(mu)), 1.0 / (sigma * mu) ** 2
     fast = Problem.of(model, rows, groups, np.zeros(model.n_parameters, bool))
     null, gauge = model.null(), []
-    for where, m in fast.choices:
+    for choice in fast.choices:
         whole = np.zeros(len(null))
-        whole[where] = m
+        whole[choice.where] = choice.row
         gauge.append((whole, float(whole @ null)))
     slow = Estimation(
         basis_of(model, rows), rows.data_set, groups.offsets, intensity, weight, penalties_of(model), gauge

@@ -146,9 +146,9 @@ def test_a_start_on_the_gauge_changes_no_residual():
     rows, groups, model, _, target = problem(sweeps(3), n_groups=80)
     choices = gauge(model, rows, np.zeros(model.n_parameters, bool))
     theta = model.null()
-    theta[choices[0][0]] *= 3.0
+    theta[choices[0].where] *= 3.0
     there = on_gauge(theta, choices)
-    where, m = choices[0]
+    where, m = choices[0].where, choices[0].row
     assert m @ there[where] == pytest.approx(1.0) and np.allclose(theta[where], 3.0 * there[where])
     assert target.data_gradient(there)[0] == pytest.approx(target.data_gradient(theta)[0], rel=1e-12)
     assert on_gauge(theta, choices[1:]) is theta

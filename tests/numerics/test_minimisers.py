@@ -137,7 +137,7 @@ def test_lbfgs_agrees_with_scipy_and_gauss_newton_on_a_scaling_problem():
 def test_the_gauge_is_met_without_changing_a_residual():
     target, start, _, rows, choices = scaling_problem()
     fit = levenberg_marquardt(target.normal_equations, start, tolerance=1e-9)
-    (scale, m_scale), (decay, m_decay) = choices
+    (scale, m_scale), (decay, m_decay) = ((choice.where, choice.row) for choice in choices)
     assert m_scale @ fit.theta[scale] == pytest.approx(1.0, abs=1e-6)
     assert m_decay @ fit.theta[decay] == pytest.approx(0.0, abs=1e-6)
     covariance = constrained_covariance(fit.normal, as_constraints(choices, len(start)))

@@ -20,10 +20,10 @@ from braggscale.fit.data_set_pairs import Pairs
 from braggscale.fit.least_squares import Target
 from braggscale.fit.restraint_strengths import Inverse, starting, traces, update
 from braggscale.models.design import Design
-from braggscale.models.gauge import as_restraints, as_seen_by_scales, gauge, on_gauge
+from braggscale.models.gauge import Choice, as_restraints, as_seen_by_scales, gauge, on_gauge
 from braggscale.models.joint_model import JointModel, Placed
 from braggscale.numerics.anderson import Mixing
-from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.numerics.array_types import Bool, Float
 from braggscale.numerics.block_matrix import BlockMatrix
 from braggscale.numerics.minimisers import Fit, Scaling, Stop, constrained_covariance, lbfgs, levenberg_marquardt
 
@@ -85,7 +85,7 @@ class Problem:
     groups: Groups
     design: Design
     fixed: Bool
-    choices: list[tuple[slice | Int, Float]]
+    choices: list[Choice]
     pairs: Pairs | None
 
     @classmethod
@@ -409,7 +409,7 @@ def _covariance(
     there is one.  ``theta``: all parameters.  ``matrix``: J'J.  ``last``: of many parameters N^-1, pins and all.
     """
     free, n = target.free, len(theta)
-    constraints = as_seen_by_scales(problem.choices, problem.model, problem.design, problem.rows, theta)
+    constraints = as_seen_by_scales(problem.choices, problem.design, problem.rows, theta)
     if last is not None:
         from braggscale.fit import few_inversions
 

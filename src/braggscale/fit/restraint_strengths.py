@@ -71,8 +71,7 @@ def held_back(model: JointModel) -> JointModel:
 
     def settled(component: Component) -> Component:
         found = tuple(fixed(restraint, component.null) for restraint in component.restraints)
-        result: Component = replace(component, restraints=found)  # type: ignore[type-var]
-        return result
+        return component.with_restraints(found)
 
     data_sets = [replace(own, components=tuple(map(settled, own.components))) for own in model.data_sets]
     return replace(model, data_sets=tuple(data_sets))

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 
 from braggscale.data.observations import ObservationGeometry
+from braggscale.models.component import Description, NoGauge, StoredComponent
 from braggscale.models.restraints import Restraint, ridge
 from braggscale.numerics.array_types import Float, Int32
 
@@ -25,7 +27,7 @@ Edges = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Modules:
+class Modules(NoGauge):
     """Factor 1 + theta_k for what falls on module k, row by row, the fast axis first.
 
     ``x``, ``y``: edges of the modules, those of the panel first and last, pixels, increasing.
@@ -60,6 +62,19 @@ class Modules:
         column = np.searchsorted(self.x[1:-1], rows.xyz[:, 0], side="right")
         row = np.searchsorted(self.y[1:-1], rows.xyz[:, 1], side="right")
         return (column + self.shape[0] * row).astype(np.int32), np.ones((len(rows), 1))
+
+    def describe(self) -> Description:
+        """A grid of values at the centres of the modules."""
+        edges = (("x", np.array(self.x)), ("y", np.array(self.y)))
+        return Description("grid", tuple((name, 0.5 * (along[1:] + along[:-1])) for name, along in edges))
+
+    def read_off(self, stored: StoredComponent) -> Float | None:
+        """The stored factors, where there are as many modules."""
+        return stored.values if len(stored.values) == self.n_parameters else None
+
+    def with_restraints(self, restraints: tuple[Restraint, ...]) -> Self:
+        """The same with other restraints."""
+        return replace(self, restraints=restraints)
 
 
 @lru_cache(maxsize=8)

@@ -6,19 +6,20 @@ Katayama, Acta Cryst. A42 (1986) 19; Blessing, Acta Cryst. A51 (1995) 33.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 
 from braggscale.data.observations import ObservationGeometry
+from braggscale.models.component import Description, NoGauge, StoredComponent
 from braggscale.models.restraints import Restraint
 from braggscale.numerics.array_types import Float, Int32
 from braggscale.numerics.compiled import basis
 
 
 @dataclass(frozen=True, slots=True)
-class Harmonics:
+class Harmonics(NoGauge):
     """Absorption surface 1 + sum P_lm (Y_lm(s0c) + Y_lm(s1c))/2, l = 1 to ``lmax``, m = -l to l."""
 
     name: str
@@ -53,6 +54,21 @@ class Harmonics:
         incoming, outgoing = np.ascontiguousarray(rows.s0c), np.ascontiguousarray(rows.s1c)
         basis.mean_harmonics(incoming, outgoing, self.lmax, norm, values)
         return np.zeros(len(rows), np.int32), values
+
+    def describe(self) -> Description:
+        """A surface over directions."""
+        return Description("surface", lmax=self.lmax)
+
+    def read_off(self, stored: StoredComponent) -> Float:
+        """The coefficients of the orders that both have; the others are 0."""
+        theta = np.zeros(self.n_parameters)
+        n = min(len(stored.values), len(theta))
+        theta[:n] = stored.values[:n]
+        return theta
+
+    def with_restraints(self, restraints: tuple[Restraint, ...]) -> Self:
+        """The same with other restraints."""
+        return replace(self, restraints=restraints)
 
 
 def _norm(l: int, m: int) -> float:

@@ -13,11 +13,13 @@ a sum of 1. Not a component of the DIALS model.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from braggscale.data.observations import ObservationGeometry
+from braggscale.models.component import Description, NoGauge, StoredComponent
 from braggscale.models.restraints import Restraint
 from braggscale.numerics.array_types import Float, Int32
 
@@ -26,7 +28,7 @@ MOST_SLOTS = 15
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class Images(NoGauge):
     """Factor 1 + eta.
 
     ``first``: array index of the first image.  ``per_bin``: images that share one effect.  ``n``: number of effects.
@@ -78,3 +80,15 @@ class Images:
         nearest = np.arange(self.slots) == np.clip(np.floor(u) - start, 0, self.slots - 1)[:, None]
         np.divide(values, total, out=values, where=total > 1e-6)
         return start, np.where(total > 1e-6, values, nearest.astype(np.float64))
+
+    def describe(self) -> Description:
+        """One number per few images."""
+        return Description("images")
+
+    def read_off(self, stored: StoredComponent) -> Float | None:
+        """The stored effects; their number and the images in use say which is which."""
+        return stored.values if stored.same_images and len(stored.values) == self.n else None
+
+    def with_restraints(self, restraints: tuple[Restraint, ...]) -> Self:
+        """The same with other restraints."""
+        return replace(self, restraints=restraints)

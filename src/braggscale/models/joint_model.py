@@ -261,4 +261,4 @@ def _signature(components: tuple[Component, ...]) -> tuple[Component, ...]:
 
 
 def _bare(component: Component) -> Component:
-    return replace(component, restraints=())  # type: ignore[type-var]
+    return component.with_restraints(())

@@ -84,6 +84,13 @@ class Restraint:
         found: Float = self.penalty.diagonal()
         return found
 
+    def root(self) -> Float:
+        """m of a penalty (m . theta)^2 on one level, (n,).  Raises TypeError for any other penalty."""
+        if not isinstance(self.penalty, Levels) or self.penalty.within != 0.0:
+            raise TypeError("a restraint that is not on one level has no row")
+        found: Float = np.sqrt(self.penalty.across) * self.penalty.row
+        return found
+
     def dense(self) -> Float:
         """The penalty as a matrix, (n, n)."""
         return self.penalty.dense() if isinstance(self.penalty, Levels) else self.penalty

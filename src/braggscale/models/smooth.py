@@ -14,17 +14,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 
-from braggscale.data.observations import ObservationGeometry
+from braggscale.data.observations import GeometryView, ObservationGeometry
+from braggscale.models.component import Description, GaugeRole, StoredComponent
 from braggscale.models.restraints import Restraint
-from braggscale.numerics.array_types import Float, Int32
+from braggscale.numerics.array_types import Float, Int, Int32
 from braggscale.numerics.compiled import basis
 
 Coordinate = Literal["image", "x", "y", "inverse_d2"]
+
+MOST_SHELLS, LEAST_IN_SHELL = 10, 100  # shells in which a map of the detector has mean 1, rows in each
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,45 @@ class Smooth:
         for k, axis in enumerate(self.axes):
             position[:, k] = axis.position(rows)
         return smooth_basis(self.axes, position, 0.5 / rows.d**2 if self.b_factor else np.ones(len(rows)))
+
+    @property
+    def gauge_role(self) -> GaugeRole:
+        """The intensities can take up a constant factor, or a constant B."""
+        return "b" if self.b_factor else "factor"
+
+    def gauge_rows(self, rows: ObservationGeometry, chosen: Int, overall: bool) -> list[Float]:
+        """One mean; of a map of the detector beside a scale one in every resolution shell, of equal numbers of rows."""
+        if overall or [axis.coordinate for axis in self.axes] != ["x", "y"]:
+            return [self._mean_row(GeometryView(rows, chosen))]
+        order = chosen[np.argsort(rows.d[chosen], kind="stable")]
+        shells = int(np.clip(len(chosen) // LEAST_IN_SHELL, 1, MOST_SHELLS))
+        return [self._mean_row(GeometryView(rows, np.sort(part))) for part in np.array_split(order, shells)]
+
+    def _mean_row(self, rows: ObservationGeometry) -> Float:
+        """m: share of each parameter in the mean over the rows of the function itself, without 1/(2 d^2), (n,)."""
+        start, values = replace(self, b_factor=False).basis(rows)
+        index = start[:, None] + self.pattern
+        return np.bincount(index.ravel(), values.ravel(), self.n_parameters) / len(rows)
+
+    def describe(self) -> Description:
+        """A constant, a curve over the images, or a grid."""
+        axes = tuple((axis.coordinate, axis.raw_places()) for axis in self.axes)
+        curve = len(axes) == 1 and axes[0][0] == "image"
+        return Description("curve" if curve else "grid" if axes else "constant", axes)
+
+    def read_off(self, stored: StoredComponent) -> Float | None:
+        """The same parameters for the same layout, the mean between a constant and a curve, else the old curve."""
+        if len(stored.values) == 1 or self.n_parameters == 1:
+            return np.full(self.n_parameters, float(stored.values.mean())) if len(self.axes) <= 1 else None
+        if stored.same_images and len(stored.values) == self.n_parameters:
+            return stored.values
+        if len(self.axes) != 1 or stored.curve is None:
+            return None
+        return stored.curve(self.axes[0].raw_places())
+
+    def with_restraints(self, restraints: tuple[Restraint, ...]) -> Self:
+        """The same with other restraints."""
+        return replace(self, restraints=restraints)
 
 
 def smooth_basis(axes: Sequence[Axis], position: Float, factor: Float) -> tuple[Int32, Float]:

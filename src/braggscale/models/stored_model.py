@@ -14,13 +14,10 @@ import numpy as np
 
 from braggscale.data.geometry import UnitCell
 from braggscale.models import MODELS
-from braggscale.models.component import Component
+from braggscale.models.component import Component, StoredComponent
 from braggscale.models.data_set_model import DataSetModel
-from braggscale.models.detector_modules import Modules
-from braggscale.models.harmonics import Harmonics
-from braggscale.models.image_effects import Images
 from braggscale.models.settings import ModelSettings
-from braggscale.models.smooth import Axis, Smooth, axis_over, smooth_basis
+from braggscale.models.smooth import Axis, axis_over, smooth_basis
 from braggscale.numerics.array_types import Float
 
 # What a stored model says beside its components that other programs do not know: the intervals that were asked for
@@ -49,27 +46,14 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
         return None
     configuration = _configuration(stored)
     same_kind = stored.get("__id__") == model.kind
-    if isinstance(component, Harmonics):
-        new = np.zeros(component.n_parameters)
-        shared = min(len(old), len(new))
-        new[:shared] = old[:shared]
-        return new
-    if isinstance(component, Modules):
-        return old if len(old) == component.n_parameters else None
     same_images = configuration.get("valid_image_range") == model.configuration.get("valid_image_range")
-    if isinstance(component, Images):  # how many there are and the images settle which is which
-        return old if same_kind and same_images and len(old) == component.n_parameters else None
-    if not isinstance(component, Smooth):
-        return None
-    if len(old) == 1 or component.n_parameters == 1:  # between KB and a curve
-        return np.full(component.n_parameters, float(old.mean())) if len(component.axes) <= 1 else None
-    same_images |= component.name in model.beyond_dials  # the map of the whole panel, whatever the images
-    if same_kind and same_images and len(old) == component.n_parameters:
-        return old
-    if len(component.axes) != 1:
-        return None
+    # what belongs to the whole panel does not depend on the images in use
+    same_images |= component.name in model.beyond_dials and component.name != "image"
+    known = StoredComponent(old, same_kind and same_images)
     axis = _stored_axis(component.name, len(old), configuration)
-    return None if axis is None else _read_off(axis, old, component.axes[0].raw_places())
+    if axis is not None:
+        known = replace(known, curve=lambda images: _read_off(axis, old, images))
+    return component.read_off(known)
 
 
 def stored_strengths(stored: Mapping[str, Any]) -> dict[str, float]:

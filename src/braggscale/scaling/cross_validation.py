@@ -199,7 +199,7 @@ def simpler(model: JointModel) -> dict[str, JointModel]:
 
 
 def _is_constant(component: Component) -> bool:
-    return isinstance(component, Smooth) and not component.axes
+    return component.describe().form == "constant"
 
 
 def _with(model: JointModel, keep: Sequence[str]) -> JointModel:

@@ -14,7 +14,6 @@ from braggscale.data.sorting import RunDataSet, SortedObservations, UsedDataSet
 from braggscale.data.symmetry import Symmetry
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
-from braggscale.models.smooth import Smooth
 from braggscale.numerics.array_types import Float
 from braggscale.scaling.cross_validation import Validation
 from braggscale.scaling.state import Scaled
@@ -54,8 +53,9 @@ class Result:
         for d, component, where in self.model.parts():
             if where.start <= p < where.stop:
                 name = f"{component.name} {p - where.start + 1} of data set {self.used[d].identifier}"
-                if isinstance(component, Smooth) and [a.coordinate for a in component.axes] == ["image"]:
-                    image = float(component.axes[0].raw_places()[p - where.start])
+                known = component.describe()
+                if known.form == "curve":
+                    image = float(known.axes[0][1][p - where.start])
                     name += f" (image {max(image, 0) + 1:.0f})"
                 return name
         raise IndexError(p)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from braggscale.data.observations import GeometryCopy, rows_by_data_set
-from braggscale.models.harmonics import Harmonics
 from braggscale.numerics.array_types import Float, Int
 from braggscale.report.numbers.json_numbers import column, grid, total
 from braggscale.report.numbers.scaled_observations import Observed
@@ -24,7 +23,7 @@ def absorption_use(seen: Observed, result: Result) -> dict[str, Any] | None:
     Over a sample of the scaled observations of data sets with an absorption surface; None if there are none.
     """
     surfaces = [
-        (d, component, where) for d, component, where in result.model.parts() if isinstance(component, Harmonics)
+        (d, component, where) for d, component, where in result.model.parts() if component.describe().form == "surface"
     ]
     if not surfaces:
         return None

@@ -11,9 +11,6 @@ import numpy as np
 
 from braggscale.data.observations import GeometryCopy
 from braggscale.models.component import Component
-from braggscale.models.detector_modules import Modules
-from braggscale.models.harmonics import Harmonics
-from braggscale.models.smooth import Smooth
 from braggscale.numerics.array_types import Float
 from braggscale.report.numbers.json_numbers import column, rounded
 from braggscale.scaling.result import Result
@@ -51,19 +48,14 @@ def _component(
     component: Component, theta: Float, covariance: Float | None, result: Result, d: int, points: int
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"name": component.name, "unit": "A^2" if component.exponential else "factor"}
-    if isinstance(component, Harmonics):
-        return found | {"form": "surface", "lmax": component.lmax}
-    if isinstance(component, Modules):
-        centres = [(c, 0.5 * (np.array(e[1:]) + e[:-1])) for c, e in (("x", component.x), ("y", component.y))]
-        places = [{"coordinate": c, "places": column(middle)} for c, middle in centres]
-        return found | {"form": "grid", "axes": places, "offset": component.offset}
-    if not isinstance(component, Smooth) or not component.axes:
+    known = component.describe()
+    if known.form == "surface":
+        return found | {"form": "surface", "lmax": known.lmax}
+    if known.form in ("constant", "images"):  # effects of images are drawn beside the images
         return found | {"form": "constant"}
-    axes = [
-        {"coordinate": a.coordinate, "places": column(_shown(a.coordinate, a.raw_places()))} for a in component.axes
-    ]
-    if len(component.axes) > 1 or component.axes[0].coordinate != "image":
-        return found | {"form": "grid", "axes": axes}
+    axes = [{"coordinate": name, "places": column(_shown(name, places))} for name, places in known.axes]
+    if known.form == "grid":
+        return found | {"form": "grid", "axes": axes} | ({"offset": component.offset} if component.offset else {})
     first, last = _image_range(result, d)
     image = np.linspace(first - 1.0, last, max(points, min(4 * component.n_parameters, 2 * points)))
     value, esd = _curve(component, theta, covariance, image)
@@ -90,7 +82,7 @@ def _image_range(result: Result, d: int) -> tuple[int, int]:
     return runs[0][0], runs[-1][1]
 
 
-def _curve(component: Smooth, theta: Float, covariance: Float | None, image: Float) -> tuple[Float, Float | None]:
+def _curve(component: Component, theta: Float, covariance: Float | None, image: Float) -> tuple[Float, Float | None]:
     """The function at some images, array index, and its standard deviation; of a B factor in Angstrom^2."""
     n = len(image)
     start, values = component.basis(_points(image))
