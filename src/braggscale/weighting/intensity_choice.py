@@ -26,6 +26,7 @@ from braggscale.data.unique_reflections import Groups, in_blocks, weighted_mean
 from braggscale.numerics.array_types import Bool, Float, Int, Int32
 from braggscale.numerics.compiled import agreement
 from braggscale.numerics.partitions import run_lanes
+from braggscale.statistics.half_sets import cc_of_variances
 
 log = logging.getLogger(__name__)
 
@@ -421,7 +422,7 @@ class _Comparison:
         if np.count_nonzero(self.strong) < 2:
             return Candidate(_name(i_mid), i_mid, np.nan, np.nan, score)
         r_meas = float(sums[2] / sums[3]) if sums[3] != 0 else np.nan
-        between, within = float(np.var(plain[self.strong], ddof=1)), float(scatter[self.strong].mean())
-        # var_e/2 of a half data set is the variance of the whole one's mean
-        cc_half = (between - within) / (between + within) if between + within > 0 else np.nan
-        return Candidate(_name(i_mid), i_mid, cc_half, r_meas, score)
+        between, within = np.var(plain[self.strong], ddof=1), np.mean(scatter[self.strong])
+        return Candidate(
+            _name(i_mid), i_mid, float(cc_of_variances(np.asarray(between), np.asarray(within))), r_meas, score
+        )

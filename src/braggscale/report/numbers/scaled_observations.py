@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.data.symmetry import inverse_d_squared
+from braggscale.data.geometry import inverse_d_squared
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Array, Bool, Float, Int
 from braggscale.scaling.result import Result
