@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from braggscale.data.symmetry import Symmetry, inverse_d_squared
-from braggscale.statistics.merging_statistics import merging_statistics
+from braggscale.data.geometry import inverse_d_squared
+from braggscale.data.symmetry import Symmetry
+from braggscale.statistics.merging_statistics import Unmerged, merging_statistics
 
 CELL = (20.0, 24.0, 30.0, 90.0, 90.0, 90.0)
 
@@ -27,4 +28,4 @@ def observations(n=4000, seed=0, symmetry=P212121, noise=0.1, d_min=2.5):
 
 
 def statistics(hkl, x, sigma, symmetry=P212121, cell=CELL, **options):
-    return merging_statistics(*symmetry.asu(hkl), x, sigma, cell, symmetry, **options)
+    return merging_statistics(Unmerged(*symmetry.asu(hkl), x, sigma, cell, symmetry), **options)

@@ -297,14 +297,16 @@ def kaufman_normal_matrix(model, theta, rows, offsets, intensity, weight, step=1
 # --- rounds ------------------------------------------------------------------------------------------------------
 
 
-def law(law, i, mu):
+def variance_at(model, i, mu):
     """V' of row i at the expected intensity mu."""
-    d = law.data_set[i]
-    r = law.relative[i] if len(law.relative) else 0.0
-    v = law.variance[i] - r * law.intensity[i] ** 2
-    if law.gain[d] > 0:
-        v = max(v + law.gain[d] * law.factor[i] * (mu - abs(law.intensity[i])), law.factor[i] ** 2 * law.floor[d])
-    return law.a2[d] * (v + law.linear[d] * max(mu, 0) + law.b2[d] * mu**2 + r * mu**2)
+    d = model.data_set[i]
+    r = model.relative[i] if len(model.relative) else 0.0
+    v = model.variance[i] - r * model.intensity[i] ** 2
+    if model.gain[d] > 0:
+        v = max(
+            v + model.gain[d] * model.factor[i] * (mu - abs(model.intensity[i])), model.factor[i] ** 2 * model.floor[d]
+        )
+    return model.a2[d] * (v + model.linear[d] * max(mu, 0) + model.b2[d] * mu**2 + r * mu**2)
 
 
 def weighted_best(rows, intensity, variance, g):
@@ -320,7 +322,7 @@ def expect(of, g, out, groups):
         for _ in range(2):
             mean = weighted_best([i for i in range(lo, hi) if not out[i] and g[i] > 0], of.intensity, variance, g)
             for i in range(lo, hi):
-                variance[i] = law(of, i, g[i] * mean)
+                variance[i] = variance_at(of, i, g[i] * mean)
         mean_intensity.append(mean)
     return np.array(mean_intensity), variance
 
@@ -341,6 +343,11 @@ def robust_weights(intensity, variance, g, mean_intensity, out, groups, unit, fl
     return weight, z2
 
 
+def error_model_variance(model, expected, mu):
+    """a^2 (V + c mu+ + (b mu)^2)."""
+    return model.a**2 * (expected + model.c * max(mu, 0) + (model.b * mu) ** 2)
+
+
 def error_residuals(i, v, g, groups, model, out, fitted):
     """r^2/f, f = (1 - h)(1 - s) and mu of each row."""
     square, freedom, mu = np.zeros(len(i)), np.zeros(len(i)), np.zeros(len(i))
@@ -350,7 +357,7 @@ def error_residuals(i, v, g, groups, model, out, fitted):
         for _ in range(3):
             mean = weighted_best(inside, i, variance, g)
             for j in range(lo, hi):
-                variance[j] = model.variance(v[j], g[j] * mean)
+                variance[j] = error_model_variance(model, v[j], g[j] * mean)
         mean = weighted_best(inside, i, variance, g)
         for j in range(lo, hi):
             mu[j] = g[j] * mean
@@ -367,7 +374,7 @@ def scoring_sums(square, freedom, expected, mu, model, cut2):
     """Sums of a scoring step over the rows within the cut."""
     matrix, right, other = np.zeros((3, 3)), np.zeros(3), np.zeros(2)
     for y, f, v, m in zip(square, freedom, expected, mu, strict=True):
-        variance = model.variance(v, m)
+        variance = error_model_variance(model, v, m)
         if f > 0 and y <= cut2 * variance:
             x = np.array([v, m * m, max(m, 0)])
             w = f / variance**2

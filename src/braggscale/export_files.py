@@ -34,7 +34,7 @@ from braggscale.numerics.array_types import Array
 from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
 from braggscale.options.schema import Options, Output
-from braggscale.statistics.merging_statistics import Statistics, merging_statistics
+from braggscale.statistics.merging_statistics import Statistics, Unmerged, merging_statistics
 
 if TYPE_CHECKING:
     from braggscale.scaling.result import Result
@@ -147,12 +147,7 @@ def _crystals(
 def _statistics(data: Crystals, options: Options) -> Statistics | None:
     asu, minus = data.symmetry.asu(data.rows.hkl)
     return merging_statistics(
-        asu,
-        minus,
-        data.rows.intensity,
-        data.rows.sigma,
-        data.cell,
-        data.symmetry,
+        Unmerged(asu, minus, data.rows.intensity, data.rows.sigma, data.cell, data.symmetry),
         n_bins=options.output.merging.nbins,
         use_internal_variance=options.output.use_internal_variance,
         d_min=options.cut_data.d_min,

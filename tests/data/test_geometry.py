@@ -51,7 +51,8 @@ def naive_directions(experiment: Experiment, z: Any, s1: Any) -> tuple[np.ndarra
         if np.linalg.norm(s1[k]) == 0:
             continue
         phi = geometry.scan_angle(experiment.scan, z[k : k + 1])[0]
-        back = geometry.rotation_at(experiment.goniometer, phi).T
+        turning = experiment.goniometer
+        back = (turning.setting @ geometry.rotation(turning.axis, phi) @ turning.fixed).T
         for out, vector in ((s0c, experiment.beam.direction), (s1c, s1[k] / np.linalg.norm(s1[k]))):
             x, y, zz = back @ vector
             out[k] = -zz, y, x

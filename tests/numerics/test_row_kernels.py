@@ -45,6 +45,30 @@ def test_expect(seed, partial):
         np.testing.assert_allclose(found, wanted, rtol=1e-9 if partial else 1e-12)
 
 
+@pytest.mark.parametrize("partial", [False, True])
+def test_variances(partial):
+    law, g, _, groups = sample(3, partial=partial)
+    mu = np.random.default_rng(1).normal(200.0, 300.0, len(g))
+    wanted = [naive.variance_at(law, i, mu[i]) for i in range(len(mu))]
+    np.testing.assert_allclose(law.at(mu), wanted, rtol=1e-9 if partial else 1e-12)
+    # without error model, and with the observed variance
+    bare = replace(law, a2=np.ones(2), b2=np.zeros(2), linear=np.zeros(2))
+    np.testing.assert_array_equal(law.of_counting().at(mu), bare.at(mu))
+    r = law.relative if partial else 0.0
+    error = np.array([naive.error_model_variance(ErrorModel(1.0, 0.02, 0.0), 0.0, m) for m in mu])
+    first = law.data_set == 0
+    observed = replace(law, a2=np.ones(2)).observed().at(mu)
+    counting = np.maximum(law.variance - r * law.intensity**2, 1e-12 * law.variance)
+    np.testing.assert_allclose(observed[first], (counting + r * mu**2 + error)[first], rtol=1e-6)
+
+
+def test_error_model_variances():
+    rng = np.random.default_rng(2)
+    model, v, mu = ErrorModel(1.2, 0.03, 0.5), rng.uniform(1, 9, 50), rng.normal(5, 9, 50)
+    wanted = [naive.error_model_variance(model, *row) for row in zip(v, mu, strict=True)]
+    np.testing.assert_allclose(model.variance(v, mu), wanted, rtol=1e-14)
+
+
 @pytest.mark.parametrize("unit", [1.0, 3.0])
 @pytest.mark.parametrize("flat", [True, False])
 def test_robust_weights(unit, flat):
@@ -65,7 +89,7 @@ def test_error_residuals_and_scoring_sums(known):
     model = ErrorModel(1.2, 0.03, 0.5)
     found = np.empty((3, len(g)))
     agreement.residuals(
-        0, len(groups), groups.offsets, law.intensity, law.variance, g, fitted, out, 1.2**2, 0.03**2, 0.5, *found
+        0, len(groups), groups.offsets, law.intensity, law.variance, g, fitted, out, model.terms, *found
     )
     wanted = naive.error_residuals(law.intensity, law.variance, g, groups, model, out, fitted)
     for a, b in zip(found, wanted, strict=True):
@@ -73,7 +97,7 @@ def test_error_residuals_and_scoring_sums(known):
     square, freedom, mu = found
     assert (freedom[out] == 0).all()
     sums = np.zeros(11)
-    agreement.scoring_sums(0, len(g), square, freedom, law.variance, mu, 1.2**2, 0.03**2, 0.5, 16.0, sums)
+    agreement.scoring_sums(0, len(g), square, freedom, law.variance, mu, model.terms, 16.0, sums)
     np.testing.assert_allclose(sums, naive.scoring_sums(square, freedom, law.variance, mu, model, 16.0), rtol=1e-11)
 
 

@@ -6,7 +6,8 @@ import pytest
 from merging_samples import CELL, observations, statistics
 
 from braggscale.data.flags import FATE_TEXT, Fate
-from braggscale.data.symmetry import Symmetry, inverse_d_squared
+from braggscale.data.geometry import inverse_d_squared
+from braggscale.data.symmetry import Symmetry
 from braggscale.report.text.tables import (
     anomalous_table,
     intervals_table,

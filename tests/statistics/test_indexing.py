@@ -4,8 +4,9 @@ import gemmi
 import numpy as np
 import pytest
 
+from braggscale.data.geometry import inverse_d_squared
 from braggscale.data.reindexing import alternatives, matrix_of, reindexed
-from braggscale.data.symmetry import Symmetry, inverse_d_squared, unique_indices
+from braggscale.data.symmetry import Symmetry, unique_indices
 from braggscale.statistics.indexing import compressed, find_indexing
 
 CELLS = {

@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from braggscale.data.symmetry import Symmetry, sort_order
 from braggscale.statistics.french_wilson import amplitudes, french_wilson, posterior, wilson_prior
 from braggscale.statistics.merging import hash_indices, merge
-from braggscale.statistics.merging_statistics import merging_statistics
+from braggscale.statistics.merging_statistics import Unmerged, merging_statistics
 
 CELL = (31.0, 43.0, 57.0, 90.0, 90.0, 90.0)
 P222, P212121, P1BAR = (Symmetry.from_hall(h) for h in (" P 2 2", " P 2ac 2ab", "-P 1"))
@@ -87,7 +87,9 @@ def test_agrees_with_the_statistics(internal):
     hkl, x, sigma = observations()
     asu, minus = P222.asu(hkl)
     o = sort_order(asu, minus)
-    s = merging_statistics(asu[o], minus[o], x[o], sigma[o], CELL, P222, use_internal_variance=internal).overall
+    s = merging_statistics(
+        Unmerged(asu[o], minus[o], x[o], sigma[o], CELL, P222), use_internal_variance=internal
+    ).overall
     m = merge(hkl, x, sigma, P222, internal_variance=internal)
     assert (s.n_obs, s.n_unique) == (m.n.sum(), len(m))
     assert s.mean_intensity == pytest.approx(m.mean.mean(), rel=1e-12)

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from merging_samples import CELL, P212121, observations, statistics
 from scipy.stats import pearsonr, t
 
-from braggscale.data.symmetry import Symmetry, inverse_d_squared, sort_order
+from braggscale.data.geometry import inverse_d_squared
+from braggscale.data.symmetry import Symmetry, sort_order
 from braggscale.data.unique_reflections import Groups
 from braggscale.statistics import half_sets
-from braggscale.statistics.merging_statistics import Shell, merge, merging_statistics, shell_limits
+from braggscale.statistics.merging import weighted_means
+from braggscale.statistics.merging_statistics import Shell, Unmerged, merging_statistics, shell_limits
 from braggscale.statistics.resolution_limit import suggest_limit
 
 # Entries that depend on which random halves are drawn.
@@ -229,7 +231,10 @@ def test_rows_without_a_usable_sigma_do_not_count(caplog):
     assert first == statistics(hkl[~bad], x[~bad], sigma[~bad])
     with caplog.at_level(logging.WARNING):
         assert statistics(hkl, x, np.zeros(len(x))) is None
-        assert merging_statistics(np.zeros((0, 3), np.int32), np.zeros(0, bool), x[:0], x[:0], CELL, P212121) is None
+        assert (
+            merging_statistics(Unmerged(np.zeros((0, 3), np.int32), np.zeros(0, bool), x[:0], x[:0], CELL, P212121))
+            is None
+        )
     assert "no observation with a positive sigma" in caplog.text
 
 
@@ -272,8 +277,8 @@ def test_merge():
     asu, minus = P212121.asu(hkl)
     order = sort_order(asu, minus)
     groups = Groups.from_keys(asu[order])
-    mean, external = merge(groups, x[order], sigma[order])
-    again, internal = merge(groups, x[order], sigma[order], use_internal_variance=True)
+    mean, external = weighted_means(groups, sigma[order] ** -2.0, x[order], groups.sizes(), internal=False)
+    again, internal = weighted_means(groups, sigma[order] ** -2.0, x[order], groups.sizes(), internal=True)
     expected = naive.members(asu, x, sigma).values()
     np.testing.assert_allclose(mean, [naive.mean(group)[0] for group in expected])
     np.testing.assert_array_equal(mean, again)

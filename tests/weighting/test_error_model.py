@@ -18,13 +18,12 @@ from braggscale.weighting.error_model import (
     ErrorModelOptions,
     FitResult,
     assign,
-    expected_variances,
     nearly_equal,
     starting_models,
-    variances,
 )
 from braggscale.weighting.error_model_fit import fit, fit_error_models
 from braggscale.weighting.expected_variance import Expectation, VarianceModel
+from braggscale.weighting.intensity_choice import CountingGain, Intensities
 from braggscale.weighting.leave_one_out import leave_one_out
 from braggscale.weighting.residual_data import ResidualData
 
@@ -278,14 +277,6 @@ def test_wrong_data_set_numbers() -> None:
         assign("grouped", 4, [[1, 2], [2, 3]])
 
 
-def test_variances_by_data_set() -> None:
-    models = [ErrorModel(1.0, 0.0), ErrorModel(2.0, 0.1)]
-    data_set = np.array([0, 1, 2, 1], np.int32)
-    v, mu = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0, 10.0, 20.0, 30.0])
-    got = variances(models, np.array([0, 1, 0]), data_set, v, mu)
-    np.testing.assert_allclose(got, [1.0, 4 * (2 + 1), 3.0, 4 * (4 + 9)])
-
-
 def with_linear_term(seed: int, n: int, c: float, background: float = 400.0) -> tuple[Float, Float, Float, Groups]:
     """As ``simulate`` with a = 1.1, b = 0.05, and errors that grow with sqrt(mu) beyond counting."""
     rng = np.random.default_rng(seed)
@@ -367,17 +358,6 @@ def test_linear_term_in_the_variance() -> None:
     model = ErrorModel(2.0, 0.1, 3.0)
     np.testing.assert_allclose(model.variance(np.full(3, 5.0), np.array([-10.0, 0.0, 10.0])), [24.0, 20.0, 144.0])
     assert model.isa == pytest.approx(5.0)
-    v, mu, first = np.full(3, 5.0), np.array([-10.0, 0.0, 10.0]), np.zeros(2, int)
-    alone = variances([model], first, np.zeros(3, int), v, mu)
-    np.testing.assert_array_equal(alone, variances([model, ErrorModel()], first, np.zeros(3, int), v, mu))
-
-
-def test_expected_variances_undo_the_models():
-    rng = np.random.default_rng(4)
-    models, of = [ErrorModel(1.2, 0.03, 0.5), ErrorModel(0.9, 0.0)], np.array([0, 1, 1])
-    data_set, expected, mu = rng.integers(0, 3, 50), rng.uniform(1, 9, 50), rng.normal(5, 9, 50)
-    there = variances(models, of, data_set, expected, mu)
-    assert expected_variances(models, of, data_set, there, mu) == pytest.approx(expected)
 
 
 def test_what_scales_have_taken_of_residuals_is_no_precision():
@@ -437,6 +417,14 @@ def test_photons_are_known_with_a_gain_only() -> None:
     np.testing.assert_allclose(
         data.expected, np.maximum(law.variance + given.mu - np.abs(law.intensity), 0.0)[~out], rtol=1e-12
     )
+
+
+def test_the_variance_model_takes_the_error_model_of_each_data_set() -> None:
+    values = Intensities(np.array([9.0, 9.0, 9.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0]), np.ones(4))
+    gain = CountingGain(np.zeros(3), np.zeros(3), np.ones(3, np.int64), np.zeros(3, np.bool_), {})
+    models = [ErrorModel(1.0, 0.0), ErrorModel(2.0, 0.1)]
+    found = VarianceModel.of(values, gain, np.array([0, 1, 2, 1], np.int32), models, np.array([0, 1, 0]))
+    np.testing.assert_allclose(found.at(np.array([0.0, 10.0, 20.0, 30.0])), [1.0, 4 * (2 + 1), 3.0, 4 * (4 + 9)])
 
 
 def test_where_error_models_start() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from braggscale.data.observations import Observations
 from braggscale.data.unique_reflections import Groups, weighted_mean
 from braggscale.numerics.array_types import Float
+from braggscale.weighting.expected_variance import VarianceModel
 from braggscale.weighting.intensity_choice import (
     PROFILE,
     SUMMATION,
@@ -23,11 +24,19 @@ from braggscale.weighting.intensity_choice import (
     choose,
     combined,
     counting_gain,
-    expected_variance,
     initial,
 )
 
 QUICK = settings(max_examples=30, deadline=None)
+
+
+def expected_variance(
+    i: Float, v: Float, mu: Float, factor: Float, k: float, floor: float, r: float | Float = 0.0
+) -> Float:
+    """V_e of rows of one data set."""
+    model = VarianceModel.constant(i, v)
+    model = dataclasses.replace(model, factor=factor, gain=np.array([k]), floor=np.array([floor]))
+    return dataclasses.replace(model, relative=np.broadcast_to(r, len(i)).astype(np.float64)).at(mu)
 
 
 def observations(n: int, **columns: Float) -> Observations:

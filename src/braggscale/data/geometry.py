@@ -80,11 +80,6 @@ def scan_angle(scan: Scan, z: Array) -> Float:
     return result
 
 
-def rotation_at(goniometer: Goniometer, degrees: float) -> Float:
-    """R(phi), the rotation from the crystal frame to the laboratory, (3, 3)."""
-    return goniometer.setting @ rotation(goniometer.axis, degrees) @ goniometer.fixed
-
-
 def crystal_frame_directions(experiment: Experiment, z: Array, s1: Array) -> tuple[Float, Float]:
     """Unit vectors to the source and along the diffracted beam in the crystal frame, polar axis last.
 
@@ -200,13 +195,19 @@ def reciprocal_matrix(cell: UnitCell) -> Float:
     return np.asarray(np.linalg.inv(orthogonalisation(cell)).T, np.float64)
 
 
+def inverse_d_squared(hkl: Array, cell: UnitCell) -> Float:
+    """1/d^2 = |B h|^2, 1/Angstrom^2, (n,).  ``hkl``: Miller indices, (n, 3).  ``cell``: Angstrom and degrees."""
+    q = np.asarray(hkl, np.float64) @ reciprocal_matrix(cell).T
+    squared: Float = np.einsum("ij,ij->i", q, q)
+    return squared
+
+
 def d_spacings(cell: UnitCell, hkl: Array) -> Float:
     """Resolution of reflections, Angstrom, (n,): d = 1/|B h|; 0 for (0, 0, 0), as tables hold it.
 
-    ``hkl``: Miller indices, (n, 3).
+    ``hkl``: Miller indices, (n, 3).  ``cell``: Angstrom and degrees.
     """
-    q = np.asarray(hkl, np.float64) @ reciprocal_matrix(cell).T
-    length = np.sqrt(np.einsum("ij,ij->i", q, q))
+    length = np.sqrt(inverse_d_squared(hkl, cell))
     result: Float = np.divide(1.0, length, out=np.zeros(len(length)), where=length > 0)
     return result
 

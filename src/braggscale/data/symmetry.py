@@ -371,13 +371,6 @@ class Arranged:
     epsilon: Int
 
 
-def inverse_d_squared(hkl: Array, cell: UnitCell) -> Float:
-    """1/d^2 = h G* h, 1/Angstrom^2, (n,).  ``hkl``: (n, 3), ``cell``: Angstrom and degrees."""
-    q = np.asarray(hkl, np.float64) @ reciprocal_matrix(cell).T
-    squared: Float = np.einsum("ij,ij->i", q, q)
-    return squared
-
-
 def unique_indices(hkl: Array) -> tuple[Int32, Int | Int32]:
     """The different Miller indices, ascending, (m, 3), and for each row the number of its own, (n,).
 

@@ -19,7 +19,7 @@ from braggscale.numerics.array_types import Bool
 from braggscale.scaling.plan import StatisticsRequest
 from braggscale.scaling.state import Scaled
 from braggscale.statistics.confidence_intervals import INTERVALS_OF, blocks_of, intervals
-from braggscale.statistics.merging_statistics import Statistics, merging_statistics
+from braggscale.statistics.merging_statistics import Statistics, Unmerged, merging_statistics
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +74,16 @@ def statistics_of(
     """Merging statistics of what is written out; None, with a warning, where nothing can be merged."""
     rows = np.flatnonzero(good)
     g = scaled.state.scale[rows]
-    return merging_statistics(
+    observations = Unmerged(
         np.take(data.asu, rows, axis=0),
         data.minus[rows],
         scaled.state.values.intensity[rows] / g,
         np.sqrt(scaled.variance[rows]) / g,
         cell,
         symmetry,
+    )
+    return merging_statistics(
+        observations,
         n_bins=wanted.n_bins,
         use_internal_variance=wanted.use_internal_variance,
         d_min=wanted.d_min,

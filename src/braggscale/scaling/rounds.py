@@ -47,7 +47,7 @@ from braggscale.weighting.intensity_choice import (
 )
 from braggscale.weighting.outlier_history import Memory, OutlierHistory, judge_round
 from braggscale.weighting.outlier_test import Rejection
-from braggscale.weighting.output_variance import observed_variance, output_variance
+from braggscale.weighting.output_variance import output_variance
 from braggscale.weighting.rejection import OutlierInputs, fit_groups
 from braggscale.weighting.robust_weights import Robust, fit_weights
 
@@ -133,12 +133,7 @@ def scale_data(work: ScalingProblem, start: Start, settings: RoundSettings) -> S
         reports[-1] = replace(reports[-1], errors=results)
         state = replace(state, errors=tuple(result.model for result in results))
         state = _with_scales(work, state, outcome.theta, scale)
-    if state.strengths:
-        variance = output_variance(_expectation(work, state), scale_variance)
-    else:
-        variance = observed_variance(
-            _expectation(work, state), scale_variance, state.values, state.errors, work.error_model_of
-        )
+    variance = output_variance(_expectation(work, state), scale_variance, observed=not state.strengths)
     found: tuple[Finding, ...] = ()
     if outcome.influence is not None:
         of = problem.rows.data_set

@@ -87,9 +87,18 @@ def cc_half_analytic(groups: Groups, x: Float, shell: Int, n: int) -> Float:
     number = count(within, n)
     error = ratio(count(within, n, scatter / ((sizes - 1.0) * sizes)), number)
     spread = ratio(_products(mean, mean, within, n), number - 1)
-    result = ratio(spread - error, spread + error)
+    result = cc_of_variances(spread, error)
     result[number < FEWEST_PAIRS] = np.nan
     return result
+
+
+def cc_of_variances(spread: Array, error: Array) -> Float:
+    """CC1/2 = (s_y^2 - e)/(s_y^2 + e) without dividing the data, NaN where it is not defined.
+
+    ``spread``: s_y^2, variance of the reflections' means.  ``error``: e, mean over reflections of the variance of the
+    mean: half of what the mean of a half data set has (Assmann, Brehm & Diederichs, J. Appl. Cryst. 49 (2016) 1021).
+    """
+    return ratio(spread - error, spread + error)
 
 
 def correlation(x: Float, y: Float, shell: Int, n: int) -> Float:

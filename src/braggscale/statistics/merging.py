@@ -60,8 +60,7 @@ def merge(hkl: Array, intensity: Float, sigma: Float, symmetry: Symmetry, *, int
 
     ``hkl``: Miller indices as measured, (n, 3).  ``intensity``, ``sigma``: I/g and its standard deviation, (n,); rows
     that are not finite or have no positive sigma do not count.
-    ``internal_variance``: sigma_h is at least the scatter of the equivalents says,
-    sigma_h^2 = max(v/n, 1/sum w), v = sum w (I - I_h)^2 / (sum w - sum w^2/sum w).
+    ``internal_variance``: sigma_h is at least what the scatter of the equivalents says, see ``weighted_means``.
     """
     good = np.isfinite(intensity) & np.isfinite(sigma) & (sigma > 0)
     asu, is_minus = symmetry.asu(np.asarray(hkl)[good])
@@ -72,30 +71,33 @@ def merge(hkl: Array, intensity: Float, sigma: Float, symmetry: Symmetry, *, int
     unique = asu[groups.offsets[:-1]]
     first = _first_half(groups, unique)
     several = groups.spread(groups.sizes() > 1)
-    parts = [
-        _mean(groups, value, weight, rows, internal_variance)
-        for rows in (np.ones(len(value), bool), ~is_minus, is_minus, first & several, ~first & several)
-    ]
-    arrays: list[Any] = [array for part in parts for array in part]
+    arrays: list[Any] = []
+    for rows in (np.ones(len(value), bool), ~is_minus, is_minus, first & several, ~first & several):
+        n = groups.sum(rows).astype(np.int64)
+        arrays += [n, *weighted_means(groups, np.where(rows, weight, 0.0), value, n, internal_variance)]
     kinds = (symmetry.is_centric(unique), symmetry.is_absent(unique), symmetry.epsilon(unique).astype(np.float64))
     return Merged(unique, *kinds, *arrays)
 
 
-def _mean(groups: Groups, value: Float, weight: Float, rows: Bool, internal: bool) -> tuple[Int, Float, Float]:
-    """Number, weighted mean and sigma of the rows that are marked, for each group."""
-    n = groups.sum(rows).astype(np.int64)
-    w = np.where(rows, weight, 0.0)
-    total = groups.sum(w)
+def weighted_means(groups: Groups, weight: Float, x: Float, n: Int, internal: bool) -> tuple[Float, Float]:
+    """Weighted mean of each group and its standard deviation, (n_groups,) each; NaN where all weights are 0.
+
+    m = sum w x / sum w; sigma(m)^2 = 1/sum w, or with ``internal`` the larger of that and v/n,
+    v = sum w / ((sum w)^2 - sum w^2) sum w (x - m)^2 the weighted sample variance.
+    ``weight``: 1/sigma^2 of the observations that count, 0 of others, ``x``: I/g, (n_rows,).
+    ``n``: observations that count, (n_groups,).
+    """
+    total = groups.sum(weight)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = groups.sum(w * value) / total
-        variance = 1.0 / total
-        if internal:
-            scatter = groups.sum(w * (value - groups.spread(mean)) ** 2)
-            inner = scatter / (total - groups.sum(w * w) / total) / n
-            variance = np.where((n > 1) & (inner > variance), inner, variance)
-    empty = n == 0
-    mean[empty], variance[empty] = np.nan, np.nan
-    return n, mean, np.sqrt(variance)
+        mean = groups.sum(weight * x) / total
+        variance = np.where(total > 0, 1.0 / total, np.nan)
+    if internal:
+        scatter = groups.sum(weight * (x - groups.spread(np.where(total > 0, mean, 0.0))) ** 2)
+        below = total**2 - groups.sum(weight * weight)
+        several = (n > 1) & (below > 0)
+        sample = np.divide(total * scatter, below, out=np.zeros(len(groups)), where=several)
+        variance = np.maximum(variance, np.divide(sample, n, out=np.zeros(len(groups)), where=several))
+    return mean, np.sqrt(variance)
 
 
 def _first_half(groups: Groups, unique: Int32) -> Bool:

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from braggscale.data.geometry import UnitCell
-from braggscale.data.symmetry import Symmetry, group_rows, inverse_d_squared
+from braggscale.data.geometry import UnitCell, inverse_d_squared
+from braggscale.data.symmetry import Symmetry, group_rows
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int, Int32
 from braggscale.numerics.partitions import run_lanes
@@ -36,6 +36,7 @@ from braggscale.statistics.half_sets import (
     critical_correlation,
     ratio,
 )
+from braggscale.statistics.merging import weighted_means
 from braggscale.statistics.resolution_limit import ResolutionLimit, suggest_limit
 
 log = logging.getLogger(__name__)
@@ -155,13 +156,32 @@ class _Sorted:
     minus: Int
 
 
+@dataclass(frozen=True, slots=True)
+class Unmerged:
+    """Scaled observations, rows in any order, with what decides which of them are equivalent.
+
+    ``asu_hkl``: index in the asymmetric unit, (n, 3), ``minus``: observation of an I-, (n,), both from
+    ``Symmetry.asu``.  ``x``: I/g, ``sigma``: of x, any common scale, (n,); rows whose sigma is not positive or not
+    finite do not count.  ``cell``: Angstrom and degrees, decides resolution.
+    """
+
+    asu_hkl: Int32
+    minus: Bool
+    x: Float
+    sigma: Float
+    cell: UnitCell
+    symmetry: Symmetry
+
+    def usable(self) -> Unmerged:
+        """Only rows that count."""
+        good = (self.sigma > 0) & np.isfinite(self.sigma) & np.isfinite(self.x)
+        if good.all():
+            return self
+        return replace(self, asu_hkl=self.asu_hkl[good], minus=self.minus[good], x=self.x[good], sigma=self.sigma[good])
+
+
 def merging_statistics(
-    asu_hkl: Int32,
-    minus: Bool,
-    x: Float,
-    sigma: Float,
-    cell: UnitCell,
-    symmetry: Symmetry,
+    data: Unmerged,
     *,
     n_bins: int = 20,
     d_min: float | None = None,
@@ -170,24 +190,16 @@ def merging_statistics(
 ) -> Statistics | None:
     """Statistics of scaled observations in ``n_bins`` shells and overall.
 
-    ``asu_hkl``: index in the asymmetric unit, (n, 3), ``minus``: observation of an I-, (n,), both from
-    ``Symmetry.asu``; rows in any order.  ``x``: I/g, ``sigma``: of x, any common scale, (n,); rows whose sigma is not
-    positive or not finite do not count.  ``cell``: Angstrom and degrees, decides resolution.
     ``d_min``, ``d_max``: limits, Angstrom; without ``d_min`` a limit is suggested where the signal ends.
     ``use_internal_variance``: sigmas of merged intensities at least as large as the scatter of the equivalents tells.
     Returns None, with a warning in the log, if no observation is left.
     """
-    data = _prepare(asu_hkl, minus, x, sigma, cell, symmetry, d_min, d_max)
-    if data is None:
+    found = _within(data, n_bins, d_min, d_max, use_internal_variance)
+    if found is None:
         log.warning("merging statistics: no observation with a positive sigma is inside the resolution limits")
         return None
-    limits = shell_limits(data.s, n_bins)
-    shell = np.clip(np.searchsorted(limits, data.s, side="right") - 1, 0, n_bins - 1)
-    possible, acentric = symmetry.possible_in_shells(cell, limits)
-    centric = symmetry.centrosymmetric
-    *found, overall = _describe(data, shell, limits, possible, acentric, centric, use_internal_variance)
-    shells = tuple(found)
-    anomalous = not centric
+    shells, overall = found
+    anomalous = not data.symmetry.centrosymmetric
     if d_min is not None:
         return Statistics(overall, shells, anomalous, ResolutionLimit(None, "the limit was given"))
     limit = suggest_limit(
@@ -195,33 +207,26 @@ def merging_statistics(
         [shell.cc_half for shell in shells],
         [shell.cc_half_pairs for shell in shells],
     )
-    if limit.d_min is None:
+    found = None if limit.d_min is None else _within(data, n_bins, limit.d_min, d_max, use_internal_variance)
+    if found is None:
         return Statistics(overall, shells, anomalous, limit)
-    within = merging_statistics(
-        asu_hkl,
-        minus,
-        x,
-        sigma,
-        cell,
-        symmetry,
-        n_bins=n_bins,
-        d_min=limit.d_min,
-        d_max=d_max,
-        use_internal_variance=use_internal_variance,
-    )
-    if within is None:
-        return Statistics(overall, shells, anomalous, limit)
-    return Statistics(overall, shells, anomalous, limit, within.overall, within.shells[0], within.shells[-1])
+    inner, suggested = found
+    return Statistics(overall, shells, anomalous, limit, suggested, inner[0], inner[-1])
 
 
-def merge(groups: Groups, x: Float, sigma: Float, use_internal_variance: bool = False) -> tuple[Float, Float]:
-    """Weighted mean of each group and its standard deviation, (n_groups,) each.
-
-    m = sum w x / sum w, w = 1/sigma^2; sigma(m)^2 = 1/sum w, or with ``use_internal_variance`` the larger of that and
-    v/n, v = sum w / ((sum w)^2 - sum w^2) sum w (x - m)^2 the weighted sample variance.
-    ``x``, ``sigma``: (n_rows,), sigma positive.
-    """
-    return _merge(groups, 1.0 / (sigma * sigma), x, use_internal_variance)
+def _within(
+    data: Unmerged, n_bins: int, d_min: float | None, d_max: float | None, internal: bool
+) -> tuple[tuple[Shell, ...], Shell] | None:
+    """The shells between the limits, and all of it; None without an observation there."""
+    rows = _prepare(data, d_min, d_max)
+    if rows is None:
+        return None
+    limits = shell_limits(rows.s, n_bins)
+    shell = np.clip(np.searchsorted(limits, rows.s, side="right") - 1, 0, n_bins - 1)
+    possible, acentric = data.symmetry.possible_in_shells(data.cell, limits)
+    centric = data.symmetry.centrosymmetric
+    *shells, overall = _describe(rows, shell, limits, possible, acentric, centric, internal)
+    return tuple(shells), overall
 
 
 def shell_limits(s: Float, n: int) -> Float:
@@ -237,22 +242,13 @@ def shell_limits(s: Float, n: int) -> Float:
     return limits
 
 
-def _prepare(
-    asu_hkl: Int32,
-    minus: Bool,
-    x: Float,
-    sigma: Float,
-    cell: UnitCell,
-    symmetry: Symmetry,
-    d_min: float | None,
-    d_max: float | None,
-) -> _Sorted | None:
-    usable = (sigma > 0) & np.isfinite(sigma) & np.isfinite(x)
-    if not usable.all():
-        asu_hkl, minus, x, sigma = asu_hkl[usable], minus[usable], x[usable], sigma[usable]
-    order, friedel_merged, friedel_split = group_rows(asu_hkl, minus)
+def _prepare(data: Unmerged, d_min: float | None, d_max: float | None) -> _Sorted | None:
+    """The observations between the limits, sorted; None without any."""
+    data = data.usable()
+    asu_hkl, x, sigma = data.asu_hkl, data.x, data.sigma
+    order, friedel_merged, friedel_split = group_rows(asu_hkl, data.minus)
     hkl = asu_hkl[order[friedel_merged.offsets[:-1]]]
-    s = inverse_d_squared(hkl, cell)
+    s = inverse_d_squared(hkl, data.cell)
     low = d_max**-2.0 * (1 - _ON_THE_LIMIT) if d_max else 0.0
     high = d_min**-2.0 * (1 + _ON_THE_LIMIT) if d_min else np.inf
     inside = (s >= low) & (s <= high) & (s > 0)
@@ -266,7 +262,7 @@ def _prepare(
     # The I- of a pair stands right after its I+; only acentric reflections have an I-.
     first = np.flatnonzero(parent[1:] == parent[:-1])
     weight = 1.0 / np.square(sigma[order])
-    counted = ~symmetry.is_absent(hkl)
+    counted = ~data.symmetry.is_absent(hkl)
     return _Sorted(x[order], weight, friedel_merged, friedel_split, s, counted, parent, first, first + 1)
 
 
@@ -304,7 +300,7 @@ def _describe(
 
 def _friedel_merged(data: _Sorted, shell: Int, n: int, possible: Int, internal: bool) -> dict[str, Any]:
     """Everything about reflections with Friedel mates together.  ``possible``: reflections of each shell."""
-    mean, sigma = _merge(data.friedel_merged, data.weight, data.x, internal)
+    mean, sigma = weighted_means(data.friedel_merged, data.weight, data.x, data.friedel_merged.sizes(), internal)
     n_obs, n_unique = count(shell, n, data.friedel_merged.sizes()), count(shell, n)
     cc, pairs = cc_half(data.friedel_merged, data.weight, data.x, shell, n)
     return {
@@ -342,7 +338,7 @@ def _anomalous(
 ) -> dict[str, Any]:
     """Everything that keeps I+ and I- apart.  ``possible``: acentric reflections of each shell."""
     apart_shell = shell[data.parent]
-    mean, sigma = _merge(data.friedel_split, data.weight, data.x, internal)
+    mean, sigma = weighted_means(data.friedel_split, data.weight, data.x, data.friedel_split.sizes(), internal)
     result: dict[str, Any] = _r_factors(data.friedel_split, data.x, mean, apart_shell, n, "_apart")
     result["anomalous_multiplicity"] = ratio(count(apart_shell, n, data.friedel_split.sizes()), count(apart_shell, n))
     if centrosymmetric:
@@ -377,7 +373,7 @@ def _anomalous(
 
 def _average_of_mates(data: _Sorted, internal: bool) -> Float:
     """Mean of I+ and I- of each pair weighted by their inverse variances, (n_pairs,)."""
-    mean, sigma = _merge(data.friedel_split, data.weight, data.x, internal)
+    mean, sigma = weighted_means(data.friedel_split, data.weight, data.x, data.friedel_split.sizes(), internal)
     plus, minus = sigma[data.plus] ** -2, sigma[data.minus] ** -2
     average: Float = (plus * mean[data.plus] + minus * mean[data.minus]) / (plus + minus)
     return average
@@ -399,17 +395,3 @@ def _slope(ratio: Float) -> float:
 
 def _with_total(numbers: Int) -> Int:
     return np.append(numbers, numbers.sum())
-
-
-def _merge(groups: Groups, weight: Float, x: Float, internal: bool) -> tuple[Float, Float]:
-    total = groups.sum(weight)
-    mean = groups.sum(weight * x) / total
-    variance = 1.0 / total
-    if internal:
-        sizes = groups.sizes()
-        scatter = groups.sum(weight * (x - groups.spread(mean)) ** 2)
-        below = total**2 - groups.sum(weight * weight)
-        several = sizes > 1
-        sample = np.divide(total * scatter, below, out=np.zeros(len(groups)), where=several & (below > 0))
-        variance = np.maximum(variance, sample / sizes)
-    return mean, np.sqrt(variance)

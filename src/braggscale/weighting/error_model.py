@@ -1,6 +1,6 @@
 """Errors that agree with the scatter of equivalent observations: V' = a^2 (V + c mu+ + (b mu)^2), mu+ = max(mu, 0).
 
-V is the *expected* variance of an observation (intensity_choice.expected_variance) and mu = g I_h its expected
+V is the *expected* variance of an observation (expected_variance.py) and mu = g I_h its expected
 intensity; neither depends on the observation's own fluctuation, so that an intensity that came out low gets no extra
 weight. a corrects the counting errors, b is the instability of beam, sample and detector: I/sigma never exceeds 1/(a b)
 (Diederichs, Acta Cryst. D66 (2010) 733). c, in counts, is 0 unless the data demand it (error_model_fit.py): an error
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from braggscale.errors import CommandError
-from braggscale.numerics.array_types import Float, Int, Int32
+from braggscale.numerics.array_types import Float, Int
 
 DEFAULT_A, DEFAULT_B = 1.0, 0.02  # DIALS' start
 # Changes of a and b that count as none: a tenth of their usual uncertainty.
@@ -32,9 +32,18 @@ class ErrorModel:
     b: float = DEFAULT_B
     c: float = 0.0
 
+    @property
+    def terms(self) -> tuple[float, float, float]:
+        """a^2, b^2 and c, as the kernels take them."""
+        return self.a**2, self.b**2, self.c
+
     def variance(self, expected: Float, mu: Float) -> Float:
         """V'. ``expected``: V, counts^2, ``mu``: g I_h, counts, (n,).  Returns counts^2, (n,)."""
-        return np.asarray(self.a**2 * (expected + self.c * np.maximum(mu, 0.0) + (self.b * mu) ** 2))
+        from braggscale.numerics.compiled.variance import error_model_variances
+
+        result = np.empty(len(mu))
+        error_model_variances(0, len(mu), expected, mu, self.terms, result)
+        return result
 
     @property
     def isa(self) -> float:
@@ -146,33 +155,3 @@ def assign(grouping: str, n_sets: int, sweeps: Sequence[Sequence[int]] = ()) -> 
     result[result < 0] = len(sweeps)
     _, compact = np.unique(result, return_inverse=True)
     return compact.astype(np.int64)
-
-
-def variances(
-    models: Sequence[ErrorModel], of_data_set: Int, data_set: Int | Int32, expected: Float, mu: Float
-) -> Float:
-    """V' of each row with the model of its data set.
-
-    ``models[of_data_set[data_set]]`` is the model of a row.  ``of_data_set``: (n_sets,), ``data_set``: (n,).
-    ``expected``: V, counts^2, ``mu``: g I_h, counts, (n,).  Returns counts^2, (n,).
-    """
-    if len(models) == 1:
-        return models[0].variance(expected, mu)
-    number = of_data_set[data_set]
-    a2 = np.array([m.a**2 for m in models])[number]
-    b2 = np.array([m.b**2 for m in models])[number]
-    c = np.array([m.c for m in models])[number]
-    return np.asarray(a2 * (expected + c * np.maximum(mu, 0.0) + b2 * mu * mu))
-
-
-def expected_variances(
-    models: Sequence[ErrorModel], of_data_set: Int, data_set: Int | Int32, variance: Float, mu: Float
-) -> Float:
-    """V of each row from V' and the model of its data set: V = V'/a^2 - c mu+ - (b mu)^2.
-
-    ``models[of_data_set[data_set]]`` is the model of a row.  ``of_data_set``: (n_sets,), ``data_set``: (n,).
-    ``variance``: V', counts^2, ``mu``: g I_h, counts, (n,).  Returns counts^2, (n,).
-    """
-    number = of_data_set[data_set]
-    a2, b2, c = (np.array(values)[number] for values in zip(*((m.a**2, m.b**2, m.c) for m in models), strict=True))
-    return np.asarray(variance / a2 - c * np.maximum(mu, 0.0) - b2 * mu * mu)

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from braggscale.data.unique_reflections import Groups, in_blocks
+from braggscale.data.unique_reflections import BLOCK, Groups, in_blocks
 from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
 from braggscale.numerics.compiled import variance as kernels
+from braggscale.numerics.partitions import run_lanes
 from braggscale.weighting.error_model import ErrorModel
 from braggscale.weighting.intensity_choice import CountingGain, Intensities
 
@@ -75,12 +76,11 @@ class VarianceModel:
             relative=self.relative[rows] if len(self.relative) else self.relative,
         )
 
-    def arguments(self, scale: Float) -> tuple[Array, ...]:
-        """In the order in which the kernels take them.  ``scale``: g, (n,)."""
+    def arrays(self) -> tuple[Array, ...]:
+        """In the order in which the kernels take them."""
         return (
             self.intensity,
             self.variance,
-            scale,
             self.factor,
             self.data_set,
             self.gain,
@@ -91,6 +91,25 @@ class VarianceModel:
             self.relative,
         )
 
+    def at(self, mu: Float) -> Float:
+        """V' at the expected intensities ``mu``, counts, (n,).  Returns counts^2, (n,)."""
+        arrays, result = self.arrays(), np.empty(len(mu))
+
+        def block(part: int) -> None:
+            first, last = part * BLOCK, min((part + 1) * BLOCK, len(mu))
+            kernels.variances(first, last, arrays, mu, result)
+
+        run_lanes(block, -(-len(mu) // BLOCK))
+        return result
+
+    def of_counting(self) -> VarianceModel:
+        """The model without an error model, a = 1, b = c = 0: V' = V_e."""
+        return replace(self, a2=np.ones_like(self.a2), b2=np.zeros_like(self.b2), linear=np.zeros_like(self.linear))
+
+    def observed(self) -> VarianceModel:
+        """The model with the observed counting variance instead of the expected one."""
+        return replace(self, gain=np.zeros_like(self.gain))
+
 
 def expect(variance_model: VarianceModel, scale: Float, out: Bool, groups: Groups) -> tuple[Float, Float]:
     """I_h, (n_groups,), and V' at g I_h, counts^2, (n,).
@@ -99,9 +118,10 @@ def expect(variance_model: VarianceModel, scale: Float, out: Bool, groups: Group
     below the noise.  ``scale``: g, ``out``: (n,).
     """
     mean_intensity, variance = np.empty(len(groups)), np.empty(groups.n_rows)
+    arrays = variance_model.arrays()
 
     def block(first: int, last: int) -> None:
-        kernels.expect(first, last, groups.offsets, *variance_model.arguments(scale), out, mean_intensity, variance)
+        kernels.expect(first, last, groups.offsets, arrays, scale, out, mean_intensity, variance)
 
     in_blocks(groups, block)
     return mean_intensity, variance

@@ -23,15 +23,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.data.unique_reflections import Groups
+from braggscale.data.unique_reflections import Groups, in_blocks
 from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.numerics.compiled import outliers
 
 MOST = 9.0  # squares count up to this times what is expected; 0.99 of the variance of a normal deviate lies below
 _KEPT = 0.9911
 FEWEST_PAIRS = 50
 _STEPS = 50
-_NEGLIGIBLE = 1e-10
-_TIE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,54 +106,30 @@ def separate(
 ) -> Bool:
     """Rows left out, (n,), when no more can be gained by moving one member of a group out or back in.
 
-    As ``leave_one_out.judge``, with the z of this module.  ``limits``: z_max, z_back.  ``out``: where to start, (n,).
+    The search of ``leave_one_out.judge`` with the z of this module and variances that are given.
+    ``intensity``: I, counts, ``variance``: V', counts^2, ``scale``: g, (n,).  ``limits``: z_max, z_back.
+    ``out``: where to start, (n,); a group with fewer than two members in starts with all of them.
     """
     out = out.copy()
-    out[groups.spread(groups.sum(~out) < 2)] = False
-    rows, part = np.arange(groups.n_rows), groups
-    i, v, g, of = intensity, variance, scale, mates
-    while len(part):
-        is_out = out[rows]
-        z2 = squares(i, v, g, part, of, is_out)
-        starts = part.offsets[:-1]
-        worst = np.maximum.reduceat(np.where(is_out, -1.0, z2), starts)
-        best = np.minimum.reduceat(np.where(is_out, z2, np.inf), starts)
-        leave = (worst > limits[0] ** 2) & (part.sum(~is_out) >= 3)
-        join = ~leave & (best < limits[1] ** 2)
-        moving = leave | join
-        if not moving.any():
-            break
-        keep = np.flatnonzero(part.spread(moving))
-        part = Groups(np.concatenate(([0], np.cumsum(part.sizes()[moving]))).astype(np.int64))
-        rows, i, v, g, of, z2, is_out = rows[keep], i[keep], v[keep], g[keep], of.take(keep), z2[keep], is_out[keep]
-        goal = part.spread(np.where(leave, worst, best)[moving])
-        hit = (is_out == part.spread(join[moving])) & (np.abs(z2 - goal) <= _TIE * goal)
-        # of equal deviations the largest I/g goes first: the order of rows must not matter
-        key = np.full(len(z2), -np.inf)
-        np.divide(i, g, out=key, where=hit & (g != 0))
-        found = np.flatnonzero(hit & (key == part.spread(np.maximum.reduceat(key, part.offsets[:-1]))))
-        _, first = np.unique(part.index()[found], return_index=True)
-        out[rows[found[first]]] ^= True
+    arrays = intensity, variance, scale, mates.plus, mates.difference
+
+    def block(first: int, last: int) -> None:
+        outliers.separate(first, last, groups.offsets, *arrays, limits, out)
+
+    in_blocks(groups, block)
     return out
 
 
-def squares(i: Float, v: Float, g: Float, groups: Groups, mates: Mates, out: Bool) -> Float:
-    """z^2 of all rows, inside or ``out``, against the others that are in, (n,); 0 where there are none."""
-    wg = np.where(out, 0.0, g / v)
-    own, y = wg * g, wg * i
-    plus = mates.plus
-    s_plus, y_plus = groups.sum(np.where(plus, own, 0.0)), groups.sum(np.where(plus, y, 0.0))
-    s_minus, y_minus = groups.sum(np.where(plus, 0.0, own)), groups.sum(np.where(plus, 0.0, y))
-    s = np.where(plus, groups.spread(s_plus), groups.spread(s_minus))
-    s_mates = np.where(plus, groups.spread(s_minus), groups.spread(s_plus))
-    all_own = s - own
-    all_own[all_own <= _NEGLIGIBLE * s] = 0.0
-    y_own = np.where(all_own > 0, np.where(plus, groups.spread(y_plus), groups.spread(y_minus)) - y, 0.0)
-    shrunk = 1.0 / (1.0 + mates.difference * s_mates)
-    total = all_own + shrunk * s_mates
-    above = y_own + shrunk * np.where(plus, groups.spread(y_minus), groups.spread(y_plus))
-    known = total > 0
-    mean = np.divide(above, total, out=np.zeros(len(i)), where=known)
-    spread = v + np.divide(g * g, total, out=np.zeros(len(i)), where=known)
-    result: Float = np.where(known, (i - g * mean) ** 2 / spread, 0.0)
-    return result
+def squares(intensity: Float, variance: Float, scale: Float, groups: Groups, mates: Mates, out: Bool) -> Float:
+    """z^2 of all rows, inside or ``out``, against the others that are in, (n,); 0 where there are none.
+
+    ``intensity``: I, counts, ``variance``: V', counts^2, ``scale``: g, (n,).
+    """
+    z2 = np.empty(groups.n_rows)
+    arrays = intensity, variance, scale, mates.plus, mates.difference
+
+    def block(first: int, last: int) -> None:
+        outliers.squares(first, last, groups.offsets, *arrays, out, z2)
+
+    in_blocks(groups, block)
+    return z2

@@ -1,4 +1,4 @@
-"""Which measured intensity is used, profile-fitted, summed or a mixture, and the variance to expect of it.
+"""Which measured intensity is used, profile-fitted, summed or a mixture, and the counting gain of its variances.
 
 Raw counts of a row: S = I_sum/c (divided by the partiality), P = I_prf/c, c = lp/qe. The mixture with midpoint m,
 
@@ -26,6 +26,7 @@ from braggscale.data.unique_reflections import Groups, in_blocks, weighted_mean
 from braggscale.numerics.array_types import Bool, Float, Int, Int32
 from braggscale.numerics.compiled import agreement
 from braggscale.numerics.partitions import run_lanes
+from braggscale.statistics.half_sets import cc_of_variances
 
 log = logging.getLogger(__name__)
 
@@ -167,33 +168,6 @@ def _with_share(obs: Observations, u: Float) -> Intensities:
     square = found.intensity[mixed] ** 2
     r[mixed] *= np.divide(obs.i_sum[mixed] ** 2, square, out=np.zeros(len(square)), where=square > 0)
     return replace(found, relative=r)
-
-
-def expected_variance(
-    intensity: Float,
-    variance: Float,
-    mu: Float,
-    raw_factor: Float,
-    k: float | Float,
-    floor: float | Float,
-    relative: float | Float = 0.0,
-) -> Float:
-    """Variance of an observation with what depends on its intensity taken at the expected intensity.
-
-    V_exp = c^2 max(V_r - r I_r^2 + k (mu/c - |I_r|), floor) + r mu^2, I_r = I/c, V_r = V/c^2; where k = 0 the first
-    part is V - r I^2. Integration writes the counting part as |I_r|: of a negative intensity its size has to go.
-    A reflection that came out low has a low counting variance; weights from it pull means down.
-    ``intensity``: I, counts, ``variance``: V, counts^2, ``mu``: g I_h, counts, ``raw_factor``: c, ``k``: counts,
-    ``floor``: counts^2, ``relative``: r, (n,) or one number.  Returns counts^2, (n,).
-    """
-    c = raw_factor
-    some = np.any(relative)
-    counting = np.maximum(variance - relative * intensity**2, _ROUNDING * variance) if some else variance
-    # k c (mu - |I|) is c^2 k (mu/c - |I/c|)
-    expected = np.maximum(counting + k * c * (mu - np.abs(intensity)), c * c * floor)
-    # a floor above 0 belongs to a gain: without one nothing is known about the parts of V
-    result = np.where(np.asarray(k) > 0, expected, counting)
-    return result + relative * mu**2 if some else result
 
 
 def counting_gain(values: Intensities, data_set: Int | Int32, n_sets: int) -> CountingGain:
@@ -448,7 +422,7 @@ class _Comparison:
         if np.count_nonzero(self.strong) < 2:
             return Candidate(_name(i_mid), i_mid, np.nan, np.nan, score)
         r_meas = float(sums[2] / sums[3]) if sums[3] != 0 else np.nan
-        between, within = float(np.var(plain[self.strong], ddof=1)), float(scatter[self.strong].mean())
-        # var_e/2 of a half data set is the variance of the whole one's mean
-        cc_half = (between - within) / (between + within) if between + within > 0 else np.nan
-        return Candidate(_name(i_mid), i_mid, cc_half, r_meas, score)
+        between, within = np.var(plain[self.strong], ddof=1), np.mean(scatter[self.strong])
+        return Candidate(
+            _name(i_mid), i_mid, float(cc_of_variances(np.asarray(between), np.asarray(within))), r_meas, score
+        )

@@ -79,12 +79,12 @@ def judge(
     Raises ValueError for a variance that is not positive.
     """
     result, changed = np.empty(groups.n_rows, np.bool_), np.empty(len(groups), np.bool_)
+    arrays = variance_model.arrays()
 
     def block(first: int, last: int) -> tuple[int, int]:
         found: tuple[int, int] = outliers.verdicts(
-            first, last, groups.offsets, *variance_model.arguments(scale),
-            limits[0], limits[1], simple, trim, afresh, out, result, changed,
-        )  # fmt: skip
+            first, last, groups.offsets, arrays, scale, limits, (simple, trim, afresh), out, result, changed
+        )
         return found
 
     done = in_blocks(groups, block)

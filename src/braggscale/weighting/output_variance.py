@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from braggscale.numerics.array_types import Float, Int
-from braggscale.weighting.error_model import ErrorModel, variances
+from braggscale.numerics.array_types import Float
 from braggscale.weighting.expected_variance import Expectation
-from braggscale.weighting.intensity_choice import Intensities
 
 
-def output_variance(expected: Expectation, scale_variance: Float) -> Float:
+def output_variance(expected: Expectation, scale_variance: Float, observed: bool = False) -> Float:
     """V' + (I/g)^2 var(g), counts^2, (n,): g^2 times the variance V'/g^2 + I^2 var(g)/g^4 of I/g.
 
     V' is the expected one, so that means weighted with it are not pulled down by what came out low.
-    ``scale_variance``: var(g), (n,).
+    ``scale_variance``: var(g), (n,).  ``observed``: V' has the observed counting variance instead, as is usual where
+    restraints are fixed; the part of the partiality is the expected one always.
     """
-    return expected.variance + _of_scale(expected, scale_variance)
-
-
-def observed_variance(
-    expected: Expectation, scale_variance: Float, values: Intensities, models: Sequence[ErrorModel], of_data_set: Int
-) -> Float:
-    """As ``output_variance``, with V' from the observed counting variance; the part of the partiality is the expected.
-
-    For scales with fixed restraints.  ``models``, ``of_data_set``: as in ``error_model.variances``.
-    """
-    mu, observed = expected.mu, values.counting()
-    if len(values.relative):
-        observed = observed + values.relative * mu**2
-    result = variances(models, of_data_set, expected.variance_model.data_set, observed, mu)
-    return result + _of_scale(expected, scale_variance)
-
-
-def _of_scale(expected: Expectation, scale_variance: Float) -> Float:
-    """(I/g)^2 var(g), counts^2, (n,)."""
     safe = np.where(expected.scale > 0, expected.scale, 1.0)
-    return np.asarray((expected.variance_model.intensity / safe) ** 2 * scale_variance)
+    of_scale = (expected.variance_model.intensity / safe) ** 2 * scale_variance
+    variance = expected.variance_model.observed().at(expected.mu) if observed else expected.variance
+    return np.asarray(variance + of_scale)

@@ -12,7 +12,6 @@ from braggscale.numerics.compiled import agreement
 from braggscale.numerics.partitions import run_lanes
 from braggscale.weighting.error_model import ErrorModel
 from braggscale.weighting.expected_variance import Expectation, VarianceModel
-from braggscale.weighting.intensity_choice import expected_variance
 from braggscale.weighting.leave_one_out import judge
 
 CUT = 4.0  # residuals beyond so many standard deviations do not count with their size: z^2 <= 16
@@ -63,28 +62,24 @@ class ResidualData:
     @classmethod
     def of(cls, observations: Expectation, rows: Int, scale_variance: Float | None = None) -> ResidualData:
         """The rows with these numbers, (n,), ascending.  ``scale_variance``: var(g) of all rows, or None."""
-        variance_model, scale, mu = observations.variance_model, observations.scale, observations.mu
+        given, scale = observations.variance_model, observations.scale
         keep = np.zeros(len(scale), np.bool_)
         keep[rows] = True
-        intensity, expected, g, photon = np.empty((4, len(rows)))
+        every = given.of_counting().at(observations.mu)
+        known = bool((given.gain > 0).all())
+        intensity, expected, g = np.empty((3, len(rows)))
+        photon = np.empty(len(rows) if known else 0)
 
         def block(part: int) -> None:
             where = slice(part * BLOCK, (part + 1) * BLOCK)
-            mine = variance_model.take(rows[where])
-            k, floor = mine.gain[mine.data_set], mine.floor[mine.data_set]
-            r = mine.relative if len(mine.relative) else 0.0
-            intensity[where], g[where] = mine.intensity, scale[rows[where]]
-            expected[where] = expected_variance(
-                mine.intensity, mine.variance, mu[rows[where]], mine.factor, k, floor, r
-            )
-            photon[where] = k * mine.factor
+            chosen = rows[where]
+            intensity[where], expected[where], g[where] = given.intensity[chosen], every[chosen], scale[chosen]
+            if known:
+                photon[where] = given.gain[given.data_set[chosen]] * given.factor[chosen]
 
         run_lanes(block, -(-len(rows) // BLOCK))
         relative = np.zeros(0) if scale_variance is None else scale_variance[rows] / g**2
-        known = bool((variance_model.gain > 0).all())
-        return cls(
-            intensity, expected, g, observations.friedel_split.subset(keep), relative, photon if known else photon[:0]
-        )
+        return cls(intensity, expected, g, observations.friedel_split.subset(keep), relative, photon)
 
     def __len__(self) -> int:
         return len(self.intensity)
@@ -150,7 +145,7 @@ class ResidualData:
         def block(first: int, last: int) -> None:
             agreement.residuals(
                 first, last, self.groups.offsets, self.intensity, self.expected, self.scale, self.scale_variance, away,
-                model.a**2, model.b**2, model.c, square, freedom, mu,
+                model.terms, square, freedom, mu,
             )  # fmt: skip
 
         in_blocks(self.groups, block)
@@ -164,7 +159,7 @@ class ResidualData:
             total = np.zeros(11)
             agreement.scoring_sums(
                 offsets[first], offsets[last], data.square, data.freedom, data.expected, data.mu,
-                model.a**2, model.b**2, model.c, CUT**2, total,
+                model.terms, CUT**2, total,
             )  # fmt: skip
             return total
 

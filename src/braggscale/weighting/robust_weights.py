@@ -66,7 +66,7 @@ class Robust:
         def block(first: int, last: int) -> None:
             kernels.robust_weights(
                 first, last, groups.offsets, intensity, variance, scale, mean_intensity, out,
-                unit, self.flat, self.soft_limit, self.zmax, self.zero_weight_at, weight, z2,
+                unit, (self.flat, self.soft_limit, self.zmax, self.zero_weight_at), weight, z2,
             )  # fmt: skip
 
         in_blocks(groups, block)

@@ -19,7 +19,7 @@ from braggscale.io.export.merged_cif import merged_cif
 from braggscale.io.export.scaled_observations import Changed, cell_esd, collect, scan_points, wavelength_groups
 from braggscale.io.export.unmerged_cif import unmerged_cif
 from braggscale.io.export.wavelengths import wavelength_sets
-from braggscale.statistics.merging_statistics import merging_statistics
+from braggscale.statistics.merging_statistics import Unmerged, merging_statistics
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,9 @@ def statistics(data):
     rows = data.rows
     asu, minus = data.symmetry.asu(rows.hkl)
     o = sort_order(asu, minus)
-    return merging_statistics(asu[o], minus[o], rows.intensity[o], rows.sigma[o], data.cell, data.symmetry, n_bins=5)
+    return merging_statistics(
+        Unmerged(asu[o], minus[o], rows.intensity[o], rows.sigma[o], data.cell, data.symmetry), n_bins=5
+    )
 
 
 # Numbers in eight characters

@@ -13,7 +13,7 @@ from braggscale.io.export.fixed_width import lines, or_unknown
 from braggscale.io.export.mmcif import head, loop, statistics_items
 from braggscale.io.export.wavelengths import WavelengthSet, places, union
 from braggscale.numerics.array_types import Array, Int, Int32
-from braggscale.statistics.merging_statistics import Statistics, merging_statistics
+from braggscale.statistics.merging_statistics import Statistics, Unmerged, merging_statistics
 
 
 def merged_cif(
@@ -88,12 +88,7 @@ def _statistics_by_wavelength(data: ExportData) -> list[Statistics | None]:
         asu, minus = symmetry.asu(one.rows.hkl)
         found.append(
             merging_statistics(
-                asu,
-                minus,
-                one.rows.intensity,
-                one.rows.sigma,
-                data.crystals.cell,
-                symmetry,
+                Unmerged(asu, minus, one.rows.intensity, one.rows.sigma, data.crystals.cell, symmetry),
                 n_bins=len(everything.shells),
                 use_internal_variance=data.settings.use_internal_variance,
             )

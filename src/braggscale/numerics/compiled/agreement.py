@@ -8,22 +8,22 @@ twin in tests/naive.py.
 import numpy as np
 
 from braggscale.numerics.compiled.cache import njit
-from braggscale.numerics.compiled.variance import ROW_JIT
+from braggscale.numerics.compiled.variance import ROW_JIT, with_error_model
 
 
 @njit(
-    "void(int64, int64, int64[::1], float64[::1], float64[::1], float64[::1], float64[::1], boolean[::1], float64, "
-    "float64, float64, float64[::1], float64[::1], float64[::1])",
+    "void(int64, int64, int64[::1], float64[::1], float64[::1], float64[::1], float64[::1], boolean[::1], "
+    "UniTuple(float64, 3), float64[::1], float64[::1], float64[::1])",
     **ROW_JIT,
 )
-def residuals(
-    first, last, offsets, intensity, expected, scale, fitted, out, a2, b2, linear, square, freedom, mu
-):  # fmt: skip
+def residuals(first, last, offsets, intensity, expected, scale, fitted, out, error_model, square, freedom, mu):
     """Fill r^2/f, f = (1 - h)(1 - s) and mu = g I_h, (n,), of the rows that are not ``out``; of the others 0, 0 and mu.
 
     I_h is weighted with 1/V, then three times with 1/V' at the I_h before.  f is 0 for a member that makes up its
     group.  s = mu^2 var(g)/g^2/V', at most 0.9; ``fitted``: var(g)/g^2, (n,), or empty where s = 0.
+    ``error_model``: a2, b2, linear.
     """
+    a2, b2, linear = error_model
     longest = 0
     for h in range(first, last):
         longest = max(longest, offsets[h + 1] - offsets[h])
@@ -43,8 +43,7 @@ def residuals(
             mean = above / below if below > 0.0 else 0.0
             if step < 3:
                 for i in range(lo, hi):
-                    x = scale[i] * mean
-                    v[i - lo] = a2 * (expected[i] + linear * max(x, 0.0) + b2 * x * x)
+                    v[i - lo] = with_error_model(expected[i], scale[i] * mean, a2, b2, linear)
         for i in range(lo, hi):
             mu[i] = scale[i] * mean
             left = 0.0 if out[i] else 1.0 - scale[i] * scale[i] / (v[i - lo] * below)
@@ -59,21 +58,22 @@ def residuals(
 
 
 @njit(
-    "void(int64, int64, float64[::1], float64[::1], float64[::1], float64[::1], float64, float64, float64, float64, "
+    "void(int64, int64, float64[::1], float64[::1], float64[::1], float64[::1], UniTuple(float64, 3), float64, "
     "float64[::1])",
     **ROW_JIT,
 )
-def scoring_sums(first, last, square, freedom, expected, mu, a2, b2, linear, cut2, sums):
+def scoring_sums(first, last, square, freedom, expected, mu, error_model, cut2, sums):
     """Add up, over the rows first to last - 1 with z^2 <= ``cut2``, what a scoring step needs, (11,).
 
     With x = (V, mu^2, mu+), y = r^2/(1 - h) and w = (1 - h)/V'^2:  w x x' (00, 01, 02, 11, 12, 22), w x y, w V' y,
-    w V'^2.
+    w V'^2.  ``error_model``: a2, b2, linear.
     """
+    a2, b2, linear = error_model
     for i in range(first, last):
         if not freedom[i] > 0.0:
             continue
         x0, x1, x2, y = expected[i], mu[i] * mu[i], max(mu[i], 0.0), square[i]
-        current = a2 * (x0 + linear * x2 + b2 * x1)
+        current = with_error_model(x0, mu[i], a2, b2, linear)
         if not y <= cut2 * current:
             continue
         w = freedom[i] / (current * current)

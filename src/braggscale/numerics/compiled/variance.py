@@ -1,4 +1,4 @@
-"""Compiled passes over unique reflections: the variance law V'(mu), expected intensities, robust weights.
+"""Compiled passes over unique reflections: the variance model V'(mu), expected intensities, robust weights.
 
 Every function works on the groups ``first <= h < last`` of one block, on arrays that it is given, and releases the
 interpreter lock. Everything here is within a group, so the cut into blocks changes no number. Each has a slow twin in
@@ -6,13 +6,15 @@ tests/naive.py.
 
 Arguments that several share, here and in outliers.py and agreement.py
     offsets     (n_groups + 1,) rows of each unique reflection
-    intensity, variance, scale, factor   (n,) I, observed V, g, I/I_raw
-    data_set    (n,) int32, and by data set: gain, floor, a2, b2, linear  (n_sets,), the variance law
+    model       the variance model (weighting/expected_variance.py), a tuple of arrays
+        intensity, variance, factor    (n,) I, observed V, I/I_raw
+        data_set    (n,) int32, and by data set: gain, floor, a2, b2, linear  (n_sets,)
+        relative    (n,) r, or empty where it is 0
 
         V'(mu) = a2 (V_e + linear max(mu, 0) + b2 mu^2),
         V_e = max(V - r I^2 + gain factor (mu - |I|), factor^2 floor) + r mu^2, without gain V - r I^2 + r mu^2
 
-    relative    (n,) r, or empty where it is 0
+    scale       (n,) g
 """
 
 from typing import Any
@@ -22,36 +24,58 @@ import numpy as np
 from braggscale.numerics.compiled.cache import njit
 
 ROW_JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
-LAW = (
-    "float64[::1], float64[::1], float64[::1], float64[::1], int32[::1], "
-    "float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1]"
+MODEL = (
+    "Tuple((float64[::1], float64[::1], float64[::1], int32[::1], "
+    "float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1]))"
 )
 # The part of a variance that counting errors have at least where all the rest is the partiality's.
 _ROUNDING = 1e-12
-# A member weighs at most this many times the median of its group.
-CAP = 10.0
 
 
-@njit("float64(" + ", ".join(["float64"] * 10) + ")", **ROW_JIT)
-def variance_at(intensity, variance, factor, mu, gain, floor, a2, b2, linear, relative):
-    """V' of one row at the expected intensity mu."""
-    if relative > 0.0:
+@njit("float64(float64, float64, float64, float64, float64)", **ROW_JIT)
+def with_error_model(expected, mu, a2, b2, linear):
+    """V' of one row from the variance V that is expected of it: a2 (V + linear max(mu, 0) + b2 mu^2)."""
+    return a2 * (expected + linear * max(mu, 0.0) + b2 * mu * mu)
+
+
+@njit("float64(int64, float64, " + MODEL + ")", **ROW_JIT)
+def variance_at(i, mu, model):
+    """V' of row i at the expected intensity mu: the only place where the variance model is evaluated."""
+    intensity, observed, factor, data_set, gain, floor, a2, b2, linear, relative = model
+    d, variance = data_set[i], observed[i]
+    r = relative[i] if len(relative) else 0.0
+    if r > 0.0:
         # what is left may be lost in rounding where the partiality is everything
-        variance = max(variance - relative * intensity * intensity, _ROUNDING * variance)
-    if gain > 0.0:
-        variance = max(variance + gain * factor * (mu - abs(intensity)), factor * factor * floor)
-    return a2 * (variance + linear * max(mu, 0.0) + (b2 + relative) * mu * mu)
+        variance = max(variance - r * intensity[i] * intensity[i], _ROUNDING * variance)
+    if gain[d] > 0.0:
+        variance = max(variance + gain[d] * factor[i] * (mu - abs(intensity[i])), factor[i] * factor[i] * floor[d])
+    return with_error_model(variance, mu, a2[d], b2[d] + r, linear[d])
 
 
-@njit("void(int64, int64, int64[::1], " + LAW + ", boolean[::1], float64[::1], float64[::1])", **ROW_JIT)
-def expect(
-    first, last, offsets, intensity, variance, scale, factor, data_set, gain, floor, a2, b2, linear, relative,
-    out, mean_intensity, result,
-):  # fmt: skip
+@njit("void(int64, int64, " + MODEL + ", float64[::1], float64[::1])", **ROW_JIT)
+def variances(first, last, model, mu, result):
+    """Fill V' at mu, (n,), of the rows first to last - 1."""
+    for i in range(first, last):
+        result[i] = variance_at(i, mu[i], model)
+
+
+@njit("void(int64, int64, float64[::1], float64[::1], UniTuple(float64, 3), float64[::1])", **ROW_JIT)
+def error_model_variances(first, last, expected, mu, error_model, result):
+    """Fill V' from V and mu, (n,), of the rows first to last - 1.  ``error_model``: a2, b2, linear."""
+    a2, b2, linear = error_model
+    for i in range(first, last):
+        result[i] = with_error_model(expected[i], mu[i], a2, b2, linear)
+
+
+@njit(
+    "void(int64, int64, int64[::1], " + MODEL + ", float64[::1], boolean[::1], float64[::1], float64[::1])", **ROW_JIT
+)
+def expect(first, last, offsets, model, scale, out, mean_intensity, result):
     """Fill I_h (n_groups,) of the rows that are not ``out`` and have g > 0, and V' (n,) at g I_h.
 
     I_h is weighted with 1/V, then once more with the 1/V' that follows from it.
     """
+    intensity, variance = model[0], model[1]
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
         mean = 0.0
@@ -64,28 +88,23 @@ def expect(
                     below += w * scale[i]
             mean = above / below if below > 0.0 else 0.0
             for i in range(lo, hi):
-                d = data_set[i]
-                result[i] = variance_at(
-                    intensity[i], variance[i], factor[i], scale[i] * mean, gain[d], floor[d], a2[d], b2[d], linear[d],
-                    relative[i] if len(relative) else 0.0,
-                )  # fmt: skip
+                result[i] = variance_at(i, scale[i] * mean, model)
         mean_intensity[h] = mean
 
 
 @njit(
     "void(int64, int64, int64[::1], float64[::1], float64[::1], float64[::1], float64[::1], boolean[::1], float64, "
-    "boolean, float64, float64, float64, float64[::1], float64[::1])",
+    "Tuple((boolean, float64, float64, float64)), float64[::1], float64[::1])",
     **ROW_JIT,
 )
-def robust_weights(
-    first, last, offsets, intensity, error, scale, mean_intensity, out, unit, flat, soft_limit, zmax, zero_weight_at,
-    weight, z2,
-):  # fmt: skip
+def robust_weights(first, last, offsets, intensity, error, scale, mean_intensity, out, unit, shape, weight, z2):
     """Fill w (n,) of robust_weights.Robust and z^2 (n,), unless the latter is empty.
 
-    z^2 from the members that are not ``out``, for these with their leverage (at least 0.05 left). Those that are out
-    fade from w at z/zmax = 1 to 0 at ``zero_weight_at``.  ``error``: V', (n,).  ``mean_intensity``: I_h, (n_groups,).
+    z^2 from the members that are not ``out``, for these with their leverage (at least 0.05 left). Weights of those that
+    are out fall from w at z/zmax = 1 to 0 at ``zero_weight_at``.  ``error``: V', (n,).  ``mean_intensity``: I_h,
+    (n_groups,).  ``shape``: flat, soft_limit, zmax, zero_weight_at.
     """
+    flat, soft_limit, zmax, zero_weight_at = shape
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
         total = 0.0
@@ -107,22 +126,5 @@ def robust_weights(
             else:
                 weight[i] = (1.0 + 1.0 / (soft_limit * soft_limit)) / ((1.0 + q) * error[i])
             if out[i]:
-                weight[i] *= min(max((zero_weight_at - np.sqrt(square) / zmax) / (zero_weight_at - 1.0), 0.0), 1.0)
-
-
-@njit("float64(float64[::1], int64)", **ROW_JIT)
-def median(values, n):
-    """Median of the first n values, which are sorted (Shell's gaps: groups are short)."""
-    gap = 1
-    while gap < n // 3:
-        gap = 3 * gap + 1
-    while gap > 0:
-        for i in range(gap, n):
-            x = values[i]
-            j = i
-            while j >= gap and values[j - gap] > x:
-                values[j] = values[j - gap]
-                j -= gap
-            values[j] = x
-        gap //= 3
-    return 0.5 * (values[(n - 1) // 2] + values[n // 2])
+                left = (zero_weight_at - np.sqrt(square) / zmax) / (zero_weight_at - 1.0)
+                weight[i] *= min(max(left, 0.0), 1.0)

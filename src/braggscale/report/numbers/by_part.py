@@ -23,6 +23,7 @@ from braggscale.report.numbers.image_bins import ImageBins
 from braggscale.report.numbers.json_numbers import column, grid, share, total
 from braggscale.report.numbers.scaled_observations import Observed
 from braggscale.scaling.result import Result
+from braggscale.statistics.half_sets import cc_of_variances
 
 # Shells of delta CC1/2, as DIALS; and of the map of data sets.
 SHELLS = 10
@@ -113,9 +114,7 @@ def _moments(n: Float, sums: Float, squares: Float) -> tuple[Float, Float, Float
 def _mean_cc(number: Float, variance: Float, mean: Float, square: Float) -> Float:
     """Mean CC1/2 over the shells.  All: (n_parts, SHELLS)."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread = (square - mean * mean / number) / (number - 1.0)
-        error = variance / number
-        cc = (spread - error) / (spread + error)
+        cc = cc_of_variances((square - mean * mean / number) / (number - 1.0), variance / number)
     known = (number > 2.5) & np.isfinite(cc)
     return share(np.where(known, number * cc, 0.0).sum(axis=1), np.where(known, number, 0.0).sum(axis=1))
 

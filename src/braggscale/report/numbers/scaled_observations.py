@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.data.symmetry import inverse_d_squared
+from braggscale.data.geometry import inverse_d_squared
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Array, Bool, Float, Int
 from braggscale.scaling.result import Result
 from braggscale.statistics.merging_statistics import shell_limits
-from braggscale.weighting.error_model import expected_variances
+from braggscale.weighting.expected_variance import VarianceModel
 from braggscale.weighting.leave_one_out import leave_one_out
 
 
@@ -100,9 +100,9 @@ def observe(result: Result, good: Bool, error_model_of: Int, anomalous: bool, n_
     data_set = take(data.rows.data_set).astype(np.int64)
     intensity, scale = take(state.values.intensity), take(state.scale)
     variance = take(result.scaled.variance)
-    mu = scale * take((data.friedel_split if anomalous else data.friedel_merged).spread(state.mean_intensity))
-    after = take(state.variance)
-    before = expected_variances(state.errors, error_model_of, data_set, after, mu)
+    expected = state.scale * (data.friedel_split if anomalous else data.friedel_merged).spread(state.mean_intensity)
+    model = VarianceModel.of(state.values, state.gain, data.rows.data_set, state.errors, error_model_of)
+    before, after, mu = take(model.of_counting().at(expected)), take(state.variance), take(expected)
     x, weight = intensity / scale, scale * scale / variance
     total = friedel_merged.sum(weight)
     asu = take(data.asu)[friedel_merged.offsets[:-1]]
