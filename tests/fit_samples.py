@@ -6,6 +6,7 @@ import numpy as np
 import synthetic
 
 from braggscale.fit.least_squares import Target
+from braggscale.fit.restraints import Restraints
 from braggscale.models.data_set_model import DataSetModel
 from braggscale.models.joint_model import JointModel
 from braggscale.models.restraints import bending, level, smoothness
@@ -29,7 +30,7 @@ def problem(models, seed=3, n_groups=60, sigma=0.02):
     mu = groups.spread(rng.exponential(100.0, len(groups)) + 20.0) * g
     intensity, weight = mu * rng.normal(1.0, sigma, len(mu)), 1.0 / (sigma * mu) ** 2
     free = np.arange(model.n_parameters)
-    target = Target(model.design(rows), groups, intensity, weight, model.restraints(), theta, free)
+    target = Target(model.design(rows), groups, intensity, weight, Restraints(model.restraints()), theta, free)
     return rows, groups, model, theta, target
 
 

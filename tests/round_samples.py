@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from braggscale.fit.fit_scales import FitSettings
+from braggscale.fit.solver import FitSettings
 from braggscale.scaling.state import RoundSettings, Start
 from braggscale.weighting.error_model import ErrorModelOptions
 from braggscale.weighting.outlier_test import OutlierOptions

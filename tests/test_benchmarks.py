@@ -112,7 +112,7 @@ def test_engine_has_the_size_that_it_says():
     assert len(theta) == 50
     cost, gradient = target.value_and_gradient(theta)[:2]
     assert cost / target.groups.n_rows == pytest.approx(1.0, rel=0.3)  # near the minimum, of unit variance
-    equations = target.normal_equations(theta)
+    equations = target.quadratic(theta).equations()
     assert equations[0] == pytest.approx(cost)
     assert equations[1] == pytest.approx(gradient)
     assert [t.one.n for t in timings(2000, 2, 3, 1e10)] == [3, 3]

@@ -1,4 +1,4 @@
-"""Many data sets: strengths and last fit with few inversions, against a matrix that is inverted for every step."""
+"""Many data sets: what is reused from step to step, the surrogate, the covariance in another gauge."""
 
 from dataclasses import replace
 
@@ -6,77 +6,51 @@ import numpy as np
 import pytest
 from fit_samples import problem, sweeps
 
-from braggscale.fit.block_surrogate import Likeness
+from braggscale.fit.block_surrogate import BlockSurrogate
 from braggscale.fit.data_set_pairs import Owners, Pairs
-from braggscale.fit.few_inversions import Factored, covariance, exact_step, factored, slope
-from braggscale.fit.fit_scales import FitSettings, Problem, fit
-from braggscale.fit.restraint_strengths import Inverse, starting, traces, with_strengths
+from braggscale.fit.factored import Factored
+from braggscale.fit.few_inversions import FewInversions, covariance, exact_step
+from braggscale.fit.fit_scales import fit
+from braggscale.fit.problem import Problem
+from braggscale.fit.restraint_strengths import Inverse, traces
+from braggscale.fit.restraints import Restraints
+from braggscale.fit.solver import FitSettings
 from braggscale.models.gauge import gauge, on_gauge
 from braggscale.models.restraints import Levels, Restraint
 from braggscale.numerics import cholesky
 from braggscale.numerics.anderson import Mixing
-from braggscale.numerics.minimisers import Stop, constrained_covariance
+from braggscale.numerics.minimisers import constrained_covariance
 from braggscale.numerics.partitions import threads
 
 
-@pytest.fixture
-def many(monkeypatch):
-    """All problems of several data sets count as such of many."""
-    monkeypatch.setattr("braggscale.fit.fit_scales.MANY", 0)
-    monkeypatch.setattr("braggscale.fit.data_set_pairs.BY_PAIRS", 0.0)
-    monkeypatch.setattr("braggscale.fit.data_set_pairs.PER_PAIR", 0.0)
-
-
-@pytest.mark.parametrize("shared", [(), ("absorption",)])
-@pytest.mark.parametrize("held", [False, True])
-def test_the_fit_is_the_same_with_few_inversions(shared, held, many, monkeypatch):
-    rows, groups, model, _, target = problem(sweeps(6, shared), n_groups=400)
-    fixed = np.zeros(model.n_parameters, bool)
-    fixed[-5:] = held
-    whole = Problem.of(model, rows, groups, fixed)
-    assert whole.pairs is not None
-    settings = FitSettings(True, True, None, None, 1e-7)
-    few = fit(whole, model.null(), target.intensity, target.weight, settings)
-    exact = fit(replace(whole, pairs=None), model.null(), target.intensity, target.weight, settings)
-    assert few.fits[-1][1].stop is Stop.CONVERGED and few.fits[-1][0] == "full matrix"
-    for kind, strength in exact.strengths.items():
-        # what counts as settled is 0.05 effective parameters; levels and trends have hardly more
-        if strength < 1e4:  # beyond, nothing is left of the correction
-            few_left = "level" in kind or "trend" in kind
-            assert abs(np.log(few.strengths[kind] / strength)) < (0.5 if few_left else 0.1), kind
-    (g, variance), (h, other) = (target.design.scales(o.theta, o.covariance) for o in (exact, few))
-    assert np.abs(np.log(h / g)).max() < 0.2 * np.median(np.sqrt(variance) / g)
-    assert np.sqrt(other) / h == pytest.approx(np.sqrt(variance) / g, rel=0.03)
-    assert few.influence.sum() == pytest.approx(exact.influence.sum(), abs=0.3)
-    assert np.array_equal(few.theta[fixed], model.null()[fixed]) and not few.influence[fixed].any()
-
-
-def test_rounds_reuse_the_inverse_and_threads_do_not_change_a_bit(many):
-    rows, groups, model, _, target = problem(sweeps(6), n_groups=400)
+def problem_of_pairs(model, rows, groups):
+    """With pairs, whatever is faster: what the solver needs to know of the data sets."""
     whole = Problem.of(model, rows, groups, np.zeros(model.n_parameters, bool))
+    return replace(whole, pairs=Pairs.of(model, rows.data_set, groups))
+
+
+def test_rounds_reuse_the_inverse_and_threads_do_not_change_a_bit():
+    rows, groups, model, _, target = problem(sweeps(6), n_groups=400)
+    whole = problem_of_pairs(model, rows, groups)
     rough = FitSettings(True, False, None, None, 1e-6, estimate=True, esds=False)
-    first = fit(whole, model.null(), target.intensity, target.weight, rough)
-    assert first.factored is not None and first.factored.matrix is first.matrix
+    null, values, solver = model.null(), target.intensity, FewInversions()
+    first = fit(whole, null, values, target.weight, rough, solver=solver)
+    assert first.memory.factored is not None and first.memory.factored.matrix is first.memory.matrix
     weight = target.weight * np.random.default_rng(0).uniform(0.98, 1.02, len(target.weight))
-    second = fit(whole, first.theta, target.intensity, weight, rough, first.strengths, first)
-    assert second.factored is first.factored and second.matrix is first.matrix
+    second = fit(whole, first.theta, values, weight, rough, first.strengths, first, solver)
+    assert second.memory.factored is first.memory.factored and second.memory.matrix is first.memory.matrix
     with threads(2):
-        two = fit(whole, model.null(), target.intensity, target.weight, rough)
+        two = fit(whole, null, values, target.weight, rough, solver=solver)
     assert np.array_equal(two.theta, first.theta) and two.strengths == first.strengths
-
-
-def restrained(target, model, strengths):
-    own = model.restraints(target.base)
-    return own, replace(target, restraints=with_strengths(own, strengths))
 
 
 def test_traces_and_steps_are_those_of_the_inverse():
     *_, model, theta, target = problem(sweeps(3), n_groups=80)
     free = np.delete(np.arange(len(theta)), [2, 9])
     for some in (target, replace(target, free=free)):
-        strengths = starting(model.restraints(theta))
-        own, some = restrained(some, model, strengths)
-        normal = some.restrained_matrix(some.data_equations(theta)[2])
+        some = replace(some, restraints=Restraints(model.restraints(theta)))
+        own, strengths = some.restraints.model, some.restraints.strengths
+        normal = some.restrained_matrix(some.quadratic(theta).matrix)
         normal[np.diag_indices(len(normal))] += 1.0  # the gauge is open
         inverse = Inverse.of(normal.copy(), some.free, len(theta))
         whole = np.zeros((len(theta), len(theta)))
@@ -95,51 +69,52 @@ def test_traces_and_steps_are_those_of_the_inverse():
             assert found[kind] == pytest.approx(wanted)
 
 
-def test_the_likeness_is_exact_for_data_sets_that_share_no_reflection():
+def test_the_surrogate_is_exact_for_data_sets_that_share_no_reflection():
     rows, groups, model, theta, target = problem(sweeps(3), n_groups=90)
     alone = np.repeat(np.arange(90) % 3, groups.sizes()).astype(np.int32)
     rows = replace(rows, data_set=alone)
-    target = replace(target, design=model.design(rows), pairs=Pairs.of(model, alone, groups))
     own = [(where, r) for where, r in model.restraints(theta) if not r.common]
-    strengths = {kind: value for kind, value in starting(own).items()}
-    data = target.data_equations(theta)
     # what each data set leaves open by itself
-    pins = [(slice(0, len(theta)), replace(own[0][1], penalty=np.eye(len(theta)), strength=1.0, kind=""))]
-    likeness = Likeness(data[2], own, pins, Owners.of(model), np.zeros(len(theta), bool), {})
-    first = factored(target, own, pins, strengths, data[2], likeness)
-    wanted, _, there = exact_step(target, theta, data, own, pins, first)
-    foreseen = likeness.follow(strengths, None, theta, slope(target, theta, data, own, pins, strengths))
-    led = likeness.follow(strengths, wanted, there)
-    assert likeness.share == pytest.approx(dict.fromkeys(strengths, 1.0)) and foreseen == pytest.approx(led, rel=1e-6)
-    again = factored(target, own, pins, led, data[2], likeness)
-    image = exact_step(target, theta, data, own, pins, again)[0]
+    beside = [(slice(0, len(theta)), replace(own[0][1], penalty=np.eye(len(theta)), strength=1.0, kind=""))]
+    pairs, restraints = Pairs.of(model, alone, groups), Restraints(own, beside)
+    quadratic = replace(target, design=model.design(rows), pairs=pairs, restraints=restraints).quadratic(theta)
+    strengths = restraints.strengths
+    surrogate = BlockSurrogate(quadratic.matrix, restraints, Owners.of(model), np.zeros(len(theta), bool), {})
+    first = Factored.of(quadratic, surrogate)
+    wanted, _, there = exact_step(quadratic, first)
+    foreseen = surrogate.follow(strengths, None, theta, quadratic.slope())
+    led = surrogate.follow(strengths, wanted, there)
+    assert surrogate.step_ratio == pytest.approx(dict.fromkeys(strengths, 1.0))
+    assert foreseen == pytest.approx(led, rel=1e-6)
+    image = exact_step(quadratic, Factored.of(quadratic.at(led), surrogate))[0]
     for kind, value in led.items():
-        if 0.05 < value / strengths[kind] < 20.0:  # the likeness goes no further than 30 at once
+        if 0.05 < value / strengths[kind] < 20.0:  # the surrogate goes no further than 30 at once
             assert image[kind] == pytest.approx(value, rel=0.01), kind
 
 
 def test_the_covariance_in_another_gauge_is_that_of_the_surface():
     *_, model, theta, target = problem(sweeps(3), n_groups=80)
     rng = np.random.default_rng(3)
-    own = with_strengths(model.restraints(theta), {})
-    matrix = target.data_equations(theta)[2]
-    null = np.linalg.svd(replace(target, restraints=own).restrained_matrix(matrix))[2][-2:]
+    own = model.restraints(theta)
+    matrix = target.quadratic(theta).matrix
+    null = np.linalg.svd(replace(target, restraints=Restraints(own)).restrained_matrix(matrix))[2][-2:]
     levels = [Levels.one(rng.normal(size=len(theta)) + 30.0 * row) for row in null]
-    pins = [(slice(0, len(theta)), Restraint(level, 1e3)) for level in levels]
+    gauge_restraints = [(slice(0, len(theta)), Restraint(level, 1e3)) for level in levels]
     constraints = null + 0.1 * rng.normal(size=null.shape)
     for free in (np.arange(len(theta)), np.delete(np.arange(len(theta)), [2, 9])):
-        some = replace(target, free=free, restraints=own)
-        inverse = Inverse.of(replace(some, restraints=[*own, *pins]).restrained_matrix(matrix), free, len(theta))
-        found = covariance(Factored(matrix, inverse, {}, {}, None), pins, constraints)
+        some = replace(target, free=free, restraints=Restraints(own))
+        both = replace(some, restraints=Restraints(own, gauge_restraints))
+        inverse = Inverse.of(both.restrained_matrix(matrix), free, len(theta))
+        found = covariance(Factored(matrix, inverse, {}, {}, None), gauge_restraints, constraints)
         wanted = constrained_covariance(some.restrained_matrix(matrix), constraints[:, free])
         scale = np.sqrt(np.outer(*(2 * [np.diag(wanted)])))
         assert found.shape == (len(free), len(free))
         assert found / scale == pytest.approx(wanted / scale, abs=1e-7)
-    normal = replace(target, restraints=[*own, *pins]).restrained_matrix(matrix)
+    normal = replace(target, restraints=Restraints(own, gauge_restraints)).restrained_matrix(matrix)
     known = Factored(matrix, Inverse.of(normal, np.arange(len(theta)), len(theta)), {}, {}, None)
-    assert covariance(known, pins, 0.0 * constraints) is None
+    assert covariance(known, gauge_restraints, 0.0 * constraints) is None
     across = constraints - np.outer(constraints @ null[1], null[1])  # does not settle what the data leave open
-    assert covariance(known, pins, across) is None
+    assert covariance(known, gauge_restraints, across) is None
 
 
 def test_a_start_on_the_gauge_changes_no_residual():

@@ -6,6 +6,7 @@ import pytest
 import synthetic
 
 from braggscale.fit.least_squares import Target
+from braggscale.fit.restraints import Restraints
 from braggscale.models.joint_model import JointModel
 from braggscale.numerics.block_matrix import BlockMatrix
 from braggscale.numerics.partitions import threads
@@ -31,7 +32,7 @@ def problem(name, seed=3):
         groups,
         intensity,
         weight,
-        model.restraints(),
+        Restraints(model.restraints()),
         theta.copy(),
         np.arange(model.n_parameters),
     )
@@ -64,7 +65,7 @@ def test_cost_and_gradient(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_normal_matrix_is_kaufmans(name):
     rows, groups, model, theta, target = problem(name)
-    cost, gradient, matrix = target.normal_equations(theta)
+    cost, gradient, matrix = target.quadratic(theta).equations()
     value, slope = target.value_and_gradient(theta)
     curvature = target.curvature(theta)
     assert cost == pytest.approx(value, rel=1e-12)
@@ -98,7 +99,8 @@ def test_fixed_parameters_stay_and_the_rest_has_the_same_derivatives():
     free = np.arange(0, model.n_parameters, 3)
     part = replace(target, free=free)
     assert part.value_and_gradient(theta[free])[1] == pytest.approx(target.value_and_gradient(theta)[1][free])
-    assert part.normal_equations(theta[free])[2] == pytest.approx(target.normal_equations(theta)[2][np.ix_(free, free)])
+    whole = target.quadratic(theta).equations()[2]
+    assert part.quadratic(theta[free]).equations()[2] == pytest.approx(whole[np.ix_(free, free)])
 
 
 @pytest.mark.parametrize("name", ["physical", "mixed"])
@@ -107,7 +109,7 @@ def test_threads_do_not_change_a_bit(name):
 
     def everything(n):
         with threads(n):
-            return *target.normal_equations(theta), *target.value_and_gradient(theta)
+            return *target.quadratic(theta).equations(), *target.value_and_gradient(theta)
 
     for a, b in zip(everything(1), everything(2), strict=True):
         assert np.array_equal(a, b)
@@ -119,7 +121,7 @@ def test_one_scale_and_one_b_for_all_data_sets_change_nothing_but_restraints():
     model = JointModel.of([synthetic.kb(), synthetic.kb()])
     theta = synthetic.perturbed(rng, model)
     intensity = rng.exponential(100.0, len(rows))
-    target = Target(model.design(rows), groups, intensity, np.ones(len(rows)), [], theta, np.arange(4))
+    target = Target(model.design(rows), groups, intensity, np.ones(len(rows)), Restraints(()), theta, np.arange(4))
     shifted = theta.copy()
     shifted[[0, 2]] *= 3.0
     shifted[[1, 3]] += 0.7

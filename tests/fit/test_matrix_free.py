@@ -1,16 +1,19 @@
-"""Products, blocks, steps, strengths and uncertainties without the matrix, against those from the matrix."""
+"""Products, blocks and restraints without the matrix, against those from the matrix; test_solvers.py has the fits."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import synthetic
-from fit_samples import MODELS, problem, sweeps
+from fit_samples import MODELS, problem
 
-from braggscale.fit.fit_scales import FitSettings, Problem, fit
-from braggscale.fit.matrix_free import Layout, minimise, parts_of_normal
+from braggscale.fit.fit_scales import fit
+from braggscale.fit.matrix_free import MatrixFree
+from braggscale.fit.normal_operator import Layout, parts_of_normal
 from braggscale.fit.penalty import Penalty
-from braggscale.fit.restraint_strengths import with_strengths
+from braggscale.fit.problem import Problem
+from braggscale.fit.restraints import Restraints
+from braggscale.fit.solver import FitSettings
 from braggscale.models.data_set_model import DataSetModel
 from braggscale.models.gauge import as_restraints, gauge
 from braggscale.models.joint_model import JointModel
@@ -41,12 +44,13 @@ def test_restraints_by_parts_are_those_of_the_matrix():
     rows, _ = synthetic.observations(rng, n_groups=40, n_data_sets=6, size=(3, 12))
     theta = synthetic.perturbed(rng, model, 0.1)
     own = model.restraints(theta)
-    pins = as_restraints(gauge(model, rows, np.zeros(n, bool)), model, 50.0)
+    gauge_restraints = as_restraints(gauge(model, rows, np.zeros(n, bool)), model, 50.0)
     strengths = {"scale level": 3.0, "decay level": 0.7}
     layout = Layout.of(model)
-    penalty = Penalty([*own, *pins], n, layout.starts)
+    penalty = Penalty([*own, *gauge_restraints], n, layout.starts)
     matrix, pull = np.zeros((n, n)), np.zeros(n)
-    for where, restraint in with_strengths([*own, *pins], strengths):
+    restraints = Restraints(own, gauge_restraints)
+    for where, restraint in restraints.at(strengths).placed:
         index = np.arange(n)[where]
         matrix[np.ix_(index, index)] += restraint.strength * restraint.dense()
         pull[index] += restraint.strength * restraint.dense() @ np.full(len(index), restraint.target)
@@ -54,7 +58,7 @@ def test_restraints_by_parts_are_those_of_the_matrix():
     assert penalty.times(x, strengths) == pytest.approx(matrix @ x, abs=1e-9)
     assert penalty.pull == pytest.approx(pull, abs=1e-9)
     cost, gradient = penalty.cost_gradient(theta, strengths)
-    shift = [(theta[w] - r.target, r) for w, r in with_strengths([*own, *pins], strengths)]
+    shift = [(theta[w] - r.target, r) for w, r in restraints.at(strengths).placed]
     assert cost == pytest.approx(sum(r.strength * s @ r.dense() @ s for s, r in shift), rel=1e-9)
     assert gradient == pytest.approx(2.0 * (matrix @ theta - pull), abs=1e-9)
     blocks = penalty.add_blocks(BlockMatrix.zeros(layout.starts), strengths).blocks()
@@ -67,7 +71,8 @@ def test_restraints_by_parts_are_those_of_the_matrix():
 @pytest.mark.parametrize("name", MODELS)
 def test_products_and_blocks_are_those_of_the_matrix(name):
     *_, model, theta, target = problem(MODELS[name]())
-    cost, gradient, matrix = target.data_equations(theta)
+    quadratic = target.quadratic(theta)
+    cost, gradient, matrix = quadratic.cost, quadratic.gradient, quadratic.matrix
     linear = target.linearise(theta)
     assert linear.cost == pytest.approx(cost, rel=1e-12)
     assert linear.gradient == pytest.approx(gradient, rel=1e-9, abs=1e-9 * np.abs(gradient).max())
@@ -122,13 +127,13 @@ def test_an_arrow_is_inverted_exactly():
         assert block == pytest.approx(inverse[begin:end, begin:end])
 
 
-def test_large_blocks_are_split_by_component_then_by_parameter(monkeypatch):
+def test_large_blocks_are_split_by_component_then_by_parameter():
     model = JointModel.of([synthetic.physical(), synthetic.kb()])
     components = [where.start for _, _, where in model.parts()]
-    monkeypatch.setattr("braggscale.fit.matrix_free.LARGEST_BLOCK", max(c.n_parameters for _, c, _ in model.parts()))
-    assert Layout.of(model).starts.tolist() == [*components[:-1], model.n_parameters]  # the small data set stays whole
-    monkeypatch.setattr("braggscale.fit.matrix_free.LARGEST_BLOCK", 1)
-    assert Layout.of(model).starts.tolist() == list(range(model.n_parameters + 1))
+    largest = max(c.n_parameters for _, c, _ in model.parts())
+    # the small data set stays whole
+    assert Layout.of(model, largest).starts.tolist() == [*components[:-1], model.n_parameters]
+    assert Layout.of(model, 1).starts.tolist() == list(range(model.n_parameters + 1))
 
 
 def test_block_matrices_invert_and_multiply_block_by_block():
@@ -161,44 +166,12 @@ def test_conjugate_gradients_solve_each_column():
     assert few == 0 and steps > 5 and np.array_equal(again, x)
 
 
-@pytest.mark.parametrize(("estimated", "shared"), [(False, ()), (True, ()), (True, ("absorption",))])
-def test_the_fit_is_the_same_with_and_without_the_matrix(estimated, shared, monkeypatch):
-    rows, groups, model, _, target = problem(
-        sweeps(6, shared) if estimated else [synthetic.physical(weight=5.0) for _ in range(6)], n_groups=400
-    )
-    fixed = np.zeros(model.n_parameters, bool)
-    fixed[slice(-4, None) if shared else slice(-8, -4)] = True  # of the last decay or of the last surface
-    whole = Problem.of(model, rows, groups, fixed)
-    settings = FitSettings(True, True, None, None, 1e-6)
-    exact = fit(whole, model.null(), target.intensity, target.weight, settings)
-    monkeypatch.setattr("braggscale.fit.fit_scales.MOST_DENSE", 10)
-    implicit = fit(whole, model.null(), target.intensity, target.weight, settings)
-    assert [name for name, _ in implicit.fits][-1] == "conjugate gradients"
-    assert implicit.fits[-1][1].stop is Stop.CONVERGED
-    (g, variance), (h, other) = (target.design.scales(o.theta, o.covariance) for o in (exact, implicit))
-    error = np.sqrt(variance) / g
-    assert np.abs(np.log(h / g)).max() < (0.3 if estimated else 0.02) * np.median(error)
-    assert np.array_equal(implicit.theta[fixed], model.null()[fixed])
-    # conditional on the other data sets, so a little smaller: six of them, each seen by the other five
-    assert np.median(np.sqrt(other) / h / error) == pytest.approx(1.0, abs=0.25)
-    assert (implicit.covariance.diagonal()[fixed] == 0.0).all() and not implicit.influence[fixed].any()
-    assert not exact.covariance.diagonal()[fixed].any()
-    # by component, all data sets together: which of them the overall scale and B are counted with is a matter of gauge
-    for name in ("scale", "decay", "absorption"):
-        mine = np.unique(np.concatenate([np.r_[where] for _, c, where in model.parts() if c.name == name]))
-        # 24 probes see the trace over 48 parameters to about 1.5
-        assert implicit.influence[mine].sum() == pytest.approx(exact.influence[mine].sum(), abs=3.0), name
-    assert implicit.influence.sum() == pytest.approx(exact.influence.sum(), abs=1.5)
-    for kind, strength in exact.strengths.items():
-        # six sweeps determine the strength of a trend to a factor of about 2
-        assert abs(np.log(implicit.strengths[kind] / strength)) < (0.3 if "trend" in kind else 0.1), kind
-
-
-def test_a_search_without_descent_stops():
-    *_, model, theta, target = problem(MODELS["KB"]())
-    found = minimise(
-        target, model.restraints(), [], {}, Layout.of(model), theta, max_iterations=1, tolerance=1e-4, esds=False,
-        settled=0.1,
-    )  # fmt: skip
-    assert found.fit.stop in (Stop.MAX_ITERATIONS, Stop.CONVERGED) and found.covariance is None
-    assert found.fit.history[-1] <= found.fit.history[0]
+def test_without_uncertainties_one_step_is_made_and_the_next_round_goes_on():
+    rows, groups, model, _, target = problem(MODELS["KB"]())
+    whole = Problem.of(model, rows, groups, np.zeros(model.n_parameters, bool))
+    settings = FitSettings(False, True, None, None, 1e-4, esds=False)
+    found = fit(whole, model.null(), target.intensity, target.weight, settings, solver=MatrixFree())
+    ((name, steps),) = found.fits
+    assert name == "conjugate gradients" and steps.stop in (Stop.MAX_ITERATIONS, Stop.CONVERGED)
+    assert len(steps.history) <= 2 and steps.history[-1] <= steps.history[0] and found.covariance is None
+    assert found.memory.solutions.shape == (model.n_parameters, 24)

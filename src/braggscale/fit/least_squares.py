@@ -5,13 +5,13 @@
 
 I_h is eliminated exactly (variable projection: Golub & Pereyra, SIAM J. Numer. Anal. 10 (1973) 413), theta is the
 only unknown. Gradient, and normal matrix in Kaufman's form (BIT 15 (1975) 49), as derived in normal_equations.py. One
-object serves every minimiser: ``value_and_gradient`` for first-order methods, ``normal_equations`` for second-order
-ones.
+object serves every minimiser: ``Target.value_and_gradient`` for first-order methods, ``Target.quadratic`` for
+second-order ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,9 +19,9 @@ import numpy as np
 from braggscale.data.unique_reflections import Groups
 from braggscale.fit.data_set_pairs import Pairs
 from braggscale.fit.jacobian import Linear, lane_cuts
-from braggscale.fit.restraint_strengths import with_strengths
+from braggscale.fit.restraint_strengths import Inverse
+from braggscale.fit.restraints import Restraints
 from braggscale.models.design import Design
-from braggscale.models.joint_model import Placed
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import normal_equations
 from braggscale.numerics.partitions import run_lanes
@@ -36,33 +36,33 @@ CHUNK_SIZE = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """F(theta), pure in theta.
+    """F(theta), pure in theta.  Vectors that go in and out hold the free parameters only, unless it says otherwise.
 
-    ``intensity``: I, counts, (n,).  ``weight``: w, 1/counts^2, (n,).  Rows stand in the order of ``groups``.
-    ``restraints``: (places in theta, restraint).  ``free``: places in theta that are refined, (n_free,);
-    the others stay as in ``base``, (n_parameters,). All vectors that go in and out hold free parameters only.
-    ``pairs``: where J'J is made by pairs of data sets.
+    ``design``: basis values of the observations.  ``groups``: unique reflections; rows stand in their order.
+    ``intensity``: I, counts, (n,).  ``weight``: w, 1/counts^2, (n,).  ``restraints``: at their present strengths.
+    ``base``: all parameters, (n_parameters,): the fixed ones keep these values.  ``free``: places in theta of the
+    others, (n_free,).  ``pairs``: where J'J is made by pairs of data sets.
     """
 
     design: Design
     groups: Groups
     intensity: Float
     weight: Float
-    restraints: Sequence[Placed]
+    restraints: Restraints
     base: Float
     free: Int
     pairs: Pairs | None = None
 
     @property
-    def held(self) -> Bool:
-        """Parameters that are not refined, (n_parameters,)."""
-        held = np.ones(len(self.base), bool)
-        held[self.free] = False
-        return held
+    def fixed(self) -> Bool:
+        """Parameters that keep their values, (n_parameters,)."""
+        fixed = np.ones(len(self.base), bool)
+        fixed[self.free] = False
+        return fixed
 
-    def at_strengths(self, own: Sequence[Placed], pins: Sequence[Placed], strengths: Mapping[str, float]) -> Target:
-        """The same with the restraints of the model, ``own``, at these strengths, and those of the gauge, ``pins``."""
-        return replace(self, restraints=[*with_strengths(own, strengths), *pins])
+    def at(self, strengths: Mapping[str, float]) -> Target:
+        """The same with estimated restraints at other strengths, by kind."""
+        return replace(self, restraints=self.restraints.at(strengths))
 
     def full(self, theta: Float) -> Float:
         """All parameters, (n_parameters,), from the free ones."""
@@ -74,15 +74,8 @@ class Target:
 
     def value_and_gradient(self, theta: Float) -> tuple[float, Float]:
         """F and its gradient, (n_free,)."""
-        return self.with_restraints(theta, *self.data_gradient(theta))
-
-    def with_restraints(self, theta: Float, cost: float, gradient: Float) -> tuple[float, Float]:
-        """F and its gradient, (n_free,), from those of the observations; writes into the latter, (n_parameters,)."""
-        complete = self.full(theta)
-        for where, restraint in self.restraints:
-            pull = restraint.strength * (restraint.penalty @ (complete[where] - restraint.target))
-            cost += float((complete[where] - restraint.target) @ pull)
-            gradient[where] += 2.0 * pull
+        cost, gradient = self.data_gradient(theta)
+        cost = self.restraints.add_to(self.full(theta), cost, gradient)
         return cost, gradient[self.free]
 
     def data_gradient(self, theta: Float) -> tuple[float, Float]:
@@ -108,25 +101,22 @@ class Target:
             return diagonal
 
         total: Float = np.sum(run_lanes(lane, len(cuts) - 1), axis=0)
-        for where, restraint in self.restraints:
-            total[where] += restraint.strength * restraint.diagonal()
+        self.restraints.add_diagonal(total)
         return total[self.free]
 
-    def normal_equations(self, theta: Float) -> tuple[float, Float, Float]:
-        """F, gradient (n_free,), and J'J + sum strength S, (n_free, n_free): half the Gauss-Newton Hessian."""
-        return self.restrained(theta, self.data_equations(theta))
+    def quadratic(self, theta: Float, matrix: Float | None = None) -> Quadratic:
+        """F near ``theta`` to second order.
 
-    def restrained(self, theta: Float, equations: tuple[float, Float, Float]) -> tuple[float, Float, Float]:
-        """``normal_equations`` from ``data_equations``, which stay as they are."""
-        cost, gradient, matrix = equations
-        return *self.with_restraints(theta, cost, gradient.copy()), self.restrained_matrix(matrix)
+        ``matrix``: J'J of a point nearby, (n_parameters, n_parameters), to be used as it is; None: it is formed.
+        """
+        if matrix is None:
+            return Quadratic(self, theta, *self._data_equations(theta))
+        return Quadratic(self, theta, *self.data_gradient(theta), matrix)
 
     def restrained_matrix(self, matrix: Float) -> Float:
-        """J'J + sum strength S, (n_free, n_free), from J'J, (n_parameters, n_parameters)."""
+        """J'J + sum strength S, (n_free, n_free), from J'J, (n_parameters, n_parameters), which stays as it is."""
         matrix = matrix.copy()
-        for where, restraint in self.restraints:
-            block = (where, where) if isinstance(where, slice) else np.ix_(where, where)
-            matrix[block] += restraint.strength * restraint.dense()
+        self.restraints.add_matrix(matrix)
         return matrix if len(self.free) == len(matrix) else matrix[np.ix_(self.free, self.free)]
 
     def linearise(self, theta: Float) -> Linear:
@@ -134,7 +124,7 @@ class Target:
         complete = self.full(theta)
         return Linear.at(self.design, self.groups, self.intensity, self.weight, complete)
 
-    def data_equations(self, theta: Float) -> tuple[float, Float, Float]:
+    def _data_equations(self, theta: Float) -> tuple[float, Float, Float]:
         """Cost, gradient (n_parameters,) and J'J (n_parameters, n_parameters) of the observations alone."""
         if self.pairs is not None:
             linear = self.linearise(theta)
@@ -160,7 +150,7 @@ class Target:
         return cost, gradient, matrix
 
     def _lane_equations(self, first: int, last: int, theta: Float, few: bool) -> tuple[float, Float, Float, Float]:
-        """``data_equations`` of the groups ``first`` to ``last`` - 1: loops for what is sparse, BLAS for the rest.
+        """``_data_equations`` of the groups ``first`` to ``last`` - 1: loops for what is sparse, BLAS for the rest.
 
         The matrix comes in two parts: one in which each pair of parameters stands on one side of the diagonal only,
         and a whole one, (1, 1) with a zero where there is nothing to put into it.
@@ -211,3 +201,42 @@ class Target:
     def arguments(self) -> tuple[object, ...]:
         """Of the kernels."""
         return (self.groups.offsets, self.intensity, self.weight, self.design.arguments())
+
+
+@dataclass(frozen=True, slots=True)
+class Quadratic:
+    """F near a point to second order (Gauss-Newton): numbers of the observations, restraints at any strength.
+
+    ``theta``: the point, free parameters, (n_free,).  Of the observations alone: ``cost``, ``gradient``
+    (n_parameters,), and ``matrix``, J'J, (n_parameters, n_parameters), half their Hessian.
+    """
+
+    target: Target
+    theta: Float
+    cost: float
+    gradient: Float
+    matrix: Float
+
+    def at(self, strengths: Mapping[str, float]) -> Quadratic:
+        """The same with estimated restraints at other strengths, by kind."""
+        return replace(self, target=self.target.at(strengths))
+
+    def equations(self) -> tuple[float, Float, Float]:
+        """F, its gradient (n_free,), and N = J'J + sum strength S, (n_free, n_free), half the Hessian."""
+        gradient = self.gradient.copy()
+        cost = self.target.restraints.add_to(self.target.full(self.theta), self.cost, gradient)
+        return cost, gradient[self.target.free], self.target.restrained_matrix(self.matrix)
+
+    def slope(self) -> Float:
+        """Gradient of F, (n_free,)."""
+        gradient = self.gradient.copy()
+        self.target.restraints.add_to(self.target.full(self.theta), self.cost, gradient)
+        return gradient[self.target.free]
+
+    def inverse(self) -> Inverse | None:
+        """N^-1; None where N is not positive definite."""
+        return Inverse.of(self.target.restrained_matrix(self.matrix), self.target.free, len(self.target.base))
+
+    def minimum(self, inverse: Inverse) -> Float:
+        """All parameters, (n_parameters,), at the minimum: theta - N^-1 gradient/2.  ``inverse``: N^-1."""
+        return self.target.full(self.theta - 0.5 * inverse.times(self.slope()))

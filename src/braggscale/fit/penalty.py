@@ -29,7 +29,7 @@ class _Kind:
     value: Float
 
     def trace(self, blocks: BlockMatrix) -> float:
-        """tr(B S) of a matrix B of blocks, where held parameters have zeros."""
+        """tr(B S) of a matrix B of blocks, where fixed parameters have zeros."""
         return float(self.value @ blocks.store[self.place])
 
     def times(self, x: Float) -> Float:
@@ -127,12 +127,12 @@ def _pairs(starts: Int) -> tuple[Int, Int]:
     return first, second
 
 
-def hold(blocks: BlockMatrix, held: Bool, value: float) -> None:
-    """Rows and columns of held parameters: ``value`` on the diagonal, 0 beside it."""
-    if not held.any():
+def fix(blocks: BlockMatrix, fixed: Bool, value: float) -> None:
+    """Write rows and columns of fixed parameters: ``value`` on the diagonal, 0 beside it.  ``fixed``: (n,)."""
+    if not fixed.any():
         return
     for first, block in zip(blocks.starts.tolist(), blocks.blocks(), strict=False):
-        mine = np.flatnonzero(held[first : first + len(block)])
-        block[mine] = 0.0
-        block[:, mine] = 0.0
-        block[mine, mine] = value
+        here = np.flatnonzero(fixed[first : first + len(block)])
+        block[here] = 0.0
+        block[:, here] = 0.0
+        block[here, here] = value

@@ -49,11 +49,6 @@ SMALL = 64
 HELD = 1e8
 
 
-def starting(restraints: Sequence[Placed]) -> dict[str, float]:
-    """Strength of each kind to start with; empty if every strength was chosen by somebody."""
-    return {restraint.kind: restraint.strength for _, restraint in restraints if restraint.kind}
-
-
 def held_back(model: JointModel) -> JointModel:
     """The model without estimated restraints, for data that cannot support them.
 
@@ -75,14 +70,6 @@ def held_back(model: JointModel) -> JointModel:
 
     data_sets = [replace(own, components=tuple(map(settled, own.components))) for own in model.data_sets]
     return replace(model, data_sets=tuple(data_sets))
-
-
-def with_strengths(restraints: Sequence[Placed], strengths: Mapping[str, float]) -> list[Placed]:
-    """The restraints with the current strengths of their kinds."""
-    return [
-        (where, replace(restraint, strength=strengths.get(restraint.kind, restraint.strength)))
-        for where, restraint in restraints
-    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +129,17 @@ def traces(restraints: Sequence[Placed], inverse: Inverse) -> dict[str, float]:
 
 
 def update(
-    restraints: Sequence[Placed], strengths: Mapping[str, float], theta: Float, traces: Mapping[str, float], held: Bool
+    restraints: Sequence[Placed], strengths: Mapping[str, float], theta: Float, traces: Mapping[str, float], fixed: Bool
 ) -> tuple[dict[str, float], float]:
     """One Fellner-Schall step for every kind, and by how many effective parameters it changes the fit at most.
 
-    ``theta``: the minimum with ``strengths``, (n_parameters,).  ``traces``: tr(C S) of every kind.
-    ``held``: parameters that are, (n_parameters,); a restraint of these alone does not count.
+    ``restraints``: of the model.  ``theta``: the minimum with ``strengths``, (n_parameters,).
+    ``traces``: tr(C S) of every kind.  ``fixed``: parameters that keep their values, (n_parameters,); a restraint of
+    these alone does not count.
     """
     size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
     for where, restraint in restraints:
-        if restraint.kind and not held[where].all():
+        if restraint.kind and not fixed[where].all():
             part = theta[where] - restraint.target
             size[restraint.kind] += float(part @ (restraint.penalty @ part))
             free[restraint.kind] += restraint.rank

@@ -27,7 +27,9 @@ import numpy as np
 
 from braggscale.data.observations import GeometryView
 from braggscale.data.unique_reflections import Groups, weighted_mean
-from braggscale.fit.fit_scales import FitSettings, Problem, fit
+from braggscale.fit.fit_scales import fit
+from braggscale.fit.problem import Problem
+from braggscale.fit.solver import FitSettings
 from braggscale.models import MODELS
 from braggscale.models.component import Component
 from braggscale.models.joint_model import JointModel

@@ -19,7 +19,7 @@ from braggscale.data.geometry import UnitCell
 from braggscale.data.image_selection import ImageRequest
 from braggscale.data.preparation import Cuts
 from braggscale.data.table import DataSet
-from braggscale.fit.fit_scales import FitSettings
+from braggscale.fit.solver import FitSettings
 from braggscale.models import MODELS
 from braggscale.models.choice import AUTO, ModelRequest, repeated_model
 from braggscale.models.stored_model import common_restraints

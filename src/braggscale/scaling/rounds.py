@@ -23,8 +23,10 @@ import numpy as np
 from braggscale.data.normalised_intensities import Shells
 from braggscale.data.observations import GeometryCopy
 from braggscale.fit.findings import Finding, findings
-from braggscale.fit.fit_scales import FitSettings, Outcome, Problem, fit
+from braggscale.fit.fit_scales import Outcome, fit
+from braggscale.fit.problem import Problem
 from braggscale.fit.restraint_strengths import held_back
+from braggscale.fit.solver import FitSettings
 from braggscale.models import MODELS
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.scaling.starting_scales import starting_scales

@@ -10,7 +10,8 @@ from braggscale.data.normalised_intensities import Shells
 from braggscale.data.observations import Observations
 from braggscale.data.unique_reflections import Groups
 from braggscale.fit.findings import Finding
-from braggscale.fit.fit_scales import FitSettings, Outcome
+from braggscale.fit.fit_scales import Outcome
+from braggscale.fit.solver import FitSettings
 from braggscale.models.joint_model import JointModel
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.weighting.error_model import ErrorModel, ErrorModelOptions, FitResult

@@ -1,0 +1,161 @@
+"""The solver that forms the normal matrix and inverts it whenever it wants: up to a thousand parameters or so.
+
+A round is L-BFGS in the metric of a normal matrix that several rounds share. The full matrix is Gauss-Newton steps with
+Marquardt's damping; before each of them the estimated strengths go to where the quadratic at that point leads.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.fit.least_squares import Quadratic, Target
+from braggscale.fit.restraint_strengths import traces, update
+from braggscale.fit.solver import SINGULAR, Ending, FitSettings, State, descend, expanded, settled
+from braggscale.numerics.anderson import Mixing
+from braggscale.numerics.array_types import Float
+from braggscale.numerics.block_matrix import BlockMatrix
+from braggscale.numerics.minimisers import Stop, constrained_covariance, levenberg_marquardt
+
+log = logging.getLogger(__name__)
+
+# Turns of strengths and L-BFGS in one round; the next round goes on.
+ROUGH_TURNS = 2
+MOST_STRENGTH_STEPS = 40
+# Steps times n^3 between two looks at the observations: a few seconds.
+STRENGTH_WORK = 3e11
+# Largest change, in effective parameters, that is accepted from a normal matrix computed at another point.
+TRUSTED = 1.0
+# Part of the change that counts as none, below which strengths stop at one point.
+CLOSE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """See the module; ``Solver`` describes the phases."""
+
+    def round(self, state: State, settings: FitSettings) -> State:
+        """A few turns, each with estimated strengths, where they are wanted, and L-BFGS.
+
+        Any J'J of a point nearby is good enough as a metric, and to see that the strengths stay. Where they do not it
+        is computed anew: directions that the old one knows nothing of, though the data do, would ask for corrections
+        without end.
+        """
+        target, theta, matrix = state.target, state.theta, state.memory.matrix
+        fresh = matrix is None
+        if matrix is None:
+            # for the price of a few evaluations the normal matrix saves four fifths of the steps
+            matrix = target.quadratic(theta).matrix
+        history: list[float] = []
+        for _ in range(ROUGH_TURNS):
+            moved = 0.0
+            if settings.estimate and target.restraints.strengths:
+                quadratic = target.quadratic(theta, matrix)
+                trusted = np.inf if fresh else TRUSTED
+                found, moved = strengths_nearby(quadratic, state.memory.mixing, settled(target), trusted)
+                if moved > trusted:
+                    quadratic = target.quadratic(theta)
+                    found, moved = strengths_nearby(quadratic, state.memory.mixing, settled(target))
+                target, matrix = target.at(found), quadratic.matrix
+            rough = descend(target, theta, matrix, None, settings)
+            history += rough.history if not history else rough.history[1:]
+            theta, fresh = rough.theta, False
+            if moved < settled(target):
+                break
+        fits = (*state.fits, ("L-BFGS", replace(rough, history=tuple(history))))
+        return replace(state, target=target, theta=theta, fits=fits, memory=replace(state.memory, matrix=matrix))
+
+    def solve(self, state: State, settings: FitSettings) -> State:
+        """Gauss-Newton steps; before each, the strengths that are estimated, until neither changes anything.
+
+        The last step is made with the strengths that are returned.
+        """
+        limit = settings.full_matrix_max_iterations or 100
+        target, theta, last = state.target, state.theta, _LastPoint(state.target)
+        estimated = bool(target.restraints.strengths)
+        history: list[float] = []
+        for _ in range(limit if estimated else 1):
+            moved = 0.0
+            if estimated:
+                enough = CLOSE * settled(target)
+                found, moved = strengths_nearby(replace(last(theta), target=target), state.memory.mixing, enough)
+                target = target.at(found)
+
+            def equations(at: Float, target: Target = target) -> tuple[float, Float, Float]:
+                return replace(last(at), target=target).equations()
+
+            steps = 1 if estimated else limit
+            step = levenberg_marquardt(equations, theta, max_iterations=steps, tolerance=settings.tolerance)
+            history += step.history if not history else step.history[1:]
+            theta = step.theta
+            if step.stop is not Stop.MAX_ITERATIONS and moved < settled(target):
+                break
+        fits = (*state.fits, ("full matrix", replace(step, history=tuple(history))))
+        memory = replace(state.memory, matrix=last(theta).matrix if settings.esds else None)
+        return replace(state, target=target, theta=theta, before=state.theta, fits=fits, memory=memory)
+
+    def finish(self, state: State) -> Ending:
+        """The covariance is the inverse in the gauge of the scales.
+
+        The gauge's restraints are left out: they hold it at other places, and would take two directions away where
+        there is one.
+        """
+        target, matrix, n = state.target, state.memory.matrix, len(state.target.base)
+        if matrix is None:
+            matrix = target.quadratic(state.theta).matrix
+        constraints = state.problem.constraints(target.full(state.theta))
+        normal = replace(target, restraints=target.restraints.without_gauge()).restrained_matrix(matrix)
+        part = constrained_covariance(normal, constraints[:, target.free])
+        information = np.diag(matrix)
+        if part is None:
+            return Ending(state.before, None, None, information, SINGULAR)
+        covariance = expanded(part, target.free, n)
+        effective_dof = np.einsum("ij,ij->i", covariance, matrix)
+        return Ending(state.theta, BlockMatrix.whole(covariance), effective_dof, information)
+
+
+class _LastPoint:
+    """The observations' part of the cost at the point asked for last: restraints change between steps, it does not."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.known: tuple[bytes, Quadratic] | None = None
+
+    def __call__(self, theta: Float) -> Quadratic:
+        key = theta.tobytes()
+        if self.known is None or self.known[0] != key:
+            self.known = key, self.target.quadratic(theta)
+        return self.known[1]
+
+
+def strengths_nearby(
+    quadratic: Quadratic, mixing: Mixing, enough: float, trusted: float = np.inf
+) -> tuple[dict[str, float], float]:
+    """Strengths at the minimum of a quadratic, and how far they moved.
+
+    No observation is looked at: with J'J and gradient as they are, each step is a small linear problem.
+    The change of the fit, in effective parameters, is that which the first step alone asked for; above ``trusted`` no
+    other follows.  ``enough``: change that a step asks for, and is granted, after which none follows.
+    ``mixing``: earlier steps; the new ones are added.
+    """
+    target, n = quadratic.target, len(quadratic.target.base)
+    strengths, first = target.restraints.strengths, 0.0
+    mixing.begin()
+    for _ in range(max(2, min(MOST_STRENGTH_STEPS, int(STRENGTH_WORK / max(n, 1) ** 3)))):
+        now = quadratic.at(strengths)
+        inverse = now.inverse()
+        if inverse is None:
+            break
+        there = now.minimum(inverse)
+        model = target.restraints.model
+        wanted, moved = update(model, strengths, there, traces(model, inverse), target.fixed)
+        log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
+        first = first or moved
+        if moved > trusted:
+            break
+        strengths = mixing.next(strengths, wanted)
+        if moved < enough:
+            break
+    return strengths, first

@@ -1,0 +1,209 @@
+"""The normal matrix N = J'J + sum lambda S as an operator: products, solutions and traces without its n^2 numbers.
+
+A product N v takes two passes over the observations. What is formed of N is M: the blocks along the diagonal, one for
+each data set, and the columns of components that data sets share (an arrow, block_matrix.py). M is the preconditioner
+of the conjugate gradients. What it leaves out is how crystals hold each other through the intensities.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from braggscale.fit.jacobian import Linear
+from braggscale.fit.least_squares import Target
+from braggscale.fit.penalty import Penalty, fix
+from braggscale.models.gauge import as_rows
+from braggscale.models.joint_model import JointModel, Placed
+from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.numerics.block_matrix import Arrow, BlockMatrix
+from braggscale.numerics.compiled import jacobian_products
+from braggscale.numerics.conjugate_gradients import conjugate_gradients
+from braggscale.numerics.partitions import run_lanes
+
+log = logging.getLogger(__name__)
+
+LARGEST_BLOCK = 1500  # a block with more parameters is split
+# Tolerance of the columns that hold the gauge.
+FINAL_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How theta is cut into blocks.
+
+    ``starts``: where they begin, and the end, (n_blocks + 1,): data sets, and components that several data sets share.
+    ``shared``: the parameters of the latter, in order, (n_shared,).
+    """
+
+    starts: Int
+    shared: Int
+
+    @classmethod
+    def of(cls, model: JointModel, largest: int = LARGEST_BLOCK) -> Layout:
+        """One block for each data set.
+
+        A block of more than ``largest`` parameters is split component by component, then parameter by parameter.
+        """
+        cuts = {0, model.n_parameters}
+        common: set[tuple[int, int]] = set()
+        for d, data_set in enumerate(model.data_sets):
+            shared = data_set.configuration.get("shared", ()) if len(model.data_sets) > 1 else ()
+            firsts = []
+            for c, component in enumerate(data_set.components):
+                where = model.where(d, c)
+                if component.name in shared:
+                    common.add((where.start, where.stop))
+                else:
+                    firsts.append(where.start)
+            cuts |= {min(firsts)} if firsts else set()
+        for begin, end in common:
+            cuts |= {begin, end}
+        finer: tuple[set[int], ...] = ({where.start for _, _, where in model.parts()}, set(range(model.n_parameters)))
+        for inside in finer:
+            large = [(a, b) for a, b in pairwise(sorted(cuts)) if b - a > largest]
+            cuts |= {start for start in inside if any(a < start < b for a, b in large)}
+        starts = np.array(sorted(cuts), np.int64)
+        places = [np.arange(begin, end) for begin, end in sorted(common) if end - begin <= largest]
+        return cls(starts, np.concatenate([np.zeros(0, np.int64), *places]))
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is formed of J'J: ``blocks`` along the diagonal and the columns of shared parameters, (n, n_shared)."""
+
+    blocks: BlockMatrix
+    cross: Float
+
+
+def parts_of_normal(target: Target, theta: Float, layout: Layout) -> Parts:
+    """Blocks and shared columns of J'J at ``theta``, all parameters, (n,)."""
+    cuts = target.lane_cuts(4)
+    n, n_shared = len(theta), len(layout.shared)
+    column = np.full(n, -1, np.int32)
+    column[layout.shared] = np.arange(n_shared)
+
+    def lane(k: int) -> tuple[Float, Float]:
+        part, cross = BlockMatrix.zeros(layout.starts), np.zeros((n, n_shared))
+        where = cuts[k], cuts[k + 1]
+        jacobian_products.block_matrices(*where, *target.arguments(), theta, *part.arguments(), column, cross)
+        return part.store, cross
+
+    results = run_lanes(lane, len(cuts) - 1)
+    store, cross = results[0]
+    for more, beside in results[1:]:
+        store += more
+        cross += beside
+    result = BlockMatrix(layout.starts, store)
+    for block in result.blocks():
+        diagonal = np.diag(block).copy()
+        block += block.T.copy()
+        block[np.diag_indices(len(block))] -= diagonal
+    return Parts(result, cross)
+
+
+class NormalOperator:
+    """N at one point and one set of strengths.  Fixed parameters have neither row nor column.
+
+    ``inverse``: the blocks of M^-1, zero for fixed parameters.
+    """
+
+    def __init__(
+        self,
+        linear: Linear,
+        parts: Parts,
+        layout: Layout,
+        penalty: Penalty,
+        strengths: Mapping[str, float],
+        fixed: Bool,
+    ) -> None:
+        """``linear``, ``parts``: of J'J at the point.  ``penalty``: S by kind.  ``fixed``: (n,)."""
+        self.linear, self.penalty, self.strengths, self.fixed = linear, penalty, strengths, fixed
+        whole = penalty.add_blocks(parts.blocks, strengths)
+        for block in whole.blocks():  # directions of which nothing is known must not run away
+            diagonal = np.diag(block)
+            block[np.diag_indices(len(block))] += 1e-9 * max(float(diagonal.max()), 1.0) + 1e-9 * diagonal
+        fix(whole, fixed, 1.0)
+        cross = parts.cross
+        if fixed.any():
+            cross = np.where(fixed[:, None] | fixed[layout.shared], 0.0, cross)
+        self.arrow = Arrow(whole, cross, layout.shared)
+        self.inverse = self.arrow.inverse
+        fix(self.inverse, fixed, 0.0)
+        self.coarse: tuple[Float, Float] | None = None
+
+    def product(self, v: Float) -> Float:
+        """N v, (n, m)."""
+        result = self.linear.product(v) + self.penalty.times(v, self.strengths)
+        result[self.fixed] = 0.0
+        return result
+
+    def formed(self, v: Float) -> Float:
+        """M^-1 v, (n, m)."""
+        result = self.arrow.solve(v)
+        result[self.fixed] = 0.0
+        return result
+
+    def deflate(self, vectors: Float) -> None:
+        """Take directions in which N is much softer than M into the preconditioner: M^-1 + Z (Z'N Z)^-1 Z'.
+
+        ``vectors``: Z, (n, m), solutions of an earlier problem of this kind: N^-1 of anything consists mostly of them.
+        Zeros, which tell no direction, change nothing.
+        """
+        if not vectors.any():
+            return
+        z = np.linalg.qr(vectors)[0]
+        coarse = z.T @ self.product(z)
+        self.coarse = z, np.linalg.inv(0.5 * (coarse + coarse.T) + 1e-12 * np.trace(coarse) * np.eye(len(coarse)))
+
+    def precondition(self, v: Float) -> Float:
+        """What conjugate gradients take for N^-1 v, (n, m)."""
+        result = self.formed(v)
+        if self.coarse is not None:
+            z, inverse = self.coarse
+            result += z @ (inverse @ (z.T @ v))
+        return result
+
+    def solve(self, right: Float, tolerance: float, start: Float | None = None, floor: float = 0.0) -> Float:
+        """N^-1 ``right``, (n, m); ``tolerance``, ``start``, ``floor`` as in conjugate_gradients."""
+        right = np.where(self.fixed[:, None], 0.0, right)
+        x, steps = conjugate_gradients(self.product, self.precondition, right, start, tolerance=tolerance, floor=floor)
+        log.debug(f"conjugate gradients: {steps} steps for {right.shape[1]} right sides")
+        return x
+
+    def traces(self, signs: Float, solutions: Float) -> dict[str, float]:
+        """tr(N^-1 S) of every kind: exactly for the blocks of M^-1, from random probes for what they leave out.
+
+        ``signs``: the probes z, 1 or -1 at random, (n, m).  ``solutions``: N^-1 z.  E[z' N^-1 S z] = tr(N^-1 S):
+        Hutchinson, Commun. Stat. Simul. Comput. 19 (1990) 433.
+        """
+        rest = solutions - self.formed(signs)
+        result = {}
+        for kind in self.strengths:
+            penalty = self.penalty.by_kind[kind]
+            probed = float(np.mean(np.einsum("nm,nm->m", signs, penalty.times(rest))))
+            result[kind] = penalty.trace(self.inverse) + probed
+        return result
+
+    def effective_dof(
+        self, signs: Float, solutions: Float, model: Penalty, gauge_restraints: Sequence[Placed]
+    ) -> Float:
+        """diag(N^-1 J'J) = 1 - diag(N^-1 sum lambda S), (n,), in the same way.
+
+        ``model``: the restraints of the model.  ``gauge_restraints``: squares of levels m theta, whose share is exact,
+        lambda m (N^-1 m): they couple all data sets, and are so strong that probes would see little else.
+        """
+        rest = solutions - self.formed(signs)
+        blocks = model.add_blocks(BlockMatrix.zeros(self.inverse.starts), self.strengths)
+        left = np.mean(signs * model.times(rest, self.strengths), axis=1)
+        pairs = zip(self.inverse.blocks(), blocks.blocks(), strict=True)
+        left += np.concatenate([np.einsum("ij,ji->i", inverse, block) for inverse, block in pairs])
+        levels = np.ascontiguousarray(as_rows(gauge_restraints, len(left)).T)
+        levels[self.fixed] = 0.0
+        if len(gauge_restraints):
+            left += np.einsum("nk,nk->n", levels, self.solve(levels, FINAL_TOLERANCE))
+        return np.where(self.fixed, 0.0, 1.0 - left)

@@ -1,0 +1,75 @@
+"""What all fits of one selection of observations have in common; weights and intensities change from fit to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.data.observations import ObservationGeometry
+from braggscale.data.unique_reflections import Groups
+from braggscale.fit.data_set_pairs import Pairs
+from braggscale.fit.least_squares import Target
+from braggscale.fit.restraints import Restraints
+from braggscale.models.design import Design
+from braggscale.models.gauge import Choice, as_restraints, as_seen_by_scales, gauge
+from braggscale.models.joint_model import JointModel
+from braggscale.numerics.array_types import Bool, Float
+
+# Beyond this many parameters the normal matrix is not formed: its inversion takes seconds, its copies gigabytes.
+MOST_DENSE = 6000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Observations that take part in a fit, in the order of ``groups``, and the model; n observations.
+
+    ``rows``: where they were made.  ``groups``: unique reflections within which they should agree.
+    ``design``: their basis values.  ``fixed``: parameters that keep their values, (n_parameters,).
+    ``choices``: what settles the gauge (models/gauge.py).  ``pairs``: how the normal matrix is made by pairs of data
+    sets; None where another way is faster, or where there are too many parameters to form it.
+    """
+
+    model: JointModel
+    rows: ObservationGeometry
+    groups: Groups
+    design: Design
+    fixed: Bool
+    choices: list[Choice]
+    pairs: Pairs | None
+
+    @classmethod
+    def of(cls, model: JointModel, rows: ObservationGeometry, groups: Groups, fixed: Bool) -> Problem:
+        """Compute the basis values once.  ``fixed``: (n_parameters,)."""
+        design = model.design(rows)
+        pairs = Pairs.worth(model, rows.data_set, groups, design) if model.n_parameters <= MOST_DENSE else None
+        return cls(model, rows, groups, design, fixed, gauge(model, rows, fixed), pairs)
+
+    def regrouped(self, groups: Groups) -> Problem:
+        """The same rows in other groups."""
+        if np.array_equal(groups.offsets, self.groups.offsets):
+            return self
+        pairs = None if self.pairs is None else Pairs.of(self.model, self.rows.data_set, groups)
+        return replace(self, groups=groups, pairs=pairs)
+
+    def target(self, theta: Float, intensity: Float, weight: Float, strengths: Mapping[str, float]) -> Target:
+        """The cost to minimise.
+
+        ``theta``: all parameters, (n_parameters,): values of the fixed ones, units of relative restraints.
+        ``intensity``: counts, ``weight``: 1/counts^2, (n,).  ``strengths``: of estimated restraints, by kind; kinds
+        that are not named have those of the model.
+        """
+        information = float(np.sum(weight * intensity**2))
+        restraints = Restraints(self.model.restraints(theta), as_restraints(self.choices, self.model, information))
+        first = restraints.strengths
+        restraints = restraints.at({kind: strengths.get(kind, begin) for kind, begin in first.items()})
+        free = np.flatnonzero(~self.fixed)
+        return Target(self.design, self.groups, intensity, weight, restraints, theta, free, self.pairs)
+
+    def constraints(self, theta: Float) -> Float:
+        """What defines the covariance, (n_choices, n_parameters): the gauge as the scales see it.
+
+        ``theta``: all parameters, (n_parameters,).
+        """
+        return as_seen_by_scales(self.choices, self.design, self.rows, theta)

@@ -1,0 +1,77 @@
+"""All restraints of one fit: those of the model, at their present strengths, and those that hold the gauge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.models.joint_model import Placed
+from braggscale.numerics.array_types import Bool, Float
+
+
+@dataclass(frozen=True, slots=True)
+class Restraints:
+    """sum_c strength_c (theta_c - t_c)' S_c (theta_c - t_c) over restraints c of the parameters theta_c.
+
+    ``model``: restraints of the model; those of one kind have one strength, which may be estimated from the data.
+    ``gauge``: restraints that hold what the data leave open (models/gauge.py).
+    """
+
+    model: Sequence[Placed]
+    gauge: Sequence[Placed] = ()
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """Present strength of each kind, in the order of the restraints; empty if somebody chose every strength."""
+        return {restraint.kind: restraint.strength for _, restraint in self.model if restraint.kind}
+
+    @property
+    def placed(self) -> list[Placed]:
+        """All of them, those of the model first."""
+        return [*self.model, *self.gauge]
+
+    def at(self, strengths: Mapping[str, float]) -> Restraints:
+        """The same with other strengths of their kinds; kinds that are not named keep theirs."""
+        model = [
+            (where, replace(restraint, strength=strengths.get(restraint.kind, restraint.strength)))
+            for where, restraint in self.model
+        ]
+        return Restraints(model, self.gauge)
+
+    def without_gauge(self) -> Restraints:
+        """Those of the model alone."""
+        return Restraints(self.model)
+
+    def add_to(self, theta: Float, cost: float, gradient: Float) -> float:
+        """``cost`` plus that of the restraints; adds their gradient to ``gradient``.
+
+        ``theta``, ``gradient``: all parameters, (n_parameters,).
+        """
+        for where, restraint in self.placed:
+            pull = restraint.strength * (restraint.penalty @ (theta[where] - restraint.target))
+            cost += float((theta[where] - restraint.target) @ pull)
+            gradient[where] += 2.0 * pull
+        return cost
+
+    def add_diagonal(self, diagonal: Float) -> None:
+        """Add the diagonal of sum strength S to ``diagonal``, (n_parameters,)."""
+        for where, restraint in self.placed:
+            diagonal[where] += restraint.strength * restraint.diagonal()
+
+    def add_matrix(self, matrix: Float) -> None:
+        """Add sum strength S to ``matrix``, (n_parameters, n_parameters)."""
+        for where, restraint in self.placed:
+            block = (where, where) if isinstance(where, slice) else np.ix_(where, where)
+            matrix[block] += restraint.strength * restraint.dense()
+
+    def estimated_places(self, n: int) -> Bool:
+        """Parameters whose restraint is estimated, (n,): there are many more of them than the data need, on purpose.
+
+        ``n``: number of parameters. A restraint that only couples data sets does not count.
+        """
+        places = np.zeros(n, bool)
+        for where, restraint in self.model:
+            places[where] |= bool(restraint.kind) and not restraint.common
+        return places
