@@ -23,9 +23,9 @@ LAYERS = (
     "fit io",
     "io.export scaling",
     "report",
-    "export_files",
+    "export_files scaled_output",
     "scale_files",
-    "cli",
+    "api cli",
     "__main__",
 )
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}

@@ -416,7 +416,7 @@ def _nearest_file(path: str) -> str:
 
 def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
     """What is wrong with the paths of outputs: not writable, named twice, or an export that would replace an input."""
-    from braggscale.io.atomic_files import check_writable
+    from braggscale.io.output_paths import path_problems
     from braggscale.options.master import EXPORT_FILES
     from braggscale.options.schema import SCALED_FILES
 
@@ -427,22 +427,7 @@ def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
     wanted = [(name, (getattr(output, name),)) for name in SCALED_FILES if getattr(output, name) is not None]
     if found.command is SCALE_EXPORT:
         wanted = []
-    taken = {os.path.realpath(file): "an input" for file in found.files}
-    for name, targets in (*wanted, *_names_of_exports(output.exports)):
-        for target in targets:
-            me = f"output.{name}"
-            if "\0" in target:
-                problems.append(f"{me}: a name cannot have a character 0")
-                continue
-            other = taken.setdefault(os.path.realpath(target), me)
-            if other == "an input" and name in EXPORT_FILES:
-                problems.append(f"{me}: {target} is an input; give it another name")
-            elif other not in ("an input", me):
-                problems.append(f"{other} and {me} are the same file, {target}")
-            try:
-                check_writable([target])
-            except CommandError as error:
-                problems.append(str(error))
+    problems += path_problems([*wanted, *_names_of_exports(output.exports)], found.files, EXPORT_FILES)
     if (compare := settings.options.report.compare) and (problem := _file_problem(compare)):
         problems.append(problem)
     if output.free_flags and (problem := _file_problem(output.free_flags)):

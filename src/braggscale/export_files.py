@@ -54,20 +54,29 @@ def export_result(
 
     ``document``, ``columns``: as written.  Raises OutputError naming the files that could not be written.
     """
-    kept = result.used
-    tables = [
-        Changed(member.usable.table, {name: arrays[d] for name, (_, arrays) in columns.items()})
-        for d, member in enumerate(kept)
-    ]
-    experiments = tuple(
-        replace(member.experiment, identifier=member.identifier, scaling_model=model)
-        for member, model in zip(kept, result.models, strict=True)
-    )
     try:
-        data = _crystals(tables, experiments, result.symmetry, result.cell, document, options)
+        data = result_crystals(result, options, document, columns)
         write_exports(data, options.output.exports, export_settings(options.output), result.statistics)
     except UserError as error:
         raise OutputError(f"{error}; the scaled data are complete") from error
+
+
+def result_crystals(
+    result: Result, options: Options, document: Mapping[str, Any], columns: Mapping[str, tuple[str, Sequence[Array]]]
+) -> Crystals:
+    """The scaled observations of a run as all kinds of exports need them.
+
+    ``document``, ``columns``: as written.  Raises DataError if the resolution limits leave nothing.
+    """
+    tables = [
+        Changed(one.usable.table, {name: arrays[d] for name, (_, arrays) in columns.items()})
+        for d, one in enumerate(result.used)
+    ]
+    experiments = tuple(
+        replace(one.experiment, identifier=one.identifier, scaling_model=model)
+        for one, model in zip(result.used, result.models, strict=True)
+    )
+    return _crystals(tables, experiments, result.symmetry, result.cell, document, options)
 
 
 def export_scaled(files: Sequence[str], options: Options) -> None:

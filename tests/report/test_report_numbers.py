@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from braggscale.data.experiment import Beam, Crystal, Experiment, Goniometer, Panel, Scan
 from braggscale.data.sorting import UsedDataSet
 from braggscale.data.unique_reflections import Groups
+from braggscale.models.curves import curve
 from braggscale.models.smooth import Smooth, axis_over
 from braggscale.report.numbers.by_part import SHELLS, Segments, growth, influence
 from braggscale.report.numbers.damage import MOST_PAIRS, _pairs, radiation_damage
@@ -21,7 +22,7 @@ from braggscale.report.numbers.errors import _fine, _histogram, _normal_plot, _w
 from braggscale.report.numbers.image_bins import MOST_BINS, image_bins
 from braggscale.report.numbers.intensities import _l_test, _moments, _wilson
 from braggscale.report.numbers.json_numbers import column, rounded
-from braggscale.report.numbers.models import _curve, _strongest
+from braggscale.report.numbers.models import _strongest
 from braggscale.report.numbers.scaled_observations import Observed
 from braggscale.report.summary import json_text
 from braggscale.statistics.resolution_limit import fitted_curve, suggest_limit
@@ -235,7 +236,7 @@ def test_a_curve_is_what_the_model_does(n):
     component = Smooth("scale", (axis,))
     theta, root = rng.normal(1, 0.2, n), rng.normal(size=(n, n))
     image = np.linspace(0, 100, 17)
-    value, esd = _curve(component, theta, root @ root.T, image)
+    value, esd = curve(component, theta, root @ root.T, image)
     at = image * (0.05 * axis.intervals / axis.span)
     assert value == pytest.approx([naive.smooth_value([(n, u)], theta, [u]) for u in at])
     # the variance of a linear function, one unit vector at a time

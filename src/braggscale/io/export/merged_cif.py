@@ -111,4 +111,4 @@ def _files(data: ExportData, path: str) -> list[ExportFile]:
     return [ExportFile(path, content)]
 
 
-EXPORT = Export(_files, needs_statistics=True)
+EXPORT: Export = Export(_files, needs_statistics=True)

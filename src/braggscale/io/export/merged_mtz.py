@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,12 +25,28 @@ def merged_mtz(
     crystal: str = "XTAL",
     project: str = "AUTOMATIC",
 ) -> bytes:
-    """A merged MTZ file.
+    """The file of ``merged_mtz_object``."""
+    mtz = merged_mtz_object(sets, symmetry, cell, free=free, halves=halves, crystal=crystal, project=project)
+    return bytes(mtz.write_to_bytes())
+
+
+def merged_mtz_object(
+    sets: Sequence[WavelengthSet],
+    symmetry: Symmetry,
+    cell: UnitCell,
+    *,
+    free: Int32 | None = None,
+    halves: bool = True,
+    crystal: str = "XTAL",
+    project: str = "AUTOMATIC",
+    anomalous: bool = True,
+) -> Any:
+    """Merged data as a gemmi.Mtz.
 
     Columns: [FreeR_flag] IMEAN SIGIMEAN N F SIGF I(+) SIGI(+) I(-) SIGI(-) N(+) N(-) F(+) SIGF(+) F(-) SIGF(-) DANO
     SIGDANO [IHALF1 SIGIHALF1 IHALF2 SIGIHALF2 NHALF1 NHALF2], as dials.merge names them; with several wavelengths each
     with the suffix _WAVE1, _WAVE2, ... in a data set of its own. Missing numbers are NaN. Centrosymmetric groups have
-    no anomalous columns.
+    no anomalous columns; nor has anything without ``anomalous``.
     ``free``: flags of the reflections ``union(sets)``, (n,).  ``symmetry``: a listed setting.
     """
     _, mtz = empty_mtz(symmetry, cell)
@@ -43,7 +60,7 @@ def merged_mtz(
         data_set = mtz.add_dataset(f"WAVE{k}" if several else "NATIVE")
         data_set.crystal_name, data_set.project_name, data_set.wavelength = crystal, project, one.wavelength
         where = places(hkl, one.merged.hkl)
-        for name, kind, values in _merged_columns(one, not symmetry.centrosymmetric, halves):
+        for name, kind, values in _merged_columns(one, anomalous and not symmetry.centrosymmetric, halves):
             mtz.add_column(f"{name}_WAVE{k}" if several else name, kind, dataset_id=data_set.id)
             full = np.full(len(hkl), np.nan)
             full[where] = values
@@ -51,7 +68,7 @@ def merged_mtz(
     mtz.set_data(np.hstack(columns).astype(np.float32))
     mtz.sort_order = [1, 2, 3, 0, 0]
     mtz.update_reso()
-    return bytes(mtz.write_to_bytes())
+    return mtz
 
 
 def _merged_columns(one: WavelengthSet, anomalous: bool, halves: bool) -> Iterator[tuple[str, str, Float]]:
@@ -104,4 +121,4 @@ def _files(data: ExportData, path: str) -> list[ExportFile]:
     return [ExportFile(path, content)]
 
 
-EXPORT = Export(_files)
+EXPORT: Export = Export(_files)

@@ -74,4 +74,4 @@ def _files(data: ExportData, path: str) -> list[ExportFile]:
     return [ExportFile(name, partial(content, k)) for k, name in enumerate(names)]
 
 
-EXPORT = Export(_files)
+EXPORT: Export = Export(_files)

@@ -205,4 +205,4 @@ def _files(data: ExportData, path: str) -> list[ExportFile]:
     ]
 
 
-EXPORT = Export(_files, needs_statistics=True, names=shelx_paths)
+EXPORT: Export = Export(_files, needs_statistics=True, names=shelx_paths)

@@ -37,4 +37,4 @@ def _files(data: ExportData, path: str) -> list[ExportFile]:
     return [ExportFile(path, lambda: unmerged_cif(data.crystals, data.statistics).encode())]
 
 
-EXPORT = Export(_files, needs_statistics=True)
+EXPORT: Export = Export(_files, needs_statistics=True)

@@ -216,4 +216,4 @@ def _files(data: ExportData, path: str) -> list[ExportFile]:
     return [ExportFile(path, lambda: unmerged_mtz(data.crystals, crystal=crystal, project=project))]
 
 
-EXPORT = Export(_files)
+EXPORT: Export = Export(_files)

@@ -172,4 +172,4 @@ def _files(data: ExportData, path: str) -> list[ExportFile]:
     ]
 
 
-EXPORT = Export(_files)
+EXPORT: Export = Export(_files)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from braggscale.data.observations import GeometryCopy
 from braggscale.models.component import Component
+from braggscale.models.curves import curve
 from braggscale.numerics.array_types import Float
 from braggscale.report.numbers.json_numbers import column, rounded
 from braggscale.scaling.result import Result
@@ -24,7 +24,6 @@ WHOLE_MATRIX = 120
 STRONGEST = 15
 NOTEWORTHY = 0.5  # smaller correlations are not listed
 BLOCK = 512  # rows of the matrix looked at together
-_UNIT_B = 0.5**0.5  # 1/(2 d^2) = 1 at this d, Angstrom
 
 
 def model_sections(result: Result) -> list[dict[str, Any]]:
@@ -58,7 +57,7 @@ def _component(
         return found | {"form": "grid", "axes": axes} | ({"offset": component.offset} if component.offset else {})
     first, last = _image_range(result, d)
     image = np.linspace(first - 1.0, last, max(points, min(4 * component.n_parameters, 2 * points)))
-    value, esd = _curve(component, theta, covariance, image)
+    value, esd = curve(component, theta, covariance, image)
     knots = component.n_parameters <= MOST_KNOTS
     return found | {
         "form": "curve",
@@ -80,27 +79,6 @@ def _image_range(result: Result, d: int) -> tuple[int, int]:
         return 1, 1
     runs = scan.valid_image_ranges or (scan.image_range,)
     return runs[0][0], runs[-1][1]
-
-
-def _curve(component: Component, theta: Float, covariance: Float | None, image: Float) -> tuple[Float, Float | None]:
-    """The function at some images, array index, and its standard deviation; of a B factor in Angstrom^2."""
-    n = len(image)
-    start, values = component.basis(_points(image))
-    basis = np.zeros((n, component.n_parameters))
-    place = start[:, None] + component.pattern
-    np.add.at(basis, (np.arange(n)[:, None], place), values)
-    esd = None
-    if covariance is not None:
-        esd = np.sqrt(np.maximum(((basis @ covariance) * basis).sum(axis=1), 0.0))
-    return basis @ theta, esd
-
-
-def _points(image: Float) -> GeometryCopy:
-    """Places that are nothing but an image, at the resolution where exp(B/(2 d^2)) is exp(B)."""
-    n = len(image)
-    nothing, blank = np.zeros((n, 3)), np.zeros(n)
-    xyz = np.column_stack((blank, blank, image))
-    return GeometryCopy(np.zeros(n, np.int32), np.full(n, _UNIT_B), xyz, nothing, nothing)
 
 
 def correlations(result: Result) -> dict[str, Any] | None:

@@ -1,0 +1,42 @@
+"""The report of a run, as an object that shows itself in a notebook."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from braggscale.io.atomic_files import write_alone
+from braggscale.report.summary import json_text
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """``html``: the page, complete in itself.  ``summary``: the numbers behind it, as in ``scale.json``."""
+
+    html: str
+    summary: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<braggscale.Report of {len(self.html)} characters; save(path) writes it>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the page in a frame of its own, so that its style does not touch the notebook's."""
+        page = html.escape(self.html, quote=True)
+        return f'<iframe srcdoc="{page}" style="width: 100%; height: 800px; border: 0"></iframe>'
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the page.  Raises OutputError."""
+        write_alone(os.fspath(path), self.html.encode())
+
+    def save_json(self, path: str | os.PathLike[str]) -> None:
+        """Write the numbers, in the form of ``scale.json``.  Raises OutputError."""
+        write_alone(os.fspath(path), (json_text(dict(self.summary)) + "\n").encode())
+
+    def numbers(self) -> dict[str, Any]:
+        """A copy of the numbers that may be changed."""
+        copy: dict[str, Any] = json.loads(json.dumps(dict(self.summary)))
+        return copy

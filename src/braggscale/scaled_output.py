@@ -1,0 +1,127 @@
+"""What a run writes of the data: experiments with their models, and tables with new columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from braggscale import __version__
+from braggscale.data.observations import rows_by_data_set
+from braggscale.data.preparation import flags_with_fates
+from braggscale.data.sorting import UsedDataSet
+from braggscale.data.table import Table
+from braggscale.io import Input
+from braggscale.io.atomic_files import write_text
+from braggscale.io.experiment_list import Kept, history_line, imageset_numbers, output_data, to_text
+from braggscale.io.table_writer import write_table
+from braggscale.models.stored_model import with_cell
+from braggscale.numerics.array_types import Array
+from braggscale.scaling.result import Result
+
+NewColumns = dict[str, tuple[str, list[Array]]]  # by column name: type, and one array per data set in the output
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledOutput:
+    """The scaled data as they are written.
+
+    ``document``: the experiment list.  ``tables``: rows of each data set in the output, ``columns``: what is new or
+    changed in them.  ``identifiers``: by the number in the column ``id``.
+    """
+
+    document: Mapping[str, Any]
+    tables: tuple[Table, ...]
+    columns: NewColumns
+    identifiers: Mapping[int, str]
+
+
+def now() -> str:
+    """The time for a line of the history, UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def stored_models_with_cell(result: Result) -> list[dict[str, Any]]:
+    """The model of each data set in the output, with the unit cell of the run, as it is stored."""
+    return [with_cell(model, result.cell) for model in result.models]
+
+
+def scaled_output(data: Input, result: Result) -> ScaledOutput:
+    """What is to be written.  ``data``: that were scaled."""
+    models = stored_models_with_cell(result)
+    kept = [_kept(one, model) for one, model in zip(result.used, models, strict=True)]
+    document = output_data(data.document, kept, history_line(now(), __version__))
+    return ScaledOutput(
+        document,
+        tuple(one.usable.table for one in result.used),
+        output_columns(result, imageset_numbers(document)),
+        {one.data_set.id: one.identifier for one in result.used},
+    )
+
+
+def _kept(one: UsedDataSet, model: dict[str, Any]) -> Kept:
+    scan = one.experiment.scan
+    return Kept(
+        index=one.number,
+        identifier=one.identifier,
+        scaling_model=model,
+        valid_image_ranges=None if scan is None else scan.valid_image_ranges,
+        batch_offset=None if scan is None else scan.batch_offset,
+    )
+
+
+def write_pair(scaled: ScaledOutput, experiments: str, reflections: str) -> list[tuple[str, str]]:
+    """Write both files beside their targets; returns (file, target) for ``atomic_files.commit``, the table first."""
+    table = write_table(reflections, scaled.tables, scaled.columns, scaled.identifiers, {"shoebox"})
+    return [(table, reflections), (write_text(experiments, to_text(scaled.document)), experiments)]
+
+
+def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
+    """Columns of the scaled table that are new or changed: type, and one array per data set in the output.
+
+    Rows that were not scaled have intensity 0 with variance -1 and scale 1.
+    """
+    state, scaled = result.scaled.state, result.scaled
+    changed: dict[str, tuple[str, list[Array]]] = {}
+    usable = [one.usable for one in result.used]
+    tables = [rows.table for rows in usable]
+
+    def put(name: str, tag: str, values: list[Array]) -> None:
+        changed[name] = (tag, values)
+
+    names = {name for rows in usable for name in rows.changed}
+    for name in sorted(names):
+        values = [rows.changed.get(name, rows.table[name]) for rows in usable]
+        put(name, tables[0].columns[name].tag, values)
+    new: dict[str, list[Array]] = {name: [] for name in ("value", "variance", "scale", "scale_variance")}
+    flags, fates, ids, sets = [], [], [], []
+    places = rows_by_data_set(result.data.rows.data_set, len(tables))
+    for d, (mine, table) in enumerate(zip(places, tables, strict=True)):
+        member = result.used[d]
+        rows = result.data.rows.row[mine]
+        for name, empty, found in (
+            ("value", 0.0, state.values.intensity),
+            ("variance", -1.0, scaled.variance),
+            ("scale", 1.0, state.scale),
+            ("scale_variance", 0.0, scaled.scale_variance),
+        ):
+            column = np.full(len(table), empty)
+            column[rows] = found[mine]
+            new[name].append(column)
+        fate = member.fate[member.usable.kept]
+        flags.append(flags_with_fates(table["flags"], fate))
+        fates.append(fate.astype(np.int32))
+        ids.append(np.full(len(table), member.data_set.id, np.int32))
+        sets.append(np.full(len(table), imagesets[d], np.int32))
+    put("intensity.scale.value", "double", new["value"])
+    put("intensity.scale.variance", "double", new["variance"])
+    put("inverse_scale_factor", "double", new["scale"])
+    put("inverse_scale_factor_variance", "double", new["scale_variance"])
+    put("flags", "std::size_t", flags)
+    put("scaling_fate", "int", fates)
+    put("id", "int", ids)
+    put("imageset_id", "int", sets)
+    return changed
