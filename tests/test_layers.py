@@ -36,6 +36,7 @@ ALONE = {
     "gemmi": "data.symmetry data.reindexing data.space_groups io.export",
     "h5py": "io.refl_hdf5",
     "jinja2": "report.page.html",
+    "msgspec": "report",
     "print": "cli",
 }
 
