@@ -14,7 +14,7 @@ status = main(sys.argv[1:])
 print("\\n" + " ".join(sys.modules))
 sys.exit(status)
 """
-HEAVY = {"numpy", "numba", "llvmlite", "scipy", "gemmi", "h5py"}
+HEAVY = {"numpy", "numba", "llvmlite", "scipy", "gemmi", "h5py", "msgspec"}
 
 
 def run(*arguments):

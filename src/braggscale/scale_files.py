@@ -25,7 +25,8 @@ from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
 from braggscale.options.schema import Options
 from braggscale.report.read_summary import read_summary
-from braggscale.report.summary import json_text, summary
+from braggscale.report.summary import summary
+from braggscale.report.summary_document import Summary, summary_text
 from braggscale.report.text.log import log_end, log_next, log_result
 from braggscale.scaled_output import ScaledOutput, now, scaled_output, write_pair
 from braggscale.scaling.pipeline import run as run_pipeline
@@ -156,7 +157,7 @@ def _write(
     command: Mapping[str, Any],
     log_text: Callable[[], str],
     clock: Clock,
-    other: Mapping[str, Any] | None,
+    other: Summary | None,
 ) -> tuple[ScaledOutput, OutputError | None]:
     """Writes the table, the experiments, the log, the summary and the report.
 
@@ -171,7 +172,7 @@ def _write(
             pairs += write_pair(scaled, output.experiments, output.reflections)
         with clock.stage("report"):
             wanted = output.json or output.html
-            found = summary(result, options, command, dict(clock.seconds)) if wanted else {}
+            found = summary(result, options, command, dict(clock.seconds)) if wanted else None
             report, problem = _report(found, options, other)
         pairs += report
         written = [output.reflections, output.experiments, output.log, output.json, *(path for _, path in report)]
@@ -183,8 +184,8 @@ def _write(
         between = []
         if output.log:
             between.append((write_text(output.log, log_text()), output.log))
-        if output.json:
-            between.append((write_text(output.json, json_text(found) + "\n"), output.json))
+        if output.json and found is not None:
+            between.append((write_text(output.json, summary_text(found)), output.json))
         pairs[1:1] = between
         commit(pairs[: len(pairs) - len(report)], keep)
         try:
@@ -195,11 +196,11 @@ def _write(
 
 
 def _report(
-    found: Mapping[str, Any], options: Options, other: Mapping[str, Any] | None
+    found: Summary | None, options: Options, other: Summary | None
 ) -> tuple[list[tuple[str, str]], OutputError | None]:
     """The report beside its target, to be put in place after the data; or why there is none."""
     target = options.output.html
-    if not target:
+    if not target or found is None:
         return [], None
     # imported here: costs time that a run without a report need not spend
     from braggscale.report.page.html import report_html

@@ -24,7 +24,7 @@ from braggscale.report.numbers.intensities import _l_test, _moments, _wilson
 from braggscale.report.numbers.json_numbers import column, rounded
 from braggscale.report.numbers.models import _strongest
 from braggscale.report.numbers.scaled_observations import Observed
-from braggscale.report.summary import json_text
+from braggscale.report.summary_document import json_text
 from braggscale.statistics.resolution_limit import fitted_curve, suggest_limit
 from braggscale.weighting.leave_one_out import leave_one_out
 
@@ -153,22 +153,22 @@ def test_r_d_is_that_of_all_pairs():
     bins = image_bins([member(1, 40)] * 2, len(seen.x))
     found = radiation_damage(seen, Segments.of(seen.friedel_merged, seen.data_set, 2), bins)
     slow = naive.decay_r(seen.x, seen.friedel_merged.index(), seen.data_set, image)
-    n, longest = len(found["r_d"]), max(slow)
+    n, longest = len(found.r_d), max(slow)
     width = (longest + 1) / n
-    assert found["pairs"] == sum(v[2] for v in slow.values())
-    for k, value in enumerate(found["r_d"]):
+    assert found.pairs == sum(v[2] for v in slow.values())
+    for k, value in enumerate(found.r_d):
         mine = [v for d, v in slow.items() if min(int(d / width), n - 1) == k]
         assert value == pytest.approx(sum(v[0] for v in mine) / sum(v[1] for v in mine), rel=1e-3)
     everything = sum(v[0] for v in slow.values()) / sum(v[1] for v in slow.values())
-    assert found["r_cp"][-1] == pytest.approx(everything, rel=1e-3)
+    assert found.r_cp[-1] == pytest.approx(everything, rel=1e-3)
 
 
 @pytest.mark.parametrize(("rise", "grows"), [(0.0, False), (0.5, True)])
 def test_r_d_rises_with_damage_only(rise, grows):
     seen, _ = damaged(np.random.default_rng(4), rise)
     bins = image_bins([member(1, 40)] * 2, len(seen.x))
-    trend = radiation_damage(seen, Segments.of(seen.friedel_merged, seen.data_set, 2), bins)["trend"]
-    assert (trend["rise"] > 4 * trend["esd"]) is grows
+    trend = radiation_damage(seen, Segments.of(seen.friedel_merged, seen.data_set, 2), bins).trend
+    assert (trend.rise > 4 * trend.esd) is grows
 
 
 def test_pairs_are_bounded():
@@ -184,15 +184,15 @@ def test_pairs_are_bounded():
 
 def test_normal_deviates_lie_on_the_diagonal():
     z = np.random.default_rng(5).normal(size=200_000)
-    counts = {"before": _fine(2 * z), "after": _fine(z)}
-    plot = _normal_plot(counts)
-    inner = [k for k, v in enumerate(plot["expected"]) if abs(v) < 2.5]
+    before, after = _fine(2 * z), _fine(z)
+    plot = _normal_plot(before, after)
+    inner = [k for k, v in enumerate(plot.expected) if abs(v) < 2.5]
     for k in inner:
-        assert plot["after"][k] == pytest.approx(plot["expected"][k], abs=0.04)
-        assert plot["before"][k] == pytest.approx(2 * plot["expected"][k], abs=0.08)
-    assert _within(counts["after"]) == pytest.approx([0.683, 0.954, 0.997], abs=0.005)
-    histogram = _histogram(counts)
-    assert sum(histogram["after"]) == sum(histogram["before"]) == len(z)
+        assert plot.after[k] == pytest.approx(plot.expected[k], abs=0.04)
+        assert plot.before[k] == pytest.approx(2 * plot.expected[k], abs=0.08)
+    assert _within(after) == pytest.approx([0.683, 0.954, 0.997], abs=0.005)
+    histogram = _histogram(before, after)
+    assert sum(histogram.after) == sum(histogram.before) == len(z)
 
 
 def test_a_shadow_on_the_detector():
@@ -214,8 +214,8 @@ def test_a_shadow_on_the_detector():
     rows = SimpleNamespace(xyz=seen.xyz)
     result = SimpleNamespace(used=[held], kept=(0,), data=SimpleNamespace(rows=rows))
     found = detector_map(seen, result, np.zeros(n, bool))
-    excess, mean_z = np.array(found["excess"], float), np.array(found["mean_z"], float)
-    assert excess.shape == (12, 24) and found["unit"] == "px"
+    excess, mean_z = np.array(found.excess, float), np.array(found.mean_z, float)
+    assert excess.shape == (12, 24) and found.unit == "px"
     dark = np.zeros(excess.shape, bool)
     dark[:4, :4] = True  # cells of 42 pixels
     assert np.nanmean(excess[dark]) == pytest.approx(-0.2, abs=0.02)
@@ -223,7 +223,7 @@ def test_a_shadow_on_the_detector():
     others = ~dark
     others[:5, :5] = False
     assert np.abs(np.nanmean(excess[others])) < 0.02
-    assert np.sum(found["observations"]) == n
+    assert np.sum(found.observations) == n
 
 
 # Models -----------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_moments_and_wilson_plot_of_random_atoms():
     z = rng.exponential(1, n)
     assert _moments(shell, z, np.ones(n, bool), 4) == pytest.approx([2.0] * 4, abs=0.1)
     found = _wilson(s, 1000 * z * np.exp(-20.0 * s / 2))
-    assert found["b"] == pytest.approx(20.0, abs=0.5) and found["ln_k"] == pytest.approx(math.log(1000), abs=0.1)
+    assert found.b == pytest.approx(20.0, abs=0.5) and found.ln_k == pytest.approx(math.log(1000), abs=0.1)
 
 
 @pytest.mark.parametrize(("twinned", "mean", "square"), [(False, 0.5, 1 / 3), (True, 0.375, 0.2)])
@@ -265,9 +265,9 @@ def test_l_test(twinned, mean, square):
     if twinned:
         value = 0.5 * (value + rng.exponential(1, len(hkl)))
     found = _l_test(hkl, value, np.ones(len(hkl), bool))
-    assert found["mean_abs"] == pytest.approx(mean, abs=0.01)
-    assert found["mean_square"] == pytest.approx(square, abs=0.01)
-    assert found["cumulative"][-1] == 1
+    assert found.mean_abs == pytest.approx(mean, abs=0.01)
+    assert found.mean_square == pytest.approx(square, abs=0.01)
+    assert found.cumulative[-1] == 1
 
 
 def test_the_curve_crosses_at_the_suggested_limit():

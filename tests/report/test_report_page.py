@@ -7,20 +7,23 @@ import os
 import re
 import zlib
 from contextlib import chdir
+from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
+from msgspec import structs
 
 from braggscale.cli import main
 from braggscale.errors import InputError
 from braggscale.report.assessment import data_sets_standing_out, images_standing_out, verdict
-from braggscale.report.numbers import sections
+from braggscale.report.numbers.sections import Sections
 from braggscale.report.page import html
 from braggscale.report.page.html import report_html
 from braggscale.report.read_summary import read_summary
+from braggscale.report.summary_document import from_json, json_schema, summary_text
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = [str(ROOT / "examples" / f"simulated.{kind}") for kind in ("expt", "refl")]
@@ -38,6 +41,11 @@ def schema():
 @pytest.fixture(scope="module")
 def summary(example_run):
     return json.loads((example_run / "scale.json").read_text())
+
+
+def typed(summary):
+    """The struct of a dictionary as scale.json has it."""
+    return from_json(json.dumps(summary).encode())
 
 
 def unpacked(page, name="figures-packed"):
@@ -78,9 +86,21 @@ def undocumented(value, schema, root, path):
                 [f"{path}.{key}"] if not isinstance(inner, dict) else undocumented(item, inner, root, f"{path}.{key}")
             )
         return found
-    if isinstance(value, list) and "items" in schema:
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
         return [name for item in value for name in undocumented(item, schema["items"], root, path + "[]")]
     return []
+
+
+def test_what_is_written_is_read_back(example_run):
+    """Equal structs, equal content, and no entry of a file is lost."""
+    content = (example_run / "scale.json").read_bytes()
+    found = from_json(content)
+    assert summary_text(found).encode() == content
+    assert read_summary(str(example_run / "scale.json")) == found
+
+
+def test_the_schema_is_that_of_the_structs(schema):
+    assert schema == json_schema()
 
 
 def test_every_field_is_documented(summary, schema):
@@ -165,7 +185,7 @@ def test_the_same_run_gives_the_same_summary(summary, tmp_path):
 
 def test_disturbed_images_of_the_example_are_found(summary):
     """examples/README.md names them; the verdict gives a command that leaves them out."""
-    runs = images_standing_out(summary)
+    runs = images_standing_out(typed(summary))
     assert any(d == 1 and a <= 206 and b >= 239 for d, a, b in runs)
     commands = [advice["command"] for advice in summary["verdict"]["commands"]]
     assert any(re.search(r"exclude_images=\S*1:20[4-6]:240", c) for c in commands)
@@ -175,7 +195,7 @@ def test_disturbed_images_of_the_example_are_found(summary):
 def with_change(summary, change):
     changed = copy.deepcopy(summary)
     change(changed)
-    return verdict(changed)
+    return verdict(typed(changed))
 
 
 @pytest.mark.parametrize(
@@ -208,20 +228,24 @@ def with_change(summary, change):
 )
 def test_each_check_reacts(summary, change, name, state):
     found = with_change(summary, change)
-    (check,) = (c for c in found["checks"] if c["name"] == name)
-    assert check["state"] == state
-    assert found["state"] == ("bad" if state == "bad" else "look")  # the example has something to look at
+    (check,) = (c for c in found.checks if c.name == name)
+    assert check.state == state
+    assert found.state == ("bad" if state == "bad" else "look")  # the example has something to look at
 
 
 def test_a_limit_gives_a_command(summary):
     found = with_change(summary, lambda s: s["statistics"].update(suggested_d_min=2.0))
-    assert any("d_min=2.00" in advice["command"] for advice in found["commands"])
+    assert any("d_min=2.00" in advice.command for advice in found.commands)
 
 
 def test_a_data_set_that_does_not_belong(summary):
     changed = copy.deepcopy(summary)
     n = 12
-    changed["by_data_set"] = {
+    columns = {name: [1] * n for name in ("unique", "outliers")}
+    columns |= {name: [None] * n for name in ("completeness", "scale", "i_over_sigma", "mean_z2", "b")}
+    columns |= {name: [[None]] * n for name in ("r_merge_by_shell", "i_over_sigma_by_shell")}
+    changed["by_data_set"] = columns | {
+        "shell_limits": [2.0, 1.0],
         "identifier": [f"x'{k} y" for k in range(n)],
         "number": list(range(n)),
         "observations": [500] * n,
@@ -230,11 +254,11 @@ def test_a_data_set_that_does_not_belong(summary):
         "cc_rest": [0.99 - 0.001 * (k % 4) for k in range(n)],
     }
     changed["by_image"] = None
-    assert data_sets_standing_out(changed) == []
+    assert data_sets_standing_out(typed(changed)) == []
     changed["by_data_set"]["delta_cc_half"][7] = -0.02
-    assert data_sets_standing_out(changed) == [7]
-    (advice,) = (a for a in verdict(changed)["commands"] if "exclude_datasets" in a["command"])
-    assert """'exclude_datasets=x'"'"'7 y'""" in advice["command"]  # quoted for the shell
+    assert data_sets_standing_out(typed(changed)) == [7]
+    (advice,) = (a for a in verdict(typed(changed)).commands if "exclude_datasets" in a.command)
+    assert """'exclude_datasets=x'"'"'7 y'""" in advice.command  # quoted for the shell
 
 
 # The page ---------------------------------------------------------------------------------------------------
@@ -293,7 +317,7 @@ def test_plotly_is_the_script_of_its_package(example_run):
 
 
 def test_the_report_is_made_of_the_summary_alone(example_run, summary):
-    assert report_html(summary) == (example_run / "scale.html").read_text()
+    assert report_html(typed(summary)) == (example_run / "scale.html").read_text()
 
 
 def test_names_from_files_cannot_become_markup(summary):
@@ -308,8 +332,8 @@ def test_names_from_files_cannot_become_markup(summary):
         group["data_set"] = [evil + name for name in group["data_set"]]
     hostile["command"]["arguments"] = [evil]
     hostile["data_sets"][0]["dropped"] = evil
-    hostile["verdict"] = verdict(hostile)
-    page = report_html(hostile, hostile, evil)
+    found = typed(hostile)
+    page = report_html(structs.replace(found, verdict=verdict(found)), found, evil)
     assert "<img" not in page and page.count("</script>") == 3
     assert "<img" not in unpacked(page).decode()  # plotly reads markup in labels
     Structure(page)
@@ -317,10 +341,11 @@ def test_names_from_files_cannot_become_markup(summary):
 
 def test_a_run_with_nothing_to_merge(summary):
     nothing = copy.deepcopy(summary)
-    for name in ("statistics", *sections.SECTIONS):
-        nothing[name] = None
-    nothing["verdict"] = verdict(nothing)
-    assert "should not be used" in report_html(nothing)
+    for field in fields(Sections):
+        nothing[field.name] = None
+    nothing |= {"statistics": None, "models": []}
+    found = typed(nothing)
+    assert "should not be used" in report_html(structs.replace(found, verdict=verdict(found)))
 
 
 def test_hundreds_of_data_sets(summary):
@@ -335,8 +360,8 @@ def test_hundreds_of_data_sets(summary):
     many["data_sets"] = [kept[0] | {"identifier": name} for name in table["identifier"]]
     many["models"] = [many["models"][0]] * n
     many["ledger"]["data_sets"] = dict.fromkeys(table["identifier"], many["ledger"]["total"])
-    many["verdict"] = verdict(many)
-    page = report_html(many)
+    found = typed(many)
+    page = report_html(structs.replace(found, verdict=verdict(found)))
     assert len(page) < 3_000_000
     assert "crystal-499" in page
     assert "Plots of 40 of 500 data sets" in page
@@ -362,10 +387,12 @@ def test_two_runs_side_by_side(example_run, tmp_path):
     ("content", "message"),
     [
         (b"{", "this is not JSON"),
-        (b"\xff\xfe", "not text"),
-        (b"[" * 100_000, "this is not JSON"),
+        (b"\xff\xfe", "this is not JSON"),
+        (b'{"schema": "\xff"}', "this is not JSON"),
+        (b"[1]", "this is not a summary"),
+        (b"[" * 100_000, "this is not a summary"),
         (b'{"schema": "something/1"}', "its schema is braggscale.scale/1"),
-        (b'{"schema": "braggscale.scale/1"}', "entry space_group is missing"),
+        (b'{"schema": "braggscale.scale/1"}', "entry program is missing"),
     ],
 )
 def test_a_file_that_cannot_be_compared(tmp_path, content, message):
@@ -384,6 +411,9 @@ def test_a_file_that_cannot_be_compared(tmp_path, content, message):
         (lambda s: s["command"].update(arguments=[1]), "entry command"),
         (lambda s: s.update(error_models=[{"isa": "x"}]), "error_models"),
         (lambda s: s.update(data_sets=[3]), "data_sets"),
+        (lambda s: s["by_image"]["r_merge"].append("x"), r"entry by_image.r_merge\[\d+\] is damaged"),
+        (lambda s: s["models"][0]["components"][0].update(form="ball"), "entry models"),
+        (lambda s: s.pop("fit"), "entry fit is missing"),
     ],
 )
 def test_a_damaged_summary_is_refused(tmp_path, summary, change, message):

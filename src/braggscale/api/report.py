@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import html
-import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from braggscale.io.atomic_files import write_alone
-from braggscale.report.summary import json_text
+from braggscale.report.summary_document import Summary, summary_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +15,7 @@ class Report:
     """``html``: the page, complete in itself.  ``summary``: the numbers behind it, as in ``scale.json``."""
 
     html: str
-    summary: Mapping[str, Any]
+    summary: Summary
 
     def __repr__(self) -> str:
         return f"<braggscale.Report of {len(self.html)} characters; save(path) writes it>"
@@ -34,9 +31,4 @@ class Report:
 
     def save_json(self, path: str | os.PathLike[str]) -> None:
         """Write the numbers, in the form of ``scale.json``.  Raises OutputError."""
-        write_alone(os.fspath(path), (json_text(dict(self.summary)) + "\n").encode())
-
-    def numbers(self) -> dict[str, Any]:
-        """A copy of the numbers that may be changed."""
-        copy: dict[str, Any] = json.loads(json.dumps(dict(self.summary)))
-        return copy
+        write_alone(os.fspath(path), summary_text(self.summary).encode())

@@ -34,6 +34,7 @@ from braggscale.options.phil import Assignment
 from braggscale.options.schema import Options
 from braggscale.report.read_summary import read_summary
 from braggscale.report.summary import summary
+from braggscale.report.summary_document import Summary
 from braggscale.report.text.log import log_result
 from braggscale.scale_files import kept_before, scale_input
 from braggscale.scaled_output import ScaledOutput, scaled_output, stored_models_with_cell, write_pair
@@ -233,7 +234,8 @@ class Run:
         """
         from braggscale.report.page.html import report_html  # takes time that other runs need not spend
 
-        other, label = None, ""
+        other: Summary | None = None
+        label = ""
         if isinstance(compare, Run):
             other, label = compare.summary, "the other run"
         elif compare is not None:
@@ -242,8 +244,8 @@ class Run:
         return Report(report_html(self.summary, other, label), self.summary)
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
-        """All numbers of the run as plain values, the content of ``scale.json``."""
+    def summary(self) -> Summary:
+        """All numbers of the run, the content of ``scale.json``."""
         settings = self._settings
         command = {
             "arguments": [made.origin for made in self._made],

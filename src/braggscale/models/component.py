@@ -19,6 +19,7 @@ from braggscale.data.observations import ObservationGeometry
 from braggscale.models.restraints import Restraint
 from braggscale.numerics.array_types import Float, Int, Int32
 
+Coordinate = Literal["image", "x", "y", "inverse_d2"]
 GaugeRole = Literal["factor", "b", "none"]
 
 
@@ -33,7 +34,7 @@ class Description:
     """
 
     form: Literal["constant", "curve", "grid", "surface", "images"]
-    axes: tuple[tuple[str, Float], ...] = ()
+    axes: tuple[tuple[Coordinate, Float], ...] = ()
     lmax: int = 0
 
 

@@ -65,8 +65,8 @@ class Modules(NoGauge):
 
     def describe(self) -> Description:
         """A grid of values at the centres of the modules."""
-        edges = (("x", np.array(self.x)), ("y", np.array(self.y)))
-        return Description("grid", tuple((name, 0.5 * (along[1:] + along[:-1])) for name, along in edges))
+        x, y = (0.5 * (edges[1:] + edges[:-1]) for edges in (np.array(self.x), np.array(self.y)))
+        return Description("grid", (("x", x), ("y", y)))
 
     def read_off(self, stored: StoredComponent) -> Float | None:
         """The stored factors, where there are as many modules."""

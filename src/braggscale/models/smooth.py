@@ -15,17 +15,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from braggscale.data.observations import GeometryView, ObservationGeometry
-from braggscale.models.component import Description, GaugeRole, StoredComponent
+from braggscale.models.component import Coordinate, Description, GaugeRole, StoredComponent
 from braggscale.models.restraints import Restraint
 from braggscale.numerics.array_types import Float, Int, Int32
 from braggscale.numerics.compiled import basis
-
-Coordinate = Literal["image", "x", "y", "inverse_d2"]
 
 MOST_SHELLS, LEAST_IN_SHELL = 10, 100  # shells in which a map of the detector has mean 1, rows in each
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from braggscale.numerics.array_types import Float
+from braggscale.report.summary_document import Advice, Check, Summary, Verdict
+from braggscale.report.summary_values import State
 from braggscale.report.text.tables import short_names
 from braggscale.wording import all_of, some_of
 
-Summary = Mapping[str, Any]
-
-GOOD, LOOK, BAD = "good", "look", "bad"
+GOOD: State = "good"
+LOOK: State = "look"
+BAD: State = "bad"
 # look beyond the first, bad beyond the second
 MULTIPLICITY = 2.5, 1.5
 COMPLETENESS = 0.9, 0.0  # a few stills are never complete: no reason against what they hold
@@ -43,38 +43,15 @@ MOST_COMMANDS = 6
 MOST_OF_A_SET = 0.5  # a data set with more of its images standing out is left out as a whole
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """``name``: short title.  ``state``: good, look or bad.  ``text``: a sentence.  ``section``: where to look."""
-
-    name: str
-    state: str
-    text: str
-    section: str
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """``why``: a sentence.  ``command``: what to type."""
-
-    why: str
-    command: str
-
-
-def verdict(summary: Summary) -> dict[str, Any]:
-    """``state``, ``sentence``, ``checks`` and ``commands`` for a summary of this version."""
+def verdict(summary: Summary) -> Verdict:
+    """The verdict on a run.  ``summary``: of the run; its own entry ``verdict`` is not looked at."""
     checks = _checks(summary)
     states = [check.state for check in checks]
     state = BAD if BAD in states else LOOK if LOOK in states else GOOD
-    return {
-        "state": state,
-        "sentence": _sentence(state, checks),
-        "checks": [asdict(check) for check in checks],
-        "commands": [asdict(advice) for advice in _commands(summary)],
-    }
+    return Verdict(state=state, sentence=_sentence(state, checks), checks=checks, commands=_commands(summary))
 
 
-def _sentence(state: str, checks: Sequence[Check]) -> str:
+def _sentence(state: State, checks: Sequence[Check]) -> str:
     if state == GOOD:
         return "The run is fine: nothing asks for a second look."
     worst = [_within_sentence(check.name) for check in checks if check.state == state]
@@ -94,45 +71,43 @@ def _checks(summary: Summary) -> list[Check]:
     return [check for check in found if check is not None]
 
 
-def _state(value: float, limits: tuple[float, float]) -> str:
+def _state(value: float, limits: tuple[float, float]) -> State:
     """Limits in ascending order: the value should be small; descending: it should be large."""
     sign = 1 if limits[1] > limits[0] else -1
     return BAD if sign * (value - limits[1]) > 0 else LOOK if sign * (value - limits[0]) > 0 else GOOD
 
 
 def _convergence(summary: Summary) -> Check:
-    fit = summary["fit"]
-    if fit["message"]:
-        return Check("Fit", LOOK, f"The fit of the scales: {fit['message']}.", "models")
-    undetermined = len(fit["undetermined"])
+    fit = summary.fit
+    if fit.message:
+        return Check("Fit", LOOK, f"The fit of the scales: {fit.message}.", "models")
+    undetermined = len(fit.undetermined)
     if undetermined:
-        text = (
-            f"{undetermined} of {fit['parameters']} parameters are seen by no data; their neighbours carry them over."
-        )
+        text = f"{undetermined} of {fit.parameters} parameters are seen by no data; their neighbours carry them over."
         return Check("Fit", LOOK, text, "models")
-    text = f"The fit converged, with {fit['parameters']} parameters."
-    if not fit["converged"]:
+    text = f"The fit converged, with {fit.parameters} parameters."
+    if not fit.converged:
         text += " A few observations at the border of being outliers still change sides."
     return Check("Fit", GOOD, text, "models")
 
 
 def _statistics(summary: Summary) -> list[Check]:
-    statistics = summary["statistics"]
+    statistics = summary.statistics
     if statistics is None:
         return [Check("Statistics", BAD, "No observation is left to merge.", "reflections")]
-    overall, inner = statistics["suggested"] or statistics["overall"], statistics["shells"][0]
+    overall, inner = statistics.suggested or statistics.overall, statistics.shells[0]
     found = []
-    value = overall["multiplicity"]
-    state = _state(value, MULTIPLICITY)
-    text = f"Each unique reflection was measured {value:.1f} times on average."
-    if state == BAD:
-        text += " Scales and statistics rest on the few that were measured more than once."
-    found.append(Check("Multiplicity", state, text, "resolution"))
-    value = overall["completeness"]
+    if overall.multiplicity is not None:
+        state = _state(overall.multiplicity, MULTIPLICITY)
+        text = f"Each unique reflection was measured {overall.multiplicity:.1f} times on average."
+        if state == BAD:
+            text += " Scales and statistics rest on the few that were measured more than once."
+        found.append(Check("Multiplicity", state, text, "resolution"))
+    value = overall.completeness
     if value is not None:
         text = f"{100 * value:.1f} % of the possible reflections were measured."
         found.append(Check("Completeness", _state(value, COMPLETENESS), text, "resolution"))
-    cc, r = inner["cc_half"], inner["r_meas"]
+    cc, r = inner.cc_half, inner.r_meas
     if cc is not None:
         text = f"CC1/2 of the innermost shell is {cc:.3f}."
         if _state(cc, INNER_CC_HALF) != GOOD:
@@ -143,25 +118,25 @@ def _statistics(summary: Summary) -> list[Check]:
         if _state(r, INNER_R_MEAS) != GOOD:
             text += " Strong reflections should agree better than this: look for systematic errors."
         found.append(Check("Low-resolution R_meas", _state(r, INNER_R_MEAS), text, "resolution"))
-    limit = statistics["suggested_d_min"]
+    limit = statistics.suggested_d_min
     if limit is not None:
-        end = statistics["overall"]["d_min"]
+        end = statistics.overall.d_min
         text = f"The signal ends at {limit:.2f} Å, where CC1/2 falls to 0.3; the data go to {end:.2f} Å."
         found.append(Check("Resolution limit", LOOK, text, "resolution"))
     else:
-        text = f"Data to {statistics['overall']['d_min']:.2f} Å; {statistics['suggested_reason']}."
+        text = f"Data to {statistics.overall.d_min:.2f} Å; {statistics.suggested_reason}."
         found.append(Check("Resolution limit", GOOD, text, "resolution"))
     return found
 
 
 def _errors(summary: Summary) -> list[Check]:
     found = []
-    models = summary["error_models"]
+    models = summary.error_models
     if not models:
         return [Check("Error model", LOOK, "Errors are those of the integration, without an error model.", "errors")]
     several = len(models) > 1
-    isa = [m["isa"] for m in models if m["isa"] is not None]
-    a = [m["model"]["a"] for m in models]
+    isa = [m.isa for m in models if m.isa is not None]
+    a = [m.model.a for m in models]
     worst = max(a, key=lambda v: abs(math.log(max(v, 1e-6))))
     state = _state(max(worst, 1 / max(worst, 1e-6)), ERROR_A)
     text = f"Errors of the integration were multiplied by a = {worst:.2f}"
@@ -172,9 +147,9 @@ def _errors(summary: Summary) -> list[Check]:
         if _state(min(isa), ISA) != GOOD:
             text += ", which is low: instability of beam, crystal or detector limits the strong reflections"
     found.append(Check("Error model", state, text + ".", "errors"))
-    ranges = [r for m in models for r in m["ranges"] if r["n"] >= 50 and r["corrected"]]
-    if ranges:
-        off = max(ranges, key=lambda r: abs(math.log(r["corrected"])))["corrected"]
+    scatter = [r.corrected for m in models for r in m.ranges if r.n >= 50 and r.corrected]
+    if scatter:
+        off = max(scatter, key=lambda v: abs(math.log(v)))
         state = _state(max(off, 1 / off), MISFIT)
         text = "Errors agree with the scatter of equivalents at all intensities."
         if state != GOOD:
@@ -184,7 +159,7 @@ def _errors(summary: Summary) -> list[Check]:
 
 
 def _outliers(summary: Summary) -> Check | None:
-    counts = summary["ledger"]["total"]
+    counts = summary.ledger.total
     rejected, scaled = counts.get("outlier", 0), counts.get("scaled", 0)
     if not scaled:
         return None
@@ -194,22 +169,22 @@ def _outliers(summary: Summary) -> Check | None:
 
 
 def _damage(summary: Summary) -> Check | None:
-    trend = (summary["radiation_damage"] or {}).get("trend")
-    if not trend or not trend["start"] or trend["start"] <= 0 or trend["esd"] is None:
+    trend = summary.radiation_damage.trend if summary.radiation_damage else None
+    if not trend or not trend.start or trend.start <= 0 or trend.esd is None:
         return None
-    share = trend["rise"] / trend["start"]
-    if trend["rise"] < SIGNIFICANT * trend["esd"] or share < DAMAGE[0]:
+    share = trend.rise / trend.start
+    if trend.rise < SIGNIFICANT * trend.esd or share < DAMAGE[0]:
         return Check("Radiation damage", GOOD, "Agreement does not get worse with the distance of images.", "damage")
     text = f"R_d rises by {100 * share:.0f} % over a sweep: late images disagree with early ones."
     return Check("Radiation damage", _state(share, DAMAGE), text, "damage")
 
 
 def _detector(summary: Summary) -> Check | None:
-    detector = summary["detector"]
+    detector = summary.detector
     if detector is None:
         return None
-    z = np.array([[np.nan if v is None else v for v in row] for row in detector["mean_z"]], np.float64)
-    number = np.array(detector["compared"], np.float64)
+    z = np.array([[np.nan if v is None else v for v in row] for row in detector.mean_z], np.float64)
+    number = np.array(detector.compared, np.float64)
     known = np.isfinite(z)
     if np.count_nonzero(known) < 20:
         return None
@@ -246,16 +221,16 @@ def images_standing_out(summary: Summary) -> list[tuple[int, int, int]]:
 
     ``data set``: position in ``by_data_set``.  Runs that touch are joined.
     """
-    table = summary["by_image"]
-    if table is None or table["data_sets_per_bin"] > 1:
+    table = summary.by_image
+    if table is None or table.data_sets_per_bin > 1:
         return []
-    r, n = numbers(table["r_merge"]), numbers(table["observations"])
-    delta = numbers(table["delta_cc_half"])
+    r, n = numbers(table.r_merge), numbers(table.observations)
+    delta = numbers(table.delta_cc_half)
     enough = n >= FEWEST_OBSERVATIONS
     r = np.where(enough & (r > 0), r, np.nan)
     if not np.isfinite(r).any():
         return []
-    z2 = numbers(table["mean_z2"])
+    z2 = numbers(table.mean_z2)
     z2 = np.where(enough & (z2 > 0), z2, np.nan)
     with np.errstate(invalid="ignore"):
         out = (robust_excess(np.log(r)) > STANDS_OUT) & (r > FACTOR * np.nanmedian(r))
@@ -264,7 +239,7 @@ def images_standing_out(summary: Summary) -> list[tuple[int, int, int]]:
         out |= enough & (robust_excess(delta) < -2 * STANDS_OUT) & (delta < -0.002)
     runs: list[tuple[int, int, int]] = []
     for k in np.flatnonzero(out).tolist():
-        d, first, last = (table[name][k] for name in ("data_set", "first", "last"))
+        d, first, last = (column[k] for column in (table.data_set, table.first, table.last))
         if first == 0:
             continue  # stills have no images to leave out, they are data sets
         if runs and runs[-1][0] == d and runs[-1][2] == first - 1:
@@ -276,11 +251,11 @@ def images_standing_out(summary: Summary) -> list[tuple[int, int, int]]:
 
 def data_sets_standing_out(summary: Summary) -> list[int]:
     """Positions in ``by_data_set`` of those without which CC1/2 rises, or that disagree with all others."""
-    table = summary["by_data_set"]
-    if table is None or len(table["identifier"]) < 4:
+    table = summary.by_data_set
+    if table is None or len(table.identifier) < 4:
         return []
-    n = numbers(table["observations"])
-    delta, r, rest = (numbers(table[name]) for name in ("delta_cc_half", "r_merge", "cc_rest"))
+    n = numbers(table.observations)
+    delta, r, rest = map(numbers, (table.delta_cc_half, table.r_merge, table.cc_rest))
     enough = n >= FEWEST_OBSERVATIONS
     with np.errstate(invalid="ignore"):
         out = (robust_excess(delta) < -2 * STANDS_OUT) & (delta < -0.002)
@@ -290,53 +265,50 @@ def data_sets_standing_out(summary: Summary) -> list[int]:
 
 
 def _images(summary: Summary) -> Check | None:
-    table = summary["by_image"]
-    if table is None or not any(table["first"]):
+    table = summary.by_image
+    if table is None or not any(table.first):
         return None
     runs = images_standing_out(summary)
     if not runs:
         return Check("Images", GOOD, "No images stand out.", "images")
-    names = short_names(list(summary["by_data_set"]["identifier"]))
+    names = short_names(_identifiers(summary))
     of = [f" of data set {name}" if len(names) > 1 else "" for name in names]
     shown = some_of([f"{a}-{b}{of[d]}" for d, a, b in runs], 3, "runs")
-    images = sum(b - a + 1 for a, b in zip(table["first"], table["last"], strict=True))
+    images = sum(b - a + 1 for a, b in zip(table.first, table.last, strict=True))
     if sum(b - a + 1 for _, a, b in runs) < FEW_IMAGES * images:
         return Check("Images", GOOD, f"Very few images stand out: {shown}.", "images")
     return Check("Images", LOOK, f"Images {shown} agree worse with the rest than the others do.", "images")
 
 
 def _data_sets(summary: Summary) -> Check | None:
-    table = summary["by_data_set"]
-    if table is None or len(table["identifier"]) < 4:
+    table = summary.by_data_set
+    if table is None or len(table.identifier) < 4:
         return None
     out = data_sets_standing_out(summary)
     if not out:
-        return Check("Data sets", GOOD, f"None of the {len(table['identifier'])} data sets stands out.", "data-sets")
-    every = short_names(list(table["identifier"]))
-    names = some_of([every[k] for k in out], 5)
-    return Check(
-        "Data sets", LOOK, f"Data sets that agree worse with the rest than the others do: {names}.", "data-sets"
-    )
+        return Check("Data sets", GOOD, f"None of the {len(table.identifier)} data sets stands out.", "data-sets")
+    every = short_names(list(table.identifier))
+    text = f"Data sets that agree worse with the rest than the others do: {some_of([every[k] for k in out], 5)}."
+    return Check("Data sets", LOOK, text, "data-sets")
 
 
 # Commands ---------------------------------------------------------------------------------------------------
 
 
 def _commands(summary: Summary) -> list[Advice]:
-    output = summary["options"]["output"]
-    pair = [output["experiments"], output["reflections"]]
-    found = []
+    output = summary.output
+    pair = [output.experiments, output.reflections]
+    found: list[Advice] = []
 
     def add(why: str, *words: str) -> None:
         found.append(Advice(why, shlex.join(["scale", *pair, *words])))
 
-    limit = (summary["statistics"] or {}).get("suggested_d_min")
+    limit = summary.statistics.suggested_d_min if summary.statistics else None
     if limit is not None:
         add(f"Cut the resolution where CC1/2 falls to 0.3, {limit:.2f} Å:", f"d_min={limit:.2f}")
     sets = data_sets_standing_out(summary)
     runs = images_standing_out(summary)
-    table = summary["by_data_set"]
-    names = table["identifier"] if table else []
+    names = _identifiers(summary)
     for d in {d for d, *_ in runs}:
         images = sum(b - a + 1 for k, a, b in runs if k == d)
         if len(names) > 1 and images > MOST_OF_A_SET * _images_of(summary, d) and d not in sets:
@@ -348,16 +320,21 @@ def _commands(summary: Summary) -> list[Advice]:
     if runs:
         items = [f"{a}:{b}" if len(names) == 1 else f"{names[d]}:{a}:{b}" for d, a, b in runs[: 2 * MOST_COMMANDS]]
         add("Leave out the images that stand out:", f"exclude_images={','.join(items)}")
-    if any(advice.command for advice in found) and summary["options"]["output"]["json"]:
-        kept = summary["options"]["output"]["json"]
-        found = [Advice(a.why, f"{a.command} {shlex.quote('report.compare=' + kept)}") for a in found]
+    if output.json:
+        compare = shlex.quote("report.compare=" + output.json)
+        found = [Advice(a.why, f"{a.command} {compare}") for a in found]
     return found[:MOST_COMMANDS]
 
 
+def _identifiers(summary: Summary) -> list[str]:
+    """Identifiers of the data sets in the output."""
+    return summary.by_data_set.identifier if summary.by_data_set else []
+
+
 def _images_of(summary: Summary, d: int) -> int:
-    table = summary["by_image"]
+    table = summary.by_image
+    if table is None:
+        return 0
     return sum(
-        last - first + 1
-        for k, first, last in zip(table["data_set"], table["first"], table["last"], strict=True)
-        if k == d
+        last - first + 1 for k, first, last in zip(table.data_set, table.first, table.last, strict=True) if k == d
     )

@@ -1,173 +1,249 @@
-"""scale.json: everything that the log says and all that the report shows, for programs.
+"""From a Result to the summary: everything that the log says and all that the report shows, for programs.
 
-The schema is versioned (``schema``, docs/scale.schema.json): a field may be added within a version, never changed or
-removed. All numbers are finite; what is not known is null. Arrays do not grow with the number of reflections.
+The names in scale.json are a published format; the names in the program may change. Here one is made of the other.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 
 from braggscale import __version__
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.data.sorting import LeftOut
 from braggscale.models.settings import settings_table
+from braggscale.numerics.minimisers import Fit
 from braggscale.options.schema import Options
 from braggscale.report.assessment import verdict
 from braggscale.report.numbers.sections import collect
-from braggscale.report.read_summary import SCHEMA
+from braggscale.report.summary_document import SCHEMA, Summary, Verdict, from_json, to_json
+from braggscale.report.summary_run import (
+    CandidateEntry,
+    Command,
+    ComponentEntry,
+    DataSetEntry,
+    ErrorModelEntry,
+    ErrorModelFit,
+    FateEntry,
+    FitEntry,
+    FitShare,
+    IntervalsEntry,
+    Ledger,
+    Minimiser,
+    Partials,
+    Program,
+    RangeEntry,
+    Round,
+    RunEntry,
+    Selection,
+    ShellEntry,
+    StatisticsEntry,
+    ValidationEntry,
+)
+from braggscale.report.summary_values import Record
+from braggscale.scaling.cross_validation import Validation
 from braggscale.scaling.result import Result
+from braggscale.statistics.merging_statistics import Shell, Statistics
+from braggscale.weighting.error_model import FitResult
+
+Part = TypeVar("Part", bound=Record)
+_NOTHING_YET = Verdict(state="look", sentence="", checks=[], commands=[])
 
 
-def summary(
-    result: Result, options: Options, command: Mapping[str, Any], seconds: Mapping[str, float]
-) -> dict[str, Any]:
-    """The document; ``run`` holds what may differ between two runs of the same command (times, machine)."""
-    found = {
-        "schema": SCHEMA,
-        "program": {"name": "braggscale", "version": __version__},
-        "command": dict(command),
-        "options": options.as_dict(),
-        "space_group": result.symmetry.name,
-        "unit_cell": list(result.cell),
-        "data_sets": _data_sets(result),
-        "ledger": _ledger(result),
-        "selection": {
-            "observations": int(result.selection.mask.sum()),
-            "groups": result.selection.n_groups,
-            "data_sets": [asdict(share) for share in result.selection.shares],
-        },
-        "rounds": _rounds(result),
-        "fit": _fit(result),
-        "validation": None if result.validation is None else asdict(result.validation),
-        "error_models": _error_models(result),
-        "intensity_choice": result.scaled.state.i_mid,
-        "outliers": int(result.scaled.state.rejected.sum()),
-        "statistics": None if result.statistics is None else result.statistics.to_dict(),
-        **collect(result, options),
-        "run": {
-            "seconds": dict(seconds),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "machine": platform.machine(),
-        },
-    }
-    plain: dict[str, Any] = _plain(found)
-    plain["verdict"] = verdict(plain)
-    return plain
+def summary(result: Result, options: Options, command: Mapping[str, Any], seconds: Mapping[str, float]) -> Summary:
+    """The summary of a run; its entry ``run`` holds what may differ between two runs of the same command.
+
+    ``command``: what the entry of this name says.  ``seconds``: by stage.
+    It is written and read back once, so that what the report shows is what scale.json says.
+    """
+    sections = collect(result, options)
+    state = result.scaled.state
+    found = Summary(
+        schema=SCHEMA,
+        program=Program(name="braggscale", version=__version__),
+        command=msgspec.convert(command, Command),
+        options=options.as_dict(),
+        space_group=result.symmetry.name,
+        unit_cell=result.cell,
+        data_sets=_data_sets(result),
+        ledger=_ledger(result),
+        selection=Selection(
+            observations=int(result.selection.mask.sum()),
+            groups=result.selection.n_groups,
+            data_sets=[_same(share, FitShare) for share in result.selection.shares],
+        ),
+        rounds=_rounds(result),
+        fit=_fit(result),
+        validation=_validation(result.validation),
+        error_models=_error_models(result.scaled.rounds[-1].errors if result.scaled.rounds else ()),
+        intensity_choice=state.i_mid,
+        outliers=int(state.rejected.sum()),
+        statistics=None if result.statistics is None else _statistics(result.statistics),
+        models=sections.models,
+        correlations=sections.correlations,
+        resolution=sections.resolution,
+        intensity_distribution=sections.intensity_distribution,
+        by_image=sections.by_image,
+        by_data_set=sections.by_data_set,
+        radiation_damage=sections.radiation_damage,
+        deviations=sections.deviations,
+        detector=sections.detector,
+        absorption_use=sections.absorption_use,
+        worst_groups=sections.worst_groups,
+        anomalous=sections.anomalous,
+        run=RunEntry(
+            seconds=dict(seconds),
+            python=platform.python_version(),
+            numpy=np.__version__,
+            machine=platform.machine(),
+        ),
+        verdict=_NOTHING_YET,
+    )
+    plain = from_json(to_json(found))
+    return msgspec.structs.replace(plain, verdict=verdict(plain))
 
 
-def json_text(value: Any, depth: int = 0) -> str:
-    """JSON with an entry per line, lists of plain values on one line."""
-    inner, outer = " " * (depth + 1), " " * depth
-    if isinstance(value, dict) and value:
-        entries = (f"{inner}{json.dumps(key)}: {json_text(item, depth + 1)}" for key, item in value.items())
-        return "{\n" + ",\n".join(entries) + f"\n{outer}}}"
-    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
-        return "[\n" + ",\n".join(inner + json_text(item, depth + 1) for item in value) + f"\n{outer}]"
-    return json.dumps(value, allow_nan=False)
+def _same(value: object, kind: type[Part]) -> Part:
+    """A struct of the attributes of ``value`` that have the names of its fields."""
+    return kind(**{name: getattr(value, name) for name in kind.__struct_fields__})
 
 
-def _data_sets(result: Result) -> list[dict[str, Any]]:
+def _data_sets(result: Result) -> list[DataSetEntry]:
     models = dict(zip(result.kept, result.models, strict=True))
     settings = dict(zip(result.kept, result.settings, strict=True))
     listed = []
     for k, member in enumerate(result.members):
         scan = member.experiment.scan
-        entry: dict[str, Any] = {
-            "identifier": member.identifier,
-            "id": member.data_set.id,
-            "dropped": member.reason if isinstance(member, LeftOut) else None,
-            "image_range": None if scan is None else scan.image_range,
-            "images_in_use": None if scan is None else scan.valid_image_ranges or (scan.image_range,),
-            "batch_offset": None if scan is None else scan.batch_offset,
-        }
-        if k in models:
-            entry |= {"settings": settings_table(settings[k]), "model": models[k]}
         partials = member.partials if isinstance(member, LeftOut) else member.usable.partials
-        if partials is not None:
-            entry["partials"] = asdict(partials)
-        listed.append(entry)
+        in_use = () if scan is None else scan.valid_image_ranges or (scan.image_range,)
+        listed.append(
+            DataSetEntry(
+                identifier=member.identifier,
+                id=member.data_set.id,
+                dropped=member.reason if isinstance(member, LeftOut) else None,
+                image_range=None if scan is None else list(scan.image_range),
+                images_in_use=None if scan is None else [list(images) for images in in_use],
+                batch_offset=None if scan is None else scan.batch_offset,
+                settings=settings_table(settings[k]) if k in settings else None,
+                model=models.get(k),
+                partials=None if partials is None else _same(partials, Partials),
+            )
+        )
     return listed
 
 
-def _ledger(result: Result) -> dict[str, Any]:
+def _ledger(result: Result) -> Ledger:
     by_set = result.ledger()
     total = dict.fromkeys(Fate, 0)
     for counts in by_set.values():
         for fate, n in counts.items():
             total[fate] += n
-    return {
-        "codes": {fate.name.lower(): {"code": int(fate), "text": FATE_TEXT[fate]} for fate in Fate},
-        "data_sets": {name: {f.name.lower(): n for f, n in counts.items()} for name, counts in by_set.items()},
-        "total": {fate.name.lower(): n for fate, n in total.items() if n},
-        "rows": sum(total.values()),
-    }
+    return Ledger(
+        codes={fate.name.lower(): FateEntry(code=int(fate), text=FATE_TEXT[fate]) for fate in Fate},
+        data_sets={name: {f.name.lower(): n for f, n in counts.items()} for name, counts in by_set.items()},
+        total={fate.name.lower(): n for fate, n in total.items() if n},
+        rows=sum(total.values()),
+    )
 
 
-def _rounds(result: Result) -> list[dict[str, Any]]:
-    listed = []
-    for report in result.scaled.rounds:
-        listed.append(
-            {
-                "number": report.number,
-                "observations": report.outcome.n_observations,
-                "minimisers": [_minimiser(name, fit) for name, fit in report.outcome.fits],
-                "error_models": [asdict(found.model) for found in report.errors],
-                "intensity_choice": None if report.choice is None else report.choice.name,
-                "outliers": None if report.rejection is None else report.n_outliers,
-            }
+def _rounds(result: Result) -> list[Round]:
+    return [
+        Round(
+            number=report.number,
+            observations=report.outcome.n_observations,
+            minimisers=_minimisers(report.outcome.fits),
+            error_models=[_same(found.model, ErrorModelEntry) for found in report.errors],
+            intensity_choice=None if report.choice is None else report.choice.name,
+            outliers=None if report.rejection is None else report.n_outliers,
         )
-    return listed
+        for report in result.scaled.rounds
+    ]
 
 
-def _minimiser(name: str, fit: Any) -> dict[str, Any]:
-    return {"name": name, "stop": fit.stop.name.lower(), "text": fit.stop.value, "cost": list(fit.history)}
+def _minimisers(fits: Sequence[tuple[str, Fit]]) -> list[Minimiser]:
+    return [
+        Minimiser(name=name, stop=fit.stop.name.lower(), text=fit.stop.value, cost=list(fit.history))
+        for name, fit in fits
+    ]
 
 
-def _fit(result: Result) -> dict[str, Any]:
+def _fit(result: Result) -> FitEntry:
     outcome = result.scaled.outcome
-    return {
-        "parameters": result.model.n_parameters,
-        "observations": outcome.n_observations,
-        "groups": outcome.n_groups,
-        "minimisers": [_minimiser(name, fit) for name, fit in outcome.fits],
-        "has_esds": outcome.covariance is not None,
-        "message": outcome.message,
-        "undetermined": [result.parameter_name(p) for p in outcome.undetermined],
-        "converged": result.scaled.converged,
-        "strengths": dict(result.scaled.state.strengths),
-        "components": [
-            {**asdict(f), "data_set": result.used[f.data_set].identifier, "text": f.sentence()}
-            for f in result.scaled.findings
-        ],
-    }
+    components = [
+        ComponentEntry(
+            data_set=result.used[f.data_set].identifier,
+            component=f.component,
+            effective=f.effective,
+            n_parameters=f.n_parameters,
+            rms=f.rms,
+            low=f.low,
+            high=f.high,
+            strengths=dict(f.strengths),
+            first=f.first,
+            text=f.sentence(),
+        )
+        for f in result.scaled.findings
+    ]
+    return FitEntry(
+        parameters=result.model.n_parameters,
+        observations=outcome.n_observations,
+        groups=outcome.n_groups,
+        minimisers=_minimisers(outcome.fits),
+        has_esds=outcome.covariance is not None,
+        message=outcome.message,
+        undetermined=[result.parameter_name(p) for p in outcome.undetermined],
+        converged=result.scaled.converged,
+        strengths=dict(result.scaled.state.strengths),
+        components=components,
+    )
 
 
-def _error_models(result: Result) -> list[dict[str, Any]]:
-    reports = result.scaled.rounds[-1].errors if result.scaled.rounds else ()
-    return [{**asdict(report), "isa": report.model.isa} for report in reports]
+def _validation(found: Validation | None) -> ValidationEntry | None:
+    if found is None:
+        return None
+    return ValidationEntry(
+        observations=found.observations,
+        groups=found.groups,
+        folds=found.folds,
+        reason=found.reason,
+        candidates=[_same(candidate, CandidateEntry) for candidate in found.candidates],
+    )
 
 
-def _plain(value: Any) -> Any:
-    """Only what JSON knows: numpy numbers become numbers, infinities and NaN become null."""
-    if value is None or isinstance(value, str | int) and not isinstance(value, np.generic):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
+def _error_models(reports: Sequence[FitResult]) -> list[ErrorModelFit]:
+    return [
+        ErrorModelFit(
+            model=_same(report.model, ErrorModelEntry),
+            n_used=report.n_used,
+            n_trimmed=report.n_trimmed,
+            rounds=report.rounds,
+            converged=report.converged,
+            esd_a=report.esd_a,
+            esd_b=report.esd_b,
+            esd_c=report.esd_c,
+            linear_gain=report.linear_gain,
+            ranges=[_same(one, RangeEntry) for one in report.ranges],
+            reason=report.reason,
+            isa=report.model.isa,
+        )
+        for report in reports
+    ]
+
+
+def _statistics(found: Statistics) -> StatisticsEntry:
+    def entry(shell: Shell) -> ShellEntry:
+        return _same(shell, ShellEntry)
+
+    return StatisticsEntry(
+        overall=entry(found.overall),
+        shells=[entry(shell) for shell in found.shells],
+        anomalous=found.anomalous,
+        suggested_d_min=found.limit.d_min,
+        suggested_reason=found.limit.reason,
+        suggested=None if found.suggested is None else entry(found.suggested),
+        intervals=None if found.intervals is None else _same(found.intervals, IntervalsEntry),
+    )

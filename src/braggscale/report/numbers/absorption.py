@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from braggscale.data.observations import GeometryCopy, rows_by_data_set
 from braggscale.numerics.array_types import Float, Int
-from braggscale.report.numbers.json_numbers import column, grid, total
+from braggscale.report.numbers.json_numbers import count_grid, counts, significant, total
 from braggscale.report.numbers.scaled_observations import Observed
+from braggscale.report.summary_sections import AbsorptionUse
 from braggscale.scaling.result import Result
 
 POLAR, AZIMUTH = 18, 36  # cells of ten degrees
@@ -17,7 +16,7 @@ MOST_ROWS = 40_000  # of more observations every k-th is looked at
 BINS = 40
 
 
-def absorption_use(seen: Observed, result: Result) -> dict[str, Any] | None:
+def absorption_use(seen: Observed, result: Result) -> AbsorptionUse | None:
     """Counts by direction in the crystal's frame (polar angle down, azimuth across), histogram of applied factors.
 
     Over a sample of the scaled observations of data sets with an absorption surface; None if there are none.
@@ -46,13 +45,13 @@ def absorption_use(seen: Observed, result: Result) -> dict[str, Any] | None:
     low, high = float(factor.min()), float(factor.max())
     span = max(high - low, 1e-6)
     place = np.clip((factor - low) * (BINS / span), 0, BINS - 1).astype(np.int64)
-    return {
-        "sampled": int(np.count_nonzero(known)),
-        "factor": column([low, low + span], 6),
-        "counts": column(total(place, BINS).astype(np.int64)),
-        "incoming": grid(_directions(places.s0c[known])),
-        "diffracted": grid(_directions(places.s1c[known])),
-    }
+    return AbsorptionUse(
+        sampled=int(np.count_nonzero(known)),
+        factor=(significant(low, 6), significant(low + span, 6)),
+        counts=counts(total(place, BINS)),
+        incoming=count_grid(_directions(places.s0c[known])),
+        diffracted=count_grid(_directions(places.s1c[known])),
+    )
 
 
 def _directions(direction: Float) -> Int:

@@ -7,13 +7,12 @@ over width of the cloud D1 against D2 (Evans, Acta Cryst. D62 (2006) 72); 1 with
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.report.numbers.json_numbers import column, grid, rounded, share, total
+from braggscale.report.numbers.json_numbers import column, count_grid, numbers, share, significant, total
 from braggscale.report.numbers.scaled_observations import Observed
+from braggscale.report.summary_sections import AnomalousNormalPlot, AnomalousSignal, HalfSetDifferences
 
 CELLS = 41
 _SEED = 1
@@ -21,11 +20,11 @@ _QUANTILES = np.linspace(-3.6, 3.6, 73)
 FEWEST = 10
 
 
-def anomalous(seen: Observed, significant: Bool) -> dict[str, Any] | None:
+def anomalous(seen: Observed, significant_shells: Bool) -> AnomalousSignal | None:
     """Normal probability plot, scatter of half-set differences, RMS correlation ratio; None without pairs.
 
-    ``significant``: shells whose CC_anom is significant, (n_shells,). The first two plots use the shells up to the
-    first that is not, or all if that is the first one.
+    ``significant_shells``: those whose CC_anom is significant, (n_shells,).  The first two plots use the shells up to
+    the first that is not, or all if that is the first one.
     """
     starts = seen.friedel_split.offsets[:-1]
     parent = np.searchsorted(seen.friedel_merged.offsets[:-1], starts, side="right") - 1
@@ -33,7 +32,7 @@ def anomalous(seen: Observed, significant: Bool) -> dict[str, Any] | None:
     if len(plus) < FEWEST:
         return None
     shell = seen.shell[parent[plus]]
-    leading = int(np.argmin(np.append(significant, False)))
+    leading = int(np.argmin(np.append(significant_shells, False)))
     last = leading if leading else seen.n_shells
     weight = seen.sigma**-2
     sums = seen.friedel_split.sum(weight)
@@ -44,16 +43,16 @@ def anomalous(seen: Observed, significant: Bool) -> dict[str, Any] | None:
     above, below = (total(shell[both], n, v * v) for v in (first + second, first - second))
     number = total(shell[both], n)
     inner = shell[both] < last
-    return {
-        "d_min": rounded(float(seen.limits[last] ** -0.5)),
-        "pairs": len(plus),
-        "normal": _normal(z[shell < last]),
-        "halves": _scatter(first[inner], second[inner]),
-        "rms_ratio": column(np.where(number >= FEWEST, np.sqrt(share(above, below)), np.nan)),
-    }
+    return AnomalousSignal(
+        d_min=significant(float(seen.limits[last] ** -0.5)),
+        pairs=len(plus),
+        normal=_normal(z[shell < last]),
+        halves=_scatter(first[inner], second[inner]),
+        rms_ratio=column(np.where(number >= FEWEST, np.sqrt(share(above, below)), np.nan)),
+    )
 
 
-def _normal(z: Float) -> dict[str, Any] | None:
+def _normal(z: Float) -> AnomalousNormalPlot | None:
     from scipy.special import ndtr
 
     n = len(z)
@@ -61,10 +60,10 @@ def _normal(z: Float) -> dict[str, Any] | None:
         return None
     level = ndtr(_QUANTILES) * n
     inside = (level >= 0.5) & (level <= n - 0.5)
-    return {
-        "expected": column(_QUANTILES[inside]),
-        "observed": column(np.interp(level[inside], np.arange(n) + 0.5, np.sort(z)), 3),
-    }
+    return AnomalousNormalPlot(
+        expected=numbers(_QUANTILES[inside]),
+        observed=numbers(np.interp(level[inside], np.arange(n) + 0.5, np.sort(z)), 3),
+    )
 
 
 def _half_differences(seen: Observed, plus: Int) -> tuple[Float, Float, Bool]:
@@ -83,7 +82,7 @@ def _half_differences(seen: Observed, plus: Int) -> tuple[Float, Float, Bool]:
     return found[0], found[1], both
 
 
-def _scatter(first: Float, second: Float) -> dict[str, Any] | None:
+def _scatter(first: Float, second: Float) -> HalfSetDifferences | None:
     """Numbers of pairs by D1 and D2, within the central 99 %; the rest counts at the edge."""
     if len(first) < FEWEST:
         return None
@@ -91,5 +90,6 @@ def _scatter(first: Float, second: Float) -> dict[str, Any] | None:
     if not limit > 0:
         return None
     i, j = (np.clip((v / limit + 1) * (CELLS / 2), 0, CELLS - 1).astype(np.int64) for v in (first, second))
-    counts = total(j * CELLS + i, CELLS * CELLS).astype(np.int64).reshape(CELLS, CELLS)
-    return {"limit": rounded(limit), "counts": grid(counts)}
+    return HalfSetDifferences(
+        limit=significant(limit), counts=count_grid(total(j * CELLS + i, CELLS * CELLS).reshape(CELLS, CELLS))
+    )

@@ -13,15 +13,16 @@ that it measured and of no other, so all parts together cost one pass.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Array, Bool, Float, Int
 from braggscale.report.numbers.image_bins import ImageBins
-from braggscale.report.numbers.json_numbers import column, grid, share, total
+from braggscale.report.numbers.json_numbers import column, counts, grid, numbers, share, total
 from braggscale.report.numbers.scaled_observations import Observed
+from braggscale.report.summary_sections import ByDataSet, ByImage
+from braggscale.report.summary_values import Matrix
 from braggscale.scaling.result import Result
 from braggscale.statistics.half_sets import cc_of_variances
 
@@ -29,6 +30,8 @@ from braggscale.statistics.half_sets import cc_of_variances
 SHELLS = 10
 # Reflections that a part must share with the rest before a correlation says something.
 FEWEST_COMMON = 10
+# Observations that a cell of a map needs.
+FEWEST_IN_CELL = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +135,32 @@ def _with_the_rest(segments: Segments, n: Float, sums: Float, rest: tuple[Float,
     return result
 
 
-def parts_table(seen: Observed, part: Int, n: int) -> dict[str, Float]:
-    """Of each part: observations, mean g, R_merge against the means of all data, <I/sigma>, mean z^2."""
+@dataclass(frozen=True, slots=True)
+class PartsTable:
+    """Of each part, (n_parts,): number of observations, mean g, R_merge against the means of all data, mean I/sigma
+    of single observations, mean z^2; NaN where there are none."""
+
+    observations: Float
+    scale: Float
+    r_merge: Float
+    i_over_sigma: Float
+    mean_z2: Float
+
+
+def parts_table(seen: Observed, part: Int, n: int) -> PartsTable:
+    """What n parts of the observations are like.  ``part``: of each observation, (n_obs,)."""
     several = seen.friedel_merged.spread(seen.friedel_merged.sizes() > 1)
     deviation = np.abs(seen.x - seen.friedel_merged.spread(seen.mean))
     known = np.isfinite(seen.z)
     within = part[several]
     number = total(part, n)
-    return {
-        "observations": number,
-        "scale": share(total(part, n, seen.scale), number),
-        "r_merge": share(total(within, n, deviation[several]), total(within, n, seen.x[several])),
-        "i_over_sigma": share(total(part, n, seen.x / seen.sigma), number),
-        "mean_z2": share(total(part[known], n, seen.z[known] ** 2), total(part[known], n)),
-    }
+    return PartsTable(
+        observations=number,
+        scale=share(total(part, n, seen.scale), number),
+        r_merge=share(total(within, n, deviation[several]), total(within, n, seen.x[several])),
+        i_over_sigma=share(total(part, n, seen.x / seen.sigma), number),
+        mean_z2=share(total(part[known], n, seen.z[known] ** 2), total(part[known], n)),
+    )
 
 
 def growth(groups: Groups, part: Int, n: int) -> tuple[Int, Float]:
@@ -154,7 +169,7 @@ def growth(groups: Groups, part: Int, n: int) -> tuple[Int, Float]:
     return np.cumsum(np.bincount(first, minlength=n)), np.cumsum(total(part, n))
 
 
-def by_image(seen: Observed, bins: ImageBins, result: Result, rejected: Bool) -> dict[str, Any]:
+def by_image(seen: Observed, bins: ImageBins, result: Result, rejected: Bool) -> ByImage:
     """Columns, one entry per run of images over all data sets in order."""
     n = len(bins)
     part = bins.of(seen.data_set, seen.xyz[:, 2])
@@ -167,23 +182,26 @@ def by_image(seen: Observed, bins: ImageBins, result: Result, rejected: Bool) ->
     if result.statistics is not None:
         complete = unique * (result.statistics.overall.completeness / max(int(unique[-1]), 1))
     influences = influence(seen.x, seen.friedel_merged, Segments.of(seen.friedel_merged, part, n), n, seen.s)
-    return {
-        "images_per_bin": bins.width,
-        "data_sets_per_bin": bins.merged,
-        "cc_half": column([influences.cc])[0],
-        "data_set": column(bins.data_set),
-        "first": column(bins.first),
-        "last": column(bins.last),
-        "observations": column(found["observations"].astype(np.int64)),
-        "outliers": column(outliers.astype(np.int64)),
-        **{name: column(found[name]) for name in ("scale", "r_merge", "i_over_sigma", "mean_z2")},
-        "completeness": column(complete),
-        "multiplicity": column(share(observations, unique)),
-        "delta_cc_half": column(np.where(found["observations"] > 0, influences.delta, np.nan), 3),
-    }
+    return ByImage(
+        images_per_bin=bins.width,
+        data_sets_per_bin=bins.merged,
+        cc_half=column([influences.cc])[0],
+        data_set=counts(bins.data_set),
+        first=counts(bins.first),
+        last=counts(bins.last),
+        observations=counts(found.observations),
+        outliers=counts(outliers),
+        scale=column(found.scale),
+        r_merge=column(found.r_merge),
+        i_over_sigma=column(found.i_over_sigma),
+        mean_z2=column(found.mean_z2),
+        completeness=column(complete),
+        multiplicity=column(share(observations, unique)),
+        delta_cc_half=column(np.where(found.observations > 0, influences.delta, np.nan), 3),
+    )
 
 
-def by_data_set(seen: Observed, segments: Segments, result: Result, rejected: Bool) -> dict[str, Any]:
+def by_data_set(seen: Observed, segments: Segments, result: Result, rejected: Bool) -> ByDataSet:
     """Columns, one entry per data set in the output, and maps of data set by resolution."""
     n = len(result.kept)
     found = parts_table(seen, seen.data_set, n)
@@ -198,32 +216,30 @@ def by_data_set(seen: Observed, segments: Segments, result: Result, rejected: Bo
     shell = np.clip(shell, 0, n_coarse - 1) if n_coarse > 0 else np.zeros(len(seen.s), np.int64)
     n_coarse = max(n_coarse, 1)
     several = n > 1  # nothing is left without the only one
-    return {
-        "number": [one.number for one in result.used],
-        "identifier": [one.identifier for one in result.used],
-        "observations": column(found["observations"].astype(np.int64)),
-        "unique": column(measured.astype(np.int64)),
-        "completeness": column(measured / possible),
-        "outliers": column(outliers.astype(np.int64)),
-        **{name: column(found[name]) for name in ("scale", "r_merge", "i_over_sigma", "mean_z2")},
-        "b": column(_mean_b(result)),
-        "delta_cc_half": column(influences.delta if several else np.full(n, np.nan), 3),
-        "cc_rest": column(influences.cc_rest),
-        "shell_limits": column(np.append(limits[:n_coarse], seen.limits[-1]) ** -0.5),
-        **_maps(seen, seen.friedel_merged.spread(shell), n, n_coarse),
-    }
+    by_shell = parts_table(seen, seen.data_set * n_coarse + seen.friedel_merged.spread(shell), n * n_coarse)
+    return ByDataSet(
+        number=[one.number for one in result.used],
+        identifier=[one.identifier for one in result.used],
+        observations=counts(found.observations),
+        unique=counts(measured),
+        completeness=column(measured / possible),
+        outliers=counts(outliers),
+        scale=column(found.scale),
+        r_merge=column(found.r_merge),
+        i_over_sigma=column(found.i_over_sigma),
+        mean_z2=column(found.mean_z2),
+        b=column(_mean_b(result)),
+        delta_cc_half=column(influences.delta if several else np.full(n, np.nan), 3),
+        cc_rest=column(influences.cc_rest),
+        shell_limits=numbers(np.append(limits[:n_coarse], seen.limits[-1]) ** -0.5),
+        r_merge_by_shell=_map(by_shell, by_shell.r_merge, n),
+        i_over_sigma_by_shell=_map(by_shell, by_shell.i_over_sigma, n),
+    )
 
 
-def _maps(seen: Observed, shell: Int, n: int, n_shells: int) -> dict[str, Any]:
-    where = seen.data_set * n_shells + shell
-    found = parts_table(seen, where, n * n_shells)
-    # fewer observations than this would colour the map with noise
-    enough = found["observations"] >= 5
-
-    def shaped(name: str) -> list[list[Any]]:
-        return grid(np.where(enough, found[name], np.nan).reshape(n, n_shells))
-
-    return {"r_merge_by_shell": shaped("r_merge"), "i_over_sigma_by_shell": shaped("i_over_sigma")}
+def _map(by_shell: PartsTable, values: Float, n: int) -> Matrix:
+    """A row for each of n data sets; None where so few observations would colour the map with noise."""
+    return grid(np.where(by_shell.observations >= FEWEST_IN_CELL, values, np.nan).reshape(n, -1))
 
 
 def _mean_b(result: Result) -> Array:

@@ -11,15 +11,15 @@ R_d is flat without damage. Pairs of different sweeps do not count: whether thei
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from braggscale.numerics.array_types import Float, Int
 from braggscale.report.numbers.by_part import Segments
 from braggscale.report.numbers.image_bins import ImageBins
-from braggscale.report.numbers.json_numbers import column, rounded, share, total
+from braggscale.report.numbers.json_numbers import column, counts, numbers, share, significant, total
 from braggscale.report.numbers.scaled_observations import Observed
+from braggscale.report.summary_sections import RadiationDamage, Trend
+from braggscale.report.summary_values import Matrix
 
 MOST_PAIRS = 400_000
 MOST_MEMBERS = 48  # of one reflection in one data set
@@ -28,7 +28,7 @@ FEWEST_PAIRS = 200
 RANGES = 3
 
 
-def radiation_damage(seen: Observed, segments: Segments, bins: ImageBins) -> dict[str, Any] | None:
+def radiation_damage(seen: Observed, segments: Segments, bins: ImageBins) -> RadiationDamage | None:
     """R_d against the difference of images, R_cp against the image; None where there are too few pairs.
 
     ``segments``: of ``seen.grouping`` by data set.
@@ -54,18 +54,18 @@ def radiation_damage(seen: Observed, segments: Segments, bins: ImageBins) -> dic
     number = total(where, n)
     r_d = share(total(where, n, above), total(where, n, below))
     middle: Float = (np.arange(n, dtype=np.float64) + 0.5) * width
-    return {
-        "pairs": len(first),
-        "difference": column(middle),
-        "pairs_at_difference": column(number.astype(np.int64)),
-        "r_d": column(r_d),
-        "r_d_by_range": _by_range(where, third, n, above, below, cumulative=False),
-        "image": column((np.arange(n) + 1) * step),
-        "r_cp": column(share(np.cumsum(total(later, n, above)), np.cumsum(total(later, n, below)))),
-        "r_cp_by_range": _by_range(later, third, n, above, below, cumulative=True),
-        "range_limits": column(edges**-0.5),
-        "trend": _trend(middle, r_d, number, longest),
-    }
+    return RadiationDamage(
+        pairs=len(first),
+        difference=numbers(middle),
+        pairs_at_difference=counts(number),
+        r_d=column(r_d),
+        r_d_by_range=_by_range(where, third, n, above, below, cumulative=False),
+        image=numbers((np.arange(n) + 1) * step),
+        r_cp=column(share(np.cumsum(total(later, n, above)), np.cumsum(total(later, n, below)))),
+        r_cp_by_range=_by_range(later, third, n, above, below, cumulative=True),
+        range_limits=numbers(edges**-0.5),
+        trend=_trend(middle, r_d, number, longest),
+    )
 
 
 def _pairs(segments: Segments) -> tuple[Int, Int]:
@@ -89,7 +89,7 @@ def _pairs(segments: Segments) -> tuple[Int, Int]:
     return np.concatenate(left), np.concatenate(right)
 
 
-def _by_range(where: Int, third: Int, n: int, above: Float, below: Float, cumulative: bool) -> list[Any]:
+def _by_range(where: Int, third: Int, n: int, above: Float, below: Float, cumulative: bool) -> Matrix:
     key = third * n + where
     sums = [total(key, RANGES * n, v).reshape(RANGES, n) for v in (above, below)]
     if cumulative:
@@ -97,7 +97,7 @@ def _by_range(where: Int, third: Int, n: int, above: Float, below: Float, cumula
     return [column(row) for row in share(sums[0], sums[1])]
 
 
-def _trend(x: Float, r: Float, weight: Float, longest: float) -> dict[str, Any] | None:
+def _trend(x: Float, r: Float, weight: Float, longest: float) -> Trend | None:
     """Weighted straight line: R_d at no difference, rise to the longest one, standard error of the rise."""
     use = np.isfinite(r) & (weight >= FEWEST_PAIRS / BINS)
     if use.sum() < 4:
@@ -109,8 +109,8 @@ def _trend(x: Float, r: Float, weight: Float, longest: float) -> dict[str, Any] 
     mean = float((w * r).sum() / w.sum())
     rise = float((w * dx * r).sum()) / spread
     misfit = float((w * (r - mean - rise * dx) ** 2).sum()) / (len(x) - 2)
-    return {
-        "start": rounded(mean - rise * centre),
-        "rise": rounded(rise),
-        "esd": rounded(float(np.sqrt(misfit / spread)), 3),
-    }
+    return Trend(
+        start=significant(mean - rise * centre),
+        rise=significant(rise),
+        esd=significant(float(np.sqrt(misfit / spread)), 3),
+    )

@@ -7,15 +7,35 @@ apart; outliers are not among them. Where errors are right z has variance 1 ever
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
 from braggscale.data.experiment import Panel
 from braggscale.data.observations import rows_by_data_set
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.report.numbers.json_numbers import column, grid, rounded, share, total
+from braggscale.report.numbers.json_numbers import (
+    column,
+    count_grid,
+    counts,
+    grid,
+    numbers,
+    rounded,
+    share,
+    significant,
+    total,
+)
 from braggscale.report.numbers.scaled_observations import Observed
+from braggscale.report.summary_sections import (
+    BeforeAfter,
+    DetectorMaps,
+    DeviationsByShell,
+    DeviationsOfModel,
+    Histogram,
+    NormalPlot,
+    SignalMap,
+)
+from braggscale.report.summary_values import Column
 from braggscale.scaling.result import Result
 from braggscale.weighting.leave_one_out import leave_one_out
 
@@ -31,7 +51,7 @@ DETECTOR = 24
 FEWEST = 8  # observations that a cell of the detector needs
 
 
-def error_models(seen: Observed) -> list[dict[str, Any]]:
+def error_models(seen: Observed) -> list[DeviationsOfModel]:
     """Of each error model: normal probability plot, histogram, coverage, I/sigma against I."""
     # what the integration's errors alone say, on the same rows
     plain = leave_one_out(seen.intensity, seen.before, seen.scale, seen.friedel_split)
@@ -39,18 +59,17 @@ def error_models(seen: Observed) -> list[dict[str, Any]]:
     return [_one(seen, plain, seen.error_model == k if n > 1 else np.ones(len(seen.x), np.bool_)) for k in range(n)]
 
 
-def _one(seen: Observed, plain: Float, mine: Bool) -> dict[str, Any]:
+def _one(seen: Observed, plain: Float, mine: Bool) -> DeviationsOfModel:
     known = mine & np.isfinite(seen.z)
-    counts = {"before": _fine(plain[known]), "after": _fine(seen.z[known])}
-    found: dict[str, Any] = {
-        "deviations": int(np.count_nonzero(known)),
-        "within": {name: _within(fine) for name, fine in counts.items()},
-    }
-    if found["deviations"]:
-        found["normal"] = _normal_plot(counts)
-        found["histogram"] = _histogram(counts)
-    found["i_over_sigma"] = _i_over_sigma(seen.x[mine], seen.sigma[mine])
-    return found
+    before, after = _fine(plain[known]), _fine(seen.z[known])
+    n = int(np.count_nonzero(known))
+    return DeviationsOfModel(
+        deviations=n,
+        within=BeforeAfter(before=_within(before), after=_within(after)),
+        normal=_normal_plot(before, after) if n else None,
+        histogram=_histogram(before, after) if n else None,
+        i_over_sigma=_i_over_sigma(seen.x[mine], seen.sigma[mine]),
+    )
 
 
 def _fine(z: Float) -> Int:
@@ -59,18 +78,19 @@ def _fine(z: Float) -> Int:
     return np.bincount(place, minlength=2 * half)
 
 
-def _normal_plot(counts: dict[str, Int]) -> dict[str, Any]:
-    """z at the quantiles of a normal deviate, as far out as there are observations."""
+def _normal_plot(before: Int, after: Int) -> NormalPlot:
+    """z at the quantiles of a normal deviate, as far out as there are observations.
+
+    ``before``, ``after``: counts of z with the errors of integration and with the error model (``_fine``).
+    """
     from scipy.special import ndtr
 
-    n = int(counts["after"].sum())
+    n = int(after.sum())
     inside = np.abs(_QUANTILES) <= abs(_last_quantile(n))
     levels = ndtr(_QUANTILES[inside]) * n
-    edges = np.linspace(-_WIDEST, _WIDEST, len(counts["after"]) + 1)
-    found: dict[str, Any] = {"expected": column(_QUANTILES[inside])}
-    for name, fine in counts.items():
-        found[name] = column(np.interp(levels, np.append(0, np.cumsum(fine)), edges), 3)
-    return found
+    edges = np.linspace(-_WIDEST, _WIDEST, len(after) + 1)
+    z = [np.interp(levels, np.append(0, np.cumsum(fine)), edges) for fine in (before, after)]
+    return NormalPlot(expected=numbers(_QUANTILES[inside]), before=numbers(z[0], 3), after=numbers(z[1], 3))
 
 
 def _last_quantile(n: int) -> float:
@@ -79,22 +99,27 @@ def _last_quantile(n: int) -> float:
     return float(ndtri(min(0.5 / max(n, 1), 0.25)))
 
 
-def _histogram(counts: dict[str, Int]) -> dict[str, Any]:
-    step = int(_HISTOGRAM * _PER_UNIT)
+def _histogram(before: Int, after: Int) -> Histogram:
+    """Numbers of z in wider bins.  ``before``, ``after``: as for ``_normal_plot``."""
     edges = np.arange(-_HISTOGRAM_TO, _HISTOGRAM_TO + 1e-9, _HISTOGRAM)
     n = len(edges) - 1
+    return Histogram(
+        middle=numbers(0.5 * (edges[1:] + edges[:-1])),
+        before=counts(_in_bins(before, n)),
+        after=counts(_in_bins(after, n)),
+    )
+
+
+def _in_bins(fine: Int, n: int) -> Int:
+    """Counts in n bins, (n,); what lies further out counts in the last bins."""
     skip = int((_WIDEST - _HISTOGRAM_TO) * _PER_UNIT)
-    found: dict[str, Any] = {"middle": column(0.5 * (edges[1:] + edges[:-1]))}
-    for name, fine in counts.items():
-        # what lies further out counts in the last bins
-        inner = fine[skip : len(fine) - skip].reshape(n, step).sum(axis=1)
-        inner[0] += fine[:skip].sum()
-        inner[-1] += fine[len(fine) - skip :].sum()
-        found[name] = column(inner)
-    return found
+    inner = fine[skip : len(fine) - skip].reshape(n, -1).sum(axis=1)
+    inner[0] += fine[:skip].sum()
+    inner[-1] += fine[len(fine) - skip :].sum()
+    return np.asarray(inner)
 
 
-def _within(fine: Int) -> list[Any]:
+def _within(fine: Int) -> Column:
     """Shares of |z| below 1, 2 and 3 (normal: 0.683, 0.954, 0.997)."""
     n, half = int(fine.sum()), len(fine) // 2
     return [
@@ -102,7 +127,7 @@ def _within(fine: Int) -> list[Any]:
     ]
 
 
-def _i_over_sigma(x: Float, sigma: Float) -> dict[str, Any] | None:
+def _i_over_sigma(x: Float, sigma: Float) -> SignalMap | None:
     """Numbers of observations by log10 of scaled intensity and of I/sigma."""
     positive = x > 0
     if np.count_nonzero(positive) < 2:
@@ -115,28 +140,27 @@ def _i_over_sigma(x: Float, sigma: Float) -> dict[str, Any] | None:
     i = np.clip((a - low_a) * (CELLS / (high_a - low_a)), 0, CELLS - 1).astype(np.int64)
     j = np.clip((b - low_b) * (CELLS / (high_b - low_b)), 0, CELLS - 1).astype(np.int64)
     inside = (a >= low_a) & (b >= low_b)
-    counts = total((j * CELLS + i)[inside], CELLS * CELLS).astype(np.int64).reshape(CELLS, CELLS)
-    return {
-        "log10_intensity": [rounded(low_a), rounded(high_a)],
-        "log10_i_over_sigma": [rounded(low_b), rounded(high_b)],
-        "counts": grid(counts),
-    }
+    return SignalMap(
+        log10_intensity=(significant(low_a), significant(high_a)),
+        log10_i_over_sigma=(significant(low_b), significant(high_b)),
+        counts=count_grid(total((j * CELLS + i)[inside], CELLS * CELLS).reshape(CELLS, CELLS)),
+    )
 
 
-def by_shell(seen: Observed, outlier_shell: Int) -> dict[str, Any]:
+def by_shell(seen: Observed, outlier_shell: Int) -> DeviationsByShell:
     """Columns by resolution shell: observations, outliers, mean z^2.  ``outlier_shell``: of each outlier."""
     n, shell = seen.n_shells, seen.row_shell()
     known = np.isfinite(seen.z)
-    return {
-        "d_max": column(seen.limits[:-1] ** -0.5),
-        "d_min": column(seen.limits[1:] ** -0.5),
-        "observations": column(total(shell, n).astype(np.int64)),
-        "outliers": column(total(outlier_shell, n).astype(np.int64)),
-        "mean_z2": column(share(total(shell[known], n, seen.z[known] ** 2), total(shell[known], n))),
-    }
+    return DeviationsByShell(
+        d_max=numbers(seen.limits[:-1] ** -0.5),
+        d_min=numbers(seen.limits[1:] ** -0.5),
+        observations=counts(total(shell, n)),
+        outliers=counts(total(outlier_shell, n)),
+        mean_z2=column(share(total(shell[known], n, seen.z[known] ** 2), total(shell[known], n))),
+    )
 
 
-def detector_map(seen: Observed, result: Result, rejected: Bool) -> dict[str, Any] | None:
+def detector_map(seen: Observed, result: Result, rejected: Bool) -> DetectorMaps | None:
     """Deviations and outliers by place on the detector, all images together.
 
     Cells of equal size in pixels of the only panel, or in mm along the axes of the first of several panels. Of each:
@@ -145,6 +169,7 @@ def detector_map(seen: Observed, result: Result, rejected: Bool) -> dict[str, An
     panels = [one.experiment.panels for one in result.used]
     one = all(len(p) == 1 for p in panels) and len({p[0].image_size for p in panels}) == 1
     rows = result.data.rows
+    unit: Literal["px", "mm"]
     if one:
         unit, x, y = "px", rows.xyz[:, 0], rows.xyz[:, 1]
         size = [float(v) for v in panels[0][0].image_size]
@@ -173,19 +198,17 @@ def detector_map(seen: Observed, result: Result, rejected: Bool) -> dict[str, An
     above = total(mine[known], n, (seen.intensity - expected)[known])
     excess = np.where(enough, share(above, total(mine[known], n, expected[known])), np.nan)
 
-    def shaped(values: Float) -> list[list[Any]]:
-        return grid(values.reshape(n_y, n_x))
-
-    return {
-        "unit": unit,
-        "x": column([left, right]),
-        "y": column([bottom, top]),
-        "observations": shaped(total(mine, n).astype(np.int64)),
-        "compared": shaped(number.astype(np.int64)),
-        "outliers": shaped(total(cell[rejected], n).astype(np.int64)),
-        "mean_z": shaped(mean_z),
-        "excess": shaped(excess),
-    }
+    shape = n_y, n_x
+    return DetectorMaps(
+        unit=unit,
+        x=(significant(left), significant(right)),
+        y=(significant(bottom), significant(top)),
+        observations=count_grid(total(mine, n).reshape(shape)),
+        compared=count_grid(number.reshape(shape)),
+        outliers=count_grid(total(cell[rejected], n).reshape(shape)),
+        mean_z=grid(mean_z.reshape(shape)),
+        excess=grid(excess.reshape(shape)),
+    )
 
 
 def _expected(seen: Observed) -> Float:

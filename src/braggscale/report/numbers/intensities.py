@@ -10,14 +10,21 @@ Noise broadens all of these; weak shells rise above the expected moments for tha
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from braggscale.data.symmetry import Symmetry
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.report.numbers.json_numbers import column, rounded, share, total
+from braggscale.report.numbers.json_numbers import column, counts, numbers, rounded, share, total
 from braggscale.report.numbers.scaled_observations import Observed
+from braggscale.report.summary_sections import (
+    CumulativeDistribution,
+    IntensityDistribution,
+    LTest,
+    Multiplicities,
+    SecondMoments,
+    WilsonPlot,
+)
+from braggscale.report.summary_values import Column, Numbers
 
 WILSON_BINS = 40
 FEWEST_IN_BIN = 5
@@ -29,7 +36,7 @@ _LAST_MULTIPLICITY = 40
 _TRUSTED = 3.0  # I/sigma of intensities that the distribution and the L test use, as a mean over the shell
 
 
-def intensity_distribution(seen: Observed, symmetry: Symmetry) -> dict[str, Any]:
+def intensity_distribution(seen: Observed, symmetry: Symmetry) -> IntensityDistribution:
     """The sections ``wilson``, ``second_moments``, ``cumulative``, ``l_test`` and ``multiplicity``."""
     epsilon = symmetry.epsilon(seen.asu).astype(np.float64)
     centric = symmetry.is_centric(seen.asu)
@@ -41,23 +48,22 @@ def intensity_distribution(seen: Observed, symmetry: Symmetry) -> dict[str, Any]
     z = np.where(use & (level[seen.shell] > 0), value / np.where(level > 0, level, 1.0)[seen.shell], np.nan)
     strong = share(total(seen.shell, n, seen.mean / seen.sd), total(seen.shell, n)) >= _TRUSTED
     trusted = np.isfinite(z) & strong[seen.shell]
-    return {
-        "wilson": _wilson(seen.s[use], value[use]),
-        "second_moments": {
-            "acentric": _moments(seen.shell, z, ~centric, n),
-            "centric": _moments(seen.shell, z, centric, n),
-        },
-        "cumulative": {
-            "z": column(_Z),
-            "acentric": _cumulative(z[trusted & ~centric]),
-            "centric": _cumulative(z[trusted & centric]),
-        },
-        "l_test": _l_test(seen.asu, value, trusted & ~centric),
-        "multiplicity": _multiplicity(seen.friedel_merged.sizes(), centric),
-    }
+    return IntensityDistribution(
+        wilson=_wilson(seen.s[use], value[use]),
+        second_moments=SecondMoments(
+            acentric=_moments(seen.shell, z, ~centric, n), centric=_moments(seen.shell, z, centric, n)
+        ),
+        cumulative=CumulativeDistribution(
+            z=numbers(_Z),
+            acentric=_cumulative(z[trusted & ~centric]),
+            centric=_cumulative(z[trusted & centric]),
+        ),
+        l_test=_l_test(seen.asu, value, trusted & ~centric),
+        multiplicity=_multiplicity(seen.friedel_merged.sizes(), centric),
+    )
 
 
-def _wilson(s: Float, value: Float) -> dict[str, Any]:
+def _wilson(s: Float, value: Float) -> WilsonPlot:
     """ln <I/epsilon> by 1/d^2, and the straight line ln <I> = ln k - B/(2 d^2) beyond 3 Angstrom."""
     n = int(max(1, min(WILSON_BINS, len(s) // 20)))
     low, high = float(s.min()), float(s.max())
@@ -65,16 +71,16 @@ def _wilson(s: Float, value: Float) -> dict[str, Any]:
     number = total(place, n)
     mean = np.where(number >= FEWEST_IN_BIN, share(total(place, n, value), number), np.nan)
     x = share(total(place, n, s), number)
-    found: dict[str, Any] = {"inverse_d2": column(x), "mean": column(mean), "b": None, "ln_k": None}
+    b, ln_k = None, None
     # low resolution is bent by the solvent; small cells have nothing else
     use = (mean > 0) & ((x > 1 / 9) | (high < 1 / 4))
     if np.count_nonzero(use) >= 3:
         slope, start = np.polyfit(x[use], np.log(mean[use]), 1)
-        found |= {"b": rounded(-2.0 * float(slope)), "ln_k": rounded(float(start))}
-    return found
+        b, ln_k = rounded(-2.0 * float(slope)), rounded(float(start))
+    return WilsonPlot(inverse_d2=column(x), mean=column(mean), b=b, ln_k=ln_k)
 
 
-def _moments(shell: Int, z: Float, members: Bool, n: int) -> list[Any]:
+def _moments(shell: Int, z: Float, members: Bool, n: int) -> Column:
     use = members & np.isfinite(z)
     number = total(shell[use], n)
     mean = share(total(shell[use], n, z[use]), number)
@@ -82,15 +88,15 @@ def _moments(shell: Int, z: Float, members: Bool, n: int) -> list[Any]:
     return column(np.where(number >= FEWEST_IN_BIN, share(second, mean * mean), np.nan))
 
 
-def _cumulative(z: Float) -> list[Any]:
+def _cumulative(z: Float) -> Numbers:
     if len(z) < FEWEST_IN_BIN:
         return []
-    return column((np.searchsorted(np.sort(z), _Z, side="right")) / len(z))
+    return numbers((np.searchsorted(np.sort(z), _Z, side="right")) / len(z))
 
 
-def _l_test(asu: Int, value: Float, use: Bool) -> dict[str, Any] | None:
-    """Cumulative distribution of |L|; neighbours that are both in the asymmetric unit, which loses a few at its "
-    "edge."""
+def _l_test(asu: Int, value: Float, use: Bool) -> LTest | None:
+    """Cumulative distribution of |L|; neighbours that are both in the asymmetric unit, which loses a few at its
+    edge."""
     hkl = asu[use].astype(np.int64)
     if len(hkl) < 100:
         return None
@@ -114,17 +120,17 @@ def _l_test(asu: Int, value: Float, use: Bool) -> dict[str, Any] | None:
         return None
     # noise makes some intensities negative and |L| larger than 1
     size_l = np.minimum(size_l, 1.0)
-    counts = np.histogram(size_l, _L_EDGES)[0]
-    return {
-        "pairs": len(size_l),
-        "mean_abs": rounded(float(size_l.mean())),
-        "mean_square": rounded(float((size_l**2).mean())),
-        "l": column(_L_EDGES),
-        "cumulative": column(np.append(0.0, np.cumsum(counts) / len(size_l))),
-    }
+    below = np.cumsum(np.histogram(size_l, _L_EDGES)[0])
+    return LTest(
+        pairs=len(size_l),
+        mean_abs=rounded(float(size_l.mean())),
+        mean_square=rounded(float((size_l**2).mean())),
+        l=numbers(_L_EDGES),
+        cumulative=numbers(np.append(0.0, below / len(size_l))),
+    )
 
 
-def _multiplicity(sizes: Int, centric: Bool) -> dict[str, Any]:
+def _multiplicity(sizes: Int, centric: Bool) -> Multiplicities:
     """Number of unique reflections by multiplicity; the last entry holds all beyond."""
     most = int(min(max(sizes.max(), 1), _LAST_MULTIPLICITY))
     width = 1
@@ -132,9 +138,9 @@ def _multiplicity(sizes: Int, centric: Bool) -> dict[str, Any]:
         width = int(-(-int(sizes.max()) // _LAST_MULTIPLICITY))
         most = -(-int(sizes.max()) // width)
     place = (sizes - 1) // width
-    return {
-        "first": column(np.arange(most) * width + 1),
-        "width": width,
-        "acentric": column(np.bincount(place[~centric], minlength=most)),
-        "centric": column(np.bincount(place[centric], minlength=most)),
-    }
+    return Multiplicities(
+        first=counts(np.arange(most) * width + 1),
+        width=width,
+        acentric=counts(np.bincount(place[~centric], minlength=most)),
+        centric=counts(np.bincount(place[centric], minlength=most)),
+    )

@@ -1,4 +1,4 @@
-"""Numbers as scale.json keeps them: rounded to what they mean, null where nothing is known; sums over bins."""
+"""Numbers as scale.json keeps them: rounded to what they mean, None where nothing is known; sums over bins."""
 
 from __future__ import annotations
 
@@ -8,27 +8,45 @@ from collections.abc import Iterable
 import numpy as np
 
 from braggscale.numerics.array_types import Array, Float, Int
+from braggscale.report.summary_values import Column, CountMatrix, Counts, Matrix, Numbers
 
-Number = float | int | None
+
+def significant(value: float, digits: int = 4) -> float:
+    """``value``, which is finite, with so many significant digits."""
+    return float(f"{value:.{digits}g}")
 
 
 def rounded(value: float, digits: int = 4) -> float | None:
     """``value`` with so many significant digits; None where it is not finite."""
-    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+    return significant(value, digits) if math.isfinite(value) else None
 
 
-def column(values: Iterable[float] | Array, digits: int = 4) -> list[Number]:
-    """A list of plain numbers: whole ones as they are, others with ``digits`` significant digits, None for NaN."""
-    array = np.asarray(values)
-    if array.dtype.kind in "biu":
-        return [int(v) for v in array.tolist()]
+def numbers(values: Iterable[float] | Array, digits: int = 4) -> Numbers:
+    """A list of numbers, which are finite, with so many significant digits."""
     form = f"%.{digits}g"
-    return [float(form % v) if math.isfinite(v) else None for v in array.tolist()]
+    return [float(form % v) for v in np.asarray(values, np.float64).tolist()]
 
 
-def grid(values: Array, digits: int = 3) -> list[list[Number]]:
+def column(values: Iterable[float] | Array, digits: int = 4) -> Column:
+    """A list of numbers with so many significant digits, None where one is not finite."""
+    form = f"%.{digits}g"
+    return [float(form % v) if math.isfinite(v) else None for v in np.asarray(values, np.float64).tolist()]
+
+
+def counts(values: Array) -> Counts:
+    """A list of whole numbers.  ``values``: whole numbers of any type."""
+    found: Counts = np.asarray(values).astype(np.int64).tolist()
+    return found
+
+
+def grid(values: Array, digits: int = 3) -> Matrix:
     """``column`` of every row of a matrix."""
     return [column(row, digits) for row in values]
+
+
+def count_grid(values: Array) -> CountMatrix:
+    """``counts`` of every row of a matrix."""
+    return [counts(row) for row in values]
 
 
 def total(index: Int, n: int, values: Array | None = None) -> Float:

@@ -5,14 +5,24 @@ Parameters themselves are in ``data_sets[..].model``; what is here cannot be tol
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from braggscale.models.component import Component
 from braggscale.models.curves import curve
 from braggscale.numerics.array_types import Float
-from braggscale.report.numbers.json_numbers import column, rounded
+from braggscale.report.numbers.json_numbers import column, counts, numbers, rounded, significant
+from braggscale.report.summary_sections import (
+    Axis,
+    ComponentForm,
+    Constant,
+    CorrelatedPair,
+    Correlations,
+    Curve,
+    Grid,
+    ModelEntry,
+    Surface,
+)
+from braggscale.report.summary_values import Unit
 from braggscale.scaling.result import Result
 
 MOST_POINTS = 4000  # of all curves of one kind together
@@ -24,48 +34,50 @@ WHOLE_MATRIX = 120
 STRONGEST = 15
 NOTEWORTHY = 0.5  # smaller correlations are not listed
 BLOCK = 512  # rows of the matrix looked at together
+FACTOR: Unit = "factor"
+UNIT_B: Unit = "A^2"
 
 
-def model_sections(result: Result) -> list[dict[str, Any]]:
+def model_sections(result: Result) -> list[ModelEntry]:
     """One entry per data set in the output: kind, and its components in their order."""
     covariance = result.scaled.outcome.covariance
     theta = result.scaled.outcome.theta
     n_sets = len(result.kept)
     points = max(FEWEST_POINTS, min(POINTS, MOST_POINTS // n_sets))
-    sections: list[dict[str, Any]] = []
+    sections = []
     for d, model in enumerate(result.model.data_sets):
         components = []
         for c, component in enumerate(model.components):
             where = result.model.where(d, c)
             block = None if covariance is None else covariance.part(where)
             components.append(_component(component, theta[where], block, result, d, points))
-        sections.append({"kind": model.kind, "components": components})
+        sections.append(ModelEntry(kind=model.kind, components=components))
     return sections
 
 
 def _component(
     component: Component, theta: Float, covariance: Float | None, result: Result, d: int, points: int
-) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": component.name, "unit": "A^2" if component.exponential else "factor"}
+) -> ComponentForm:
+    name, unit = component.name, UNIT_B if component.exponential else FACTOR
     known = component.describe()
     if known.form == "surface":
-        return found | {"form": "surface", "lmax": known.lmax}
+        return Surface(name=name, unit=unit, lmax=known.lmax)
     if known.form in ("constant", "images"):  # effects of images are drawn beside the images
-        return found | {"form": "constant"}
-    axes = [{"coordinate": name, "places": column(_shown(name, places))} for name, places in known.axes]
+        return Constant(name=name, unit=unit)
+    axes = [Axis(coordinate=of, places=numbers(_shown(of, places))) for of, places in known.axes]
     if known.form == "grid":
-        return found | {"form": "grid", "axes": axes} | ({"offset": component.offset} if component.offset else {})
+        return Grid(name=name, unit=unit, axes=axes, offset=component.offset)
     first, last = _image_range(result, d)
     image = np.linspace(first - 1.0, last, max(points, min(4 * component.n_parameters, 2 * points)))
     value, esd = curve(component, theta, covariance, image)
-    knots = component.n_parameters <= MOST_KNOTS
-    return found | {
-        "form": "curve",
-        "axes": axes if knots else None,
-        "image": column((image + 0.5)[[0, -1]], 6),  # evenly from first to last
-        "value": column(value, 5),
-        "esd": None if esd is None else column(esd, 3),
-    }
+    return Curve(
+        name=name,
+        unit=unit,
+        axes=axes if component.n_parameters <= MOST_KNOTS else None,
+        image=(significant(float(image[0]) + 0.5, 6), significant(float(image[-1]) + 0.5, 6)),
+        value=numbers(value, 5),
+        esd=None if esd is None else numbers(esd, 3),
+    )
 
 
 def _shown(coordinate: str, places: Float) -> Float:
@@ -81,7 +93,7 @@ def _image_range(result: Result, d: int) -> tuple[int, int]:
     return runs[0][0], runs[-1][1]
 
 
-def correlations(result: Result) -> dict[str, Any] | None:
+def correlations(result: Result) -> Correlations | None:
     """Correlations of parameters: the strongest, the strongest between components, and all of them if they are few.
 
     None without a covariance, or with one in blocks: of thousands of crystals, each by itself.
@@ -97,21 +109,23 @@ def correlations(result: Result) -> dict[str, Any] | None:
     unit = np.divide(1.0, esd, out=np.zeros(len(esd)), where=esd > 0)
     names, between = _between_components(result, covariance, unit)
     strongest = _strongest(covariance, unit)
-    found: dict[str, Any] = {
-        "parameters": len(covariance),
-        "components": names,
-        "between_components": [column(row, 2) for row in between],
-        "strongest": [
-            {"first": result.parameter_name(i), "second": result.parameter_name(j), "correlation": rounded(r, 3)}
+    percent = parameter_names = None
+    if len(covariance) <= WHOLE_MATRIX:
+        whole_percent = np.rint(100 * np.clip(covariance * unit * unit[:, None], -1, 1))
+        # below the diagonal, row by row
+        percent = [counts(whole_percent[i, :i]) for i in range(len(covariance))]
+        parameter_names = [result.parameter_name(p) for p in range(len(covariance))]
+    return Correlations(
+        parameters=len(covariance),
+        components=names,
+        between_components=[column(row, 2) for row in between],
+        strongest=[
+            CorrelatedPair(first=result.parameter_name(i), second=result.parameter_name(j), correlation=rounded(r, 3))
             for i, j, r in strongest
         ],
-    }
-    if len(covariance) <= WHOLE_MATRIX:
-        percent = np.rint(100 * np.clip(covariance * unit * unit[:, None], -1, 1)).astype(np.int64)
-        # below the diagonal, row by row
-        found["percent"] = [column(percent[i, :i]) for i in range(len(percent))]
-        found["parameter_names"] = [result.parameter_name(p) for p in range(len(percent))]
-    return found
+        percent=percent,
+        parameter_names=parameter_names,
+    )
 
 
 def _between_components(result: Result, covariance: Float, unit: Float) -> tuple[list[str], Float]:

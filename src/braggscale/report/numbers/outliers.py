@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.report.numbers.json_numbers import column, rounded, share
 from braggscale.report.numbers.scaled_observations import Observed
+from braggscale.report.summary_sections import WorstGroup
 from braggscale.scaling.result import Result
 
 WORST = 20
 MOST_MEMBERS = 40  # of a group, those listed
 
 
-def worst_groups(
-    seen: Observed, result: Result, rejected: Bool, variance: Float, anomalous: bool
-) -> list[dict[str, Any]]:
+def worst_groups(seen: Observed, result: Result, rejected: Bool, variance: Float, anomalous: bool) -> list[WorstGroup]:
     """The groups with the largest deviations, worst first, each with its members in the order of data sets and images.
 
     z of a member is (I - g m)/sqrt(V' + g^2/s), m and s = sum g^2/V' over the *other* members that are scaled.
@@ -49,7 +46,7 @@ def _deviations(i: Float, v: Float, g: Float, groups: Groups, index: Int, good: 
         return np.asarray((i - g * mean) / np.sqrt(v + g * g / others))
 
 
-def _group(result: Result, groups: Groups, k: int, z: Float, variance: Float, rejected: Bool) -> dict[str, Any]:
+def _group(result: Result, groups: Groups, k: int, z: Float, variance: Float, rejected: Bool) -> WorstGroup:
     data, state = result.data, result.scaled.state
     at = np.arange(groups.offsets[k], groups.offsets[k + 1])
     n = len(at)
@@ -61,17 +58,17 @@ def _group(result: Result, groups: Groups, k: int, z: Float, variance: Float, re
     names = [result.used[d] for d in rows.data_set[at].tolist()]
     still = [member.experiment.is_still for member in names]
     image = np.floor(rows.xyz[at, 2]).astype(np.int64) + 1
-    return {
-        "hkl": data.asu[at[0]].tolist(),
-        "d": rounded(float(rows.d[at[0]])),
-        "members": n,
-        "data_set": [member.identifier for member in names],
-        "image": [None if s else v for s, v in zip(still, image.tolist(), strict=True)],
-        "measured_hkl": rows.hkl[at].tolist(),
-        "x": column(np.round(rows.xyz[at, 0], 1), 6),
-        "y": column(np.round(rows.xyz[at, 1], 1), 6),
-        "scaled_intensity": column(state.values.intensity[at] / g, 5),
-        "sigma": column(np.sqrt(variance[at]) / g, 3),
-        "z": column(z[at], 3),
-        "outlier": rejected[at].tolist(),
-    }
+    return WorstGroup(
+        hkl=data.asu[at[0]].tolist(),
+        d=rounded(float(rows.d[at[0]])),
+        members=n,
+        data_set=[member.identifier for member in names],
+        image=[None if s else v for s, v in zip(still, image.tolist(), strict=True)],
+        measured_hkl=rows.hkl[at].tolist(),
+        x=column(np.round(rows.xyz[at, 0], 1), 6),
+        y=column(np.round(rows.xyz[at, 1], 1), 6),
+        scaled_intensity=column(state.values.intensity[at] / g, 5),
+        sigma=column(np.sqrt(variance[at]) / g, 3),
+        z=column(z[at], 3),
+        outlier=rejected[at].tolist(),
+    )

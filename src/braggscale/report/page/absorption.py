@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -13,8 +12,10 @@ from braggscale.numerics.array_types import Float
 from braggscale.report.page.figure import (
     BLUE,
     DIVERGING,
+    Cell,
+    Choice,
     Figure,
-    Summary,
+    Layout,
     Table,
     Trace,
     axis,
@@ -26,6 +27,8 @@ from braggscale.report.page.figure import (
     short,
     shown,
 )
+from braggscale.report.summary_document import Summary
+from braggscale.report.summary_sections import Surface
 
 POLAR, AZIMUTH = 25, 49
 
@@ -33,31 +36,27 @@ POLAR, AZIMUTH = 25, 49
 NOTHING = 6e-4  # an absorption surface that deviates less from 1 corrects nothing
 
 
-def stored_parameters(summary: Summary, d: int, name: str) -> dict[str, Any]:
-    """The stored component of a data set in the output."""
-    kept = [entry for entry in summary["data_sets"] if "model" in entry]
-    found: dict[str, Any] = kept[d]["model"].get(name, {})
-    return found
-
-
-def surfaces(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[str]) -> list[Figure]:
+def surfaces(summary: Summary, found: Sequence[tuple[int, Surface]], names: Sequence[str]) -> list[Figure]:
     """The surface as a map, what of it acts on the undiffracted beam, and on a sphere."""
     polar, azimuth = np.linspace(0, 180, POLAR), np.linspace(0, 360, AZIMUTH)
     theta, phi = np.meshgrid(np.radians(polar), np.radians(azimuth), indexing="ij")
     direction = np.stack((np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)), axis=-1)
-    basis = {lmax: _harmonics(direction.reshape(-1, 3), lmax) for lmax in {c["lmax"] for _, c in found}}
-    maps, even, spheres = [], [], []
-    seen: list[Any] = []
+    basis = {lmax: _harmonics(direction.reshape(-1, 3), lmax) for lmax in {c.lmax for _, c in found}}
+    maps: list[Choice] = []
+    even: list[Choice] = []
+    spheres: list[Choice] = []
+    seen: list[Float] = []
     rows = []
     for d, c in found:
-        p = np.array(stored_parameters(summary, d, "absorption").get("parameters", ()), np.float64)
-        if len(p) != len(basis[c["lmax"]]) or any(np.array_equal(p, other) for other in seen):
+        stored = summary.stored(d, "absorption")
+        p = np.array(stored.parameters if stored else (), np.float64)
+        if len(p) != len(basis[c.lmax]) or any(np.array_equal(p, other) for other in seen):
             continue  # a shared surface is shown once
         seen.append(p)
-        whole = (1.0 + p @ basis[c["lmax"]]).reshape(theta.shape)
-        order = np.repeat(np.arange(1, c["lmax"] + 1), 2 * np.arange(1, c["lmax"] + 1) + 1)
-        straight = (1.0 + np.where(order % 2 == 0, p, 0.0) @ basis[c["lmax"]]).reshape(theta.shape)
-        name = names[d] if not _is_shared(summary, d) else "all data sets"
+        whole = (1.0 + p @ basis[c.lmax]).reshape(theta.shape)
+        order = np.repeat(np.arange(1, c.lmax + 1), 2 * np.arange(1, c.lmax + 1) + 1)
+        straight = (1.0 + np.where(order % 2 == 0, p, 0.0) @ basis[c.lmax]).reshape(theta.shape)
+        name = names[d] if not summary.shares(d, "absorption") else "all data sets"
         maps.append((name, [_surface_map(azimuth, polar, whole)], _MAP_LAYOUT))
         even.append((name, [_surface_map(azimuth, polar, straight)], _MAP_LAYOUT))
         spheres.append((name, [_sphere(direction, whole)], _SPHERE_LAYOUT))
@@ -100,19 +99,21 @@ def surfaces(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence
     return result
 
 
-def _coefficients(summary: Summary, found: Sequence[tuple[int, Any]], names: Sequence[str]) -> Figure:
+def _coefficients(summary: Summary, found: Sequence[tuple[int, Surface]], names: Sequence[str]) -> Figure:
     """P_lm of each surface with its esd."""
     layout = {"xaxis": axis("l, m", tickangle=-60, type="category"), "yaxis": axis("coefficient"), "showlegend": False}
     choices = []
-    rows: list[list[Any]] = []
+    rows: list[list[Cell]] = []
     for d, c in found:
-        stored = stored_parameters(summary, d, "absorption")
-        values, esd = stored.get("parameters", []), stored.get("est_standard_devs")
-        labels = [f"{l}, {m}" for l in range(1, c["lmax"] + 1) for m in range(-l, l + 1)]
+        stored = summary.stored(d, "absorption")
+        if stored is None:
+            continue
+        values, esd = stored.parameters, stored.est_standard_devs
+        labels = [f"{l}, {m}" for l in range(1, c.lmax + 1) for m in range(-l, l + 1)]
         if len(labels) != len(values):
             continue
         hover = "l, m = %{x}<br>%{y:.3g} ± %{customdata}<extra></extra>"
-        errors = [None] * len(values) if esd is None else esd
+        errors: Sequence[float | None] = [None] * len(values) if esd is None else esd
         trace = line(labels, values, "coefficient", BLUE, mode="markers", hovertemplate=hover)
         trace["customdata"] = [short(e, 2) for e in errors]
         if esd is not None:
@@ -120,7 +121,7 @@ def _coefficients(summary: Summary, found: Sequence[tuple[int, Any]], names: Seq
         choices.append((names[d], [trace], {**layout, "shapes": [horizontal(0.0)]}))
         if len(rows) < 200:
             rows += [[names[d], n, short(v, 4), short(e, 2)] for n, v, e in zip(labels, values, errors, strict=True)]
-        if _is_shared(summary, d):
+        if summary.shares(d, "absorption"):
             break
     return Figure(
         "absorption-coefficients",
@@ -136,39 +137,41 @@ def _coefficients(summary: Summary, found: Sequence[tuple[int, Any]], names: Seq
 
 
 def absorption_use(summary: Summary) -> list[Figure]:
-    found = summary["absorption_use"]
+    """What the surface was used for: corrections applied, and directions that were measured."""
+    found = summary.absorption_use
     if not found:
         return []
-    low, high = found["factor"]
-    n = len(found["counts"])
+    low, high = found.factor
+    n = len(found.counts)
     middle = [round(low + (high - low) * (k + 0.5) / n, 6) for k in range(n)]
     figures = [
         Figure(
             "absorption-applied",
             "Absorption corrections applied",
-            f"Factors of {found['sampled']} observations.",
-            [bars(middle, found["counts"], "observations", BLUE, hovertemplate="%{x:.4f}: %{y}<extra></extra>")],
+            f"Factors of {found.sampled} observations.",
+            [bars(middle, found.counts, "observations", BLUE, hovertemplate="%{x:.4f}: %{y}<extra></extra>")],
             {"xaxis": axis("factor"), "yaxis": axis("observations"), "bargap": 0.05, "showlegend": False},
             Table(
                 "Absorption corrections applied",
                 ("factor", "observations"),
-                [[shown(m, 4), v] for m, v in zip(middle, found["counts"], strict=True)],
+                [[shown(m, 4), v] for m, v in zip(middle, found.counts, strict=True)],
             ),
         )
     ]
-    for key, title, text in (
+    for key, counts, title, text in (
         (
             "incoming",
+            found.incoming,
             "Directions of the incoming beam",
             "To the source, in the frame of the crystal: a band for each spindle axis.",
         ),
         (
             "diffracted",
+            found.diffracted,
             "Directions of the diffracted beams",
             "The surface is known where beams left the crystal; elsewhere it is an extrapolation.",
         ),
     ):
-        counts = found[key]
         polar = [round(180 * (k + 0.5) / len(counts)) for k in range(len(counts))]
         azimuth = [round(360 * (k + 0.5) / len(counts[0])) for k in range(len(counts[0]))]
         z = [[v or None for v in row] for row in counts]
@@ -187,18 +190,13 @@ def _harmonics(direction: Float, lmax: int) -> Float:
     return values
 
 
-def _is_shared(summary: Summary, d: int) -> bool:
-    kept = [entry for entry in summary["data_sets"] if "model" in entry]
-    return "absorption" in (kept[d]["model"].get("configuration_parameters", {}).get("shared") or ())
-
-
-_MAP_LAYOUT = {
+_MAP_LAYOUT: Layout = {
     "xaxis": axis("azimuth / °", dtick=60),
     "yaxis": axis("polar angle / °", dtick=30, autorange="reversed"),
 }
 
 
-_SPHERE_LAYOUT = {
+_SPHERE_LAYOUT: Layout = {
     "scene": {
         "xaxis": {"visible": False},
         "yaxis": {"visible": False},
@@ -210,8 +208,9 @@ _SPHERE_LAYOUT = {
 }
 
 
-def rounded_grid(values: Float, digits: int = 4) -> list[Any]:
-    listed: list[Any] = np.round(values, digits).tolist()
+def rounded_grid(values: Float, digits: int = 4) -> list[list[float]]:
+    """The values of a matrix, (n, m), with so many decimals."""
+    listed: list[list[float]] = np.round(values, digits).tolist()
     return listed
 
 
@@ -226,7 +225,12 @@ def _surface_map(azimuth: Float, polar: Float, values: Float) -> Trace:
     hover = "azimuth %{x:.0f}°, polar %{y:.0f}°<br>factor %{z:.4f}<extra></extra>"
     more = {"zmin": limits["cmin"], "zmax": limits["cmax"], "zsmooth": "best", "colorscale": DIVERGING}
     return heat(
-        rounded_grid(azimuth, 1), rounded_grid(polar, 1), rounded_grid(values), "factor", hovertemplate=hover, **more
+        np.round(azimuth, 1).tolist(),
+        np.round(polar, 1).tolist(),
+        rounded_grid(values),
+        "factor",
+        hovertemplate=hover,
+        **more,
     )
 
 

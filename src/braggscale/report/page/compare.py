@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from braggscale.report.page.figure import (
     BLUE,
     NOTHING,
     ORANGE,
     Figure,
+    Layout,
     Section,
-    Summary,
     Table,
     axis,
     line,
+    middles,
     resolution_axis,
     shown,
 )
+from braggscale.report.summary_document import Summary
+from braggscale.report.summary_run import StatisticsEntry
 from braggscale.statistics.catalogue import (
     CATALOGUE,
     COMPARED,
@@ -41,32 +42,32 @@ def compare(summary: Summary, other: Summary | None, label: str) -> Section:
     )
     if other is None:
         return section
-    if summary["space_group"] != other["space_group"]:
-        section.notes.append(f"The space groups differ: {summary['space_group']} here, {other['space_group']} there.")
-    here, there = summary["statistics"], other["statistics"]
+    if summary.space_group != other.space_group:
+        section.notes.append(f"The space groups differ: {summary.space_group} here, {other.space_group} there.")
+    here, there = summary.statistics, other.statistics
     if here is None or there is None:
         section.notes.append("One of the runs has no merging statistics.")
         return section
     section.tables += [_table(here, there, summary, other), _commands(summary, other)]
-    limits = [s[key] for run in (here, there) for s in run["shells"] for key in ("d_max", "d_min")]
+    limits = [d for run in (here, there) for s in run.shells for d in (s.d_max, s.d_min)]
     d_axis = resolution_axis([min(limits), max(limits)])
     section.figures += [_figure(CATALOGUE[name], here, there, d_axis) for name in PLOTS]
     return section
 
 
-def _figure(statistic: Statistic, here: Any, there: Any, d_axis: dict[str, Any]) -> Figure:
+def _figure(statistic: Statistic, here: StatisticsEntry, there: StatisticsEntry, d_axis: Layout) -> Figure:
     """A statistic of both runs by resolution."""
     key, digits = statistic.name, _digits(statistic)
     data = []
     for run, name, colour, dash in ((here, "this run", BLUE, "solid"), (there, "other run", ORANGE, "dash")):
-        x = [0.5 * (s["d_max"] ** -2 + s["d_min"] ** -2) for s in run["shells"]]
-        y = [_times(s[key], statistic.factor) for s in run["shells"]]
-        custom = [f"{s['d_max']:.2f} – {s['d_min']:.2f} Å" for s in run["shells"]]
+        x = middles(run.shells)
+        y = [_times(getattr(s, key), statistic.factor) for s in run.shells]
+        custom = [f"{s.d_max:.2f} – {s.d_min:.2f} Å" for s in run.shells]
         hover = f"%{{customdata}}<br>{statistic.title} %{{y:.{digits}f}}<extra>{name}</extra>"
         data.append(line(x, y, name, colour, dash=dash, customdata=custom, hovertemplate=hover))
     rows = [
-        [text for s in pair for text in (shown(s["d_min"], 2), shown(_times(s[key], statistic.factor), digits))]
-        for pair in zip(here["shells"], there["shells"], strict=False)
+        [text for s in pair for text in (shown(s.d_min, 2), shown(_times(getattr(s, key), statistic.factor), digits))]
+        for pair in zip(here.shells, there.shells, strict=False)
     ]
     header = tuple(f"{title}, {run}" for run in ("this run", "other run") for title in ("d min / Å", statistic.title))
     text = "Blue, solid: this run. Orange, dashed: the other one."
@@ -79,16 +80,16 @@ def _digits(statistic: Statistic) -> int:
     return statistic.digits + (statistic.digits == FINE)
 
 
-def _times(value: Any, factor: float) -> Any:
+def _times(value: float | None, factor: float) -> float | None:
     return value if value is None or factor == 1.0 else factor * value
 
 
-def _table(here: Any, there: Any, summary: Summary, other: Summary) -> Table:
+def _table(here: StatisticsEntry, there: StatisticsEntry, summary: Summary, other: Summary) -> Table:
     rows = []
     for number, label in ((None, ""), (0, ", inner shell"), (-1, ", outer shell")):
-        a, b = (run["overall"] if number is None else run["shells"][number] for run in (here, there))
+        a, b = (run.overall if number is None else run.shells[number] for run in (here, there))
         for statistic in chosen(COMPARED if number is None else COMPARED_BY_SHELL, True):
-            one, two = a.get(statistic.name), b.get(statistic.name)
+            one, two = (getattr(shell, statistic.name) for shell in (a, b))
             if one is None and two is None:
                 continue
             unit = "%" if statistic.percent else statistic.unit
@@ -96,16 +97,16 @@ def _table(here: Any, there: Any, summary: Summary, other: Summary) -> Table:
                 _times(one, statistic.factor), _times(two, statistic.factor), _digits(statistic), statistic.better
             )
             rows.append([statistic.label + label + (f" / {unit}" if unit else ""), *pair])
-    errors = [[m["isa"] for m in run["error_models"]] for run in (summary, other)]
-    if all(len(e) == 1 and e[0] is not None for e in errors):
+    errors = [[m.isa for m in run.error_models] for run in (summary, other)]
+    if all(len(e) == 1 for e in errors):
         rows.append(["Largest I/σ", *_pair(errors[0][0], errors[1][0], 1, "up")])
-    rows.append(["Outliers", *_pair(summary["outliers"], other["outliers"], 0, None)])
-    sets = [len([e for e in run["data_sets"] if "model" in e]) for run in (summary, other)]
+    rows.append(["Outliers", *_pair(summary.outliers, other.outliers, 0, None)])
+    sets = [len(run.kept) for run in (summary, other)]
     rows.append(["Data sets", *_pair(sets[0], sets[1], 0, None)])
     return Table("This run and the other", ("", "this run", "other run", "difference", ""), rows, words=(0, 4))
 
 
-def _pair(a: Any, b: Any, digits: int, better: Better | None) -> list[str]:
+def _pair(a: float | None, b: float | None, digits: int, better: Better | None) -> list[str]:
     if a is None or b is None:
         return [shown(a, digits), shown(b, digits), NOTHING, ""]
     change = a - b
@@ -124,5 +125,5 @@ def _commands(summary: Summary, other: Summary) -> Table:
 
 def _options(run: Summary) -> list[str]:
     """The arguments of a run that are not names of files, or all if there are no others."""
-    words = [w for w in run["command"].get("arguments", []) if "=" in w]
+    words = [w for w in run.command.arguments or [] if "=" in w]
     return words or ["(no options)"]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from braggscale.report.assessment import data_sets_standing_out
 from braggscale.report.page.figure import (
     BLUE,
     INK,
     ORANGE,
+    Cell,
     Figure,
     Section,
-    Summary,
     Table,
     axis,
     escaped,
@@ -21,6 +20,8 @@ from braggscale.report.page.figure import (
     names_of,
     shown,
 )
+from braggscale.report.summary_document import Summary
+from braggscale.report.summary_sections import ByDataSet
 
 MOST_ROWS = 500  # of the tables behind the maps
 
@@ -32,16 +33,16 @@ def per_cent(value: float | None) -> str:
 
 def by_data_set(summary: Summary) -> Section:
     """A sortable table, the scatter of data sets, and maps by resolution; legible for one and for five hundred."""
-    table = summary["by_data_set"]
+    table = summary.by_data_set
     section = Section("data-sets", "Data sets", "Each data set against the merged data of all.")
     if table is None:
         return section
     names = names_of(summary)
-    section.tables += [_data_set_table(summary, names), *_image_ranges(summary, names)]
+    section.tables += [_data_set_table(summary, table, names), *_image_ranges(summary, names)]
     if len(names) < 3:
         return section
     out = set(data_sets_standing_out(summary))
-    delta = table["delta_cc_half"]
+    delta = table.delta_cc_half
     common = {"text": [f"data set {escaped(n)}" for n in names], "mode": "markers", "type": "scatter"}
     size = [11 if k in out else 7 for k in range(len(names))]
     colour = [ORANGE if k in out else BLUE for k in range(len(names))]
@@ -60,7 +61,7 @@ def by_data_set(summary: Summary) -> Section:
                     {
                         **common,
                         "x": [None if v is None else 100 * v for v in delta],
-                        "y": table["r_merge"],
+                        "y": table.r_merge,
                         "marker": marker,
                         "hovertemplate": "%{text}<br>ΔCC1/2 %{x:.2g} %<br>R_merge %{y:.3f}<extra></extra>",
                     }
@@ -68,7 +69,7 @@ def by_data_set(summary: Summary) -> Section:
                 {"xaxis": axis("ΔCC1/2 / %"), "yaxis": axis("R_merge", rangemode="tozero"), "showlegend": False},
             )
         )
-    b = table["b"]
+    b = table.b
     if any(v is not None for v in b):
         section.figures.append(
             Figure(
@@ -80,7 +81,7 @@ def by_data_set(summary: Summary) -> Section:
                 [
                     {
                         **common,
-                        "x": table["scale"],
+                        "x": table.scale,
                         "y": b,
                         "marker": marker,
                         "hovertemplate": "%{text}<br>mean g %{x:.3f}<br>B %{y:.2f} Å²<extra></extra>",
@@ -93,30 +94,29 @@ def by_data_set(summary: Summary) -> Section:
     return section
 
 
-def _data_set_table(summary: Summary, names: Sequence[str]) -> Table:
-    table = summary["by_data_set"]
-    fates = summary["ledger"]["data_sets"]
-    rows = []
+def _data_set_table(summary: Summary, table: ByDataSet, names: Sequence[str]) -> Table:
+    fates = summary.ledger.data_sets
+    rows: list[list[Cell]] = []
     for k, name in enumerate(names):
-        n, lost = table["observations"][k], table["outliers"][k]
-        counts = fates.get(table["identifier"][k], {})
+        n, lost = table.observations[k], table.outliers[k]
+        counts = fates.get(table.identifier[k], {})
         rows.append(
             [
-                table["number"][k],
+                table.number[k],
                 name,
                 sum(counts.values()),
                 n,
-                table["unique"][k],
+                table.unique[k],
                 lost,
                 shown(lost / (n + lost) if n + lost else None, 2, percent=True),
-                shown(table["completeness"][k], 1, percent=True),
-                shown(table["i_over_sigma"][k], 1),
-                shown(table["r_merge"][k], 3),
-                shown(table["mean_z2"][k], 2),
-                shown(table["cc_rest"][k], 3),
-                per_cent(table["delta_cc_half"][k]),
-                shown(table["scale"][k], 3),
-                shown(table["b"][k], 2),
+                shown(table.completeness[k], 1, percent=True),
+                shown(table.i_over_sigma[k], 1),
+                shown(table.r_merge[k], 3),
+                shown(table.mean_z2[k], 2),
+                shown(table.cc_rest[k], 3),
+                per_cent(table.delta_cc_half[k]),
+                shown(table.scale[k], 3),
+                shown(table.b[k], 2),
             ]
         )
     header = (
@@ -141,28 +141,29 @@ def _data_set_table(summary: Summary, names: Sequence[str]) -> Table:
 
 def _image_ranges(summary: Summary, names: Sequence[str]) -> list[Table]:
     """Images of the scan, those in use, and batches; nothing for stills."""
-    kept = [entry for entry in summary["data_sets"] if "model" in entry]
+    kept = summary.kept
     rows = []
     for name, entry in zip(names, kept, strict=False):
-        images = entry["image_range"]
+        images = entry.image_range
         if images is None:
             continue
-        offset = entry["batch_offset"] or 0
-        in_use = ", ".join(f"{a}–{b}" for a, b in entry["images_in_use"] or [images])
+        offset = entry.batch_offset or 0
+        in_use = ", ".join(f"{a}–{b}" for a, b in entry.images_in_use or [images])
         rows.append([name, f"{images[0]}–{images[1]}", in_use, f"{images[0] + offset}–{images[1] + offset}"])
     header = ("data set", "images", "in use", "batches")
     return [Table("Images and batches", header, rows, words=(0, 1, 2, 3))] if rows else []
 
 
-def _maps(table: Any, names: Sequence[str]) -> list[Figure]:
-    limits = table["shell_limits"]
+def _maps(table: ByDataSet, names: Sequence[str]) -> list[Figure]:
+    limits = table.shell_limits
     shells = [f"{a:.2f} – {b:.2f}" for a, b in zip(limits[:-1], limits[1:], strict=True)]
     labels = [escaped(name) for name in names]
     few = len(names) <= 40
     figures = []
-    for key, title, label, digits, text in (
+    for key, z, title, label, digits, text in (
         (
             "i_over_sigma_by_shell",
+            table.i_over_sigma_by_shell,
             "Signal to noise, data set by resolution",
             "⟨I/σ⟩",
             1,
@@ -171,6 +172,7 @@ def _maps(table: Any, names: Sequence[str]) -> list[Figure]:
         ),
         (
             "r_merge_by_shell",
+            table.r_merge_by_shell,
             "R_merge, data set by resolution",
             "R_merge",
             3,
@@ -178,13 +180,12 @@ def _maps(table: Any, names: Sequence[str]) -> list[Figure]:
             "others.",
         ),
     ):
-        z = table[key]
         known = sorted(v for row in z for v in row if v is not None)
         if not known:
             continue
         top = known[int(0.98 * (len(known) - 1))]
         template = f"data set %{{y}}<br>%{{x}} Å<br>{label} %{{z:.{digits}f}}<extra></extra>"
-        y: Sequence[Any] = labels if few else list(range(len(labels)))
+        y: Sequence[object] = labels if few else list(range(len(labels)))
         trace = heat(shells, y, z, label, zmin=0, zmax=top, hovertemplate=template)
         y_axis = axis("data set", type="category" if few else "linear", autorange="reversed", automargin=True)
         if not few:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from braggscale.report.page.figure import (
     BLUE,
     DIVERGING,
     GREY,
     ORANGE,
+    Cell,
     Figure,
+    Layout,
     Section,
-    Summary,
     Table,
+    Trace,
     axis,
     bars,
+    colour_bar,
     heat,
     horizontal,
     line,
@@ -24,6 +26,9 @@ from braggscale.report.page.figure import (
     short,
     shown,
 )
+from braggscale.report.summary_document import Summary
+from braggscale.report.summary_run import ErrorModelFit
+from braggscale.report.summary_sections import BeforeAfter, DeviationsOfModel, Histogram, NormalPlot, SignalMap
 from braggscale.wording import show_with_error
 
 MOST_MODELS = 12  # error models with plots
@@ -38,38 +43,38 @@ def error_model(summary: Summary) -> Section:
         "σ of every observation is corrected to σ′² = a² (σ² + (b I)²), so that equivalents scatter as much as their "
         "errors say.",
     )
-    models = summary["error_models"]
-    found = summary["deviations"]["error_models"] if summary["deviations"] else []
+    models = summary.error_models
+    found = summary.deviations.error_models if summary.deviations else []
     if models:
         section.tables.append(_parameters(models, found))
     pairs = [(models[k] if k < len(models) else None, one) for k, one in enumerate(found[:MOST_MODELS])]
     for k, (model, one) in enumerate(pairs):
         suffix, name = ("", "") if len(pairs) == 1 else (f"-{k + 1}", f", model {k + 1}")
-        if one.get("normal"):
-            section.figures += [_normal(one, suffix, name), _histogram(one, suffix, name)]
-        if model and model["ranges"]:
+        if one.normal and one.histogram:
+            section.figures += [_normal(one.normal, suffix, name), _histogram(one.histogram, suffix, name)]
+        if model and model.ranges:
             section.figures.append(_by_intensity(model, suffix, name))
-        if one["i_over_sigma"]:
-            section.figures.append(_i_over_sigma(one["i_over_sigma"], model, suffix, name))
+        if one.i_over_sigma:
+            section.figures.append(_i_over_sigma(one.i_over_sigma, model, suffix, name))
     return section
 
 
-def _parameters(models: Any, found: Any) -> Table:
-    rows = []
+def _parameters(models: Sequence[ErrorModelFit], found: Sequence[DeviationsOfModel]) -> Table:
+    rows: list[list[Cell]] = []
     for k, model in enumerate(models):
-        within = found[k]["within"] if k < len(found) else {"before": [None] * 3, "after": [None] * 3}
-        m = model["model"]
+        within = found[k].within if k < len(found) else BeforeAfter(before=[None] * 3, after=[None] * 3)
+        m = model.model
         rows.append(
             [
                 k + 1,
-                show_with_error(m["a"], model["esd_a"]),
-                show_with_error(m["b"], model["esd_b"]),
-                short(m["c"], 3) if m["c"] else "–",
-                shown(model["isa"], 1),
-                model["n_used"],
-                " / ".join(shown(v, 1, percent=True) for v in within["before"]),
-                " / ".join(shown(v, 1, percent=True) for v in within["after"]),
-                model["reason"] or "",
+                show_with_error(m.a, model.esd_a),
+                show_with_error(m.b, model.esd_b),
+                short(m.c, 3) if m.c else "–",
+                shown(model.isa, 1),
+                model.n_used,
+                " / ".join(shown(v, 1, percent=True) for v in within.before),
+                " / ".join(shown(v, 1, percent=True) for v in within.after),
+                model.reason or "",
             ]
         )
     ideal = " / ".join(f"{100 * v:.1f}" for v in NORMAL)
@@ -87,10 +92,10 @@ def _parameters(models: Any, found: Any) -> Table:
     return Table("Error model", header, rows, words=(8,))
 
 
-def _normal(one: Any, suffix: str, name: str) -> Figure:
-    x = one["normal"]["expected"]
+def _normal(found: NormalPlot, suffix: str, name: str) -> Figure:
+    x = found.expected
     # what lies beyond the range that was counted is left out of the plot
-    before, after = ([None if abs(v) >= 12 else v for v in one["normal"][k]] for k in ("before", "after"))
+    before, after = ([None if abs(v) >= 12 else v for v in values] for values in (found.before, found.after))
     hover = "expected %{x:.1f}, found %{y:.2f}<extra>%{fullData.name}</extra>"
     return Figure(
         f"normal{suffix}",
@@ -111,7 +116,7 @@ def _normal(one: Any, suffix: str, name: str) -> Figure:
     )
 
 
-def _clipped(after: Sequence[Any], before: Sequence[Any]) -> list[float]:
+def _clipped(after: Sequence[float | None], before: Sequence[float | None]) -> list[float]:
     """Room for the corrected curve, and for the other one up to twice of that."""
     top = max([4.5, *(abs(v) for v in after if v is not None)])
     other = max([top, *(abs(v) for v in before if v is not None)])
@@ -119,9 +124,8 @@ def _clipped(after: Sequence[Any], before: Sequence[Any]) -> list[float]:
     return [-limit, limit]
 
 
-def _histogram(one: Any, suffix: str, name: str) -> Figure:
-    found = one["histogram"]
-    x, n = found["middle"], sum(found["after"])
+def _histogram(found: Histogram, suffix: str, name: str) -> Figure:
+    x, n = found.middle, sum(found.after)
     step = x[1] - x[0]
     ideal = [n * step * math.exp(-v * v / 2) / math.sqrt(2 * math.pi) for v in x]
     return Figure(
@@ -131,26 +135,24 @@ def _histogram(one: Any, suffix: str, name: str) -> Figure:
         "last "
         "bars.",
         [
-            bars(x, found["after"], "with error model", BLUE, hovertemplate="z %{x}: %{y}<extra></extra>"),
+            bars(x, found.after, "with error model", BLUE, hovertemplate="z %{x}: %{y}<extra></extra>"),
             line(x, ideal, "normal", ORANGE, mode="lines", hoverinfo="skip"),
         ],
         {"xaxis": axis("z"), "yaxis": axis("observations"), "bargap": 0.05},
         Table(
             "Distribution of deviations",
             ("z", "before", "after", "normal"),
-            [
-                [shown(v, 3), b, a, f"{e:.0f}"]
-                for v, b, a, e in zip(x, found["before"], found["after"], ideal, strict=True)
-            ],
+            [[shown(v, 3), b, a, f"{e:.0f}"] for v, b, a, e in zip(x, found.before, found.after, ideal, strict=True)],
         ),
     )
 
 
-def _by_intensity(model: Any, suffix: str, name: str) -> Figure:
-    ranges = [r for r in model["ranges"] if r["high"] > 0]
-    x = [math.sqrt(max(r["low"], r["high"] / 4) * r["high"]) for r in ranges]
-    before, after = [r["uncorrected"] for r in ranges], [r["corrected"] for r in ranges]
-    custom = [[short(r["low"], 3), short(r["high"], 3), r["n"]] for r in ranges]
+def _by_intensity(model: ErrorModelFit, suffix: str, name: str) -> Figure:
+    ranges = [r for r in model.ranges if r.high > 0]
+    x = [math.sqrt(max(r.low, r.high / 4) * r.high) for r in ranges]
+    before, after = [r.uncorrected for r in ranges], [r.corrected for r in ranges]
+    highest = max((v for v in before if v is not None), default=1.0)
+    custom = [[short(r.low, 3), short(r.high, 3), r.n] for r in ranges]
     hover = (
         "intensity %{customdata[0]} – %{customdata[1]}<br>%{customdata[2]} observations"
         "<br>mean z² %{y:.2f}<extra>%{fullData.name}</extra>"
@@ -166,41 +168,41 @@ def _by_intensity(model: Any, suffix: str, name: str) -> Figure:
         ],
         {
             "xaxis": axis("expected intensity / counts", type="log"),
-            "yaxis": axis("mean z²", type="log", dtick="D2" if max([*before, 1]) < 30 else 1),
+            "yaxis": axis("mean z²", type="log", dtick="D2" if highest < 30 else 1),
             "shapes": [horizontal(1.0)],
         },
         Table(
             "Errors by intensity",
             ("from", "to", "observations", "before", "after"),
             [
-                [short(r["low"], 4), short(r["high"], 4), r["n"], shown(b, 2), shown(a, 2)]
+                [short(r.low, 4), short(r.high, 4), r.n, shown(b, 2), shown(a, 2)]
                 for r, b, a in zip(ranges, before, after, strict=True)
             ],
         ),
     )
 
 
-def _i_over_sigma(found: Any, model: Any, suffix: str, name: str) -> Figure:
-    counts = found["counts"]
+def _i_over_sigma(found: SignalMap, model: ErrorModelFit | None, suffix: str, name: str) -> Figure:
+    counts = found.counts
     n = len(counts)
-    (low_x, high_x), (low_y, high_y) = found["log10_intensity"], found["log10_i_over_sigma"]
+    (low_x, high_x), (low_y, high_y) = found.log10_intensity, found.log10_i_over_sigma
     x = [round(low_x + (high_x - low_x) * (k + 0.5) / n, 3) for k in range(n)]
     y = [round(low_y + (high_y - low_y) * (k + 0.5) / n, 3) for k in range(n)]
     z = [[math.log10(v) if v else None for v in row] for row in counts]
     hover = "I %{customdata[0]}<br>I/σ %{customdata[1]}<br>%{customdata[2]} observations<extra></extra>"
     custom = [[[f"{10**a:.3g}", f"{10**b:.3g}", counts[j][i]] for i, a in enumerate(x)] for j, b in enumerate(y)]
-    trace = heat(x, y, z, "observations", hovertemplate=hover, customdata=custom)
     top = max((v for row in z for v in row if v is not None), default=1.0)
     decades = list(range(int(top) + 1))
-    trace["colorbar"] |= {"tickvals": decades, "ticktext": [str(10**k) for k in decades]}
-    data = [trace]
-    if model and model["isa"]:
-        level = math.log10(model["isa"])
+    bar = colour_bar("observations", tickvals=decades, ticktext=[str(10**k) for k in decades])
+    trace = heat(x, y, z, "observations", hovertemplate=hover, customdata=custom) | {"colorbar": bar}
+    data: list[Trace] = [trace]
+    if model and model.isa:
+        level = math.log10(model.isa)
         data.append(
             line(
                 [x[0], x[-1]],
                 [level, level],
-                f"limit {model['isa']:.1f}",
+                f"limit {model.isa:.1f}",
                 ORANGE,
                 mode="lines",
                 dash="dash",
@@ -249,29 +251,29 @@ def detector(summary: Summary) -> Section:
         "beam "
         "stop or loop, bad modules, wrong flat field.",
     )
-    found = summary["detector"]
+    found = summary.detector
     if found is None:
         return section
-    n_y, n_x = len(found["observations"]), len(found["observations"][0])
-    x, y = _middles(found["x"], n_x), _middles(found["y"], n_y)
-    unit = found["unit"]
+    n_y, n_x = len(found.observations), len(found.observations[0])
+    x, y = _middles(found.x, n_x), _middles(found.y, n_y)
+    unit = found.unit
     layout = {
         "xaxis": axis(f"x (fast) / {unit}", constrain="domain", zeroline=False),
         "yaxis": axis(f"y (slow) / {unit}", scaleanchor="x", constrain="domain", autorange="reversed", zeroline=False),
     }
-    excess = [[None if v is None else 100 * v for v in row] for row in found["excess"]]
+    excess = [[None if v is None else 100 * v for v in row] for row in found.excess]
     rate = [
         [None if o + n < 5 else 100 * o / (o + n) for o, n in zip(a, b, strict=True)]
-        for a, b in zip(found["outliers"], found["observations"], strict=True)
+        for a, b in zip(found.outliers, found.observations, strict=True)
     ]
-    counts = [[v or None for v in row] for row in found["observations"]]
+    counts = [[v or None for v in row] for row in found.observations]
     names = [f"{v:.0f}" for v in x], [f"{v:.0f}" for v in y]
     for name, title, text, z, label, digits, both in (
         (
             "detector-z",
             "Mean deviation in standard deviations",
             "Mean of z. Noise gives a few hundredths with random signs; patches beyond ±1 are systematic.",
-            found["mean_z"],
+            found.mean_z,
             "mean z",
             2,
             True,
@@ -302,7 +304,7 @@ def detector(summary: Summary) -> Section:
             continue
         hover = f"x %{{x:.0f}} {unit}, y %{{y:.0f}} {unit}<br>%{{z:.{digits}f}}<extra></extra>"
         top = sorted(known)[int(0.98 * (len(known) - 1))] or 1.0
-        limits = {"zmin": -top, "zmax": top, "colorscale": DIVERGING} if both else {"zmin": 0, "zmax": top}
+        limits: Layout = {"zmin": -top, "zmax": top, "colorscale": DIVERGING} if both else {"zmin": 0, "zmax": top}
         trace = heat(x, y, z, label, hovertemplate=hover, **limits)
         table = map_table(title, *names, z, f"y \\ x / {unit}")
         section.figures.append(Figure(name, title, text, [trace], layout, table, height=380))

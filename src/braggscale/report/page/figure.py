@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from braggscale.report.summary_document import Summary
+from braggscale.report.summary_run import ShellEntry
 from braggscale.report.text.tables import short_names
 from braggscale.wording import show, show_short
 
-Summary = Mapping[str, Any]
-Trace = dict[str, Any]
+Trace = dict[str, object]  # what plotly draws, and how it lays it out: JSON
+Layout = dict[str, object]
+Cell = str | int | float | None
+Choice = tuple[str, Sequence[Mapping[str, object]], Mapping[str, object]]
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, GREY, INK = (
     "@blue",
@@ -63,7 +66,7 @@ class Table:
 
     caption: str
     header: tuple[str, ...]
-    rows: list[list[Any]]
+    rows: Sequence[Sequence[Cell]]
     words: tuple[int, ...] = ()
     last_is_total: bool = False
 
@@ -78,12 +81,12 @@ class Figure:
     name: str
     title: str
     help: str
-    data: list[Trace]
-    layout: dict[str, Any]
+    data: Sequence[Mapping[str, object]]
+    layout: Mapping[str, object]
     table: Table | None = None
     wide: bool = False
     height: int = 340
-    choices: list[tuple[str, list[Trace], dict[str, Any]]] = field(default_factory=list)
+    choices: Sequence[Choice] = ()
     choice_of: str = ""
 
 
@@ -104,6 +107,11 @@ class Section:
         return not (self.figures or self.tables or self.notes)
 
 
+def middles(shells: Sequence[ShellEntry]) -> list[float]:
+    """Where a shell stands on an axis in 1/d^2, 1/Angstrom^2."""
+    return [0.5 * (shell.d_max**-2 + shell.d_min**-2) for shell in shells]
+
+
 def escaped(text: str) -> str:
     """Text from a file for a label: plotly reads some HTML."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -111,8 +119,7 @@ def escaped(text: str) -> str:
 
 def names_of(summary: Summary) -> list[str]:
     """Identifiers of the data sets in the output, cut to the shortest length that tells them apart."""
-    table = summary["by_data_set"]
-    return short_names([] if table is None else list(table["identifier"]))
+    return short_names([] if summary.by_data_set is None else summary.by_data_set.identifier)
 
 
 def shown(value: float | None, digits: int = 3, percent: bool = False) -> str:
@@ -127,7 +134,7 @@ def short(value: float | None, digits: int = 4) -> str:
     return show_short(value, digits, NOTHING)
 
 
-def line(x: Sequence[Any], y: Sequence[Any], name: str, colour: str, **more: Any) -> Trace:
+def line(x: Sequence[object], y: Sequence[object], name: str, colour: str, **more: object) -> Trace:
     """Points joined by a line; gaps stay gaps."""
     style = {"color": colour, "width": more.pop("width", 2), "dash": more.pop("dash", "solid")}
     return {
@@ -157,12 +164,17 @@ def band(x: Sequence[float], low: Sequence[float], high: Sequence[float], colour
     }
 
 
-def bars(x: Sequence[Any], y: Sequence[Any], name: str, colour: str, **more: Any) -> Trace:
+def bars(x: Sequence[object], y: Sequence[object], name: str, colour: str, **more: object) -> Trace:
     """Vertical bars."""
     return {"type": "bar", "x": list(x), "y": list(y), "name": name, "marker": {"color": colour}, **more}
 
 
-def heat(x: Sequence[Any], y: Sequence[Any], z: Sequence[Sequence[Any]], label: str, **more: Any) -> Trace:
+def colour_bar(label: str, **more: object) -> Layout:
+    """The bar that says which number a colour means."""
+    return {"title": {"text": label, "side": "right"}, "thickness": 12, "outlinewidth": 0, **more}
+
+
+def heat(x: Sequence[object], y: Sequence[object], z: Sequence[Sequence[object]], label: str, **more: object) -> Trace:
     """A map; ``label``: of its colour bar."""
     return {
         "type": "heatmap",
@@ -170,24 +182,26 @@ def heat(x: Sequence[Any], y: Sequence[Any], z: Sequence[Sequence[Any]], label: 
         "y": list(y),
         "z": [list(row) for row in z],
         "colorscale": more.pop("colorscale", SEQUENTIAL),
-        "colorbar": {"title": {"text": label, "side": "right"}, "thickness": 12, "outlinewidth": 0},
+        "colorbar": colour_bar(label),
         "hoverongaps": False,
         **more,
     }
 
 
-def map_table(caption: str, x: Sequence[str], y: Sequence[str], z: Sequence[Sequence[Any]], corner: str) -> Table:
+def map_table(
+    caption: str, x: Sequence[str], y: Sequence[str], z: Sequence[Sequence[float | None]], corner: str
+) -> Table:
     """The numbers of a map: a row for each y, a column for each x."""
     rows = [[name, *("" if v is None else short(v, 3) for v in row)] for name, row in zip(y, z, strict=True)]
     return Table(caption, (corner, *x), rows)
 
 
-def axis(title: str, **more: Any) -> dict[str, Any]:
+def axis(title: str, **more: object) -> Layout:
     """An axis with its title."""
     return {"title": {"text": title}, **more}
 
 
-def resolution_axis(limits: Sequence[float]) -> dict[str, Any]:
+def resolution_axis(limits: Sequence[float]) -> Layout:
     """An axis in 1/d^2 that is labelled in Angstrom.  ``limits``: d of the data, Angstrom."""
     low, high = min(1 / d**2 for d in limits), max(1 / d**2 for d in limits)
     span = (high - low) or high
@@ -207,7 +221,7 @@ def resolution_axis(limits: Sequence[float]) -> dict[str, Any]:
     )
 
 
-def vertical(x: float, text: str, colour: str = ORANGE) -> tuple[dict[str, Any], dict[str, Any]]:
+def vertical(x: float, text: str, colour: str = ORANGE) -> tuple[Layout, Layout]:
     """A line across the plot and its label: shape and annotation."""
     shape = {
         "type": "line",
@@ -231,7 +245,7 @@ def vertical(x: float, text: str, colour: str = ORANGE) -> tuple[dict[str, Any],
     return shape, label
 
 
-def horizontal(y: float, colour: str = GREY) -> dict[str, Any]:
+def horizontal(y: float, colour: str = GREY) -> Layout:
     """A dotted line across the plot."""
     return {
         "type": "line",

@@ -13,18 +13,18 @@ import json
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from braggscale.errors import OutputError
 from braggscale.report.page.compare import compare
 from braggscale.report.page.data_sets import by_data_set
 from braggscale.report.page.errors import detector, error_model
-from braggscale.report.page.figure import Figure, Section, Summary, Table
+from braggscale.report.page.figure import Cell, Figure, Section, Table
 from braggscale.report.page.images import by_image, damage
 from braggscale.report.page.intensities import anomalous, distribution
 from braggscale.report.page.models import models
 from braggscale.report.page.outliers import ledger, outliers
 from braggscale.report.page.resolution import by_resolution, summary_table
+from braggscale.report.summary_document import Summary
 
 TEMPLATES = Path(__file__).with_name("templates")
 SECTIONS: tuple[Callable[[Summary], Section], ...] = (
@@ -65,15 +65,15 @@ def report_html(summary: Summary, other: Summary | None = None, label: str = "")
     )
     environment.filters["cell"] = _cell
     figures = [figure for section in sections for figure in section.figures]
-    statistics = summary["statistics"]
+    statistics = summary.statistics
     page: str = environment.get_template("page.html").render(
         summary=summary,
-        verdict=summary["verdict"],
+        verdict=summary.verdict,
         states=STATES,
-        checks=sorted(summary["verdict"]["checks"], key=lambda check: ("bad", "look", "good").index(check["state"])),
+        checks=sorted(summary.verdict.checks, key=lambda check: ("bad", "look", "good").index(check.state)),
         facts=_facts(summary),
         table_one=None if statistics is None else summary_table(statistics),
-        left_out=[(e["identifier"], e["dropped"]) for e in summary["data_sets"] if e["dropped"]][:20],
+        left_out=[(e.identifier, e.dropped) for e in summary.data_sets if e.dropped][:20],
         sections=sections,
         run=_run(summary),
         style=(TEMPLATES / "page.css").read_text(),
@@ -84,7 +84,7 @@ def report_html(summary: Summary, other: Summary | None = None, label: str = "")
     return page
 
 
-def _payload(figures: Iterable[Figure]) -> dict[str, Any]:
+def _payload(figures: Iterable[Figure]) -> dict[str, object]:
     return {
         figure.name: {
             "data": figure.data,
@@ -111,7 +111,7 @@ def _plotly_script() -> bytes:
     )
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Cell) -> str:
     """A cell of a table: numbers short, nothing as a dash."""
     if value is None:
         return "–"
@@ -120,32 +120,32 @@ def _cell(value: Any) -> str:
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:
     """The line under the title."""
-    cell = summary["unit_cell"]
-    kept = [entry for entry in summary["data_sets"] if "model" in entry]
-    kinds = list(dict.fromkeys(entry["model"]["__id__"] for entry in kept))
-    statistics = summary["statistics"]
+    cell = summary.unit_cell
+    n = len(summary.kept)
+    kinds = list(dict.fromkeys(str((entry.model or {}).get("__id__", "")) for entry in summary.kept))
+    statistics = summary.statistics
     facts = [
-        ("space group", str(summary["space_group"])),
+        ("space group", str(summary.space_group)),
         (
             "unit cell",
             ", ".join(f"{v:.2f}" for v in cell[:3]) + " Å, " + ", ".join(f"{v:.1f}" for v in cell[3:]) + "°",
         ),
-        ("data sets", str(len(kept))),
+        ("data sets", str(n)),
         ("model", ", ".join(kinds)),
     ]
     if statistics is not None:
-        overall = statistics["overall"]
+        overall = statistics.overall
         facts += [
-            ("resolution", f"{overall['d_max']:.2f} – {overall['d_min']:.2f} Å"),
-            ("observations", f"{overall['n_obs']:,} of {overall['n_unique']:,} unique".replace(",", "\u202f")),
+            ("resolution", f"{overall.d_max:.2f} – {overall.d_min:.2f} Å"),
+            ("observations", f"{overall.n_obs:,} of {overall.n_unique:,} unique".replace(",", "\u202f")),
         ]
     return facts
 
 
 def _run(summary: Summary) -> Table:
     """Times and versions."""
-    run = summary["run"]
-    rows = [[f"time, {name}", f"{seconds:.2f} s"] for name, seconds in run["seconds"].items()]
-    rows += [[name, str(run[name])] for name in ("python", "numpy", "machine")]
-    rows.append(["program", f"{summary['program']['name']} {summary['program']['version']}"])
+    run = summary.run
+    rows = [[f"time, {name}", f"{seconds:.2f} s"] for name, seconds in run.seconds.items()]
+    rows += [["python", run.python], ["numpy", run.numpy], ["machine", run.machine]]
+    rows.append(["program", f"{summary.program.name} {summary.program.version}"])
     return Table("The run", ("", ""), rows, words=(0, 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from braggscale.report.assessment import images_standing_out
 from braggscale.report.page.data_sets import per_cent
@@ -13,9 +12,10 @@ from braggscale.report.page.figure import (
     COLOURS,
     GREY,
     ORANGE,
+    Cell,
     Figure,
+    Layout,
     Section,
-    Summary,
     Table,
     Trace,
     axis,
@@ -26,6 +26,8 @@ from braggscale.report.page.figure import (
     short,
     shown,
 )
+from braggscale.report.summary_document import Summary
+from braggscale.report.summary_sections import ByImage
 
 MOST_NAMED = 12  # data sets with their name in a plot
 MOST_ROWS = 300  # of the table by image
@@ -117,26 +119,24 @@ PLOTS = (
 
 def by_image(summary: Summary) -> Section:
     """Curves over all images of all data sets."""
-    table = summary["by_image"]
-    stills = table is not None and not any(table["first"])
+    table = summary.by_image
+    stills = table is not None and not any(table.first)
     section = Section("images", "By data set in order" if stills else "By image", "")
-    if table is None or len(table["first"]) < 2:
+    if table is None or len(table.first) < 2:
         return section
     names = names_of(summary)
     where = _places(summary, table, names)
-    width, merged = table["images_per_bin"], table["data_sets_per_bin"]
+    width, merged = table.images_per_bin, table.data_sets_per_bin
     if merged > 1:
         section.notes.append(f"Each point is {merged} data sets.")
     elif not stills and width > 1:
         section.notes.append(f"Each point is {width} images, so that it rests on enough reflections.")
-    rejected = [o / (o + n) if o + n else None for o, n in zip(table["outliers"], table["observations"], strict=True)]
-    columns = {**table, "rejected": rejected}
     out = {(d, image) for d, a, b in images_standing_out(summary) for image in range(a, b + 1)}
-    marked = [(d, first) in out for d, first in zip(table["data_set"], table["first"], strict=True)]
-    layout = _layout(where, table["data_set"], names, stills or merged > 1)
+    marked = [(d, first) in out for d, first in zip(table.data_set, table.first, strict=True)]
+    edges, layout = _layout(where, table.data_set, names, stills or merged > 1)
     for plot in PLOTS:
-        data = _traces(where, columns[plot.key], plot, marked)
-        shapes = [*layout["shapes"], *([horizontal(plot.at)] if plot.at is not None else [])]
+        data = _traces(where, _values(table, plot.key), plot, marked)
+        shapes = [*edges, *([horizontal(plot.at)] if plot.at is not None else [])]
         y = axis(plot.axis, rangemode="normal" if plot.key in ("delta_cc_half",) else "tozero")
         section.figures.append(
             Figure(
@@ -149,8 +149,16 @@ def by_image(summary: Summary) -> Section:
                 height=260,
             )
         )
-    section.tables.append(_image_table(columns, names, stills))
+    section.tables.append(_image_table(table, names, stills))
     return section
+
+
+def _values(table: ByImage, key: str) -> Sequence[float | None]:
+    """A column, or the share of rejected observations."""
+    if key == "rejected":
+        return [o / (o + n) if o + n else None for o, n in zip(table.outliers, table.observations, strict=True)]
+    found: Sequence[float | None] = getattr(table, key)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +170,13 @@ class _Places:
     new: list[bool]
 
 
-def _places(summary: Summary, table: Any, names: Sequence[str]) -> _Places:
-    entries = {entry["identifier"]: entry for entry in summary["data_sets"]}
-    full = summary["by_data_set"]["identifier"]
-    merged = table["data_sets_per_bin"]
+def _places(summary: Summary, table: ByImage, names: Sequence[str]) -> _Places:
+    entries = {entry.identifier: entry for entry in summary.data_sets}
+    full = summary.by_data_set.identifier if summary.by_data_set else names
+    merged = table.data_sets_per_bin
     x, text, new = [], [], []
     before, running = -1, 0
-    for d, first, last in zip(table["data_set"], table["first"], table["last"], strict=True):
+    for d, first, last in zip(table.data_set, table.first, table.last, strict=True):
         n = last - first + 1
         x.append(running + 0.5 * (n + 1))
         running += n
@@ -179,21 +187,22 @@ def _places(summary: Summary, table: Any, names: Sequence[str]) -> _Places:
             label += f" and the next {merged - 1}"
         if first:
             label += f"<br>image {first}" + (f" – {last}" if last > first else "")
-            offset = entries.get(full[d], {}).get("batch_offset")
+            offset = entries[full[d]].batch_offset if full[d] in entries else None
             if offset is not None:
                 label += f"<br>batch {first + offset}" + (f" – {last + offset}" if last > first else "")
         text.append(label)
     return _Places(x, text, new)
 
 
-def _layout(where: _Places, data_set: Sequence[int], names: Sequence[str], stills: bool) -> dict[str, Any]:
-    """Lines where data sets begin, and their names where there are few."""
-    shapes, labels = [], []
+def _layout(where: _Places, data_set: Sequence[int], names: Sequence[str], stills: bool) -> tuple[list[Layout], Layout]:
+    """Lines where data sets begin, and a layout with their names where there are few."""
+    shapes: list[Layout] = []
+    labels: list[Layout] = []
     starts = [k for k, new in enumerate(where.new) if new]
     if len(starts) <= 4 * MOST_NAMED and not stills:
         for k in starts[1:]:
             edge = 0.5 * (where.x[k - 1] + where.x[k])
-            shape = {"type": "line", "x0": edge, "x1": edge, "yref": "paper", "y0": 0, "y1": 1}
+            shape: Layout = {"type": "line", "x0": edge, "x1": edge, "yref": "paper", "y0": 0, "y1": 1}
             shapes.append({**shape, "line": {"color": GREY, "width": 1, "dash": "dot"}})
     if 1 < len(starts) <= MOST_NAMED and not stills:
         for k, end in zip(starts, [*starts[1:], len(where.x)], strict=True):
@@ -210,7 +219,7 @@ def _layout(where: _Places, data_set: Sequence[int], names: Sequence[str], still
                 }
             )
     title = "data set, in order" if stills else "image, all data sets in order" if len(starts) > 1 else "image"
-    return {"xaxis": axis(title, zeroline=False), "shapes": shapes, "annotations": labels, "showlegend": False}
+    return shapes, {"xaxis": axis(title, zeroline=False), "annotations": labels, "showlegend": False}
 
 
 def _traces(where: _Places, values: Sequence[float | None], plot: _Plot, marked: Sequence[bool]) -> list[Trace]:
@@ -247,28 +256,28 @@ def _traces(where: _Places, values: Sequence[float | None], plot: _Plot, marked:
     return data
 
 
-def _image_table(columns: Any, names: Sequence[str], stills: bool) -> Table:
+def _image_table(columns: ByImage, names: Sequence[str], stills: bool) -> Table:
     """All runs of images, or the worst where they are very many."""
-    order = list(range(len(columns["first"])))
+    order = list(range(len(columns.first)))
     caption = "By data set" if stills else "By image"
     if len(order) > MOST_ROWS:
-        order = sorted(order, key=lambda k: -(columns["r_merge"][k] or 0.0))[:MOST_ROWS]
-        caption += f": the {MOST_ROWS} of {len(columns['first'])} rows with the largest R_merge; scale.json has all"
-    rows = []
+        order = sorted(order, key=lambda k: -(columns.r_merge[k] or 0.0))[:MOST_ROWS]
+        caption += f": the {MOST_ROWS} of {len(columns.first)} rows with the largest R_merge; scale.json has all"
+    rows: list[list[Cell]] = []
     for k in order:
-        first, last = columns["first"][k], columns["last"][k]
+        first, last = columns.first[k], columns.last[k]
         rows.append(
             [
-                names[columns["data_set"][k]],
+                names[columns.data_set[k]],
                 *([] if stills else [str(first) if last == first else f"{first}–{last}"]),
-                columns["observations"][k],
-                columns["outliers"][k],
-                shown(columns["scale"][k], 3),
-                shown(columns["r_merge"][k], 3),
-                shown(columns["i_over_sigma"][k], 1),
-                shown(columns["mean_z2"][k], 2),
-                shown(columns["completeness"][k], 1, percent=True),
-                per_cent(columns["delta_cc_half"][k]),
+                columns.observations[k],
+                columns.outliers[k],
+                shown(columns.scale[k], 3),
+                shown(columns.r_merge[k], 3),
+                shown(columns.i_over_sigma[k], 1),
+                shown(columns.mean_z2[k], 2),
+                shown(columns.completeness[k], 1, percent=True),
+                per_cent(columns.delta_cc_half[k]),
             ]
         )
     header = (
@@ -288,7 +297,7 @@ def _image_table(columns: Any, names: Sequence[str], stills: bool) -> Table:
 
 def damage(summary: Summary) -> Section:
     """R_d and R_cp."""
-    found = summary["radiation_damage"]
+    found = summary.radiation_damage
     section = Section(
         "damage",
         "Radiation damage",
@@ -296,12 +305,14 @@ def damage(summary: Summary) -> Section:
     )
     if found is None:
         return section
-    limits = found["range_limits"]
+    limits = found.range_limits
     ranges = [f"{a:.2f} – {b:.2f} Å" for a, b in zip(limits[:-1], limits[1:], strict=True)]
-    for key, x, title, text, label in (
+    for key, at, values, by_range, title, text, label in (
         (
             "r_d",
-            "difference",
+            found.difference,
+            found.r_d,
+            found.r_d_by_range,
             "R_d against the difference of images",
             "Decay R factor. A horizontal line means no damage; a rise, most at high resolution, means that late "
             "images "
@@ -310,27 +321,26 @@ def damage(summary: Summary) -> Section:
         ),
         (
             "r_cp",
-            "image",
+            found.image,
+            found.r_cp,
+            found.r_cp_by_range,
             "R_cp against the number of images",
             "Cumulative pairwise R factor: agreement of everything collected up to this image. It levels out without "
             "damage and keeps rising with it.",
             "image, from the first of the sweep",
         ),
     ):
-        at = found[x]
         hover = "%{y:.3f}<extra>%{fullData.name}</extra>"
-        data = [line(at, found[key], "all", BLUE, hovertemplate=hover)]
-        for name, values, colour in zip(ranges, found[f"{key}_by_range"], COLOURS[1:], strict=False):
-            data.append(line(at, values, name, colour, hovertemplate=hover, width=1, size=3))
-        if key == "r_d" and found["trend"]:
-            trend = found["trend"]
+        data = [line(at, values, "all", BLUE, hovertemplate=hover)]
+        for name, one, colour in zip(ranges, by_range, COLOURS[1:], strict=False):
+            data.append(line(at, one, name, colour, hovertemplate=hover, width=1, size=3))
+        if key == "r_d" and found.trend:
+            trend = found.trend
             ends = [0.0, max(at)]
-            fit = [trend["start"], trend["start"] + trend["rise"]]
+            fit = [trend.start, trend.start + trend.rise]
             data.append(line(ends, fit, "straight line", GREY, mode="lines", dash="dash", width=1, hoverinfo="skip"))
         header = (label, "all", *ranges)
-        rows = [
-            [short(v, 4), *(shown(c[i], 3) for c in (found[key], *found[f"{key}_by_range"]))] for i, v in enumerate(at)
-        ]
+        rows = [[short(v, 4), *(shown(c[i], 3) for c in (values, *by_range))] for i, v in enumerate(at)]
         name = key.replace("_", "-")
         y = axis(title.split()[0], rangemode="tozero")
         section.figures.append(

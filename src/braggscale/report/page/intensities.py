@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 from braggscale.report.page.figure import (
     AMBER,
@@ -11,8 +11,8 @@ from braggscale.report.page.figure import (
     GREY,
     ORANGE,
     Figure,
+    Layout,
     Section,
-    Summary,
     Table,
     axis,
     bars,
@@ -20,8 +20,18 @@ from braggscale.report.page.figure import (
     horizontal,
     line,
     map_table,
+    middles,
     resolution_axis,
     shown,
+)
+from braggscale.report.summary_document import Summary
+from braggscale.report.summary_run import ShellEntry
+from braggscale.report.summary_sections import (
+    CumulativeDistribution,
+    LTest,
+    Multiplicities,
+    SecondMoments,
+    WilsonPlot,
 )
 
 MODEST_CC_ANOM = 0.3
@@ -35,29 +45,31 @@ def distribution(summary: Summary) -> Section:
         "What the merged intensities look like: sharp deviations from the expected curves point to twinning, wrong "
         "symmetry, ice or translational pseudo-symmetry. Noise alone raises the moments of weak shells.",
     )
-    found = summary["intensity_distribution"]
+    found = summary.intensity_distribution
     if found is None:
         return section
-    shells = summary["statistics"]["shells"]
-    d_axis = resolution_axis([shells[0]["d_max"], shells[-1]["d_min"]])
-    section.figures += [_wilson(found["wilson"], d_axis), _moments(found["second_moments"], shells, d_axis)]
+    shells = summary.statistics.shells if summary.statistics else []
+    if not shells:
+        return section
+    d_axis = resolution_axis([shells[0].d_max, shells[-1].d_min])
+    section.figures += [_wilson(found.wilson, d_axis), _moments(found.second_moments, shells, d_axis)]
     section.figures += [
-        *_cumulative(found["cumulative"]),
-        *_l_test(found["l_test"]),
-        _multiplicities(found["multiplicity"]),
+        *_cumulative(found.cumulative),
+        *_l_test(found.l_test),
+        _multiplicities(found.multiplicity),
     ]
     return section
 
 
-def _wilson(wilson: Any, d_axis: dict[str, Any]) -> Figure:
-    points = [(s, math.log(v)) for s, v in zip(wilson["inverse_d2"], wilson["mean"], strict=True) if s and v and v > 0]
+def _wilson(wilson: WilsonPlot, d_axis: Layout) -> Figure:
+    points = [(s, math.log(v)) for s, v in zip(wilson.inverse_d2, wilson.mean, strict=True) if s and v and v > 0]
     x, y = [p[0] for p in points], [p[1] for p in points]
     data = [line(x, y, "data", BLUE, hovertemplate="ln mean %{y:.2f}<extra></extra>")]
     text = ""
-    if wilson["b"] is not None and x:
-        fit = [wilson["ln_k"] - 0.5 * wilson["b"] * s for s in (x[0], x[-1])]
-        data.append(line([x[0], x[-1]], fit, f"B = {wilson['b']:.2f} Å²", GREY, mode="lines", dash="dash"))
-        text = f" The straight line has B = {wilson['b']:.2f} Å² (relative to the first data set)."
+    if wilson.b is not None and wilson.ln_k is not None and x:
+        fit = [wilson.ln_k - 0.5 * wilson.b * s for s in (x[0], x[-1])]
+        data.append(line([x[0], x[-1]], fit, f"B = {wilson.b:.2f} Å²", GREY, mode="lines", dash="dash"))
+        text = f" The straight line has B = {wilson.b:.2f} Å² (relative to the first data set)."
     rows = [[shown(s**-0.5, 2), shown(math.exp(v), 2)] for s, v in points]
     return Figure(
         "wilson",
@@ -70,15 +82,15 @@ def _wilson(wilson: Any, d_axis: dict[str, Any]) -> Figure:
     )
 
 
-def _moments(moments: Any, shells: Any, d_axis: dict[str, Any]) -> Figure:
-    x = [0.5 * (s["d_max"] ** -2 + s["d_min"] ** -2) for s in shells]
+def _moments(moments: SecondMoments, shells: Sequence[ShellEntry], d_axis: Layout) -> Figure:
+    x = middles(shells)
     template = "%{y:.2f}<extra>%{fullData.name}</extra>"
-    data = [line(x, moments["acentric"], "acentric", BLUE, hovertemplate=template)]
-    if any(v is not None for v in moments["centric"]):
-        data.append(line(x, moments["centric"], "centric", ORANGE, hovertemplate=template))
+    data = [line(x, moments.acentric, "acentric", BLUE, hovertemplate=template)]
+    if any(v is not None for v in moments.centric):
+        data.append(line(x, moments.centric, "centric", ORANGE, hovertemplate=template))
     rows = [
-        [shown(s["d_min"], 2), shown(a, 2), shown(c, 2)]
-        for s, a, c in zip(shells, moments["acentric"], moments["centric"], strict=True)
+        [shown(s.d_min, 2), shown(a, 2), shown(c, 2)]
+        for s, a, c in zip(shells, moments.acentric, moments.centric, strict=True)
     ]
     return Figure(
         "second-moments",
@@ -94,22 +106,22 @@ def _moments(moments: Any, shells: Any, d_axis: dict[str, Any]) -> Figure:
     )
 
 
-def _cumulative(found: Any) -> list[Figure]:
-    if not found["acentric"] and not found["centric"]:
+def _cumulative(found: CumulativeDistribution) -> list[Figure]:
+    if not found.acentric and not found.centric:
         return []
-    z = found["z"]
+    z = found.z
     data, columns = [], [[shown(v, 2) for v in z]]
     header = ["z"]
     expected = {
         "acentric": [1 - math.exp(-v) for v in z],
         "centric": [math.erf(math.sqrt(v / 2)) for v in z],
     }
-    for name, colour in (("acentric", BLUE), ("centric", ORANGE)):
-        if found[name]:
-            data.append(line(z, found[name], name, colour, hovertemplate="N(z) %{y:.3f}<extra></extra>"))
+    for name, colour, values in (("acentric", BLUE, found.acentric), ("centric", ORANGE, found.centric)):
+        if values:
+            data.append(line(z, values, name, colour, hovertemplate="N(z) %{y:.3f}<extra></extra>"))
             theory = f"{name}, theory"
             data.append(line(z, expected[name], theory, colour, mode="lines", dash="dot", width=1, hoverinfo="skip"))
-            columns += [[shown(v, 3) for v in found[name]], [shown(v, 3) for v in expected[name]]]
+            columns += [[shown(v, 3) for v in values], [shown(v, 3) for v in expected[name]]]
             header += [name, theory]
     return [
         Figure(
@@ -125,20 +137,20 @@ def _cumulative(found: Any) -> list[Figure]:
     ]
 
 
-def _l_test(found: Any) -> list[Figure]:
+def _l_test(found: LTest | None) -> list[Figure]:
     if found is None:
         return []
-    l = found["l"]
+    l = found.l
     twin = [v * (3 - v * v) / 2 for v in l]
     return [
         Figure(
             "l-test",
             "L test for twinning",
-            f"Local test on pairs of neighbouring acentric reflections ({found['pairs']} pairs): mean |L| "
-            f"{found['mean_abs']:.3f} (untwinned 0.5, perfect twin 0.375), mean L² {found['mean_square']:.3f} (0.333, "
+            f"Local test on pairs of neighbouring acentric reflections ({found.pairs} pairs): mean |L| "
+            f"{found.mean_abs:.3f} (untwinned 0.5, perfect twin 0.375), mean L² {found.mean_square:.3f} (0.333, "
             f"0.2).",
             [
-                line(l, found["cumulative"], "data", BLUE, hovertemplate="N(|L|) %{y:.3f}<extra></extra>"),
+                line(l, found.cumulative, "data", BLUE, hovertemplate="N(|L|) %{y:.3f}<extra></extra>"),
                 line(l, l, "untwinned", GREY, mode="lines", dash="dash", width=1, hoverinfo="skip"),
                 line(l, twin, "perfect twin", ORANGE, mode="lines", dash="dot", width=1, hoverinfo="skip"),
             ],
@@ -146,21 +158,21 @@ def _l_test(found: Any) -> list[Figure]:
             Table(
                 "L test",
                 ("|L|", "data", "perfect twin"),
-                [[shown(a, 2), shown(b, 3), shown(c, 3)] for a, b, c in zip(l, found["cumulative"], twin, strict=True)],
+                [[shown(a, 2), shown(b, 3), shown(c, 3)] for a, b, c in zip(l, found.cumulative, twin, strict=True)],
             ),
         )
     ]
 
 
-def _multiplicities(found: Any) -> Figure:
-    first, width = found["first"], found["width"]
+def _multiplicities(found: Multiplicities) -> Figure:
+    first, width = found.first, found.width
     x = [v + 0.5 * (width - 1) for v in first]
     names = [str(v) if width == 1 else f"{v} – {v + width - 1}" for v in first]
     template = "measured %{customdata} times: %{y} reflections<extra>%{fullData.name}</extra>"
     data = [
-        bars(x, found[name], name, colour, customdata=names, hovertemplate=template)
-        for name, colour in (("acentric", BLUE), ("centric", AMBER))
-        if any(found[name])
+        bars(x, values, name, colour, customdata=names, hovertemplate=template)
+        for name, colour, values in (("acentric", BLUE, found.acentric), ("centric", AMBER, found.centric))
+        if any(values)
     ]
     return Figure(
         "multiplicities",
@@ -171,7 +183,7 @@ def _multiplicities(found: Any) -> Figure:
         Table(
             "Multiplicities",
             ("observations", "acentric", "centric"),
-            [[n, shown(a), shown(c)] for n, a, c in zip(names, found["acentric"], found["centric"], strict=True)],
+            [[n, shown(a), shown(c)] for n, a, c in zip(names, found.acentric, found.centric, strict=True)],
         ),
     )
 
@@ -179,14 +191,14 @@ def _multiplicities(found: Any) -> Figure:
 def anomalous(summary: Summary) -> Section:
     """Normal probability of differences, half-set scatter, RMS correlation ratio."""
     section = Section("anomalous", "Anomalous signal", "Differences of Friedel mates, I+ − I−.")
-    found = summary["anomalous"]
+    found = summary.anomalous
     if found is None:
         return section
     section.notes.append(_signal(summary))
-    where = f"d above {found['d_min']:.2f} Å"
-    normal, halves = found["normal"], found["halves"]
+    where = f"d above {found.d_min:.2f} Å"
+    normal, halves = found.normal, found.halves
     if normal:
-        x, y = normal["expected"], normal["observed"]
+        x, y = normal.expected, normal.observed
         section.figures.append(
             Figure(
                 "anomalous-normal",
@@ -207,9 +219,9 @@ def anomalous(summary: Summary) -> Section:
             )
         )
     if halves:
-        n, limit = len(halves["counts"]), halves["limit"]
+        n, limit = len(halves.counts), halves.limit
         at = [limit * (2 * (k + 0.5) / n - 1) for k in range(n)]
-        counts = [[v or None for v in row] for row in halves["counts"]]
+        counts = [[v or None for v in row] for row in halves.counts]
         section.figures.append(
             Figure(
                 "anomalous-halves",
@@ -235,17 +247,17 @@ def anomalous(summary: Summary) -> Section:
                 ),
             )
         )
-    shells = summary["statistics"]["shells"]
-    x = [0.5 * (s["d_max"] ** -2 + s["d_min"] ** -2) for s in shells]
-    if any(v is not None for v in found["rms_ratio"]):
+    shells = summary.statistics.shells if summary.statistics else []
+    x = middles(shells)
+    if any(v is not None for v in found.rms_ratio):
         section.figures.append(
             Figure(
                 "rms-ratio",
                 "RMS correlation ratio",
                 "Length over width of the cloud of half-set differences. 1 is no signal; above 1.5 is plenty.",
-                [line(x, found["rms_ratio"], "acentric", BLUE, hovertemplate="%{y:.2f}<extra></extra>")],
+                [line(x, found.rms_ratio, "acentric", BLUE, hovertemplate="%{y:.2f}<extra></extra>")],
                 {
-                    "xaxis": resolution_axis([shells[0]["d_max"], shells[-1]["d_min"]]),
+                    "xaxis": resolution_axis([shells[0].d_max, shells[-1].d_min]),
                     "yaxis": axis("rms(D1 + D2)/rms(D1 − D2)", rangemode="tozero"),
                     "shapes": [horizontal(1.0)],
                 },
@@ -253,8 +265,8 @@ def anomalous(summary: Summary) -> Section:
                     "RMS correlation ratio",
                     ("d min / Å", "ratio", "CC_anom"),
                     [
-                        [shown(s["d_min"], 2), shown(v, 2), shown(s["cc_anom"], 3)]
-                        for s, v in zip(shells, found["rms_ratio"], strict=True)
+                        [shown(s.d_min, 2), shown(v, 2), shown(s.cc_anom, 3)]
+                        for s, v in zip(shells, found.rms_ratio, strict=True)
                     ],
                 ),
             )
@@ -265,10 +277,10 @@ def anomalous(summary: Summary) -> Section:
 def _signal(summary: Summary) -> str:
     """How far the anomalous signal goes, in words."""
     reached = None
-    for shell in summary["statistics"]["shells"]:
-        if not shell["cc_anom_significant"] or (shell["cc_anom"] or 0) < MODEST_CC_ANOM:
+    for shell in summary.statistics.shells if summary.statistics else ():
+        if not shell.cc_anom_significant or (shell.cc_anom or 0) < MODEST_CC_ANOM:
             break
-        reached = shell["d_min"]
+        reached = shell.d_min
     if reached is None:
         return "No anomalous signal: CC_anom is not above 0.3 in the innermost shell."
     return f"Anomalous signal to about {reached:.2f} Å, where CC_anom falls below 0.3."

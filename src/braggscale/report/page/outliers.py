@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from braggscale.report.page.figure import (
     BLUE,
     GREEN,
     GREY,
     ORANGE,
+    Cell,
     Figure,
     Section,
-    Summary,
     Table,
     axis,
     bars,
@@ -21,6 +20,8 @@ from braggscale.report.page.figure import (
     short,
     shown,
 )
+from braggscale.report.summary_document import Summary
+from braggscale.report.summary_sections import WorstGroup
 from braggscale.report.text.tables import short_names
 
 
@@ -33,13 +34,12 @@ def outliers(summary: Summary) -> Section:
         "time: "
         "see there.",
     )
-    found = summary["deviations"]
+    found = summary.deviations
     if found is not None:
-        shells = found["by_shell"]
-        x = [0.5 * (a**-2 + b**-2) for a, b in zip(shells["d_max"], shells["d_min"], strict=True)]
+        shells = found.by_shell
+        x = [0.5 * (a**-2 + b**-2) for a, b in zip(shells.d_max, shells.d_min, strict=True)]
         share = [
-            100 * o / (o + n) if o + n else None
-            for o, n in zip(shells["outliers"], shells["observations"], strict=True)
+            100 * o / (o + n) if o + n else None for o, n in zip(shells.outliers, shells.observations, strict=True)
         ]
         section.figures.append(
             Figure(
@@ -54,12 +54,12 @@ def outliers(summary: Summary) -> Section:
                         share,
                         "outliers",
                         BLUE,
-                        customdata=shells["outliers"],
+                        customdata=shells.outliers,
                         hovertemplate="%{customdata} outliers, %{y:.2f} %<extra></extra>",
                     )
                 ],
                 {
-                    "xaxis": resolution_axis([shells["d_max"][0], shells["d_min"][-1]]),
+                    "xaxis": resolution_axis([shells.d_max[0], shells.d_min[-1]]),
                     "yaxis": axis("outliers / %", rangemode="tozero"),
                     "showlegend": False,
                 },
@@ -69,7 +69,7 @@ def outliers(summary: Summary) -> Section:
                     [
                         [shown(a, 2), shown(b, 2), n, o, shown(s, 2)]
                         for a, b, n, o, s in zip(
-                            *(shells[k] for k in ("d_max", "d_min", "observations", "outliers")), share, strict=True
+                            shells.d_max, shells.d_min, shells.observations, shells.outliers, share, strict=True
                         )
                     ],
                 ),
@@ -77,27 +77,27 @@ def outliers(summary: Summary) -> Section:
                 height=260,
             )
         )
-    groups = summary["worst_groups"] or []
+    groups = summary.worst_groups or []
     if groups:
         section.figures.append(_members(groups))
     return section
 
 
-def _members(groups: Any) -> Figure:
+def _members(groups: Sequence[WorstGroup]) -> Figure:
     """All members of the worst groups side by side, each in units of its group's mean, and their table."""
     traces = []
     for kept, label, colour, symbol in ((False, "member", BLUE, "circle"), (True, "outlier", ORANGE, "x")):
         x, y, text = [], [], []
         for group in groups:
-            for i, is_out in enumerate(group["outlier"]):
-                if is_out is kept and group["z"][i] is not None:
-                    x.append(_hkl(group["hkl"]))
-                    y.append(group["z"][i])
-                    place = f"data set {escaped(group['data_set'][i])}"
-                    place += "" if group["image"][i] is None else f", image {group['image'][i]}"
-                    place += f"<br>x {group['x'][i]}, y {group['y'][i]} px"
-                    value = f"I {short(group['scaled_intensity'][i], 4)} ± {short(group['sigma'][i], 2)}"
-                    text.append(f"{_hkl(group['hkl'])}, {short(group['d'], 3)} Å<br>{place}<br>{value}")
+            for i, is_out in enumerate(group.outlier):
+                if is_out is kept and group.z[i] is not None:
+                    x.append(_hkl(group.hkl))
+                    y.append(group.z[i])
+                    place = f"data set {escaped(group.data_set[i])}"
+                    place += "" if group.image[i] is None else f", image {group.image[i]}"
+                    place += f"<br>x {group.x[i]}, y {group.y[i]} px"
+                    value = f"I {short(group.scaled_intensity[i], 4)} ± {short(group.sigma[i], 2)}"
+                    text.append(f"{_hkl(group.hkl)}, {short(group.d, 3)} Å<br>{place}<br>{value}")
         traces.append(
             {
                 "type": "scatter",
@@ -110,24 +110,24 @@ def _members(groups: Any) -> Figure:
                 "marker": {"color": colour, "symbol": symbol, "size": 7},
             }
         )
-    names = short_names(sorted({name for group in groups for name in group["data_set"]}))
-    full = sorted({name for group in groups for name in group["data_set"]})
+    names = short_names(sorted({name for group in groups for name in group.data_set}))
+    full = sorted({name for group in groups for name in group.data_set})
     label_of = dict(zip(full, names, strict=True))
     rows = []
     for group in groups:
-        for i, is_out in enumerate(group["outlier"]):
+        for i, is_out in enumerate(group.outlier):
             rows.append(
                 [
-                    _hkl(group["hkl"]),
-                    shown(group["d"], 2),
-                    label_of[group["data_set"][i]],
-                    "–" if group["image"][i] is None else group["image"][i],
-                    " ".join(str(v) for v in group["measured_hkl"][i]),
-                    short(group["x"][i]),
-                    short(group["y"][i]),
-                    short(group["scaled_intensity"][i]),
-                    short(group["sigma"][i], 3),
-                    shown(group["z"][i], 1),
+                    _hkl(group.hkl),
+                    shown(group.d, 2),
+                    label_of[group.data_set[i]],
+                    "–" if group.image[i] is None else group.image[i],
+                    " ".join(str(v) for v in group.measured_hkl[i]),
+                    short(group.x[i]),
+                    short(group.y[i]),
+                    short(group.scaled_intensity[i]),
+                    short(group.sigma[i], 3),
+                    shown(group.z[i], 1),
                     "outlier" if is_out else "",
                 ]
             )
@@ -170,9 +170,9 @@ def _hkl(hkl: Sequence[int]) -> str:
 def ledger(summary: Summary) -> Section:
     """Every input row and what became of it, as a waterfall."""
     section = Section("reflections", "Ledger of reflections", "Every row of the input has exactly one fate.")
-    counts = dict(summary["ledger"]["total"])
-    texts = {name: entry["text"] for name, entry in summary["ledger"]["codes"].items()}
-    rows = summary["ledger"]["rows"]
+    counts = dict(summary.ledger.total)
+    texts = {name: entry.text for name, entry in summary.ledger.codes.items()}
+    rows = summary.ledger.rows
     lost = sorted(((n, name) for name, n in counts.items() if name not in ("scaled", "outlier")), reverse=True)
     if counts.get("outlier"):
         lost.append((counts["outlier"], "outlier"))
@@ -214,10 +214,7 @@ def ledger(summary: Summary) -> Section:
                 "Ledger",
                 ("fate", "rows", "%"),
                 [
-                    *(
-                        [texts[name], n, shown(n / max(rows, 1), 2, percent=True)]
-                        for n, name in [(scaled, "scaled"), *lost]
-                    ),
+                    *(_ledger_row(texts[name], n, rows) for n, name in [(scaled, "scaled"), *lost]),
                     ["all rows", rows, "100"],
                 ],
                 words=(0,),
@@ -231,11 +228,15 @@ def ledger(summary: Summary) -> Section:
     return section
 
 
+def _ledger_row(fate: str, n: int, rows: int) -> list[Cell]:
+    return [fate, n, shown(n / max(rows, 1), 2, percent=True)]
+
+
 def _fates(summary: Summary, texts: dict[str, str]) -> Table:
-    by_set = summary["ledger"]["data_sets"]
+    by_set = summary.ledger.data_sets
     fates = [name for name in texts if any(counts.get(name) for counts in by_set.values())]
     names = short_names(list(by_set))
-    rows = [
+    rows: list[list[Cell]] = [
         [name, *(counts.get(fate, 0) for fate in fates), sum(counts.values())]
         for name, counts in zip(names, by_set.values(), strict=True)
     ]

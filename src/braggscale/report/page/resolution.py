@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from braggscale.report.page.figure import (
     BLUE,
@@ -13,17 +12,21 @@ from braggscale.report.page.figure import (
     NOTHING,
     ORANGE,
     Figure,
+    Layout,
     Section,
-    Summary,
     Table,
     Trace,
     axis,
     horizontal,
     line,
+    middles,
     resolution_axis,
     shown,
     vertical,
 )
+from braggscale.report.summary_document import Summary
+from braggscale.report.summary_run import ShellEntry, StatisticsEntry
+from braggscale.report.summary_sections import Resolution
 from braggscale.statistics.catalogue import AMOUNT, SUMMARY, Statistic, chosen
 from braggscale.wording import show_interval
 
@@ -33,39 +36,37 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def shell_table(statistics: Any) -> Table:
+def shell_table(statistics: StatisticsEntry) -> Table:
     """Every statistic by resolution shell; the last row is all data."""
-    columns = chosen(COLUMNS, statistics["anomalous"])
-    rows = [
-        [_cell(shell, statistic) for statistic in columns] for shell in (*statistics["shells"], statistics["overall"])
-    ]
+    columns = chosen(COLUMNS, statistics.anomalous)
+    rows = [[_cell(shell, statistic) for statistic in columns] for shell in (*statistics.shells, statistics.overall)]
     return Table("Statistics by resolution", tuple(s.title for s in columns), rows, last_is_total=True)
 
 
-def _cell(shell: Any, statistic: Statistic) -> str:
-    value = shell[statistic.name]
-    significant = shell.get(f"{statistic.name}_significant") and value is not None
+def _cell(shell: ShellEntry, statistic: Statistic) -> str:
+    value = getattr(shell, statistic.name)
+    significant = value is not None and getattr(shell, f"{statistic.name}_significant", False)
     return statistic.text(value, NOTHING) + "*" * bool(significant)
 
 
-def summary_table(statistics: Any) -> Table:
+def summary_table(statistics: StatisticsEntry) -> Table:
     """Table 1: all data, innermost and outermost shell, and the data within the suggested limit."""
-    shells, overall, suggested = statistics["shells"], statistics["overall"], statistics["suggested"]
+    shells, overall, suggested = statistics.shells, statistics.overall, statistics.suggested
     columns = {"overall": overall, "inner shell": shells[0], "outer shell": shells[-1]}
     if suggested is not None:
-        columns = {f"to {suggested['d_min']:.2f} Å (suggested)": suggested, **columns}
-    listed = chosen(SUMMARY, statistics["anomalous"])
+        columns = {f"to {suggested.d_min:.2f} Å (suggested)": suggested, **columns}
+    listed = chosen(SUMMARY, statistics.anomalous)
     rows = [[s.title, *(_cell(shell, s) for shell in columns.values())] for s in listed]
     header = ["", *columns]
-    intervals = statistics.get("intervals")
+    intervals = statistics.intervals
     if intervals:
-        header.append(f"{100 * intervals['level']:g} % interval, overall")
+        header.append(f"{100 * intervals.level:g} % interval, overall")
         for row, statistic in zip(rows, listed, strict=True):
-            row.append(_interval(intervals.get(statistic.name)))
+            row.append(_interval(getattr(intervals, statistic.name, None)))
     return Table("Summary", tuple(header), rows, words=(0,))
 
 
-def _interval(limits: Any) -> str:
+def _interval(limits: tuple[float, float] | None) -> str:
     """Lower and upper limit with two digits of their distance; nothing where there is none."""
     return show_interval(limits[0], limits[1], " – ") if limits and limits[1] > limits[0] else ""
 
@@ -73,25 +74,26 @@ def _interval(limits: Any) -> str:
 def by_resolution(summary: Summary) -> Section:
     """CC1/2, R factors, I/sigma, completeness, multiplicity by resolution."""
     section = Section("resolution", "By resolution", "Shells of equal volume in reciprocal space.")
-    statistics = summary["statistics"]
+    statistics = summary.statistics
     if statistics is None:
         section.notes.append("No observation is left to merge.")
         return section
-    shells = statistics["shells"]
-    x = [0.5 * (s["d_max"] ** -2 + s["d_min"] ** -2) for s in shells]
-    d_axis = resolution_axis([shells[0]["d_max"], shells[-1]["d_min"]])
-    ranges = [f"{s['d_max']:.2f} – {s['d_min']:.2f} Å" for s in shells]
+    shells = statistics.shells
+    x = middles(shells)
+    d_axis = resolution_axis([shells[0].d_max, shells[-1].d_min])
+    ranges = [f"{s.d_max:.2f} – {s.d_min:.2f} Å" for s in shells]
 
-    def curve(name: str, label: str, colour: str, digits: int = 3, factor: float = 1.0, **more: Any) -> Trace:
-        y = [None if s[name] is None else factor * s[name] for s in shells]
+    def curve(name: str, label: str, colour: str, digits: int = 3, factor: float = 1.0, **more: object) -> Trace:
+        values: list[float | None] = [getattr(shell, name) for shell in shells]
+        y = [None if value is None else factor * value for value in values]
         template = f"%{{customdata}}<br>{label} %{{y:.{digits}f}}<extra></extra>"
         return line(x, y, label, colour, customdata=ranges, hovertemplate=template, **more)
 
-    def plot(name: str, title: str, text: str, data: list[Trace], y: dict[str, Any], **more: Any) -> Figure:
+    def plot(name: str, title: str, text: str, data: list[Trace], y: Layout, **more: object) -> Figure:
         return Figure(name, title, text, data, {"xaxis": d_axis, "yaxis": y, **more})
 
     section.figures += [
-        _cc_half(summary, curve, x, d_axis),
+        _cc_half(statistics, summary.resolution, curve, x, d_axis),
         plot(
             "r-factors",
             "R factors",
@@ -125,7 +127,7 @@ def by_resolution(summary: Summary) -> Section:
                 curve("completeness", "all", BLUE, 1, 100.0),
                 *(
                     [curve("anomalous_completeness", "anomalous pairs", ORANGE, 1, 100.0)]
-                    if statistics["anomalous"]
+                    if statistics.anomalous
                     else []
                 ),
             ],
@@ -137,7 +139,7 @@ def by_resolution(summary: Summary) -> Section:
             "Observations per unique reflection. Below 2 neither scales nor errors are well determined.",
             [
                 curve("multiplicity", "all", BLUE, 2),
-                *([curve("anomalous_multiplicity", "I+ or I−", ORANGE, 2)] if statistics["anomalous"] else []),
+                *([curve("anomalous_multiplicity", "I+ or I−", ORANGE, 2)] if statistics.anomalous else []),
             ],
             axis("observations per reflection", rangemode="tozero"),
         ),
@@ -147,28 +149,30 @@ def by_resolution(summary: Summary) -> Section:
     return section
 
 
-def _cc_half(summary: Summary, curve: Any, x: Sequence[float], d_axis: dict[str, Any]) -> Figure:
-    extra, statistics = summary["resolution"], summary["statistics"]
+def _cc_half(
+    statistics: StatisticsEntry,
+    extra: Resolution | None,
+    curve: Callable[..., Trace],
+    x: Sequence[float],
+    d_axis: Layout,
+) -> Figure:
     data = [curve("cc_half", "CC1/2", BLUE)]
-    if extra["cc_half_fit"]:
-        s0, r = extra["cc_half_fit"]["s0"], extra["cc_half_fit"]["r"]
+    if extra is not None and extra.cc_half_fit:
+        s0, r = extra.cc_half_fit.s0, extra.cc_half_fit.r
         fine = [x[0] + (x[-1] - x[0]) * k / 80 for k in range(81)]
         fit = [0.5 * (1 - math.tanh((s - s0) / r)) for s in fine]
         data.append(line(fine, fit, "fit", BLUE, mode="lines", dash="dot", width=1.5, hoverinfo="skip"))
-    critical = extra["critical_cc_half"]
-    data.append(line(x, critical, "chance (p = 0.01)", GREY, mode="lines", width=1, dash="dash", hoverinfo="skip"))
-    if statistics["anomalous"]:
+    if extra is not None:
+        critical = extra.critical_cc_half
+        data.append(line(x, critical, "chance (p = 0.01)", GREY, mode="lines", width=1, dash="dash", hoverinfo="skip"))
+    if statistics.anomalous:
         data.append(curve("cc_anom", "CC_anom", ORANGE, width=1.5))
-    layout: dict[str, Any] = {
-        "xaxis": d_axis,
-        "yaxis": axis("correlation", range=[min(-0.1, _lowest(data) - 0.05), 1.05]),
-        "shapes": [horizontal(0.3)],
-    }
-    limit = statistics["suggested_d_min"]
+    lowest = min((value for shell in statistics.shells for value in (shell.cc_half, shell.cc_anom) if value), default=0)
+    shapes, labels = [horizontal(0.3)], []
+    limit = statistics.suggested_d_min
     if limit is not None:
         shape, label = vertical(limit**-2, f"suggested {limit:.2f} Å")
-        layout["shapes"].append(shape)
-        layout["annotations"] = [label]
+        shapes, labels = [*shapes, shape], [label]
     return Figure(
         "cc-half",
         "CC1/2 and CC_anom",
@@ -178,18 +182,19 @@ def _cc_half(summary: Summary, curve: Any, x: Sequence[float], d_axis: dict[str,
         "symmetry, "
         "indexing or a shadow. CC_anom above 0.3 at low resolution is a usable anomalous signal.",
         data,
-        layout,
+        {
+            "xaxis": d_axis,
+            "yaxis": axis("correlation", range=[min(-0.1, lowest - 0.05), 1.05]),
+            "shapes": shapes,
+            **({"annotations": labels} if labels else {}),
+        },
     )
 
 
-def _lowest(data: Sequence[Trace]) -> float:
-    return min((y for trace in data for y in trace["y"] if y is not None), default=0.0)
-
-
-def _deviations(summary: Summary, x: Sequence[float], d_axis: dict[str, Any], ranges: Sequence[str]) -> list[Figure]:
-    if summary["deviations"] is None:
+def _deviations(summary: Summary, x: Sequence[float], d_axis: Layout, ranges: Sequence[str]) -> list[Figure]:
+    if summary.deviations is None:
         return []
-    found = summary["deviations"]["by_shell"]
+    found = summary.deviations.by_shell
     return [
         Figure(
             "errors-by-resolution",
@@ -199,7 +204,7 @@ def _deviations(summary: Summary, x: Sequence[float], d_axis: dict[str, Any], ra
             [
                 line(
                     x,
-                    found["mean_z2"],
+                    found.mean_z2,
                     "mean z²",
                     BLUE,
                     customdata=ranges,
@@ -212,11 +217,10 @@ def _deviations(summary: Summary, x: Sequence[float], d_axis: dict[str, Any], ra
                 ("d max / Å", "d min / Å", "observations", "outliers", "mean z²"),
                 [
                     [shown(a, 2), shown(b, 2), shown(n), shown(o), shown(z, 2)]
-                    for a, b, n, o, z in zip(*(found[k] for k in _SHELL_KEYS), strict=True)
+                    for a, b, n, o, z in zip(
+                        found.d_max, found.d_min, found.observations, found.outliers, found.mean_z2, strict=True
+                    )
                 ],
             ),
         )
     ]
-
-
-_SHELL_KEYS = ("d_max", "d_min", "observations", "outliers", "mean_z2")

@@ -1,0 +1,270 @@
+"""The parts of scale.json that say what the run did: data sets, ledger, rounds, fit, error models, statistics."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from braggscale.report.summary_values import (
+    Counts,
+    JsonObject,
+    Numbers,
+    Record,
+    Sane,
+    about,
+    statistic,
+)
+
+Limits = Annotated[tuple[float, float] | None, about("Lower and upper limit; null where there is none.")]
+
+
+class Program(Record, frozen=True):
+    """The program that wrote the summary."""
+
+    name: str
+    version: str
+
+
+class Command(Record, frozen=True, omit_defaults=True):
+    """The command line; entries are absent where there was none."""
+
+    arguments: list[str] | None = None
+    files: list[str] | None = None
+    modified: Annotated[list[str] | None, about("Options that differ from the defaults, as PHIL.")] = None
+    notes: Annotated[list[str] | None, about("Names that were guessed or translated.")] = None
+
+
+class Partials(Record, frozen=True):
+    """How complete the recorded reflections are."""
+
+    edges: Annotated[Numbers, about("Partiality at which each bin begins.")]
+    rows: Annotated[Counts, about("Integrated rows of each bin, after summing.")]
+    usable: Annotated[Counts, about("Those of them that are used.")]
+    n_sums: Annotated[int, about("Reflections that were put together of parts.")]
+    n_pieces: Annotated[int, about("Rows that they were made of.")]
+
+
+class DataSetEntry(Record, frozen=True, omit_defaults=True):
+    """One data set of the input; model and settings only if it is in the output."""
+
+    identifier: str
+    id: Annotated[int, about("In the column id of the table.")]
+    dropped: Annotated[str | None, about("Why it was left out.")]
+    image_range: list[int] | None
+    images_in_use: list[list[int]] | None
+    batch_offset: int | None
+    settings: Annotated[JsonObject | None, about("The model with every Auto settled.")] = None
+    model: Annotated[JsonObject | None, about("As stored in the experiments: parameters, esds, configuration.")] = None
+    partials: Annotated[Partials | None, about("Partial observations that were summed.")] = None
+
+
+class FateEntry(Record, frozen=True):
+    """Number and text of a fate."""
+
+    code: int
+    text: str
+
+
+class Ledger(Record, frozen=True):
+    """What became of every row of the input."""
+
+    codes: Annotated[dict[str, FateEntry], about("Number and text of each fate.")]
+    data_sets: Annotated[dict[str, dict[str, int]], about("By identifier; - holds rows without a data set.")]
+    total: Annotated[dict[str, int], about("Rows by fate.")]
+    rows: int
+
+
+class FitShare(Record, frozen=True):
+    """What one data set gives to the fit: rows by the first reason that keeps them out, and those chosen."""
+
+    data_set: Annotated[int, about("Place among the data sets in use.")]
+    usable: int
+    not_allowed: Annotated[int, about("Outliers.")]
+    e2: int
+    i_over_sigma: int
+    partiality: int
+    d: Annotated[int, about("Outside the range of resolution.")]
+    single: Annotated[int, about("Without a partner.")]
+    not_drawn: Annotated[int, about("Left out by the random choice.")]
+    chosen: int
+    e2_applies: Annotated[bool, about("False for 10,000 usable rows or fewer.")]
+
+
+class Selection(Record, frozen=True):
+    """Observations that took part in the fit of the scales."""
+
+    observations: int
+    groups: int
+    data_sets: list[FitShare]
+
+
+class Minimiser(Record, frozen=True):
+    """One minimiser: what it did."""
+
+    name: str
+    stop: Annotated[str, about("Why it stopped, as one word.")]
+    text: Annotated[str, about("The same as a sentence.")]
+    cost: Annotated[list[float | None], about("Cost at the start and after each step.")]
+
+
+class ErrorModelEntry(Record, frozen=True):
+    """V' = a^2 (V + c I + (b I)^2)."""
+
+    a: float
+    b: float
+    c: Annotated[float, about("Counts.")]
+
+
+class Round(Record, frozen=True):
+    """One round of the outer loop."""
+
+    number: int
+    observations: int
+    minimisers: list[Minimiser]
+    error_models: list[ErrorModelEntry]
+    intensity_choice: str | None
+    outliers: int | None
+
+
+class ComponentEntry(Record, frozen=True):
+    """What a component of a data set turned out to be."""
+
+    data_set: str
+    component: str
+    effective: Annotated[float | None, about("Effective number of parameters.")]
+    n_parameters: int
+    rms: Annotated[float | None, about("Of the correction about its mean, as a fraction.")]
+    low: Annotated[float | None, about("Smallest correction over the observations in the fit.")]
+    high: Annotated[float | None, about("Largest one.")]
+    strengths: Annotated[dict[str, float | None], about("Estimated restraints by kind; empty where they were fixed.")]
+    first: Annotated[bool, about("False if an earlier data set shares the component.")]
+    text: Annotated[str, about("The same as a sentence.")]
+
+
+class FitEntry(Record, frozen=True):
+    """The last fit."""
+
+    parameters: int
+    observations: int
+    groups: int
+    minimisers: list[Minimiser]
+    has_esds: bool
+    message: str | None
+    undetermined: Annotated[list[str], about("Parameters that no data see.")]
+    converged: bool
+    strengths: Annotated[dict[str, float | None], about("Estimated restraints, by kind.")]
+    components: list[ComponentEntry]
+
+
+class CandidateEntry(Record, frozen=True):
+    """A model that was tried."""
+
+    name: str
+    loss: Annotated[float | None, about("-ln L of the left out observations, per observation, up to a constant.")]
+    worse: Annotated[float | None, about("Loss less that of the model of the run.")]
+    uncertainty: Annotated[float | None, about("Standard deviation of worse.")]
+
+
+class ValidationEntry(Record, frozen=True):
+    """Models judged by reflections left out of the fit (validate=True); null where not asked for."""
+
+    observations: int
+    groups: int
+    folds: int
+    reason: Annotated[str, about("Why nothing was judged; empty if it was.")]
+    candidates: Annotated[list[CandidateEntry], about("The model of the run first.")]
+
+
+class RangeEntry(Record, frozen=True):
+    """Mean z^2 in a range of expected intensity, counts."""
+
+    low: float
+    high: float
+    n: int
+    uncorrected: float | None
+    corrected: float | None
+
+
+class ErrorModelFit(Record, frozen=True):
+    """One error model and how it came about."""
+
+    model: ErrorModelEntry
+    n_used: int
+    n_trimmed: int
+    rounds: int
+    converged: bool
+    esd_a: float | None
+    esd_b: float | None
+    esd_c: float | None
+    linear_gain: float | None
+    ranges: list[RangeEntry]
+    reason: str
+    isa: Annotated[Sane | None, about("Largest I/sigma, 1/(a b).")]
+
+
+class ShellEntry(Record, frozen=True):
+    """Statistics of one resolution range."""
+
+    d_max: Annotated[float, statistic("d_max", above=1e-3)]
+    d_min: Annotated[float, statistic("d_min", above=1e-3)]
+    n_obs: Annotated[int, statistic("n_obs")]
+    n_unique: Annotated[int, statistic("n_unique")]
+    multiplicity: Annotated[Sane | None, statistic("multiplicity")]
+    completeness: Annotated[Sane | None, statistic("completeness")]
+    mean_intensity: Annotated[Sane | None, statistic("mean_intensity")]
+    mean_i_over_sigma: Annotated[Sane | None, statistic("mean_i_over_sigma")]
+    r_merge: Annotated[Sane | None, statistic("r_merge")]
+    r_meas: Annotated[Sane | None, statistic("r_meas")]
+    r_pim: Annotated[Sane | None, statistic("r_pim")]
+    r_merge_apart: Annotated[Sane | None, statistic("r_merge_apart")]
+    r_meas_apart: Annotated[Sane | None, statistic("r_meas_apart")]
+    r_pim_apart: Annotated[Sane | None, statistic("r_pim_apart")]
+    r_anom: Annotated[Sane | None, statistic("r_anom")]
+    cc_half: Annotated[Sane | None, statistic("cc_half")]
+    cc_half_pairs: Annotated[int, about("Reflections correlated.")]
+    cc_half_significant: Annotated[bool, about("Above zero at the level 0.01.")]
+    cc_half_analytic: Annotated[Sane | None, statistic("cc_half_analytic")]
+    cc_anom: Annotated[Sane | None, statistic("cc_anom")]
+    cc_anom_pairs: int
+    cc_anom_significant: bool
+    anomalous_completeness: Annotated[Sane | None, statistic("anomalous_completeness")]
+    anomalous_multiplicity: Annotated[Sane | None, statistic("anomalous_multiplicity")]
+    anomalous_slope: Annotated[Sane | None, statistic("anomalous_slope")]
+    df_f: Annotated[Sane | None, statistic("df_f")]
+    di_over_sigma: Annotated[Sane | None, statistic("di_over_sigma")]
+
+
+class IntervalsEntry(Record, frozen=True):
+    """Confidence intervals of overall statistics by bootstrap over blocks; null limits where there are none."""
+
+    level: float
+    unit: Annotated[str, about("What a block consists of: images or data sets.")]
+    n_blocks: int
+    r_meas: Limits = None
+    r_pim: Limits = None
+    r_meas_apart: Limits = None
+    r_pim_apart: Limits = None
+    cc_half: Limits = None
+    cc_anom: Limits = None
+
+
+class StatisticsEntry(Record, frozen=True, kw_only=True):
+    """Merging statistics."""
+
+    overall: ShellEntry
+    shells: Annotated[list[ShellEntry], msgspec.Meta(min_length=1, description="From low to high resolution.")]
+    anomalous: Annotated[bool, about("Whether Friedel mates differ in this space group.")]
+    intervals: IntervalsEntry | None = None
+    suggested_d_min: Annotated[float | None, about("Angstrom; null where no limit is suggested.")]
+    suggested_reason: str
+    suggested: ShellEntry | None
+
+
+class RunEntry(Record, frozen=True):
+    """What may differ between two runs of the same command."""
+
+    seconds: dict[str, float]
+    python: str
+    numpy: str
+    machine: str
