@@ -459,6 +459,68 @@ def decay_r(x, group, data_set, image):
     return found
 
 
+def deviation(i, v, g, k, others):
+    """z of row k against the weighted mean of ``others``; 0 where there are none."""
+    s = sum(g[j] ** 2 / v[j] for j in others)
+    if s == 0:
+        return 0.0
+    m = sum(g[j] * i[j] / v[j] for j in others) / s
+    return float((i[k] - g[k] * m) / math.sqrt(v[k] + g[k] ** 2 / s))
+
+
+def leave_worst_out(squares, n, out, zmax):
+    """Who is out of n members: the worst leaves while it is beyond zmax, the best comes back while below 0.9 zmax.
+
+    ``squares``: z^2 of all members for given numbers of members that are out.  ``out``: those to begin with.
+    """
+    out = [] if n - len(out) < 2 else list(out)
+    while True:
+        inside, z2 = [j for j in range(n) if j not in out], squares(out)
+        worst = max(inside, key=lambda j: z2[j])
+        if z2[worst] > zmax**2 and len(inside) > 2:
+            out.append(worst)
+            continue
+        back = [j for j in out if z2[j] < (0.9 * zmax) ** 2]
+        if not back:
+            return out
+        out.remove(min(back, key=lambda j: z2[j]))
+
+
+def outliers(i, v, g, groups, zmax, previous):
+    """Rows that are out with variances that are known; no member weighs more than ten times the median."""
+    result = np.zeros(len(i), np.bool_)
+    for first, last in zip(groups.offsets[:-1], groups.offsets[1:], strict=True):
+        n = last - first
+        if n < 3:
+            continue
+        x, s = i[first:last], g[first:last]
+        cap = 10 * np.median(s**2 / v[first:last])
+        w = np.maximum(v[first:last], s**2 / cap)
+
+        def squares(out, x=x, w=w, s=s, n=n):
+            inside = [j for j in range(n) if j not in out]
+            return [deviation(x, w, s, j, [k for k in inside if k != j]) ** 2 for j in range(n)]
+
+        out = leave_worst_out(squares, n, [j for j in range(n) if previous[first + j]], zmax)
+        result[[first + j for j in out]] = True
+    return result
+
+
+def mates_outliers(i, v, g, groups, plus, difference, zmax, previous):
+    """Rows that are out with Friedel mates that may differ."""
+    result = np.zeros(len(i), np.bool_)
+    for first, last in zip(groups.offsets[:-1], groups.offsets[1:], strict=True):
+        rows, n = slice(first, last), last - first
+
+        def squares(out, rows=rows, n=n, tau=difference[first]):
+            mask = np.isin(np.arange(n), out)
+            return mates_squares(i[rows], v[rows], g[rows], plus[rows], tau, mask)
+
+        out = leave_worst_out(squares, n, [j for j in range(n) if previous[first + j]], zmax)
+        result[[first + j for j in out]] = True
+    return result
+
+
 def mates_squares(i, v, g, plus, difference, out):
     """z^2 of every row of one reflection against the others that are in, as a linear model with a normal prior.
 

@@ -39,6 +39,19 @@ def test_squares_are_those_of_the_linear_model(seed, difference):
     np.testing.assert_allclose(found, naive.mates_squares(i, v, g, plus, difference, out), rtol=1e-5, atol=1e-7)
 
 
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 1.0, 50.0]))
+@settings(max_examples=30, deadline=None)
+def test_the_search_is_that_of_its_slow_twin(seed, difference):
+    rng = np.random.default_rng(seed)
+    groups = Groups.of_sizes(rng.integers(1, 8, 12))
+    n = groups.n_rows
+    i, v, g = 20.0 + 6.0 * rng.standard_t(2, n), rng.uniform(0.5, 2.0, n), rng.uniform(0.5, 2.0, n)
+    plus, before = rng.random(n) < 0.5, rng.random(n) < 0.3
+    size = groups.spread(difference * (rng.random(len(groups)) < 0.7))
+    found = separate(i, v, g, groups, Mates(plus, size), (4.0, 3.6), before)
+    np.testing.assert_array_equal(found, naive.mates_outliers(i, v, g, groups, plus, size, 4.0, before))
+
+
 def test_the_size_of_differences_comes_back():
     rng = np.random.default_rng(4)
     i, v, g, groups, plus = pairs(rng)

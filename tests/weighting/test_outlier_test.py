@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -53,49 +54,13 @@ def reject(
     return settle(VarianceModel.constant(i, v), g, groups, zmax, previous, method)
 
 
-def naive_deviation(i: Float, v: Float, g: Float, k: int, others: list[int]) -> float:
-    s = sum(g[j] ** 2 / v[j] for j in others)
-    if s == 0:
-        return 0.0
-    m = sum(g[j] * i[j] / v[j] for j in others) / s
-    return float((i[k] - g[k] * m) / math.sqrt(v[k] + g[k] ** 2 / s))
-
-
-def naive_reject(i: Float, v: Float, g: Float, groups: Groups, zmax: float, previous: Bool) -> Bool:
-    result = np.zeros(len(i), np.bool_)
-    for first, last in zip(groups.offsets[:-1], groups.offsets[1:], strict=True):
-        members = list(range(first, last))
-        if len(members) < 3:
-            continue
-        cap = 10 * np.median([g[j] ** 2 / v[j] for j in members])
-        w = v.copy()
-        for j in members:
-            w[j] = max(v[j], g[j] ** 2 / cap)
-        out = [j for j in members if previous[j]]
-        if len(members) - len(out) < 2:
-            out = []
-        while True:
-            inside = [j for j in members if j not in out]
-            z = {j: abs(naive_deviation(i, w, g, j, [k for k in inside if k != j])) for j in members}
-            worst = max(inside, key=lambda j: z[j])
-            if z[worst] > zmax and len(inside) > 2:
-                out.append(worst)
-                continue
-            back = [j for j in out if z[j] < 0.9 * zmax]
-            if not back:
-                break
-            out.remove(min(back, key=lambda j: z[j]))
-        result[out] = True
-    return result
-
-
 @pytest.mark.parametrize("zmax", [2.0, 4.5, 6.0])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_standard_equals_slow_twin(seed: int, zmax: float) -> None:
     i, v, g, groups, label, _ = simulate(seed, 150, 5, 0.1)
     v = v * np.exp(np.random.default_rng(seed).normal(0, 2, len(v)))  # so that caps and the way back are used
     for previous in (np.zeros(len(i), np.bool_), label, ~label):
-        expected = naive_reject(i, v, g, groups, zmax, previous)
+        expected = naive.outliers(i, v, g, groups, zmax, previous)
         np.testing.assert_array_equal(reject(i, v, g, groups, zmax, previous).mask, expected)
 
 
@@ -106,7 +71,7 @@ def test_deviation_equals_slow_twin() -> None:
         for k in range(first, last):
             others = [j for j in range(first, last) if j != k]
             if others:
-                assert z[k] == pytest.approx(naive_deviation(i, v, g, k, others), rel=1e-9)
+                assert z[k] == pytest.approx(naive.deviation(i, v, g, k, others), rel=1e-9)
             else:
                 assert np.isnan(z[k])
 
@@ -229,7 +194,7 @@ def test_every_end_is_stable(table: tuple[Float, Float, Float, Groups, Bool], zm
     for first, last in zip(groups.offsets[:-1], groups.offsets[1:], strict=True):
         inside = [j for j in range(first, last) if not out[j]]
         for j in range(first, last):
-            z = abs(naive_deviation(i, v, g, j, [k for k in inside if k != j]))
+            z = abs(naive.deviation(i, v, g, j, [k for k in inside if k != j]))
             if out[j]:
                 assert z >= 0.9 * zmax * (1 - 1e-6)
             elif len(inside) > 2:

@@ -1,12 +1,14 @@
 """Confidence intervals of the overall statistics: block bootstrap over images or crystals.
 
-The question is how far R_meas, R_pim, CC1/2 and CC_anom would move if the same reflections were measured again. Errors
-of one image have common causes, so images are drawn, in blocks of about a degree, or whole crystals where there are
-many (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8; Kunsch, Ann. Stat. 17 (1989) 1217).
+An interval says how far R_meas, R_pim, CC1/2 and CC_anom would move if the same reflections were measured again. The
+errors of one image have common causes. So what is drawn at random are images, in blocks of about a degree, or whole
+crystals where there are many (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8; Kunsch, Ann. Stat.
+17 (1989) 1217).
 
-Drawing observations and merging them anew would count copies as independent and put every R factor too low. Drawn is
-therefore the first-order effect of each observation. With residuals r = x - m_h, v = sigma^2 - 1/sum w their expected
-square, n observations of h, and factors k that make the sum over all observations vanish:
+If drawn observations were merged anew, copies of one observation would count as independent, and every R factor would
+come out too low. Therefore the first-order effect of each observation on the statistic is drawn. With residuals
+r = x - m_h, v = sigma^2 - 1/sum w their expected square, n observations of h, and factors k that make the sum over all
+observations vanish:
 
     R_meas, R_pim    e = f_n (|r| - k sqrt v),           f_n = sqrt(n/(n - 1)) or sqrt(1/(n - 1))
     CC               e = g_i^2 n/(n - 1) (r^2 - k v),    g_i = w_i/sum w, or 1/n for CC_anom
@@ -27,7 +29,8 @@ q = E/Y. Both vary: E with e as above, Y = <(y_h - <y>)^2> by 2 (y_h - <y>) g_i 
 observed y_h contains its own error, so that the variance of the latter is 4 (y_h - <y>)^2 E_h - 2 E_h^2 for each h and
 not the first term alone; all contributions are reduced by the square root of this ratio.
 
-Sums over the blocks are drawn with replacement; the interval is between two quantiles of the drawn statistics.
+The effects are added up in each block, blocks are drawn with replacement, and the interval lies between two quantiles
+of the statistics that result.
 """
 
 from __future__ import annotations
@@ -122,7 +125,7 @@ def intervals(
 ) -> Intervals | None:
     """Intervals of the statistics in ``values``; None for fewer than ten blocks.
 
-    ``friedel_merged``, ``friedel_split``: groups of the same rows with Friedel mates together and apart, I+ first.
+    ``friedel_merged``, ``friedel_split``: groups of the same rows with Friedel mates merged and split, I+ first.
     ``x``, ``sigma``: I/g and its standard deviation, (n_rows,).
     ``values``: the statistics by the names of Intervals' fields; what is NaN has no interval.
     """
@@ -176,6 +179,7 @@ class _Spread:
 
     @classmethod
     def of(cls, groups: Groups, x: Float, weight: Float) -> _Spread:
+        """The observations of groups with several members.  ``x``: I/g, ``weight``: 1/sigma^2, (n_rows,)."""
         rows = groups.spread(groups.sizes() > 1)
         inner, x, weight = groups.subset(rows), x[rows], weight[rows]
         total = inner.sum(weight)
@@ -186,6 +190,7 @@ class _Spread:
 
 
 def _of_r_factor(spread: _Spread, name: str, bootstrap: _Bootstrap, value: float) -> Limits | None:
+    """Interval of R_meas or R_pim (``name``) around its ``value``; None where it is not defined."""
     factor = 1.0 / np.sqrt(spread.n - 1.0)
     if name == "r_meas":
         factor *= np.sqrt(spread.n)
@@ -197,6 +202,7 @@ def _of_r_factor(spread: _Spread, name: str, bootstrap: _Bootstrap, value: float
 
 
 def _of_cc_half(spread: _Spread, weight: Float, bootstrap: _Bootstrap, value: float) -> Limits | None:
+    """Interval of CC1/2 around its ``value``.  ``weight``: 1/sigma^2, (n_rows,)."""
     part = weight[spread.rows] / spread.groups.spread(spread.total)
     error = 1.0 / spread.total
     of = spread.groups.index()
@@ -206,7 +212,7 @@ def _of_cc_half(spread: _Spread, weight: Float, bootstrap: _Bootstrap, value: fl
 def _of_cc_anom(
     friedel_merged: Groups, friedel_split: Groups, x: Float, sigma: Float, bootstrap: _Bootstrap, value: float
 ) -> Limits | None:
-    """CC_anom correlates differences of plain means over pairs with two or more observations of both mates."""
+    """Interval of CC_anom: differences of plain means over pairs with two or more observations of both mates."""
     sizes, starts = friedel_split.sizes(), friedel_split.offsets[:-1]
     parent = np.searchsorted(friedel_merged.offsets[:-1], starts, side="right") - 1
     first = np.flatnonzero((parent[1:] == parent[:-1]) & (sizes[1:] > 1) & (sizes[:-1] > 1))
@@ -239,9 +245,11 @@ def _of_correlation(
     bootstrap: _Bootstrap,
     value: float,
 ) -> Limits | None:
-    """``y``, ``error``: values that are correlated and their expected variances.  ``of``: number of each row's y.
+    """Interval of a correlation of half-set values around its ``value``.
 
-    ``part``: derivative of y with respect to the observation, (n_rows,).  ``means``: of how many y consists.
+    ``y``, ``error``: values that are correlated and their expected variances, (n_y,).  ``of``: number of the y that a
+    row belongs to, ``part``: derivative of that y with respect to the observation, (n_rows,).
+    ``means``: number of means that a y is made of.
     """
     larger = spread.n / (spread.n - 1.0)
     square = part * part * larger
@@ -273,6 +281,7 @@ def _relative(found: Float, expected: Float, kappa: Float) -> Float | None:
 
 
 def _kappa_absolute(n: Float) -> Float:
+    """kappa of |r| for the sizes n of groups, see above."""
     rho = 1.0 / (n - 1.0)
     correlation = (rho * np.arcsin(rho) + np.sqrt(1.0 - rho * rho) - 1.0) / (0.5 * np.pi - 1.0)
     return np.asarray(1.0 + (n - 1.0) * correlation)
@@ -286,5 +295,6 @@ def _draws(n_blocks: int) -> Int:
 
 
 def _quantiles(drawn: Float) -> Limits:
+    """The central interval of the drawn statistics, (DRAWS,)."""
     low, high = np.quantile(drawn, (0.5 * (1.0 - LEVEL), 0.5 * (1.0 + LEVEL)))
     return float(low), float(high)

@@ -38,7 +38,7 @@ _SEED = 1
 
 
 def cc_half(groups: Groups, weight: Float, x: Float, shell: Int, n: int) -> tuple[Float, Int]:
-    """CC1/2 of each shell and of all together: weighted half-set means, the mean over all divisions.
+    """CC1/2 of each shell and of all: the correlation of weighted half-set means, averaged over all divisions.
 
     ``weight``, ``x``: weights and scaled intensities, (n_rows,).  ``shell``: of each group, 0 to n - 1, (n_groups,).
     Returns the correlations, NaN below three reflections, and the numbers of reflections with two or more
@@ -180,5 +180,6 @@ def _halves(groups: Groups, weight: Float, x: Float) -> Iterator[tuple[Float, Fl
 
 
 def _coins(n: int, random: np.random.PCG64) -> Bool:
+    """Tosses of a coin, (n,), from the raw words of the generator."""
     words = np.atleast_1d(random.random_raw(-(-n // 64))).astype("<u8")
     return np.unpackbits(words.view(np.uint8), count=n).astype(bool)

@@ -51,7 +51,7 @@ _CENTRAL = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """Statistics of one resolution range. What cannot be computed is NaN.
+    """Statistics of one resolution range; catalogue.py defines each of them. What cannot be computed is NaN.
 
     ``d_max``, ``d_min``: Angstrom.  ``completeness``, ``anomalous_completeness``: 0 to 1.  ``*_apart``: with I+ and I-
     as different reflections.  ``cc_half_pairs``, ``cc_anom_pairs``: number of reflections correlated;
@@ -140,9 +140,10 @@ class Statistics:
 class _Sorted:
     """Observations in the order of ``sort_order`` with everything that does not depend on the shells.
 
-    ``x``, ``weight``: per row.  ``friedel_merged``, ``friedel_split``: groups with Friedel mates together and apart.
-    ``s``: 1/d^2, 1/Angstrom^2, ``counted``: not systematically absent; per group together.
-    ``parent``: group together of each group apart.  ``plus``, ``minus``: groups apart of the mates of each pair.
+    ``x``: I/g, ``weight``: 1/sigma^2, (n_rows,).  ``friedel_merged``, ``friedel_split``: groups of rows, (n_groups,)
+    with Friedel mates merged, and split.  ``s``: 1/d^2, 1/Angstrom^2, ``counted``: not systematically absent,
+    (n_groups,).  ``parent``: number of the merged group of each split group.  ``plus``, ``minus``: numbers of the split
+    groups of the two mates of each pair, (n_pairs,).
     """
 
     x: Float
@@ -277,8 +278,8 @@ def _describe(
 ) -> tuple[Shell, ...]:
     """Statistics of n shells and, last, of all.
 
-    ``shell``: of each group together.  ``limits``: of the shells in 1/d^2, (n + 1,).  ``possible``,
-    ``possible_acentric``: number of reflections that the space group allows in each shell, (n,).
+    ``shell``: number of the shell of each merged group, (n_groups,).  ``limits``: of the shells in 1/d^2, (n + 1,).
+    ``possible``, ``possible_acentric``: number of reflections that the space group allows in each shell, (n,).
     """
     n = len(limits) - 1
     parts = (
@@ -299,7 +300,10 @@ def _describe(
 
 
 def _friedel_merged(data: _Sorted, shell: Int, n: int, possible: Int, internal: bool) -> dict[str, Any]:
-    """Everything about reflections with Friedel mates together.  ``possible``: reflections of each shell."""
+    """The statistics with Friedel mates merged, by name, (n + 1,) each: n shells and all.
+
+    ``shell``: as in ``_describe``.  ``possible``: number of possible reflections in each shell, (n,).
+    """
     mean, sigma = weighted_means(data.friedel_merged, data.weight, data.x, data.friedel_merged.sizes(), internal)
     n_obs, n_unique = count(shell, n, data.friedel_merged.sizes()), count(shell, n)
     cc, pairs = cc_half(data.friedel_merged, data.weight, data.x, shell, n)
@@ -319,6 +323,10 @@ def _friedel_merged(data: _Sorted, shell: Int, n: int, possible: Int, internal: 
 
 
 def _r_factors(groups: Groups, x: Float, mean: Float, shell: Int, n: int, suffix: str) -> dict[str, Float]:
+    """R_merge, R_meas and R_pim of n shells and of all, (n + 1,) each, by name with ``suffix``.
+
+    ``x``: I/g, (n_rows,).  ``mean``: I_h, ``shell``: number of the shell, (n_groups,).
+    """
     sizes = groups.sizes()
     several = sizes > 1
     deviation = groups.sum(np.abs(x - groups.spread(mean)))[several]
@@ -336,7 +344,10 @@ def _r_factors(groups: Groups, x: Float, mean: Float, shell: Int, n: int, suffix
 def _anomalous(
     data: _Sorted, shell: Int, n: int, possible: Int, centrosymmetric: bool, internal: bool
 ) -> dict[str, Any]:
-    """Everything that keeps I+ and I- apart.  ``possible``: acentric reflections of each shell."""
+    """The statistics with Friedel mates split, and those of anomalous differences, by name, (n + 1,) each.
+
+    ``shell``: as in ``_describe``.  ``possible``: number of possible acentric reflections in each shell, (n,).
+    """
     apart_shell = shell[data.parent]
     mean, sigma = weighted_means(data.friedel_split, data.weight, data.x, data.friedel_split.sizes(), internal)
     result: dict[str, Any] = _r_factors(data.friedel_split, data.x, mean, apart_shell, n, "_apart")
@@ -372,7 +383,7 @@ def _anomalous(
 
 
 def _average_of_mates(data: _Sorted, internal: bool) -> Float:
-    """Mean of I+ and I- of each pair weighted by their inverse variances, (n_pairs,)."""
+    """Mean of I+ and I- of each pair, weighted with their inverse variances, (n_pairs,)."""
     mean, sigma = weighted_means(data.friedel_split, data.weight, data.x, data.friedel_split.sizes(), internal)
     plus, minus = sigma[data.plus] ** -2, sigma[data.minus] ** -2
     average: Float = (plus * mean[data.plus] + minus * mean[data.minus]) / (plus + minus)
@@ -380,7 +391,10 @@ def _average_of_mates(data: _Sorted, internal: bool) -> Float:
 
 
 def _slope(ratio: Float) -> float:
-    """Slope of the central part of the normal probability plot of differences over their errors, (n,)."""
+    """Slope of the central part of the normal probability plot; NaN for too few values.
+
+    ``ratio``: anomalous differences over their standard deviations, (n,).
+    """
     from scipy.special import ndtri
 
     n = len(ratio)
@@ -394,4 +408,5 @@ def _slope(ratio: Float) -> float:
 
 
 def _with_total(numbers: Int) -> Int:
+    """Numbers of n shells and, last, their sum, (n + 1,)."""
     return np.append(numbers, numbers.sum())

@@ -1,9 +1,9 @@
 """Errors that agree with the scatter of equivalent observations: V' = a^2 (V + c mu+ + (b mu)^2), mu+ = max(mu, 0).
 
-V is the *expected* variance of an observation (expected_variance.py) and mu = g I_h its expected
-intensity; neither depends on the observation's own fluctuation, so that an intensity that came out low gets no extra
-weight. a corrects the counting errors, b is the instability of beam, sample and detector: I/sigma never exceeds 1/(a b)
-(Diederichs, Acta Cryst. D66 (2010) 733). c, in counts, is 0 unless the data demand it (error_model_fit.py): an error
+V is the *expected* variance of an observation (expected_variance.py) and mu = g I_h its expected intensity. Neither
+depends on the observation's own fluctuation, so an intensity that was measured too low gets no extra weight. a corrects
+the counting errors, b is the instability of beam, sample and detector: I/sigma never exceeds 1/(a b) (Diederichs, Acta
+Cryst. D66 (2010) 733). c, in counts, is 0 unless the data demand it (error_model_fit.py): an error
 that grows with the square root of the intensity without being counting statistics, as from dynamical scattering of
 electrons (SdB of AIMLESS: Evans & Murshudov, Acta Cryst. D69 (2013) 1204).
 """
@@ -26,7 +26,7 @@ SAME = 5e-3
 
 @dataclass(frozen=True, slots=True)
 class ErrorModel:
-    """V' = a^2 (V + c mu+ + (b mu)^2), dimensionless a and b, c in counts."""
+    """V' = a^2 (V + c mu+ + (b mu)^2), mu+ = max(mu, 0); a and b are dimensionless, c is in counts."""
 
     a: float = DEFAULT_A
     b: float = DEFAULT_B
@@ -75,7 +75,10 @@ class ErrorModelOptions:
 
 @dataclass(frozen=True, slots=True)
 class IntensityRange:
-    """Rows with ``low`` < g I_h <= ``high`` (counts): their number and the mean of z^2 with a = 1, b = 0 and fitted."""
+    """A range of expected intensity, ``low`` < g I_h <= ``high``, counts.
+
+    ``n``: number of rows.  ``uncorrected``, ``corrected``: mean z^2 with a = 1, b = c = 0, and with the fitted model.
+    """
 
     low: float
     high: float
@@ -86,8 +89,10 @@ class IntensityRange:
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """``model`` and how it came about.  ``reason``: why it is not the two-parameter fit, empty if it is.
+    """An error model and how it was found.
 
+    ``reason``: why it is not the two-parameter fit, empty if it is.  ``rounds``: iterations.  ``ranges``: the table of
+    mean z^2.
     ``n_used``: rows in the fit, ``n_trimmed``: rows among the candidates beyond 4 sigma, left out.
     ``esd_a``, ``esd_b``, ``esd_c``: standard uncertainties, NaN where a parameter was not refined.
     ``linear_gain``: what the term linear in mu adds to 2 ln L on the same rows, NaN where it was not tried.

@@ -1,6 +1,7 @@
-"""Iterations of the error model fit on given rows, and what remains where they fail.
+"""The error model of given rows by iteration, and simpler models where the iteration fails.
 
-Inner steps are those of error_model_scoring.py. Around them the means I_h follow the model, and so does who is trimmed.
+The inner steps are those of error_model_scoring.py. After every few of them the means I_h and the outliers that are
+trimmed are found anew with the new model.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from braggscale.weighting.error_model_scoring import NONE, ONE, TWO, Fitted, dis
 from braggscale.weighting.error_model_table import ranges_of
 from braggscale.weighting.residual_data import CUT, ResidualData, Residuals
 
-LOWEST_A = 0.1  # errors ten times too large: more likely the fit has no hold on a
+LOWEST_A = 0.1  # counting errors ten times too large: more likely the data cannot determine a
 
 _MEDIAN_SQUARE = 0.454936  # median z^2 of a normal deviate
 _ROUNDS, _STEPS, _TOLERANCE = 25, 4, 1e-4
@@ -66,7 +67,11 @@ def refine(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: int, r
 
 
 def _fall_back(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: int, why: str) -> FitResult:
-    """One parameter where two cannot be told apart; the start where one cannot be found, or three."""
+    """A fit of fewer parameters after one that failed.
+
+    Of a and b only one is fitted; where that fails too, and after a fit of a, b and c, the start is kept.
+    ``why``: what went wrong.
+    """
     if free == TWO:
         if why.startswith("a ="):
             simpler, rest = (False, True, False), "a = 1 kept, only b refined"

@@ -1,4 +1,4 @@
-"""Fisher scoring of the error model: one step, the standard uncertainties, and how far two models are apart.
+"""Fisher scoring of the error model: one step, the standard uncertainties, and how far apart two models are.
 
 With A = a^2, B = a^2 b^2, C = a^2 c the variance V' = A V + B mu^2 + C mu+ is linear in A, B and C, and a scoring step
 is the linear least-squares fit of r^2/(1 - h) to it with weights (1 - h)/V'^2 (see error_model_fit.py).
@@ -15,16 +15,16 @@ from braggscale.numerics.array_types import Float
 from braggscale.weighting.error_model import ErrorModel
 
 KEPT_VARIANCE = 0.998930  # mean z^2 of a normal deviate within 4 sigma
-_COLLINEAR = 1e-3  # 1 - correlation^2 of the two terms, below which they are one
+_COLLINEAR = 1e-3  # 1 - correlation^2 of two terms below which they cannot be told apart
 
 Fitted = tuple[bool, bool, bool]  # whether a, b, c are
 TWO, ALL, ONE, NONE = (True, True, False), (True, True, True), (True, False, False), (False, False, False)
 
 
 def distance(one: ErrorModel, other: ErrorModel, unit: float) -> float:
-    """Relative change of the variance where either term dominates; b below 0.001 is as good as 0.
+    """How far two models are apart: the sum of the relative changes of sigma where each of the three terms dominates.
 
-    ``unit``: a usual V/mu, counts; c below a thousandth of it is as good as 0.
+    a b below 0.001 counts as 0.  ``unit``: a typical V/mu, counts; a^2 c below a thousandth of it counts as 0.
     """
     slope, old = max(one.a * one.b, 1e-3), max(other.a * other.b, 1e-3)
     least = 1e-3 * unit
@@ -33,7 +33,10 @@ def distance(one: ErrorModel, other: ErrorModel, unit: float) -> float:
 
 
 def step(sums: Float, model: ErrorModel, free: Fitted) -> tuple[ErrorModel, str]:
-    """One scoring step; the second value says why none is possible.  ``sums``: see ``agreement.scoring_sums``."""
+    """The model after one scoring step, and why no step is possible (empty if one is).
+
+    ``sums``: (11,), see ``agreement.scoring_sums``.  ``free``: which of a, b, c are fitted.
+    """
     size = model.a**2 * np.array([1.0, model.b**2, model.c])  # A, B, C
     if free == ONE:
         size *= float(sums[9]) / KEPT_VARIANCE / max(float(sums[10]), 1e-300)
@@ -58,14 +61,17 @@ def step(sums: Float, model: ErrorModel, free: Fitted) -> tuple[ErrorModel, str]
 
 
 def _independent(correlation: Float) -> bool:
-    """Whether each term has a part of its own, 1 - R^2 > _COLLINEAR."""
+    """Whether no term is a combination of the others, 1 - R^2 > _COLLINEAR.  ``correlation``: of the terms, (m, m)."""
     if not np.linalg.det(correlation) > 1e-9:
         return False
     return bool(1.0 / np.linalg.inv(correlation).diagonal().max() > _COLLINEAR)
 
 
 def _least_squares(normal: Float, right: Float, low: Float) -> Float:
-    """x >= ``low`` that minimises x.N.x/2 - right.x; at most three unknowns, so that all bounds are tried."""
+    """The x >= ``low``, (m,), that minimises x.N.x/2 - right.x.
+
+    There are at most three unknowns, so every combination of bounds is tried.
+    """
     best, least = low, math.inf
     for bound in product((False, True), repeat=len(low)):
         at, within = np.array(bound), ~np.array(bound)
@@ -78,9 +84,11 @@ def _least_squares(normal: Float, right: Float, low: Float) -> Float:
 
 
 def uncertainties(sums: Float, model: ErrorModel, free: Fitted) -> tuple[float, float, float]:
-    """Of a, b, c, from the Fisher information 1/2 sum (1 - h) (dlnV'/dp)(dlnV'/dq); NaN where there is none.
+    """Standard uncertainties of a, b and c; NaN for what was not fitted or has no information.
 
-    ``sums``: see ``agreement.scoring_sums``; V' and its derivatives are linear in V, mu^2 and mu+.
+    They follow from the Fisher information 1/2 sum (1 - h) (dlnV'/dp)(dlnV'/dq).
+
+    ``sums``: (11,), see ``agreement.scoring_sums``; V' and its derivatives are linear in V, mu^2 and mu+.
     """
     a, b, c = model.a, model.b, model.c
     slopes = np.array([[2 * a, 2 * a * b * b, 2 * a * c], [0.0, 2 * a * a * b, 0.0], [0.0, 0.0, a * a]])

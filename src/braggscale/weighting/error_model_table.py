@@ -9,9 +9,10 @@ from braggscale.weighting.residual_data import Residuals
 
 
 def ranges_of(core: Residuals, model: ErrorModel, n_bins: int) -> tuple[IntensityRange, ...]:
-    """Mean z^2 in ranges of expected intensity, equal in its logarithm, strongest first; thin ranges are joined.
+    """Mean z^2 in up to ``n_bins`` ranges of expected intensity, strongest first.
 
-    Both means are over the same rows, those within 4 sigma of the fitted model, weighted with 1 - h.
+    Ranges are equal in the logarithm of the intensity; neighbours with few rows are joined. Both means are over the
+    same rows, weighted with 1 - h.  ``core``: residuals within 4 sigma of the fitted ``model``.
     """
     if not len(core.mu):
         return ()

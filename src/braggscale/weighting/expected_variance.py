@@ -23,7 +23,7 @@ from braggscale.weighting.intensity_choice import CountingGain, Intensities
 
 @dataclass(frozen=True, slots=True)
 class VarianceModel:
-    """V'(mu) of every row.
+    """The variance V' of every row as a function of its expected intensity mu.
 
     ``intensity``: I, counts, ``variance``: observed V, counts^2, ``factor``: f, (n,).  ``data_set``: (n,).
     ``relative``: r, (n,), or empty where all are 0.
@@ -53,7 +53,7 @@ class VarianceModel:
     def of(
         cls, values: Intensities, gain: CountingGain, data_set: Int32, models: Sequence[ErrorModel], of_data_set: Int
     ) -> VarianceModel:
-        """The law of these intensities; the error model of data set d is ``models[of_data_set[d]]``.
+        """The variance model of these intensities; the error model of data set d is ``models[of_data_set[d]]``.
 
         ``data_set``: of each row, (n,).  ``of_data_set``: (n_sets,).
         """
@@ -66,7 +66,7 @@ class VarianceModel:
         )  # fmt: skip
 
     def take(self, rows: Int | Bool) -> VarianceModel:
-        """The given rows, in the given order."""
+        """The given rows, in the given order.  ``rows``: their numbers or a mask."""
         return replace(
             self,
             intensity=self.intensity[rows],
@@ -112,10 +112,10 @@ class VarianceModel:
 
 
 def expect(variance_model: VarianceModel, scale: Float, out: Bool, groups: Groups) -> tuple[Float, Float]:
-    """I_h, (n_groups,), and V' at g I_h, counts^2, (n,).
+    """Mean intensities I_h, (n_groups,), and V' at g I_h, counts^2, (n,).
 
-    Two passes, I_h from the rows that are not ``out`` and have g > 0 with weights 1/V, then 1/V', settle both to well
-    below the noise.  ``scale``: g, ``out``: (n,).
+    I_h is the mean of the rows that are not ``out`` and have g > 0, first with weights 1/V, then with 1/V'. After these
+    two passes both change by far less than the noise.  ``scale``: g, ``out``: outliers, (n,).
     """
     mean_intensity, variance = np.empty(len(groups)), np.empty(groups.n_rows)
     arrays = variance_model.arrays()
@@ -129,7 +129,7 @@ def expect(variance_model: VarianceModel, scale: Float, out: Bool, groups: Group
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the scales and the error model say of every observation.
+    """Expected intensity and variance of every observation, with the present scales and error model.
 
     ``variance_model``: V' of each row.  ``scale``: g, ``variance``: V' at g I_h, counts^2, (n,).
     ``mean_intensity``: I_h, (n_groups,).

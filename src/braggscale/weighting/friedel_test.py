@@ -1,16 +1,17 @@
 """Outliers of reflections whose Friedel mates differ.
 
-Judged together, a strong reflection with an anomalous difference has outliers that are none; judged apart, half of the
-equivalents that could tell are given away, and a group of two on either side can tell nothing. So the difference is an
-unknown of known size: members of a reflection have the mean J + e delta, e = 1 for I+ and -1 for I-, J free and
-delta ~ N(0, tau^2). With w = g^2/V summed to s over an observation's own side without itself, and to s' over its mates,
-both around their means m_own and m_mates, the others predict
+If I+ and I- are compared with one mean, good observations of a strong reflection with an anomalous difference look like
+outliers. If each is compared with its own kind only, half of the equivalents are not used, and two observations of
+either kind cannot be judged at all. Here the difference is an unknown of known size: members of a reflection have the
+mean J + e delta, e = 1 for I+ and -1 for I-, J free and delta ~ N(0, tau^2). Let s be the sum of w = g^2/V over the
+other observations of the same kind (I+ or I-), s' that over the mates, m_own and m_mates their weighted means of I/g.
+The others then predict
 
     m = (s m_own + u m_mates)/(s + u),   1/u = 1/s' + 4 tau^2,   z = (I - g m)/sqrt(V + g^2/(s + u)).
 
 This is the prediction of a linear model with a normal prior, and z^2 is what its chi^2 loses when the observation
-leaves: the search of leave_one_out.py ends for the same reason. tau = 0 is the test of all together, tau -> infinity
-that of both sides apart.
+leaves: the search of leave_one_out.py ends for the same reason. tau = 0 is the test with one mean for both, tau ->
+infinity that with a mean for each.
 
 Anomalous differences are about the same share of F at every resolution, independent of F within a shell:
 4 tau^2 = q <I> I_h, <I> the mean of the shell. q comes from E (m+ - m-)^2 = 4 tau^2 + 1/s+ + 1/s- over the rows that
@@ -46,7 +47,10 @@ class Mates:
 
 
 def sides(groups: Groups, friedel_split: Groups) -> Bool:
-    """Rows of the first of the two sides of each group, (n,).  ``friedel_split``: the same rows, finer."""
+    """Rows of the first of the two Friedel mates of each group, (n,).
+
+    ``groups``: Friedel mates merged, ``friedel_split``: the same rows, Friedel mates split.
+    """
     first = np.zeros(groups.n_rows, np.bool_)
     starts = np.isin(friedel_split.offsets[:-1], groups.offsets[:-1])
     result: Bool = friedel_split.spread(starts) if len(friedel_split) else first
@@ -54,11 +58,12 @@ def sides(groups: Groups, friedel_split: Groups) -> Bool:
 
 
 def agreeing(groups: Groups, friedel_split: Groups, precision: Float, mates: Mates) -> Groups:
-    """Groups within which observations agree: Friedel mates apart where they differ by more than is known of it.
+    """Groups for the fit of the scales: Friedel mates are split where their difference is larger than its error.
 
-    In a fit with all together the contrast m+ - m- has weight 1/v, v = 1/s+ + 1/s-, and variance v + 4 tau^2. It
-    tells less than nothing where 4 tau^2 > v: then each side is a group of its own.
-    ``friedel_split``: the same rows, finer.  ``precision``: g^2/V of the rows that count, else 0, (n,).
+    If both are fitted with one mean, the difference m+ - m- gets the weight 1/v, v = 1/s+ + 1/s-, but its variance is
+    v + 4 tau^2. Where 4 tau^2 > v it does more harm than good, and each mate becomes a group of its own.
+    ``groups``: Friedel mates merged, ``friedel_split``: the same rows, Friedel mates split.  ``precision``: g^2/V' of
+    the rows that count, else 0, (n,).
     """
     s1, s2 = groups.sum(np.where(mates.plus, precision, 0.0)), groups.sum(np.where(mates.plus, 0.0, precision))
     differing = mates.difference[groups.offsets[:-1]] * s1 * s2 > s1 + s2

@@ -1,4 +1,4 @@
-"""How far an observation stands from its equivalents, and who has to leave for the rest to agree.
+"""The deviation of an observation from its equivalents, and the search for the outliers of a group.
 
 Let A be the members of a unique reflection that are in, V the variance of I from the error model,
 s = sum_A g^2/V and m = (sum_A g I/V)/s their best intensity. The deviation of an observation from the *others* is
@@ -63,19 +63,20 @@ def judge(
     trim: bool = False,
     afresh: bool = False,
 ) -> tuple[Bool, Bool, int]:
-    """Who is left out when no more can be gained by moving one member of a group out or back in.
+    """Find the outliers of each group: members are moved out or back in one at a time until no move is an improvement.
 
-    Variances are those of the law at the expected intensity g I_h of the members that are in at the start; I_h from
-    equal weights of I/g in three steps. No member may weigh more than 10 times the median of its group: weight is
-    g^2/V', that of the scaled intensity, so that the cap does not depend on the units of a data set. One observation
-    with an absurdly small error could otherwise outvote all others. (The factor 10 is DIALS', there applied to 1/V.)
+    Variances are taken at the expected intensity g I_h of the members that are in at the start. I_h begins with equal
+    weights of I/g and follows the variances in three steps. No member may weigh more than 10 times the median of its
+    group, or one observation with an absurdly small error could outvote all others. The weight is g^2/V', that of the
+    scaled intensity, so that the cap does not depend on the units of a data set. (The factor 10 is DIALS', there
+    applied to 1/V.)
     ``scale``: g, (n_rows,).  ``limits``: z_max, z_back with z_back < z_max.  ``out``: who is out at the start,
     (n_rows,); a group with fewer than two members in starts afresh with all of them. Two members always stay in.
-    ``simple``: one pass, every member beyond z_max (z_back if it was out) of all goes, the two best stay.
-    ``trim``: I_h from the law's V in two steps, no cap.  ``afresh``: only I_h and V' are those of ``out``; everybody
-    is in when the search begins.
+    ``simple``: one pass; every member beyond z_max (z_back if it was out) of the mean of all is left out, the two best
+    stay.  ``trim``: I_h begins with weights 1/V and takes two steps, no cap.  ``afresh``: ``out`` is only used for I_h
+    and V'; everybody is in when the search begins.
     Among equal deviations the largest scaled intensity goes first, so that the order of rows does not matter.
-    Returns the rows left out, (n_rows,), groups where that changed, (n_groups,), and the most moves in one group.
+    Returns the outliers, (n_rows,), the groups in which these changed, (n_groups,), and the most moves in one group.
     Raises ValueError for a variance that is not positive.
     """
     result, changed = np.empty(groups.n_rows, np.bool_), np.empty(len(groups), np.bool_)

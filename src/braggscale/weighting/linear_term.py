@@ -1,7 +1,7 @@
-"""Whether errors need a term linear in the intensity, c of the error model.
+"""Whether errors need a term that is linear in the intensity, c of the error model.
 
-Of strong reflections V is itself proportional to mu, so that a and c can replace each other: the fit improves a little,
-a goes anywhere, and with it the errors of the weak reflections, which say nothing. So c is fitted with all intensities,
+For strong reflections V itself is proportional to mu, so that a and c can replace each other: the fit would improve a
+little, but a, and with it the errors of the weak reflections, would be arbitrary. So c is fitted to all intensities,
 weak ones included, and kept only if
 
 * 2 ln L, for the same rows, rises by 15, and by more than n/32, n rows less groups. The first is 3.9 sigma of chance, 3
@@ -27,14 +27,15 @@ from braggscale.weighting.residual_data import CUT, ResidualData
 
 # What the linear term needs: gain of 2 ln L, the same per row, relative uncertainty of a.
 _GAIN, _GAIN_PER_ROW, _LOOSEST_WITH_LINEAR = 15.0, 1.0 / 32.0, 0.1
-_STAYING = 0.5  # of the gain, for a term that is in use
+_STAYING = 0.5  # share of that gain which a term that is in use needs to stay
 ENOUGH_RANGES = 5  # ranges of intensity that show a trend of z^2
 
 
 def even(ranges: tuple[IntensityRange, ...]) -> bool:
-    """Whether mean z^2 hardly depends on the intensity, which spares the comparison.
+    """Whether mean z^2 hardly depends on the intensity, so that the linear term need not be tried.
 
-    A misfit d of ln V', rms, is worth n d^2/2 in 2 ln L, and n/32 is asked for: d^2 = 1/16. Half of that is no case.
+    A misfit d (rms) of ln V' is worth n d^2/2 in 2 ln L, and n/32 is needed: d^2 = 1/16. Below half of that the term is
+    not tried.
     """
     if len(ranges) < ENOUGH_RANGES or min(r.corrected for r in ranges) <= 0:
         return False
@@ -63,7 +64,7 @@ def with_linear_term(two: FitResult, sample: ResidualData, in_use: bool, n_bins:
 
 
 def _minus_log_likelihood(sample: ResidualData, model: ErrorModel) -> float:
-    """Restricted, each model with its own I_h; beyond 4 sigma a row contributes ln|r|, as in the scoring."""
+    """-ln of the restricted likelihood, with the model's own I_h; beyond 4 sigma a row contributes ln|r| only."""
     i, v, g, groups = sample.intensity, sample.expected, sample.scale, sample.groups
     variance = v
     for _ in range(3):

@@ -1,8 +1,8 @@
-"""Outliers from round to round of scaling, and what an earlier verdict counts for.
+"""Outliers from round to round of scaling: how much the outliers of the round before count.
 
-The first rounds judge afresh, so that what they settle on depends on the data alone and not on the way there. Choices
-that still flip after that are made to stick: an outlier comes back only below 0.9 zmax, only once, and at last not at
-all.
+The first rounds ignore earlier outliers, so that the result depends on the data alone and not on the path. An
+observation near the limit can still be rejected in one round and accepted in the next, for ever. Later rounds therefore
+remember: an outlier is accepted again only below 0.9 zmax, later only once, and in the end not at all.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from braggscale.weighting.outlier_test import OutlierOptions, Rejection, report
 from braggscale.weighting.rejection import OutlierInputs, verdicts
 from braggscale.weighting.wilson_test import impossible
 
-# Where nothing has changed since an earlier run, its verdicts on a group are kept if zmax times one of these gives
-# them: the last fit of that run moved z by less.
+# Outliers of an earlier run with the same data are kept where zmax times one of these factors reproduces them in their
+# group: the last fit of that run has changed z by less than that.
 STANDS = (0.98, 1.02)
 
 
 class Memory(Enum):
-    """What the verdicts of the round before count for."""
+    """How much the outliers of the round before count."""
 
     NONE = "every observation is judged afresh"
     ONE_RETURN = "an outlier may come back, but only once"
@@ -34,7 +34,7 @@ class Memory(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OutlierHistory:
-    """Verdicts after a round, (n,).
+    """The state of all observations after a round, (n,).
 
     ``rejected``: outliers.  ``returned``: observations that were outliers in an earlier round and came back.
     ``impossible``: outliers whatever their equivalents say (wilson_test.py).
@@ -47,9 +47,10 @@ class OutlierHistory:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """``history``: verdicts after the round.  ``rejection``: those of the comparison with equivalents.
+    """What a round found.
 
-    ``n_impossible``: outliers that were found by their size alone.
+    ``history``: the state of all observations.  ``rejection``: outliers by comparison with their equivalents.
+    ``n_impossible``: number of outliers that were found by their size alone.
     """
 
     history: OutlierHistory
@@ -65,11 +66,11 @@ def judge_round(
     calibrated: bool,
     stored: Bool | None = None,
 ) -> Judgement:
-    """The outliers of one round.
+    """Find the outliers of one round.
 
-    ``before``: verdicts of the round before, and ``memory``: what they count for.  ``calibrated``: see ``verdicts``.
-    ``stored``: outliers of an earlier run with the same observations, (n,); they stand where a slightly different zmax
-    gives them as well.
+    ``before``: the state after the round before, ``memory``: how much it counts.  ``calibrated``: see
+    ``rejection.verdicts``.  ``stored``: outliers of an earlier run with the same observations, (n,); a group keeps them
+    where a zmax that differs by 2 % reproduces them.
     """
     groups = inputs.expected.groups
     rejected = np.zeros_like(before.rejected) if memory is Memory.NONE else before.rejected
@@ -92,9 +93,9 @@ def judge_round(
 
 
 def standing(found: Rejection, nearby: Sequence[Rejection], before: Bool, groups: Groups) -> Rejection:
-    """``found``, but groups whose earlier verdict a slightly different threshold gives as well keep that verdict.
+    """``found``, but groups whose earlier outliers a slightly different threshold reproduces keep these.
 
-    ``nearby``: verdicts with such thresholds.  ``before``: the earlier verdict, (n_rows,).
+    ``nearby``: outliers with such thresholds.  ``before``: the earlier outliers, (n_rows,).
     """
     mask = found.mask.copy()
     for other in nearby:

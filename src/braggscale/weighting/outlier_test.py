@@ -1,13 +1,14 @@
-"""Observations that cannot belong to their group, and intensities that no crystal scatters.
+"""Outliers: observations that deviate from their equivalents by more than their errors allow.
 
-``standard``: leave-one-out deviations, the worst member of a group first, the rest judged again
-(see leave_one_out.py for the formula and for why the search ends). Groups of two are left alone: which of two members
-that disagree is wrong says, if anything, what else is known of intensities and outliers (pair_test.py).
+``standard``: each observation is compared with the mean of the others of its group. The worst one is left out and the
+rest is judged again (leave_one_out.py has the formula, and says why the search ends). Groups of two are left alone:
+their members deviate from each other by the same number, so that this test cannot tell which one is wrong (pair_test.py
+can, sometimes).
 
-``simple``: one pass, every member beyond the threshold goes, means not recomputed.
+``simple``: one pass. Every member beyond the threshold is left out, and means are not recomputed.
 
-Both take variances from the error model evaluated at the *expected* intensity; with the observed variance a
-reflection that came out low looks more certain than it is, and the threshold means something else at every intensity.
+Both take the variance of the error model at the *expected* intensity. With the observed variance a reflection that was
+measured too low would look more certain than it is, and the threshold would mean something else at every intensity.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from braggscale.weighting.leave_one_out import judge
 METHODS = ("standard", "simple")
 # A rejected observation comes back only when it has moved clearly inside, so that no row flips at the border.
 RETURN_SHARE = 0.9
-# Verdicts, expected intensities and variances follow each other; groups that have not settled by then stay as they are.
+# Outliers change expected intensities, these change variances, and these the outliers. Groups in which that has not
+# come to an end after so many rounds keep their last verdict.
 _SETTLING_ROUNDS = 20
 # Lower ends of the ranges of multiplicity in the counts.
 _MULTIPLICITY = (1, 2, 3, 4, 5, 6, 11, 21, 51)
@@ -32,10 +34,10 @@ _MULTIPLICITY = (1, 2, 3, 4, 5, 6, 11, 21, 51)
 
 @dataclass(frozen=True, slots=True)
 class OutlierOptions:
-    """How outliers are looked for.
+    """How outliers are found.
 
-    ``method``: one of METHODS, or None for no rejection.  ``zmax``: largest deviation from the equivalents, standard
-    deviations.  ``emax``: largest normalised amplitude, None for no limit.
+    ``method``: one of METHODS, or None for no rejection.  ``zmax``: largest deviation from the equivalents, in standard
+    deviations.  ``emax``: largest normalised amplitude |E|, None for no limit.
     """
 
     method: str | None
@@ -55,9 +57,10 @@ class MultiplicityCount:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """``mask``: rejected rows, (n_rows,).  ``rounds``: passes over the groups that still changed.
+    """The outliers of one test.
 
-    ``new``, ``returned``: rows that were not rejected before and rows that are no longer.
+    ``mask``: rejected rows, (n_rows,).  ``rounds``: passes over the groups that still changed.  ``new``: number of rows
+    that were not rejected before, ``returned``: of those that no longer are.  ``by_multiplicity``: counts for the log.
     """
 
     mask: Bool
@@ -75,6 +78,7 @@ class Rejection:
 def _judged(
     variance_model: VarianceModel, scale: Float, groups: Groups, zmax: float, before: Bool, method: str
 ) -> tuple[Bool, Bool, int]:
+    """``leave_one_out.judge`` with the limits of ``zmax``.  Raises ValueError for a method or a zmax that is none."""
     if method not in METHODS:
         raise ValueError(f"unknown method of outlier rejection {method!r}; one of {', '.join(METHODS)}")
     if not zmax > 0:
@@ -84,7 +88,7 @@ def _judged(
 
 
 def report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
-    """Counts for verdicts, (n_rows,), and those ``before``."""
+    """The outliers ``mask`` with their counts.  ``before``: outliers before the test, (n_rows,)."""
     return Rejection(
         mask,
         rounds,
@@ -133,7 +137,10 @@ def settle(
 def _settle(
     variance_model: VarianceModel, scale: Float, groups: Groups, history: tuple[Bool, Bool], zmax: float, method: str
 ) -> tuple[Bool, int]:
-    """Verdicts, (n_rows,), and rounds.  ``history``: the verdicts before and after the first round."""
+    """Outliers of groups that have not settled in the first round, (n_rows,), and the number of further passes.
+
+    ``history``: outliers before and after the first round, (n_rows,) each.
+    """
     verdicts = list(history)
     mask = verdicts[-1].copy()
     rows, part = np.arange(groups.n_rows), groups
@@ -155,7 +162,10 @@ def _settle(
 
 
 def _cycling(history: list[Bool], rows: Int, groups: Groups) -> Bool:
-    """Groups whose last verdict is one that they had before, (n_groups,)."""
+    """Groups whose last set of outliers is one that they had before, (n_groups,).
+
+    ``history``: outliers after each round.  ``rows``: numbers of the rows of ``groups`` in them.
+    """
     result = np.zeros(len(groups), np.bool_)
     for earlier in history[:-1]:
         result |= groups.sum(earlier[rows] != history[-1][rows]) == 0
@@ -163,9 +173,9 @@ def _cycling(history: list[Bool], rows: Int, groups: Groups) -> Bool:
 
 
 def _fullest(history: list[Bool], rows: Int, groups: Groups, intensity: Float, scale: Float) -> Bool:
-    """Of the verdicts that come round again and again, the one with most rows rejected, then the brightest ones.
+    """Of the sets of outliers that a group alternates between, the one with most rows, then that of the brightest rows.
 
-    It depends on the cycle alone and not on where it was entered.
+    So the result depends on the cycle alone and not on where it was entered.
     """
     value = np.abs(np.divide(intensity[rows], scale[rows], out=np.zeros(len(rows)), where=scale[rows] != 0))
     now = history[-1][rows]
@@ -184,6 +194,7 @@ def _fullest(history: list[Bool], rows: Int, groups: Groups, intensity: Float, s
 
 
 def _by_multiplicity(mask: Bool, groups: Groups) -> tuple[MultiplicityCount, ...]:
+    """Observations and outliers in ranges of the multiplicity, ranges without observations left out."""
     sizes = groups.sizes()
     rejected = groups.sum(mask)
     where = np.searchsorted(_MULTIPLICITY, sizes, side="right") - 1

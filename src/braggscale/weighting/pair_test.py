@@ -1,14 +1,14 @@
-"""Two observations of a reflection that disagree, with no third to tell which one is wrong.
+"""Two observations of a reflection that disagree, without a third to compare them with.
 
-Their deviations from each other are the same number, so the test of leave_one_out.py says that one of them has to go,
-and not which. How intensities and outliers are distributed does. With x = I/g, x1 < x2, Sigma = epsilon <I>(d), and n+,
-n- outliers above and below their equivalents in the larger groups,
+Both deviate from the other by the same number, so the test of leave_one_out.py can only say that one of them is wrong.
+Which one follows from how intensities and outliers are distributed. With x = I/g, x1 < x2, Sigma = epsilon <I>(d), and
+n+, n- outliers above and below their equivalents in the larger groups,
 
     P(x2 is wrong)/P(x1 is wrong) = n+/n- exp((x2 - max(x1, 0))/Sigma)
 
-the exponential from the acentric distribution of intensities (Wilson, Acta Cryst. 2 (1949) 318; that of centric
-reflections falls, too). An intensity far above the average is rarer than an outlier as high as that; where both are
-below it the outliers decide.
+The exponential comes from the acentric distribution of intensities (Wilson, Acta Cryst. 2 (1949) 318; that of centric
+reflections falls in a similar way): an intensity far above the average is rarer than an outlier of that size. Where
+both are below the average, n+/n- decides.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float
 
-# Less than this makes no verdict: both stay.
+# With odds below this both observations stay.
 LEAST_ODDS = 3.0
-# Outliers on either side that nobody has seen: with few of them n+/n- says little.
+# Added to n+ and n-, because with few outliers n+/n- is uncertain.
 UNSEEN = 1.0
 
 

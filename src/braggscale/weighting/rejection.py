@@ -1,8 +1,8 @@
-"""Who is an outlier, and whose Friedel mates are apart in the fit of the scales.
+"""Which observations are outliers, and which Friedel mates are fitted as different reflections.
 
-The test of outlier_test.py is all there is with fixed restraints. Where no systematic differences are left, two more
-follow it: Friedel mates may differ (friedel_test.py), and of two that disagree one may be known to be wrong
-(pair_test.py).
+With fixed restraints the only test is that of outlier_test.py. With estimated restraints no systematic differences are
+left, and two more tests follow: one allows Friedel mates to differ (friedel_test.py), the other decides which of two
+observations that disagree is more likely to be wrong (pair_test.py).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from braggscale.weighting.pair_test import disputed, losers
 
 log = logging.getLogger(__name__)
 
-# Turns in which verdicts and variances have to agree where Friedel mates may differ.
+# Iterations after which verdicts and the variances that follow from them must agree, where Friedel mates may differ.
 MOST_TURNS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class OutlierInputs:
-    """What verdicts are made of.
+    """What the outlier tests need to know.
 
-    ``expected``: what scales and error model say of each observation.  ``epsilon``: of its reflection, (n,).
-    ``shells``: of the same rows, for the mean intensity.
+    ``expected``: expected intensity and variance of each observation.  ``epsilon``: multiplicity of its reflection in
+    the point group, (n,).  ``shells``: resolution shells of the same rows, for the mean intensity.
     """
 
     expected: Expectation
@@ -40,18 +40,21 @@ class OutlierInputs:
 
     @property
     def positive_mean(self) -> Float:
-        """I_h of each row, not below 0, counts/g, (n,)."""
+        """Mean intensity I_h of each row's group, 0 where it is negative, on the scale of I/g, (n,)."""
         result: Float = np.maximum(self.expected.groups.spread(self.expected.mean_intensity), 0.0)
         return result
 
     def mean(self) -> Float:
-        """epsilon times the mean of I_h at the resolution, counts/g, (n,); 0 where I_h is not positive."""
+        """epsilon times the mean of I_h at this resolution, on the scale of I/g, (n,); 0 where I_h is not positive."""
         mean_intensity = self.positive_mean
         e2 = self.shells.normalised(mean_intensity, self.epsilon)
         return np.divide(mean_intensity, e2, out=np.zeros(len(mean_intensity)), where=e2 > 0)
 
     def mates(self, out: Bool) -> Mates:
-        """Sides of all rows, and how much Friedel mates differ.  ``out``: who does not count, (n,)."""
+        """Which rows are I+ and which I-, and how much the two are expected to differ.
+
+        ``out``: outliers, which do not count for the size of the differences, (n,).
+        """
         given = self.expected
         groups, scale = given.groups, given.scale
         plus = sides(groups, given.friedel_split)
@@ -72,7 +75,11 @@ class OutlierInputs:
 
 
 def fit_groups(inputs: OutlierInputs, out: Bool) -> Groups:
-    """Groups of the fit: Friedel mates are apart where their difference would mislead it.  ``out``: outliers, (n,)."""
+    """Groups within which observations agree in the fit of the scales.
+
+    Friedel mates are one group unless their expected difference is larger than their errors: then each is a group of
+    its own (``friedel_test.agreeing``).  ``out``: outliers, (n,).
+    """
     given = inputs.expected
     scale = given.scale
     precision = np.where(out | (scale <= 0), 0.0, scale**2 / given.variance)
@@ -80,10 +87,10 @@ def fit_groups(inputs: OutlierInputs, out: Bool) -> Groups:
 
 
 def verdicts(inputs: OutlierInputs, options: OutlierOptions, before: Bool, calibrated: bool) -> Rejection:
-    """Outliers by comparison with their equivalents, (n,).
+    """The observations that deviate from their equivalents.
 
-    ``before``: where the search starts, (n,).
-    ``calibrated``: whether what follows the method ``standard`` makes sense: scales without systematic differences.
+    ``before``: outliers with which the search starts, (n,).  ``calibrated``: whether errors are refined and scales have
+    no systematic differences, so that the tests of Friedel mates and of pairs follow the method ``standard``.
     """
     given, zmax, method = inputs.expected, options.zmax, options.method or "standard"
     variance_model, scale, groups = given.variance_model, np.maximum(given.scale, 0.0), given.groups
@@ -105,7 +112,11 @@ def _spare_mates(
     found: Bool,
     before: Bool,
 ) -> Bool:
-    """The verdicts, once more in groups where there is any, with Friedel mates that may differ."""
+    """Outliers, (n,): groups with any are judged once more, with Friedel mates that may differ.
+
+    ``limits``: z_max, z_back.  ``found``: outliers of the test with one mean, ``before``: those with which the search
+    starts, (n,).
+    """
     suspect = groups.spread(groups.sum(found | before) > 0)
     rows, part = np.flatnonzero(suspect), groups.subset(suspect)
     mask = found.copy()
@@ -124,9 +135,10 @@ def _agreed(
     begin: Bool,
     before: Bool,
 ) -> Bool:
-    """Verdicts that agree with the variances that follow from them, (n,); where they would cycle, all of the cycle.
+    """Outliers that are reproduced with the variances that follow from them, (n,).
 
-    ``begin``: the verdicts that give the first variances.  ``before``: where every search starts.
+    Where they alternate between two sets, the observations of both are outliers.
+    ``begin``: the outliers that give the first variances.  ``before``: where every search starts, (n,).
     """
     seen = [begin]
     for _ in range(MOST_TURNS):
@@ -143,7 +155,10 @@ def _agreed(
 def _settle_disputes(
     inputs: OutlierInputs, mates: Mates, limits: tuple[float, float], found: Bool, before: Bool
 ) -> Bool:
-    """The verdicts, with one more where just two members are in and disagree."""
+    """Outliers, (n,): ``found``, and one of two members where just two are left in a group and they disagree.
+
+    ``limits``: z_max, z_back.  ``before``: outliers of the round before, (n,).
+    """
     given = inputs.expected
     groups, inside = given.groups, ~found & (given.scale > 0)
     two = groups.sum(inside) == 2
@@ -156,10 +171,10 @@ def _settle_disputes(
     judged = disputed(z2, part, inside, before[rows], limits)
     if not judged.any():
         return found
-    mine = np.flatnonzero(part.spread(judged))
-    x = np.divide(variance_model.intensity, scale, out=np.zeros(len(rows)), where=scale > 0)[mine]
+    members = np.flatnonzero(part.spread(judged))
+    x = np.divide(variance_model.intensity, scale, out=np.zeros(len(rows)), where=scale > 0)[members]
     above = int(np.count_nonzero((given.variance_model.intensity > given.scale * inputs.positive_mean)[found]))
     n_outliers = above, int(np.count_nonzero(found)) - above
     mask = found.copy()
-    mask[rows[mine]] |= losers(x, inputs.mean()[rows[mine]], part.choose(judged), inside[mine], n_outliers)
+    mask[rows[members]] |= losers(x, inputs.mean()[rows[members]], part.choose(judged), inside[members], n_outliers)
     return mask

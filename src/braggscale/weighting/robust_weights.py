@@ -1,8 +1,9 @@
-"""Weights of observations in the fit of the scales: 1/V' times a factor that outliers cannot bend the scales with.
+"""Weights of observations in the fit of the scales: 1/V' times a factor that limits the influence of outliers.
 
 With fixed restraints the factor is (nu + 1)/(nu + z^2), nu = 4, the weight function of Student's t (Lange, Little &
-Taylor, J. Am. Stat. Assoc. 84 (1989) 881). It falls from z = 0 on, so that J'WJ is a third more than what the data
-know, and estimated restraints come out too strong; for these it is (1 + (z/2.75)^4)^(-1/2).
+Taylor, J. Am. Stat. Assoc. 84 (1989) 881). It falls from z = 0 on, so that J'WJ overestimates the information in the
+data by a third. Estimated restraints would come out too strong with it; for these the factor is
+(1 + (z/2.75)^4)^(-1/2), which stays near 1 for normal errors.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def fit_weights(expected: Expectation, out: Bool, groups: Groups, robust: Robust
     """Weights of all rows in the fit of the scales, 1/counts^2, (n,).
 
     ``out``: outliers, (n,).  ``groups``: within which observations agree in the fit; may be finer than those of
-    ``expected``.  ``first``: errors are not known yet, so that z counts in units of its median.
+    ``expected``.  ``first``: before the first fit scales and errors are not known yet, so z is divided by its typical
+    size, taken from the median of z^2.
     """
     mean_intensity, variance = expected.mean_intensity, expected.variance
     if groups is not expected.groups:
