@@ -33,7 +33,7 @@ ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}
 ALONE = {
     "freephil": "options.phil",
     "numba": "numerics.compiled.cache",
-    "gemmi": "data.symmetry data.reindexing data.space_groups io.export",
+    "gemmi": "data.symmetry data.reindexing data.space_groups io.export api.tables",
     "h5py": "io.refl_hdf5",
     "jinja2": "report.page.html",
     "print": "cli",
