@@ -60,15 +60,15 @@ def test_the_three_solvers_agree(n_sets, estimated, shared, n_fixed, seed):
     assert [found.fits[-1][0] for found in (dense, few, free)] == ["full matrix", "full matrix", "conjugate gradients"]
     for found in (dense, few, free):
         assert found.fits[-1][1].stop is Stop.CONVERGED
-        assert np.array_equal(found.theta[fixed], null[fixed]) and not found.influence[fixed].any()
+        assert np.array_equal(found.theta[fixed], null[fixed]) and not found.effective_dof[fixed].any()
         assert not found.covariance.diagonal()[fixed].any()
         assert found.strengths.keys() == dense.strengths.keys()
     assert_same_scales(dense, few, target.design, 0.2, (0.97, 1.03))
     # each data set's esds are conditional on the others: smaller, with so few of them
     assert_same_scales(dense, free, target.design, 0.3, (0.4, 1.1))
-    assert few.influence.sum() == pytest.approx(dense.influence.sum(), abs=0.5)
+    assert few.effective_dof.sum() == pytest.approx(dense.effective_dof.sum(), abs=0.5)
     # 24 probes see the trace over some dozens of parameters to about 1.5
-    assert free.influence.sum() == pytest.approx(dense.influence.sum(), abs=3.0)
+    assert free.effective_dof.sum() == pytest.approx(dense.effective_dof.sum(), abs=3.0)
     for kind, strength in dense.strengths.items():
         if strength < ENDLESS:
             # what counts as settled is 0.05 effective parameters; levels and trends have hardly more

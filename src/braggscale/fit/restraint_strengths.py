@@ -58,7 +58,7 @@ def held_back(model: JointModel) -> JointModel:
     def fixed(restraint: Restraint, null: float) -> Restraint:
         if not restraint.kind:
             return restraint
-        if restraint.common:
+        if restraint.couples_data_sets:
             row = np.asarray(restraint.penalty)
             return Restraint(np.outer(row, row), restraint.strength, null)
         # constants cost nothing whatever the target; near this one what rounding leaves of them is small, too

@@ -18,7 +18,7 @@ from braggscale.data.observations import GeometryView, ObservationGeometry
 from braggscale.models.component import Component
 from braggscale.models.data_set_model import DataSetModel
 from braggscale.models.design import CHUNK, SMALL_CHUNK, Design
-from braggscale.models.restraints import Levels, Restraint
+from braggscale.models.restraints import MeanPenalty, Restraint
 from braggscale.numerics.array_types import Float, Int, Int32
 from braggscale.numerics.block_matrix import BlockMatrix
 from braggscale.numerics.compiled import scale_factor
@@ -119,7 +119,7 @@ class JointModel:
         common: dict[str, list[tuple[slice, Restraint]]] = {}
         for where, found in seen.values():
             for restraint in found:
-                if restraint.common:
+                if restraint.couples_data_sets:
                     common.setdefault(restraint.kind, []).append((where, restraint))
                     continue
                 placed.append((where, _in_units(restraint, float(theta[where].mean()))))
@@ -250,7 +250,7 @@ def _differences(members: Sequence[tuple[slice, Restraint]], theta: Float) -> Pl
     The mean itself is free: only how much data sets differ tells how much they should.
     """
     where = np.concatenate([np.arange(place.start, place.stop) for place, _ in members])
-    penalty = Levels.about_mean([np.asarray(restraint.penalty) for _, restraint in members])
+    penalty = MeanPenalty.about_mean([np.asarray(restraint.penalty) for _, restraint in members])
     unit = float(penalty.row @ theta[where]) / len(members)
     return where, _in_units(replace(members[0][1], penalty=penalty, rank=len(members) - 1), unit)
 

@@ -146,7 +146,7 @@ def _fit(result: Result) -> dict[str, Any]:
         "strengths": dict(result.scaled.state.strengths),
         "components": [
             {**asdict(f), "data_set": result.used[f.data_set].identifier, "text": f.sentence()}
-            for f in result.scaled.findings
+            for f in result.scaled.component_summaries
         ],
     }
 
