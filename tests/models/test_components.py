@@ -59,7 +59,7 @@ def test_smoother_agrees_with_its_slow_twin(shape, where, seed):
     component = Smooth("scale", axes)
     parameters = rng.normal(size=component.n_parameters)
     start, values = component.basis(rows)
-    found = values[0] @ parameters[start[0] + component.pattern]
+    found = values[0] @ parameters[start[0] + component.columns]
     u = [where[k] * axis.span for k, axis in enumerate(axes)]
     assert found == pytest.approx(naive.smooth_value([(n, None) for n in shape], parameters, u), abs=1e-12)
     assert values.sum() == pytest.approx(1.0)

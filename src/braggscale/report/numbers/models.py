@@ -87,7 +87,7 @@ def _curve(component: Component, theta: Float, covariance: Float | None, image: 
     n = len(image)
     start, values = component.basis(_points(image))
     basis = np.zeros((n, component.n_parameters))
-    place = start[:, None] + component.pattern
+    place = start[:, None] + component.columns
     np.add.at(basis, (np.arange(n)[:, None], place), values)
     esd = None
     if covariance is not None:
