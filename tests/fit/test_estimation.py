@@ -108,7 +108,7 @@ def both(request):
 
 def agree(fast, slow, wanted, found, factor, effective, part):
     """Strengths to a ``factor``, effective parameters to ``effective``, scales to a ``part`` of their error."""
-    theta, strengths, influence = wanted
+    theta, strengths, effective_dof = wanted
     assert found.strengths.keys() == strengths.keys()
     for kind, strength in strengths.items():
         if strength > ENDLESS:
@@ -117,7 +117,7 @@ def agree(fast, slow, wanted, found, factor, effective, part):
             assert abs(np.log(found.strengths[kind] / strength)) < factor, kind
     for name in {component.name for _, component, _ in fast.model.parts()}:
         mine = [where for _, component, where in fast.model.parts() if component.name == name]
-        numbers = [sum(x[where].sum() for where in mine) for x in (influence, found.influence)]
+        numbers = [sum(x[where].sum() for where in mine) for x in (effective_dof, found.effective_dof)]
         assert numbers[1] == pytest.approx(numbers[0], abs=effective)
     off = np.log(fast.design.scales(found.theta)[0] / slow.scales(theta)[0])
     s, error = common(fast), np.sqrt(variances(fast, slow, wanted))

@@ -16,7 +16,7 @@ from braggscale.fit.restraint_strengths import Inverse, traces
 from braggscale.fit.restraints import Restraints
 from braggscale.fit.solver import FitSettings
 from braggscale.models.gauge import gauge, on_gauge
-from braggscale.models.restraints import Levels, Restraint
+from braggscale.models.restraints import MeanPenalty, Restraint
 from braggscale.numerics import cholesky
 from braggscale.numerics.anderson import Mixing
 from braggscale.numerics.minimisers import constrained_covariance
@@ -73,7 +73,7 @@ def test_the_surrogate_is_exact_for_data_sets_that_share_no_reflection():
     rows, groups, model, theta, target = problem(sweeps(3), n_groups=90)
     alone = np.repeat(np.arange(90) % 3, groups.sizes()).astype(np.int32)
     rows = replace(rows, data_set=alone)
-    own = [(where, r) for where, r in model.restraints(theta) if not r.common]
+    own = [(where, r) for where, r in model.restraints(theta) if not r.couples_data_sets]
     # what each data set leaves open by itself
     beside = [(slice(0, len(theta)), replace(own[0][1], penalty=np.eye(len(theta)), strength=1.0, kind=""))]
     pairs, restraints = Pairs.of(model, alone, groups), Restraints(own, beside)
@@ -98,7 +98,7 @@ def test_the_covariance_in_another_gauge_is_that_of_the_surface():
     own = model.restraints(theta)
     matrix = target.quadratic(theta).matrix
     null = np.linalg.svd(replace(target, restraints=Restraints(own)).restrained_matrix(matrix))[2][-2:]
-    levels = [Levels.one(rng.normal(size=len(theta)) + 30.0 * row) for row in null]
+    levels = [MeanPenalty.one(rng.normal(size=len(theta)) + 30.0 * row) for row in null]
     gauge_restraints = [(slice(0, len(theta)), Restraint(level, 1e3)) for level in levels]
     constraints = null + 0.1 * rng.normal(size=null.shape)
     for free in (np.arange(len(theta)), np.delete(np.arange(len(theta)), [2, 9])):

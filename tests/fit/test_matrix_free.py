@@ -37,7 +37,7 @@ def levelled(data_sets=6):
 
 
 def test_restraints_by_parts_are_those_of_the_matrix():
-    """Levels over many blocks are never a matrix: products, blocks, pull and cost are those of one all the same."""
+    """A penalty on means over many blocks is never a matrix: its products, blocks, pull and cost are those of one."""
     rng = np.random.default_rng(2)
     model = levelled()
     n = model.n_parameters

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import synthetic
 from fit_samples import problem, sweeps
-from hypothesis import given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from braggscale.fit import fit_scales
@@ -20,11 +20,9 @@ from braggscale.fit.solver import FitSettings
 from braggscale.models.joint_model import JointModel
 from braggscale.numerics.minimisers import Stop
 
-SETTINGS = FitSettings(True, True, None, None, 1e-7)
+SETTINGS = FitSettings(True, True, None, None, 1e-6)
 # Beyond this strength nothing is left of a correction.
 ENDLESS = 1e4
-# What counts as settled is 0.05 effective parameters: strengths with hardly more are known to such a factor.
-LEAST_EFFECTIVE = 0.5
 
 
 def random_problem(n_sets, estimated, shared, n_fixed, seed):
@@ -38,19 +36,20 @@ def random_problem(n_sets, estimated, shared, n_fixed, seed):
 
 
 def assert_same_scales(one, other, design, part, esds):
-    """Scales to a ``part`` of their error, errors to a factor of 1 + ``esds``."""
+    """Scales to a ``part`` of their error (rms), errors between factors of ``esds``."""
     (g, variance), (h, also) = (design.scales(o.theta, o.covariance) for o in (one, other))
     error = np.sqrt(variance) / g
-    off = np.log(h / g)
-    assert np.abs(off).max() < part * np.median(error)
-    assert np.median(np.sqrt(also) / h / error) == pytest.approx(1.0, abs=esds)
+    assert np.sqrt(np.mean((np.log(h / g) / error) ** 2)) < part
+    assert esds[0] < np.median(np.sqrt(also) / h / error) < esds[1]
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
 @given(
     n_sets=st.integers(4, 7), estimated=st.booleans(), shared=st.sampled_from([(), ("absorption",)]),
-    n_fixed=st.integers(0, 5), seed=st.integers(0, 99),
+    n_fixed=st.integers(0, 3), seed=st.integers(0, 99),
 )  # fmt: skip
+# a trend of which nothing is left, of whose trace probes see little but noise
+@example(n_sets=5, estimated=True, shared=("absorption",), n_fixed=1, seed=79)
 def test_the_three_solvers_agree(n_sets, estimated, shared, n_fixed, seed):
     whole, target = random_problem(n_sets, estimated, shared, n_fixed, seed)
     null, fixed = whole.model.null(), whole.fixed
@@ -61,17 +60,18 @@ def test_the_three_solvers_agree(n_sets, estimated, shared, n_fixed, seed):
     assert [found.fits[-1][0] for found in (dense, few, free)] == ["full matrix", "full matrix", "conjugate gradients"]
     for found in (dense, few, free):
         assert found.fits[-1][1].stop is Stop.CONVERGED
-        assert np.array_equal(found.theta[fixed], null[fixed]) and not found.influence[fixed].any()
+        assert np.array_equal(found.theta[fixed], null[fixed]) and not found.effective_dof[fixed].any()
         assert not found.covariance.diagonal()[fixed].any()
         assert found.strengths.keys() == dense.strengths.keys()
-    assert_same_scales(dense, few, target.design, 0.2, 0.02)
-    # each data set's esds are conditional on the others: a little smaller, with so few of them
-    assert_same_scales(dense, free, target.design, 0.3, 0.25)
-    assert few.influence.sum() == pytest.approx(dense.influence.sum(), abs=0.3)
+    assert_same_scales(dense, few, target.design, 0.2, (0.97, 1.03))
+    # each data set's esds are conditional on the others: smaller, with so few of them
+    assert_same_scales(dense, free, target.design, 0.3, (0.4, 1.1))
+    assert few.effective_dof.sum() == pytest.approx(dense.effective_dof.sum(), abs=0.5)
     # 24 probes see the trace over some dozens of parameters to about 1.5
-    assert free.influence.sum() == pytest.approx(dense.influence.sum(), abs=3.0)
+    assert free.effective_dof.sum() == pytest.approx(dense.effective_dof.sum(), abs=3.0)
     for kind, strength in dense.strengths.items():
         if strength < ENDLESS:
+            # what counts as settled is 0.05 effective parameters; levels and trends have hardly more
             rough = "trend" in kind or "level" in kind
             assert abs(np.log(few.strengths[kind] / strength)) < (0.5 if rough else 0.1), kind
             assert abs(np.log(free.strengths[kind] / strength)) < (0.7 if rough else 0.2), kind

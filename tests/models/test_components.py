@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from braggscale.data.observations import GeometryCopy
 from braggscale.models.detector_modules import Modules, module_edges
 from braggscale.models.harmonics import Harmonics
-from braggscale.models.restraints import Levels, ridge, roughness
+from braggscale.models.restraints import MeanPenalty, ridge, roughness
 from braggscale.models.smooth import Axis, Smooth, axis_over, binned_parameters, smooth_spacing
 
 # number of parameters, factor, spacing: values that DIALS' own tests and runs give
@@ -59,7 +59,7 @@ def test_smoother_agrees_with_its_slow_twin(shape, where, seed):
     component = Smooth("scale", axes)
     parameters = rng.normal(size=component.n_parameters)
     start, values = component.basis(rows)
-    found = values[0] @ parameters[start[0] + component.pattern]
+    found = values[0] @ parameters[start[0] + component.columns]
     u = [where[k] * axis.span for k, axis in enumerate(axes)]
     assert found == pytest.approx(naive.smooth_value([(n, None) for n in shape], parameters, u), abs=1e-12)
     assert values.sum() == pytest.approx(1.0)
@@ -122,7 +122,7 @@ def test_levels_are_their_matrix(lengths):
     for d, row in enumerate(rows):
         every[d, sum(lengths[:d]) : sum(lengths[: d + 1])] = row
     about = every - every.mean(axis=0)
-    for found, wanted in ((Levels.about_mean(rows), about.T @ about), (Levels.one(one), np.outer(one, one))):
+    for found, wanted in ((MeanPenalty.about_mean(rows), about.T @ about), (MeanPenalty.one(one), np.outer(one, one))):
         for factor in (1.0, 0.3):
             scaled = found * factor
             assert scaled.dense() == pytest.approx(factor * wanted, abs=1e-12)
@@ -134,7 +134,7 @@ def test_levels_are_their_matrix(lengths):
 
 def test_levels_of_many_data_sets_stay_small():
     """What a run of 20,000 stills holds of them; n x n numbers would be 3 GB."""
-    many = Levels.about_mean([np.ones(1)] * 20_000)
+    many = MeanPenalty.about_mean([np.ones(1)] * 20_000)
     assert many.row.nbytes + many.starts.nbytes < 400_000
     assert many @ np.ones(20_000) == pytest.approx(np.zeros(20_000), abs=1e-9)
 

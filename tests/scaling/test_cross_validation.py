@@ -74,7 +74,7 @@ def merged(work, scaled):
 @settings(max_examples=6, deadline=None)
 def test_a_constant_instrument_needs_no_parameters(seed):
     work, _ = work_of(seed, JointModel.of([model_of()]))
-    found = scale_data(work, first_run(work), SETTINGS).findings
+    found = scale_data(work, first_run(work), SETTINGS).component_summaries
     assert {f.component for f in found} == set(PARTS)
     # chance alone makes a strength that wants to be infinite finite in half of all cases, but then not by much
     assert sum(f.effective for f in found) < 12.0

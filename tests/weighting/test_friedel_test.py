@@ -199,11 +199,11 @@ def test_image_effects_are_means_over_the_rocking_curve():
     component = Images("image", 90, 0.0, 10.0, 8.0, (0.0, 0.0, 1.0))
     start, values = component.basis(rows)
     np.testing.assert_allclose(values.sum(axis=1), 1.0)
-    assert start.min() >= 0 and start.max() + component.slots <= 90
+    assert start.min() >= 0 and start.max() + component.width <= 90
     k = int(np.flatnonzero((rows.xyz[:, 2] > 200) & (rows.xyz[:, 2] < 700))[0])
     cross = np.cross(rows.s1c[k], rows.s0c[k])
     zeta = max(abs(cross[2]) / np.linalg.norm(cross), 0.05)
     sample = rows.xyz[k, 2] + 8.0 / zeta * rng.normal(size=400_000)
     inside = np.floor(sample / 10.0).astype(int) - start[k]
-    share = np.bincount(inside[(inside >= 0) & (inside < component.slots)], minlength=component.slots)
+    share = np.bincount(inside[(inside >= 0) & (inside < component.width)], minlength=component.width)
     np.testing.assert_allclose(values[k], share / share.sum(), atol=5e-3)

@@ -131,9 +131,9 @@ class Pairs:
         n_sets, n, owners = len(model.data_sets), model.n_parameters, Owners.of(model)
         size = groups.sizes()
         cells = np.minimum(size, n_sets).astype(float)
-        slots = float(np.bincount(design.family, minlength=len(design.bounds)) @ design.bounds[:, -1]) / len(data_set)
+        nonzeros = design.count_nonzeros() / len(data_set)
         pairs = BY_PAIRS * float(((cells * owners.widest + len(owners.shared)) ** 2).sum())
-        others = min(BY_LOOPS * float(((size * slots) ** 2).sum()), BY_BLAS * float(n) ** 2 * len(size))
+        others = min(BY_LOOPS * float(((size * nonzeros) ** 2).sum()), BY_BLAS * float(n) ** 2 * len(size))
         if n_sets == 1 or 2.0 * (pairs + PER_PAIR * float((cells**2).sum())) > others:
             return None
         return cls.of(model, data_set, groups)

@@ -29,7 +29,7 @@ class Outcome:
     ``fits``: what each minimiser did, by its name.  ``undetermined``: parameters that no observation sees, settled by
     restraints alone.  ``n_observations``, ``n_groups``: rows and unique reflections in the fit.
     ``message``: for the user, where something went wrong.  ``strengths``: estimated strengths by kind.
-    ``influence``: diag(C J'J), (n_parameters,): effective parameters.
+    ``effective_dof``: diag(C J'J), (n_parameters,): effective parameters.
     ``memory``: for the next fit of the same problem.
     """
 
@@ -41,7 +41,7 @@ class Outcome:
     n_groups: int
     message: str | None = None
     strengths: Mapping[str, float] = field(default_factory=dict)
-    influence: Float | None = None
+    effective_dof: Float | None = None
     memory: Memory = field(default_factory=Memory)
 
 
@@ -115,7 +115,7 @@ def _finished(solver: Solver, state: State) -> Outcome:
         covariance=ending.covariance,
         undetermined=_undetermined(ending.information, known),
         message=ending.message,
-        influence=ending.effective_dof,
+        effective_dof=ending.effective_dof,
         memory=Memory(solutions=state.memory.solutions),
     )
 

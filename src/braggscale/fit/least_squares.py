@@ -190,9 +190,7 @@ class Target:
 
         Loops take about 25 times as long for a pair of parameters as a matrix product.
         """
-        design, n = self.design, len(self.base)
-        slots = float(np.bincount(design.family, minlength=len(design.bounds)) @ design.bounds[:, -1])
-        return 5.0 * slots / max(len(self.groups), 1) < n
+        return 5.0 * self.design.count_nonzeros() / max(len(self.groups), 1) < len(self.base)
 
     def lane_cuts(self, lanes: int) -> Int:
         """Group numbers that cut the data into lanes of about equal rows."""

@@ -184,8 +184,9 @@ class _Probing:
             slope = point.linear.gradient + self.penalty.cost_gradient(point.theta, strengths)[1]
             step = normal.solve(-0.5 * slope[:, None], PROBE_TOLERANCE, step, NEGLIGIBLE * point.linear.cost)
             there = point.theta + step[:, 0]
-            found = normal.traces(self.signs, solutions)
-            wanted, moved = update(self.target.restraints.model, strengths, there, found, self.target.fixed)
+            whole, alone = normal.traces(self.signs, solutions)
+            model = self.target.restraints.model
+            wanted, moved = update(model, strengths, there, whole, self.target.fixed, alone)
             log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
             first = first or moved
             strengths = mixing.next(strengths, wanted)

@@ -175,19 +175,20 @@ class NormalOperator:
         log.debug(f"conjugate gradients: {steps} steps for {right.shape[1]} right sides")
         return x
 
-    def traces(self, signs: Float, solutions: Float) -> dict[str, float]:
-        """tr(N^-1 S) of every kind: exactly for the blocks of M^-1, from random probes for what they leave out.
+    def traces(self, signs: Float, solutions: Float) -> tuple[dict[str, float], dict[str, float]]:
+        """tr(N^-1 S) and tr(M^-1 S) of every kind: the latter exactly, what it leaves out from random probes.
 
         ``signs``: the probes z, 1 or -1 at random, (n, m).  ``solutions``: N^-1 z.  E[z' N^-1 S z] = tr(N^-1 S):
         Hutchinson, Commun. Stat. Simul. Comput. 19 (1990) 433.
         """
         rest = solutions - self.formed(signs)
-        result = {}
+        whole, alone = {}, {}
         for kind in self.strengths:
             penalty = self.penalty.by_kind[kind]
             probed = float(np.mean(np.einsum("nm,nm->m", signs, penalty.times(rest))))
-            result[kind] = penalty.trace(self.inverse) + probed
-        return result
+            alone[kind] = penalty.trace(self.inverse)
+            whole[kind] = alone[kind] + probed
+        return whole, alone
 
     def effective_dof(
         self, signs: Float, solutions: Float, model: Penalty, gauge_restraints: Sequence[Placed]

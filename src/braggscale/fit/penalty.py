@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from braggscale.models.joint_model import Placed
-from braggscale.models.restraints import Levels
+from braggscale.models.restraints import MeanPenalty
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.block_matrix import BlockMatrix
 
@@ -90,7 +90,7 @@ def _gathered(restraints: Sequence[Placed], kind: str, n: int, blocks: Int) -> _
         index = np.arange(where.start, where.stop) if isinstance(where, slice) else where
         strength, penalty = 1.0 if kind else restraint.strength, restraint.penalty
         first, last = np.searchsorted(blocks, index[[0, -1]], side="right")
-        if isinstance(penalty, Levels) and first < last:
+        if isinstance(penalty, MeanPenalty) and first < last:
             i, j = _pairs(penalty.starts if penalty.within else np.zeros(1, np.int64))
             found = penalty.within * penalty.row[i] * penalty.row[j]
             levels.append(np.zeros(n))

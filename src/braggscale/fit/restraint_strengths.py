@@ -58,7 +58,7 @@ def held_back(model: JointModel) -> JointModel:
     def fixed(restraint: Restraint, null: float) -> Restraint:
         if not restraint.kind:
             return restraint
-        if restraint.common:
+        if restraint.couples_data_sets:
             row = np.asarray(restraint.penalty)
             return Restraint(np.outer(row, row), restraint.strength, null)
         # constants cost nothing whatever the target; near this one what rounding leaves of them is small, too
@@ -129,38 +129,34 @@ def traces(restraints: Sequence[Placed], inverse: Inverse) -> dict[str, float]:
 
 
 def update(
-    restraints: Sequence[Placed], strengths: Mapping[str, float], theta: Float, traces: Mapping[str, float], fixed: Bool
+    restraints: Sequence[Placed],
+    strengths: Mapping[str, float],
+    theta: Float,
+    traces: Mapping[str, float],
+    fixed: Bool,
+    blocks_alone: Mapping[str, float] | None = None,
 ) -> tuple[dict[str, float], float]:
     """One Fellner-Schall step for every kind, and by how many effective parameters it changes the fit at most.
 
     ``restraints``: of the model.  ``theta``: the minimum with ``strengths``, (n_parameters,).
     ``traces``: tr(C S) of every kind.  ``fixed``: parameters that keep their values, (n_parameters,); a restraint of
-    these alone does not count.
+    these alone does not count.  ``blocks_alone``: lower limits of the traces, where ``traces`` carry the noise of
+    probes: what that noise asks for must not let a strength grow without end.
     """
-    size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
+    size, rank = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
     for where, restraint in restraints:
         if restraint.kind and not fixed[where].all():
             part = theta[where] - restraint.target
             size[restraint.kind] += float(part @ (restraint.penalty @ part))
-            free[restraint.kind] += restraint.rank
-    for kind, trace in traces.items():
-        free[kind] -= strengths[kind] * trace
-    return stepped(strengths, size, free)
-
-
-def stepped(
-    strengths: Mapping[str, float], size: Mapping[str, float], free: Mapping[str, float]
-) -> tuple[dict[str, float], float]:
-    """lambda = free/size of every kind, within bounds, and the change in effective parameters.
-
-    ``size``: theta'S theta.  ``free``: rank(S) - lambda tr(C S).
-    """
+            rank[restraint.kind] += restraint.rank
     new: dict[str, float] = {}
     moved = 0.0
     for kind, old in strengths.items():
-        wanted = free[kind] / size[kind] if size[kind] > 0 else np.inf
-        if free[kind] < NOTHING_LEFT and wanted > old:
+        free = rank[kind] - old * traces[kind]
+        most = free if blocks_alone is None else min(free, rank[kind] - old * blocks_alone[kind])
+        wanted = free / size[kind] if size[kind] > 0 else np.inf
+        if most < NOTHING_LEFT and wanted > old:
             wanted = old
         new[kind] = float(np.clip(wanted, old / MOST_CHANGE, old * MOST_CHANGE))
-        moved = max(moved, abs(float(np.log(new[kind] / old))) * free[kind])
+        moved = max(moved, abs(float(np.log(new[kind] / old))) * free)
     return new, moved

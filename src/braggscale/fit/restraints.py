@@ -73,5 +73,5 @@ class Restraints:
         """
         places = np.zeros(n, bool)
         for where, restraint in self.model:
-            places[where] |= bool(restraint.kind) and not restraint.common
+            places[where] |= bool(restraint.kind) and not restraint.couples_data_sets
         return places

@@ -1,8 +1,9 @@
 """What every component of a scaling model answers.
 
 A component turns an observation into eta = sum_k basis_k theta_k and that into a factor of the inverse scale,
-offset + eta or exp(eta). Only few basis values of a row are not zero; they sit in *slots*: theta has its index
-start + pattern[slot], where ``start`` depends on the row and ``pattern`` does not (numerics/compiled/scale_factor.py).
+offset + eta or exp(eta). Only few basis values of a row are not zero, and only these *nonzeros* are kept. Number s of
+them belongs to parameter start + columns[s], where ``start`` depends on the row and ``columns`` does not
+(numerics/compiled/scale_factor.py).
 
 Whoever asks about a component asks the component: what the data leave open of it (models/gauge.py), what it looks like
 (reports), and what it takes over from an earlier run (models/stored_model.py). A new kind of component is one class
@@ -68,10 +69,10 @@ class Component(Protocol):
     @property
     def restraints(self) -> tuple[Restraint, ...]: ...
     @property
-    def pattern(self) -> Int32: ...
+    def columns(self) -> Int32: ...
     @property
     def dense(self) -> bool:
-        """Whether the slots are many and neighbours in theta: ``pattern`` is 0, 1, 2, ..."""
+        """Whether there are many nonzeros, neighbours in theta: ``columns`` is 0, 1, 2, ..."""
         ...
 
     @property
@@ -80,7 +81,7 @@ class Component(Protocol):
         ...
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
-        """Return start (n,) and basis values (n, n_slots)."""
+        """Return start (n,) and basis values (n, n_nonzeros)."""
         ...
 
     def gauge_rows(self, rows: ObservationGeometry, chosen: Int, overall: bool) -> list[Float]:

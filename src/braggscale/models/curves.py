@@ -26,7 +26,7 @@ def curve(component: Component, theta: Float, covariance: Float | None, image: F
     n = len(image)
     start, values = component.basis(_points(image))
     basis = np.zeros((n, component.n_parameters))
-    place = start[:, None] + component.pattern
+    place = start[:, None] + component.columns
     np.add.at(basis, (np.arange(n)[:, None], place), values)
     esd = None
     if covariance is not None:

@@ -1,4 +1,4 @@
-"""Basis values of many observations in slots, the arguments that the kernels of the fit share."""
+"""The non-zero basis values of many observations: the arguments that the kernels of the fit share."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ SMALL_CHUNK = 8192  # the same, where it stays in the cache
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """Basis values of the observations, in the slots that normal_equations.py describes; the kernels' shared arguments.
+    """The non-zero basis values of n observations, in the form that compiled/scale_factor.py describes.
 
-    ``block``: which of ``blocks`` the dense slots of a row belong to, (n,), -1 for none.
+    ``basis``, ``start``, ``family``, ``columns``, ``component_ptr``, ``dense``, ``exponential``, ``offset``: as there.
+    ``block``: which of ``blocks`` the dense nonzeros of a row belong to, (n,), -1 for none.
     ``blocks``: slice of theta of each dense component.
     """
 
     basis: Float
     start: Int32
     family: Int32
-    pattern: Int32
-    bounds: Int32
+    columns: Int32
+    component_ptr: Int32
     dense: Int32
     exponential: Int32
     offset: Float
@@ -40,23 +41,27 @@ class Design:
             self.basis,
             self.start,
             self.family,
-            self.pattern,
-            self.bounds,
+            self.columns,
+            self.component_ptr,
             self.dense,
             self.exponential,
             self.offset,
         )
+
+    def count_nonzeros(self) -> float:
+        """Basis values of all observations together."""
+        return float(np.bincount(self.family, minlength=len(self.component_ptr)) @ self.component_ptr[:, -1])
 
     def values(self, theta: Float, component: int, rows: Int) -> Float:
         """The factor that one component contributes to g of the given rows of one family, (len(rows),)."""
         if len(rows) == 0:
             return np.empty(0)
         f = int(self.family[rows[0]])
-        slots = slice(int(self.bounds[f, component]), int(self.bounds[f, component + 1]))
+        nonzeros = slice(int(self.component_ptr[f, component]), int(self.component_ptr[f, component + 1]))
         eta = np.zeros(len(rows))
         start = self.start[rows, component]
-        for slot in range(slots.start, slots.stop):
-            eta += self.basis[rows, slot] * theta[start + self.pattern[f, slot]]
+        for nonzero in range(nonzeros.start, nonzeros.stop):
+            eta += self.basis[rows, nonzero] * theta[start + self.columns[f, nonzero]]
         result: Float = np.exp(eta) if self.exponential[f, component] else self.offset[f, component] + eta
         return result
 

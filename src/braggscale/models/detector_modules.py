@@ -53,7 +53,7 @@ class Modules(NoGauge):
         return self.shape[0] * self.shape[1]
 
     @property
-    def pattern(self) -> Int32:
+    def columns(self) -> Int32:
         """One module."""
         return np.zeros(1, np.int32)
 

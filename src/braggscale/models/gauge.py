@@ -24,7 +24,7 @@ import numpy as np
 from braggscale.data.observations import ObservationGeometry, rows_by_data_set
 from braggscale.models.design import Design
 from braggscale.models.joint_model import JointModel, Placed
-from braggscale.models.restraints import Levels, Restraint
+from braggscale.models.restraints import MeanPenalty, Restraint
 from braggscale.numerics.array_types import Bool, Float, Int
 
 
@@ -122,7 +122,7 @@ def on_gauge(theta: Float, choices: Sequence[Choice]) -> Float:
 def as_restraints(choices: Sequence[Choice], model: JointModel, strength: float) -> list[Placed]:
     """The choices as restraints. ``strength``: of the order of the data's own information on a scale."""
     null = model.null()
-    return [(c.where, Restraint(Levels.one(c.row), strength, float(null[c.where][0]))) for c in choices]
+    return [(c.where, Restraint(MeanPenalty.one(c.row), strength, float(null[c.where][0]))) for c in choices]
 
 
 def as_rows(gauge_restraints: Sequence[Placed], n: int) -> Float:

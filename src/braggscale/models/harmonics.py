@@ -36,7 +36,7 @@ class Harmonics(NoGauge):
         return self.lmax * (self.lmax + 2)
 
     @property
-    def pattern(self) -> Int32:
+    def columns(self) -> Int32:
         """Every parameter takes part in every row."""
         return np.arange(self.n_parameters, dtype=np.int32)
 

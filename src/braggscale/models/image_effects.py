@@ -24,7 +24,7 @@ from braggscale.models.restraints import Restraint
 from braggscale.numerics.array_types import Float, Int32
 
 LEAST_ZETA = 0.05  # nearer to the axis integration gives up
-MOST_SLOTS = 15
+MOST_BINS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,14 @@ class Images(NoGauge):
         return self.n
 
     @property
-    def slots(self) -> int:
+    def width(self) -> int:
         """Bins that take part in a reflection: 2.5 sigma to either side for |zeta| = 0.6."""
-        return min(self.n, MOST_SLOTS, 1 + 2 * math.ceil(2.5 * self.spread / (0.6 * self.per_bin)))
+        return min(self.n, MOST_BINS, 1 + 2 * math.ceil(2.5 * self.spread / (0.6 * self.per_bin)))
 
     @property
-    def pattern(self) -> Int32:
+    def columns(self) -> Int32:
         """Neighbouring bins."""
-        return np.arange(self.slots, dtype=np.int32)
+        return np.arange(self.width, dtype=np.int32)
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
         """Shares of the rocking curve in the bins around its centre."""
@@ -72,12 +72,12 @@ class Images(NoGauge):
         np.divide(np.abs(cross @ np.array(self.axis)), length, out=zeta, where=length > 0)
         sigma = max(self.spread, 1e-3) / self.per_bin / np.maximum(zeta, LEAST_ZETA)
         u = (rows.xyz[:, 2] - self.first) / self.per_bin
-        start = np.clip(np.floor(u) - self.slots // 2, 0, self.n - self.slots).astype(np.int32)
-        edges = start[:, None] + np.arange(self.slots + 1)
+        start = np.clip(np.floor(u) - self.width // 2, 0, self.n - self.width).astype(np.int32)
+        edges = start[:, None] + np.arange(self.width + 1)
         values = np.diff(ndtr((edges - u[:, None]) / sigma[:, None]), axis=1)
         total = values.sum(axis=1, keepdims=True)
         # a centre outside the images in use is nearest to the bin at the end
-        nearest = np.arange(self.slots) == np.clip(np.floor(u) - start, 0, self.slots - 1)[:, None]
+        nearest = np.arange(self.width) == np.clip(np.floor(u) - start, 0, self.width - 1)[:, None]
         np.divide(values, total, out=values, where=total > 1e-6)
         return start, np.where(total > 1e-6, values, nearest.astype(np.float64))
 

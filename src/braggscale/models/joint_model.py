@@ -18,7 +18,7 @@ from braggscale.data.observations import GeometryView, ObservationGeometry
 from braggscale.models.component import Component
 from braggscale.models.data_set_model import DataSetModel
 from braggscale.models.design import CHUNK, SMALL_CHUNK, Design
-from braggscale.models.restraints import Levels, Restraint
+from braggscale.models.restraints import MeanPenalty, Restraint
 from braggscale.numerics.array_types import Float, Int, Int32
 from braggscale.numerics.block_matrix import BlockMatrix
 from braggscale.numerics.compiled import scale_factor
@@ -35,8 +35,8 @@ class Tables:
     ``block``: of each data set, (n_data_sets,).
     """
 
-    pattern: Int32
-    bounds: Int32
+    columns: Int32
+    component_ptr: Int32
     dense: Int32
     exponential: Int32
     offset: Float
@@ -119,7 +119,7 @@ class JointModel:
         common: dict[str, list[tuple[slice, Restraint]]] = {}
         for where, found in seen.values():
             for restraint in found:
-                if restraint.common:
+                if restraint.couples_data_sets:
                     common.setdefault(restraint.kind, []).append((where, restraint))
                     continue
                 placed.append((where, _in_units(restraint, float(theta[where].mean()))))
@@ -128,19 +128,19 @@ class JointModel:
     def design(self, rows: ObservationGeometry) -> Design:
         """Basis values of the rows, which may belong to any data sets in any order."""
         start = np.ascontiguousarray(self.starts[rows.data_set])
-        # zeroed: rows of a family with fewer slots than another leave the rest unused
-        basis = np.zeros((len(rows), self.tables.pattern.shape[1]))
+        # zeroed: rows of a family with fewer nonzeros than another leave the rest unused
+        basis = np.zeros((len(rows), self.tables.columns.shape[1]))
         pieces = self._pieces(rows)
 
         def piece(k: int) -> None:
             family, mine = pieces[k]
             places = GeometryView(rows, mine)
-            slot = 0
+            nonzero = 0
             for c, component in enumerate(self.data_sets[int(self.leaders[family])].components):
                 first, values = component.basis(places)
                 start[mine, c] += first
-                basis[mine, slot : slot + values.shape[1]] = values
-                slot += values.shape[1]
+                basis[mine, nonzero : nonzero + values.shape[1]] = values
+                nonzero += values.shape[1]
 
         run_lanes(piece, len(pieces))
         tables = self.tables
@@ -148,8 +148,8 @@ class JointModel:
             basis=basis,
             start=start,
             family=self.families[rows.data_set],
-            pattern=tables.pattern,
-            bounds=tables.bounds,
+            columns=tables.columns,
+            component_ptr=tables.component_ptr,
             dense=tables.dense,
             exponential=tables.exponential,
             offset=tables.offset,
@@ -195,7 +195,7 @@ class JointModel:
         for c, component in enumerate(self.data_sets[int(self.leaders[family])].components):
             first, values = component.basis(rows)
             scale_factor.multiply(
-                values, starts[:, c] + first, component.pattern, theta, component.exponential, component.offset, g
+                values, starts[:, c] + first, component.columns, theta, component.exponential, component.offset, g
             )
         return g
 
@@ -216,26 +216,26 @@ def _dense_blocks(data_sets: Sequence[DataSetModel], starts: Int32) -> tuple[Int
 
 
 def _tables(models: Sequence[DataSetModel], block: Int32, blocks: tuple[slice, ...]) -> Tables:
-    """pattern, bounds, dense, exponential, offset of every family.  ``models``: one of each."""
-    patterns = [[component.pattern for component in model.components] for model in models]
-    n_slots = max(sum(map(len, pattern)) for pattern in patterns)
+    """columns, component_ptr, dense, exponential, offset of every family.  ``models``: one of each."""
+    all_columns = [[component.columns for component in model.components] for model in models]
+    n_nonzeros = max(sum(map(len, columns)) for columns in all_columns)
     n_components = max(len(model.components) for model in models)
-    pattern = np.zeros((len(models), n_slots), np.int32)
-    bounds = np.zeros((len(models), n_components + 1), np.int32)
+    columns = np.zeros((len(models), n_nonzeros), np.int32)
+    component_ptr = np.zeros((len(models), n_components + 1), np.int32)
     dense = np.full(len(models), -1, np.int32)
     exponential = np.zeros((len(models), n_components), np.int32)
     offset = np.zeros((len(models), n_components))
     for f, model in enumerate(models):
-        flat = np.concatenate(patterns[f])
-        pattern[f, : len(flat)] = flat
-        lengths = [len(p) for p in patterns[f]] + [0] * (n_components - len(patterns[f]))
-        bounds[f, 1:] = np.cumsum(lengths)
+        flat = np.concatenate(all_columns[f])
+        columns[f, : len(flat)] = flat
+        lengths = [len(p) for p in all_columns[f]] + [0] * (n_components - len(all_columns[f]))
+        component_ptr[f, 1:] = np.cumsum(lengths)
         for c, component in enumerate(model.components):
             exponential[f, c] = component.exponential
             offset[f, c] = component.offset
             if component.dense:
                 dense[f] = c
-    return Tables(pattern, bounds, dense, exponential, offset, block, blocks)
+    return Tables(columns, component_ptr, dense, exponential, offset, block, blocks)
 
 
 def _in_units(restraint: Restraint, unit: float) -> Restraint:
@@ -250,7 +250,7 @@ def _differences(members: Sequence[tuple[slice, Restraint]], theta: Float) -> Pl
     The mean itself is free: only how much data sets differ tells how much they should.
     """
     where = np.concatenate([np.arange(place.start, place.stop) for place, _ in members])
-    penalty = Levels.about_mean([np.asarray(restraint.penalty) for _, restraint in members])
+    penalty = MeanPenalty.about_mean([np.asarray(restraint.penalty) for _, restraint in members])
     unit = float(penalty.row @ theta[where]) / len(members)
     return where, _in_units(replace(members[0][1], penalty=penalty, rank=len(members) - 1), unit)
 

@@ -94,7 +94,7 @@ def around_start(model: DataSetModel, start: float) -> DataSetModel:
     """The model with its scale restrained around a starting scale instead of 1, unless around that of the others."""
     restraints = (ridge(1, SCALE_RIDGE / start**2, start),)
     components = tuple(
-        c.with_restraints(restraints) if c.name == "scale" and not any(r.common for r in c.restraints) else c
+        c.with_restraints(restraints) if c.name == "scale" and not any(r.couples_data_sets for r in c.restraints) else c
         for c in model.components
     )
     return replace(model, components=components)

@@ -12,7 +12,7 @@ from braggscale.numerics.array_types import Float, Int
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
+class MeanPenalty:
     """A penalty on the levels l_d = m_d . theta_d of many data sets, S = within sum_d m_d m_d' + across v v'.
 
     v is all m_d side by side: theta'S theta = within sum_d l_d^2 + across (sum_d l_d)^2. It has n^2 elements that are
@@ -26,12 +26,12 @@ class Levels:
     across: float
 
     @classmethod
-    def one(cls, row: Float) -> Levels:
+    def one(cls, row: Float) -> MeanPenalty:
         """The square of a single level."""
         return cls(row, np.array([0, len(row)]), 0.0, 1.0)
 
     @classmethod
-    def about_mean(cls, rows: Sequence[Float]) -> Levels:
+    def about_mean(cls, rows: Sequence[Float]) -> MeanPenalty:
         """sum_d (l_d - mean)^2, of rank n_levels - 1."""
         starts = np.concatenate(([0], np.cumsum([len(row) for row in rows])))
         return cls(np.concatenate(rows), starts, 1.0, -1.0 / len(rows))
@@ -46,7 +46,7 @@ class Levels:
         pull = self.within * level + self.across * level.sum(axis=0)
         return np.asarray(row * np.repeat(pull, np.diff(self.starts), axis=0))
 
-    def __mul__(self, factor: float) -> Levels:
+    def __mul__(self, factor: float) -> MeanPenalty:
         return replace(self, within=factor * self.within, across=factor * self.across)
 
     def diagonal(self) -> Float:
@@ -67,16 +67,16 @@ class Restraint:
     ``kind``: empty for a strength that somebody chose. Otherwise the data choose it (restraint_strengths.py): all
     restraints of one kind, of whatever data set, have the same strength, and ``strength`` is where it starts.
     ``relative``: parameters count in units of their mean, so that a weak crystal is as smooth as a strong one.
-    ``common``: it acts on how much the data sets differ from one another, not on each by itself;
+    ``couples_data_sets``: it acts on how much the data sets differ from one another, not on each by itself;
     ``penalty`` is then the row m of the level m . theta, (n,).  ``rank``: of the penalty, where there is a kind.
     """
 
-    penalty: Float | Levels
+    penalty: Float | MeanPenalty
     strength: float
     target: float = 0.0
     kind: str = ""
     relative: bool = False
-    common: bool = False
+    couples_data_sets: bool = False
     rank: int = 0
 
     def diagonal(self) -> Float:
@@ -86,14 +86,14 @@ class Restraint:
 
     def root(self) -> Float:
         """m of a penalty (m . theta)^2 on one level, (n,).  Raises TypeError for any other penalty."""
-        if not isinstance(self.penalty, Levels) or self.penalty.within != 0.0:
+        if not isinstance(self.penalty, MeanPenalty) or self.penalty.within != 0.0:
             raise TypeError("a restraint that is not on one level has no row")
         found: Float = np.sqrt(self.penalty.across) * self.penalty.row
         return found
 
     def dense(self) -> Float:
         """The penalty as a matrix, (n, n)."""
-        return self.penalty.dense() if isinstance(self.penalty, Levels) else self.penalty
+        return self.penalty.dense() if isinstance(self.penalty, MeanPenalty) else self.penalty
 
 
 def smoothness(name: str, n: int, spacing: float, curvature: float, trend: float, relative: bool) -> list[Restraint]:
@@ -117,7 +117,7 @@ def smoothness(name: str, n: int, spacing: float, curvature: float, trend: float
 
 def level(name: str, n: int, strength: float, relative: bool = False) -> Restraint:
     """Estimated restraint of the mean parameter to those of the other data sets."""
-    return Restraint(np.full(n, 1.0 / n), strength, kind=f"{name} level", relative=relative, common=True)
+    return Restraint(np.full(n, 1.0 / n), strength, kind=f"{name} level", relative=relative, couples_data_sets=True)
 
 
 def bending(name: str, lmax: int, strength: float) -> Restraint:

@@ -108,15 +108,15 @@ class Smooth:
         return 0.0 if self.b_factor else 1.0
 
     @property
-    def pattern(self) -> Int32:
-        """Offsets of the slots in theta, the first axis fastest, (n_slots,)."""
-        pattern = np.zeros(1, np.int32)
+    def columns(self) -> Int32:
+        """Offsets of the nonzeros in theta, the first axis fastest, (n_nonzeros,)."""
+        columns = np.zeros(1, np.int32)
         stride = 1
         for axis in self.axes:
             steps = stride * np.arange(axis.width, dtype=np.int32)
-            pattern = (steps[:, None] + pattern).ravel()
+            columns = (steps[:, None] + columns).ravel()
             stride *= axis.n
-        return pattern
+        return columns
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
         """Normalised Gaussian weights of the neighbouring parameters, times 1/(2 d^2) for a B factor."""
@@ -141,7 +141,7 @@ class Smooth:
     def _mean_row(self, rows: ObservationGeometry) -> Float:
         """m: share of each parameter in the mean over the rows of the function itself, without 1/(2 d^2), (n,)."""
         start, values = replace(self, b_factor=False).basis(rows)
-        index = start[:, None] + self.pattern
+        index = start[:, None] + self.columns
         return np.bincount(index.ravel(), values.ravel(), self.n_parameters) / len(rows)
 
     def describe(self) -> Description:
@@ -166,7 +166,7 @@ class Smooth:
 
 
 def smooth_basis(axes: Sequence[Axis], position: Float, factor: Float) -> tuple[Int32, Float]:
-    """First parameter (n,) and Gaussian weights of the parameters from there on, times ``factor``, (n, n_slots).
+    """First parameter (n,) and Gaussian weights of the parameters from there on, times ``factor``, (n, n_nonzeros).
 
     ``position``: u on each axis, in intervals, (n, n_axes).  ``factor``: (n,).
     """

@@ -186,7 +186,7 @@ def _fit(result: Result) -> FitEntry:
             first=f.first,
             text=f.sentence(),
         )
-        for f in result.scaled.findings
+        for f in result.scaled.component_summaries
     ]
     return FitEntry(
         parameters=result.model.n_parameters,

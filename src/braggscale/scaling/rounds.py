@@ -22,7 +22,7 @@ import numpy as np
 
 from braggscale.data.normalised_intensities import Shells
 from braggscale.data.observations import GeometryCopy
-from braggscale.fit.findings import Finding, findings
+from braggscale.fit.component_summaries import ComponentSummary, component_summaries
 from braggscale.fit.fit_scales import Outcome, fit
 from braggscale.fit.problem import Problem
 from braggscale.fit.restraint_strengths import held_back
@@ -136,10 +136,12 @@ def scale_data(work: ScalingProblem, start: Start, settings: RoundSettings) -> S
         state = replace(state, errors=tuple(result.model for result in results))
         state = _with_scales(work, state, outcome.theta, scale)
     variance = output_variance(_expectation(work, state), scale_variance, observed=not state.strengths)
-    found: tuple[Finding, ...] = ()
-    if outcome.influence is not None:
+    found: tuple[ComponentSummary, ...] = ()
+    if outcome.effective_dof is not None:
         of = problem.rows.data_set
-        found = findings(work.model, problem.design, of, outcome.theta, outcome.influence, outcome.strengths)
+        found = component_summaries(
+            work.model, problem.design, of, outcome.theta, outcome.effective_dof, outcome.strengths
+        )
     return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, work.fit_groups, found)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from braggscale.data.normalised_intensities import Shells
 from braggscale.data.observations import Observations
 from braggscale.data.unique_reflections import Groups
-from braggscale.fit.findings import Finding
+from braggscale.fit.component_summaries import ComponentSummary
 from braggscale.fit.fit_scales import Outcome
 from braggscale.fit.solver import FitSettings
 from braggscale.models.joint_model import JointModel
@@ -119,7 +119,7 @@ class Scaled:
 
     ``scale_variance``: var(g), (n,), zeros without a covariance.  ``converged``: whether the loop ended by itself.
     ``fit_groups``: groups within which observations agreed in the last fit.
-    ``findings``: what each component turned out to be; empty without a full matrix.
+    ``component_summaries``: what each component turned out to be; empty without a full matrix.
     """
 
     state: State
@@ -129,7 +129,7 @@ class Scaled:
     rounds: tuple[RoundReport, ...]
     converged: bool
     fit_groups: Groups
-    findings: tuple[Finding, ...] = ()
+    component_summaries: tuple[ComponentSummary, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ def shared_rows(first, last, offsets, design, factor, size, along, owner, place,
     ``rows``: sum_i along_i y_i of each group, (n_groups, n_shared).  ``matrix``: y_i y_i' are added to it,
     (n_shared, n_shared).
     """
-    n_slots = design[0].shape[1]
-    y, index = np.zeros(n_slots), np.zeros(n_slots, np.int64)
+    n_nonzeros = design[0].shape[1]
+    y, index = np.zeros(n_nonzeros), np.zeros(n_nonzeros, np.int64)
     for h in range(first, last):
         for i in range(offsets[h], offsets[h + 1]):
             n = 0
@@ -46,8 +46,8 @@ def own_rows(mine, cell, width, design, factor, size, along, owner, place, cells
     ``cells``: sum_i along_i x_i of each cell, (n_cells, widest).  ``block``: x_i x_i' are added to it, (width, widest).
     ``cross``: y_i x_i' are added to it, (n_shared, widest).
     """
-    widest, n_slots = np.uint64(cells.shape[1]), design[0].shape[1]
-    x, y, index = np.zeros(widest), np.zeros(n_slots), np.zeros(n_slots, np.int64)
+    widest, n_nonzeros = np.uint64(cells.shape[1]), design[0].shape[1]
+    x, y, index = np.zeros(widest), np.zeros(n_nonzeros), np.zeros(n_nonzeros, np.int64)
     for i in mine:
         x[:] = 0.0
         n = 0

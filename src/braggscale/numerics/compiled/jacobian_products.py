@@ -135,10 +135,10 @@ def product(first, last, offsets, design, factor, size, along, v, total):
 
     ``factor``, ``size``, ``along``: from ``linearise``.
     """
-    n_slots, m = design[0].shape[1], v.shape[1]
-    columns = np.uint64(m)
+    n_nonzeros, m = design[0].shape[1], v.shape[1]
+    n_right = np.uint64(m)
     longest = longest_group(first, last, offsets)
-    phi, index = np.zeros((longest, n_slots)), np.zeros((longest, n_slots), np.int64)
+    phi, index = np.zeros((longest, n_nonzeros)), np.zeros((longest, n_nonzeros), np.int64)
     filled = np.zeros(longest, np.int64)
     seen = np.zeros((longest, m))
     common = np.zeros(m)
@@ -147,20 +147,20 @@ def product(first, last, offsets, design, factor, size, along, v, total):
         common[:] = 0.0
         for i in range(lo, hi):
             j = i - lo
-            for q in range(columns):
+            for q in range(n_right):
                 seen[j, q] = 0.0
             filled[j] = jacobian_row(i, design, factor[i], -size[i], -1, phi[j], index[j])
             for a in range(filled[j]):
                 x, p = phi[j, a], index[j, a]
-                for q in range(columns):
+                for q in range(n_right):
                     seen[j, q] += x * v[p, q]
-            for q in range(columns):
+            for q in range(n_right):
                 common[q] += along[i] * seen[j, q]
         for i in range(lo, hi):
             j = i - lo
-            for q in range(columns):
+            for q in range(n_right):
                 seen[j, q] -= along[i] * common[q]
             for a in range(filled[j]):
                 x, p = phi[j, a], index[j, a]
-                for q in range(columns):
+                for q in range(n_right):
                     total[p, q] += x * seen[j, q]

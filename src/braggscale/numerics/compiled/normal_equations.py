@@ -87,13 +87,13 @@ def normal_matrix(
 
     J0 = -sqrt(w) I_h dg, a = sqrt(w) g, and J = J0 - a (a.J0)/(a.a) inside each group (Kaufman's form of
     variable projection), hence J'J = J0'J0 - sum_h A_h A_h'/(a.a)_h with A_h = sum_i a_i J0_i.
-    Pairs of slots of which not both are dense are added to ``matrix``, (n_parameters, n_parameters), once, on either
+    Pairs of nonzeros of which not both are dense are added to ``matrix``, (n_parameters, n_parameters), once, on either
     side of the diagonal: their full matrix is M + M' - diag(M). What is left to matrix products:
-    ``dense_rows``: J0 of the dense slots, (rows, most dense slots), a row at the next free place, ``free``, of its
-    ``block``, (n,); ``group_rows``: A_h / sqrt((a.a)_h), (last - first, n_parameters). With no rows in it, the outer
-    products of A_h are added to ``matrix`` too: better where a group sees few of many parameters.
+    ``dense_rows``: J0 of the dense nonzeros, (rows, most dense nonzeros), a row at the next free place, ``free``, of
+    its ``block``, (n,).  ``group_rows``: A_h / sqrt((a.a)_h), (last - first, n_parameters). With no rows in it, the
+    outer products of A_h are added to ``matrix`` too: better where a group sees few of many parameters.
     """
-    basis, start, family, pattern, bounds, dense = design[:6]
+    basis, start, family, columns, component_ptr, dense = design[:6]
     n_components = start.shape[1]
     longest = longest_group(first, last, offsets)
     g, size = np.zeros(longest), np.zeros(longest)
@@ -130,8 +130,8 @@ def normal_matrix(
                     matrix[p, index[b]] += phi[a] * phi[b]
             if dense[f] >= 0:
                 c = dense[f]
-                at, column = np.uint64(start[i, c]), np.uint64(bounds[f, c])
-                m = np.uint64(bounds[f, c + 1] - bounds[f, c])
+                at, column = np.uint64(start[i, c]), np.uint64(component_ptr[f, c])
+                m = np.uint64(component_ptr[f, c + 1] - component_ptr[f, c])
                 y = size[j] * factor[j, c]
                 row = free[block[i]]
                 free[block[i]] += 1
@@ -143,8 +143,8 @@ def normal_matrix(
                         matrix[p, at + s] += phi[a] * dense_rows[row, s]
             if few:
                 for c in range(n_components):
-                    for s in range(bounds[f, c], bounds[f, c + 1]):
-                        p = start[i, c] + pattern[f, s]
+                    for s in range(component_ptr[f, c], component_ptr[f, c + 1]):
+                        p = start[i, c] + columns[f, s]
                         if seen[p] == 0:
                             seen[p] = 1
                             touched[n_touched] = p

@@ -1,18 +1,18 @@
 """Compiled loops over rows: the inverse scale factor and its derivative. Arrays and scalars in, arrays out.
 
-The slots of a row. The inverse scale factor of a row is a product over components c,
+The non-zero coefficients of a row. The inverse scale factor of a row is a product over components c,
 
     g = prod_c value_c,   value_c = offset_c + eta_c  or  exp(eta_c),   eta_c = sum_s basis[i, s] theta[index(i, s)]
 
-with slots s from bounds[f, c] to bounds[f, c + 1] for rows of family f, and
-index(i, s) = start[i, c] + pattern[f, s]: the non-zero coefficients of a row are few, and their places in theta
-follow from one number per component. One component of a family may be *dense*: its slots are many and neighbours in
-theta (pattern 0, 1, 2, ...), as those of an absorption surface; loops over them run on vector instructions.
+with s from component_ptr[f, c] to component_ptr[f, c + 1] for rows of family f, and
+index(i, s) = start[i, c] + columns[f, s]: the non-zero coefficients of a row are few, and their places in theta
+follow from one number per component. One component of a family may be *dense*: its nonzeros are many and neighbours in
+theta (columns 0, 1, 2, ...), as those of an absorption surface; loops over them run on vector instructions.
 
 Arguments that all kernels of the fit share
-    design    (basis, start, family, pattern, bounds, dense, exponential, offset):
-        basis (n, n_slots), start (n, n_components) int32, family (n,) int32,
-        pattern (n_families, n_slots) int32, bounds (n_families, n_components + 1) int32,
+    design    (basis, start, family, columns, component_ptr, dense, exponential, offset):
+        basis (n, n_nonzeros), start (n, n_components) int32, family (n,) int32,
+        columns (n_families, n_nonzeros) int32, component_ptr (n_families, n_components + 1) int32,
         dense (n_families,) int32: number of the dense component, -1 if there is none,
         exponential (n_families, n_components) int32: 1 for exp(eta); offset (n_families, n_components)
     theta     (n_parameters,)
@@ -44,11 +44,11 @@ JIT: dict[str, Any] = {
 @njit(inline="always", **JIT)
 def row_scale(i, design, theta, log_factor):
     """Return g of row i; fill ``log_factor`` (n_components,) with d ln value_c / d eta_c."""
-    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    basis, start, family, columns, component_ptr, dense, exponential, offset = design
     f = family[i]
     g = 1.0
     for c in range(start.shape[1]):
-        first, last = bounds[f, c], bounds[f, c + 1]
+        first, last = component_ptr[f, c], component_ptr[f, c + 1]
         if first == last:
             continue
         eta = 0.0
@@ -59,7 +59,7 @@ def row_scale(i, design, theta, log_factor):
                 eta += basis[i, column + s] * theta[at + s]
         else:
             for s in range(first, last):
-                eta += basis[i, s] * theta[k + pattern[f, s]]
+                eta += basis[i, s] * theta[k + columns[f, s]]
         if exponential[f, c]:
             g *= np.exp(eta)
             log_factor[c] = 1.0
@@ -76,20 +76,20 @@ def jacobian_row(i, design, log_factor, x, leave, phi, index):
     """Fill ``phi`` with the non-zero elements of x d ln g_i / d theta; return how many there are.
 
     With x = -sqrt(w) I_h g they are a row of J0.  ``leave``: a component that is left out, -1 for none.
-    ``index``: where the elements stand in theta.  ``phi``, ``index``: (n_slots,) at least. ``add_row``,
+    ``index``: where the elements stand in theta.  ``phi``, ``index``: (n_nonzeros,) at least. ``add_row``,
     ``add_squared_row`` and ``row_product`` are the same derivative where it is only summed over: there nothing is
-    stored, and dense slots run on vector instructions.
+    stored, and dense nonzeros run on vector instructions.
     """
-    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    basis, start, family, columns, component_ptr, dense, exponential, offset = design
     f = family[i]
     n = 0
     for c in range(start.shape[1]):
         if c == leave:
             continue
         k = start[i, c]
-        for s in range(bounds[f, c], bounds[f, c + 1]):
+        for s in range(component_ptr[f, c], component_ptr[f, c + 1]):
             phi[n] = x * log_factor[c] * basis[i, s]
-            index[n] = k + pattern[f, s]
+            index[n] = k + columns[f, s]
             n += 1
     return n
 
@@ -97,10 +97,10 @@ def jacobian_row(i, design, log_factor, x, leave, phi, index):
 @njit(inline="always", **JIT)
 def add_row(i, design, log_factor, x, total):
     """Add x d ln g_i / d theta to ``total``, (n_parameters,)."""
-    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    basis, start, family, columns, component_ptr, dense, exponential, offset = design
     f = family[i]
     for c in range(start.shape[1]):
-        first, last = bounds[f, c], bounds[f, c + 1]
+        first, last = component_ptr[f, c], component_ptr[f, c + 1]
         k = start[i, c]
         y = x * log_factor[c]
         if dense[f] == c:
@@ -109,36 +109,36 @@ def add_row(i, design, log_factor, x, total):
                 total[at + s] += y * basis[i, column + s]
         else:
             for s in range(first, last):
-                total[k + pattern[f, s]] += y * basis[i, s]
+                total[k + columns[f, s]] += y * basis[i, s]
 
 
 @njit(inline="always", **JIT)
 def add_squared_row(i, design, log_factor, x, total):
     """Add x (d ln g_i / d theta)^2, element by element, to ``total``, (n_parameters,)."""
-    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    basis, start, family, columns, component_ptr, dense, exponential, offset = design
     f = family[i]
     for c in range(start.shape[1]):
-        for s in range(bounds[f, c], bounds[f, c + 1]):
+        for s in range(component_ptr[f, c], component_ptr[f, c + 1]):
             phi = basis[i, s] * log_factor[c]
-            total[start[i, c] + pattern[f, s]] += x * phi * phi
+            total[start[i, c] + columns[f, s]] += x * phi * phi
 
 
 @njit(inline="always", **JIT)
 def row_product(i, design, log_factor, v):
     """Return (d ln g_i / d theta) . v.  ``v``: (n_parameters,)."""
-    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    basis, start, family, columns, component_ptr, dense, exponential, offset = design
     f = family[i]
     x = 0.0
     for c in range(start.shape[1]):
         k = start[i, c]
         part = 0.0
         if dense[f] == c:
-            at, column = np.uint64(k), np.uint64(bounds[f, c])
-            for s in range(np.uint64(bounds[f, c + 1] - bounds[f, c])):
+            at, column = np.uint64(k), np.uint64(component_ptr[f, c])
+            for s in range(np.uint64(component_ptr[f, c + 1] - component_ptr[f, c])):
                 part += basis[i, column + s] * v[at + s]
         else:
-            for s in range(bounds[f, c], bounds[f, c + 1]):
-                part += basis[i, s] * v[k + pattern[f, s]]
+            for s in range(component_ptr[f, c], component_ptr[f, c + 1]):
+                part += basis[i, s] * v[k + columns[f, s]]
         x += log_factor[c] * part
     return x
 
@@ -150,7 +150,7 @@ def scales(design, theta, block, first_of, base, store, g, variance):
     ``block``, ``first_of``, ``base``, ``store``: C in blocks, see ``block_matrices``; an empty ``store`` leaves
     ``variance`` alone.
     """
-    basis, start, family, pattern, bounds, dense, exponential, offset = design
+    basis, start, family, columns, component_ptr, dense, exponential, offset = design
     n_components = start.shape[1]
     log_factor = np.zeros(n_components)
     for i in range(len(family)):
@@ -160,8 +160,8 @@ def scales(design, theta, block, first_of, base, store, g, variance):
         f = family[i]
         total = 0.0
         for c in range(n_components):
-            for s in range(bounds[f, c], bounds[f, c + 1]):
-                p = start[i, c] + pattern[f, s]
+            for s in range(component_ptr[f, c], component_ptr[f, c + 1]):
+                p = start[i, c] + columns[f, s]
                 phi = basis[i, s] * log_factor[c]
                 if phi == 0.0:
                     continue
@@ -170,8 +170,8 @@ def scales(design, theta, block, first_of, base, store, g, variance):
                 line = base[k] + (p - first_of[k]) * size - first_of[k]
                 along = 0.0
                 for e in range(c, n_components):
-                    low, high = bounds[f, e], bounds[f, e + 1]
-                    if low == high or block[start[i, e] + pattern[f, low]] != k:
+                    low, high = component_ptr[f, e], component_ptr[f, e + 1]
+                    if low == high or block[start[i, e] + columns[f, low]] != k:
                         continue
                     part = 0.0
                     if dense[f] == e:
@@ -180,7 +180,7 @@ def scales(design, theta, block, first_of, base, store, g, variance):
                             part += basis[i, column + r] * store[at + r]
                     else:
                         for r in range(low, high):
-                            part += basis[i, r] * store[line + start[i, e] + pattern[f, r]]
+                            part += basis[i, r] * store[line + start[i, e] + columns[f, r]]
                     # C is symmetric
                     along += (1.0 if e == c else 2.0) * log_factor[e] * part
                 total += phi * along
@@ -188,13 +188,13 @@ def scales(design, theta, block, first_of, base, store, g, variance):
 
 
 @njit("void(float64[:, ::1], int32[::1], int32[::1], float64[::1], boolean, float64, float64[::1])", **JIT)
-def multiply(values, start, pattern, theta, exponential, offset, g):
-    """Multiply g (n,) with one component's value.  ``values``: of its slots, (n, n_slots); ``start``: (n,)."""
-    slots = np.uint64(values.shape[1])
+def multiply(values, start, columns, theta, exponential, offset, g):
+    """Multiply g (n,) with one component's value.  ``values``: of its nonzeros, (n, n_nonzeros); ``start``: (n,)."""
+    nonzeros = np.uint64(values.shape[1])
     for i in range(len(g)):
         eta = 0.0
-        for s in range(slots):
-            eta += values[i, s] * theta[start[i] + pattern[s]]
+        for s in range(nonzeros):
+            eta += values[i, s] * theta[start[i] + columns[s]]
         g[i] *= np.exp(eta) if exponential else offset + eta
 
 

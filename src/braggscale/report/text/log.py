@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from braggscale.data.flags import FATE_TEXT, Fate
-from braggscale.fit.findings import summaries
+from braggscale.fit.component_summaries import sentences
 from braggscale.report.text import tables
 from braggscale.scaling.result import Result
 from braggscale.weighting.intensity_choice import Choice
@@ -122,7 +122,7 @@ def _log_fit(result: Result) -> None:
 
 def _log_findings(result: Result) -> None:
     """Table of the components, and in words what they turned out to be."""
-    found = result.scaled.findings
+    found = result.scaled.component_summaries
     if not found:
         return
     header = ("data set", "component", "parameters", "effective", "rms %", "from", "to")
@@ -142,7 +142,7 @@ def _log_findings(result: Result) -> None:
     strengths = result.scaled.state.strengths
     if strengths:
         log.info("Strengths estimated: " + ", ".join(f"{kind} {value:.3g}" for kind, value in strengths.items()))
-    for sentence in summaries(found):
+    for sentence in sentences(found):
         log.info(sentence)
 
 
@@ -172,7 +172,7 @@ def _ordinal(n: int) -> str:
 
 def _log_advice(result: Result) -> None:
     """What to try where most parameters say nothing: held back by their weight, or too many."""
-    surfaces = [f for f in result.scaled.findings if f.component == "absorption"]
+    surfaces = [f for f in result.scaled.component_summaries if f.component == "absorption"]
     held = sum(f.effective for f in surfaces) < HELD_BACK * sum(f.n_parameters for f in surfaces)
     if surfaces and held and result.settings[0].model == "physical":
         log.info(

@@ -22,7 +22,7 @@ NOTHING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ComponentSummary:
     """What one component of one data set turned out to be.
 
     ``effective``: effective number of parameters, of ``n_parameters``.  ``rms``: of the correction about its mean, as
@@ -48,19 +48,19 @@ class Finding:
         return f"{self.component}: {number} effective parameters, corrections from {self.low:.3g} to {self.high:.3g}"
 
 
-def findings(
+def component_summaries(
     model: JointModel,
     design: Design,
     data_set: np.ndarray,
     theta: Float,
-    influence: Float,
+    effective_dof: Float,
     strengths: Mapping[str, float],
-) -> tuple[Finding, ...]:
+) -> tuple[ComponentSummary, ...]:
     """One finding per component of each data set.
 
-    ``design``, ``data_set`` (n,): of the observations in the fit.  ``influence``: diag(C J'J), (n_parameters,).
+    ``design``, ``data_set`` (n,): of the observations in the fit.  ``effective_dof``: diag(C J'J), (n_parameters,).
     """
-    found: list[Finding] = []
+    found: list[ComponentSummary] = []
     seen: set[int] = set()
     by_data_set = rows_by_data_set(data_set, len(model.data_sets))
     for d, (model_of_one, mine) in enumerate(zip(model.data_sets, by_data_set, strict=True)):
@@ -70,10 +70,10 @@ def findings(
             values = design.values(theta, c, mine)
             spread = values / values.mean() - 1.0 if len(values) and values.mean() != 0.0 else np.zeros(1)
             found.append(
-                Finding(
+                ComponentSummary(
                     d,
                     component.name,
-                    float(influence[where].sum()),
+                    float(effective_dof[where].sum()),
                     component.n_parameters,
                     float(np.sqrt(np.mean(spread**2))),
                     float(values.min()) if len(values) else 1.0,
@@ -86,7 +86,7 @@ def findings(
     return tuple(found)
 
 
-def summaries(found: Sequence[Finding]) -> list[str]:
+def sentences(found: Sequence[ComponentSummary]) -> list[str]:
     """One sentence per component, over all data sets."""
     sentences = []
     for name in dict.fromkeys(f.component for f in found):
