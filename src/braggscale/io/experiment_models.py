@@ -25,6 +25,7 @@ from braggscale.io.model_limits import (
     SHORTEST_VECTOR,
     WIDEST_IMAGE,
 )
+from braggscale.io.new_experiments import UNKNOWN_PANEL
 from braggscale.numerics.array_types import Float
 
 log = logging.getLogger(__name__)
@@ -308,6 +309,8 @@ class _Reader:
         panels = entry.get("panels")
         if not isinstance(panels, list) or not all(isinstance(panel, dict) for panel in panels):
             raise self.damaged(where, "no list of panels")
+        if any(panel.get("name") == UNKNOWN_PANEL for panel in panels):
+            return ()
         needed = ("fast_axis", "slow_axis", "origin", "pixel_size", "image_size")
         if any(panel.get(name) is None for panel in panels for name in needed):
             return ()

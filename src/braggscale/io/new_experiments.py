@@ -37,8 +37,9 @@ class NewPanel:
 class NewExperiment:
     """What is known of one data set.
 
-    ``wavelength``: Angstrom.  ``to_source``: from sample to source, any length, (3,).  ``probe``: x-ray, electron or
-    neutron.  ``cell``: a b c alpha beta gamma, Angstrom and degrees.  ``hall``: Hall symbol of the space group.
+    ``wavelength``: Angstrom, 0 where it is not known.  ``to_source``: from sample to source, any length, (3,).
+    ``probe``: x-ray, electron or neutron.  ``cell``: a b c alpha beta gamma, Angstrom and degrees.
+    ``hall``: Hall symbol of the space group.
     ``real_space``: rows a, b, c at scan angle zero, (3, 3), Angstrom.
     ``axis``: rotation axis, (3,), None for a still.  ``images``: first and last image, None for a still without number.
     ``oscillation``: start and width, degrees.
@@ -64,6 +65,21 @@ class NewExperiment:
     images_in_use: tuple[tuple[int, int], ...] = field(default=())
 
 
+# Name of a panel that stands for a detector of which nothing is known.
+UNKNOWN_PANEL = "not known"
+# DIALS' programs want a detector; its name says that nothing is known of it.
+_NOT_KNOWN = (
+    NewPanel(
+        UNKNOWN_PANEL,
+        np.array([1.0, 0.0, 0.0]),
+        np.array([0.0, -1.0, 0.0]),
+        np.array([-100.0, 100.0, -100.0]),
+        (0.1, 0.1),
+        (2000, 2000),
+    ),
+)
+
+
 def experiment_list(experiments: Sequence[NewExperiment]) -> dict[str, Any]:
     """The experiments as an experiment list, ready for JSON. Equal beams and detectors are one entry each."""
     lists: dict[str, list[Any]] = {
@@ -75,7 +91,7 @@ def experiment_list(experiments: Sequence[NewExperiment]) -> dict[str, Any]:
         entry: dict[str, Any] = {"__id__": "Experiment", "identifier": experiment.identifier}
         for name, model in _models(experiment):
             # thousands of stills share one detector of many panels
-            key = (name, str(id(experiment.panels)) if name == "detector" else repr(model))
+            key = (name, str(id(experiment.panels or _NOT_KNOWN)) if name == "detector" else repr(model))
             if name not in ("beam", "detector") or key not in places:
                 places[key] = len(lists[name])
                 lists[name].append(model)
@@ -86,8 +102,7 @@ def experiment_list(experiments: Sequence[NewExperiment]) -> dict[str, Any]:
 
 def _models(experiment: NewExperiment) -> list[tuple[str, dict[str, Any]]]:
     models = [("beam", _beam(experiment)), ("crystal", _crystal(experiment))]
-    if experiment.panels:
-        models.append(("detector", _detector(experiment.panels)))
+    models.append(("detector", _detector(experiment.panels or _NOT_KNOWN)))
     if experiment.axis is not None:
         identity = np.eye(3).ravel().tolist()
         goniometer = {
