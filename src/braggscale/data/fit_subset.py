@@ -141,7 +141,7 @@ class Selection:
 
 
 def select(method: str, pool: Pool, limits: Limits, draw: Draw | None = None) -> Selection:
-    """The rows that take part, by the name of the method."""
+    """The rows that take part, by the name of the method.  Raises ValueError for a name that is none."""
     if method == "use_all":
         return use_all(pool)
     if method == "intensity_ranges":

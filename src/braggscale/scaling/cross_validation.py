@@ -221,7 +221,10 @@ def _is_factor(component: Component) -> bool:
 
 
 def carried_over(old: JointModel, theta: Float, new: JointModel) -> Float:
-    """Parameters of ``new``: those of the same data set and name, means of the scale for a constant, else null."""
+    """Parameters of ``new``, (n_new,), from ``theta`` of ``old``, (n_old,).
+
+    Components of the same data set and name are copied, a constant is the mean of the scale, others correct nothing.
+    """
     result = new.null()
     for d, (before, after) in enumerate(zip(old.data_sets, new.data_sets, strict=True)):
         values = {c.name: theta[old.where(d, k)] for k, c in enumerate(before.components)}
