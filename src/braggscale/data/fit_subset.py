@@ -185,7 +185,8 @@ def quasi_random(pool: Pool, limits: Limits, draw: Draw) -> Selection:
 
     With n data sets and groups of m members on average, T = max(m min_groups, min_reflections) rows are wanted.
 
-    1. Q = m min(1000, min_groups) rows connect data sets. In each of 20 shells of equal width in 1/d^2 groups are taken,
+    1. Q = m min(1000, min_groups) rows connect data sets. In each of 20 shells of equal width in 1/d^2 groups are
+    taken,
        those that many data sets share first, each time for the data set that has the fewest rows so far, until every
        data set has Q/(4n)/20 rows or the shell has 1.2 Q/20. Targets rise while the shell has less than Q/20.
     2. Half of the rest of T are reflections that one data set holds more than once, at random, from each data set.

@@ -8,8 +8,8 @@ z^2 = (I - g I_h)^2/(V' (1 - h)) around the held-out group's own mean, h the lev
 
 is minus the log likelihood of Student's t up to a constant. It is robust, so that a few outliers do not decide. (1 - h)
 makes a group of n count n - 1 times, and a common factor of a candidate's scales has no effect. All candidates use the
-intensities, V' and outliers of the run. Outliers are left out of the fits but count in the loss. Strengths are estimated
-anew in each fit.
+intensities, V' and outliers of the run. Outliers are left out of the fits but count in the loss. Strengths are
+estimated anew in each fit.
 
 Candidates are compared in pairs: the uncertainty of a sum of differences is that of a sum over groups, sqrt(n) times
 their standard deviation. It is far smaller than that of either sum (Stone, J. R. Stat. Soc. B 36 (1974) 111).

@@ -231,8 +231,9 @@ def _weights(work: ScalingProblem, state: State, settings: RoundSettings, first:
 def _round_fit(settings: FitSettings, cold: bool) -> FitSettings:
     """L-BFGS, in the metric of a normal matrix that several rounds share: near the minimum a few steps are enough.
 
-    ``cold``: nothing is known about the errors yet, so strengths stay as they are. Errors that are too small would support
-    corrections that fit noise, the error model would agree with the small residuals, and no later round would recover.
+    ``cold``: nothing is known about the errors yet, so strengths stay as they are. Errors that are too small would
+    support corrections that fit noise, the error model would agree with the small residuals, and no later round would
+    recover.
     """
     tolerance = ROUND_TOLERANCE * settings.tolerance
     estimate = settings.full_matrix and not cold
