@@ -35,6 +35,7 @@ exclude_patterns = [".*", "build", "dist", "src", "tests", "benchmarks/bench", "
 html_theme = "furo"
 html_title = f"braggscale {release}"
 html_copy_source = False
+smartquotes = False  # V' is a symbol
 
 nitpicky = True
 # Types of the standard library and of numpy have no page here; private names have none anywhere.
@@ -60,14 +61,15 @@ def add_contents(app: Any, page: str, source: list[str]) -> None:
     A page that no list links to stays without a place, which Sphinx reports.
     """
     if page in FOLDERS:
-        entries = [f"/{FOLDERS[page]}/*"]
+        files = [path for path in sorted((ROOT / FOLDERS[page]).iterdir()) if path.suffix in (".md", ".rst")]
+        entries = [f"{path.stem} </{FOLDERS[page]}/{path.stem}>" for path in files if path.stem != "README"]
     elif page in LISTS:
         links = dict.fromkeys(re.findall(r"\]\(([\w./-]+)\.md\)", source[0]))
         names = [posixpath.normpath(posixpath.join(posixpath.dirname(page), link)) for link in links]
         entries = [f"/{name}" for name in names if _list_of(name) == page]
     else:
         return
-    source[0] += "\n".join(["\n```{toctree}", ":hidden:", ":glob:", "", *entries, "```\n"])
+    source[0] += "\n".join(["\n```{toctree}", ":hidden:", "", *entries, "```\n"])
 
 
 def _list_of(name: str) -> str:

@@ -12,7 +12,7 @@ import re
 # What stays as it is: ``code`` and cross references such as :func:`name`.
 _KEPT = re.compile(r"``.+?``|:(?:func|class|mod|meth|attr):`[^`]+`")
 _REFERENCE = re.compile(r"(:(?:func|class|mod|meth|attr):`)(?=\w+`)")
-_SPECIAL = re.compile(r"([\\*`|]|_(?!\w)|(?<!\S)[-+](?= )|(?<=\d)\.(?= )|(?<=\d)\)(?= ))")
+_SPECIAL = re.compile(r"([\\*`|]|_(?![A-Za-z0-9])|(?<!\S)[-+](?= )|(?<=\d)\.(?= )|(?<=\d)\)(?= )|:(?=:$))")
 _ITEM = re.compile(r"(?:[*-]|\d+\.) ")
 # "``name``: ..." or "``a``, ``b``: ..." at the beginning of a sentence says what an argument or a field is.
 _FIELD = re.compile(r"(?:^|(?<=[.:;)] ))\s*(?=``[\w*.]+``(?:(?:,| and) ``[\w*.]+``)*: )")

@@ -52,7 +52,8 @@ def export_result(
 ) -> None:
     """The files that were asked for, of a run that is written.
 
-    ``document``, ``columns``: as written.  Raises OutputError naming the files that could not be written.
+    ``document``: the experiments as written.  ``columns``: type and values, (n_rows,) of each data set, as written.
+    Raises OutputError naming the files that could not be written.
     """
     try:
         data = result_crystals(result, options, document, columns)

@@ -21,10 +21,12 @@ def next_epoch(last: int) -> int:
 
 
 def overlap(a: Run, b: Run) -> bool:
+    """Whether two runs, both ends included, have a number in common."""
     return a[0] <= b[1] and a[1] >= b[0]
 
 
 def range_of(experiment: Experiment) -> Run | None:
+    """First and last image of a sweep, None for a still."""
     kind = experiment.kind
     return None if isinstance(kind, Still) else kind.scan.image_range
 

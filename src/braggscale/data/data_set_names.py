@@ -24,6 +24,7 @@ def _numbers(n: int, numbers: Sequence[int] | None) -> Sequence[int]:
 
 
 def listing(identifiers: Sequence[str], numbers: Sequence[int] | None = None) -> str:
+    """The data sets for a message: number and identifier of the first ones.  ``numbers``: n of ``#n``."""
     shown = [
         f"#{k} {name}" if name != str(k) else name
         for k, name in zip(_numbers(len(identifiers), numbers), identifiers, strict=True)

@@ -141,7 +141,7 @@ class Selection:
 
 
 def select(method: str, pool: Pool, limits: Limits, draw: Draw | None = None) -> Selection:
-    """The rows that take part, by the name of the method."""
+    """The rows that take part, by the name of the method.  Raises ValueError for a name that is none."""
     if method == "use_all":
         return use_all(pool)
     if method == "intensity_ranges":
@@ -183,14 +183,15 @@ def random(pool: Pool, limits: Limits, draw: Draw) -> Selection:
 def quasi_random(pool: Pool, limits: Limits, draw: Draw) -> Selection:
     """Groups that tie the data sets together, then some of each data set, then some of all.
 
-    With n data sets and groups of m members on average: T = max(m min_groups, min_reflections) rows are
-    wanted. 1. Q = m min(1000, min_groups) rows connect data sets: in each of 20 shells of equal width in
-    1/d^2 groups
-       are taken, those that hold many data sets first, each for the data set that has least so far, until
-       every data set has Q/(4n)/20 rows or the shell has 1.2 Q/20; targets rise while the shell has less than
-       Q/20.
-    2. Of each data set, reflections that it holds more than once, at random, half the rest of T in all.
-    3. Whole groups at random for what is then missing.
+    With n data sets and groups of m members on average, T = max(m min_groups, min_reflections) rows are wanted.
+
+    1. Q = m min(1000, min_groups) rows connect data sets. In each of 20 shells of equal width in 1/d^2 groups are
+    taken,
+       those that many data sets share first, each time for the data set that has the fewest rows so far, until every
+       data set has Q/(4n)/20 rows or the shell has 1.2 Q/20. Targets rise while the shell has less than Q/20.
+    2. Half of the rest of T are reflections that one data set holds more than once, at random, from each data set.
+    3. Whole groups at random make up for what is then missing.
+
     One data set alone: as :func:`random`.
     """
     if pool.n_data_sets < 2:

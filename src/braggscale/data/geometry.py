@@ -158,7 +158,7 @@ def rocking_width(sweep: Sweep, s0: Float, s1: Array, n_images: Array) -> float:
 
 
 def unit_cell(real_space: Float) -> UnitCell:
-    """a, b, c, alpha, beta, gamma (Angstrom, degrees) from the axes as rows, (3, 3)."""
+    """a, b, c, alpha, beta, gamma (Angstrom, degrees) from the axes, the rows of ``real_space``, (3, 3), Angstrom."""
     lengths = np.linalg.norm(real_space, axis=1)
     pairs = ((1, 2), (0, 2), (0, 1))
     cosines = [real_space[i] @ real_space[j] / (lengths[i] * lengths[j]) for i, j in pairs]

@@ -96,13 +96,18 @@ def _touched(text: str, wanted: Run, sweeps: dict[int, Run], listing: str, kind:
 
 
 def items_of(values: Sequence[str]) -> list[str]:
+    """The items of all values, which are separated by blanks or commas."""
     return [item for value in values for item in re.split(r"[\s,]+", value) if item]
 
 
 def sweeps_named(
     text: str, name: str | None, experiments: Sequence[Experiment], numbers: Sequence[int] | None
 ) -> dict[int, Run]:
-    """Image ranges, by position, of the sweeps that ``name`` stands for; '*' is all, None the only one."""
+    """Image ranges, by position, of the sweeps that ``name`` stands for; '*' is all, None the only one.
+
+    ``text``: the item as it was given, for messages.  ``numbers``: n of ``#n``.
+    Raises CommandError for a data set that is unknown or a still, and for None if there are several sweeps.
+    """
     identifiers = [e.identifier for e in experiments]
     sweeps = {k: r for k, e in enumerate(experiments) if (r := range_of(e)) is not None}
     if name is not None and name != "*":

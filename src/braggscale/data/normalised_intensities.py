@@ -60,14 +60,17 @@ class Shells:
         return cls(d, where.astype(np.int16), np.bincount(where, minlength=n), 0.5 * (edges[1:] + edges[:-1]))
 
     def normalised(self, intensity: Float, epsilon: Float) -> Float:
-        """E^2, see ``normalised_intensities``."""
+        """E^2, (n,), see ``normalised_intensities``.  ``intensity``, ``epsilon``: (n,)."""
         good, mean = self._means(intensity, epsilon)
         if not good.any():
             return np.full(len(intensity), np.nan)
         return intensity / _line(1.0 / self.d, self.centre[good], mean)
 
     def beyond(self, intensity: Float, epsilon: Float, limit: float) -> Int:
-        """Observations with E^2 > ``limit``, row numbers. E^2 is worked out only where the shell leaves it open."""
+        """Row numbers, (k,), of observations with E^2 > ``limit``; computed only in shells where one can be.
+
+        ``intensity``, ``epsilon``: (n,).
+        """
         good, mean = self._means(intensity, epsilon)
         if not good.any():
             return np.zeros(0, np.int64)

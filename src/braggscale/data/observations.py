@@ -15,21 +15,36 @@ class ObservationGeometry(Protocol):
     """Where and when observations were made: what a scaling model needs to know.  Fields as in Observations."""
 
     @property
-    def data_set(self) -> Int32: ...
+    def data_set(self) -> Int32:
+        """Position of the data set in the run, (n,)."""
+        ...
+
     @property
-    def d(self) -> Float: ...
+    def d(self) -> Float:
+        """Resolution, Angstrom, (n,)."""
+        ...
+
     @property
-    def xyz(self) -> Float: ...
+    def xyz(self) -> Float:
+        """Position on the detector, pixels, and image number (array index), (n, 3)."""
+        ...
+
     @property
-    def s0c(self) -> Float: ...
+    def s0c(self) -> Float:
+        """Unit vector to the source in the crystal's frame, (n, 3)."""
+        ...
+
     @property
-    def s1c(self) -> Float: ...
+    def s1c(self) -> Float:
+        """Unit vector along the diffracted beam in the crystal's frame, (n, 3)."""
+        ...
+
     def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class GeometryCopy:
-    """Places in arrays of their own."""
+    """Geometry of n rows in arrays of its own: ``data_set``, ``d`` (n,), ``xyz``, ``s0c``, ``s1c`` (n, 3)."""
 
     data_set: Int32
     d: Float
@@ -42,13 +57,16 @@ class GeometryCopy:
 
     @classmethod
     def of(cls, rows: ObservationGeometry, chosen: Int) -> GeometryCopy:
-        """A copy of the chosen rows."""
+        """A copy of the rows with the numbers ``chosen``, (n,)."""
         return cls(*(getattr(rows, f.name)[chosen] for f in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True)
 class GeometryView:
-    """The chosen rows of ``rows``; what is looked at is taken when it is looked at, for a slice without a copy."""
+    """Some rows of ``rows``: those with the numbers ``chosen``, (n,), or a slice of them.
+
+    An array is taken when it is asked for; of a slice it is a view, not a copy.
+    """
 
     rows: ObservationGeometry
     chosen: Int | slice
@@ -58,32 +76,32 @@ class GeometryView:
 
     @property
     def data_set(self) -> Int32:
-        """As in Observations."""
+        """Position of the data set in the run, (n,)."""
         return self.rows.data_set[self.chosen]
 
     @property
     def d(self) -> Float:
-        """As in Observations."""
+        """Resolution, Angstrom, (n,)."""
         return self.rows.d[self.chosen]
 
     @property
     def xyz(self) -> Float:
-        """As in Observations."""
+        """Position on the detector, pixels, and image number, (n, 3)."""
         return self.rows.xyz[self.chosen]
 
     @property
     def s0c(self) -> Float:
-        """As in Observations."""
+        """Unit vector to the source, crystal's frame, (n, 3)."""
         return self.rows.s0c[self.chosen]
 
     @property
     def s1c(self) -> Float:
-        """As in Observations."""
+        """Unit vector along the diffracted beam, crystal's frame, (n, 3)."""
         return self.rows.s1c[self.chosen]
 
 
 def rows_by_data_set(data_set: Int | Int32, n_data_sets: int) -> list[Int]:
-    """Which rows belong to each data set, in rising order, one array for each.
+    """Numbers of the rows of each data set, in rising order, one array, (n_rows,), for each.
 
     ``data_set``: position of the data set of each row, (n,).
     """
@@ -130,7 +148,7 @@ class Observations:
         return len(self.row)
 
     def take(self, rows: Int | Bool) -> Observations:
-        """The given rows, in the given order."""
+        """The given rows, in the given order.  ``rows``: their numbers, (k,), or a mark for each row, (n,)."""
         places = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         columns = self._columns()
         # take is several times faster than an index where a row holds three numbers

@@ -82,8 +82,10 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows that are judged. ``column``: values of a column, None if the table has none; of those rows.
+    """The rows that are judged.
 
+    ``hkl``: Miller index, (n, 3).  ``xyz``: position on the detector, pixels, and image number (array index), (n, 3).
+    ``column``: gives the values of a column, (n,) or (n, 3), None if the table does not have it.
     ``measured``: for each kind of intensity (value, variance) the rows where it was measured, (n,).
     """
 

@@ -90,13 +90,12 @@ class UsableRows:
     """One data set ready for scaling.
 
     ``table``: the rows that remain after summing partials, in file order.  ``changed``: columns that summing
-    has altered, over the remaining rows.  ``kept``: row of the input table of each remaining row,
-    (n_remaining,). ``fate``: where each input row ended, (n_input,), uint8, see
-    :class:`braggscale.data.flags.Fate`; usable rows are SCALED until a later stage decides otherwise.
-    ``observations``: the usable rows.  Where only one kind of intensity was measured (``has_sum``,
-    ``has_prf``) the other columns repeat it, so that each pair of columns can be used throughout.
-    ``intensity``: ``sum``, ``profile`` or ``combine``, as asked for or what there is.
-    ``reason``: empty, or why nothing is usable.
+    has altered, over the remaining rows, (n_remaining,) or (n_remaining, 3).  ``kept``: row of the input table of each
+    remaining row, (n_remaining,). ``fate``: where each input row ended, (n_input,), uint8, see
+    :class:`braggscale.data.flags.Fate`; usable rows are SCALED until a later stage decides otherwise. ``observations``:
+    the usable rows.  Where only one kind of intensity was measured (``has_sum``, ``has_prf``) the other columns repeat
+    it, so that each pair of columns can be used throughout. ``intensity``: ``sum``, ``profile`` or ``combine``, as
+    asked for or what there is. ``reason``: empty, or why nothing is usable.
     """
 
     table: Table

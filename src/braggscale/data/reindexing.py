@@ -44,7 +44,7 @@ def matrix_of(operator: str) -> Float:
 
 
 def text_of(matrix: Float) -> str:
-    """``k,h,-l`` for M, (3, 3)."""
+    """The text of a reindexing operator, such as ``k,h,-l``.  ``matrix``: M, (3, 3)."""
     columns = []
     for column in np.rint(matrix).astype(int).T.tolist():
         text = ""

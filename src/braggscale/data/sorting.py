@@ -54,7 +54,8 @@ class UsedDataSet:
 class LeftOut:
     """A data set of the input that takes no part in the run, or no part any more, and why.
 
-    ``number``, ``experiment``, ``fate``: as for one that does.  ``partials``: None if its table was never read.
+    ``number``, ``experiment``: as for one that does.  ``fate``: of each row of the input, (n_input,).  ``partials``:
+    None if its table was never read.
     """
 
     number: int
@@ -82,7 +83,7 @@ def used(data_sets: Sequence[RunDataSet]) -> list[UsedDataSet]:
 class SortedObservations:
     """Observations of all data sets in the order of unique reflections, I+ before I-.
 
-    ``asu``: index in the asymmetric unit, (n, 3).  ``minus``: True for I-, (n,).
+    ``asu``: index in the asymmetric unit, (n, 3).  ``minus``: True for I-, (n,).  ``epsilon``: (n,).
     ``friedel_merged``, ``friedel_split``: groups with Friedel mates together and apart, over the same rows.
     """
 

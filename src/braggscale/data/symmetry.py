@@ -225,7 +225,7 @@ class Symmetry:
         return count
 
     def is_centric(self, hkl: Array) -> Bool:
-        """Whether an operation takes h to -h, so that Friedel's law holds by symmetry.  ``hkl``: (n, 3)."""
+        """Whether an operation takes h to -h, so that Friedel's law holds by symmetry, (n,).  ``hkl``: (n, 3)."""
         if self.centrosymmetric:
             return np.ones(len(hkl), bool)
         unique, inverse = unique_indices(hkl)
@@ -242,7 +242,10 @@ class Symmetry:
         return result
 
     def is_absent(self, hkl: Array) -> Bool:
-        """Whether the space group forbids the reflection, by centring, screw axis or glide plane.  ``hkl``: (n, 3)."""
+        """Whether the space group forbids the reflection by centring, screw axis or glide plane, (n,).
+
+        ``hkl``: (n, 3).
+        """
         unique, inverse = unique_indices(hkl)
         return self._absent(_columns(unique))[inverse]
 
@@ -345,7 +348,12 @@ def sort_order(asu_hkl: Array, minus: Bool) -> Int:
 
 
 def group_rows(asu_hkl: Array, minus: Bool) -> tuple[Int, Groups, Groups]:
-    """``sort_order``, and the groups of the sorted rows with Friedel mates together and apart."""
+    """The order that sorts rows, (n,), as ``sort_order``, and the groups of the sorted rows.
+
+    The first groups have Friedel mates together, the second apart.
+    ``asu_hkl``: index in the asymmetric unit, (n, 3).  ``minus``: whether the row is I-, (n,).
+    Raises InputError if an index is too large to be one.
+    """
     if len(asu_hkl) == 0:
         return np.zeros(0, np.int64), Groups(np.zeros(1, np.int64)), Groups(np.zeros(1, np.int64))
     key, size = _pack(asu_hkl)

@@ -26,13 +26,13 @@ class Column:
     forget: Callable[[], None] | None = None
 
     def rows(self, rows: Int) -> Array:
-        """The given rows of the file."""
+        """The rows of the file with the numbers ``rows``, (k,): an array, (k,) or (k, m)."""
         return np.take(self.load(), rows, axis=0) if self.pick is None else self.pick(rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of one data set in one file. ``rows``: their row numbers in the file, None for all of them."""
+    """Rows of one data set in one file.  ``rows``: their row numbers in the file, (n,), None for all of them."""
 
     source: str
     n_file: int
@@ -51,7 +51,7 @@ class Table:
         return column.load() if self.rows is None else column.rows(self.rows)
 
     def select(self, rows: Int) -> Table:
-        """The same table with only the given rows (numbers within this table)."""
+        """The same table with only the given ``rows``, (k,), numbers within this table."""
         return replace(self, rows=rows.astype(np.int64) if self.rows is None else self.rows[rows])
 
 

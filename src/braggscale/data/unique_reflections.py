@@ -40,7 +40,7 @@ class Groups:
 
     @classmethod
     def of_sizes(cls, sizes: Int) -> Groups:
-        """Runs of these lengths, none 0, (n_groups,)."""
+        """Runs of the lengths ``sizes``, (n_groups,), none of them 0."""
         return cls(np.concatenate(([0], np.cumsum(sizes))).astype(np.int64))
 
     def __len__(self) -> int:

@@ -37,9 +37,10 @@ BY_PAIRS, BY_LOOPS, BY_BLAS, PER_PAIR = 0.12, 3.0, 0.03, 15.0
 class Owners:
     """Whose each parameter is.
 
-    ``owner``: the only data set that has it, -1 where several have it.  ``place``: its number among those of the data
-    set, or among the shared ones.  ``members``: places in theta, data set after data set, the shared ones last; those
-    of data set d from ``bounds[d]`` on, (n_sets + 2,).
+    ``owner``: the only data set that has it, -1 where several have it, (n_parameters,).
+    ``place``: its number among those of the data set, or among the shared ones, (n_parameters,).
+    ``members``: places in theta, data set after data set, the shared ones last, (n_parameters,).
+    ``bounds``: those of data set d begin at ``bounds[d]``, (n_sets + 2,).
     """
 
     owner: Int32
@@ -49,6 +50,7 @@ class Owners:
 
     @classmethod
     def of(cls, model: JointModel) -> Owners:
+        """Those of the parameters of a model."""
         n_sets = len(model.data_sets)
         owner = np.full(model.n_parameters, -1, np.int32)
         several = np.zeros(model.n_parameters, bool)
@@ -74,7 +76,7 @@ class Owners:
         return int(np.diff(self.bounds[:-1]).max(initial=0))
 
     def mine(self, data_set: int) -> Int:
-        """Places in theta of the parameters of one data set alone."""
+        """Places in theta of the parameters, (k,), that one data set alone has."""
         return self.members[self.bounds[data_set] : self.bounds[data_set + 1]]
 
 
@@ -82,10 +84,12 @@ class Owners:
 class Cells:
     """The cells of a run of groups, data set after data set.
 
-    ``groups``: which run.  ``rows``: of these groups, data set after data set; those of d from ``row_cuts[d]`` on.
-    ``cell``: of each row of the whole problem, (n,).  ``group``, ``data_set``: of each cell, (n_cells,), the former
-    counted within the run.  ``cell_cuts``: first cell of each data set, and the end.
-    ``of_group``: the cells of group k from ``offsets[k]`` on, in order.
+    ``groups``: which run.  ``rows``: those of these groups, data set after data set, (n_rows,).
+    ``row_cuts``: the rows of data set d begin at ``row_cuts[d]``, (n_sets + 1,).
+    ``cell``: of each row of the whole problem, (n,).  ``group``, ``data_set``: of each cell, (n_cells,); groups are
+    counted within the run.  ``cell_cuts``: first cell of each data set, and the end, (n_sets + 1,).
+    ``of_group``: numbers of the cells, group after group, (n_cells,).
+    ``offsets``: those of group k begin at ``offsets[k]``, (n_groups + 1,).
     """
 
     groups: slice
@@ -127,7 +131,10 @@ class Pairs:
 
     @classmethod
     def worth(cls, model: JointModel, data_set: Int32, groups: Groups, design: Design) -> Pairs | None:
-        """None where the normal matrix is made faster in another way: of one data set, or of few large ones."""
+        """None where the normal matrix is made faster in another way: of one data set, or of few large ones.
+
+        ``data_set``: of each row, (n,).
+        """
         n_sets, n, owners = len(model.data_sets), model.n_parameters, Owners.of(model)
         size = groups.sizes()
         cells = np.minimum(size, n_sets).astype(float)

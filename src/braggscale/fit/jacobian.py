@@ -19,7 +19,7 @@ LANES = 8
 
 
 def lane_cuts(groups: Groups, lanes: int) -> Int:
-    """Group numbers that cut the data into lanes of about equal rows; depends on the data alone."""
+    """Group numbers, (n_lanes + 1,), that cut the data into lanes of about equal rows; depends on the data alone."""
     return groups.blocks(max(1, -(-groups.n_rows // lanes)))
 
 
@@ -40,7 +40,10 @@ class Linear:
 
     @classmethod
     def at(cls, design: Design, groups: Groups, intensity: Float, weight: Float, theta: Float) -> Linear:
-        """``theta``: all parameters."""
+        """J at the parameters ``theta``, (n_parameters,).
+
+        ``intensity``: I, counts, ``weight``: 1/counts^2, (n,).
+        """
         from braggscale.numerics.compiled import jacobian_products
 
         n = groups.n_rows

@@ -65,7 +65,7 @@ class Target:
         return replace(self, restraints=self.restraints.at(strengths))
 
     def full(self, theta: Float) -> Float:
-        """All parameters, (n_parameters,), from the free ones."""
+        """All parameters, (n_parameters,), from the free ones, ``theta``, (n_free,)."""
         if len(theta) == len(self.base):
             return theta
         complete = self.base.copy()
@@ -73,13 +73,13 @@ class Target:
         return complete
 
     def value_and_gradient(self, theta: Float) -> tuple[float, Float]:
-        """F and its gradient, (n_free,)."""
+        """F and its gradient, (n_free,).  ``theta``: free parameters, (n_free,)."""
         cost, gradient = self.data_gradient(theta)
         cost = self.restraints.add_to(self.full(theta), cost, gradient)
         return cost, gradient[self.free]
 
     def data_gradient(self, theta: Float) -> tuple[float, Float]:
-        """Cost and gradient (n_parameters,) of the observations alone."""
+        """Cost and gradient (n_parameters,) of the observations alone.  ``theta``: free parameters, (n_free,)."""
         complete = self.full(theta)
         cuts = self.lane_cuts(GRADIENT_LANES)
 
@@ -91,7 +91,10 @@ class Target:
         return sum(r[0] for r in results), np.sum([r[1] for r in results], axis=0)
 
     def curvature(self, theta: Float) -> Float:
-        """The diagonal of J0'J0 + sum strength S, (n_free,): an upper bound on half of F's own, to scale parameters."""
+        """The diagonal of J0'J0 + sum strength S, (n_free,): an upper bound on half of F's own, to scale parameters.
+
+        ``theta``: free parameters, (n_free,).
+        """
         complete = self.full(theta)
         cuts = self.lane_cuts(GRADIENT_LANES)
 
@@ -105,7 +108,7 @@ class Target:
         return total[self.free]
 
     def quadratic(self, theta: Float, matrix: Float | None = None) -> Quadratic:
-        """F near ``theta`` to second order.
+        """F near ``theta``, (n_free,), to second order.
 
         ``matrix``: J'J of a point nearby, (n_parameters, n_parameters), to be used as it is; None: it is formed.
         """
@@ -114,13 +117,16 @@ class Target:
         return Quadratic(self, theta, *self.data_gradient(theta), matrix)
 
     def restrained_matrix(self, matrix: Float) -> Float:
-        """J'J + sum strength S, (n_free, n_free), from J'J, (n_parameters, n_parameters), which stays as it is."""
+        """J'J + sum strength S, (n_free, n_free).
+
+        ``matrix``: J'J, (n_parameters, n_parameters), which stays as it is.
+        """
         matrix = matrix.copy()
         self.restraints.add_matrix(matrix)
         return matrix if len(self.free) == len(matrix) else matrix[np.ix_(self.free, self.free)]
 
     def linearise(self, theta: Float) -> Linear:
-        """What every row brings to J, with cost and gradient of the observations."""
+        """What every row brings to J, with cost and gradient of the observations.  ``theta``: (n_free,)."""
         complete = self.full(theta)
         return Linear.at(self.design, self.groups, self.intensity, self.weight, complete)
 
@@ -193,7 +199,7 @@ class Target:
         return 5.0 * self.design.count_nonzeros() / max(len(self.groups), 1) < len(self.base)
 
     def lane_cuts(self, lanes: int) -> Int:
-        """Group numbers that cut the data into lanes of about equal rows."""
+        """Group numbers, (n_lanes + 1,), that cut the data into lanes of about equal rows."""
         return lane_cuts(self.groups, lanes)
 
     def arguments(self) -> tuple[object, ...]:

@@ -178,8 +178,8 @@ class NormalOperator:
     def traces(self, signs: Float, solutions: Float) -> tuple[dict[str, float], dict[str, float]]:
         """tr(N^-1 S) and tr(M^-1 S) of every kind: the latter exactly, what it leaves out from random probes.
 
-        ``signs``: the probes z, 1 or -1 at random, (n, m).  ``solutions``: N^-1 z.  E[z' N^-1 S z] = tr(N^-1 S):
-        Hutchinson, Commun. Stat. Simul. Comput. 19 (1990) 433.
+        ``signs``: the probes z, 1 or -1 at random, (n, m).  ``solutions``: N^-1 z, (n, m).  E[z' N^-1 S z] = tr(N^-1
+        S): Hutchinson, Commun. Stat. Simul. Comput. 19 (1990) 433.
         """
         rest = solutions - self.formed(signs)
         whole, alone = {}, {}
@@ -195,8 +195,9 @@ class NormalOperator:
     ) -> Float:
         """diag(N^-1 J'J) = 1 - diag(N^-1 sum lambda S), (n,), in the same way.
 
-        ``model``: the restraints of the model.  ``gauge_restraints``: squares of levels m theta, whose share is exact,
-        lambda m (N^-1 m): they couple all data sets, and are so strong that probes would see little else.
+        ``signs``, ``solutions``: z and N^-1 z, (n, m).  ``model``: the restraints of the model.  ``gauge_restraints``:
+        squares of levels m theta, whose share is exact, lambda m (N^-1 m): they couple all data sets, and are so strong
+        that probes would see little else.
         """
         rest = solutions - self.formed(signs)
         blocks = model.add_blocks(BlockMatrix.zeros(self.inverse.starts), self.strengths)

@@ -64,7 +64,7 @@ class Penalty:
         return total
 
     def cost_gradient(self, theta: Float, strengths: Mapping[str, float]) -> tuple[float, Float]:
-        """sum lambda (theta - t)'S(theta - t) and its gradient."""
+        """sum lambda (theta - t)'S(theta - t) and its gradient, (n,).  ``theta``: (n,)."""
         product = self.times(theta[:, None], strengths)[:, 0]
         cost = float(theta @ product - 2.0 * theta @ self.pull) + self.constant
         return cost, 2.0 * (product - self.pull)

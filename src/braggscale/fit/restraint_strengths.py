@@ -74,7 +74,10 @@ def held_back(model: JointModel) -> JointModel:
 
 @dataclass(frozen=True, slots=True)
 class Inverse:
-    """C = N^-1 = R'R, which need not be formed.  ``root``: R, a lower triangle, of the parameters ``free`` of ``n``."""
+    """C = N^-1 = R'R of n parameters, which need not be formed.
+
+    ``root``: R, a lower triangle, (n_free, n_free).  ``free``: places of the free parameters among all n, (n_free,).
+    """
 
     root: Float
     free: Int
@@ -82,7 +85,10 @@ class Inverse:
 
     @classmethod
     def of(cls, normal: Float, free: Int, n: int) -> Inverse | None:
-        """``normal``: N, (n_free, n_free), whose memory is used; None where it is not positive definite."""
+        """From N; None where it is not positive definite.
+
+        ``normal``: N, (n_free, n_free), whose memory is used.  ``free``: places of its parameters among all, (n_free,).
+        """
         root = cholesky.inverse_root(normal, overwrite=True)
         return None if root is None else cls(root, free, n)
 
@@ -91,7 +97,7 @@ class Inverse:
         return np.asarray(self.root.T @ (self.root @ x))
 
     def part(self, where: slice | Int) -> Float:
-        """Rows and columns of C, zero for held parameters, (k, k).  ``where``: places among all, in order."""
+        """Rows and columns of C, zero for held parameters, (k, k).  ``where``: places among all, in order, (k,)."""
         if len(self.free) == self.n and isinstance(where, slice) and where.stop - where.start <= SMALL:
             # many small ones: from the diagonal on, above it the triangle is zero
             from braggscale.numerics.compiled import triangle

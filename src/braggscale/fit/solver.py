@@ -74,7 +74,7 @@ class State:
     """Where a fit stands.
 
     ``target``: the cost, with the restraints at their present strengths.  ``theta``: free parameters, (n_free,).
-    ``before``: the same where the last second-order steps began.
+    ``before``: the same where the last second-order steps began, (n_free,).
     ``fits``: what each minimiser did, by its name.  ``memory``: what the solver knows, for its next phase or fit.
     """
 
@@ -138,6 +138,7 @@ def descend(
     """L-BFGS in a ``metric``; None: in that of ``matrix`` or, where that is None, too, of a diagonal.
 
     ``theta``: (n_free,).  ``matrix``: J'J of a point nearby, (n_parameters, n_parameters).
+    ``metric``: curvatures, (n_free,), or a scaling made before.
     """
     limit = settings.max_iterations or 100
     function, tolerance, history = target.value_and_gradient, settings.tolerance, list[float]()
@@ -156,7 +157,10 @@ def descend(
 
 
 def expanded(part: Float, free: np.ndarray, n: int) -> Float:
-    """A matrix of all n parameters, zero for fixed ones, from that of the ``free`` ones, (n_free, n_free)."""
+    """A matrix of all n parameters, (n, n), zero for fixed ones.
+
+    ``part``: that of the ``free`` ones, (n_free, n_free).
+    """
     if len(free) == n:
         return part
     whole = np.zeros((n, n))

@@ -84,7 +84,7 @@ class StoredColumn:
     row_bytes: int
 
     def raw(self) -> Array:
-        """The column as it is stored, without a copy: read-only, perhaps unaligned, truth values as uint8."""
+        """The column as it is stored, (n,) or (n, k), without a copy: read-only, perhaps unaligned, bool as uint8."""
         kind = TYPES.get(self.tag)
         if kind is None:
             values = np.frombuffer(self.buffer, np.uint8, self.n * self.row_bytes, self.offset)
@@ -104,7 +104,10 @@ class StoredColumn:
         return values
 
     def pick(self, rows: Int) -> Array:
-        """Some rows; only the stretch of the file that holds them is read. A data set of many is often one stretch."""
+        """The rows with the numbers ``rows``, (m,): an array, (m,) or (m, k).
+
+        Only the stretch of the file that holds them is read. A data set of many is often one stretch.
+        """
         if len(rows) == 0:
             return self()[:0]
         first, last = int(rows.min()), int(rows.max()) + 1
@@ -130,7 +133,7 @@ class StoredColumn:
 
 @dataclass(frozen=True, slots=True)
 class HeldColumn:
-    """Gives one column that is already in memory, for ``Column.load``."""
+    """Gives one column that is already in memory, ``values``, (n,) or (n, k), for ``Column.load``."""
 
     values: Array
 
@@ -169,13 +172,13 @@ def check_types(table: FileTable) -> None:
 
 
 def held(tag: str, values: Array) -> Column:
-    """A column from an array in memory, (n,) or (n, k); it is made read-only."""
+    """A column from an array in memory, ``values``, (n,) or (n, k); it is made read-only."""
     values.flags.writeable = False
     return Column(tag, HeldColumn(values))
 
 
 def raw_values(column: Column) -> Array:
-    """All rows of the column for copying into another file, as a view where the column has one."""
+    """All rows of the column, (n,) or (n, k), for copying into another file, as a view where the column has one."""
     load = column.load
     return load.raw() if isinstance(load, StoredColumn) else load()
 

@@ -197,7 +197,7 @@ def orientations_at_boundaries(images: Sequence[Image], numbers: tuple[int, int]
 
 
 def unwrapped_angles(angle: Array, batch: Array, images: Sequence[Image]) -> Array:
-    """Scan angles, degrees, moved by whole turns so that each is nearest to the middle of its image.
+    """Scan angles, degrees, (n,), moved by whole turns so that each is nearest to the middle of its image.
 
     ``angle``, ``batch``: (n,), batch numbers among those of ``images``.
     """
@@ -214,7 +214,7 @@ def diffracted_beams(hkl: Array, angle: Array, batch: Array, images: Sequence[Im
     """s1 = s0 + R(e, phi) A h in units of 1/Angstrom, brought to length 1/lambda, (n, 3).
 
     Rows whose s1 is longer or shorter than 1/lambda by more than a tenth do not belong to the headers; they are left
-    as zeros.  ``hkl``: as measured, (n, 3).  ``angle``: degrees.  ``batch``: number, (n,).
+    as zeros.  ``hkl``: as measured, (n, 3).  ``angle``: degrees, ``batch``: number, (n,).
     """
     first = images[0].batch
     orientation = np.zeros((images[-1].batch - first + 1, 3, 3))

@@ -44,6 +44,7 @@ class NewExperiment:
     ``axis``: rotation axis, (3,), None for a still.  ``images``: first and last image, None for a still without number.
     ``oscillation``: start and width, degrees.
     ``orientations``: A at the boundaries of all images, (n_images + 1, 3, 3), 1/Angstrom, None where it is constant.
+    ``polarisation``: fraction, and normal of the plane of polarisation, (3,); None where it is not known.
     ``sigma_m``, ``sigma_b``: standard deviations of rocking curve and beam divergence, degrees, 0 where not known.
     """
 

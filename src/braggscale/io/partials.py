@@ -33,12 +33,12 @@ class Parts:
         return result
 
     def maximum(self, values: Array) -> Array:
-        """Largest value of each reflection's parts, (m,)."""
+        """Largest value of each reflection's parts, (m,).  ``values``: of each part, (n,)."""
         result: Array = np.maximum.reduceat(values[self.rows], self.starts)
         return result
 
     def either(self, bits: Array) -> Array:
-        """Bits that any part has, (m,).  ``bits``: whole numbers."""
+        """Bits that any part has, (m,).  ``bits``: whole numbers, of each part, (n,)."""
         result: Array = np.bitwise_or.reduceat(bits[self.rows], self.starts)
         return result
 
@@ -51,8 +51,9 @@ class Parts:
 def find_parts(key: Array, batch: Array, is_part: Array, fraction: Array, angle: Array | None, width: float) -> Parts:
     """Rows that belong together: equal keys, all of them parts, in consecutive batches, at nearly the same angle.
 
-    ``key``: one number for each index as measured, (n,).  ``batch``: (n,).  ``is_part``: whether the row is a part.
-    ``fraction``: (n,).  ``angle``: calculated, degrees, None where it is not known.  ``width``: of an image, degrees.
+    ``key``: one number for each index as measured, (n,).  ``batch``: (n,).  ``is_part``: whether the row is a part,
+    (n,). ``fraction``: (n,).  ``angle``: calculated, degrees, (n,), None where it is not known.  ``width``: of an
+    image, degrees.
     """
     rows = np.lexsort((batch, key))
     new = np.ones(len(rows), np.bool_)

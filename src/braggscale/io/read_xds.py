@@ -155,7 +155,7 @@ def _rejection(file: XdsFile, notes: list[str]) -> Array:
 
 
 def pile_up(values: Array) -> float | None:
-    """The limit at which values pile up at the top of their range, None where they do not.
+    """The limit at which ``values``, (n,), pile up at the top of their range, None where they do not.
 
     Counts of pixels fall off towards the largest ones; those beyond the limit of a detector are all written as it.
     """

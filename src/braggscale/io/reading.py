@@ -35,7 +35,7 @@ class Known:
 class Reading:
     """One file of reflections.
 
-    ``experiments``: what is known of each data set.  ``columns``: type name and values, all of n rows; ``id`` counts
+    ``experiments``: what is known of each data set.  ``columns``: type name and values, (n,) or (n, 3); ``id`` counts
     the experiments.  ``notes``: what the log should tell, one line each.
     """
 
@@ -58,7 +58,7 @@ def reading_columns(
     summed: tuple[Array, Array] | None = None,
     profile: tuple[Array, Array] | None = None,
 ) -> dict[str, tuple[str, Array]]:
-    """The columns of a reflection table.
+    """The columns of a reflection table, type and values, (n,) or (n, 3), by name.
 
     ``number``: data set, (n,).  ``hkl``: as measured, (n, 3).  ``d``: Angstrom, (n,).  ``xyz``: pixels and image number
     as array index, (n, 3).  ``s1``: 1/Angstrom, zero where it is not known, (n, 3).
@@ -132,7 +132,10 @@ def rejections_of_none(n: int) -> Array:
 
 
 def whole_numbers(path: str, name: str, values: Array, largest: int = 1 << 24) -> Array:
-    """A column of whole numbers, int64. Raises InputError if a number is none, or larger than ``largest``."""
+    """The whole numbers in ``values``, (n,), as int64, (n,).
+
+    Raises InputError if one is not whole, or larger than ``largest``.
+    """
     with np.errstate(invalid="ignore"):
         rounded = np.rint(values)
         good = (np.abs(values - rounded) < 0.01) & (np.abs(rounded) <= largest)

@@ -51,7 +51,10 @@ class _Change:
 
 
 def known(space_group: Sequence[str], unit_cell: Sequence[str], polarisation: float | None) -> Known:
-    """What the options say about all files, for readers of files that do not say it."""
+    """What the options say about all files, for readers of files that do not say it.
+
+    Raises CommandError for what is no unit cell.
+    """
     cells = [_cell_of(text) for text in unit_cell if ":" not in text]
     groups = [text for text in space_group if hall_symbol(text) is not None]
     return Known(groups[-1] if groups else None, cells[-1] if cells else None, polarisation)

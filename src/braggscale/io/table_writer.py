@@ -34,10 +34,11 @@ def write_table(
     """Writes the rows of all pieces, one after the other, to a file beside ``path``; returns that file's path.
 
     Columns that any piece has are copied, rows of pieces without it are filled with zeros.
-    ``replaced``: columns that are new or have new values: the type, and one array per piece, each of as many rows as
-    the piece.  ``drop``: columns to leave out.  ``identifiers``: from number in the ``id`` column to identifier.
-    A name ending in .h5 gives HDF5, one ending in .gz gzip, everything else msgpack.
-    Raises InputError if two pieces have a column of the same name that cannot be joined, OutputError if writing fails.
+    ``replaced``: columns that are new or have new values: the type, and one array per piece, (n,) or
+    (n, k), n the rows of the piece.  ``drop``: columns to leave out.  ``identifiers``: from number in the ``id`` column
+    to identifier. A name ending in .h5 gives HDF5, one ending in .gz gzip, everything else msgpack. Raises InputError
+    if two pieces have a column of the same name that cannot be joined, OutputError if writing fails, ValueError for a
+    new column of a wrong type or shape.
     """
     n_rows = sum(len(piece) for piece in pieces)
     columns = [column for column in _copied(_joined(pieces), {*drop, *replaced}) if column is not None]

@@ -53,7 +53,10 @@ class XdsFile:
 
 
 def numbers_of(path: str, header: Mapping[str, str], key: str, n: int) -> Array | None:
-    """The first n finite numbers of an entry of a header, (n,); None where there is no such entry."""
+    """The first n finite numbers of an entry of a header, (n,); None where there is no such entry.
+
+    Raises InputError if the entry has fewer.
+    """
     if key not in header:
         return None
     try:

@@ -57,17 +57,35 @@ class Component(Protocol):
     """What the models need of a component. ``start`` counts from the component's own first parameter."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called in options, files and log."""
+        ...
+
     @property
-    def n_parameters(self) -> int: ...
+    def n_parameters(self) -> int:
+        """Number of its parameters."""
+        ...
+
     @property
-    def exponential(self) -> bool: ...
+    def exponential(self) -> bool:
+        """Whether its factor is exp(eta), not offset + eta."""
+        ...
+
     @property
-    def offset(self) -> float: ...
+    def offset(self) -> float:
+        """What is added to eta; 0 for a factor exp(eta)."""
+        ...
+
     @property
-    def null(self) -> float: ...
+    def null(self) -> float:
+        """Value of every parameter at which nothing is corrected."""
+        ...
+
     @property
-    def restraints(self) -> tuple[Restraint, ...]: ...
+    def restraints(self) -> tuple[Restraint, ...]:
+        """What holds its parameters back."""
+        ...
+
     @property
     def columns(self) -> Int32: ...
     @property
@@ -117,5 +135,5 @@ class NoGauge:
         return "none"
 
     def gauge_rows(self, rows: ObservationGeometry, chosen: Int, overall: bool) -> list[Float]:
-        """Nothing is open."""
+        """Nothing is open: no row, (n_parameters,), at all.  ``chosen``: numbers of rows, (k,)."""
         return []

@@ -36,7 +36,7 @@ class Design:
     blocks: tuple[slice, ...]
 
     def arguments(self) -> tuple[Array, ...]:
-        """In the order in which every kernel takes them."""
+        """The arrays from ``basis``, (n, n_slots), to ``offset``, in the order in which every kernel takes them."""
         return (
             self.basis,
             self.start,
@@ -53,7 +53,10 @@ class Design:
         return float(np.bincount(self.family, minlength=len(self.component_ptr)) @ self.component_ptr[:, -1])
 
     def values(self, theta: Float, component: int, rows: Int) -> Float:
-        """The factor that one component contributes to g of the given rows of one family, (len(rows),)."""
+        """The factor that one component contributes to g of the k rows with the numbers ``rows``, (k,), of one family.
+
+        ``theta``: (n_parameters,).  Returns (k,).
+        """
         if len(rows) == 0:
             return np.empty(0)
         f = int(self.family[rows[0]])
@@ -72,7 +75,10 @@ class Design:
         return total
 
     def scales(self, theta: Float, covariance: BlockMatrix | None = None) -> tuple[Float, Float]:
-        """g and var(g) of every row, (n,); var(g) = g^2 phi' C phi, zeros without a covariance C."""
+        """g and var(g) of every row, (n,); var(g) = g^2 phi' C phi, zeros without a covariance C.
+
+        ``theta``: (n_parameters,).
+        """
         n = len(self.family)
         g, variance = np.empty(n), np.zeros(n)
         known = BlockMatrix(np.zeros(1, np.int64), np.empty(0)) if covariance is None else covariance

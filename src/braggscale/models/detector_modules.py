@@ -58,7 +58,7 @@ class Modules(NoGauge):
         return np.zeros(1, np.int32)
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
-        """The module that the centre falls on."""
+        """The module that the centre falls on: start, (n,), and 1 for each row, (n, 1); 0 beside all modules."""
         column = np.searchsorted(self.x[1:-1], rows.xyz[:, 0], side="right")
         row = np.searchsorted(self.y[1:-1], rows.xyz[:, 1], side="right")
         return (column + self.shape[0] * row).astype(np.int32), np.ones((len(rows), 1))
@@ -69,7 +69,7 @@ class Modules(NoGauge):
         return Description("grid", (("x", x), ("y", y)))
 
     def read_off(self, stored: StoredComponent) -> Float | None:
-        """The stored factors, where there are as many modules."""
+        """The stored factors, (n_parameters,), where there are as many modules."""
         return stored.values if len(stored.values) == self.n_parameters else None
 
     def with_restraints(self, restraints: tuple[Restraint, ...]) -> Self:

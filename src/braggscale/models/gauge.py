@@ -105,7 +105,7 @@ def _sharing(model: JointModel) -> dict[int, list[int]]:
 
 
 def on_gauge(theta: Float, choices: Sequence[Choice]) -> Float:
-    """theta with the scales of all data sets multiplied by what makes their mean 1, where that is the choice.
+    """theta, (n_parameters,), with all scales multiplied so that their mean is 1, where that is the choice.
 
     No residual changes. A minimiser that starts elsewhere spends its first step, and its metric, on the way there.
     ``theta``: (n_parameters,); a copy is returned.

@@ -41,7 +41,7 @@ class Harmonics(NoGauge):
         return np.arange(self.n_parameters, dtype=np.int32)
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
-        """Mean of the harmonics in the incoming and the outgoing direction.
+        """Start, (n,), and mean of the harmonics in the incoming and the outgoing direction, (n, n_parameters).
 
         Real orthonormal spherical harmonics without the Condon-Shortley phase:
         Y_l0 = N_l0 P_l(z), Y_lm = sqrt(2) N_lm Q_lm(z) Re (x + iy)^m for m > 0 and Im (x + iy)^|m| for m < 0, where
@@ -60,7 +60,7 @@ class Harmonics(NoGauge):
         return Description("surface", lmax=self.lmax)
 
     def read_off(self, stored: StoredComponent) -> Float:
-        """The coefficients of the orders that both have; the others are 0."""
+        """The coefficients, (n_parameters,), of the orders that both have; the others are 0."""
         theta = np.zeros(self.n_parameters)
         n = min(len(stored.values), len(theta))
         theta[:n] = stored.values[:n]

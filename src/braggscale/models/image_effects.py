@@ -63,7 +63,7 @@ class Images(NoGauge):
         return np.arange(self.width, dtype=np.int32)
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
-        """Shares of the rocking curve in the bins around its centre."""
+        """First bin, (n,), and shares of the rocking curve in the bins around its centre, (n, n_slots)."""
         from scipy.special import ndtr
 
         cross = np.cross(rows.s1c, rows.s0c)
@@ -86,7 +86,7 @@ class Images(NoGauge):
         return Description("images")
 
     def read_off(self, stored: StoredComponent) -> Float | None:
-        """The stored effects; their number and the images in use say which is which."""
+        """The stored effects, (n_parameters,); their number and the images in use say which is which."""
         return stored.values if stored.same_images and len(stored.values) == self.n else None
 
     def with_restraints(self, restraints: tuple[Restraint, ...]) -> Self:

@@ -32,6 +32,7 @@ Placed = tuple[slice | Int, Restraint]
 class Tables:
     """What all rows of a family have in common, and where dense components stand; see Design.
 
+    ``pattern``, ``bounds``, ``dense``, ``exponential``, ``offset``: by family, (n_families, ...).
     ``block``: of each data set, (n_data_sets,).
     """
 
@@ -174,7 +175,10 @@ class JointModel:
     def evaluate(
         self, rows: ObservationGeometry, theta: Float, covariance: BlockMatrix | None = None
     ) -> tuple[Float, Float]:
-        """g and var(g) of every row, (n,), a chunk of rows at a time so that memory stays small."""
+        """g and var(g) of every row, (n,), a chunk of rows at a time so that memory stays small.
+
+        ``theta``: (n_parameters,).
+        """
         g, variance = np.empty(len(rows)), np.zeros(len(rows))
         pieces = self._pieces(rows, SMALL_CHUNK if covariance is None else CHUNK)
 

@@ -119,7 +119,10 @@ class Smooth:
         return columns
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
-        """Normalised Gaussian weights of the neighbouring parameters, times 1/(2 d^2) for a B factor."""
+        """Start, (n,), and normalised Gaussian weights of the neighbouring parameters, (n, n_slots).
+
+        The weights of a B factor are multiplied by 1/(2 d^2).
+        """
         position = np.empty((len(rows), len(self.axes)))
         for k, axis in enumerate(self.axes):
             position[:, k] = axis.position(rows)
@@ -131,7 +134,10 @@ class Smooth:
         return "b" if self.b_factor else "factor"
 
     def gauge_rows(self, rows: ObservationGeometry, chosen: Int, overall: bool) -> list[Float]:
-        """One mean; of a map of the detector beside a scale one in every resolution shell, of equal numbers of rows."""
+        """Shares of the parameters in the mean, (n_parameters,), over the rows ``chosen``, (k,).
+
+        A map of the detector beside a scale has one mean in every resolution shell, of equal numbers of rows.
+        """
         if overall or [axis.coordinate for axis in self.axes] != ["x", "y"]:
             return [self._mean_row(GeometryView(rows, chosen))]
         order = chosen[np.argsort(rows.d[chosen], kind="stable")]
@@ -151,7 +157,11 @@ class Smooth:
         return Description("curve" if curve else "grid" if axes else "constant", axes)
 
     def read_off(self, stored: StoredComponent) -> Float | None:
-        """The same parameters for the same layout, the mean between a constant and a curve, else the old curve."""
+        """Parameters, (n_parameters,), from the stored ones.
+
+        They are the same for the same layout and the mean where a curve becomes a constant or a constant a curve;
+        otherwise they are read off the old curve.
+        """
         if len(stored.values) == 1 or self.n_parameters == 1:
             return np.full(self.n_parameters, float(stored.values.mean())) if len(self.axes) <= 1 else None
         if stored.same_images and len(stored.values) == self.n_parameters:

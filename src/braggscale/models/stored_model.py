@@ -30,7 +30,7 @@ _FACTORS = {"scale": "s_norm_fac", "decay": "d_norm_fac"}
 
 
 def start_parameters(model: DataSetModel, stored: Mapping[str, Any] | None) -> tuple[list[Float], list[str]]:
-    """Start values of every component, one array each, and the names of those that were taken over."""
+    """Start values of every component, (n_parameters,) of each, and the names of those that were taken over."""
     values, taken = [], []
     for component in model.components:
         found = None if stored is None else _from_stored(component, model, stored)

@@ -26,12 +26,12 @@ class BlockMatrix:
 
     @classmethod
     def whole(cls, matrix: Float) -> BlockMatrix:
-        """One block, (n, n)."""
+        """One block: ``matrix``, (n, n)."""
         return cls(np.array([0, len(matrix)]), np.ascontiguousarray(matrix).ravel())
 
     @classmethod
     def zeros(cls, starts: Int) -> BlockMatrix:
-        """All blocks empty."""
+        """All blocks zero.  ``starts``: (n_blocks + 1,)."""
         return cls(starts, np.zeros(int((np.diff(starts) ** 2).sum())))
 
     def __len__(self) -> int:
@@ -50,12 +50,18 @@ class BlockMatrix:
         return np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
 
     def arguments(self) -> tuple[Array, ...]:
-        """In the order in which the kernels take them."""
+        """Block of each parameter, (n,), ``starts``, (n_blocks + 1,), where blocks begin, (n_blocks,), and ``store``.
+
+        This is the order in which the kernels take them.
+        """
         block = np.repeat(np.arange(self.n_blocks, dtype=np.int32), np.diff(self.starts))
         return block, self.starts.astype(np.int64), self.bases, self.store
 
     def places(self, row: Int, column: Int) -> tuple[Bool, Int]:
-        """Which of the elements stand in a block, (n,), and the places of those in ``store``."""
+        """Which of the elements stand in a block, (n,), and the places of those in ``store``, (k,).
+
+        ``row``, ``column``: of each element, (n,).
+        """
         block = np.repeat(np.arange(self.n_blocks), np.diff(self.starts))
         inside = block[row] == block[column]
         k = block[row[inside]]
@@ -63,7 +69,7 @@ class BlockMatrix:
         return inside, self.bases[k] + (row[inside] - first) * size + column[inside] - first
 
     def blocks(self) -> list[Float]:
-        """Each block, square; views."""
+        """Each block, (size, size); views."""
         bases = self.bases
         return [self._block(k, int(bases[k])) for k in range(self.n_blocks)]
 
@@ -72,7 +78,7 @@ class BlockMatrix:
         return np.concatenate([np.diag(block) for block in self.blocks()])
 
     def part(self, where: slice) -> Float:
-        """Rows and columns of the parameters in ``where``, zero between blocks."""
+        """Rows and columns of the k parameters in ``where``, (k, k), zero between blocks."""
         first = int(np.searchsorted(self.starts, where.start, side="right")) - 1
         last = int(np.searchsorted(self.starts, where.stop))
         begin = int(self.starts[first])

@@ -40,7 +40,8 @@ def cholesky(matrix: Float, overwrite: bool = False) -> Float | None:
 def inverse_root(normal: Float, more: float = 0.0, overwrite: bool = False) -> Float | None:
     """Lower triangle R with R'R = N^-1, (n, n), found in variables of unit curvature; None if not positive definite.
 
-    ``more``: added to the diagonal in these variables.  ``overwrite``: the memory of N may be used.
+    ``normal``: N, (n, n).  ``more``: added to the diagonal in these variables.  ``overwrite``: the memory of N may be
+    used.
     """
     diagonal = np.diag(normal)
     if not (diagonal > 0).all():
@@ -58,7 +59,7 @@ def inverse_root(normal: Float, more: float = 0.0, overwrite: bool = False) -> F
 
 
 def solve(factor: Float, right: Float) -> Float:
-    """x of L L' x = ``right``, (n,) or (n, k)."""
+    """x of L L' x = ``right``, (n,) or (n, k).  ``factor``: L, (n, n)."""
     if len(factor) <= SMALL:
         return np.asarray(np.linalg.solve(factor.T, np.linalg.solve(factor, right)))
     # the transposed view is what LAPACK, column by column, calls an upper triangle
@@ -67,7 +68,7 @@ def solve(factor: Float, right: Float) -> Float:
 
 
 def inverse(factor: Float) -> Float:
-    """(L L')^-1, symmetric, (n, n)."""
+    """(L L')^-1, symmetric, (n, n).  ``factor``: L, (n, n)."""
     if len(factor) > LARGE:
         return square(inverse_triangle(factor))
     if len(factor) <= SMALL:
@@ -82,12 +83,12 @@ def inverse(factor: Float) -> Float:
 
 
 def square(root: Float) -> Float:
-    """R'R of a lower triangle R, (n, n)."""
+    """R'R, (n, n), of a lower triangle R = ``root``, (n, n)."""
     return _tiled_square(root) if len(root) > LARGE else np.asarray(root.T @ root)
 
 
 def inverse_triangle(factor: Float, overwrite: bool = False) -> Float:
-    """L^-1, (n, n)."""
+    """L^-1, (n, n), of a lower triangle L = ``factor``, (n, n).  ``overwrite``: its memory may be used."""
     if len(factor) > LARGE:
         return _tiled_inverse(factor if overwrite else factor.copy())
     if len(factor) <= SMALL:
@@ -161,7 +162,7 @@ def _tiled_square(root: Float) -> Float:
 
 
 def add_transposed(a: Float) -> None:
-    """Add to a square matrix its transpose, in its memory."""
+    """Add to the matrix ``a``, (n, n), its transpose, in its memory."""
     tiles = _tiles(len(a))
 
     def row(k: int) -> None:

@@ -22,9 +22,9 @@ def conjugate_gradients(
     """x of N x = ``right``, (n, m), every column by itself, and the number of steps.
 
     Preconditioned conjugate gradients (Golub & Van Loan, Matrix Computations, algorithm 11.5.1).
-    ``product``, ``precondition``: N x and M^-1 x, (n, m).  ``start``: x to begin with.  ``tolerance``: of the residual
-    in the norm of M^-1, relative to that of ``right``.  ``floor``: square of a residual, in that norm, that is small
-    enough in any case: where N x = -gradient/2, about what is left to gain.
+    ``product``, ``precondition``: N x and M^-1 x, (n, m).  ``start``: x to begin with, (n, m).  ``tolerance``: of the
+    residual in the norm of M^-1, relative to that of ``right``.  ``floor``: square of a residual, in that norm, that is
+    small enough in any case: where N x = -gradient/2, about what is left to gain.
     """
     x = np.zeros_like(right) if start is None else start.copy()
     residual = right.copy() if start is None else right - product(x)

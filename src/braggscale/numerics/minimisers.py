@@ -66,7 +66,7 @@ def lbfgs(
     max_iterations: int = 100,
     tolerance: float = 1e-4,
 ) -> Fit:
-    """Minimise ``function(theta) -> cost, gradient``.
+    """Minimise ``function(theta) -> cost, gradient``, starting from ``theta``, (n,); the gradient is (n,).
 
     ``metric``: half the curvature along each parameter, (n,), or half the Hessian, (n, n), roughly, in which variables
     are scaled; or such a scaling. A matrix that is not positive definite counts as its diagonal.
@@ -121,7 +121,7 @@ class Scaling:
         return self.root * x if self.root.ndim == 1 else x @ self.root
 
     def back(self, gradient: Float) -> Float:
-        """T' times a gradient with respect to theta."""
+        """T' times a ``gradient`` with respect to theta, (n,)."""
         return self.root * gradient if self.root.ndim == 1 else self.root @ gradient
 
 
@@ -187,7 +187,8 @@ def levenberg_marquardt(
 ) -> Fit:
     """Minimise ``function(theta) -> cost, gradient, normal`` with normal = half the Gauss-Newton Hessian.
 
-    Solves (N + mu diag N) step = -gradient/2. The result carries the undamped N at its point.
+    Solves (N + mu diag N) step = -gradient/2.  ``theta``: starting point, (n,); the gradient is (n,), ``normal`` (n,
+    n). The result carries the undamped N at its point.
     """
     if len(theta) == 0:
         return Fit(theta, function(theta)[0], Stop.NOTHING_TO_REFINE, (), np.empty((0, 0)))

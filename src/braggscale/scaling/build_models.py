@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 def build_models(
     members: Sequence[UsedDataSet], data: SortedObservations, request: ModelRequest, quiet: bool = False
 ) -> tuple[list[ModelSettings], JointModel, Float, list[list[str]]]:
-    """Settings and model of each data set, start values of all parameters, and which components were taken over.
+    """Settings and model of each data set, start values, (n_parameters,), and the components that were taken over.
 
     ``quiet``: nothing for the log.
     """

@@ -86,7 +86,10 @@ def with_excluded(data_sets: Sequence[DataSet], chosen: Sequence[RunDataSet]) ->
 def statistics_of(
     data: SortedObservations, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, wanted: StatisticsRequest
 ) -> Statistics | None:
-    """Merging statistics of what is written out; None, with a warning, where nothing can be merged."""
+    """Merging statistics of what is written out; None, with a warning, where nothing can be merged.
+
+    ``good``: rows that are merged, (n,).
+    """
     rows = np.flatnonzero(good)
     g = scaled.state.scale[rows]
     observations = Unmerged(
@@ -112,7 +115,7 @@ def with_intervals(
     good: Bool,
     experiments: Sequence[Experiment],
 ) -> Statistics | None:
-    """The statistics with confidence intervals of the overall ones."""
+    """The statistics with confidence intervals of the overall ones.  ``good``: rows that are merged, (n,)."""
     if statistics is None:
         return None
     kinds = [experiment.kind for experiment in experiments]

@@ -1,20 +1,20 @@
-"""Does the model predict reflections that it has not seen, and which of its corrections earn their place?
+"""Does the model predict reflections that were left out of the fit, and which of its corrections help to do so?
 
-Unique reflections, Friedel mates together, are dealt into five folds. Each candidate model is fitted to four of them,
-and its scales are judged by the fifth: how well do equivalents that no fit has seen agree with each other? With
+Unique reflections, with Friedel mates together, are divided into five folds. Each candidate model is fitted to four of
+them, and its scales are judged by how well equivalents in the fifth fold agree with each other. With
 z^2 = (I - g I_h)^2/(V' (1 - h)) around the held-out group's own mean, h the leverage,
 
     loss = sum (1 - h) (nu + 1)/2 ln(1 + z^2/nu),     nu = 4,
 
-is minus the log likelihood of Student's t up to a constant: robust, so that outliers decide nothing. (1 - h) makes a
-group of n count n - 1 times; a candidate's overall factor drops out. Intensities, V' and who is an outlier are those of
-the run, the same for all candidates; outliers are left out of the fits and kept in the judgement. Strengths are
+is minus the log likelihood of Student's t up to a constant. It is robust, so that a few outliers do not decide. (1 - h)
+makes a group of n count n - 1 times, and a common factor of a candidate's scales has no effect. All candidates use the
+intensities, V' and outliers of the run. Outliers are left out of the fits but count in the loss. Strengths are
 estimated anew in each fit.
 
 Candidates are compared in pairs: the uncertainty of a sum of differences is that of a sum over groups, sqrt(n) times
 their standard deviation. It is far smaller than that of either sum (Stone, J. R. Stat. Soc. B 36 (1974) 111).
 
-R_meas of held-out groups is no judge: it moves by less than its own noise.
+R_meas of held-out groups cannot decide: it differs between candidates by less than its own noise.
 """
 
 from __future__ import annotations
@@ -221,7 +221,10 @@ def _is_factor(component: Component) -> bool:
 
 
 def carried_over(old: JointModel, theta: Float, new: JointModel) -> Float:
-    """Parameters of ``new``: those of the same data set and name, means of the scale for a constant, else null."""
+    """Parameters of ``new``, (n_new,), from ``theta`` of ``old``, (n_old,).
+
+    Components of the same data set and name are copied, a constant is the mean of the scale, others correct nothing.
+    """
     result = new.null()
     for d, (before, after) in enumerate(zip(old.data_sets, new.data_sets, strict=True)):
         values = {c.name: theta[old.where(d, k)] for k, c in enumerate(before.components)}

@@ -26,7 +26,7 @@ class Result:
 
     ``members``: every data set of the input with its rows' final fates.  ``kept``: positions (in ``members``) of those
     in the output, ``used``: these; observations, models and settings count them.  ``models``: dictionaries to store.
-    ``esd``: standard deviations of theta, None without a covariance.
+    ``esd``: standard deviations of theta, (n_parameters,), None without a covariance.
     ``batch_lines``: the table of batch numbers after the run.  ``not_indexed``: rows that belong to no data set.
     """
 
@@ -49,7 +49,10 @@ class Result:
     validation: Validation | None = None
 
     def parameter_name(self, p: int) -> str:
-        """A parameter in words: component, number, data set, and the image where it acts."""
+        """A parameter in words: component, number, data set, and the image where it acts.
+
+        Raises IndexError if there is no parameter ``p``.
+        """
         for d, component, where in self.model.parts():
             if where.start <= p < where.stop:
                 name = f"{component.name} {p - where.start + 1} of data set {self.used[d].identifier}"

@@ -2,14 +2,15 @@
 
 Each of the four needs the other three. A round fits the scales with everything else held, then chooses intensities,
 fits the error model and judges outliers with the new scales. The first rounds judge outliers without regard to earlier
-verdicts, so that what they settle on depends on the data alone and not on the way there: scaling again, and taking an
-exclusion back, end in the same place. Choices that still flip after that are made sticky: a rejected observation
-returns only below 0.9 outlier_zmax, only once, and after a while not at all; another intensity must be better by
-0.5 %. When a round changes nothing (or after MOST_ROUNDS) a last fit uses the final choices.
+verdicts, so that the result depends on the data alone and not on the path: scaling again, and taking an exclusion back,
+end with the same result. Later rounds change a choice only for a clear reason, because otherwise some choices would
+alternate for ever: a rejected observation returns only below 0.9 outlier_zmax, only once, and after some rounds not at
+all; another intensity must be better by 0.5 %. When a round changes nothing (or after MOST_ROUNDS) a last fit uses the
+final choices.
 
 Weights of a round: 1/V', V' = a^2 (V + c mu+ + (b mu)^2) the error model at the expected intensity mu = g I_h with the
-expected variance V, both from the round before, times a factor that keeps observations not yet known as outliers from
-bending the scales (weighting/robust_weights.py).
+expected variance V, both from the round before, times a factor that limits the influence of outliers that have not been
+found yet (weighting/robust_weights.py).
 """
 
 from __future__ import annotations
@@ -230,8 +231,9 @@ def _weights(work: ScalingProblem, state: State, settings: RoundSettings, first:
 def _round_fit(settings: FitSettings, cold: bool) -> FitSettings:
     """L-BFGS, in the metric of a normal matrix that several rounds share: near the minimum a few steps are enough.
 
-    ``cold``: nothing is known about the errors yet. Errors that are too small would make the data ask for every
-    correction that fits noise, the error model would then agree, and no later round would find back.
+    ``cold``: nothing is known about the errors yet, so strengths stay as they are. Errors that are too small would
+    support corrections that fit noise, the error model would agree with the small residuals, and no later round would
+    recover.
     """
     tolerance = ROUND_TOLERANCE * settings.tolerance
     estimate = settings.full_matrix and not cold

@@ -19,7 +19,7 @@ def starting_scales(rows: Observations, groups: Groups, intensity: Float, weight
 
     First from mean intensities in resolution shells, which every data set has. Then by alternating least squares over
     common reflections, I_h given K and K_d = sum w I I_h / sum w I_h^2 given I_h, for data sets that share enough of
-    them. The first data set has K = 1.
+    them. The first data set has K = 1.  ``intensity``: counts, ``weight``: 1/counts^2, both (n,).
     """
     k: Float = _wilson_scales(rows, intensity, n_data_sets)
     data_set = rows.data_set

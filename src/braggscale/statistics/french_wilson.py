@@ -119,7 +119,7 @@ def wilson_prior(intensity: Float, sigma: Float, d: Float, epsilon: Float, use: 
 
 
 def french_wilson(intensity: Float, sigma: Float, prior: Float, centric: Bool) -> tuple[Float, Float]:
-    """Amplitudes F = <sqrt J> and their standard deviations; NaN for intensities that are missing or too negative.
+    """Amplitudes F = <sqrt J> and their standard deviations, (n,); NaN where I is missing or too negative.
 
     ``intensity``, ``sigma``: merged, ``prior``: expected intensity of the reflection, epsilon included; infinity for a
     flat prior, which knows no difference between centric and acentric (set ``centric`` False), all (n,).

@@ -58,7 +58,8 @@ def cc_anomalous(friedel_split: Groups, plus: Int, minus: Int, x: Float, shell: 
 
     Half-set means have unit weights, as in DIALS. Only reflections with two or more observations of both mates count.
     ``friedel_split``: groups with I+ and I- apart.  ``plus``, ``minus``: groups of the mates of each pair, (n_pairs,).
-    ``x``: (n_rows,).  ``shell``: of each pair, (n_pairs,).  Returns as ``cc_half``.
+    ``x``: (n_rows,).  ``shell``: of each pair, (n_pairs,).
+    Returns correlations and numbers of pairs as ``cc_half``, (n + 1,) each.
     """
     sizes = friedel_split.sizes()
     both = (sizes[plus] > 1) & (sizes[minus] > 1)
@@ -77,7 +78,8 @@ def cc_anomalous(friedel_split: Groups, plus: Int, minus: Int, x: Float, shell: 
 def cc_half_analytic(groups: Groups, x: Float, shell: Int, n: int) -> Float:
     """CC1/2 of each shell and of all from variances, (n + 1,); NaN below three reflections.
 
-    Arguments as ``cc_half``. DIALS takes no variance of a mean as smaller than 1/n in the units of x.
+    ``x``: scaled intensities, (n_rows,).  ``shell``: of each group, (n_groups,).  DIALS takes no variance of a mean as
+    smaller than 1/n in the units of x.
     """
     sizes = groups.sizes()
     several = sizes > 1
@@ -93,10 +95,11 @@ def cc_half_analytic(groups: Groups, x: Float, shell: Int, n: int) -> Float:
 
 
 def cc_of_variances(spread: Array, error: Array) -> Float:
-    """CC1/2 = (s_y^2 - e)/(s_y^2 + e) without dividing the data, NaN where it is not defined.
+    """CC1/2 = (s_y^2 - e)/(s_y^2 + e) without dividing the data, any shape, NaN where it is not defined.
 
-    ``spread``: s_y^2, variance of the reflections' means.  ``error``: e, mean over reflections of the variance of the
-    mean: half of what the mean of a half data set has (Assmann, Brehm & Diederichs, J. Appl. Cryst. 49 (2016) 1021).
+    ``spread``: s_y^2, variance of the reflections' means, any shape.
+    ``error``: e, mean over reflections of the variance of the mean, of the same shape, for example (n_shells,): half of
+    what the mean of a half data set has (Assmann, Brehm & Diederichs, J. Appl. Cryst. 49 (2016) 1021).
     """
     return ratio(spread - error, spread + error)
 
@@ -116,7 +119,7 @@ def count(shell: Int, n: int, values: Array | None = None) -> Float:
 
 
 def ratio(above: Array, below: Array) -> Float:
-    """above / below, NaN where the denominator is not positive."""
+    """``above`` / ``below``, any shape, NaN where the denominator is not positive."""
     result: Float = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
     return result
 
@@ -138,7 +141,7 @@ def _mean_of_divisions(total: Float, pairs: Int) -> Float:
 
 
 def critical_correlation(pairs: Array) -> Float:
-    """Smallest correlation that is significant at the level 0.01, one-sided, for the given numbers of pairs.
+    """Smallest correlation, (k,), that is significant at the level 0.01, one-sided, for numbers of ``pairs``, (k,).
 
     r = t / sqrt(n - 2 + t^2), t Student's quantile for n - 2 degrees of freedom; NaN for fewer than three pairs.
     """

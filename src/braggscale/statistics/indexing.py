@@ -49,7 +49,7 @@ class Indexed:
 
 
 def compressed(e2: Float) -> Float:
-    """x of normalised intensities E^2, (n,): within limits, about a mean of 0."""
+    """x of normalised intensities ``e2`` = E^2, (n,): within limits, about a mean of 0."""
     x: Float = np.clip(np.nan_to_num(e2), SMALLEST, LARGEST) - 1.0
     return x
 

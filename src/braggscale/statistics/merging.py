@@ -51,7 +51,7 @@ class Merged:
         return len(self.hkl)
 
     def take(self, rows: Int | Bool) -> Merged:
-        """The given reflections, in the given order."""
+        """The given reflections, in the given order.  ``rows``: their numbers, (k,), or a mark for each, (n,)."""
         return Merged(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 

@@ -233,7 +233,7 @@ def _within(
 def shell_limits(s: Float, n: int) -> Float:
     """Limits in 1/d^2 of n shells of equal volume that take in all reflections, ascending, (n + 1,), 1/Angstrom^2.
 
-    ``s``: 1/d^2 of the reflections.
+    ``s``: 1/d^2 of the reflections, 1/Angstrom^2, (n_reflections,).
     """
     low, high = float(s.min()), float(s.max())
     margin = _MARGIN * (high - low) or _MARGIN * high

@@ -43,7 +43,7 @@ class VarianceModel:
 
     @classmethod
     def constant(cls, intensity: Float, variance: Float) -> VarianceModel:
-        """V' = V, whatever mu is."""
+        """V' = V, whatever mu is.  ``intensity``: I, counts, ``variance``: V, counts^2, both (n,)."""
         one, zero = np.ones(1), np.zeros(1)
         return cls(
             intensity, variance, variance, np.zeros(len(intensity), np.int32), zero, zero, one, zero, zero, zero[:0]
@@ -77,7 +77,7 @@ class VarianceModel:
         )
 
     def arrays(self) -> tuple[Array, ...]:
-        """In the order in which the kernels take them."""
+        """The arrays, of rows (n,) and of data sets (n_sets,), in the order in which the kernels take them."""
         return (
             self.intensity,
             self.variance,

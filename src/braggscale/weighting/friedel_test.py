@@ -42,7 +42,7 @@ class Mates:
     difference: Float
 
     def take(self, rows: Int) -> Mates:
-        """The given rows."""
+        """The rows with the numbers ``rows``, (k,)."""
         return Mates(self.plus[rows], self.difference[rows])
 
 
@@ -75,7 +75,8 @@ def agreeing(groups: Groups, friedel_split: Groups, precision: Float, mates: Mat
 def anomalous_share(intensity: Float, variance: Float, scale: Float, groups: Groups, plus: Bool, mean: Float) -> float:
     """q of 4 tau^2 = q <I> I_h; 0 where differences are no larger than their errors, or pairs too few.
 
-    ``intensity``, ``variance`` (V'), ``scale``: of the rows that count, ``mean``: <I>, on the scale of I_h, (n,).
+    ``intensity``, ``variance`` (V'), ``scale``: of the rows that count, ``plus``: whether they are I+, ``mean``: <I>,
+    on the scale of I_h, all (n,).
     """
     w = scale * scale / variance
     y = scale * intensity / variance

@@ -122,7 +122,7 @@ def initial(obs: Observations, choice: str) -> Intensities:
 
 
 def combined(obs: Observations, i_mid: float | Float) -> Intensities:
-    """Intensities for the midpoint ``i_mid`` (one number or one per row, raw counts; 0 profile, 1 summation).
+    """Intensities for the midpoint ``i_mid``, a number or (n,), raw counts; 0 profile, 1 summation.
 
     A row with only one of the two intensities uses that one.
     """

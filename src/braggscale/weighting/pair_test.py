@@ -37,7 +37,7 @@ def log_odds(low: Float, high: Float, mean: Float, above: int, below: int) -> Fl
 def disputed(z2: Float, groups: Groups, inside: Bool, before: Bool, limits: tuple[float, float]) -> Bool:
     """Groups with just two members in that disagree, (n_groups,).
 
-    ``z2``: squared deviation of each from the other.  ``inside``: who is in, ``before``: who was out, (n,).
+    ``z2``: squared deviation of each from the other, ``inside``: who is in, ``before``: who was out, all (n,).
     ``limits``: z_max, z_back; the latter counts where one of the two was out.
     """
     known = groups.sum(inside & before) == 1

@@ -32,7 +32,7 @@ class Residuals:
     trimmed: int
 
     def take(self, rows: Int) -> Residuals:
-        """Only these rows."""
+        """Only the rows with the numbers ``rows``, (k,)."""
         return Residuals(self.square[rows], self.freedom[rows], self.expected[rows], self.mu[rows], self.trimmed)
 
     def variance(self, model: ErrorModel) -> Float:
@@ -61,7 +61,10 @@ class ResidualData:
 
     @classmethod
     def of(cls, observations: Expectation, rows: Int, scale_variance: Float | None = None) -> ResidualData:
-        """The rows with these numbers, (n,), ascending.  ``scale_variance``: var(g) of all rows, or None."""
+        """The rows with the numbers ``rows``, (n,), ascending.
+
+        ``scale_variance``: var(g) of all rows, (n_all,), or None.
+        """
         given, scale = observations.variance_model, observations.scale
         keep = np.zeros(len(scale), np.bool_)
         keep[rows] = True
@@ -85,7 +88,7 @@ class ResidualData:
         return len(self.intensity)
 
     def take(self, keep: Bool, groups: Groups) -> ResidualData:
-        """The rows that are marked, (n,).  ``groups``: of these."""
+        """The rows that are marked in ``keep``, (n,).  ``groups``: of these rows."""
         some, photon = self.scale_variance, self.photon
         return replace(
             self,

@@ -60,7 +60,8 @@ class Robust:
 
         z is the deviation from the members that are not ``out``, for these with their leverage; z^2 counts in units of
         ``unit``, but is returned without it.
-        ``intensity``: I, ``variance``: V', ``scale``: g, (n,).  ``mean_intensity``: I_h, (n_groups,).
+        ``intensity``: I, ``variance``: V', ``scale``: g, ``out``: outliers, (n,).  ``mean_intensity``: I_h,
+        (n_groups,).
         """
         weight, z2 = np.empty(groups.n_rows), np.empty(groups.n_rows)
 

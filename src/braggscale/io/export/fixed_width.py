@@ -11,19 +11,23 @@ from braggscale.numerics.array_types import Array, Float
 
 
 def lines(template: str, columns: Sequence[Array | list[str]]) -> str:
-    """One line for each row: ``template`` filled with the row's values; a line end is added."""
+    """One line for each row: ``template`` filled with the row's values; a line end is added.
+
+    ``columns``: arrays, (n,), or lists of n words.
+    """
     values = [column.tolist() if isinstance(column, np.ndarray) else column for column in columns]
     return "".join(map((template + "\n").__mod__, zip(*values, strict=True)))
 
 
 def or_unknown(values: Array, template: str) -> list[str]:
-    """Each number as text, ``?`` for NaN."""
+    """Each of the numbers ``values``, (n,), as text, ``?`` for NaN."""
     return [template % value if value == value else "?" for value in values.tolist()]
 
 
 def fields_of_8(values: Float) -> list[str]:
     """Numbers from -9999 to 99999 in fields of 8 characters, a blank first, with as many decimals as fit, 1 to 5.
 
+    ``values``: (n,).
     Fixed formats such as F8.2 are read with the decimal point where it is written, so weak reflections need not lose
     their last digits.
     """

@@ -83,7 +83,7 @@ class Unmerged:
         return len(self.hkl)
 
     def take(self, rows: Int | Bool) -> Unmerged:
-        """The given rows, in the given order."""
+        """The given rows, in the given order.  ``rows``: their numbers, (k,), or a mark for each row, (n,)."""
         return Unmerged(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
@@ -312,6 +312,7 @@ def orientations_at_images(experiment: Experiment, points: Float | None) -> Floa
     """A in the middle of each image, zero scan angle, (n_images, 3, 3); one of them for a still.
 
     The middle of two scan points: an image is so narrow that the mean of the matrices is a rotation to 1e-9.
+    ``points``: A at the scan points, (n_images + 1, 3, 3); None where the crystal does not change.
     """
     n = 1 if experiment.scan is None else experiment.scan.n_images
     if points is None:

@@ -110,6 +110,7 @@ def lattice(symmetry: Symmetry) -> tuple[int, list[str]]:
     """LATT number (negative without a centre of symmetry) and the operators that SYMM lists.
 
     The identity is not listed, nor what the lattice or the centre of symmetry at the origin makes of others.
+    Raises DataError for a lattice that SHELX does not have, and for a centre of symmetry that is not at the origin.
     """
     import gemmi
 

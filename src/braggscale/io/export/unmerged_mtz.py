@@ -152,7 +152,10 @@ def batches(rows: Unmerged, experiments: Sequence[Experiment], offsets: Sequence
 
 
 def cambridge_frame(experiment: Experiment) -> tuple[Float, Float]:
-    """The rotation from the laboratory to the Cambridge frame, (3, 3), and S F, by which the crystal is mounted."""
+    """The rotation from the laboratory to the Cambridge frame, and S F, by which the crystal is mounted, (3, 3) each.
+
+    Raises DataError if the rotation axis is along the beam.
+    """
     beam = unit(experiment.beam.s0)
     if experiment.goniometer is None:
         # any axis across the beam

@@ -59,7 +59,10 @@ def union(sets: Sequence[WavelengthSet]) -> Int32:
 
 
 def places(table: Array, wanted: Array) -> Int:
-    """Row in ``table`` of each index of ``wanted``.  ``table``: different indices, all of ``wanted`` among them."""
+    """Row in ``table`` of each index of ``wanted``, (m,).
+
+    ``table``: different indices, (n, 3).  ``wanted``: indices, (m, 3).  Raises ValueError if one is not in the table.
+    """
     both, inverse = unique_indices(np.concatenate((table, wanted)))
     if len(both) != len(table):
         raise ValueError("an index is not in the table")

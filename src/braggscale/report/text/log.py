@@ -10,6 +10,7 @@ import numpy as np
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.fit.component_summaries import sentences
 from braggscale.report.text import tables
+from braggscale.report.text.citations import papers
 from braggscale.scaling.result import Result
 from braggscale.weighting.intensity_choice import Choice
 from braggscale.wording import some_of
@@ -210,6 +211,7 @@ def _log_statistics(result: Result, anomalous: bool) -> None:
 def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str], exports: Sequence[str]) -> None:
     """What was written: ``files``, and which exports follow.  ``keep``: old files and where they are kept."""
     log.info("")
+    _log_papers(result)
     for path, previous in keep.items():
         log.info(f"Whole data sets were removed: the old {path} is kept as {previous}")
     log.info("Written: " + ", ".join(path for path in files if path))
@@ -218,6 +220,19 @@ def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str]
     total = sum(result.ledger().get("-", {}).values()) + sum(len(member.fate) for member in result.members)
     scaled = sum(counts.get(Fate.SCALED, 0) for counts in result.ledger().values())
     log.info(f"{scaled} of {total} reflections are scaled")
+
+
+def _log_papers(result: Result) -> None:
+    """The papers to cite."""
+    rounds = result.scaled.rounds
+    log.info("Please cite the papers of the methods that this run used:")
+    for method, paper in papers(
+        {settings.model for settings in result.settings},
+        any(settings.estimated for settings in result.settings),
+        bool(rounds) and any(found.n_used for found in rounds[-1].errors),
+    ):
+        log.info(f"  {method}: {paper}")
+    log.info("")
 
 
 def log_next(result: Result, experiments: str, table: str, seconds: Mapping[str, float]) -> None:
