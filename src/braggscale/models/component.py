@@ -58,36 +58,39 @@ class Component(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in options, files and log."""
+        """As in options and stored models."""
         ...
 
     @property
     def n_parameters(self) -> int:
-        """Number of its parameters."""
+        """How many parameters it has."""
         ...
 
     @property
     def exponential(self) -> bool:
-        """Whether its factor is exp(eta), not offset + eta."""
+        """Whether its factor is exp(eta), as for a B factor in Angstrom^2; otherwise it is offset + eta."""
         ...
 
     @property
     def offset(self) -> float:
-        """What is added to eta; 0 for a factor exp(eta)."""
+        """Of the factor offset + eta."""
         ...
 
     @property
     def null(self) -> float:
-        """Value of every parameter at which nothing is corrected."""
+        """Value of every parameter that corrects nothing."""
         ...
 
     @property
     def restraints(self) -> tuple[Restraint, ...]:
-        """What holds its parameters back."""
+        """Penalties on its parameters, in their order."""
         ...
 
     @property
-    def columns(self) -> Int32: ...
+    def columns(self) -> Int32:
+        """Parameter of each nonzero of a row, counted from the row's ``start``, (n_nonzeros,)."""
+        ...
+
     @property
     def dense(self) -> bool:
         """Whether there are many nonzeros, neighbours in theta: ``columns`` is 0, 1, 2, ..."""
@@ -99,7 +102,11 @@ class Component(Protocol):
         ...
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
-        """Return start (n,) and basis values (n, n_nonzeros)."""
+        """Start and basis values of n rows.
+
+        Start: the first parameter of each row, counted from the component's own first, (n,). Basis values:
+        (n, n_nonzeros).
+        """
         ...
 
     def gauge_rows(self, rows: ObservationGeometry, chosen: Int, overall: bool) -> list[Float]:
