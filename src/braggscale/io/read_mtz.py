@@ -393,8 +393,8 @@ def _experiment(file: MtzFile, group: Sequence[Image], cell: UnitCell, hall: str
         hall=hall,
         real_space=real_space,
         axis=(first.axis if first.axis.any() else np.array([1.0, 0.0, 0.0])) if rotates else None,
-        images=numbers if rotates else None,
-        oscillation=(first.start, first.width),
+        images=numbers,
+        oscillation=(first.start, first.width) if rotates else (0.0, 0.0),
         orientations=orientations if rotates else None,
         images_in_use=_runs(present, numbers) if rotates and len(present) < numbers[1] - numbers[0] + 1 else (),
     )

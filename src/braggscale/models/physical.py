@@ -190,6 +190,8 @@ def _absorption(options: Physical, facts: SweepFacts, estimated: bool) -> tuple[
 
     A sweep too narrow to determine a surface is no reason to leave it out where its strength is estimated.
     """
+    if facts.largest_angle == 0:
+        return False, "absorption correction off: the directions of the beams are not known"
     if options.absorption_level is not None:
         return True, ""
     if options.absorption_correction is not None:

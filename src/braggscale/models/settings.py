@@ -18,7 +18,8 @@ class SweepFacts:
     """What the choice of a model depends on.
 
     ``oscillation_range``: total rotation, degrees, without sign.  ``largest_angle``: between s0 and s1 over the
-    usable reflections, degrees; None where it is not known.  ``single_panel``: the detector is one known panel.
+    usable reflections, degrees; 0 without directions of the beams, None where it is not known.
+    ``single_panel``: the detector is one known panel.
     ``image_width``: degrees, without sign.  ``mosaicity``: sd of the rocking curve, degrees; 0 where it is not known.
     ``n_rows``: usable reflections.
     """

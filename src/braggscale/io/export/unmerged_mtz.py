@@ -11,6 +11,7 @@ U and B from the orientation in the middle of the image, turned back to phi = 0.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -101,9 +102,15 @@ def unmerged_mtz(
 
 
 def batch_offsets(experiments: Sequence[Experiment]) -> list[int]:
-    """Batch number minus image number of each data set; stills follow after the sweeps, one number each."""
+    """Batch number minus image number of each data set.
+
+    Stills keep their image numbers where these are all different and no sweep has them; else they follow after the
+    sweeps, one number each.
+    """
     result: list[int] = []
     offsets = assign_batches(experiments)
+    if _keep_their_numbers(experiments, offsets):
+        return [offset or 0 for offset in offsets]
     sweeps = [o + e.scan.image_range[1] for o, e in zip(offsets, experiments, strict=True) if o is not None and e.scan]
     number = next_epoch(max(sweeps)) if sweeps else 1
     for offset, experiment in zip(offsets, experiments, strict=True):
@@ -112,6 +119,18 @@ def batch_offsets(experiments: Sequence[Experiment]) -> list[int]:
             number = last_image(experiment) + offset + 1
         result.append(offset)
     return result
+
+
+def _keep_their_numbers(experiments: Sequence[Experiment], offsets: Sequence[int | None]) -> bool:
+    """Whether the image numbers of all stills can be their batch numbers."""
+    taken: list[tuple[int, int]] = []
+    for experiment, offset in zip(experiments, offsets, strict=True):
+        if experiment.scan is None:
+            return False
+        first, last = experiment.scan.image_range
+        taken.append((first + (offset or 0), last + (offset or 0)))
+    taken.sort()
+    return all(before[1] < after[0] for before, after in pairwise(taken)) and (not taken or taken[0][0] >= 0)
 
 
 def first_image(experiment: Experiment) -> int:
