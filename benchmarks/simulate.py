@@ -41,7 +41,7 @@ from typing import Any
 import numpy as np
 
 from braggscale.numerics.array_types import Array
-from simulation import expt, refl
+from simulation import expt, other_programs, refl
 from simulation.design import Options, Plan, Rows, Stream, make_plans, predict, stream
 from simulation.geometry import AXIS, PIXEL, zeta
 from simulation.lattice import laue_keys
@@ -296,6 +296,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--bad-last", type=float, default=o.bad_last, help="share of the last data set's images that disagree"
     )
+    p.add_argument("--also", nargs="+", choices=other_programs.FORMATS, default=[], metavar="FORMAT",
+                   help="the same data as simulated.mtz and INTEGRATE.HKL: mtz, xds")  # fmt: skip
     p.add_argument("--lean", action="store_true", help="only the columns that scaling and merging need")
     p.add_argument("--identifier", default=o.identifier, help="put before the number in identifiers")
     switches = {
@@ -330,6 +332,7 @@ def main() -> None:
     arguments = parser().parse_args()
     try:
         n = simulate(options_of(arguments), arguments.out)
+        other_programs.write(arguments.out, tuple(arguments.also))
     except ValueError as error:
         raise SystemExit(f"simulate: {error}") from None
     print(f"{n} rows in {arguments.out / 'simulated.refl'}")

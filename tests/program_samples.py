@@ -42,7 +42,11 @@ def reflections(n_images: int = 20, width: float = 1.0) -> dict[str, Any]:
             found["hkl"].append(h)
             found["phi"].append(phi)
             found["s1"].append(s0 + [r[0] * c - r[1] * s, r[0] * s + r[1] * c, r[2]])
-    return {name: np.array(values) for name, values in found.items()} | {"u": u}
+    result = {name: np.array(values) for name, values in found.items()}
+    s1 = result["s1"]
+    # what hits a detector of 200 mm at 100 mm
+    hit = (s1[:, 0] > 0) & (np.abs(s1[:, 1:]).max(axis=1) < 0.99 * s1[:, 0])
+    return {name: values[hit] for name, values in result.items()} | {"u": u}
 
 
 def mtz(

@@ -37,8 +37,9 @@ class NewPanel:
 class NewExperiment:
     """What is known of one data set.
 
-    ``wavelength``: Angstrom.  ``to_source``: from sample to source, any length, (3,).  ``probe``: x-ray, electron or
-    neutron.  ``cell``: a b c alpha beta gamma, Angstrom and degrees.  ``hall``: Hall symbol of the space group.
+    ``wavelength``: Angstrom, 0 where it is not known.  ``to_source``: from sample to source, any length, (3,).
+    ``probe``: x-ray, electron or neutron.  ``cell``: a b c alpha beta gamma, Angstrom and degrees.
+    ``hall``: Hall symbol of the space group.
     ``real_space``: rows a, b, c at scan angle zero, (3, 3), Angstrom.
     ``axis``: rotation axis, (3,), None for a still.  ``images``: first and last image, None for a still without number.
     ``oscillation``: start and width, degrees.

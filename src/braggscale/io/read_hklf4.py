@@ -94,7 +94,7 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     for k in range(len(runs)):
         mine = np.flatnonzero(number == k)
         turn = _turn(table[6:, mine], hkl[mine], cell, wavelength)
-        experiments.append(_experiment(k, cell, hall, wavelength or 1.0, turn))
+        experiments.append(_experiment(k, cell, hall, wavelength or 0.0, turn))
         if turn is not None:
             s1[mine] = turn.u / (wavelength or 1.0)
             xyz[mine, 2] = (turn.angle - turn.angle.min()) / _IMAGE

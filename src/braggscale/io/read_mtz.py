@@ -35,6 +35,7 @@ from braggscale.io.reading import (
     Known,
     Reading,
     reading_columns,
+    rocking_boxes,
     some,
     space_group,
     whole_numbers,
@@ -46,6 +47,8 @@ WHOLE = (0.95, 1.05)
 _NOTHING = Known()
 _PART = 256  # M/ISYM: added to isym for a part of a reflection
 _INSIDE = 1e-6  # of an image: how far within its image a position is kept
+_FULL_WIDTH = 2.355  # full width at half maximum of a Gaussian, in sd: mosaicity of the headers is the former
+_MOST_MOSAIC = 10.0  # degrees
 _OTHER_CELL = 1e-4  # relative
 
 
@@ -86,7 +89,7 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     groups = sweeps(images)
     rows = _rows(path, file, names, batch, groups)
     experiments, columns = _data_sets(path, file, groups, rows)
-    return Reading(path, tuple(experiments), columns, (*notes, *rows.notes, *_said(path, groups, experiments)))
+    return Reading(path, tuple(experiments), columns, (*notes, *rows.notes, *_said(path, groups)))
 
 
 # Columns ----------------------------------------------------------------------------------------------------
@@ -316,6 +319,7 @@ def _data_sets(
     hall = space_group(path, file.space_group, file.operators)
     n = len(rows.hkl)
     d, s1, xyz, ids = np.zeros(n), np.zeros((n, 3)), np.zeros((n, 3)), np.zeros(n, np.int32)
+    box = np.zeros((n, 6), np.int32)
     if "XDET" in rows.values:
         xyz[:, 0], xyz[:, 1] = np.nan_to_num(rows.values["XDET"]), np.nan_to_num(rows.values["YDET"])
     experiments: list[NewExperiment] = []
@@ -338,9 +342,10 @@ def _data_sets(
             )
             within = (angle - group[0].start) / group[0].width - (batch - group[0].batch)
             xyz[chosen, 2] = batch - 1 + np.clip(within, _INSIDE, 1 - _INSIDE)
-            if group[0].is_oriented:
+            if group[0].is_oriented and experiment.wavelength > 0:
                 s1[chosen] = diffracted_beams(hkl, angle, batch, group, experiment.wavelength)
                 experiment = _with_panel(experiment, group, s1[chosen], xyz[chosen, :2], "XDET" in rows.values)
+        box[chosen] = rocking_boxes(xyz[chosen], s1[chosen], experiment)
         ids[chosen] = len(experiments)
         experiments.append(experiment)
     one = np.ones(n)
@@ -353,6 +358,7 @@ def _data_sets(
         number=ids, hkl=rows.hkl, d=d, xyz=xyz, s1=s1, factor=factor, partiality=partiality,
         rejection=rows.rejection, summed=summed, profile=profile,
     )  # fmt: skip
+    columns["bbox"] = "int6", box
     return experiments, columns
 
 
@@ -387,7 +393,7 @@ def _experiment(file: MtzFile, group: Sequence[Image], cell: UnitCell, hall: str
     present = {image.batch for image in group}
     return NewExperiment(
         identifier=identifier,
-        wavelength=wavelength if wavelength > 0 else 1.0,
+        wavelength=max(wavelength, 0.0),
         to_source=first.to_source if first.to_source.any() else np.array([0.0, 0.0, 1.0]),
         cell=cell,
         hall=hall,
@@ -396,6 +402,7 @@ def _experiment(file: MtzFile, group: Sequence[Image], cell: UnitCell, hall: str
         images=numbers,
         oscillation=(first.start, first.width) if rotates else (0.0, 0.0),
         orientations=orientations if rotates else None,
+        sigma_m=first.mosaicity / _FULL_WIDTH if rotates and 0 < first.mosaicity < _MOST_MOSAIC else 0.0,
         images_in_use=_runs(present, numbers) if rotates and len(present) < numbers[1] - numbers[0] + 1 else (),
     )
 
@@ -425,24 +432,18 @@ def _with_panel(experiment: NewExperiment, group: Sequence[Image], s1: Array, xy
     x0, x1, y0, y1 = group[0].detector
     if not known:
         return experiment
-    size = int(max(x1, x0)), int(max(y1, y0))
-    if min(size) <= 0:
-        size = int(np.ceil(xy[:, 0].max())) + 1, int(np.ceil(xy[:, 1].max())) + 1
+    # the header's limits, and never less than what the reflections reach
+    reach = np.ceil(xy.max(axis=0)).astype(int) + 1
+    size = max(int(max(x1, x0)), int(reach[0])), max(int(max(y1, y0)), int(reach[1]))
     panel = flat_panel(s1, xy, group[0].distance, size)
     return experiment if panel is None else replace(experiment, panels=(panel,))
 
 
-def _said(path: str, groups: Sequence[Sequence[Image]], experiments: Sequence[NewExperiment]) -> list[str]:
+def _said(path: str, groups: Sequence[Sequence[Image]]) -> list[str]:
     """What these data cannot give, in one line each."""
     notes = []
     if any(group[0].width != 0 and not group[0].is_oriented for group in groups) and any(
         group[0].axis.any() for group in groups
     ):
         notes.append(f"{path}: batch headers without orientation: directions of the beams are not known")
-    if any(not _has_wavelength(group) for group in groups) and all(e.wavelength == 1.0 for e in experiments):
-        notes.append(f"{path}: the wavelength is not known; 1 A stands in its place")
     return notes
-
-
-def _has_wavelength(group: Sequence[Image]) -> bool:
-    return group[0].wavelength > 0

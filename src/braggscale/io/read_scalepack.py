@@ -59,7 +59,7 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     number = np.searchsorted([run[0] for run in runs], batch, side="right") - 1
     experiments = []
     for k, run in enumerate(runs):
-        plain = NewExperiment(str(k), 1.0, np.array([0.0, 0.0, 1.0]), cell, hall, standard_axes(cell))
+        plain = NewExperiment(str(k), 0.0, np.array([0.0, 0.0, 1.0]), cell, hall, standard_axes(cell))
         experiments.append(sweep_of_unknown_width(plain, (int(run[0]), int(run[-1]))))
     runs_text = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     notes = (

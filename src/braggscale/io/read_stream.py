@@ -54,8 +54,6 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
         notes.append(
             f"{path}: the stream has no space group; {name} is the least that its lattice allows: space_group="
         )
-    if any(crystal.energy is None for crystal in crystals):
-        notes.append(f"{path}: photon energies are not known; a wavelength of 1 A stands in their place")
     detectors: dict[float | None, tuple[NewPanel, ...]] = {}
     order = {panel: k for k, panel in enumerate(stream.panels)}
     experiments = []
@@ -89,7 +87,7 @@ def _experiment(path: str, k: int, crystal: StreamCrystal, hall: str, panels: tu
     if cell is None:
         raise InputError(f"{path}: the crystal in line {crystal.line} has no unit cell that can be")
     known = crystal.energy is not None and crystal.energy > 0
-    wavelength = _EV / crystal.energy if known and crystal.energy else 1.0
+    wavelength = _EV / crystal.energy if known and crystal.energy else 0.0
     return NewExperiment(str(k), wavelength, np.array([0.0, 0.0, 1.0]), cell, hall, axes, panels=panels)
 
 
@@ -132,7 +130,8 @@ def _columns(
         mine = slice(position, position + count)
         position += count
         d[mine] = d_spacings(experiment.cell, hkl[mine])
-        s1[mine] = _directions(experiment, hkl[mine])
+        if experiment.wavelength > 0:
+            s1[mine] = _directions(experiment, hkl[mine])
         if len(crystal.panels) == count and experiment.panels:
             panel[mine] = [order.get(name, 0) for name in crystal.panels]
     if panels:

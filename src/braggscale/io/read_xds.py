@@ -28,6 +28,7 @@ from braggscale.io.reading import (
     Known,
     Reading,
     reading_columns,
+    rocking_boxes,
     space_group,
     sweep_of_unknown_width,
     whole_numbers,
@@ -112,6 +113,7 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
         number=np.zeros(len(hkl)), hkl=hkl, d=d_spacings(cell, hkl), xyz=xyz, s1=s1, factor=factor,
         partiality=_partiality(file, len(hkl)), rejection=rejection, profile=(intensity, _variance(sigma)),
     )  # fmt: skip
+    columns["bbox"] = "int6", rocking_boxes(xyz, s1, experiment)
     return Reading(path, (experiment,), columns, tuple(notes))
 
 
@@ -294,7 +296,7 @@ def _of_xscale(file: XdsFile, hkl: Array, hall: str, notes: list[str]) -> Readin
         images = _images(file, z[mine], int(np.floor(np.nanmin(z[mine]))) + 1)
         plain = NewExperiment(
             identifier=str(k),
-            wavelength=1.0 if wavelength is None or wavelength[0] <= 0 else float(wavelength[0]),
+            wavelength=0.0 if wavelength is None else max(float(wavelength[0]), 0.0),
             to_source=np.array([0.0, 0.0, 1.0]),
             cell=cell,
             hall=hall,

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from braggscale.data.flags import Flag
-from braggscale.data.geometry import UnitCell
+from braggscale.data.geometry import UnitCell, unit
 from braggscale.data.space_groups import hall_symbol, hall_symbol_of
 from braggscale.errors import InputError
 from braggscale.io.new_experiments import NewExperiment
 from braggscale.numerics.array_types import Array
 from braggscale.wording import some_of
+
+_MOST_HALF = 100.0  # images; reflections near the axis rock for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,26 @@ def reading_columns(
             columns[f"intensity.{kind}.variance"] = ("double", np.where(there, variance * raw * raw, -1.0))
     columns["flags"] = ("std::size_t", flags)
     return columns
+
+
+def rocking_boxes(xyz: Array, s1: Array, experiment: NewExperiment) -> Array:
+    """Boxes of reflections as in the column ``bbox``, (n, 6): three sd of the rocking curve to either side.
+
+    A reflection rocks through sigma_m/|zeta|, zeta = (s1 x s0).e/|s1 x s0| (Kabsch, Acta Cryst. D66 (2010) 133). On the
+    detector the box is a stand-in of five pixels. Zeros where rocking curves are not known.
+    ``xyz``, ``s1``: (n, 3).
+    """
+    if experiment.axis is None or not experiment.sigma_m > 0 or not s1.any():
+        return np.zeros((len(xyz), 6), np.int32)
+    cross = np.cross(s1, -experiment.to_source)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        zeta = np.abs(cross @ unit(experiment.axis)) / np.sqrt(np.einsum("ij,ij->i", cross, cross))
+        half = 3.0 * experiment.sigma_m / (zeta * abs(experiment.oscillation[1]))
+    half = np.clip(np.nan_to_num(half, nan=0.5, posinf=_MOST_HALF), 0.0, _MOST_HALF)
+    x, y = (np.floor(np.nan_to_num(xyz[:, k])) for k in (0, 1))
+    box = np.column_stack((x - 2, x + 3, y - 2, y + 3, np.floor(xyz[:, 2] - half), np.ceil(xyz[:, 2] + half)))
+    result: Array = np.clip(box, -1e9, 1e9).astype(np.int32)
+    return result
 
 
 def sweep_of_unknown_width(experiment: NewExperiment, images: tuple[int, int]) -> NewExperiment:
