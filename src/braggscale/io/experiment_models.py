@@ -35,6 +35,9 @@ _JSON_GROWTH = 10
 # How far a matrix in the file may be from a rotation.
 _ROTATION_TOLERANCE = 1e-4
 
+# Name of a panel that stands for a detector of which nothing is known.
+UNKNOWN_PANEL = "not known"
+
 Ranges = tuple[tuple[int, int], ...]
 
 
@@ -301,6 +304,8 @@ class _Reader:
         panels = entry.get("panels")
         if not isinstance(panels, list) or not all(isinstance(panel, dict) for panel in panels):
             raise self.damaged(where, "no list of panels")
+        if any(panel.get("name") == UNKNOWN_PANEL for panel in panels):
+            return ()
         needed = ("fast_axis", "slow_axis", "origin", "pixel_size", "image_size")
         if any(panel.get(name) is None for panel in panels for name in needed):
             return ()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from braggscale.data.geometry import UnitCell, orthogonalisation, unit
+from braggscale.io.experiment_models import UNKNOWN_PANEL
 from braggscale.numerics.array_types import Array, Float
 
 
@@ -65,6 +66,19 @@ class NewExperiment:
     images_in_use: tuple[tuple[int, int], ...] = field(default=())
 
 
+# DIALS' programs want a detector; its name says that nothing is known of it.
+_NOT_KNOWN = (
+    NewPanel(
+        UNKNOWN_PANEL,
+        np.array([1.0, 0.0, 0.0]),
+        np.array([0.0, -1.0, 0.0]),
+        np.array([-100.0, 100.0, -100.0]),
+        (0.1, 0.1),
+        (2000, 2000),
+    ),
+)
+
+
 def experiment_list(experiments: Sequence[NewExperiment]) -> dict[str, Any]:
     """The experiments as an experiment list, ready for JSON. Equal beams and detectors are one entry each."""
     lists: dict[str, list[Any]] = {
@@ -76,7 +90,7 @@ def experiment_list(experiments: Sequence[NewExperiment]) -> dict[str, Any]:
         entry: dict[str, Any] = {"__id__": "Experiment", "identifier": experiment.identifier}
         for name, model in _models(experiment):
             # thousands of stills share one detector of many panels
-            key = (name, str(id(experiment.panels)) if name == "detector" else repr(model))
+            key = (name, str(id(experiment.panels or _NOT_KNOWN)) if name == "detector" else repr(model))
             if name not in ("beam", "detector") or key not in places:
                 places[key] = len(lists[name])
                 lists[name].append(model)
@@ -87,8 +101,7 @@ def experiment_list(experiments: Sequence[NewExperiment]) -> dict[str, Any]:
 
 def _models(experiment: NewExperiment) -> list[tuple[str, dict[str, Any]]]:
     models = [("beam", _beam(experiment)), ("crystal", _crystal(experiment))]
-    if experiment.panels:
-        models.append(("detector", _detector(experiment.panels)))
+    models.append(("detector", _detector(experiment.panels or _NOT_KNOWN)))
     if experiment.axis is not None:
         identity = np.eye(3).ravel().tolist()
         goniometer = {
