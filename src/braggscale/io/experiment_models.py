@@ -24,6 +24,7 @@ from braggscale.io.model_limits import (
     SHORTEST_VECTOR,
     WIDEST_IMAGE,
 )
+from braggscale.io.new_experiments import UNKNOWN_PANEL
 from braggscale.numerics.array_types import Float
 
 log = logging.getLogger(__name__)
@@ -34,9 +35,6 @@ _MODELS = ("imageset", "beam", "detector", "goniometer", "scan", "crystal", "pro
 _JSON_GROWTH = 10
 # How far a matrix in the file may be from a rotation.
 _ROTATION_TOLERANCE = 1e-4
-
-# Name of a panel that stands for a detector of which nothing is known.
-UNKNOWN_PANEL = "not known"
 
 Ranges = tuple[tuple[int, int], ...]
 

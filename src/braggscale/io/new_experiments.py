@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from braggscale.data.geometry import UnitCell, orthogonalisation, unit
-from braggscale.io.experiment_models import UNKNOWN_PANEL
 from braggscale.numerics.array_types import Array, Float
 
 
@@ -66,6 +65,8 @@ class NewExperiment:
     images_in_use: tuple[tuple[int, int], ...] = field(default=())
 
 
+# Name of a panel that stands for a detector of which nothing is known.
+UNKNOWN_PANEL = "not known"
 # DIALS' programs want a detector; its name says that nothing is known of it.
 _NOT_KNOWN = (
     NewPanel(
