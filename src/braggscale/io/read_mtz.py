@@ -48,6 +48,7 @@ _NOTHING = Known()
 _PART = 256  # M/ISYM: added to isym for a part of a reflection
 _INSIDE = 1e-6  # of an image: how far within its image a position is kept
 _FULL_WIDTH = 2.355  # full width at half maximum of a Gaussian, in sd: mosaicity of the headers is the former
+_MOST_PIXELS = 1e6
 _MOST_MOSAIC = 10.0  # degrees
 _OTHER_CELL = 1e-4  # relative
 
@@ -207,6 +208,8 @@ def _rows(path: str, file: MtzFile, names: dict[str, str], batch: Array, groups:
     hkl, isym, is_part = _measured_indices(path, file)
     values = {key: file.column(label) for key, label in names.items() if key != "BATCH"}
     values |= {name: file.column(name) for name in _TAKEN if file.has(name)}
+    if not ("XDET" in values and "YDET" in values):
+        values.pop("XDET", None)
     for x, y in _POSITIONS:
         if "XDET" not in values and file.has(x) and file.has(y):
             values["XDET"], values["YDET"] = file.column(x), file.column(y)
@@ -433,8 +436,11 @@ def _with_panel(experiment: NewExperiment, group: Sequence[Image], s1: Array, xy
     if not known:
         return experiment
     # the header's limits, and never less than what the reflections reach
-    reach = np.ceil(xy.max(axis=0)).astype(int) + 1
-    size = max(int(max(x1, x0)), int(reach[0])), max(int(max(y1, y0)), int(reach[1]))
+    reach = np.ceil(np.minimum(xy.max(axis=0), _MOST_PIXELS)).astype(int) + 1
+    size = (
+        max(int(min(max(x1, x0), _MOST_PIXELS)), int(reach[0])),
+        max(int(min(max(y1, y0), _MOST_PIXELS)), int(reach[1])),
+    )
     panel = flat_panel(s1, xy, group[0].distance, size)
     return experiment if panel is None else replace(experiment, panels=(panel,))
 

@@ -84,6 +84,9 @@ def read_xds_file(path: str, data: memoryview, wanted: Sequence[str]) -> XdsFile
     missing = [name for name in ("H", "K", "L", "IOBS", "SIGMA") if name not in names]
     if missing:
         raise InputError(f"{path}: the header names no item {missing[0]}; the file is damaged")
+    twice = next((name for name in names if name in wanted and names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: the header names the item {twice} twice; the file is damaged")
     stop, complete = _end_of_data(data)
     kept = [name for name in names if name in wanted]
     slots = [kept.index(name) if name in kept else -1 for name in names]
