@@ -236,9 +236,11 @@ def _act(argv: tuple[str, ...], found: _Arguments) -> int:
         if len(different) > _MOST_PROBLEMS:
             _complain(f"and {len(different) - _MOST_PROBLEMS} more of this kind")
         return 2
-    from braggscale.io.atomic_files import durable
+    from braggscale.io.atomic_files import durable, protected
 
-    with durable(options.durable):
+    asked = settings.options
+    also = [path for path in (asked.output.free_flags, asked.report.compare) if path]
+    with durable(options.durable), protected([*found.files, *also]):
         if command is SCALE_EXPORT:
             _export(found, settings)
         elif options.assign_identifiers is not None:
@@ -427,7 +429,7 @@ def _output_problems(settings: Settings, found: _Arguments) -> list[str]:
     wanted = [(name, (getattr(output, name),)) for name in SCALED_FILES if getattr(output, name) is not None]
     if found.command is SCALE_EXPORT:
         wanted = []
-    problems += path_problems([*wanted, *_names_of_exports(output.exports)], found.files, EXPORT_FILES)
+    problems += path_problems([*wanted, *_names_of_exports(output.exports)], found.files)
     if (compare := settings.options.report.compare) and (problem := _file_problem(compare)):
         problems.append(problem)
     if output.free_flags and (problem := _file_problem(output.free_flags)):

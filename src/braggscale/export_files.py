@@ -126,7 +126,7 @@ def _stored(data: Input, options: Options) -> Crystals:
     )
     document = {**data.document.data, "experiment": [data.document.data["experiment"][k] for k in kept]}
     found = _crystals([data_set.table for data_set in data_sets], experiments, symmetry, cell, document, options)
-    log.info(f"Space group {symmetry.name}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
+    log.info(f"Space group {symmetry}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
     sets = "1 data set" if len(kept) == 1 else f"{len(kept)} data sets"
     log.info(f"{len(found.rows)} scaled observations of {sets}")
     return found

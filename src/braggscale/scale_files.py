@@ -178,7 +178,7 @@ def _write(
         written = [output.reflections, output.experiments, output.log, output.json, *(path for _, path in report)]
         log_end(result, written, keep, exports)
         if problem is not None:
-            log.info("The report could not be written")
+            log.info("The report could not be written" if not report else "The report is not complete")
         if not exports:
             log_next(result, output.experiments, output.reflections, clock.seconds)
         between = []
@@ -205,8 +205,11 @@ def _report(
     # imported here: costs time that a run without a report need not spend
     from braggscale.report.page.html import report_html
 
+    failed: list[str] = []
     try:
-        return [(write_text(target, report_html(found, other, options.report.compare or "")), target)], None
+        page = report_html(found, other, options.report.compare or "", failed)
+        problem = OutputError(f"{target}: {failed[0]}; the scaled data are complete") if failed else None
+        return [(write_text(target, page), target)], problem
     except OutputError as error:
         return [], _without_report(target, error)
     except Exception as error:  # a fault of ours in drawing must not cost the data
@@ -235,4 +238,8 @@ def _sources(data: Input) -> list[str]:
 
 def _withkept_before(path: str) -> str:
     stem, ending = os.path.splitext(path)
-    return f"{stem}.previous{ending}"
+    name, n = f"{stem}.previous{ending}", 1
+    while os.path.exists(name):  # of an earlier run, which is nobody's to throw away
+        n += 1
+        name = f"{stem}.previous-{n}{ending}"
+    return name

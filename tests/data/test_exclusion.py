@@ -415,3 +415,11 @@ def test_part_without_images_in_use():
 def test_split_errors(value, message):
     with pytest.raises(CommandError, match=message):
         choose_splits([value], TWO)
+
+
+def test_batch_numbers_below_one_are_given_anew(caplog):
+    pieces = [sweep("a", 1, 90, offset=-20), sweep("b", 151, 240, offset=300)]
+    assert assign_batches(pieces) == (0, 300)
+    assert "stored batch numbers of data set a begin below 1; it gets new ones" in caplog.text
+    assert assign_batches([sweep("a", -10, 20)]) == (11,)
+    assert assign_batches([sweep("a", 0, 20)]) == (1,)

@@ -40,8 +40,8 @@ def assign_batches(experiments: Sequence[Experiment]) -> tuple[int | None, ...]:
 
     Offsets that an earlier run stored stay: where any stored offset is not 0, those of scaled sweeps and
     those that differ from 0 are kept, unless two of them overlap.  The other sweeps, in order, keep their
-    image numbers if these do not overlap what is taken; an image 0 counts as batch 1.  Then those that are
-    left follow one after the other, each beginning at :func:`next_epoch` of the highest number so far.
+    image numbers if these do not overlap what is taken; numbers below 1 are moved up to begin with 1.  Then those
+    that are left follow one after the other, each beginning at :func:`next_epoch` of the highest number so far.
     DIALS' algorithm: 1-1800, 1-1700, 1-1700, 1-1700 become 1-1800, 1901-3600, 3701-5400, 5501-7200; 101-200
     after 1-100 stays, so the two parts of a sweep that was cut keep their numbers.
     """
@@ -49,8 +49,10 @@ def assign_batches(experiments: Sequence[Experiment]) -> tuple[int | None, ...]:
     taken: list[Run] = []  # disjoint, sorted
 
     def place(k: int, images: Run, offset: int) -> bool:
-        """Give data set k this offset if its numbers are free."""
+        """Give data set k this offset if its numbers are free, and none is below 1."""
         numbers = (images[0] + offset, images[1] + offset)
+        if numbers[0] < 1:
+            return False
         at = bisect.bisect(taken, numbers)
         if any(overlap(numbers, neighbour) for neighbour in taken[max(at - 1, 0) : at + 1]):
             return False
@@ -65,12 +67,14 @@ def assign_batches(experiments: Sequence[Experiment]) -> tuple[int | None, ...]:
         if stored and (scan.batch_offset or experiment.scaling_model is not None):
             if place(k, scan.image_range, scan.batch_offset):
                 continue
+            low = scan.image_range[0] + scan.batch_offset < 1
             log.warning(
-                "The stored batch numbers of data set %s belong to another data set too; it gets new ones.",
+                "The stored batch numbers of data set %s %s; it gets new ones.",
                 experiment.identifier,
+                "begin below 1" if low else "belong to another data set too",
             )
         waiting.append((k, scan.image_range))
-    moved = [(k, images) for k, images in waiting if not place(k, images, 1 if images[0] == 0 else 0)]
+    moved = [(k, images) for k, images in waiting if not place(k, images, max(1 - images[0], 0))]
     for k, images in moved:
         place(k, images, next_epoch(taken[-1][1]) - images[0])
     return tuple(offsets)

@@ -13,10 +13,16 @@ STILL_WIDTH = 5.73e-6
 
 @dataclass(frozen=True, slots=True)
 class Beam:
-    """``direction``: unit vector from the sample to the source, (3,).  ``wavelength``: Angstrom."""
+    """``direction``: unit vector from the sample to the source, (3,).  ``wavelength``: Angstrom.
+
+    ``polarisation_fraction``: 0.5 without, 1 for a beam that is fully polarised in the plane whose unit normal is
+    ``polarisation_normal``.
+    """
 
     direction: Float
     wavelength: float
+    polarisation_fraction: float = 0.999
+    polarisation_normal: tuple[float, float, float] = (0.0, 1.0, 0.0)
 
     @property
     def s0(self) -> Float:

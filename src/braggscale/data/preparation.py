@@ -27,6 +27,7 @@ from braggscale.data.experiment import Experiment, Sweep
 from braggscale.data.flags import BEFORE, FATE_FLAG, FATE_TEXT, INTEGRATED, SCALING_VERDICTS, Fate, Flag
 from braggscale.data.geometry import UnitCell, crystal_frame_directions, d_spacings
 from braggscale.data.image_ranges import Runs, rows_in_use
+from braggscale.data.missing_columns import diffracted_beams, lorentz_polarisation
 from braggscale.data.observations import Observations
 from braggscale.data.plausible import Rows, judge
 from braggscale.data.table import Table
@@ -168,7 +169,7 @@ def find_pieces(table: Table, kinds: tuple[str, ...]) -> tuple[Int, Int]:
 
     Pieces share ``partial_id`` and the Miller index, have a partiality below 0.99 and a positive variance of
     every kind of intensity in ``kinds`` (and of the scaled intensity, if there is one).
-    Returns rows, (n_pieces,), those of a reflection together and in table order, and starts, (n_sums,).
+    Returns rows, (n_pieces,), those of a reflection together, in the order of the scan, and starts, (n_sums,).
     """
     nothing = np.zeros(0, np.int64), np.zeros(0, np.int64)
     if "partial_id" not in table or "partiality" not in table:
@@ -191,7 +192,9 @@ def find_pieces(table: Table, kinds: tuple[str, ...]) -> tuple[Int, Int]:
     if len(rows) == 0:
         return nothing
     hkl = table.select(rows)["miller_index"]
-    order = np.lexsort((rows, hkl[:, 2], hkl[:, 1], hkl[:, 0], ids))
+    # a reflection is represented by its first piece in the scan, wherever the table has it
+    z = _scan_places(table, rows)
+    order = np.lexsort((rows, z, hkl[:, 2], hkl[:, 1], hkl[:, 0], ids))
     rows, ids, hkl = rows[order], ids[order], hkl[order]
     step = (ids[1:] != ids[:-1]) | (hkl[1:] != hkl[:-1]).any(axis=1)
     starts = np.concatenate(([0], np.flatnonzero(step) + 1))
@@ -199,6 +202,17 @@ def find_pieces(table: Table, kinds: tuple[str, ...]) -> tuple[Int, Int]:
     rows = rows[np.repeat(number > 1, number)]
     number = number[number > 1]
     return rows, np.cumsum(number) - number
+
+
+def _scan_places(table: Table, rows: Int) -> Float:
+    """Where in the scan the rows are, by z and then by the rest of the position, (n,) ranks."""
+    name = next((name for name in ("xyzobs.px.value", "xyzcal.px") if name in table), None)
+    if name is None:
+        return np.zeros(len(rows))
+    xyz = table.select(rows)[name]
+    rank = np.empty(len(rows))
+    rank[np.lexsort((xyz[:, 1], xyz[:, 0], xyz[:, 2]))] = np.arange(len(rows))
+    return rank
 
 
 def _sum_partials(table: Table, kinds: tuple[str, ...]) -> tuple[Int, dict[str, Array], Int, Int]:
@@ -266,6 +280,24 @@ def _kinds_measured(table: Table) -> tuple[str, ...]:
         if not np.any(fitted & (table[_KINDS["profile"][1]] > 0)):
             there = tuple(k for k in there if k != "profile")
     return there
+
+
+def _without_empty_kinds(table: Table, there: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """The kinds of intensity that hold something. One that is 0 in every measured row was never determined.
+
+    All of them if none holds anything: what is wrong is then said of the data set.
+    """
+    held = tuple(kind for kind in there if np.any(_measured_values(table, kind)))
+    if held and len(held) < len(there):
+        empty = ", ".join(kind for kind in there if kind not in held)
+        log.warning(f"{name}: every {empty} intensity is 0, using {held[0]} instead")
+    return held or there
+
+
+def _measured_values(table: Table, kind: str) -> Array:
+    value, _, flag = _KINDS[kind]
+    values: Array = table[value][(table["flags"] & np.uint64(flag)) != 0]
+    return values
 
 
 def _kinds_wanted(there: tuple[str, ...], choice: str, source: str) -> tuple[str, ...]:
@@ -370,16 +402,23 @@ def _not_plausible(columns: _Columns, kinds: tuple[str, ...], rows: Int, xyz: Fl
 
 def _observe(
     columns: _Columns,
+    there: tuple[str, ...],
     kinds: tuple[str, ...],
     rows: Int,
     xyz: Float,
     experiment: Experiment,
     data_set: int,
 ) -> Observations:
-    """The given rows with corrected intensities.  Rows whose corrected variance is not positive are left
-    out."""
+    """The given rows with corrected intensities.  Rows whose corrected variance is not positive are left out.
+
+    ``there``: kinds of intensity that hold something.  ``kinds``: those that every row must have right.
+    """
     n = len(rows)
-    correction = columns.rows("lp", rows).astype(np.float64) if "lp" in columns else np.ones(n)
+    s1 = _diffracted_beams(columns, rows, xyz, experiment)
+    if "lp" in columns:
+        correction = columns.rows("lp", rows).astype(np.float64)
+    else:
+        correction = np.ones(n) if s1 is None else lorentz_polarisation(experiment, s1)
     if (name := _efficiency(columns)) is not None:
         correction = correction / columns.rows(name, rows)
     p = columns.rows("partiality", rows).astype(np.float64) if "partiality" in columns else np.ones(n)
@@ -388,7 +427,7 @@ def _observe(
     measured: dict[str, tuple[Float, Float, Bool]] = {}
     good = np.isfinite(correction) & (correction > 0)
     for kind, (value, variance, flag) in _KINDS.items():
-        if value not in columns or variance not in columns:
+        if kind not in there:
             continue
         i, v = columns.rows(value, rows), columns.rows(variance, rows)
         factor = correction / p if kind == "sum" else correction
@@ -407,11 +446,11 @@ def _observe(
     i_prf, v_prf, has_prf = measured.get("profile", nothing)
     good &= has_sum | has_prf
     if not good.all():
-        return _observe(columns, kinds, rows[good], xyz[good], experiment, data_set)
+        return _observe(columns, there, kinds, rows[good], xyz[good], experiment, data_set)
     hkl = columns.rows("miller_index", rows).astype(np.int32, copy=False)
     d = columns.rows("d", rows) if "d" in columns else d_spacings(experiment.crystal.unit_cell, hkl)
     xyz = xyz.astype(np.float64, copy=False)
-    s1 = columns.rows("s1", rows) if "s1" in columns else np.zeros((n, 3))
+    s1 = np.zeros((n, 3)) if s1 is None else s1
     s0c, s1c = crystal_frame_directions(experiment, xyz[:, 2], s1)
     return Observations(
         row=rows,
@@ -431,6 +470,27 @@ def _observe(
         has_prf=has_prf,
         relative=relative,
     )
+
+
+def _diffracted_beams(columns: _Columns, rows: Int, xyz: Float, experiment: Experiment) -> Array | None:
+    """s1 as stored, or from positions on the detector; None where neither is known."""
+    if "s1" in columns:
+        return columns.rows("s1", rows)
+    panel = columns.rows("panel", rows) if "panel" in columns else None
+    return diffracted_beams(experiment, xyz.astype(np.float64, copy=False), panel)
+
+
+def _say_what_is_missing(table: Table, experiment: Experiment, name: str) -> None:
+    """Columns whose lack changes results, and what is used instead."""
+    place = "s1" in table or bool(experiment.panels)
+    if "lp" not in table:
+        instead = "is computed from the geometry" if place else "is unknown and counts as 1: R values do not tell"
+        log.warning(f"{name}: the table has no column lp; the Lorentz-polarisation factor {instead}")
+    if "s1" not in table and not experiment.is_still:
+        instead = "are computed from positions on the detector" if place else "are unknown: no absorption is corrected"
+        log.warning(f"{name}: the table has no column s1; diffracted beams {instead}")
+    if "partiality" not in table:
+        log.warning(f"{name}: the table has no column partiality; every reflection counts as wholly recorded")
 
 
 def _or(values: Float, there: Bool, other: Float) -> Float:
@@ -484,7 +544,11 @@ def prepare(
         if name not in table:
             raise InputError(f"{table.source}: the table has no column {name}")
     there = _kinds_measured(table)
-    kinds = _kinds_wanted(there, intensity, f"{table.source}, data set {experiment.identifier}")
+    name = f"{table.source}, data set {experiment.identifier}"
+    there = _without_empty_kinds(table, there, name)
+    kinds = _kinds_wanted(there, intensity, name)
+    if len(table):
+        _say_what_is_missing(table, experiment, name)
     kept, changed, pieces, starts = _sum_partials(table, there)
     remaining = table if len(pieces) == 0 else table.select(kept)
     columns = _Columns(remaining, changed)
@@ -506,7 +570,7 @@ def prepare(
     if absurd.any():
         verdict[candidates[absurd]] = Fate.NOT_PLAUSIBLE
         candidates, xyz = candidates[~absurd], xyz[~absurd]
-    observations = _observe(columns, kinds, candidates, xyz, experiment, data_set)
+    observations = _observe(columns, there, kinds, candidates, xyz, experiment, data_set)
     verdict[candidates] = Fate.BAD_VARIANCE
     verdict[observations.row] = Fate.SCALED
     fate = np.full(len(table), Fate.SUMMED_INTO_ANOTHER, np.uint8)

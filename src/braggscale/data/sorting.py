@@ -22,6 +22,9 @@ from braggscale.numerics.array_types import Array, Bool, Float
 
 log = logging.getLogger(__name__)
 
+# Cells of one crystal form differ by less: 4 % in edges of stills of CuNiR, of crystals at several temperatures 2 %.
+CELL_LENGTHS, CELL_ANGLES = 0.07, 4.0
+
 
 @dataclass(frozen=True, slots=True)
 class UsedDataSet:
@@ -113,7 +116,21 @@ def common_symmetry(experiments: Sequence[Experiment]) -> Symmetry:
 
 def best_cell(experiments: Sequence[Experiment], wanted: UnitCell | None) -> UnitCell:
     """The cell for resolution limits and statistics: as wanted, or the median over the data sets."""
-    return wanted or median_unit_cell([experiment.crystal.unit_cell for experiment in experiments])
+    found = wanted or median_unit_cell([experiment.crystal.unit_cell for experiment in experiments])
+    far = [e.identifier for e in experiments if not _near(e.crystal.unit_cell, found)]
+    if far:
+        shown = ", ".join(far[:4]) + (f" and {len(far) - 4} more" if len(far) > 4 else "")
+        log.warning(
+            f"the unit cell of data set {shown} differs from that of the run by more than {100 * CELL_LENGTHS:g} % or "
+            f"{CELL_ANGLES:g} degrees; is it the same crystal form? Leave it out with exclude_datasets="
+        )
+    return found
+
+
+def _near(cell: UnitCell, other: UnitCell) -> bool:
+    ratios = np.array(cell[:3]) / np.array(other[:3])
+    turns = np.abs(np.array(cell[3:]) - np.array(other[3:]))
+    return bool(np.abs(ratios - 1.0).max() <= CELL_LENGTHS and turns.max() <= CELL_ANGLES)
 
 
 def prepare_all(

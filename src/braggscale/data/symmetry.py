@@ -140,7 +140,17 @@ class Symmetry:
         )
 
     def __str__(self) -> str:
-        return self.name or self.hall.strip()
+        """The name; where no table lists the setting, that of the group and its change: I 2 3 (y+z,x+z,x+y)."""
+        if self.name is not None:
+            return self.name
+        base, bracket, change = self.hall.strip().partition("(")
+        import gemmi
+
+        try:
+            group = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(base))
+        except (RuntimeError, ValueError):
+            group = None
+        return f"{group.xhm()} {bracket}{change}" if group and bracket else self.hall.strip()
 
     def asu(self, hkl: Array) -> tuple[Int32, Bool]:
         """The reflection's representative in the asymmetric unit, and whether the observation is an I-.

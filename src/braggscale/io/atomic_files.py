@@ -21,6 +21,8 @@ from braggscale.errors import CommandError, OutputError
 _MADE: set[str] = set()
 # .NAME.HOST-PROCESS-NUMBER.tmp
 _TEMPORARY = re.compile(r"\.(.+)\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp")
+# Real paths of inputs, which only a scaled pair may replace; see ``protected``.
+_INPUTS: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar("inputs", default=frozenset())
 # Whether files and folders are forced onto the disk; see ``durable``.
 _DURABLE: contextvars.ContextVar[bool] = contextvars.ContextVar("durable", default=False)
 
@@ -36,6 +38,16 @@ def durable(wanted: bool) -> Iterator[None]:
         yield
     finally:
         _DURABLE.reset(token)
+
+
+@contextlib.contextmanager
+def protected(inputs: Iterable[str]) -> Iterator[None]:
+    """While this lasts no file that stands for itself (an export, a log) takes the place of one of these."""
+    token = _INPUTS.set(frozenset(os.path.realpath(path) for path in inputs))
+    try:
+        yield
+    finally:
+        _INPUTS.reset(token)
 
 
 def check_writable(paths: Iterable[str]) -> None:
@@ -96,8 +108,10 @@ def write_text(target: str, text: str) -> str:
 def write_alone(target: str, content: bytes) -> None:
     """A file that belongs to no other: beside its target first, then in place.
 
-    Raises OutputError if that fails; what stood there before is unchanged then.
+    Raises OutputError if that fails, or would replace an input; what stood there before is unchanged then.
     """
+    if os.path.realpath(target) in _INPUTS.get():
+        raise OutputError(f"{target} is an input; give the output another name")
 
     def write(file: IO[bytes]) -> None:
         file.write(content)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -177,7 +178,13 @@ class _Reader:
     def beam(self, where: str, entry: Mapping[str, Any]) -> Beam:
         if "wavelength" not in entry:
             raise self.damaged(where, "no wavelength; polychromatic (Laue) beams cannot be scaled here")
-        return Beam(self.direction(where, entry, "direction"), self.number(where, entry, "wavelength"))
+        beam = Beam(self.direction(where, entry, "direction"), self.number(where, entry, "wavelength"))
+        if entry.get("polarization_fraction") is not None:
+            beam = replace(beam, polarisation_fraction=self.number(where, entry, "polarization_fraction"))
+        if entry.get("polarization_normal") is not None:
+            x, y, z = self.direction(where, entry, "polarization_normal").tolist()
+            beam = replace(beam, polarisation_normal=(x, y, z))
+        return beam
 
     def goniometer(self, where: str, entry: Mapping[str, Any]) -> Goniometer:
         if "axes" in entry:

@@ -27,6 +27,8 @@ _CELL_AXIS = Limits(-1e5, 1e5, "Angstrom")
 LIMITS: dict[str, Limits] = {
     "wavelength": Limits(1e-3, 100.0, "Angstrom"),
     "direction": _AXIS,
+    "polarization_fraction": Limits(0.0, 1.0),
+    "polarization_normal": _AXIS,
     "rotation_axis": _AXIS,
     "axes": _AXIS,
     "angles": Limits(-1e5, 1e5, "degrees"),

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from braggscale.errors import CommandError
 from braggscale.io.atomic_files import check_writable
 
 
+# Options of the files that may take the place of those that they are made from.
+PAIR = ("experiments", "reflections")
+
+
 def path_problems(
-    wanted: Iterable[tuple[str, Sequence[str]]], inputs: Iterable[str], exports: Collection[str]
+    wanted: Iterable[tuple[str, Sequence[str]]], inputs: Iterable[str]
 ) -> list[str]:
-    """What is wrong with the paths of outputs: not writable, named twice, or an export that would replace an input.
+    """What is wrong with the paths of outputs: not writable, named twice, or a file that would replace an input: only the
+    scaled pair may.
 
     ``wanted``: names of options of the section ``output``, and the files that each will write.  ``inputs``: paths.
-    ``exports``: those of the options whose files must not replace an input.
     """
     problems = []
     taken = {os.path.realpath(file): "an input" for file in inputs}
@@ -26,7 +30,7 @@ def path_problems(
                 problems.append(f"{me}: a name cannot have a character 0")
                 continue
             other = taken.setdefault(os.path.realpath(target), me)
-            if other == "an input" and name in exports:
+            if other == "an input" and name not in PAIR:
                 problems.append(f"{me}: {target} is an input; give it another name")
             elif other not in ("an input", me):
                 problems.append(f"{other} and {me} are the same file, {target}")

@@ -104,7 +104,7 @@ def _split(table: FileTable) -> list[_Share]:
         raise InputError(f"{table.path}: the column 'id' is {table.columns['id'].tag}, not whole numbers")
     order = np.argsort(ids, kind="stable")
     numbers, starts = np.unique(ids[order], return_index=True)
-    stops = np.append(starts[1:], len(ids))
+    stops = np.append(starts[1:], len(ids))[: len(numbers)]  # no rows, no data set
     rows: dict[int, Int | None] = {}
     for number, start, stop in zip(numbers.tolist(), starts, stops, strict=True):
         if number >= 0:

@@ -67,7 +67,7 @@ def summary(result: Result, options: Options, command: Mapping[str, Any], second
         program=Program(name="braggscale", version=__version__),
         command=msgspec.convert(command, Command),
         options=options.as_dict(),
-        space_group=result.symmetry.name,
+        space_group=str(result.symmetry),
         unit_cell=result.cell,
         data_sets=_data_sets(result),
         ledger=_ledger(result),

@@ -15,7 +15,7 @@ from braggscale.data.observations import rows_by_data_set
 from braggscale.data.sorting import LeftOut, RunDataSet, SortedObservations, used
 from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet
-from braggscale.numerics.array_types import Bool
+from braggscale.numerics.array_types import Bool, Float, Int32
 from braggscale.scaling.plan import StatisticsRequest
 from braggscale.scaling.state import Scaled
 from braggscale.statistics.confidence_intervals import INTERVALS_OF, blocks_of, intervals
@@ -24,9 +24,23 @@ from braggscale.statistics.merging_statistics import Statistics, Unmerged, mergi
 log = logging.getLogger(__name__)
 
 
-def usable(scaled: Scaled, cutoff: float) -> Bool:
-    """Observations that end as scaled, (n,): no outliers, and with an inverse scale factor of at least ``cutoff``."""
-    result: Bool = ~scaled.state.rejected & (scaled.state.scale >= cutoff)
+def usable(data_set: Int32, scaled: Scaled, cutoff: float) -> Bool:
+    """Observations that end as scaled, (n,): no outliers, and with an inverse scale factor that is not too small.
+
+    ``data_set``: position of the data set, (n,).  ``cutoff``: see :func:`too_small`.
+    """
+    result: Bool = ~scaled.state.rejected & ~too_small(scaled.state.scale, data_set, cutoff)
+    return result
+
+
+def too_small(scale: Float, data_set: Int32, cutoff: float) -> Bool:
+    """Observations whose inverse scale factor is below ``cutoff`` times the median of their data set, (n,).
+
+    Relative, because data sets may be on scales of their own.
+    """
+    places = rows_by_data_set(data_set, int(data_set.max(initial=-1)) + 1)
+    typical = np.array([np.median(scale[mine]) if len(mine) else 1.0 for mine in places])
+    result: Bool = ~(scale >= cutoff * np.abs(typical)[data_set])
     return result
 
 
@@ -34,10 +48,11 @@ def final_fates(
     data_sets: Sequence[RunDataSet], data: SortedObservations, scaled: Scaled, cutoff: float
 ) -> list[RunDataSet]:
     """The data sets with outliers and scales that are too small written into the fates of the input rows."""
-    small = scaled.state.scale < cutoff
+    small = too_small(scaled.state.scale, data.rows.data_set, cutoff)
     if small.any():
         log.warning(
-            f"{int(small.sum())} reflections have an inverse scale factor below {cutoff:g} and are left out; "
+            f"{int(small.sum())} reflections have an inverse scale factor below {cutoff:g} of the usual one of their "
+            "data set and are left out; "
             "fewer parameters or an exclusion of bad images may help"
         )
     places = iter(rows_by_data_set(data.rows.data_set, len(used(data_sets))))

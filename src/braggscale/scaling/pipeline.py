@@ -66,7 +66,7 @@ def run(data_sets: Sequence[DataSet], not_indexed: int, plan: Plan, clock: Clock
             validation = validate(work, scaled, data.friedel_merged, plan.rounds.fit, others)
     with clock.stage("statistics"):
         final = final_fates(found.data_sets, data, scaled, plan.small_scale_cutoff)
-        good = usable(scaled, plan.small_scale_cutoff)
+        good = usable(data.rows.data_set, scaled, plan.small_scale_cutoff)
         statistics = statistics_of(data, scaled, good, found.cell, found.symmetry, plan.statistics)
         statistics = with_intervals(statistics, data, scaled, good, [one.experiment for one in in_use])
     covariance = scaled.outcome.covariance

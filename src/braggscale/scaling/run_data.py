@@ -51,7 +51,7 @@ def run_data(data_sets: Sequence[DataSet], plan: Plan, clock: Clock) -> RunData:
         experiments = [numbered[k] for k in plan.data_sets]
         symmetry = sorting.common_symmetry(experiments)
         cell = sorting.best_cell(experiments, plan.best_unit_cell)
-        log.info(f"Space group {symmetry.name}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
+        log.info(f"Space group {symmetry}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
         offsets = batches.offsets_of(experiments)
         _log_batches(experiments, offsets)
         images = image_selection.choose_images(experiments, offsets, plan.images, plan.data_sets)

@@ -14,6 +14,7 @@ from braggscale.data.geometry import rotation, unit
 from braggscale.data.symmetry import Symmetry, sort_order
 from braggscale.errors import DataError
 from braggscale.io.export import free_flags, scalepack, shelx, xds_ascii
+from braggscale.io.export.export import ExportData, ExportSettings
 from braggscale.io.export.fixed_width import fields_of_8, scale_to_fit
 from braggscale.io.export.merged_cif import merged_cif
 from braggscale.io.export.scaled_observations import Changed, cell_esd, collect, scan_points, wavelength_groups
@@ -427,3 +428,25 @@ def test_scan_points_of_a_document(sample):
     assert first.shape == (61, 3, 3) and second is None
     document["crystal"][0]["A_at_scan_points"] = a[:-1]
     assert scan_points(document, sample.experiments)[0] is None
+
+
+def test_small_standard_deviations_of_the_cell_keep_two_digits(sample):
+    small = replace(sample, cell_esd=(3e-5, 4.26e-4, 0.0123, 0.0, 0.0, 0.0))
+    assert "ZERR 4 0.000030 0.00043 0.0123 0.0000" in shelx.ins_file(small)
+
+
+def test_no_file_of_shelx_mixes_wavelengths():
+    data = ExportData(crystals(wavelengths=(0.9, 1.2)), ExportSettings(), None)
+    for file in shelx.EXPORT.files(data, "x"):
+        with pytest.raises(DataError, match="SHELX takes one wavelength"):
+            file.content()
+
+
+def test_xds_ascii_names_the_group_by_number_and_so_is_in_its_reference_setting(tmp_path):
+    cell = (30.0, 35.0, 40.0, 90.0, 95.0, 90.0)
+    body = crystals(3, hall=" I 2y", cell=cell)
+    (file, *_) = xds_ascii.EXPORT.files(ExportData(body, ExportSettings(), None), str(tmp_path / "x.HKL"))
+    text = file.content().decode()
+    assert "!SPACE_GROUP_NUMBER=    5" in text
+    hkl = np.array([line.split()[:3] for line in text.splitlines() if not line.startswith("!")], int)
+    assert ((hkl[:, 0] + hkl[:, 1]) % 2 == 0).all(), "C 2: h + k is even"

@@ -204,15 +204,23 @@ def in_listed_setting(data: Crystals) -> Crystals:
     orientations are carried to the reference setting: h' = h M, rows of axes a' = M^T a, A' = A M^-T.
     Raises DataError if no table lists any setting of the group.
     """
+    return data if data.symmetry.name is not None else in_reference_setting(data)
+
+
+def in_reference_setting(data: Crystals) -> Crystals:
+    """The same data in the reference setting of the space group, for formats that name it by its number alone.
+
+    Errors as :func:`in_listed_setting`.
+    """
     symmetry = data.symmetry
-    if symmetry.name is not None:
-        return data
     if symmetry.unit is None or symmetry.number is None:
         raise DataError(f"space group {symmetry}: no table lists it, so it cannot be exported; reindex the data")
     import gemmi
 
     group = gemmi.get_spacegroup_reference_setting(symmetry.number)
     listed = Symmetry.from_hall(group.hall)
+    if listed == symmetry:
+        return data
     # The matrix is known up to a factor; the volume of the cell fixes it.
     ratio = len(listed.triplets) / len(symmetry.triplets)
     matrix = symmetry.to_reference * np.cbrt(ratio / abs(float(np.linalg.det(symmetry.to_reference))))

@@ -7,6 +7,7 @@ than two decimals where they fit.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 
@@ -28,6 +29,15 @@ _LARGEST, _SMALLEST = 99999.0, -9999.0
 _LATTICES = {"P": 1, "I": 2, "R": 3, "F": 4, "A": 5, "B": 6, "C": 7}
 # Angstrom^3 per atom that is not hydrogen, for the guess of the cell's contents.
 _ATOM_VOLUME = 18.0
+
+
+def one_wavelength(data: Crystals) -> float:
+    """The wavelength of the data, Angstrom. Raises DataError if there are several: SHELX has no place for them."""
+    wavelengths, _ = wavelength_groups(data.experiments)
+    if len(wavelengths) > 1:
+        shown = ", ".join(f"{w:.5f}" for w in wavelengths)
+        raise DataError(f"SHELX takes one wavelength, these data have {shown}; export them one at a time")
+    return wavelengths[0]
 
 
 def hkl_file(rows: Unmerged) -> str:
@@ -61,10 +71,7 @@ def ins_file(
     ZERR has zeros where standard deviations are not known or symmetry fixes an angle.
     Raises DataError for several wavelengths, or for a space group whose centre of symmetry is not at the origin.
     """
-    wavelengths, _ = wavelength_groups(data.experiments)
-    if len(wavelengths) > 1:
-        shown = ", ".join(f"{w:.5f}" for w in wavelengths)
-        raise DataError(f"SHELX takes one wavelength, these data have {shown}; export them one at a time")
+    wavelength = one_wavelength(data)
     number, operators = lattice(data.symmetry)
     volume = 1.0 / float(np.linalg.det(reciprocal_matrix(data.cell)))
     z = len(data.symmetry.triplets)
@@ -72,8 +79,8 @@ def ins_file(
     guess = contents is None
     atoms = [("C", max(z, round(volume / _ATOM_VOLUME)))] if contents is None else list(contents)
     text = [f"TITL {title} in {str(data.symmetry)}"[:76]]
-    text.append(f"CELL {wavelengths[0]:.5f}" + "".join(f" {x:.4f}" for x in data.cell))
-    text.append(f"ZERR {z}" + "".join(f" {x:.4f}" for x in esd))
+    text.append(f"CELL {wavelength:.5f}" + "".join(f" {x:.4f}" for x in data.cell))
+    text.append(f"ZERR {z}" + "".join(f" {_esd_text(x)}" for x in esd))
     text.append(f"LATT {number}")
     text += [f"SYMM {operator}" for operator in operators]
     if guess:
@@ -132,10 +139,10 @@ def cif(data: Crystals, statistics: Statistics | None, *, transmission: tuple[fl
     None takes inverse scale factors between their 0.1 and 99.9 percentiles, g/g_max.
     """
     rows = data.rows
-    wavelengths, _ = wavelength_groups(data.experiments)
+    wavelength = one_wavelength(data)
     low, high = transmission or _range_of_scales(rows)
     q = np.linalg.norm(rows.hkl @ reciprocal_matrix(data.cell).T, axis=1)
-    theta = np.rad2deg(np.arcsin(np.clip(0.5 * q * wavelengths[0], 0.0, 1.0)))
+    theta = np.rad2deg(np.arcsin(np.clip(0.5 * q * wavelength, 0.0, 1.0)))
     items: list[tuple[str, object]] = [
         ("_space_group_name_H-M_alt", f"'{str(data.symmetry).split(':')[0].strip()}'"),
         ("_space_group_name_Hall", f"'{data.symmetry.hall.strip()}'"),
@@ -143,7 +150,7 @@ def cif(data: Crystals, statistics: Statistics | None, *, transmission: tuple[fl
     ]
     items += list(zip(_CELL_ITEMS, map(with_esd, data.cell, _esds(data)), strict=True))
     items += [
-        ("_diffrn_radiation_wavelength", f"{wavelengths[0]:.5f}"),
+        ("_diffrn_radiation_wavelength", f"{wavelength:.5f}"),
         ("_diffrn_reflns_number", len(rows)),
         ("_diffrn_reflns_av_R_equivalents", "?" if statistics is None else _known(statistics.overall.r_merge, "%.4f")),
         ("_diffrn_reflns_av_unetI/netI", _known(_sigma_share(data), "%.4f")),
@@ -185,6 +192,13 @@ def _range_of_scales(rows: Unmerged) -> tuple[float, float]:
     return float(low / high), 1.0
 
 
+def _esd_text(esd: float) -> str:
+    """A standard deviation with at least two digits that count: 0.0000 would say that there is none."""
+    if not 0.0 < esd < 1e-2:
+        return f"{esd:.4f}"
+    return f"{esd:.{1 - math.floor(math.log10(esd))}f}"
+
+
 def _known(value: float, template: str) -> str:
     return template % value if np.isfinite(value) else "?"
 
@@ -196,10 +210,15 @@ def shelx_paths(path: str) -> tuple[str, str, str]:
     return stem + ".hkl", stem + ".ins", stem + ".cif"
 
 
+def _hkl(data: Crystals) -> bytes:
+    one_wavelength(data)
+    return hkl_file(data.rows).encode()
+
+
 def _files(data: ExportData, path: str) -> list[ExportFile]:
     hkl_path, ins_path, cif_path = shelx_paths(path)
     return [
-        ExportFile(hkl_path, lambda: hkl_file(data.crystals.rows).encode()),
+        ExportFile(hkl_path, lambda: _hkl(data.crystals)),
         ExportFile(ins_path, lambda: ins_file(data.crystals).encode()),
         ExportFile(cif_path, lambda: cif(data.crystals, data.statistics).encode()),
     ]

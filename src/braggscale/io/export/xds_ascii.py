@@ -23,7 +23,7 @@ from braggscale.data.symmetry import Symmetry, sort_order
 from braggscale.errors import DataError
 from braggscale.io.export.export import Export, ExportData, ExportFile, numbered
 from braggscale.io.export.fixed_width import lines
-from braggscale.io.export.scaled_observations import Crystals, Unmerged
+from braggscale.io.export.scaled_observations import Crystals, Unmerged, in_reference_setting
 from braggscale.numerics.array_types import Float
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,8 @@ def _files(data: ExportData, path: str) -> list[ExportFile]:
 
     Without a sweep there is one file, whose content is the error that says why.
     """
-    crystals = data.crystals
+    # the format names a space group by its number alone, which means the reference setting
+    crystals = in_reference_setting(data.crystals)
 
     def content(number: int) -> bytes:
         return xds_ascii(crystals, number, error_model=_error_model(crystals.experiments[number])).encode()

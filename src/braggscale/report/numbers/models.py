@@ -68,7 +68,8 @@ def _component(
     if known.form == "grid":
         return Grid(name=name, unit=unit, axes=axes, offset=component.offset)
     first, last = _image_range(result, d)
-    image = np.linspace(first - 1.0, last, max(points, min(4 * component.n_parameters, 2 * points)))
+    n_points = max(points, min(4 * component.n_parameters, 2 * points))
+    image = np.linspace(*_known_range(component, first - 1.0, float(last)), n_points)
     value, esd = curve(component, theta, covariance, image)
     return Curve(
         name=name,
@@ -91,6 +92,16 @@ def _image_range(result: Result, d: int) -> tuple[int, int]:
         return 1, 1
     runs = scan.valid_image_ranges or (scan.image_range,)
     return runs[0][0], runs[-1][1]
+
+
+def _known_range(component: Component, first: float, last: float) -> tuple[float, float]:
+    """The part of the scan, array index, where the curve has parameters: where there are no data it says nothing."""
+    places = component.describe().axes[0][1]
+    step = abs(places[-1] - places[0]) / max(len(places) - 1, 1)
+    low, high = float(places.min() - step), float(places.max() + step)
+    if low >= last or high <= first:
+        return first, last
+    return max(first, low), min(last, high)
 
 
 def correlations(result: Result) -> Correlations | None:

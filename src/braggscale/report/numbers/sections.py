@@ -70,7 +70,7 @@ def collect(result: Result, options: Options) -> Sections:
     n_sets = len(result.kept)
     errors = options.weighting.error_model
     error_model_of = assign(errors.grouping, n_sets, errors.error_model_group or ())
-    good = usable(result.scaled, options.cut_data.small_scale_cutoff)
+    good = usable(result.data.rows.data_set, result.scaled, options.cut_data.small_scale_cutoff)
     statistics = result.statistics
     seen = observe(result, good, error_model_of, options.anomalous, options.output.merging.nbins)
     if seen is None or statistics is None:

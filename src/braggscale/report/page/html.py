@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+import logging
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -42,20 +43,25 @@ SECTIONS: tuple[Callable[[Summary], Section], ...] = (
 )
 # Smaller levels save nothing that a person would notice.
 LEVEL = 6
+log = logging.getLogger(__name__)
+
 STATES = {"good": ("✓", "fine"), "look": ("!", "worth a look"), "bad": ("×", "not good")}
 
 
-def report_html(summary: Summary, other: Summary | None = None, label: str = "") -> str:
+def report_html(
+    summary: Summary, other: Summary | None = None, label: str = "", failed: list[str] | None = None
+) -> str:
     """The page for a summary (the content of scale.json), and beside it another one, whose path is ``label``.
 
+    ``failed``: gets what became of a section that a fault of the program spoils; the others stand. None: it is raised.
     Raises OutputError if plotly's script is not installed.
     """
     # imported here: a run without a report has no use for it
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    sections = [section for make in SECTIONS if not (section := make(summary)).empty]
+    sections = [section for make in SECTIONS if not (section := _section(make, summary, failed)).empty]
     if other is not None:
-        sections.insert(0, compare(summary, other, label))
+        sections.insert(0, _section(lambda found: compare(found, other, label), summary, failed))
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -82,6 +88,19 @@ def report_html(summary: Summary, other: Summary | None = None, label: str = "")
         plotly=_packed(_plotly_script()),
     )
     return page
+
+
+def _section(make: Callable[[Summary], Section], summary: Summary, failed: list[str] | None) -> Section:
+    """A section, or in its place why there is none."""
+    try:
+        return make(summary)
+    except Exception as error:
+        if failed is None:
+            raise
+        name = getattr(make, "__name__", "compare").strip("<>").replace("lambda", "compare").replace("_", " ")
+        log.debug("the section %s failed", name, exc_info=True)
+        failed.append(f"the section {name} is missing: internal error, {type(error).__name__}: {str(error)[:100]}")
+        return Section(f"failed-{len(failed)}", name.capitalize(), "", notes=[failed[-1]])
 
 
 def _payload(figures: Iterable[Figure]) -> dict[str, object]:
