@@ -12,7 +12,7 @@ import pytest
 
 from braggscale.cli import main
 from braggscale.io.export.scaled_observations import cell_esd
-from braggscale.models.stored_model import stored_cell, with_cell
+from braggscale.models.stored_model import stored_cell, with_run
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -82,9 +82,9 @@ def test_later_as_in_the_run_when_data_sets_and_limits_differ(shared_data, tmp_p
 
 
 def test_the_cell_is_kept_only_where_all_agree():
-    models = [with_cell({"__id__": "KB"}, (1.0, 2.0, 3.0, 90.0, 90.0, 90.0))] * 2
+    models = [with_run({"__id__": "KB"}, (1.0, 2.0, 3.0, 90.0, 90.0, 90.0), 7)] * 2
     assert stored_cell(models) == (1.0, 2.0, 3.0, 90.0, 90.0, 90.0)
-    other = with_cell({"__id__": "KB", "braggscale": {"restraints": "fixed"}}, (1.0, 2.0, 4.0, 90.0, 90.0, 90.0))
+    other = with_run({"__id__": "KB", "braggscale": {"restraints": "fixed"}}, (1.0, 2.0, 4.0, 90.0, 90.0, 90.0), 7)
     assert other["braggscale"]["restraints"] == "fixed"
     assert stored_cell([*models, other]) is None
     assert stored_cell([None]) is None and stored_cell([{"braggscale": {"unit_cell": ["x"] * 6}}]) is None

@@ -17,8 +17,10 @@ from braggscale.data.table import Table
 from braggscale.io import Input
 from braggscale.io.atomic_files import write_text
 from braggscale.io.experiment_list import Kept, history_line, imageset_numbers, output_data, to_text
+from braggscale.io.run_stamp import COLUMN as RUN_COLUMN
+from braggscale.io.run_stamp import stamp_of
 from braggscale.io.table_writer import write_table
-from braggscale.models.stored_model import with_cell
+from braggscale.models.stored_model import with_run
 from braggscale.numerics.array_types import Array
 from braggscale.scaling.result import Result
 
@@ -45,8 +47,9 @@ def now() -> str:
 
 
 def stored_models_with_cell(result: Result) -> list[dict[str, Any]]:
-    """The model of each data set in the output, with the unit cell of the run, as it is stored."""
-    return [with_cell(model, result.cell) for model in result.models]
+    """The model of each data set in the output, with the unit cell and the number of the run, as it is stored."""
+    run = stamp_of(result.models)
+    return [with_run(model, result.cell, run) for model in result.models]
 
 
 def scaled_output(data: Input, result: Result) -> ScaledOutput:
@@ -123,5 +126,7 @@ def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
     put("flags", "std::size_t", flags)
     put("scaling_fate", "int", fates)
     put("id", "int", ids)
+    run = stamp_of(result.models)
+    put(RUN_COLUMN, "int", [np.full(len(own), run, np.int32) for own in ids])
     put("imageset_id", "int", sets)
     return changed

@@ -319,5 +319,5 @@ def _started(data: Input, start: Run) -> Input:
 
 def _check(wanted: Sequence[tuple[str, Sequence[str]]], inputs: Sequence[str]) -> None:
     """Raises CommandError with all that is wrong with the paths."""
-    if problems := path_problems(wanted, inputs, EXPORTS):
+    if problems := path_problems(wanted, inputs):
         raise CommandError("\n".join(problems))

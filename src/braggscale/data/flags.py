@@ -48,6 +48,8 @@ class Fate(IntEnum):
     FLAGGED = 17
     INCOMPLETE = 18
     NOT_PLAUSIBLE = 19
+    NO_SIGNAL = 20
+    REPEATED = 21
 
 
 FATE_TEXT: dict[Fate, str] = {
@@ -71,6 +73,8 @@ FATE_TEXT: dict[Fate, str] = {
     Fate.FLAGGED: "flagged by the integration program",
     Fate.INCOMPLETE: "not all parts of the reflection recorded",
     Fate.NOT_PLAUSIBLE: "not plausible",
+    Fate.NO_SIGNAL: "image without a signal",
+    Fate.REPEATED: "repeats another row",
 }
 
 # Fates that the program before has settled: the only ones that a column ``rejection`` may hold.
@@ -95,4 +99,6 @@ FATE_FLAG: dict[Fate, Flag] = {
     Fate.FLAGGED: Flag.EXCLUDED_FOR_SCALING,
     Fate.INCOMPLETE: Flag.EXCLUDED_FOR_SCALING,
     Fate.NOT_PLAUSIBLE: Flag.EXCLUDED_FOR_SCALING,
+    Fate.NO_SIGNAL: Flag.EXCLUDED_FOR_SCALING,
+    Fate.REPEATED: Flag.EXCLUDED_FOR_SCALING,
 }

@@ -26,10 +26,12 @@ import numpy as np
 from braggscale.data.experiment import Experiment, Sweep
 from braggscale.data.flags import BEFORE, FATE_FLAG, FATE_TEXT, INTEGRATED, SCALING_VERDICTS, Fate, Flag
 from braggscale.data.geometry import UnitCell, crystal_frame_directions, d_spacings
-from braggscale.data.image_ranges import Runs, rows_in_use
+from braggscale.data.image_ranges import Runs, rows_in_use, show_runs, union
 from braggscale.data.missing_columns import diffracted_beams, lorentz_polarisation
 from braggscale.data.observations import Observations
 from braggscale.data.plausible import Rows, judge
+from braggscale.data.repeated import repeats, row_keys
+from braggscale.data.signal import blank_images
 from braggscale.data.table import Table
 from braggscale.data.unique_reflections import BLOCK
 from braggscale.errors import InputError
@@ -534,8 +536,8 @@ def prepare(
     index or no resolution; detector efficiency not positive; variance not positive, or a value that is not
     finite, before or after correction, of any kind of intensity asked for and measured; outside the
     resolution limits; partiality 0 or below the cut-off; I/sigma below the limit; not plausible (see
-    :mod:`braggscale.data.plausible`).  What is wrong with a measurement comes before what the user cuts, so the number
-    beside a cut is what this cut costs.
+    :mod:`braggscale.data.plausible`); repeats another row; image without a signal.  What is wrong with a measurement
+    comes before what the user cuts, so the number beside a cut is what this cut costs.
 
     If nothing is usable, ``reason`` says why.
     Raises InputError if columns are missing that nothing can replace, or most rows cannot be.
@@ -573,6 +575,7 @@ def prepare(
     observations = _observe(columns, there, kinds, candidates, xyz, experiment, data_set)
     verdict[candidates] = Fate.BAD_VARIANCE
     verdict[observations.row] = Fate.SCALED
+    observations = _without(observations, verdict, experiment)
     fate = np.full(len(table), Fate.SUMMED_INTO_ANOTHER, np.uint8)
     fate[kept] = verdict
     return UsableRows(
@@ -585,6 +588,24 @@ def prepare(
         partials=_partials(columns, observations.row, len(starts), len(pieces)),
         reason="" if len(observations) else _why_nothing(fate),
     )
+
+
+def _without(rows: Observations, verdict: Array, experiment: Experiment) -> Observations:
+    """The rows but for those that are there twice, and those on images without a signal; fates go to ``verdict``."""
+    name = f"data set {experiment.identifier}"
+    again = repeats(row_keys(rows))
+    if again.any():
+        log.warning(f"{name}: {int(again.sum())} of {len(rows)} rows repeat others and count once")
+        verdict[rows.row[again]] = Fate.REPEATED
+        rows = rows.take(~again)
+    if not experiment.is_still:
+        blank, images = blank_images(rows)
+        if len(images):
+            runs = show_runs(union([(int(image), int(image)) for image in images]))
+            log.warning(f"{name}: images {runs} have no signal and are left out, {int(blank.sum())} rows")
+            verdict[rows.row[blank]] = Fate.NO_SIGNAL
+            rows = rows.take(~blank)
+    return rows
 
 
 def _why_nothing(fate: Array) -> str:

@@ -14,16 +14,20 @@ from braggscale.data.flags import Fate
 from braggscale.data.geometry import UnitCell, median_unit_cell
 from braggscale.data.observations import Observations
 from braggscale.data.preparation import Cuts, Partials, UsableRows, prepare
+from braggscale.data.repeated import row_keys, shared_rows
+from braggscale.data.signal import is_blank, significance
 from braggscale.data.symmetry import Arranged, Symmetry
 from braggscale.data.table import DataSet, forget
 from braggscale.data.unique_reflections import Groups
 from braggscale.errors import DataError
-from braggscale.numerics.array_types import Array, Bool, Float
+from braggscale.numerics.array_types import Array, Bool, Float, UInt
 
 log = logging.getLogger(__name__)
 
 # Cells of one crystal form differ by less: 4 % in edges of stills of CuNiR, of crystals at several temperatures 2 %.
 CELL_LENGTHS, CELL_ANGLES = 0.07, 4.0
+# Rows of each data set that are looked up to find data given twice.
+_COMPARED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +170,56 @@ def prepare_all(
         else:
             found.append(UsedDataSet(number, data_set, experiment, rows, rows.fate))
     forget(data_set.table for data_set in data_sets)
+    _refuse_twice(used(found))
+    found = _without_blank(found)
     out = [one for one in found if isinstance(one, LeftOut)]
     if len(out) == len(found):
         reasons = "; ".join(f"data set {one.identifier}: {one.reason}" for one in out[:3])
         raise DataError(f"no usable reflections: {reasons}")
     return found
+
+
+def _refuse_twice(data_sets: Sequence[UsedDataSet]) -> None:
+    """Raises DataError if two data sets have more than half of their rows in common: the same data given twice."""
+    seen: dict[int, tuple[UsedDataSet, UInt]] = {}
+    for one in data_sets:
+        keys = np.sort(row_keys(one.usable.observations))
+        # the smallest numbers of equal data sets are equal, and hardly ever those of others
+        for key in keys[:_COMPARED].tolist():
+            other = seen.setdefault(key, (one, keys))
+            if other[0] is not one and 2 * shared_rows(keys, other[1]) > min(len(keys), len(other[1])):
+                raise DataError(
+                    f"data sets {other[0].identifier} and {one.identifier} are the same data, "
+                    f"{shared_rows(keys, other[1])} rows agree to the last digit; give them once, or choose with "
+                    "use_datasets="
+                )
+
+
+def _without_blank(data_sets: Sequence[RunDataSet]) -> list[RunDataSet]:
+    """Leaves out data sets without a signal, with a warning, where others have one. Raises DataError if none has."""
+    blank = [one for one in used(data_sets) if is_blank(one.usable.observations)]
+    if not blank:
+        return list(data_sets)
+    if len(blank) == len(used(data_sets)):
+        first = blank[0]
+        raise DataError(
+            f"no signal in data set {first.identifier}"
+            + (f" and {len(blank) - 1} more" if len(blank) > 1 else "")
+            + f": the intensities scatter about 0, sum(I/sigma)/sqrt(n) = {significance(first.usable.observations):.1f}"
+        )
+    lost = {id(one) for one in blank}
+    shown = ", ".join(one.identifier for one in blank[:4]) + (f" and {len(blank) - 4} more" if len(blank) > 4 else "")
+    log.warning(f"data set {shown}: left out, no signal; the intensities scatter about 0")
+    result: list[RunDataSet] = []
+    for one in data_sets:
+        if isinstance(one, UsedDataSet) and id(one) in lost:
+            fate = one.fate.copy()
+            fate[fate == Fate.SCALED] = Fate.DATA_SET_UNUSABLE
+            reason = "no signal: its intensities scatter about 0"
+            result.append(LeftOut(one.number, one.data_set, one.experiment, reason, fate, one.usable.partials))
+        else:
+            result.append(one)
+    return result
 
 
 def sort_observations(

@@ -64,6 +64,7 @@ _USED: dict[str, tuple[int, bool]] = {
     **dict.fromkeys(("background.sum.value", "background.sum.variance"), (1, False)),
     "bbox": (6, True),
     "scaling_fate": (1, True),
+    "scaling_run": (1, True),
 }
 # Bits need more than a number of rows and parts.
 _EXACT = {"flags": "std::size_t"}

@@ -14,6 +14,7 @@ from braggscale.data.table import DataSet, Table
 from braggscale.errors import InputError
 from braggscale.io.column_types import FileTable
 from braggscale.io.experiment_list import Document
+from braggscale.io.run_stamp import refuse_mixed
 from braggscale.numerics.array_types import Int
 from braggscale.wording import some_of
 
@@ -75,6 +76,9 @@ def pair(document: Document, tables: Sequence[FileTable]) -> Input:
     numbers, renumbered = _numbers(document, tables, matches, identifiers)
     notes += renumbered
     _refuse_strangers(document, matches)
+    for k, experiment in enumerate(document.experiments):
+        own = (experiment.scaling_model or {}).get("braggscale")
+        refuse_mixed(document.files[k], identifiers[k], own, matches[k].table, matches[k].rows)
     data_sets = tuple(
         DataSet(
             numbers[k],

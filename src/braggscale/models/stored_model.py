@@ -178,9 +178,9 @@ def own_entry(settings: ModelSettings) -> dict[str, Any]:
     }
 
 
-def with_cell(model: Mapping[str, Any], cell: UnitCell) -> dict[str, Any]:
-    """A model to store that remembers the unit cell of the run, for exports from the stored files."""
-    return {**model, OWN_ENTRY: {**model.get(OWN_ENTRY, {}), "unit_cell": list(cell)}}
+def with_run(model: Mapping[str, Any], cell: UnitCell, run: int) -> dict[str, Any]:
+    """A model to store that remembers the unit cell of the run, for exports from the stored files, and its number."""
+    return {**model, OWN_ENTRY: {**model.get(OWN_ENTRY, {}), "unit_cell": list(cell), "run": run}}
 
 
 def stored_cell(models: Sequence[Mapping[str, Any] | None]) -> UnitCell | None:
