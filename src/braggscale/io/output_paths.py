@@ -8,17 +8,14 @@ from collections.abc import Iterable, Sequence
 from braggscale.errors import CommandError
 from braggscale.io.atomic_files import check_writable
 
-
 # Options of the files that may take the place of those that they are made from.
 PAIR = ("experiments", "reflections")
 
 
-def path_problems(
-    wanted: Iterable[tuple[str, Sequence[str]]], inputs: Iterable[str]
-) -> list[str]:
-    """What is wrong with the paths of outputs: not writable, named twice, or a file that would replace an input: only the
-    scaled pair may.
+def path_problems(wanted: Iterable[tuple[str, Sequence[str]]], inputs: Iterable[str]) -> list[str]:
+    """What is wrong with the paths of outputs: not writable, named twice, or a file that would replace an input.
 
+    Only the scaled pair may take the place of an input.
     ``wanted``: names of options of the section ``output``, and the files that each will write.  ``inputs``: paths.
     """
     problems = []
