@@ -13,9 +13,9 @@ PAIR = ("experiments", "reflections")
 
 
 def path_problems(wanted: Iterable[tuple[str, Sequence[str]]], inputs: Iterable[str]) -> list[str]:
-    """What is wrong with the paths of outputs: not writable, named twice, or a file that would replace an input: only
-    the scaled pair may.
+    """What is wrong with the paths of outputs: not writable, named twice, or a file that would replace an input.
 
+    Only the scaled pair may take the place of an input.
     ``wanted``: names of options of the section ``output``, and the files that each will write.  ``inputs``: paths.
     """
     problems = []
