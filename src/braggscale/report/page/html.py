@@ -11,35 +11,17 @@ import base64
 import importlib.util
 import json
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from braggscale.errors import OutputError
 from braggscale.report.page.compare import compare
-from braggscale.report.page.data_sets import by_data_set
-from braggscale.report.page.errors import detector, error_model
-from braggscale.report.page.figure import Cell, Figure, Section, Table
-from braggscale.report.page.images import by_image, damage
-from braggscale.report.page.intensities import anomalous, distribution
-from braggscale.report.page.models import models
-from braggscale.report.page.outliers import ledger, outliers
-from braggscale.report.page.resolution import by_resolution, summary_table
+from braggscale.report.page.figure import Cell, Figure, Table
+from braggscale.report.page.resolution import summary_table
+from braggscale.report.page.sections import sections
 from braggscale.report.summary_document import Summary
 
 TEMPLATES = Path(__file__).with_name("templates")
-SECTIONS: tuple[Callable[[Summary], Section], ...] = (
-    by_resolution,
-    by_image,
-    by_data_set,
-    damage,
-    models,
-    error_model,
-    detector,
-    outliers,
-    anomalous,
-    distribution,
-    ledger,
-)
 # Smaller levels save nothing that a person would notice.
 LEVEL = 6
 STATES = {"good": ("✓", "fine"), "look": ("!", "worth a look"), "bad": ("×", "not good")}
@@ -53,9 +35,9 @@ def report_html(summary: Summary, other: Summary | None = None, label: str = "")
     # imported here: a run without a report has no use for it
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    sections = [section for make in SECTIONS if not (section := make(summary)).empty]
+    shown = sections(summary)
     if other is not None:
-        sections.insert(0, compare(summary, other, label))
+        shown.insert(0, compare(summary, other, label))
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -64,7 +46,7 @@ def report_html(summary: Summary, other: Summary | None = None, label: str = "")
         lstrip_blocks=True,
     )
     environment.filters["cell"] = _cell
-    figures = [figure for section in sections for figure in section.figures]
+    figures = [figure for section in shown for figure in section.figures]
     statistics = summary.statistics
     page: str = environment.get_template("page.html").render(
         summary=summary,
@@ -74,7 +56,7 @@ def report_html(summary: Summary, other: Summary | None = None, label: str = "")
         facts=_facts(summary),
         table_one=None if statistics is None else summary_table(statistics),
         left_out=[(e.identifier, e.dropped) for e in summary.data_sets if e.dropped][:20],
-        sections=sections,
+        sections=shown,
         run=_run(summary),
         style=(TEMPLATES / "page.css").read_text(),
         script=(TEMPLATES / "page.js").read_text(),
