@@ -98,7 +98,7 @@ def validate(
     ``others``: more models to try, by what to call them; they start without corrections.
     """
     judged = _judged(work, scaled)
-    n_groups = int(np.count_nonzero(scaled.fit_groups.sum(judged) > 1))
+    n_groups = int(np.count_nonzero(scaled.state.fit_groups.sum(judged) > 1))
     if n_groups < FEWEST_GROUPS:
         reason = f"no validation: {n_groups} reflections with equivalents are too few, at least {FEWEST_GROUPS} needed"
         return Validation((), int(judged.sum()), n_groups, reason=reason)
@@ -131,7 +131,7 @@ def _spread(difference: Float) -> float:
 def _judged(work: ScalingProblem, scaled: Scaled) -> Bool:
     """Rows in groups of two or more, (n,), without those that no crystal scatters."""
     good = (scaled.state.scale > 0) & ~scaled.state.impossible & (scaled.state.variance > 0)
-    result: Bool = good & scaled.fit_groups.spread(scaled.fit_groups.sum(good) > 1)
+    result: Bool = good & scaled.state.fit_groups.spread(scaled.state.fit_groups.sum(good) > 1)
     return result
 
 
@@ -150,9 +150,9 @@ def _held_out(
     fixed = work.fixed if model is work.model else np.zeros(model.n_parameters, bool)
     rows = GeometryView(work.rows, chosen)
     around = _around_start(model, theta)
-    problem = Problem.of(around, rows, scaled.fit_groups.subset(work.selected), fixed)
+    problem = Problem.of(around, rows, scaled.state.fit_groups.subset(work.selected), fixed)
     plain = np.where(state.rejected, 0.0, 1.0 / state.variance)
-    loss = np.zeros(len(scaled.fit_groups))
+    loss = np.zeros(len(scaled.state.fit_groups))
     steps = replace(settings, first_order=model is not work.model, full_matrix=True, esds=False)
     strengths = scaled.outcome.strengths
     for k in range(FOLDS):
@@ -161,7 +161,7 @@ def _held_out(
         mine = np.flatnonzero(fold == k)
         g = np.ones(len(fold))
         g[mine] = model.evaluate(GeometryView(work.rows, mine), outcome.theta, None)[0]
-        loss += losses_of(state.values.intensity, state.variance, g, scaled.fit_groups, judged & (fold == k))
+        loss += losses_of(state.values.intensity, state.variance, g, scaled.state.fit_groups, judged & (fold == k))
     return loss
 
 

@@ -16,7 +16,7 @@ found yet (weighting/robust_weights.py).
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -29,6 +29,7 @@ from braggscale.fit.problem import Problem
 from braggscale.fit.restraint_strengths import held_back
 from braggscale.fit.solver import FitSettings
 from braggscale.models import MODELS
+from braggscale.models.joint_model import JointModel
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.scaling.starting_scales import starting_scales
 from braggscale.scaling.state import RoundReport, RoundSettings, Scaled, ScalingProblem, Start, State
@@ -75,155 +76,220 @@ ROUND_TOLERANCE = 0.1
 _Verdicts = tuple[Choice | None, tuple[FitResult, ...], Rejection | None, int]
 
 
-def scale_data(work: ScalingProblem, start: Start, settings: RoundSettings) -> Scaled:
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What stays the same through all rounds; built once, when starting scales are known.
+
+    ``problem``: with the models restrained around the starting scales.  ``stored``: outliers of an earlier run, (n,).
+    ``cold``: whether any data set has no scales of an earlier run.  ``held``: whether corrections are held at constants
+    because the data are too few.  ``chosen``, ``others``: rows in the fit, and the rest; ``beside``: where these were
+    measured.  ``shells``: of resolution, for normalised intensities.
+    """
+
+    problem: ScalingProblem
+    settings: RoundSettings
+    stored: Bool | None
+    cold: bool
+    held: bool
+    chosen: Int
+    others: Int
+    beside: GeometryCopy
+    shells: Shells | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """Where the loop stands between two rounds.
+
+    ``fit_problem``: the fit of the chosen rows within ``state.fit_groups``.  ``weight``: of the next fit, (n,).
+    ``outcome``: of the last fit, None before the first.
+    """
+
+    state: State
+    fit_problem: Problem
+    weight: Float
+    outcome: Outcome | None
+
+
+def scale_data(problem: ScalingProblem, start: Start, settings: RoundSettings) -> Scaled:
     """Run the rounds and the last fit."""
-    extra = int(np.count_nonzero(work.selected)) - len(work.groups.subset(work.selected))
-    needed = FEWEST_EXTRA * min(len(work.model.data_sets), ENOUGH_SETS)
-    held = extra < needed and work.model.estimated
-    if held:
-        log.warning(
-            f"{extra} observations more than reflections are too few to find corrections (at least {needed} are "
-            "needed): all of them are held at constants"
-        )
-        work = replace(work, model=held_back(work.model))
-    work, state = _first_state(work, start, settings)
-    chosen = np.flatnonzero(work.selected)
-    places, groups = GeometryCopy.of(work.rows, chosen), work.groups.subset(work.selected)
-    problem = Problem.of(work.model, places, groups, work.fixed)
-    others = np.flatnonzero(~work.selected)
-    beside = GeometryCopy.of(work.rows, others)
+    context, state = _begin(problem, start, settings)
+    if not context.cold:
+        # the stored scales are the end of an earlier run: decide with them as that run did, then fit
+        state = _decide(context, state, 0)[0]
+    rows, groups = GeometryCopy.of(problem.rows, context.chosen), problem.groups.subset(problem.selected)
+    fit_problem = Problem.of(context.problem.model, rows, groups, problem.fixed)
+    loop = _Loop(state, fit_problem, _weights(context, state, first=context.cold), None)
     reports: list[RoundReport] = []
     converged = False
-    outcome: Outcome | None = None
-    if start.stored.all():
-        # the stored scales are the end of an earlier run: decide with them as that run did, then fit
-        state = _decide(work, state, settings, 0, start.rejected)[0]
-    cold = not start.stored.all()
-    weight = _weights(work, state, settings, first=cold)
     for number in range(1, MOST_ROUNDS + 1):
         begin = perf_counter()
-        if state.strengths and work.fitted is None and (number == 2 or not cold):
-            work = replace(work, fitted=fit_groups(_outlier_inputs(work, state), state.rejected))
-            problem = problem.regrouped(work.fit_groups.subset(work.selected))
-            weight = _weights(work, state, settings, first=False)
-        # the weights of the first round are not yet those of the error model
-        near = outcome if number > 2 else None
-        outcome = _fit(work, problem, chosen, state, weight, _round_fit(settings.fit, cold and number == 1), near)
-        state = replace(state, strengths=outcome.strengths)
-        scale = np.empty(len(work.rows))
-        scale[chosen] = problem.design.scales(outcome.theta, None)[0]
-        scale[others] = work.model.evaluate(beside, outcome.theta, None)[0]
-        moved = _with_scales(work, state, outcome.theta, scale)
-        new, decided = _decide(work, moved, settings, number, start.rejected)
-        report = RoundReport(number, outcome, *decided, int(new.rejected.sum()), perf_counter() - begin)
+        loop = _with_fit_groups(context, loop, number)
+        outcome, moved = _fit_round(context, loop, number)
+        state, decided = _decide(context, moved, number)
+        report = RoundReport(number, outcome, *decided, int(state.rejected.sum()), perf_counter() - begin)
         reports.append(report)
         log_round(report)
-        converged = (number > 1 or bool(start.stored.all())) and _same(work, state, new)
-        state = new
-        weight = _weights(work, state, settings, first=False)
+        converged = (number > 1 or not context.cold) and _same(problem, loop.state, state)
+        loop = replace(loop, state=state, weight=_weights(context, state, first=False), outcome=outcome)
         if converged:
             break
-    last = replace(settings.fit, first_order=not settings.fit.full_matrix)
-    outcome = _fit(work, problem, chosen, state, weight, last, outcome)
-    if held:  # parameters without data are as they should be
-        outcome = replace(outcome, undetermined=())
-    scale, scale_variance = work.model.evaluate(work.rows, outcome.theta, outcome.covariance)
-    state = _with_scales(work, state, outcome.theta, scale)
-    state = replace(state, strengths=outcome.strengths)
-    if settings.errors and state.strengths and outcome.covariance is not None:
-        # residuals of strong reflections are smaller than errors by what the scales have taken of them
-        results = _fit_errors(work, state, settings.errors, scale_variance)
-        reports[-1] = replace(reports[-1], errors=results)
-        state = replace(state, errors=tuple(result.model for result in results))
-        state = _with_scales(work, state, outcome.theta, scale)
-    variance = output_variance(_expectation(work, state), scale_variance, observed=not state.strengths)
-    found: tuple[ComponentSummary, ...] = ()
-    if outcome.effective_dof is not None:
-        of = problem.rows.data_set
-        found = component_summaries(
-            work.model, problem.design, of, outcome.theta, outcome.effective_dof, outcome.strengths
-        )
-    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, work.fit_groups, found)
+    return _finish(context, loop, reports, converged)
 
 
-def _first_state(work: ScalingProblem, start: Start, settings: RoundSettings) -> tuple[ScalingProblem, State]:
-    """The starting point, and the work with KB scales restrained around starting scales."""
-    rows = work.rows
+def _begin(problem: ScalingProblem, start: Start, settings: RoundSettings) -> tuple[_Context, State]:
+    """What stays the same, and the starting point."""
+    rows, n_sets = problem.rows, len(problem.model.data_sets)
+    held = _too_few(problem)
+    model = held_back(problem.model) if held else problem.model
     values = initial(rows, settings.intensity_choice)
     if start.i_mid is not None and settings.intensity_choice == "combine":
         values = combined(rows, start.i_mid)
     theta = start.theta
-    nothing, blank = np.zeros(len(rows), bool), np.zeros(len(work.groups))
-    factors = starting_scales(rows, work.groups, values.intensity, 1.0 / values.variance, len(work.model.data_sets))
+    nothing, blank = np.zeros(len(rows), bool), np.zeros(len(problem.groups))
+    factors = starting_scales(rows, problem.groups, values.intensity, 1.0 / values.variance, n_sets)
     if not start.stored.all():
         if start.stored.any():
             # on the scale of the data sets that have one already
-            g = work.model.evaluate(rows, theta, None)[0]
+            g = model.evaluate(rows, theta, None)[0]
             n = np.maximum(np.bincount(rows.data_set, minlength=len(factors)), 1)
             mean = np.bincount(rows.data_set, g, len(factors)) / n
             factors = factors * float(np.median((mean / factors)[start.stored]))
-        theta = _with_factors(work, theta, np.where(start.stored, 1.0, factors))
-    models = [
+        theta = _with_factors(model, problem.fixed, theta, np.where(start.stored, 1.0, factors))
+    models = tuple(
         data_set if (around := MODELS[data_set.kind].around_start) is None else around(data_set, factor)
-        for data_set, factor in zip(work.model.data_sets, factors.tolist(), strict=True)
-    ]
-    shells = Shells.of(rows.d) if settings.outliers.emax and len(rows) else None
-    work = replace(work, model=replace(work.model, data_sets=tuple(models)), shells=shells)
-    scale = work.model.evaluate(rows, theta, None)[0]
-    errors = starting_models(work.n_error_models, start.errors, settings.errors)
-    rejected = nothing if start.rejected is None else start.rejected
-    gain = counting_gain(values, rows.data_set, len(work.model.data_sets))
+        for data_set, factor in zip(model.data_sets, factors.tolist(), strict=True)
+    )
+    chosen, others = np.flatnonzero(problem.selected), np.flatnonzero(~problem.selected)
+    context = _Context(
+        problem=replace(problem, model=replace(model, data_sets=models)),
+        settings=settings,
+        stored=start.rejected,
+        cold=not start.stored.all(),
+        held=held,
+        chosen=chosen,
+        others=others,
+        beside=GeometryCopy.of(rows, others),
+        shells=Shells.of(rows.d) if settings.outliers.emax and len(rows) else None,
+    )
+    scale = context.problem.model.evaluate(rows, theta, None)[0]
     state = State(
         theta=theta,
         scale=scale,
         values=values,
-        gain=gain,
+        gain=counting_gain(values, rows.data_set, n_sets),
         mean_intensity=blank,
         variance=values.variance,
-        errors=errors,
+        errors=starting_models(problem.n_error_models, start.errors, settings.errors),
         i_mid=start.i_mid,
-        rejected=rejected,
+        rejected=nothing if start.rejected is None else start.rejected,
         returned=nothing,
         impossible=nothing,
+        fit_groups=problem.groups,
         strengths=start.strengths,
     )
-    return work, _with_scales(work, state, theta, scale)
+    return context, _with_scales(problem, state, theta, scale)
 
 
-def _with_factors(work: ScalingProblem, theta: Float, factors: Float) -> Float:
+def _too_few(problem: ScalingProblem) -> bool:
+    """Whether the data can say nothing about the strengths of restraints; warns."""
+    extra = int(np.count_nonzero(problem.selected)) - len(problem.groups.subset(problem.selected))
+    needed = FEWEST_EXTRA * min(len(problem.model.data_sets), ENOUGH_SETS)
+    if extra >= needed or not problem.model.estimated:
+        return False
+    log.warning(
+        f"{extra} observations more than reflections are too few to find corrections (at least {needed} are "
+        "needed): all of them are held at constants"
+    )
+    return True
+
+
+def _with_fit_groups(context: _Context, loop: _Loop, number: int) -> _Loop:
+    """The groups of the fit, once it is known how far Friedel mates differ: found once, with estimated strengths."""
+    state = loop.state
+    if not state.strengths or state.fit_groups_known or (number != 2 and context.cold):
+        return loop
+    found = fit_groups(_outlier_inputs(context, state), state.rejected)
+    state = replace(state, fit_groups=found, fit_groups_known=True)
+    fit_problem = loop.fit_problem.regrouped(found.subset(context.problem.selected))
+    return _Loop(state, fit_problem, _weights(context, state, first=False), loop.outcome)
+
+
+def _fit_round(context: _Context, loop: _Loop, number: int) -> tuple[Outcome, State]:
+    """The fit of a round, and the state with its scales."""
+    settings = _round_fit(context.settings.fit, context.cold and number == 1)
+    # the weights of the first round are not yet those of the error model
+    outcome = _fit(context, loop, settings, loop.outcome if number > 2 else None)
+    scale = np.empty(len(context.problem.rows))
+    scale[context.chosen] = loop.fit_problem.design.scales(outcome.theta, None)[0]
+    scale[context.others] = context.problem.model.evaluate(context.beside, outcome.theta, None)[0]
+    state = replace(loop.state, strengths=outcome.strengths)
+    return outcome, _with_scales(context.problem, state, outcome.theta, scale)
+
+
+def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converged: bool) -> Scaled:
+    """The last fit with the final choices, and the uncertainties that follow from it."""
+    problem, settings = context.problem, context.settings
+    last = replace(settings.fit, first_order=not settings.fit.full_matrix)
+    outcome = _fit(context, loop, last, loop.outcome)
+    if context.held:  # parameters without data are as they should be
+        outcome = replace(outcome, undetermined=())
+    scale, scale_variance = problem.model.evaluate(problem.rows, outcome.theta, outcome.covariance)
+    state = _with_scales(problem, loop.state, outcome.theta, scale)
+    state = replace(state, strengths=outcome.strengths)
+    if settings.errors and state.strengths and outcome.covariance is not None:
+        # residuals of strong reflections are smaller than errors by what the scales have taken of them
+        results = _fit_errors(problem, state, settings.errors, scale_variance)
+        reports[-1] = replace(reports[-1], errors=results)
+        state = replace(state, errors=tuple(result.model for result in results))
+        state = _with_scales(problem, state, outcome.theta, scale)
+    variance = output_variance(_expectation(problem, state), scale_variance, observed=not state.strengths)
+    found: tuple[ComponentSummary, ...] = ()
+    if outcome.effective_dof is not None:
+        design, of = loop.fit_problem.design, loop.fit_problem.rows.data_set
+        found = component_summaries(problem.model, design, of, outcome.theta, outcome.effective_dof, outcome.strengths)
+    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, found)
+
+
+def _with_factors(model: JointModel, fixed: Bool, theta: Float, factors: Float) -> Float:
     """Multiply each data set's scale (its first component that is a factor) by its starting factor."""
     theta = theta.copy()
-    for d, data_set in enumerate(work.model.data_sets):
+    for d, data_set in enumerate(model.data_sets):
         for c, component in enumerate(data_set.components):
-            where = work.model.where(d, c)
+            where = model.where(d, c)
             if not component.exponential and component.offset == 0.0:
-                if not work.fixed[where].any():
+                if not fixed[where].any():
                     theta[where] *= factors[d]
                 break
     return theta
 
 
-def _variance_model(work: ScalingProblem, state: State) -> VarianceModel:
+def _variance_model(problem: ScalingProblem, state: State) -> VarianceModel:
     """V' of every row as a function of its expected intensity."""
-    return VarianceModel.of(state.values, state.gain, work.rows.data_set, state.errors, work.error_model_of)
+    return VarianceModel.of(state.values, state.gain, problem.rows.data_set, state.errors, problem.error_model_of)
 
 
-def _expectation(work: ScalingProblem, state: State) -> Expectation:
+def _expectation(problem: ScalingProblem, state: State) -> Expectation:
     return Expectation(
-        _variance_model(work, state), state.scale, state.variance, state.mean_intensity, work.groups, work.friedel_split
+        _variance_model(problem, state),
+        state.scale,
+        state.variance,
+        state.mean_intensity,
+        problem.groups,
+        problem.friedel_split,
     )
 
 
-def _with_scales(work: ScalingProblem, state: State, theta: Float, scale: Float) -> State:
+def _with_scales(problem: ScalingProblem, state: State, theta: Float, scale: Float) -> State:
     """The state with new scales: I_h from observations that are not rejected, V' from I_h."""
-    mean_intensity, variance = expect(_variance_model(work, state), scale, state.rejected, work.groups)
+    mean_intensity, variance = expect(_variance_model(problem, state), scale, state.rejected, problem.groups)
     return replace(state, theta=theta, scale=scale, mean_intensity=mean_intensity, variance=variance)
 
 
-def _weights(work: ScalingProblem, state: State, settings: RoundSettings, first: bool) -> Float:
+def _weights(context: _Context, state: State, first: bool) -> Float:
     """Weights in the fit, (n,).  ``first``: before the first fit; residuals are taken relative to their median."""
-    robust = Robust.of_fit(bool(state.strengths), settings.outliers.zmax)
-    weight = fit_weights(_expectation(work, state), state.rejected, work.fit_groups, robust, first)
+    robust = Robust.of_fit(bool(state.strengths), context.settings.outliers.zmax)
+    weight = fit_weights(_expectation(context.problem, state), state.rejected, state.fit_groups, robust, first)
     weight[state.impossible] = 0.0
     return weight
 
@@ -240,53 +306,50 @@ def _round_fit(settings: FitSettings, cold: bool) -> FitSettings:
     return replace(settings, first_order=True, full_matrix=False, estimate=estimate, esds=False, tolerance=tolerance)
 
 
-def _fit(
-    work: ScalingProblem,
-    problem: Problem,
-    chosen: Int,
-    state: State,
-    weight: Float,
-    settings: FitSettings,
-    near: Outcome | None,
-) -> Outcome:
+def _fit(context: _Context, loop: _Loop, settings: FitSettings, near: Outcome | None) -> Outcome:
     """Fit with outliers at weight zero: the design stays, whatever is rejected.  ``near``: an earlier round's fit."""
-    intensity = state.values.intensity[chosen]
-    return fit(problem, state.theta, intensity, weight[chosen], settings, state.strengths, near)
+    state, chosen = loop.state, context.chosen
+    intensity, weight = state.values.intensity[chosen], loop.weight[chosen]
+    return fit(loop.fit_problem, state.theta, intensity, weight, settings, state.strengths, near)
 
 
-def _decide(
-    work: ScalingProblem, state: State, settings: RoundSettings, number: int, stored: Bool | None
-) -> tuple[State, _Verdicts]:
-    """Intensities, error model and outliers with the scales as they are.
+def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdicts]:
+    """Intensities, error model and outliers with the scales as they are.  ``number``: of the round, 0 before the first.
 
-    ``number``: of the round, 0 before the first.  ``stored``: outliers of an earlier run that stand, (n,).
+    Each is chosen with those before it as they have just been chosen.
     """
+    problem, settings = context.problem, context.settings
     theta, scale = state.theta, state.scale
-    choice = None
-    if settings.intensity_choice == "combine":
-        weight = 1.0 / state.variance
-        choice = choose(work.rows, work.friedel_split, scale, weight, state.rejected, state.i_mid, settings.midpoints)
-        if choice.i_mid != state.i_mid:
-            values = combined(work.rows, choice.i_mid)
-            gain = counting_gain(values, work.rows.data_set, len(work.model.data_sets))
-            state = replace(state, values=values, gain=gain, i_mid=choice.i_mid)
-            state = _with_scales(work, state, theta, scale)
+    state, choice = _choose_intensities(problem, state, settings)
     results: tuple[FitResult, ...] = ()
     if settings.errors:
-        results = _fit_errors(work, state, settings.errors)
+        results = _fit_errors(problem, state, settings.errors)
         state = replace(state, errors=tuple(result.model for result in results))
-        state = _with_scales(work, state, theta, scale)
+        state = _with_scales(problem, state, theta, scale)
     rejection, n_wilson = None, 0
     if settings.outliers.method:
         before = OutlierHistory(state.rejected, state.returned, state.impossible)
         calibrated = bool(state.strengths and settings.errors and settings.errors.refine)
-        found = judge_round(
-            _outlier_inputs(work, state), settings.outliers, before, _memory(number), calibrated, stored
-        )
+        inputs, memory = _outlier_inputs(context, state), _memory(number)
+        found = judge_round(inputs, settings.outliers, before, memory, calibrated, context.stored)
         rejection, n_wilson, now = found.rejection, found.n_impossible, found.history
         state = replace(state, rejected=now.rejected, returned=now.returned, impossible=now.impossible)
-        state = _with_scales(work, state, theta, scale)
+        state = _with_scales(problem, state, theta, scale)
     return state, (choice, results, rejection, n_wilson)
+
+
+def _choose_intensities(problem: ScalingProblem, state: State, settings: RoundSettings) -> tuple[State, Choice | None]:
+    """The mixture of profile and summation intensities that makes equivalents agree best."""
+    if settings.intensity_choice != "combine":
+        return state, None
+    rows, weight = problem.rows, 1.0 / state.variance
+    choice = choose(rows, problem.friedel_split, state.scale, weight, state.rejected, state.i_mid, settings.midpoints)
+    if choice.i_mid == state.i_mid:
+        return state, choice
+    values = combined(rows, choice.i_mid)
+    gain = counting_gain(values, rows.data_set, len(problem.model.data_sets))
+    state = replace(state, values=values, gain=gain, i_mid=choice.i_mid)
+    return _with_scales(problem, state, state.theta, state.scale), choice
 
 
 def _memory(number: int) -> Memory:
@@ -297,23 +360,25 @@ def _memory(number: int) -> Memory:
 
 
 def _fit_errors(
-    work: ScalingProblem, state: State, options: ErrorModelOptions, scale_variance: Float | None = None
+    problem: ScalingProblem, state: State, options: ErrorModelOptions, scale_variance: Float | None = None
 ) -> tuple[FitResult, ...]:
-    given = _expectation(work, state)
-    return fit_error_models(given, state.rejected, state.errors, work.error_model_of, options, scale_variance)
+    given = _expectation(problem, state)
+    return fit_error_models(given, state.rejected, state.errors, problem.error_model_of, options, scale_variance)
 
 
-def _outlier_inputs(work: ScalingProblem, state: State) -> OutlierInputs:
-    return OutlierInputs(_expectation(work, state), work.epsilon, work.shells or Shells.of(work.rows.d))
+def _outlier_inputs(context: _Context, state: State) -> OutlierInputs:
+    problem = context.problem
+    shells = context.shells or Shells.of(problem.rows.d)
+    return OutlierInputs(_expectation(problem, state), problem.epsilon, shells)
 
 
-def _same(work: ScalingProblem, old: State, new: State) -> bool:
+def _same(problem: ScalingProblem, old: State, new: State) -> bool:
     """Whether a round left intensities, error models and outliers as they were, and moved no I_h that matters."""
     close = nearly_equal(old.errors, new.errors)
     if not close or old.i_mid != new.i_mid or not np.array_equal(old.rejected, new.rejected):
         return False
     share = np.where(new.rejected, 0.0, new.scale**2 / new.variance)
-    moved = (new.mean_intensity - old.mean_intensity) ** 2 * work.groups.sum(share)
+    moved = (new.mean_intensity - old.mean_intensity) ** 2 * problem.groups.sum(share)
     return bool((moved <= SAME_INTENSITY**2).all())
 
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from braggscale.data.normalised_intensities import Shells
 from braggscale.data.observations import Observations
 from braggscale.data.unique_reflections import Groups
 from braggscale.fit.component_summaries import ComponentSummary
@@ -32,8 +31,7 @@ class ScalingProblem:
     ``groups``: within which observations should agree when scales are fitted and outliers judged.
     ``selected``: rows that may take part in the fit of the scales, (n,).  ``epsilon``: of each row, (n,).
     ``error_model_of``: number of the error model of each data set, (n_data_sets,).
-    ``fixed``: parameters that are held, (n_parameters,).  ``shells``: for E^2; found once, where None when needed.
-    ``fitted``: groups of the fit once it is known how far Friedel mates differ.
+    ``fixed``: parameters that are held, (n_parameters,).
     """
 
     rows: Observations
@@ -44,13 +42,6 @@ class ScalingProblem:
     selected: Bool
     fixed: Bool
     error_model_of: Int
-    shells: Shells | None = None
-    fitted: Groups | None = None
-
-    @property
-    def fit_groups(self) -> Groups:
-        """Within which observations should agree when scales are fitted."""
-        return self.groups if self.fitted is None else self.fitted
 
     @property
     def n_error_models(self) -> int:
@@ -82,6 +73,8 @@ class State:
     ``i_mid``: intensity choice (0 profile, 1 summation).  ``rejected``: outliers.
     ``returned``: observations that were outliers in an earlier round and came back.
     ``impossible``: outliers whatever their equivalents say (emax).
+    ``fit_groups``: within which observations should agree when scales are fitted; ``fit_groups_known``: whether these
+    are final, because it is known how far Friedel mates differ.
     ``strengths``: of restraints that are estimated, by kind.
     """
 
@@ -96,6 +89,8 @@ class State:
     rejected: Bool
     returned: Bool
     impossible: Bool
+    fit_groups: Groups
+    fit_groups_known: bool = False
     strengths: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -118,7 +113,6 @@ class Scaled:
     """The result.  ``variance``: V' + (I/g)^2 var(g), counts^2, (n,): what is written out, not divided by g^2.
 
     ``scale_variance``: var(g), (n,), zeros without a covariance.  ``converged``: whether the loop ended by itself.
-    ``fit_groups``: groups within which observations agreed in the last fit.
     ``component_summaries``: what each component turned out to be; empty without a full matrix.
     """
 
@@ -128,7 +122,6 @@ class Scaled:
     variance: Float
     rounds: tuple[RoundReport, ...]
     converged: bool
-    fit_groups: Groups
     component_summaries: tuple[ComponentSummary, ...] = ()
 
 
