@@ -68,17 +68,18 @@ class ResidualData:
         given, scale = observations.variance_model, observations.scale
         keep = np.zeros(len(scale), np.bool_)
         keep[rows] = True
-        every = given.of_counting().at(observations.mu)
+        counting, mu = given.of_counting(), observations.mu
         known = bool((given.gain > 0).all())
         intensity, expected, g = np.empty((3, len(rows)))
         photon = np.empty(len(rows) if known else 0)
 
         def block(part: int) -> None:
             where = slice(part * BLOCK, (part + 1) * BLOCK)
-            chosen = rows[where]
-            intensity[where], expected[where], g[where] = given.intensity[chosen], every[chosen], scale[chosen]
+            part_of = counting.take(rows[where])
+            intensity[where], g[where] = part_of.intensity, scale[rows[where]]
+            expected[where] = part_of.at(mu[rows[where]])
             if known:
-                photon[where] = given.gain[given.data_set[chosen]] * given.factor[chosen]
+                photon[where] = part_of.gain[part_of.data_set] * part_of.factor
 
         run_lanes(block, -(-len(rows) // BLOCK))
         relative = np.zeros(0) if scale_variance is None else scale_variance[rows] / g**2
