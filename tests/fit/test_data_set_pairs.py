@@ -101,8 +101,8 @@ def test_runs_of_groups_add_up_and_threads_do_not_change_a_bit(monkeypatch):
 def test_owners_number_the_parameters_of_each_data_set():
     owners = Owners.of(JointModel.of(sharing([synthetic.physical() for _ in range(2)], ["decay"])))
     assert owners.shared.tolist() == [5, 6, 7, 8]
-    assert owners.mine(0).tolist() == [0, 1, 2, 3, 4, *range(9, 17)]
-    assert owners.mine(1).tolist() == list(range(17, 30)) and owners.widest == 13
+    assert owners.alone(0).tolist() == [0, 1, 2, 3, 4, *range(9, 17)]
+    assert owners.alone(1).tolist() == list(range(17, 30)) and owners.widest == 13
     assert owners.owner[[0, 5, 9, 17]].tolist() == [0, -1, 0, 1]
     assert owners.place[[4, 5, 8, 9, 17]].tolist() == [4, 0, 3, 5, 0]
 

@@ -1,4 +1,4 @@
-"""What each component of each data set turned out to be: effective parameters, size, and a sentence.
+"""A summary of each component of each data set: effective parameters, size of the correction, and a sentence.
 
 The effective number of parameters of a component is the sum over its parameters of diag(C J'J): how many degrees of
 freedom of the data it uses, from 0 to its number of parameters (Hastie & Tibshirani, Generalized Additive Models,
@@ -23,7 +23,7 @@ NOTHING = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ComponentSummary:
-    """What one component of one data set turned out to be.
+    """What the fit says about one component of one data set.
 
     ``effective``: effective number of parameters, of ``n_parameters``.  ``rms``: of the correction about its mean, as
     a fraction.  ``low``, ``high``: smallest and largest correction over the observations in the fit.
@@ -56,7 +56,7 @@ def component_summaries(
     effective_dof: Float,
     strengths: Mapping[str, float],
 ) -> tuple[ComponentSummary, ...]:
-    """One finding per component of each data set.
+    """One summary per component of each data set.
 
     ``design``, ``data_set`` (n,): of the observations in the fit.  ``effective_dof``: diag(C J'J), (n_parameters,).
     """
@@ -90,12 +90,12 @@ def sentences(found: Sequence[ComponentSummary]) -> list[str]:
     """One sentence per component, over all data sets."""
     sentences = []
     for name in dict.fromkeys(f.component for f in found):
-        mine = [f for f in found if f.component == name]
+        of_name = [f for f in found if f.component == name]
         whole = replace(
-            mine[0],
-            effective=sum(f.effective for f in mine if f.first),
-            low=min(f.low for f in mine),
-            high=max(f.high for f in mine),
+            of_name[0],
+            effective=sum(f.effective for f in of_name if f.first),
+            low=min(f.low for f in of_name),
+            high=max(f.high for f in of_name),
         )
         sentences.append(whole.sentence())
     return sentences

@@ -35,7 +35,7 @@ BY_PAIRS, BY_LOOPS, BY_BLAS, PER_PAIR = 0.12, 3.0, 0.03, 15.0
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Whose each parameter is.
+    """Which data set each parameter belongs to.
 
     ``owner``: the only data set that has it, -1 where several have it, (n_parameters,).
     ``place``: its number among those of the data set, or among the shared ones, (n_parameters,).
@@ -72,17 +72,17 @@ class Owners:
 
     @property
     def widest(self) -> int:
-        """Parameters of the data set that has most."""
+        """Number of parameters of the data set that has most of its own."""
         return int(np.diff(self.bounds[:-1]).max(initial=0))
 
-    def mine(self, data_set: int) -> Int:
+    def alone(self, data_set: int) -> Int:
         """Places in theta of the parameters, (k,), that one data set alone has."""
         return self.members[self.bounds[data_set] : self.bounds[data_set + 1]]
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """The cells of a run of groups, data set after data set.
+    """The cells of a run of neighbouring unique reflections (groups), data set after data set.
 
     ``groups``: which run.  ``rows``: those of these groups, data set after data set, (n_rows,).
     ``row_cuts``: the rows of data set d begin at ``row_cuts[d]``, (n_sets + 1,).
@@ -104,27 +104,36 @@ class Cells:
 
     @classmethod
     def of(cls, data_set: Int32, groups: Groups, n_sets: int, run: slice) -> Cells:
-        """``data_set``: of each row, (n,)."""
+        """The cells of the groups in ``run``.  ``data_set``: of each row of the whole problem, (n,)."""
         low, high = int(groups.offsets[run.start]), int(groups.offsets[run.stop])
         group = np.repeat(np.arange(run.stop - run.start), groups.sizes()[run])
         rows = np.argsort(data_set[low:high], kind="stable")
-        mine, seen = data_set[low:high][rows], group[rows]
+        set_of_row, group_of_row = data_set[low:high][rows], group[rows]
         new = np.ones(len(rows), bool)
-        new[1:] = (mine[1:] != mine[:-1]) | (seen[1:] != seen[:-1])
+        new[1:] = (set_of_row[1:] != set_of_row[:-1]) | (group_of_row[1:] != group_of_row[:-1])
         cell = np.zeros(groups.n_rows, np.int64)
         cell[low + rows] = np.cumsum(new) - 1
         every = np.arange(n_sets + 1)
-        found, owner = seen[new], mine[new].astype(np.int32)
+        group_of_cell, owner = group_of_row[new], set_of_row[new].astype(np.int32)
         return cls(
-            run, low + rows, np.searchsorted(mine, every), cell, found, owner, np.searchsorted(owner, every),
-            np.argsort(found, kind="stable"),
-            np.concatenate(([0], np.cumsum(np.bincount(found, minlength=run.stop - run.start)))),
-        )  # fmt: skip
+            groups=run,
+            rows=low + rows,
+            row_cuts=np.searchsorted(set_of_row, every),
+            cell=cell,
+            group=group_of_cell,
+            data_set=owner,
+            cell_cuts=np.searchsorted(owner, every),
+            of_group=np.argsort(group_of_cell, kind="stable"),
+            offsets=np.concatenate(([0], np.cumsum(np.bincount(group_of_cell, minlength=run.stop - run.start)))),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """What stays the same of one problem: see ``matrix``."""
+    """What the normal matrix by pairs needs to know of a problem; it does not depend on weights or parameters.
+
+    ``runs``: cells of so many groups at a time that their numbers fit into memory.
+    """
 
     owners: Owners
     runs: tuple[Cells, ...]
@@ -147,7 +156,7 @@ class Pairs:
 
     @classmethod
     def of(cls, model: JointModel, data_set: Int32, groups: Groups) -> Pairs:
-        """``data_set``: of each row, (n,)."""
+        """The pairs of a problem.  ``data_set``: of each row, (n,)."""
         owners = Owners.of(model)
         numbers = groups.n_rows * owners.widest + len(groups) * len(owners.shared)
         cuts = groups.blocks(-(-groups.n_rows // max(1, -(-numbers // MOST_NUMBERS)))).tolist()
@@ -156,7 +165,7 @@ class Pairs:
         return cls(owners, tuple(Cells.of(data_set, groups, n_sets, run) for run in runs))
 
     def matrix(self, linear: Linear) -> Float:
-        """J'J, (n_parameters, n_parameters)."""
+        """J'J, (n_parameters, n_parameters), at the point of ``linear``."""
         n = len(self.owners.owner)
         matrix = np.zeros((n, n))
         rows = linear.design.arguments(), linear.factor, linear.size, linear.along
@@ -174,14 +183,14 @@ class Pairs:
         store = np.zeros((len(cells.group), owners.widest))
 
         def own(d: int) -> None:
-            mine = owners.mine(d)
-            block, cross = np.zeros((len(mine), owners.widest)), np.zeros((len(shared), owners.widest))
+            places = owners.alone(d)
+            block, cross = np.zeros((len(places), owners.widest)), np.zeros((len(shared), owners.widest))
             rows = cells.rows[cells.row_cuts[d] : cells.row_cuts[d + 1]]
-            data_set_pairs.own_rows(rows, cells.cell, len(mine), *arguments, store, block, cross)
+            data_set_pairs.own_rows(rows, cells.cell, len(places), *arguments, store, block, cross)
             where = cells.cell_cuts[d], cells.cell_cuts[d + 1]
             data_set_pairs.projected_cross(*where, cells.group, store, offsets, index, value, cross)
-            data_set_pairs.add_part(matrix, mine, mine, 0.5, block)
-            data_set_pairs.add_part(matrix, shared, mine, 1.0, cross)
+            data_set_pairs.add_part(matrix, places, places, 0.5, block)
+            data_set_pairs.add_part(matrix, shared, places, 1.0, cross)
 
         def pairs(d: int) -> None:
             data_set_pairs.pairs(
@@ -208,8 +217,8 @@ class Pairs:
         def lane(k: int) -> Float:
             part = np.zeros((len(shared), len(shared)))
             data_set_pairs.shared_rows(cuts[k], cuts[k + 1], offsets, *arguments, rows, part)
-            mine = rows[cuts[k] : cuts[k + 1]]
-            part -= mine.T @ mine
+            projected = rows[cuts[k] : cuts[k + 1]]
+            part -= projected.T @ projected
             return part
 
         data_set_pairs.add_part(matrix, shared, shared, 0.5, np.sum(run_lanes(lane, LANES), axis=0))

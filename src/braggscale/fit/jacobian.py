@@ -1,7 +1,7 @@
-"""The observations' part of the problem around one point: what every row brings to J, from which all products follow.
+"""The Jacobian of the observations at one point, stored as a few numbers per row from which its products follow.
 
-With J0 = -size phi, phi = d ln g/d theta, and along = a/|a| of each row, J = J0 - along (along . J0) inside each unique
-reflection (jacobian_products.py).
+A row of J0 is -size phi with phi = d ln g/d theta. With along = a/|a| of the rows of one unique reflection
+J = J0 - along (along . J0), the form of normal_equations.py.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ def lane_cuts(groups: Groups, lanes: int) -> Int:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """``cost`` and ``gradient``, (n_parameters,), of the observations.
+    """J at one point.
 
-    ``factor``: d ln value_c/d eta_c, (n, n_components).  ``size``, ``along``: (n,), as above.
+    ``cost``, ``gradient`` (n_parameters,): of the observations there.  ``factor``: d ln value_c/d eta_c of every
+    component c, (n, n_components).  ``size``: sqrt(w) I_h g, and ``along``, both dimensionless, (n,).
     """
 
     design: Design

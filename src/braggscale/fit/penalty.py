@@ -1,4 +1,7 @@
-"""sum lambda S of all restraints without an n x n matrix: products, traces, the blocks along the diagonal."""
+"""sum lambda S of all restraints without an n x n matrix: products, traces, and the blocks along the diagonal.
+
+What is sparse is a sparse matrix. Restraints on means over many data sets, which are not, are vectors.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from braggscale.numerics.block_matrix import BlockMatrix
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """S of one kind, D + sum c v v', v being levels of many blocks; of restraints without a kind lambda S.
+    """S of one kind, D + sum c v v' with means v over many blocks; of restraints without a kind lambda S.
 
     ``sparse``: D, (n, n).  ``levels``: v in columns, (n, k), and c, (k,).  ``place``, ``value``: elements of S
     within the blocks, by place in their store.

@@ -41,7 +41,8 @@ from braggscale.numerics import cholesky
 from braggscale.numerics.anderson import MOST_CHANGE
 from braggscale.numerics.array_types import Bool, Float, Int
 
-# A restraint with fewer effective parameters is strong enough; without an end it would grow until N is singular.
+# Of a correction with fewer effective parameters nothing is left: its strength grows no further, for without an end it
+# would grow until N is singular.
 NOTHING_LEFT = 1e-3
 # Blocks of the inverse with fewer parameters are no work for BLAS.
 SMALL = 64
@@ -97,7 +98,7 @@ class Inverse:
         return np.asarray(self.root.T @ (self.root @ x))
 
     def part(self, where: slice | Int) -> Float:
-        """Rows and columns of C, zero for held parameters, (k, k).  ``where``: places among all, in order, (k,)."""
+        """Rows and columns of C, zero for fixed parameters, (k, k).  ``where``: places among all, in order, (k,)."""
         if len(self.free) == self.n and isinstance(where, slice) and where.stop - where.start <= SMALL:
             # many small ones: from the diagonal on, above it the triangle is zero
             from braggscale.numerics.compiled import triangle
@@ -111,13 +112,13 @@ class Inverse:
         else:
             place = np.full(self.n, -1)
             place[self.free] = np.arange(len(self.free))
-            mine = place[where]
-            columns = np.where(mine >= 0, self.root[:, mine], 0.0)
+            free = place[where]
+            columns = np.where(free >= 0, self.root[:, free], 0.0)
         return np.asarray(columns.T @ columns)
 
 
 def traces(restraints: Sequence[Placed], inverse: Inverse) -> dict[str, float]:
-    """tr(C S) of every kind."""
+    """tr(C S) of every kind of estimated restraint.  ``restraints``: of the model.  ``inverse``: C."""
     found: dict[str, float] = {}
     parts: dict[tuple[int, int], Float] = {}  # curves have two restraints
     for where, restraint in restraints:

@@ -87,7 +87,10 @@ class Component(Protocol):
         ...
 
     @property
-    def columns(self) -> Int32: ...
+    def columns(self) -> Int32:
+        """Parameter of each nonzero of a row, counted from the row's ``start``, (n_nonzeros,)."""
+        ...
+
     @property
     def dense(self) -> bool:
         """Whether there are many nonzeros, neighbours in theta: ``columns`` is 0, 1, 2, ..."""
@@ -99,7 +102,11 @@ class Component(Protocol):
         ...
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
-        """Return start (n,) and basis values (n, n_nonzeros)."""
+        """Start and basis values of n rows.
+
+        Start: the first parameter of each row, counted from the component's own first, (n,). Basis values:
+        (n, n_nonzeros).
+        """
         ...
 
     def gauge_rows(self, rows: ObservationGeometry, chosen: Int, overall: bool) -> list[Float]:

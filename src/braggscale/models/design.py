@@ -86,8 +86,8 @@ class Design:
 
         def part(k: int) -> None:
             rows = slice(k * SMALL_CHUNK, (k + 1) * SMALL_CHUNK)
-            mine = self.basis[rows], self.start[rows], self.family[rows], *self.arguments()[3:]
-            scale_factor.scales(mine, theta, *blocks, g[rows], variance[rows])
+            design = self.basis[rows], self.start[rows], self.family[rows], *self.arguments()[3:]
+            scale_factor.scales(design, theta, *blocks, g[rows], variance[rows])
 
         run_lanes(part, -(-n // SMALL_CHUNK))
         return g, variance

@@ -76,7 +76,7 @@ def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[Cho
                 settled.add(where.start)
             elif not first and where.start not in settled and not fixed[where].any():
                 seen = in_data_set
-                if len(sharing[where.start]) > 1:  # of one still there would be a shell or two
+                if len(sharing[where.start]) > 1:  # pool the data sets: one still fills too few shells
                     has = np.zeros(len(model.data_sets), bool)
                     has[sharing[where.start]] = True
                     seen = np.flatnonzero(has[rows.data_set])

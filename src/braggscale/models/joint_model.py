@@ -134,14 +134,14 @@ class JointModel:
         pieces = self._pieces(rows)
 
         def piece(k: int) -> None:
-            family, mine = pieces[k]
-            places = GeometryView(rows, mine)
-            nonzero = 0
+            family, chosen = pieces[k]
+            places = GeometryView(rows, chosen)
+            first_nonzero = 0
             for c, component in enumerate(self.data_sets[int(self.leaders[family])].components):
                 first, values = component.basis(places)
-                start[mine, c] += first
-                basis[mine, nonzero : nonzero + values.shape[1]] = values
-                nonzero += values.shape[1]
+                start[chosen, c] += first
+                basis[chosen, first_nonzero : first_nonzero + values.shape[1]] = values
+                first_nonzero += values.shape[1]
 
         run_lanes(piece, len(pieces))
         tables = self.tables

@@ -13,11 +13,11 @@ from braggscale.numerics.array_types import Float, Int
 
 @dataclass(frozen=True, slots=True)
 class MeanPenalty:
-    """A penalty on the levels l_d = m_d . theta_d of many data sets, S = within sum_d m_d m_d' + across v v'.
+    """A penalty on means (levels) l_d = m_d . theta_d of the parameters of many data sets, without its n^2 numbers.
 
-    v is all m_d side by side: theta'S theta = within sum_d l_d^2 + across (sum_d l_d)^2. It has n^2 elements that are
-    not 0 and takes 2 n numbers.
-    ``row``: v, (n,).  ``starts``: of every m_d in it, and its end, (n_levels + 1,), none empty.
+    theta'S theta = within sum_d l_d^2 + across (sum_d l_d)^2, so S = within sum_d m_d m_d' + across v v' with v all
+    m_d side by side.
+    ``row``: v, (n,).  ``starts``: where each m_d begins in it, and its end, (n_levels + 1,), none empty.
     """
 
     row: Float
@@ -27,12 +27,12 @@ class MeanPenalty:
 
     @classmethod
     def one(cls, row: Float) -> MeanPenalty:
-        """The square of a single level."""
+        """The square of a single level m . theta.  ``row``: m, (n,)."""
         return cls(row, np.array([0, len(row)]), 0.0, 1.0)
 
     @classmethod
     def about_mean(cls, rows: Sequence[Float]) -> MeanPenalty:
-        """sum_d (l_d - mean)^2, of rank n_levels - 1."""
+        """sum_d (l_d - mean)^2, of rank n_levels - 1.  ``rows``: every m_d, one array for each data set."""
         starts = np.concatenate(([0], np.cumsum([len(row) for row in rows])))
         return cls(np.concatenate(rows), starts, 1.0, -1.0 / len(rows))
 
@@ -50,7 +50,7 @@ class MeanPenalty:
         return replace(self, within=factor * self.within, across=factor * self.across)
 
     def diagonal(self) -> Float:
-        """(n,)."""
+        """The diagonal of S, (n,)."""
         return (self.within + self.across) * self.row**2
 
     def dense(self) -> Float:
@@ -62,12 +62,14 @@ class MeanPenalty:
 
 @dataclass(frozen=True, slots=True)
 class Restraint:
-    """Adds strength (theta - target)' penalty (theta - target) to the cost.  ``penalty``: (n, n).
+    """Adds strength (theta - target)' penalty (theta - target) to the cost, theta the n parameters of a component.
 
+    ``penalty``: (n, n), or a penalty on means.  ``strength``: one over the variance that the correction is expected to
+    have, in units of the penalty.  ``target``: value of every parameter that costs nothing.
     ``kind``: empty for a strength that somebody chose. Otherwise the data choose it (restraint_strengths.py): all
     restraints of one kind, of whatever data set, have the same strength, and ``strength`` is where it starts.
     ``relative``: parameters count in units of their mean, so that a weak crystal is as smooth as a strong one.
-    ``couples_data_sets``: it acts on how much the data sets differ from one another, not on each by itself;
+    ``couples_data_sets``: it acts on how much the data sets differ from one another, not on each of them by itself;
     ``penalty`` is then the row m of the level m . theta, (n,).  ``rank``: of the penalty, where there is a kind.
     """
 

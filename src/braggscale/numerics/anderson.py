@@ -14,11 +14,12 @@ SHORTEST, LONGEST = 0.3, 8.0
 
 
 class Mixing:
-    """Fellner-Schall steps, each of which goes a constant share of the way, brought to where they lead.
+    """Anderson's acceleration of the fixed point x = G(x) of numbers x = ln lambda that are called by name.
 
-    Anderson's acceleration of the fixed point x = G(x), x = ln lambda: of the last steps f_j = G(x_j) - x_j the
-    combination of least size tells the next x (Walker & Ni, SIAM J. Numer. Anal. 49 (2011) 1715, algorithm AA). It
-    takes differences of neighbouring steps alone. Those of another problem of the same kind serve as well.
+    Plain steps x -> G(x) go a constant share of the way each. The combination of least size of the last steps
+    f_j = G(x_j) - x_j predicts where they lead (Walker & Ni, SIAM J. Numer. Anal. 49 (2011) 1715, algorithm AA). Only
+    differences of consecutive steps enter, so that those of an earlier problem of the same kind serve as well.
+    ``memory``: how many differences are kept.
     """
 
     def __init__(self, memory: int = 3) -> None:
@@ -27,11 +28,11 @@ class Mixing:
         self.differences: list[tuple[Float, Float]] = []
 
     def begin(self) -> None:
-        """The next step is no neighbour of the last one."""
+        """Forget the last iterate: its difference from the next one must not enter the history."""
         self.last = None
 
     def next(self, at: Mapping[str, float], image: Mapping[str, float]) -> dict[str, float]:
-        """The next strengths to try after a step from ``at`` to ``image``, within a factor of MOST_CHANGE of ``at``."""
+        """The next lambda to try after a plain step from ``at`` to ``image``, within a factor MOST_CHANGE of ``at``."""
         kinds = sorted(at)
         x, g = (np.log([values[kind] for kind in kinds]) for values in (at, image))
         if self.last is not None:

@@ -82,14 +82,14 @@ class BlockMatrix:
         first = int(np.searchsorted(self.starts, where.start, side="right")) - 1
         last = int(np.searchsorted(self.starts, where.stop))
         begin = int(self.starts[first])
-        mine = slice(where.start - begin, where.stop - begin)
+        inside = slice(where.start - begin, where.stop - begin)
         if last == first + 1:
-            return self._block(first)[mine, mine]
+            return self._block(first)[inside, inside]
         whole = np.zeros((int(self.starts[last]) - begin,) * 2)
         for k in range(first, last):
             place = slice(int(self.starts[k]) - begin, int(self.starts[k + 1]) - begin)
             whole[place, place] = self._block(k)
-        return whole[mine, mine]
+        return whole[inside, inside]
 
     def _block(self, k: int, base: int | None = None) -> Float:
         size = int(self.starts[k + 1] - self.starts[k])
@@ -99,18 +99,18 @@ class BlockMatrix:
     def inverse(self) -> BlockMatrix | None:
         """The inverse of every block; None where one is not positive definite."""
         result = BlockMatrix.zeros(self.starts)
-        for mine, into in _alike(self, result):
-            found = _inverse(mine)
-            if found is None:
+        for stack, into in _equal_sizes(self, result):
+            inverse = _inverse(stack)
+            if inverse is None:
                 return None
-            into[...] = found
+            into[...] = inverse
         return result
 
     def times(self, x: Float) -> Float:
         """The product with ``x``, (n, m)."""
         y = np.empty_like(x)
         begin = 0
-        for stack, _ in _alike(self, self):
+        for stack, _ in _equal_sizes(self, self):
             count, size, _ = stack.shape
             end = begin + count * size
             part = x[begin:end].reshape(count, size, -1)
@@ -151,8 +151,8 @@ class Arrow:
         place = np.full(len(blocks), -1)
         place[shared] = np.arange(len(shared))
         for k in into:
-            mine = slice(int(place[starts[k]]), int(place[starts[k + 1] - 1]) + 1)
-            corner[mine, mine] += blocks._block(k) - cross[shared][mine, mine]
+            here = slice(int(place[starts[k]]), int(place[starts[k + 1] - 1]) + 1)
+            corner[here, here] += blocks._block(k) - cross[shared][here, here]
         found = _inverse(0.5 * (corner + corner.T)[None])
         self.e = found[0] if found is not None else np.diag(1.0 / np.maximum(np.diag(corner), 1e-300))
         store = self.alone.store.copy()
@@ -163,16 +163,16 @@ class Arrow:
                 w = self.w[starts[k] : starts[k + 1]]
                 block += w @ self.e @ w.T
             else:
-                mine = slice(int(place[starts[k]]), int(place[starts[k + 1] - 1]) + 1)
-                block[...] = self.e[mine, mine]
+                here = slice(int(place[starts[k]]), int(place[starts[k + 1] - 1]) + 1)
+                block[...] = self.e[here, here]
 
     def solve(self, right: Float) -> Float:
         """M^-1 ``right``, (n, m)."""
         if not len(self.shared):
             return self.alone.times(right)
-        mine = right.copy()
-        mine[self.shared] = 0.0
-        own = self.alone.times(mine)
+        rest = right.copy()
+        rest[self.shared] = 0.0
+        own = self.alone.times(rest)
         common = self.e @ (right[self.shared] - self.beside.T @ own)
         result = own - self.w @ common
         result[self.shared] = common
@@ -186,7 +186,7 @@ def _diagonal_inverse(blocks: BlockMatrix) -> BlockMatrix:
     return result
 
 
-def _alike(first: BlockMatrix, second: BlockMatrix) -> list[tuple[Float, Float]]:
+def _equal_sizes(first: BlockMatrix, second: BlockMatrix) -> list[tuple[Float, Float]]:
     """Runs of neighbouring blocks of one size in both matrices, (count, size, size) each; views."""
     sizes = np.diff(first.starts)
     if len(sizes) == 0:
