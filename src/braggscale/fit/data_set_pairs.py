@@ -76,7 +76,7 @@ class Owners:
         return int(np.diff(self.bounds[:-1]).max(initial=0))
 
     def alone(self, data_set: int) -> Int:
-        """Places in theta of the parameters of one data set alone."""
+        """Places in theta of the parameters, (k,), that one data set alone has."""
         return self.members[self.bounds[data_set] : self.bounds[data_set + 1]]
 
 

@@ -99,7 +99,7 @@ class Inverse:
         return np.asarray(self.root.T @ (self.root @ x))
 
     def part(self, where: slice | Int) -> Float:
-        """Rows and columns of C, zero for fixed parameters, (k, k).  ``where``: places among all, in order."""
+        """Rows and columns of C, zero for fixed parameters, (k, k).  ``where``: places among all, in order, (k,)."""
         if len(self.free) == self.n and isinstance(where, slice) and where.stop - where.start <= SMALL:
             # many small ones: from the diagonal on, above it the triangle is zero
             from braggscale.numerics.compiled import triangle
