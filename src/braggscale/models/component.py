@@ -87,7 +87,10 @@ class Component(Protocol):
         ...
 
     @property
-    def columns(self) -> Int32: ...
+    def columns(self) -> Int32:
+        """Place in theta of each nonzero, counted from that of the first, (n_nonzeros,)."""
+        ...
+
     @property
     def dense(self) -> bool:
         """Whether there are many nonzeros, neighbours in theta: ``columns`` is 0, 1, 2, ..."""
