@@ -18,12 +18,13 @@ _ITEM = re.compile(r"(?:[*-]|\d+\.) ")
 _FIELD = re.compile(r"(?:^|(?<=[.:;)] ))\s*(?=``[\w*.]+``(?:(?:,| and) ``[\w*.]+``)*: )")
 _RESULT = re.compile(r"(?<=[.:;)] )\s*(?=(?:Returns?|Raises?|Yields?) )")
 _DEEP = 4
+_EXAMPLE = (">>> ", "... ")  # of an interactive session
 
 
 def to_rst(lines: list[str]) -> list[str]:
     """The lines of a docstring as reStructuredText that renders the same text.
 
-    Indented lines become literal blocks, sentences that begin with ``name``: become the items of a list.
+    Indented lines and examples become literal blocks, sentences that begin with ``name``: become the items of a list.
     """
     out: list[str] = []
     for literal, block in _blocks(lines):
@@ -44,7 +45,7 @@ def _blocks(lines: list[str]) -> list[tuple[bool, list[str]]]:
             fresh = True
             continue
         indent = len(line) - len(line.lstrip())
-        literal = indent >= _DEEP and not (item and not fresh)
+        literal = line.startswith(_EXAMPLE) or (indent >= _DEEP and not (item and not fresh))
         if not literal and (indent == 0 or _ITEM.match(line.strip())):
             item = bool(_ITEM.match(line.strip()))
         if blocks and blocks[-1][0] == literal and (literal or not fresh) and not (item and indent == 0):

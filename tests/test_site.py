@@ -39,6 +39,12 @@ def test_sentences_about_arguments_become_a_list():
     assert [item.astext() for item in tree.children[1].children] == ["weight: 1/counts^2, (n,).", "a, b: of it."]
 
 
+def test_examples_are_literal():
+    tree = rendered("Scales.\n\n>>> run = scale(data, d_min=1.2)\n>>> run.write()")
+    assert [type(node).__name__ for node in tree.children] == ["paragraph", "literal_block"]
+    assert tree.children[1].astext() == ">>> run = scale(data, d_min=1.2)\n>>> run.write()"
+
+
 def test_items_stay_items():
     tree = rendered("Kept if\n\n* it rises by 15,\n  and more\n* it is known\n\nor not.")
     assert [type(node).__name__ for node in tree.children] == ["paragraph", "bullet_list", "paragraph"]

@@ -67,7 +67,8 @@ def result_crystals(
 ) -> Crystals:
     """The scaled observations of a run as all kinds of exports need them.
 
-    ``document``, ``columns``: as written.  Raises DataError if the resolution limits leave nothing.
+    ``document``: the experiments as written.  ``columns``: type and values, (n_rows,) of each data set, as written.
+    Raises DataError if the resolution limits leave nothing.
     """
     tables = [
         Changed(one.usable.table, {name: arrays[d] for name, (_, arrays) in columns.items()})

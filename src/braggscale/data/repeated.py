@@ -34,7 +34,7 @@ def _bits(values: Array) -> UInt:
 
 
 def repeats(keys: UInt) -> Bool:
-    """Rows that repeat an earlier one, (n,)."""
+    """Rows that repeat an earlier one, (n,).  ``keys``: of each row, (n,)."""
     found = np.zeros(len(keys), np.bool_)
     ordered = np.sort(keys)
     if not (ordered[1:] == ordered[:-1]).any():
@@ -46,5 +46,5 @@ def repeats(keys: UInt) -> Bool:
 
 
 def shared_rows(keys: UInt, others: UInt) -> int:
-    """How many rows two data sets have in common."""
+    """How many rows two data sets have in common.  ``keys``, ``others``: of their rows, (n,) and (m,)."""
     return len(np.intersect1d(keys, others))

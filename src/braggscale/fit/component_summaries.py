@@ -58,7 +58,8 @@ def component_summaries(
 ) -> tuple[ComponentSummary, ...]:
     """One summary per component of each data set.
 
-    ``design``, ``data_set`` (n,): of the observations in the fit.  ``effective_dof``: diag(C J'J), (n_parameters,).
+    ``design``, ``data_set`` (n,): of the observations in the fit.
+    ``theta``, ``effective_dof``: parameters and diag(C J'J), (n_parameters,).
     """
     found: list[ComponentSummary] = []
     seen: set[int] = set()

@@ -31,7 +31,7 @@ def refuse_mixed(experiments_file: str, identifier: str, own: Any, table: FileTa
     """Raises InputError if experiment and reflections of a data set say that they come from different runs.
 
     ``own``: what this program has stored with the model, None where another program has rewritten it.
-    ``rows``: of the data set, None for all.
+    ``rows``: numbers of the rows of the data set, (n,), None for all.
     """
     stamp = own.get(ENTRY) if isinstance(own, Mapping) else None
     column = table.columns.get(COLUMN)

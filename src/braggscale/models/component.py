@@ -88,7 +88,7 @@ class Component(Protocol):
 
     @property
     def columns(self) -> Int32:
-        """Parameter of each nonzero of a row, counted from the row's ``start``, (n_nonzeros,)."""
+        """Place in theta of each nonzero, counted from that of the first, (n_nonzeros,)."""
         ...
 
     @property

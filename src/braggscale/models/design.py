@@ -19,7 +19,9 @@ SMALL_CHUNK = 8192  # the same, where it stays in the cache
 class Design:
     """The non-zero basis values of n observations, in the form that compiled/scale_factor.py describes.
 
-    ``basis``, ``start``, ``family``, ``columns``, ``component_ptr``, ``dense``, ``exponential``, ``offset``: as there.
+    ``basis``: (n, n_nonzeros).  ``start``: (n, n_components).  ``family``: (n,).  By family: ``columns``, (n_families,
+    n_nonzeros), ``component_ptr``, (n_families, n_components + 1), ``dense``, (n_families,), ``exponential`` and
+    ``offset``, (n_families, n_components).
     ``block``: which of ``blocks`` the dense nonzeros of a row belong to, (n,), -1 for none.
     ``blocks``: slice of theta of each dense component.
     """

@@ -54,7 +54,7 @@ class Modules(NoGauge):
 
     @property
     def columns(self) -> Int32:
-        """One module."""
+        """One nonzero: the module, (1,)."""
         return np.zeros(1, np.int32)
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:

@@ -37,7 +37,7 @@ class Harmonics(NoGauge):
 
     @property
     def columns(self) -> Int32:
-        """Every parameter takes part in every row."""
+        """Every parameter takes part in every row: 0, 1, 2, ..., (n_parameters,)."""
         return np.arange(self.n_parameters, dtype=np.int32)
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:

@@ -59,7 +59,7 @@ class Images(NoGauge):
 
     @property
     def columns(self) -> Int32:
-        """Neighbouring bins."""
+        """Neighbouring bins, (n_nonzeros,)."""
         return np.arange(self.width, dtype=np.int32)
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:

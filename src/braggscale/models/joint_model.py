@@ -32,7 +32,7 @@ Placed = tuple[slice | Int, Restraint]
 class Tables:
     """What all rows of a family have in common, and where dense components stand; see Design.
 
-    ``pattern``, ``bounds``, ``dense``, ``exponential``, ``offset``: by family, (n_families, ...).
+    ``columns``, ``component_ptr``, ``dense``, ``exponential``, ``offset``: by family, (n_families, ...).
     ``block``: of each data set, (n_data_sets,).
     """
 

@@ -27,12 +27,12 @@ class MeanPenalty:
 
     @classmethod
     def one(cls, row: Float) -> MeanPenalty:
-        """The square of a single level m . theta.  ``row``: m, (n,)."""
+        """The square of a single level.  ``row``: m of the level m . theta, (k,)."""
         return cls(row, np.array([0, len(row)]), 0.0, 1.0)
 
     @classmethod
     def about_mean(cls, rows: Sequence[Float]) -> MeanPenalty:
-        """sum_d (l_d - mean)^2, of rank n_levels - 1.  ``rows``: every m_d, one array for each data set."""
+        """sum_d (l_d - mean)^2, of rank n_levels - 1.  ``rows``: m of each level, (k,) of each data set."""
         starts = np.concatenate(([0], np.cumsum([len(row) for row in rows])))
         return cls(np.concatenate(rows), starts, 1.0, -1.0 / len(rows))
 

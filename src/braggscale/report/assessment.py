@@ -202,7 +202,10 @@ def _detector(summary: Summary) -> Check | None:
 
 
 def robust_excess(values: Float) -> Float:
-    """Distance from the median in robust standard deviations (1.4826 times the median absolute one), NaN kept."""
+    """Distance of ``values``, (n,), from their median in robust standard deviations, (n,); NaN is kept.
+
+    The robust standard deviation is 1.4826 times the median of the absolute deviations.
+    """
     known = values[np.isfinite(values)]
     if len(known) < 4:
         return np.full(len(values), np.nan)
@@ -212,7 +215,7 @@ def robust_excess(values: Float) -> Float:
 
 
 def numbers(values: Sequence[float | None]) -> Float:
-    """A column of scale.json as an array, NaN for null."""
+    """A column of scale.json as an array, (n,), NaN for null."""
     return np.array([np.nan if v is None else v for v in values], np.float64)
 
 

@@ -36,7 +36,8 @@ def usable(data_set: Int32, scaled: Scaled, cutoff: float) -> Bool:
 def too_small(scale: Float, data_set: Int32, cutoff: float) -> Bool:
     """Observations whose inverse scale factor is below ``cutoff`` times the median of their data set, (n,).
 
-    Relative, because data sets may be on scales of their own.
+    The limit is relative, because data sets may be on scales of their own.
+    ``scale``: g, ``data_set``: position of the data set, (n,).
     """
     places = rows_by_data_set(data_set, int(data_set.max(initial=-1)) + 1)
     typical = np.array([np.median(scale[mine]) if len(mine) else 1.0 for mine in places])

@@ -66,7 +66,7 @@ class VarianceModel:
         )  # fmt: skip
 
     def take(self, rows: Int | Bool) -> VarianceModel:
-        """The given rows, in the given order.  ``rows``: their numbers or a mask."""
+        """The given rows, in the given order.  ``rows``: their numbers, (k,), or a mark for each row, (n,)."""
         return replace(
             self,
             intensity=self.intensity[rows],

@@ -88,7 +88,7 @@ def _judged(
 
 
 def report(mask: Bool, before: Bool, groups: Groups, rounds: int) -> Rejection:
-    """The outliers ``mask`` with their counts.  ``before``: outliers before the test, (n_rows,)."""
+    """The outliers ``mask``, (n_rows,), with their counts.  ``before``: outliers before the test, (n_rows,)."""
     return Rejection(
         mask,
         rounds,

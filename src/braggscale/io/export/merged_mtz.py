@@ -25,7 +25,7 @@ def merged_mtz(
     crystal: str = "XTAL",
     project: str = "AUTOMATIC",
 ) -> bytes:
-    """The file of ``merged_mtz_object``."""
+    """The file of ``merged_mtz_object``.  ``free``: free flag of each unique reflection, (n,)."""
     mtz = merged_mtz_object(sets, symmetry, cell, free=free, halves=halves, crystal=crystal, project=project)
     return bytes(mtz.write_to_bytes())
 

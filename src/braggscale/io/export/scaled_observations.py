@@ -210,7 +210,7 @@ def in_listed_setting(data: Crystals) -> Crystals:
 def in_reference_setting(data: Crystals) -> Crystals:
     """The same data in the reference setting of the space group, for formats that name it by its number alone.
 
-    Errors as :func:`in_listed_setting`.
+    Raises DataError as :func:`in_listed_setting`.
     """
     symmetry = data.symmetry
     if symmetry.unit is None or symmetry.number is None:

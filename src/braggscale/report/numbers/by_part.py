@@ -38,7 +38,8 @@ FEWEST_IN_CELL = 5
 class Segments:
     """Observations of one reflection in one part.  ``order``: rows so that segments stand together, (n,).
 
-    ``offsets``: of the segments in ``order``.  ``group``, ``part``: of each segment.
+    ``offsets``: where segments begin in ``order``, and the end, (n_segments + 1,).  ``group``, ``part``: of each
+    segment, (n_segments,).
     """
 
     order: Int
@@ -57,19 +58,20 @@ class Segments:
         return cls(order, np.append(starts, len(key)), first // n_parts, first % n_parts)
 
     def sizes(self) -> Int:
-        """Rows of each segment."""
+        """Number of rows of each segment, (n_segments,)."""
         return np.diff(self.offsets)
 
     def sum(self, values: Float) -> Float:
-        """Sum over each segment.  ``values``: (n_rows,)."""
+        """Sum over each segment, (n_segments,).  ``values``: (n_rows,)."""
         result: Float = np.add.reduceat(values[self.order], self.offsets[:-1])
         return result
 
 
 @dataclass(frozen=True, slots=True)
 class Influence:
-    """Per part: ``delta``: delta CC1/2.  ``cc_rest``: correlation of its means with those of all others; NaN unknown.
+    """What leaving out each part would change, (n_parts,); NaN where it is not known.
 
+    ``delta``: delta CC1/2.  ``cc_rest``: correlation of the means of the part with those of all others.
     ``cc``: CC1/2 of all data, mean over shells.
     """
 
@@ -81,7 +83,7 @@ class Influence:
 def influence(x: Float, groups: Groups, segments: Segments, n_parts: int, s: Float) -> Influence:
     """delta CC1/2 and correlation with the rest of each part.
 
-    ``x``: scaled intensities, (n_rows,).  ``s``: 1/d^2 of each group; shells are of equal width in it.
+    ``x``: scaled intensities, (n_rows,).  ``s``: 1/d^2 of each group, (n_groups,); shells are of equal width in it.
     """
     low, high = float(s.min()), float(s.max())
     shell = np.minimum((s - low) * (SHELLS / max(high - low, 1e-12)), SHELLS - 1).astype(np.int64)
@@ -170,7 +172,7 @@ def growth(groups: Groups, part: Int, n: int) -> tuple[Int, Float]:
 
 
 def by_image(seen: Observed, bins: ImageBins, result: Result, rejected: Bool) -> ByImage:
-    """Columns, one entry per run of images over all data sets in order."""
+    """Columns, one entry per run of images over all data sets in order.  ``rejected``: outliers, (n_all,)."""
     n = len(bins)
     part = bins.of(seen.data_set, seen.xyz[:, 2])
     found = parts_table(seen, part, n)
@@ -202,7 +204,10 @@ def by_image(seen: Observed, bins: ImageBins, result: Result, rejected: Bool) ->
 
 
 def by_data_set(seen: Observed, segments: Segments, result: Result, rejected: Bool) -> ByDataSet:
-    """Columns, one entry per data set in the output, and maps of data set by resolution."""
+    """Columns, one entry per data set in the output, and maps of data set by resolution.
+
+    ``rejected``: outliers, (n_all,).
+    """
     n = len(result.kept)
     found = parts_table(seen, seen.data_set, n)
     outliers = total(result.data.rows.data_set[rejected].astype(np.int64), n)

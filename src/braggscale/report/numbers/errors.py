@@ -148,7 +148,7 @@ def _i_over_sigma(x: Float, sigma: Float) -> SignalMap | None:
 
 
 def by_shell(seen: Observed, outlier_shell: Int) -> DeviationsByShell:
-    """Columns by resolution shell: observations, outliers, mean z^2.  ``outlier_shell``: of each outlier."""
+    """Columns by resolution shell: observations, outliers, mean z^2.  ``outlier_shell``: of each outlier, (k,)."""
     n, shell = seen.n_shells, seen.row_shell()
     known = np.isfinite(seen.z)
     return DeviationsByShell(
@@ -165,6 +165,7 @@ def detector_map(seen: Observed, result: Result, rejected: Bool) -> DetectorMaps
 
     Cells of equal size in pixels of the only panel, or in mm along the axes of the first of several panels. Of each:
     observations, outliers, mean z and sum (I - g m)/sum g m, m the mean of the equivalents without the observation.
+    ``rejected``: outliers, (n_all,).
     """
     panels = [one.experiment.panels for one in result.used]
     one = all(len(p) == 1 for p in panels) and len({p[0].image_size for p in panels}) == 1

@@ -37,7 +37,7 @@ class ImageBins:
         return len(self.first)
 
     def of(self, data_set: Int, z: Float) -> Int:
-        """Bin of observations.  ``z``: array index of the image, (n,)."""
+        """Bin of each observation, (n,).  ``data_set``, ``z``: data set and image as array index, (n,)."""
         image = np.floor(z).astype(np.int64) + 1
         place = (image - self.origin[data_set]) // self.width
         ends = np.append(self.base[1:], len(self))

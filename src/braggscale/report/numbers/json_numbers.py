@@ -22,39 +22,39 @@ def rounded(value: float, digits: int = 4) -> float | None:
 
 
 def numbers(values: Iterable[float] | Array, digits: int = 4) -> Numbers:
-    """A list of numbers, which are finite, with so many significant digits."""
+    """The list of ``values``, (n,), which are finite, with so many significant digits."""
     form = f"%.{digits}g"
     return [float(form % v) for v in np.asarray(values, np.float64).tolist()]
 
 
 def column(values: Iterable[float] | Array, digits: int = 4) -> Column:
-    """A list of numbers with so many significant digits, None where one is not finite."""
+    """The list of ``values``, (n,), with so many significant digits, None where one is not finite."""
     form = f"%.{digits}g"
     return [float(form % v) if math.isfinite(v) else None for v in np.asarray(values, np.float64).tolist()]
 
 
 def counts(values: Array) -> Counts:
-    """A list of whole numbers.  ``values``: whole numbers of any type."""
+    """A list of whole numbers.  ``values``: whole numbers of any type, (n,)."""
     found: Counts = np.asarray(values).astype(np.int64).tolist()
     return found
 
 
 def grid(values: Array, digits: int = 3) -> Matrix:
-    """``column`` of every row of a matrix."""
+    """``column`` of every row of the matrix ``values``, (n, m)."""
     return [column(row, digits) for row in values]
 
 
 def count_grid(values: Array) -> CountMatrix:
-    """``counts`` of every row of a matrix."""
+    """``counts`` of every row of the matrix ``values``, (n, m)."""
     return [counts(row) for row in values]
 
 
 def total(index: Int, n: int, values: Array | None = None) -> Float:
-    """Sum of ``values``, or number of entries, in each bin, (n,).  ``index``: bin of each entry."""
+    """Sum of ``values``, or number of entries, in each bin, (n,).  ``index``: bin of each entry, (k,)."""
     return np.bincount(index, values, n).astype(np.float64)
 
 
 def share(above: Array, below: Array, least: float = 0.0) -> Float:
-    """above / below, NaN where the denominator is not above ``least``."""
+    """``above`` / ``below``, any shape, NaN where the denominator is not above ``least``."""
     result: Float = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > least)
     return result

@@ -84,7 +84,8 @@ class Observed:
 def observe(result: Result, good: Bool, error_model_of: Int, anomalous: bool, n_shells: int) -> Observed | None:
     """The observations where ``good``, (n_all,); None if there is none.
 
-    ``error_model_of``: number of the error model of each data set.  ``anomalous``: Friedel mates apart in the fit.
+    ``error_model_of``: number of the error model of each data set, (n_data_sets,).  ``anomalous``: Friedel mates apart
+    in the fit.
     """
     data, state = result.data, result.scaled.state
     rows = np.flatnonzero(good)

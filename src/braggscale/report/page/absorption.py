@@ -213,7 +213,7 @@ def rounded_grid(values: Float, digits: int = 4) -> list[list[float]]:
 
 
 def symmetric_limits(values: Float) -> dict[str, float]:
-    """Limits of colours with 1 in the middle."""
+    """Limits of colours for ``values``, any shape, with 1 in the middle."""
     size = max(float(np.abs(values - 1.0).max()), 1e-4)
     return {"cmin": round(1 - size, 5), "cmax": round(1 + size, 5)}
 

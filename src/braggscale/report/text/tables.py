@@ -31,7 +31,8 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """Columns under a header and a rule: numbers to the right, words to the left; two blanks between.
 
     Floats are shown with four digits unless the caller made text of them; None and NaN as a dash. A column counts as
-    numbers if all its cells look like numbers or ranges of them.
+    numbers if all its cells look like numbers or ranges of them. Raises ValueError if a row has too many or too few
+    cells.
     """
     cells = [[_text(cell) for cell in row] for row in rows]
     for number, row in enumerate(cells):
