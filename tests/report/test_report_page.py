@@ -7,7 +7,7 @@ import os
 import re
 import zlib
 from contextlib import chdir
-from dataclasses import fields
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from braggscale.cli import main
 from braggscale.errors import InputError
 from braggscale.report.assessment import data_sets_standing_out, images_standing_out, verdict
 from braggscale.report.numbers.sections import Sections
-from braggscale.report.page import html
+from braggscale.report.page import html, sections
+from braggscale.report.page.figure import Figure, Table, line
 from braggscale.report.page.html import report_html
 from braggscale.report.read_summary import read_summary
 from braggscale.report.summary_document import from_json, json_schema, summary_text
@@ -309,6 +310,21 @@ def test_every_plot_has_numbers(example_run):
     figures = json.loads(unpacked(page))
     assert sorted(figures) == sorted(cards)
     assert all(figure["data"] for figure in figures.values())
+
+
+def test_a_plot_from_outside(summary, monkeypatch):
+    """A function and its name in the list: it is drawn, with its numbers, and stays away where it has nothing."""
+
+    def toy(found):
+        points = [line([1, 2], [found.outliers, 0], "outliers", "@blue")]
+        return [Figure("toy", "A toy", "How to read it.", points, {}, Table("Toy numbers", ("n",), [[found.outliers]]))]
+
+    first, *rest = sections.SECTIONS
+    more = (replace(first, plots=(*first.plots, toy, lambda _: [])), *rest)
+    monkeypatch.setattr(sections, "SECTIONS", more)
+    page = report_html(typed(summary))
+    assert '<figure id="toy"' in page and "Toy numbers" in page
+    assert json.loads(unpacked(page))["toy"]["data"][0]["y"] == [summary["outliers"], 0]
 
 
 def test_plotly_is_the_script_of_its_package(example_run):

@@ -67,36 +67,34 @@ def surfaces(summary: Summary, found: Sequence[tuple[int, Surface]], names: Sequ
         for made in (even, spheres):
             made.clear()  # three empty pictures say no more than one
     table = Table("Absorption surface", ("data set", "lowest", "highest", "rms"), rows, words=(0,))
-    result = []
-    for key, title, text, choices, own in (
-        (
-            "absorption-map",
-            "Absorption surface",
-            "Relative transmission of a beam that leaves the crystal in this direction (frame of the crystal on the "
-            "spindle, "
-            "polar axis along it). A correction of some per cent is usual, of 10 % and more is strong absorption. The "
-            "mean of "
-            "incoming and diffracted beam is applied.",
-            maps,
-            table,
-        ),
-        (
-            "absorption-even",
-            "Undiffracted beam",
-            "The even part of the surface: what a beam straight through the crystal loses.",
-            even,
-            None,
-        ),
-        ("absorption-sphere", "On the sphere", "The same surface; drag to turn it.", spheres, None),
-    ):
-        if not choices:
-            continue
-        multiple = choices if len(choices) > 1 else []
-        result.append(
-            Figure(key, title, text, choices[0][1], choices[0][2], own or table, choices=multiple, choice_of="data set")
-        )
-    result.append(_coefficients(summary, found, names))
-    return result
+    drawn = zip(_SURFACE_PLOTS, (maps, even, spheres), strict=True)
+    return [
+        *(_choice(*plot, choices, table) for plot, choices in drawn if choices),
+        _coefficients(summary, found, names),
+    ]
+
+
+def _choice(key: str, title: str, text: str, choices: Sequence[Choice], table: Table) -> Figure:
+    """A figure of the first surface, with the others to choose from."""
+    several = choices if len(choices) > 1 else []
+    return Figure(key, title, text, choices[0][1], choices[0][2], table, choices=several, choice_of="data set")
+
+
+_SURFACE_PLOTS = (
+    (
+        "absorption-map",
+        "Absorption surface",
+        "Relative transmission of a beam that leaves the crystal in this direction (frame of the crystal on the "
+        "spindle, polar axis along it). A correction of some per cent is usual, of 10 % and more is strong absorption. "
+        "The mean of incoming and diffracted beam is applied.",
+    ),
+    (
+        "absorption-even",
+        "Undiffracted beam",
+        "The even part of the surface: what a beam straight through the crystal loses.",
+    ),
+    ("absorption-sphere", "On the sphere", "The same surface; drag to turn it."),
+)
 
 
 def _coefficients(summary: Summary, found: Sequence[tuple[int, Surface]], names: Sequence[str]) -> Figure:

@@ -13,6 +13,7 @@ from braggscale.report.page.figure import (
     Figure,
     Section,
     Table,
+    Trace,
     axis,
     escaped,
     heat,
@@ -22,7 +23,10 @@ from braggscale.report.page.figure import (
 )
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_sections import ByDataSet
+from braggscale.report.summary_values import Column, Matrix
 
+NAMED = 40  # data sets with their names on the axis of a map
+FEWEST = 3  # data sets that plots compare
 MOST_ROWS = 500  # of the tables behind the maps
 
 
@@ -39,59 +43,58 @@ def by_data_set(summary: Summary) -> Section:
         return section
     names = names_of(summary)
     section.tables += [_data_set_table(summary, table, names), *_image_ranges(summary, names)]
-    if len(names) < 3:
-        return section
-    out = set(data_sets_standing_out(summary))
-    delta = table.delta_cc_half
-    common = {"text": [f"data set {escaped(n)}" for n in names], "mode": "markers", "type": "scatter"}
-    size = [11 if k in out else 7 for k in range(len(names))]
-    colour = [ORANGE if k in out else BLUE for k in range(len(names))]
-    symbol = ["diamond" if k in out else "circle" for k in range(len(names))]
-    marker = {"size": size, "color": colour, "symbol": symbol, "line": {"width": 0.5, "color": INK}}
-    if any(v is not None for v in delta):
-        section.figures.append(
-            Figure(
-                "data-set-delta",
-                "What each data set adds",
-                "R_merge against ΔCC1/2 (CC1/2 of all data minus CC1/2 without the data set). Data sets to the left of "
-                "zero make the data worse; those far from the cloud (diamonds) should be looked at, for wrong "
-                "indexing or "
-                "another crystal form.",
-                [
-                    {
-                        **common,
-                        "x": [None if v is None else 100 * v for v in delta],
-                        "y": table.r_merge,
-                        "marker": marker,
-                        "hovertemplate": "%{text}<br>ΔCC1/2 %{x:.2g} %<br>R_merge %{y:.3f}<extra></extra>",
-                    }
-                ],
-                {"xaxis": axis("ΔCC1/2 / %"), "yaxis": axis("R_merge", rangemode="tozero"), "showlegend": False},
-            )
-        )
-    b = table.b
-    if any(v is not None for v in b):
-        section.figures.append(
-            Figure(
-                "data-set-scale",
-                "Scale and B factor",
-                "Mean inverse scale factor and mean relative B factor. B above 0 here means that the data set falls "
-                "off "
-                "less with resolution than the first one; data sets far off are of another quality.",
-                [
-                    {
-                        **common,
-                        "x": table.scale,
-                        "y": b,
-                        "marker": marker,
-                        "hovertemplate": "%{text}<br>mean g %{x:.3f}<br>B %{y:.2f} Å²<extra></extra>",
-                    }
-                ],
-                {"xaxis": axis("mean g"), "yaxis": axis("relative B / Å²"), "showlegend": False},
-            )
-        )
-    section.figures += _maps(table, names)
     return section
+
+
+def _points(summary: Summary, x: Column, y: Column, hover: str) -> Trace:
+    """A point for each data set; those that stand out are diamonds."""
+    names, out = names_of(summary), set(data_sets_standing_out(summary))
+    marker = {
+        "size": [11 if k in out else 7 for k in range(len(names))],
+        "color": [ORANGE if k in out else BLUE for k in range(len(names))],
+        "symbol": ["diamond" if k in out else "circle" for k in range(len(names))],
+        "line": {"width": 0.5, "color": INK},
+    }
+    text = [f"data set {escaped(n)}" for n in names]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "text": text,
+        "x": x,
+        "y": y,
+        "marker": marker,
+        "hovertemplate": f"%{{text}}<br>{hover}<extra></extra>",
+    }
+
+
+def what_each_adds(summary: Summary) -> list[Figure]:
+    """R_merge of each data set against delta CC1/2."""
+    table = summary.by_data_set
+    if table is None or len(table.identifier) < FEWEST or all(v is None for v in table.delta_cc_half):
+        return []
+    text = (
+        "R_merge against ΔCC1/2 (CC1/2 of all data minus CC1/2 without the data set). Data sets to the left of zero "
+        "make the data worse; those far from the cloud (diamonds) should be looked at, for wrong indexing or another "
+        "crystal form."
+    )
+    delta = [None if v is None else 100 * v for v in table.delta_cc_half]
+    data = [_points(summary, delta, table.r_merge, "ΔCC1/2 %{x:.2g} %<br>R_merge %{y:.3f}")]
+    layout = {"xaxis": axis("ΔCC1/2 / %"), "yaxis": axis("R_merge", rangemode="tozero"), "showlegend": False}
+    return [Figure("data-set-delta", "What each data set adds", text, data, layout)]
+
+
+def scale_and_b(summary: Summary) -> list[Figure]:
+    """Mean scale of each data set against its mean B factor."""
+    table = summary.by_data_set
+    if table is None or len(table.identifier) < FEWEST or all(v is None for v in table.b):
+        return []
+    text = (
+        "Mean inverse scale factor and mean relative B factor. B above 0 here means that the data set falls off less "
+        "with resolution than the first one; data sets far off are of another quality."
+    )
+    data = [_points(summary, table.scale, table.b, "mean g %{x:.3f}<br>B %{y:.2f} Å²")]
+    layout = {"xaxis": axis("mean g"), "yaxis": axis("relative B / Å²"), "showlegend": False}
+    return [Figure("data-set-scale", "Scale and B factor", text, data, layout)]
 
 
 def _data_set_table(summary: Summary, table: ByDataSet, names: Sequence[str]) -> Table:
@@ -154,11 +157,13 @@ def _image_ranges(summary: Summary, names: Sequence[str]) -> list[Table]:
     return [Table("Images and batches", header, rows, words=(0, 1, 2, 3))] if rows else []
 
 
-def _maps(table: ByDataSet, names: Sequence[str]) -> list[Figure]:
+def maps_by_resolution(summary: Summary) -> list[Figure]:
+    """Signal to noise and R_merge, data set by resolution."""
+    table, names = summary.by_data_set, names_of(summary)
+    if table is None or len(names) < FEWEST:
+        return []
     limits = table.shell_limits
     shells = [f"{a:.2f} – {b:.2f}" for a, b in zip(limits[:-1], limits[1:], strict=True)]
-    labels = [escaped(name) for name in names]
-    few = len(names) <= 40
     figures = []
     for key, z, title, label, digits, text in (
         (
@@ -180,31 +185,35 @@ def _maps(table: ByDataSet, names: Sequence[str]) -> list[Figure]:
             "others.",
         ),
     ):
-        known = sorted(v for row in z for v in row if v is not None)
-        if not known:
-            continue
-        top = known[int(0.98 * (len(known) - 1))]
-        template = f"data set %{{y}}<br>%{{x}} Å<br>{label} %{{z:.{digits}f}}<extra></extra>"
-        y: Sequence[object] = labels if few else list(range(len(labels)))
-        trace = heat(shells, y, z, label, zmin=0, zmax=top, hovertemplate=template)
-        y_axis = axis("data set", type="category" if few else "linear", autorange="reversed", automargin=True)
-        if not few:
-            # the rows are numbers, so that the ticks do not fall over each other; hovering gives the name
-            trace["customdata"] = [[name] * len(shells) for name in labels]
-            trace["hovertemplate"] = template.replace("%{y}", "%{customdata}")
-            y_axis["title"] = {"text": "data set, place in the table"}
-        caption = title if len(names) <= MOST_ROWS else f"{title}: the first {MOST_ROWS}; scale.json has all"
-        header = [f"{s} Å" for s in shells]
-        numbers = map_table(caption, header, names[:MOST_ROWS], z[:MOST_ROWS], "data set")
-        figures.append(
-            Figure(
-                key.replace("_", "-"),
-                title,
-                text,
-                [trace],
-                {"xaxis": axis("resolution / Å", tickangle=-40, type="category"), "yaxis": y_axis},
-                numbers,
-                height=max(300, min(700, 180 + 14 * len(names))),
-            )
-        )
+        if any(v is not None for row in z for v in row):
+            figures.append(_map(key.replace("_", "-"), title, text, label, digits, shells, names, z))
     return figures
+
+
+def _map(
+    key: str, title: str, text: str, label: str, digits: int, shells: list[str], names: list[str], z: Matrix
+) -> Figure:
+    known = sorted(v for row in z for v in row if v is not None)
+    top = known[int(0.98 * (len(known) - 1))]
+    labels = [escaped(name) for name in names]
+    few = len(names) <= NAMED
+    template = f"data set %{{y}}<br>%{{x}} Å<br>{label} %{{z:.{digits}f}}<extra></extra>"
+    y: Sequence[object] = labels if few else list(range(len(labels)))
+    trace = heat(shells, y, z, label, zmin=0, zmax=top, hovertemplate=template)
+    y_axis = axis("data set", type="category" if few else "linear", autorange="reversed", automargin=True)
+    if not few:
+        # the rows are numbers, so that the ticks do not fall over each other; hovering gives the name
+        trace["customdata"] = [[name] * len(shells) for name in labels]
+        trace["hovertemplate"] = template.replace("%{y}", "%{customdata}")
+        y_axis["title"] = {"text": "data set, place in the table"}
+    caption = title if len(names) <= MOST_ROWS else f"{title}: the first {MOST_ROWS}; scale.json has all"
+    header = [f"{s} Å" for s in shells]
+    return Figure(
+        key,
+        title,
+        text,
+        [trace],
+        {"xaxis": axis("resolution / Å", tickangle=-40, type="category"), "yaxis": y_axis},
+        map_table(caption, header, names[:MOST_ROWS], z[:MOST_ROWS], "data set"),
+        height=max(300, min(700, 180 + 14 * len(names))),
+    )

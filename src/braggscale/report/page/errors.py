@@ -28,15 +28,23 @@ from braggscale.report.page.figure import (
 )
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_run import ErrorModelFit
-from braggscale.report.summary_sections import BeforeAfter, DeviationsOfModel, Histogram, NormalPlot, SignalMap
+from braggscale.report.summary_sections import (
+    BeforeAfter,
+    DetectorMaps,
+    DeviationsOfModel,
+    Histogram,
+    NormalPlot,
+    SignalMap,
+)
 from braggscale.wording import show_with_error
 
+FEWEST = 5  # observations and outliers that a cell of the detector needs
 MOST_MODELS = 12  # error models with plots
 NORMAL = (0.6827, 0.9545, 0.9973)
 
 
 def error_model(summary: Summary) -> Section:
-    """Parameters, normal probability plot, deviations by intensity, I/sigma with its asymptote."""
+    """The error models with their parameters."""
     section = Section(
         "errors",
         "Error model",
@@ -47,16 +55,24 @@ def error_model(summary: Summary) -> Section:
     found = summary.deviations.error_models if summary.deviations else []
     if models:
         section.tables.append(_parameters(models, found))
+    return section
+
+
+def error_model_figures(summary: Summary) -> list[Figure]:
+    """Of each error model: normal probability plot, histogram, errors by intensity, I/sigma with its asymptote."""
+    models = summary.error_models
+    figures: list[Figure] = []
+    found = summary.deviations.error_models if summary.deviations else []
     pairs = [(models[k] if k < len(models) else None, one) for k, one in enumerate(found[:MOST_MODELS])]
     for k, (model, one) in enumerate(pairs):
         suffix, name = ("", "") if len(pairs) == 1 else (f"-{k + 1}", f", model {k + 1}")
         if one.normal and one.histogram:
-            section.figures += [_normal(one.normal, suffix, name), _histogram(one.histogram, suffix, name)]
+            figures += [_normal(one.normal, suffix, name), _histogram(one.histogram, suffix, name)]
         if model and model.ranges:
-            section.figures.append(_by_intensity(model, suffix, name))
+            figures.append(_by_intensity(model, suffix, name))
         if one.i_over_sigma:
-            section.figures.append(_i_over_sigma(one.i_over_sigma, model, suffix, name))
-    return section
+            figures.append(_i_over_sigma(one.i_over_sigma, model, suffix, name))
+    return figures
 
 
 def _parameters(models: Sequence[ErrorModelFit], found: Sequence[DeviationsOfModel]) -> Table:
@@ -243,72 +259,83 @@ def _power(k: int) -> str:
 
 
 def detector(summary: Summary) -> Section:
-    """Maps of deviations and outliers over the detector."""
-    section = Section(
+    """Deviations and outliers by place on the detector."""
+    return Section(
         "detector",
         "Detector",
         "All images together, by place on the detector. What stays in one place is not the crystal: shadows of the "
-        "beam "
-        "stop or loop, bad modules, wrong flat field.",
+        "beam stop or loop, bad modules, wrong flat field.",
     )
-    found = summary.detector
-    if found is None:
-        return section
-    n_y, n_x = len(found.observations), len(found.observations[0])
-    x, y = _middles(found.x, n_x), _middles(found.y, n_y)
+
+
+def mean_deviation(summary: Summary) -> list[Figure]:
+    """Mean z by place on the detector."""
+    if (found := summary.detector) is None:
+        return []
+    text = "Mean of z. Noise gives a few hundredths with random signs; patches beyond ±1 are systematic."
+    title = "Mean deviation in standard deviations"
+    return _on_detector(found, "detector-z", title, text, found.mean_z, "mean z", 2, both=True)
+
+
+def excess(summary: Summary) -> list[Figure]:
+    """Intensities over those of the equivalents by place on the detector."""
+    if (found := summary.detector) is None:
+        return []
+    z = [[None if v is None else 100 * v for v in row] for row in found.excess]
+    text = (
+        "Sum of intensities over the sum expected from equivalents, in per cent. Negative patches are shadows. "
+        "modulation_correction=True fits such a map."
+    )
+    return _on_detector(found, "detector-excess", "Excess over the equivalents", text, z, "%", 1, both=True)
+
+
+def outliers_on_detector(summary: Summary) -> list[Figure]:
+    """Share of outliers by place on the detector."""
+    if (found := summary.detector) is None:
+        return []
+    z = [
+        [None if o + n < FEWEST else 100 * o / (o + n) for o, n in zip(a, b, strict=True)]
+        for a, b in zip(found.outliers, found.observations, strict=True)
+    ]
+    text = "Share of observations rejected as outliers."
+    return _on_detector(found, "detector-outliers", "Rejected observations", text, z, "outliers / %", 1)
+
+
+def counts_on_detector(summary: Summary) -> list[Figure]:
+    """Numbers of observations by place on the detector."""
+    if (found := summary.detector) is None:
+        return []
+    z = [[v or None for v in row] for row in found.observations]
+    text = "Where the scaled observations are."
+    return _on_detector(found, "detector-counts", "Observations", text, z, "observations", 0)
+
+
+def _on_detector(
+    found: DetectorMaps,
+    name: str,
+    title: str,
+    text: str,
+    z: Sequence[Sequence[float | None]],
+    label: str,
+    digits: int,
+    both: bool = False,
+) -> list[Figure]:
+    """A map over the detector.  ``both``: whether values go to both sides of 0."""
+    known = sorted(abs(v) for row in z for v in row if v is not None)
+    if not known:
+        return []
     unit = found.unit
+    x, y = _middles(found.x, len(z[0])), _middles(found.y, len(z))
+    hover = f"x %{{x:.0f}} {unit}, y %{{y:.0f}} {unit}<br>%{{z:.{digits}f}}<extra></extra>"
+    top = known[int(0.98 * (len(known) - 1))] or 1.0
+    limits: Layout = {"zmin": -top, "zmax": top, "colorscale": DIVERGING} if both else {"zmin": 0, "zmax": top}
+    trace = heat(x, y, z, label, hovertemplate=hover, **limits)
     layout = {
         "xaxis": axis(f"x (fast) / {unit}", constrain="domain", zeroline=False),
         "yaxis": axis(f"y (slow) / {unit}", scaleanchor="x", constrain="domain", autorange="reversed", zeroline=False),
     }
-    excess = [[None if v is None else 100 * v for v in row] for row in found.excess]
-    rate = [
-        [None if o + n < 5 else 100 * o / (o + n) for o, n in zip(a, b, strict=True)]
-        for a, b in zip(found.outliers, found.observations, strict=True)
-    ]
-    counts = [[v or None for v in row] for row in found.observations]
-    names = [f"{v:.0f}" for v in x], [f"{v:.0f}" for v in y]
-    for name, title, text, z, label, digits, both in (
-        (
-            "detector-z",
-            "Mean deviation in standard deviations",
-            "Mean of z. Noise gives a few hundredths with random signs; patches beyond ±1 are systematic.",
-            found.mean_z,
-            "mean z",
-            2,
-            True,
-        ),
-        (
-            "detector-excess",
-            "Excess over the equivalents",
-            "Sum of intensities over the sum expected from equivalents, in per cent. Negative patches are shadows. "
-            "modulation_correction=True fits such a map.",
-            excess,
-            "%",
-            1,
-            True,
-        ),
-        (
-            "detector-outliers",
-            "Rejected observations",
-            "Share of observations rejected as outliers.",
-            rate,
-            "outliers / %",
-            1,
-            False,
-        ),
-        ("detector-counts", "Observations", "Where the scaled observations are.", counts, "observations", 0, False),
-    ):
-        known = [abs(v) for row in z for v in row if v is not None]
-        if not known:
-            continue
-        hover = f"x %{{x:.0f}} {unit}, y %{{y:.0f}} {unit}<br>%{{z:.{digits}f}}<extra></extra>"
-        top = sorted(known)[int(0.98 * (len(known) - 1))] or 1.0
-        limits: Layout = {"zmin": -top, "zmax": top, "colorscale": DIVERGING} if both else {"zmin": 0, "zmax": top}
-        trace = heat(x, y, z, label, hovertemplate=hover, **limits)
-        table = map_table(title, *names, z, f"y \\ x / {unit}")
-        section.figures.append(Figure(name, title, text, [trace], layout, table, height=380))
-    return section
+    table = map_table(title, [f"{v:.0f}" for v in x], [f"{v:.0f}" for v in y], z, f"y \\ x / {unit}")
+    return [Figure(name, title, text, [trace], layout, table, height=380)]
 
 
 def _middles(ends: Sequence[float], n: int) -> list[float]:

@@ -10,41 +10,20 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
-import logging
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from braggscale.errors import OutputError
 from braggscale.report.page.compare import compare
-from braggscale.report.page.data_sets import by_data_set
-from braggscale.report.page.errors import detector, error_model
-from braggscale.report.page.figure import Cell, Figure, Section, Table
-from braggscale.report.page.images import by_image, damage
-from braggscale.report.page.intensities import anomalous, distribution
-from braggscale.report.page.models import models
-from braggscale.report.page.outliers import ledger, outliers
-from braggscale.report.page.resolution import by_resolution, summary_table
+from braggscale.report.page.figure import Cell, Figure, Table
+from braggscale.report.page.resolution import summary_table
+from braggscale.report.page.sections import safely, sections
 from braggscale.report.summary_document import Summary
 
 TEMPLATES = Path(__file__).with_name("templates")
-SECTIONS: tuple[Callable[[Summary], Section], ...] = (
-    by_resolution,
-    by_image,
-    by_data_set,
-    damage,
-    models,
-    error_model,
-    detector,
-    outliers,
-    anomalous,
-    distribution,
-    ledger,
-)
 # Smaller levels save nothing that a person would notice.
 LEVEL = 6
-log = logging.getLogger(__name__)
-
 STATES = {"good": ("✓", "fine"), "look": ("!", "worth a look"), "bad": ("×", "not good")}
 
 
@@ -59,9 +38,9 @@ def report_html(
     # imported here: a run without a report has no use for it
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    sections = [section for make in SECTIONS if not (section := _section(make, summary, failed)).empty]
+    shown = sections(summary, failed)
     if other is not None:
-        sections.insert(0, _section(lambda found: compare(found, other, label), summary, failed))
+        shown.insert(0, safely(lambda found: compare(found, other, label), "compare", summary, failed))
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -70,7 +49,7 @@ def report_html(
         lstrip_blocks=True,
     )
     environment.filters["cell"] = _cell
-    figures = [figure for section in sections for figure in section.figures]
+    figures = [figure for section in shown for figure in section.figures]
     statistics = summary.statistics
     page: str = environment.get_template("page.html").render(
         summary=summary,
@@ -80,7 +59,7 @@ def report_html(
         facts=_facts(summary),
         table_one=None if statistics is None else summary_table(statistics),
         left_out=[(e.identifier, e.dropped) for e in summary.data_sets if e.dropped][:20],
-        sections=sections,
+        sections=shown,
         run=_run(summary),
         style=(TEMPLATES / "page.css").read_text(),
         script=(TEMPLATES / "page.js").read_text(),
@@ -88,19 +67,6 @@ def report_html(
         plotly=_packed(_plotly_script()),
     )
     return page
-
-
-def _section(make: Callable[[Summary], Section], summary: Summary, failed: list[str] | None) -> Section:
-    """A section, or in its place why there is none."""
-    try:
-        return make(summary)
-    except Exception as error:
-        if failed is None:
-            raise
-        name = getattr(make, "__name__", "compare").strip("<>").replace("lambda", "compare").replace("_", " ")
-        log.debug("the section %s failed", name, exc_info=True)
-        failed.append(f"the section {name} is missing: internal error, {type(error).__name__}: {str(error)[:100]}")
-        return Section(f"failed-{len(failed)}", name.capitalize(), "", notes=[failed[-1]])
 
 
 def _payload(figures: Iterable[Figure]) -> dict[str, object]:

@@ -125,32 +125,32 @@ def by_image(summary: Summary) -> Section:
     if table is None or len(table.first) < 2:
         return section
     names = names_of(summary)
-    where = _places(summary, table, names)
     width, merged = table.images_per_bin, table.data_sets_per_bin
     if merged > 1:
         section.notes.append(f"Each point is {merged} data sets.")
     elif not stills and width > 1:
         section.notes.append(f"Each point is {width} images, so that it rests on enough reflections.")
+    section.tables.append(_image_table(table, names, stills))
+    return section
+
+
+def image_curves(summary: Summary) -> list[Figure]:
+    """Each quantity of ``PLOTS`` over all images of all data sets."""
+    table, names = summary.by_image, names_of(summary)
+    if table is None or len(table.first) < 2:
+        return []
+    where = _places(summary, table, names)
     out = {(d, image) for d, a, b in images_standing_out(summary) for image in range(a, b + 1)}
     marked = [(d, first) in out for d, first in zip(table.data_set, table.first, strict=True)]
-    edges, layout = _layout(where, table.data_set, names, stills or merged > 1)
+    edges, layout = _layout(where, table.data_set, names, not any(table.first) or table.data_sets_per_bin > 1)
+    figures = []
     for plot in PLOTS:
         data = _traces(where, _values(table, plot.key), plot, marked)
         shapes = [*edges, *([horizontal(plot.at)] if plot.at is not None else [])]
         y = axis(plot.axis, rangemode="normal" if plot.key in ("delta_cc_half",) else "tozero")
-        section.figures.append(
-            Figure(
-                f"image-{plot.key}",
-                plot.title,
-                plot.help,
-                data,
-                {**layout, "shapes": shapes, "yaxis": y},
-                wide=True,
-                height=260,
-            )
-        )
-    section.tables.append(_image_table(table, names, stills))
-    return section
+        own = {**layout, "shapes": shapes, "yaxis": y}
+        figures.append(Figure(f"image-{plot.key}", plot.title, plot.help, data, own, wide=True, height=260))
+    return figures
 
 
 def _values(table: ByImage, key: str) -> Sequence[float | None]:
@@ -296,15 +296,19 @@ def _image_table(columns: ByImage, names: Sequence[str], stills: bool) -> Table:
 
 
 def damage(summary: Summary) -> Section:
-    """R_d and R_cp."""
-    found = summary.radiation_damage
-    section = Section(
+    """Whether the crystal changed while it was measured."""
+    return Section(
         "damage",
         "Radiation damage",
         "Pairs of equivalent observations within one sweep. If the crystal changes, those far apart agree worse.",
     )
+
+
+def damage_curves(summary: Summary) -> list[Figure]:
+    """R_d and R_cp."""
+    found, figures = summary.radiation_damage, []
     if found is None:
-        return section
+        return []
     limits = found.range_limits
     ranges = [f"{a:.2f} – {b:.2f} Å" for a, b in zip(limits[:-1], limits[1:], strict=True)]
     for key, at, values, by_range, title, text, label in (
@@ -343,7 +347,5 @@ def damage(summary: Summary) -> Section:
         rows = [[short(v, 4), *(shown(c[i], 3) for c in (values, *by_range))] for i, v in enumerate(at)]
         name = key.replace("_", "-")
         y = axis(title.split()[0], rangemode="tozero")
-        section.figures.append(
-            Figure(name, title, text, data, {"xaxis": axis(label), "yaxis": y}, Table(title, header, rows))
-        )
-    return section
+        figures.append(Figure(name, title, text, data, {"xaxis": axis(label), "yaxis": y}, Table(title, header, rows)))
+    return figures

@@ -26,42 +26,26 @@ from braggscale.report.page.figure import (
 )
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_run import ShellEntry
-from braggscale.report.summary_sections import (
-    CumulativeDistribution,
-    LTest,
-    Multiplicities,
-    SecondMoments,
-    WilsonPlot,
-)
 
 MODEST_CC_ANOM = 0.3
 
 
 def distribution(summary: Summary) -> Section:
-    """Wilson plot, moments, N(z), L test, multiplicities."""
-    section = Section(
+    """How merged intensities are distributed."""
+    return Section(
         "intensities",
         "Distribution of intensities",
         "What the merged intensities look like: sharp deviations from the expected curves point to twinning, wrong "
         "symmetry, ice or translational pseudo-symmetry. Noise alone raises the moments of weak shells.",
     )
+
+
+def wilson_plot(summary: Summary) -> list[Figure]:
+    """ln of the mean intensity by resolution."""
     found = summary.intensity_distribution
-    if found is None:
-        return section
-    shells = summary.statistics.shells if summary.statistics else []
-    if not shells:
-        return section
-    d_axis = resolution_axis([shells[0].d_max, shells[-1].d_min])
-    section.figures += [_wilson(found.wilson, d_axis), _moments(found.second_moments, shells, d_axis)]
-    section.figures += [
-        *_cumulative(found.cumulative),
-        *_l_test(found.l_test),
-        _multiplicities(found.multiplicity),
-    ]
-    return section
-
-
-def _wilson(wilson: WilsonPlot, d_axis: Layout) -> Figure:
+    if found is None or summary.statistics is None:
+        return []
+    wilson, d_axis = found.wilson, _axis(summary.statistics.shells)
     points = [(s, math.log(v)) for s, v in zip(wilson.inverse_d2, wilson.mean, strict=True) if s and v and v > 0]
     x, y = [p[0] for p in points], [p[1] for p in points]
     data = [line(x, y, "data", BLUE, hovertemplate="ln mean %{y:.2f}<extra></extra>")]
@@ -71,18 +55,26 @@ def _wilson(wilson: WilsonPlot, d_axis: Layout) -> Figure:
         data.append(line([x[0], x[-1]], fit, f"B = {wilson.b:.2f} Å²", GREY, mode="lines", dash="dash"))
         text = f" The straight line has B = {wilson.b:.2f} Å² (relative to the first data set)."
     rows = [[shown(s**-0.5, 2), shown(math.exp(v), 2)] for s, v in points]
-    return Figure(
-        "wilson",
-        "Wilson plot",
-        "Logarithm of the mean intensity per multiplicity factor. Macromolecules dip near 6 Å and peak near 4.5 Å; "
-        "beyond 3 Å it should be a straight line. Spikes are ice rings (3.9, 3.67, 3.44, 2.67, 2.25 Å)." + text,
-        data,
-        {"xaxis": d_axis, "yaxis": axis("ln ⟨I/ε⟩")},
-        Table("Wilson plot", ("d / Å", "⟨I/ε⟩"), rows),
-    )
+    return [
+        Figure(
+            "wilson",
+            "Wilson plot",
+            "Logarithm of the mean intensity per multiplicity factor. Macromolecules dip near 6 Å and peak near 4.5 Å; "
+            "beyond 3 Å it should be a straight line. Spikes are ice rings (3.9, 3.67, 3.44, 2.67, 2.25 Å)." + text,
+            data,
+            {"xaxis": d_axis, "yaxis": axis("ln ⟨I/ε⟩")},
+            Table("Wilson plot", ("d / Å", "⟨I/ε⟩"), rows),
+        )
+    ]
 
 
-def _moments(moments: SecondMoments, shells: Sequence[ShellEntry], d_axis: Layout) -> Figure:
+def second_moments(summary: Summary) -> list[Figure]:
+    """Second moments by resolution."""
+    found = summary.intensity_distribution
+    if found is None or summary.statistics is None:
+        return []
+    moments, shells = found.second_moments, summary.statistics.shells
+    d_axis = _axis(shells)
     x = middles(shells)
     template = "%{y:.2f}<extra>%{fullData.name}</extra>"
     data = [line(x, moments.acentric, "acentric", BLUE, hovertemplate=template)]
@@ -92,22 +84,27 @@ def _moments(moments: SecondMoments, shells: Sequence[ShellEntry], d_axis: Layou
         [shown(s.d_min, 2), shown(a, 2), shown(c, 2)]
         for s, a, c in zip(shells, moments.acentric, moments.centric, strict=True)
     ]
-    return Figure(
-        "second-moments",
-        "Second moments",
-        "⟨I²⟩/⟨I⟩² in each shell. Acentric reflections: 2, perfect twin 1.5; centric reflections: 3. Noise raises it.",
-        data,
-        {
-            "xaxis": d_axis,
-            "yaxis": axis("⟨I²⟩/⟨I⟩²", rangemode="tozero"),
-            "shapes": [horizontal(2.0), horizontal(1.5)],
-        },
-        Table("Second moments", ("d min / Å", "acentric", "centric"), rows),
-    )
+    return [
+        Figure(
+            "second-moments",
+            "Second moments",
+            "⟨I²⟩/⟨I⟩² in each shell. Acentric reflections: 2, perfect twin 1.5; centric reflections: 3. Noise raises "
+            "it.",
+            data,
+            {
+                "xaxis": d_axis,
+                "yaxis": axis("⟨I²⟩/⟨I⟩²", rangemode="tozero"),
+                "shapes": [horizontal(2.0), horizontal(1.5)],
+            },
+            Table("Second moments", ("d min / Å", "acentric", "centric"), rows),
+        )
+    ]
 
 
-def _cumulative(found: CumulativeDistribution) -> list[Figure]:
-    if not found.acentric and not found.centric:
+def cumulative_distribution(summary: Summary) -> list[Figure]:
+    """N(z) of acentric and centric reflections, and what theory says."""
+    found = summary.intensity_distribution.cumulative if summary.intensity_distribution else None
+    if found is None or not (found.acentric or found.centric):
         return []
     z = found.z
     data, columns = [], [[shown(v, 2) for v in z]]
@@ -137,7 +134,9 @@ def _cumulative(found: CumulativeDistribution) -> list[Figure]:
     ]
 
 
-def _l_test(found: LTest | None) -> list[Figure]:
+def l_test(summary: Summary) -> list[Figure]:
+    """The test for twinning."""
+    found = summary.intensity_distribution.l_test if summary.intensity_distribution else None
     if found is None:
         return []
     l = found.l
@@ -164,7 +163,11 @@ def _l_test(found: LTest | None) -> list[Figure]:
     ]
 
 
-def _multiplicities(found: Multiplicities) -> Figure:
+def multiplicities(summary: Summary) -> list[Figure]:
+    """Unique reflections by number of observations."""
+    found = summary.intensity_distribution.multiplicity if summary.intensity_distribution else None
+    if found is None:
+        return []
     first, width = found.first, found.width
     x = [v + 0.5 * (width - 1) for v in first]
     names = [str(v) if width == 1 else f"{v} – {v + width - 1}" for v in first]
@@ -174,104 +177,116 @@ def _multiplicities(found: Multiplicities) -> Figure:
         for name, colour, values in (("acentric", BLUE, found.acentric), ("centric", AMBER, found.centric))
         if any(values)
     ]
-    return Figure(
-        "multiplicities",
-        "How often reflections were measured",
-        "Number of unique reflections by multiplicity. Those measured once carry no information on scales.",
-        data,
-        {"xaxis": axis("observations of a reflection"), "yaxis": axis("reflections"), "barmode": "stack"},
-        Table(
-            "Multiplicities",
-            ("observations", "acentric", "centric"),
-            [[n, shown(a), shown(c)] for n, a, c in zip(names, found.acentric, found.centric, strict=True)],
-        ),
-    )
+    return [
+        Figure(
+            "multiplicities",
+            "How often reflections were measured",
+            "Number of unique reflections by multiplicity. Those measured once carry no information on scales.",
+            data,
+            {"xaxis": axis("observations of a reflection"), "yaxis": axis("reflections"), "barmode": "stack"},
+            Table(
+                "Multiplicities",
+                ("observations", "acentric", "centric"),
+                [[n, shown(a), shown(c)] for n, a, c in zip(names, found.acentric, found.centric, strict=True)],
+            ),
+        )
+    ]
+
+
+def _axis(shells: Sequence[ShellEntry]) -> Layout:
+    return resolution_axis([shells[0].d_max, shells[-1].d_min])
 
 
 def anomalous(summary: Summary) -> Section:
-    """Normal probability of differences, half-set scatter, RMS correlation ratio."""
+    """Differences of Friedel mates, and in words how far they are a signal."""
     section = Section("anomalous", "Anomalous signal", "Differences of Friedel mates, I+ − I−.")
-    found = summary.anomalous
-    if found is None:
-        return section
-    section.notes.append(_signal(summary))
-    where = f"d above {found.d_min:.2f} Å"
-    normal, halves = found.normal, found.halves
-    if normal:
-        x, y = normal.expected, normal.observed
-        section.figures.append(
-            Figure(
-                "anomalous-normal",
-                f"Differences over their errors, {where}",
-                "Normal probability plot. Slope 1: differences are no larger than their errors; steeper: there is "
-                "signal, "
-                "or errors are too small.",
-                [
-                    line(x, y, "data", BLUE, hovertemplate="expected %{x:.2f}, found %{y:.2f}<extra></extra>"),
-                    line([x[0], x[-1]], [x[0], x[-1]], "slope 1", GREY, mode="lines", dash="dash", width=1),
-                ],
-                {"xaxis": axis("expected of a normal deviate"), "yaxis": axis("(I+ − I−)/σ")},
-                Table(
-                    "Anomalous differences",
-                    ("expected", "found"),
-                    [[shown(a, 2), shown(b, 2)] for a, b in zip(x, y, strict=True)],
-                ),
-            )
-        )
-    if halves:
-        n, limit = len(halves.counts), halves.limit
-        at = [limit * (2 * (k + 0.5) / n - 1) for k in range(n)]
-        counts = [[v or None for v in row] for row in halves.counts]
-        section.figures.append(
-            Figure(
-                "anomalous-halves",
-                f"Half-set differences, {where}",
-                "Differences of one half of the data against the other. A cloud drawn out along the diagonal is "
-                "signal; a "
-                "round one is noise.",
-                [
-                    heat(at, at, counts, "pairs", hovertemplate="%{x:.3g}, %{y:.3g}: %{z} pairs<extra></extra>"),
-                    line([-limit, limit], [-limit, limit], "equal", GREY, mode="lines", dash="dash", width=1),
-                ],
-                {
-                    "xaxis": axis("difference, first half"),
-                    "yaxis": axis("difference, second half"),
-                    "showlegend": False,
-                },
-                map_table(
-                    "Pairs by half-set differences",
-                    [f"{v:.3g}" for v in at],
-                    [f"{v:.3g}" for v in at],
-                    counts,
-                    "2nd \\ 1st",
-                ),
-            )
-        )
-    shells = summary.statistics.shells if summary.statistics else []
-    x = middles(shells)
-    if any(v is not None for v in found.rms_ratio):
-        section.figures.append(
-            Figure(
-                "rms-ratio",
-                "RMS correlation ratio",
-                "Length over width of the cloud of half-set differences. 1 is no signal; above 1.5 is plenty.",
-                [line(x, found.rms_ratio, "acentric", BLUE, hovertemplate="%{y:.2f}<extra></extra>")],
-                {
-                    "xaxis": resolution_axis([shells[0].d_max, shells[-1].d_min]),
-                    "yaxis": axis("rms(D1 + D2)/rms(D1 − D2)", rangemode="tozero"),
-                    "shapes": [horizontal(1.0)],
-                },
-                Table(
-                    "RMS correlation ratio",
-                    ("d min / Å", "ratio", "CC_anom"),
-                    [
-                        [shown(s.d_min, 2), shown(v, 2), shown(s.cc_anom, 3)]
-                        for s, v in zip(shells, found.rms_ratio, strict=True)
-                    ],
-                ),
-            )
-        )
+    if summary.anomalous is not None:
+        section.notes.append(_signal(summary))
     return section
+
+
+def anomalous_normal(summary: Summary) -> list[Figure]:
+    """Differences over their errors as a normal probability plot."""
+    found = summary.anomalous
+    if found is None or not found.normal:
+        return []
+    x, y = found.normal.expected, found.normal.observed
+    return [
+        Figure(
+            "anomalous-normal",
+            f"Differences over their errors, d above {found.d_min:.2f} Å",
+            "Normal probability plot. Slope 1: differences are no larger than their errors; steeper: there is signal, "
+            "or errors are too small.",
+            [
+                line(x, y, "data", BLUE, hovertemplate="expected %{x:.2f}, found %{y:.2f}<extra></extra>"),
+                line([x[0], x[-1]], [x[0], x[-1]], "slope 1", GREY, mode="lines", dash="dash", width=1),
+            ],
+            {"xaxis": axis("expected of a normal deviate"), "yaxis": axis("(I+ − I−)/σ")},
+            Table(
+                "Anomalous differences",
+                ("expected", "found"),
+                [[shown(a, 2), shown(b, 2)] for a, b in zip(x, y, strict=True)],
+            ),
+        )
+    ]
+
+
+def anomalous_halves(summary: Summary) -> list[Figure]:
+    """Differences of one half of the data against the other."""
+    found = summary.anomalous
+    if found is None or not found.halves:
+        return []
+    n, limit = len(found.halves.counts), found.halves.limit
+    at = [limit * (2 * (k + 0.5) / n - 1) for k in range(n)]
+    names = [f"{v:.3g}" for v in at]
+    counts = [[v or None for v in row] for row in found.halves.counts]
+    return [
+        Figure(
+            "anomalous-halves",
+            f"Half-set differences, d above {found.d_min:.2f} Å",
+            "Differences of one half of the data against the other. A cloud drawn out along the diagonal is signal; a "
+            "round one is noise.",
+            [
+                heat(at, at, counts, "pairs", hovertemplate="%{x:.3g}, %{y:.3g}: %{z} pairs<extra></extra>"),
+                line([-limit, limit], [-limit, limit], "equal", GREY, mode="lines", dash="dash", width=1),
+            ],
+            {
+                "xaxis": axis("difference, first half"),
+                "yaxis": axis("difference, second half"),
+                "showlegend": False,
+            },
+            map_table("Pairs by half-set differences", names, names, counts, "2nd \\ 1st"),
+        )
+    ]
+
+
+def rms_ratio(summary: Summary) -> list[Figure]:
+    """RMS correlation ratio by resolution."""
+    found = summary.anomalous
+    if found is None or summary.statistics is None or all(v is None for v in found.rms_ratio):
+        return []
+    shells = summary.statistics.shells
+    return [
+        Figure(
+            "rms-ratio",
+            "RMS correlation ratio",
+            "Length over width of the cloud of half-set differences. 1 is no signal; above 1.5 is plenty.",
+            [line(middles(shells), found.rms_ratio, "acentric", BLUE, hovertemplate="%{y:.2f}<extra></extra>")],
+            {
+                "xaxis": _axis(shells),
+                "yaxis": axis("rms(D1 + D2)/rms(D1 − D2)", rangemode="tozero"),
+                "shapes": [horizontal(1.0)],
+            },
+            Table(
+                "RMS correlation ratio",
+                ("d min / Å", "ratio", "CC_anom"),
+                [
+                    [shown(s.d_min, 2), shown(v, 2), shown(s.cc_anom, 3)]
+                    for s, v in zip(shells, found.rms_ratio, strict=True)
+                ],
+            ),
+        )
+    ]
 
 
 def _signal(summary: Summary) -> str:

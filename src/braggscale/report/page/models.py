@@ -9,7 +9,6 @@ import numpy as np
 from braggscale.numerics.array_types import Float
 from braggscale.report.assessment import data_sets_standing_out
 from braggscale.report.page.absorption import (
-    absorption_use,
     rounded_grid,
     surfaces,
     symmetric_limits,
@@ -84,17 +83,21 @@ def models(summary: Summary) -> Section:
             f"Plots of {len(order)} of {len(entries)} data sets: those that stand out first, then in order. "
             "Parameters of all are in scale.json."
         )
-    kinds = [c.name for entry in entries for c in entry.components]
-    for name in dict.fromkeys(kinds):
-        section.figures += _component(summary, entries, names, order, name)
-    section.figures += absorption_use(summary)
-    section.figures += _correlations(summary)
-    findings = summary.fit.components
-    if findings:
-        section.tables.append(_findings(findings))
+    if summary.fit.components:
+        section.tables.append(_findings(summary.fit.components))
     if any(isinstance(c, Constant) for entry in entries for c in entry.components):
         section.notes.append("Scale and B factor of stills are single numbers: they stand in the table of data sets.")
     return section
+
+
+def components(summary: Summary) -> list[Figure]:
+    """Each component of the models, of one data set or of several to choose from."""
+    entries, names = summary.models, names_of(summary)
+    if not entries or not names:
+        return []
+    order = _order(summary, len(entries))
+    kinds = dict.fromkeys(c.name for entry in entries for c in entry.components)
+    return [figure for name in kinds for figure in _component(summary, entries, names, order, name)]
 
 
 def _order(summary: Summary, n: int) -> list[int]:
@@ -287,7 +290,8 @@ def _findings(findings: Sequence[ComponentEntry]) -> Table:
     return Table("What each correction turned out to be", header, rows, words=(0, 1))
 
 
-def _correlations(summary: Summary) -> list[Figure]:
+def correlations(summary: Summary) -> list[Figure]:
+    """Correlations of parameters, or of components where parameters are many."""
     found = summary.correlations
     if not found:
         return []

@@ -13,6 +13,7 @@ from braggscale.report.page.figure import (
     Figure,
     Section,
     Table,
+    Trace,
     axis,
     bars,
     escaped,
@@ -26,66 +27,77 @@ from braggscale.report.text.tables import short_names
 
 
 def outliers(summary: Summary) -> Section:
-    """By resolution and multiplicity; in time and on the detector see there; the worst groups with all members."""
-    section = Section(
+    """Which observations were rejected."""
+    return Section(
         "outliers",
         "Outliers",
         "Observations that cannot belong to their equivalents, the worst first. Where they are on the detector and in "
-        "time: "
-        "see there.",
+        "time: see there.",
     )
-    found = summary.deviations
-    if found is not None:
-        shells = found.by_shell
-        x = [0.5 * (a**-2 + b**-2) for a, b in zip(shells.d_max, shells.d_min, strict=True)]
-        share = [
-            100 * o / (o + n) if o + n else None for o, n in zip(shells.outliers, shells.observations, strict=True)
-        ]
-        section.figures.append(
-            Figure(
-                "outliers-by-resolution",
+
+
+def outliers_by_resolution(summary: Summary) -> list[Figure]:
+    """Share of outliers in each shell."""
+    if (found := summary.deviations) is None:
+        return []
+    shells = found.by_shell
+    x = [0.5 * (a**-2 + b**-2) for a, b in zip(shells.d_max, shells.d_min, strict=True)]
+    share = [100 * o / (o + n) if o + n else None for o, n in zip(shells.outliers, shells.observations, strict=True)]
+    return [
+        Figure(
+            "outliers-by-resolution",
+            "Outliers by resolution",
+            "Share of observations rejected in each shell. A peak in one shell is an ice ring; many at low "
+            "resolution "
+            "are beam-stop shadows or overloads.",
+            [
+                bars(
+                    x,
+                    share,
+                    "outliers",
+                    BLUE,
+                    customdata=shells.outliers,
+                    hovertemplate="%{customdata} outliers, %{y:.2f} %<extra></extra>",
+                )
+            ],
+            {
+                "xaxis": resolution_axis([shells.d_max[0], shells.d_min[-1]]),
+                "yaxis": axis("outliers / %", rangemode="tozero"),
+                "showlegend": False,
+            },
+            Table(
                 "Outliers by resolution",
-                "Share of observations rejected in each shell. A peak in one shell is an ice ring; many at low "
-                "resolution "
-                "are beam-stop shadows or overloads.",
+                ("d max / Å", "d min / Å", "observations", "outliers", "%"),
                 [
-                    bars(
-                        x,
-                        share,
-                        "outliers",
-                        BLUE,
-                        customdata=shells.outliers,
-                        hovertemplate="%{customdata} outliers, %{y:.2f} %<extra></extra>",
+                    [shown(a, 2), shown(b, 2), n, o, shown(s, 2)]
+                    for a, b, n, o, s in zip(
+                        shells.d_max, shells.d_min, shells.observations, shells.outliers, share, strict=True
                     )
                 ],
-                {
-                    "xaxis": resolution_axis([shells.d_max[0], shells.d_min[-1]]),
-                    "yaxis": axis("outliers / %", rangemode="tozero"),
-                    "showlegend": False,
-                },
-                Table(
-                    "Outliers by resolution",
-                    ("d max / Å", "d min / Å", "observations", "outliers", "%"),
-                    [
-                        [shown(a, 2), shown(b, 2), n, o, shown(s, 2)]
-                        for a, b, n, o, s in zip(
-                            shells.d_max, shells.d_min, shells.observations, shells.outliers, share, strict=True
-                        )
-                    ],
-                ),
-                wide=True,
-                height=260,
-            )
+            ),
+            wide=True,
+            height=260,
         )
-    groups = summary.worst_groups or []
-    if groups:
-        section.figures.append(_members(groups))
-    return section
+    ]
 
 
-def _members(groups: Sequence[WorstGroup]) -> Figure:
-    """All members of the worst groups side by side, each in units of its group's mean, and their table."""
-    traces = []
+def worst_groups(summary: Summary) -> list[Figure]:
+    """All members of the worst groups side by side, by their deviations, and their table."""
+    groups = summary.worst_groups
+    if not groups:
+        return []
+    text = (
+        "All members of the reflections with the largest deviations; z: from the other members, in standard "
+        "deviations. One cross far from a tight group is a real outlier. Two groups of circles far apart are two "
+        "different reflections: wrong symmetry or indexing."
+    )
+    layout = {"xaxis": axis("reflection", type="category", tickangle=-45), "yaxis": axis("z")}
+    title, data = "The groups with the worst outliers", _members(groups)
+    return [Figure("worst-groups", title, text, data, layout, _member_table(groups), wide=True, height=380)]
+
+
+def _members(groups: Sequence[WorstGroup]) -> list[Trace]:
+    traces: list[Trace] = []
     for kept, label, colour, symbol in ((False, "member", BLUE, "circle"), (True, "outlier", ORANGE, "x")):
         x, y, text = [], [], []
         for group in groups:
@@ -110,10 +122,14 @@ def _members(groups: Sequence[WorstGroup]) -> Figure:
                 "marker": {"color": colour, "symbol": symbol, "size": 7},
             }
         )
+    return traces
+
+
+def _member_table(groups: Sequence[WorstGroup]) -> Table:
     names = short_names(sorted({name for group in groups for name in group.data_set}))
     full = sorted({name for group in groups for name in group.data_set})
     label_of = dict(zip(full, names, strict=True))
-    rows = []
+    rows: list[list[Cell]] = []
     for group in groups:
         for i, is_out in enumerate(group.outlier):
             rows.append(
@@ -144,23 +160,7 @@ def _members(groups: Sequence[WorstGroup]) -> Figure:
         "z",
         "verdict",
     )
-    return Figure(
-        "worst-groups",
-        "The groups with the worst outliers",
-        "All members of the reflections with the largest deviations; z: from the other members, in standard "
-        "deviations. One "
-        "cross far from a tight group is a real outlier. Two groups of circles far apart are two different "
-        "reflections: "
-        "wrong symmetry or indexing.",
-        traces,
-        {
-            "xaxis": axis("reflection", type="category", tickangle=-45),
-            "yaxis": axis("z"),
-        },
-        Table("The groups with the worst outliers, all members", header, rows, words=(0, 2, 4, 10)),
-        wide=True,
-        height=380,
-    )
+    return Table("The groups with the worst outliers, all members", header, rows, words=(0, 2, 4, 10))
 
 
 def _hkl(hkl: Sequence[int]) -> str:
@@ -168,9 +168,15 @@ def _hkl(hkl: Sequence[int]) -> str:
 
 
 def ledger(summary: Summary) -> Section:
-    """Every input row and what became of it, as a waterfall."""
+    """Every input row and what became of it."""
     section = Section("reflections", "Ledger of reflections", "Every row of the input has exactly one fate.")
-    counts = dict(summary.ledger.total)
+    section.tables.append(_fates(summary))
+    return section
+
+
+def waterfall(summary: Summary) -> list[Figure]:
+    """From the rows in the files to those that are scaled, step by step."""
+    counts = summary.ledger.total
     texts = {name: entry.text for name, entry in summary.ledger.codes.items()}
     rows = summary.ledger.rows
     lost = sorted(((n, name) for name, n in counts.items() if name not in ("scaled", "outlier")), reverse=True)
@@ -179,60 +185,42 @@ def ledger(summary: Summary) -> Section:
     scaled = counts.get("scaled", 0)
     x = ["in the files", *(texts[name] for _, name in lost), "scaled"]
     y = [rows, *(-n for n, _ in lost), scaled]
-    share = [f"{100 * abs(v) / max(rows, 1):.1f} %" for v in y]
-    section.figures.append(
-        Figure(
-            "ledger",
-            "From the files to the scaled data",
-            "What each step took away. Not indexed, not integrated and partial rows are normal; bad variances, and "
-            "data sets "
-            "without use, are not.",
-            [
-                {
-                    "type": "waterfall",
-                    "x": x,
-                    "y": y,
-                    "measure": ["absolute", *("relative" for _ in lost), "total"],
-                    "text": [str(abs(v)) for v in y],
-                    "textposition": "outside",
-                    "cliponaxis": False,
-                    "customdata": share,
-                    "hovertemplate": "%{x}: %{text} rows (%{customdata})<extra></extra>",
-                    "increasing": {"marker": {"color": BLUE}},
-                    "decreasing": {"marker": {"color": ORANGE}},
-                    "totals": {"marker": {"color": GREEN}},
-                    "connector": {"line": {"color": GREY, "width": 1}},
-                    "textfont": {"size": 11},
-                }
-            ],
-            {
-                "xaxis": axis("", tickangle=-30, automargin=True),
-                "yaxis": axis("rows", rangemode="tozero"),
-                "showlegend": False,
-            },
-            Table(
-                "Ledger",
-                ("fate", "rows", "%"),
-                [
-                    *(_ledger_row(texts[name], n, rows) for n, name in [(scaled, "scaled"), *lost]),
-                    ["all rows", rows, "100"],
-                ],
-                words=(0,),
-                last_is_total=True,
-            ),
-            wide=True,
-            height=400,
-        )
+    trace: Trace = {
+        "type": "waterfall",
+        "x": x,
+        "y": y,
+        "measure": ["absolute", *("relative" for _ in lost), "total"],
+        "text": [str(abs(v)) for v in y],
+        "textposition": "outside",
+        "cliponaxis": False,
+        "customdata": [f"{100 * abs(v) / max(rows, 1):.1f} %" for v in y],
+        "hovertemplate": "%{x}: %{text} rows (%{customdata})<extra></extra>",
+        "increasing": {"marker": {"color": BLUE}},
+        "decreasing": {"marker": {"color": ORANGE}},
+        "totals": {"marker": {"color": GREEN}},
+        "connector": {"line": {"color": GREY, "width": 1}},
+        "textfont": {"size": 11},
+    }
+    layout = {
+        "xaxis": axis("", tickangle=-30, automargin=True),
+        "yaxis": axis("rows", rangemode="tozero"),
+        "showlegend": False,
+    }
+    text = (
+        "What each step took away. Not indexed, not integrated and partial rows are normal; bad variances, and data "
+        "sets without use, are not."
     )
-    section.tables.append(_fates(summary, texts))
-    return section
+    fates = [_ledger_row(texts[name], n, rows) for n, name in [(scaled, "scaled"), *lost]]
+    table = Table("Ledger", ("fate", "rows", "%"), [*fates, ["all rows", rows, "100"]], words=(0,), last_is_total=True)
+    return [Figure("ledger", "From the files to the scaled data", text, [trace], layout, table, wide=True, height=400)]
 
 
 def _ledger_row(fate: str, n: int, rows: int) -> list[Cell]:
     return [fate, n, shown(n / max(rows, 1), 2, percent=True)]
 
 
-def _fates(summary: Summary, texts: dict[str, str]) -> Table:
+def _fates(summary: Summary) -> Table:
+    texts = {name: entry.text for name, entry in summary.ledger.codes.items()}
     by_set = summary.ledger.data_sets
     fates = [name for name in texts if any(counts.get(name) for counts in by_set.values())]
     names = short_names(list(by_set))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from braggscale.report.page.figure import (
     BLUE,
@@ -26,8 +26,7 @@ from braggscale.report.page.figure import (
 )
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_run import ShellEntry, StatisticsEntry
-from braggscale.report.summary_sections import Resolution
-from braggscale.statistics.catalogue import AMOUNT, SUMMARY, Statistic, chosen
+from braggscale.statistics.catalogue import AMOUNT, CATALOGUE, SUMMARY, Statistic, chosen
 from braggscale.wording import show_interval
 
 COLUMNS = (
@@ -72,91 +71,49 @@ def _interval(limits: tuple[float, float] | None) -> str:
 
 
 def by_resolution(summary: Summary) -> Section:
-    """CC1/2, R factors, I/sigma, completeness, multiplicity by resolution."""
+    """Statistics by resolution, with the table of all of them."""
     section = Section("resolution", "By resolution", "Shells of equal volume in reciprocal space.")
-    statistics = summary.statistics
-    if statistics is None:
+    if summary.statistics is None:
         section.notes.append("No observation is left to merge.")
-        return section
-    shells = statistics.shells
-    x = middles(shells)
-    d_axis = resolution_axis([shells[0].d_max, shells[-1].d_min])
-    ranges = [f"{s.d_max:.2f} – {s.d_min:.2f} Å" for s in shells]
-
-    def curve(name: str, label: str, colour: str, digits: int = 3, factor: float = 1.0, **more: object) -> Trace:
-        values: list[float | None] = [getattr(shell, name) for shell in shells]
-        y = [None if value is None else factor * value for value in values]
-        template = f"%{{customdata}}<br>{label} %{{y:.{digits}f}}<extra></extra>"
-        return line(x, y, label, colour, customdata=ranges, hovertemplate=template, **more)
-
-    def plot(name: str, title: str, text: str, data: list[Trace], y: Layout, **more: object) -> Figure:
-        return Figure(name, title, text, data, {"xaxis": d_axis, "yaxis": y, **more})
-
-    section.figures += [
-        _cc_half(statistics, summary.resolution, curve, x, d_axis),
-        plot(
-            "r-factors",
-            "R factors",
-            "R_meas says how well single observations agree, R_pim how precise the merged intensities are; R_merge "
-            "grows "
-            "with multiplicity and is shown out of habit. Below 0.05 in the inner shells is good, above 0.1 points to "
-            "systematic errors. In weak outer shells R has no upper limit and says nothing; use CC1/2 there.",
-            [
-                curve("r_meas", "R_meas", BLUE),
-                curve("r_merge", "R_merge", GREY),
-                curve("r_pim", "R_pim", GREEN),
-            ],
-            axis("R", rangemode="tozero"),
-        ),
-        plot(
-            "i-over-sigma",
-            "Signal to noise",
-            "Mean of merged I/σ in each shell. It should fall smoothly; a dip in one shell is often an ice ring. 2 is "
-            "where people used to cut; CC1/2 decides better.",
-            [curve("mean_i_over_sigma", "⟨I/σ⟩", BLUE, 1)],
-            axis("⟨I/σ⟩", rangemode="tozero"),
-            shapes=[horizontal(2.0)],
-        ),
-        plot(
-            "completeness",
-            "Completeness",
-            "Share of the reflections that the space group allows. Gaps at low resolution (overloads, beam stop) hurt "
-            "most; "
-            "a fall at the edge means that the corners of the detector set the limit.",
-            [
-                curve("completeness", "all", BLUE, 1, 100.0),
-                *(
-                    [curve("anomalous_completeness", "anomalous pairs", ORANGE, 1, 100.0)]
-                    if statistics.anomalous
-                    else []
-                ),
-            ],
-            axis("completeness / %", range=[0, 105]),
-        ),
-        plot(
-            "multiplicity",
-            "Multiplicity",
-            "Observations per unique reflection. Below 2 neither scales nor errors are well determined.",
-            [
-                curve("multiplicity", "all", BLUE, 2),
-                *([curve("anomalous_multiplicity", "I+ or I−", ORANGE, 2)] if statistics.anomalous else []),
-            ],
-            axis("observations per reflection", rangemode="tozero"),
-        ),
-        *_deviations(summary, x, d_axis, ranges),
-    ]
-    section.tables.append(shell_table(statistics))
+    else:
+        section.tables.append(shell_table(summary.statistics))
     return section
 
 
-def _cc_half(
-    statistics: StatisticsEntry,
-    extra: Resolution | None,
-    curve: Callable[..., Trace],
-    x: Sequence[float],
-    d_axis: Layout,
-) -> Figure:
-    data = [curve("cc_half", "CC1/2", BLUE)]
+@dataclass(frozen=True, slots=True)
+class _Shells:
+    """Resolution shells as an axis: ``x`` where they stand, ``ranges`` their names for hovering."""
+
+    statistics: StatisticsEntry
+    x: list[float]
+    axis: Layout
+    ranges: list[str]
+
+    @classmethod
+    def of(cls, statistics: StatisticsEntry) -> _Shells:
+        """The shells of a run."""
+        shells = statistics.shells
+        ranges = [f"{s.d_max:.2f} – {s.d_min:.2f} Å" for s in shells]
+        return cls(statistics, middles(shells), resolution_axis([shells[0].d_max, shells[-1].d_min]), ranges)
+
+    def curve(self, name: str, label: str, colour: str, digits: int | None = None, **more: object) -> Trace:
+        """A statistic of the catalogue, with its digits unless ``digits`` says otherwise."""
+        statistic = CATALOGUE[name]
+        digits = statistic.digits if digits is None else digits
+        values: list[float | None] = [getattr(shell, name) for shell in self.statistics.shells]
+        y = [None if value is None else statistic.factor * value for value in values]
+        template = f"%{{customdata}}<br>{label} %{{y:.{digits}f}}<extra></extra>"
+        return line(self.x, y, label, colour, customdata=self.ranges, hovertemplate=template, **more)
+
+
+def cc_half(summary: Summary) -> list[Figure]:
+    """CC1/2 with the curve behind the suggested limit, and CC_anom."""
+    statistics, extra = summary.statistics, summary.resolution
+    if statistics is None:
+        return []
+    shells = _Shells.of(statistics)
+    x = shells.x
+    data = [shells.curve("cc_half", "CC1/2", BLUE)]
     if extra is not None and extra.cc_half_fit:
         s0, r = extra.cc_half_fit.s0, extra.cc_half_fit.r
         fine = [x[0] + (x[-1] - x[0]) * k / 80 for k in range(81)]
@@ -166,35 +123,87 @@ def _cc_half(
         critical = extra.critical_cc_half
         data.append(line(x, critical, "chance (p = 0.01)", GREY, mode="lines", width=1, dash="dash", hoverinfo="skip"))
     if statistics.anomalous:
-        data.append(curve("cc_anom", "CC_anom", ORANGE, width=1.5))
+        data.append(shells.curve("cc_anom", "CC_anom", ORANGE, width=1.5))
     lowest = min((value for shell in statistics.shells for value in (shell.cc_half, shell.cc_anom) if value), default=0)
-    shapes, labels = [horizontal(0.3)], []
+    layout: Layout = {"xaxis": shells.axis, "yaxis": axis("correlation", range=[min(-0.1, lowest - 0.05), 1.05])}
+    layout["shapes"] = [horizontal(0.3)]
     limit = statistics.suggested_d_min
     if limit is not None:
         shape, label = vertical(limit**-2, f"suggested {limit:.2f} Å")
-        shapes, labels = [*shapes, shape], [label]
-    return Figure(
-        "cc-half",
-        "CC1/2 and CC_anom",
+        layout |= {"shapes": [horizontal(0.3), shape], "annotations": [label]}
+    text = (
         "Correlation of two halves of the data. CC1/2 above 0.3 is signal; the fitted curve crosses 0.3 at the "
-        "suggested "
-        "limit. Below the dashed line a correlation is chance. It should start near 1: a low start means wrong "
-        "symmetry, "
-        "indexing or a shadow. CC_anom above 0.3 at low resolution is a usable anomalous signal.",
-        data,
-        {
-            "xaxis": d_axis,
-            "yaxis": axis("correlation", range=[min(-0.1, lowest - 0.05), 1.05]),
-            "shapes": shapes,
-            **({"annotations": labels} if labels else {}),
-        },
+        "suggested limit. Below the dashed line a correlation is chance. It should start near 1: a low start means "
+        "wrong symmetry, indexing or a shadow. CC_anom above 0.3 at low resolution is a usable anomalous signal."
     )
+    return [Figure("cc-half", "CC1/2 and CC_anom", text, data, layout)]
 
 
-def _deviations(summary: Summary, x: Sequence[float], d_axis: Layout, ranges: Sequence[str]) -> list[Figure]:
-    if summary.deviations is None:
+def r_factors(summary: Summary) -> list[Figure]:
+    """R_meas, R_merge and R_pim."""
+    if summary.statistics is None:
+        return []
+    shells = _Shells.of(summary.statistics)
+    text = (
+        "R_meas says how well single observations agree, R_pim how precise the merged intensities are; R_merge grows "
+        "with multiplicity and is shown out of habit. Below 0.05 in the inner shells is good, above 0.1 points to "
+        "systematic errors. In weak outer shells R has no upper limit and says nothing; use CC1/2 there."
+    )
+    chosen_lines = (("r_meas", BLUE), ("r_merge", GREY), ("r_pim", GREEN))
+    data = [shells.curve(name, CATALOGUE[name].label, colour) for name, colour in chosen_lines]
+    layout = {"xaxis": shells.axis, "yaxis": axis("R", rangemode="tozero")}
+    return [Figure("r-factors", "R factors", text, data, layout)]
+
+
+def signal_to_noise(summary: Summary) -> list[Figure]:
+    """Mean I/sigma."""
+    if summary.statistics is None:
+        return []
+    shells = _Shells.of(summary.statistics)
+    text = (
+        "Mean of merged I/σ in each shell. It should fall smoothly; a dip in one shell is often an ice ring. 2 is "
+        "where people used to cut; CC1/2 decides better."
+    )
+    layout = {"xaxis": shells.axis, "yaxis": axis("⟨I/σ⟩", rangemode="tozero"), "shapes": [horizontal(2.0)]}
+    return [Figure("i-over-sigma", "Signal to noise", text, [shells.curve("mean_i_over_sigma", "⟨I/σ⟩", BLUE)], layout)]
+
+
+def completeness(summary: Summary) -> list[Figure]:
+    """Completeness, also of pairs of Friedel mates."""
+    if summary.statistics is None:
+        return []
+    shells = _Shells.of(summary.statistics)
+    data = [shells.curve("completeness", "all", BLUE)]
+    if summary.statistics.anomalous:
+        data.append(shells.curve("anomalous_completeness", "anomalous pairs", ORANGE))
+    text = (
+        "Share of the reflections that the space group allows. Gaps at low resolution (overloads, beam stop) hurt "
+        "most; a fall at the edge means that the corners of the detector set the limit."
+    )
+    layout = {"xaxis": shells.axis, "yaxis": axis(CATALOGUE["completeness"].title, range=[0, 105])}
+    return [Figure("completeness", "Completeness", text, data, layout)]
+
+
+def multiplicity(summary: Summary) -> list[Figure]:
+    """How often reflections were measured."""
+    if summary.statistics is None:
+        return []
+    shells = _Shells.of(summary.statistics)
+    data = [shells.curve("multiplicity", "all", BLUE)]
+    if summary.statistics.anomalous:
+        data.append(shells.curve("anomalous_multiplicity", "I+ or I−", ORANGE))
+    text = "Observations per unique reflection. Below 2 neither scales nor errors are well determined."
+    layout = {"xaxis": shells.axis, "yaxis": axis("observations per reflection", rangemode="tozero")}
+    return [Figure("multiplicity", "Multiplicity", text, data, layout)]
+
+
+def errors_by_resolution(summary: Summary) -> list[Figure]:
+    """Mean squared deviation over the expected variance."""
+    if summary.deviations is None or summary.statistics is None:
         return []
     found = summary.deviations.by_shell
+    shells = _Shells.of(summary.statistics)
+    x, d_axis, ranges = shells.x, shells.axis, shells.ranges
     return [
         Figure(
             "errors-by-resolution",
