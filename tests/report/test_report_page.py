@@ -301,6 +301,16 @@ def test_structure_of_the_page(example_run):
     assert len(page) < 3_000_000
 
 
+def test_the_title_tells_two_pages_apart(example_run, summary):
+    page = (example_run / "scale.html").read_text()
+    when = summary["run"]["finished"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", when)
+    assert f"<title>simulated.expt, simulated.refl, {when}: scaling report, worth a look</title>" in page
+    assert f'<p class="subject">simulated.expt, simulated.refl, {when}</p>' in page
+    nameless = typed(summary | {"command": {}, "run": summary["run"] | {"finished": None}})
+    assert "<title>scaling report, worth a look</title>" in report_html(nameless)
+
+
 def test_every_plot_has_numbers(example_run):
     page = (example_run / "scale.html").read_text()
     cards = re.findall(r'<figure id="([\w-]+)".*?</figure>', page, re.DOTALL)

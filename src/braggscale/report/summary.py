@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -100,6 +101,7 @@ def summary(result: Result, options: Options, command: Mapping[str, Any], second
             python=platform.python_version(),
             numpy=np.__version__,
             machine=platform.machine(),
+            finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         ),
         verdict=_NOTHING_YET,
     )

@@ -268,3 +268,4 @@ class RunEntry(Record, frozen=True):
     python: str
     numpy: str
     machine: str
+    finished: Annotated[str | None, about("Date and time of the end of the run, UTC.")] = None

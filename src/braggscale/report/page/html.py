@@ -12,16 +12,18 @@ import importlib.util
 import json
 import zlib
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from braggscale.errors import OutputError
 from braggscale.report.page.compare import compare
 from braggscale.report.page.figure import Cell, Figure, Table
 from braggscale.report.page.resolution import summary_table
-from braggscale.report.page.sections import guarded, sections
+from braggscale.report.page.sections import safely, sections
 from braggscale.report.summary_document import Summary
+from braggscale.wording import some_of
 
 TEMPLATES = Path(__file__).with_name("templates")
+MOST_FILES = 2  # names of files in the title
 # Smaller levels save nothing that a person would notice.
 LEVEL = 6
 STATES = {"good": ("✓", "fine"), "look": ("!", "worth a look"), "bad": ("×", "not good")}
@@ -40,7 +42,7 @@ def report_html(
 
     shown = sections(summary, failed)
     if other is not None:
-        shown.insert(0, guarded("comparison", lambda found: compare(found, other, label), summary, failed))
+        shown.insert(0, safely(lambda found: compare(found, other, label), "compare", summary, failed))
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -57,6 +59,7 @@ def report_html(
         states=STATES,
         checks=sorted(summary.verdict.checks, key=lambda check: ("bad", "look", "good").index(check.state)),
         facts=_facts(summary),
+        subject=_subject(summary),
         table_one=None if statistics is None else summary_table(statistics),
         left_out=[(e.identifier, e.dropped) for e in summary.data_sets if e.dropped][:20],
         sections=shown,
@@ -103,6 +106,12 @@ def _cell(value: Cell) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def _subject(summary: Summary) -> str:
+    """What was scaled and when, so that two pages can be told apart: names of input files, and the date."""
+    files = [PurePath(file).name for file in summary.command.files or ()]
+    return ", ".join(filter(None, (some_of(files, MOST_FILES), summary.run.finished)))
+
+
 def _facts(summary: Summary) -> list[tuple[str, str]]:
     """The line under the title."""
     cell = summary.unit_cell
@@ -131,6 +140,7 @@ def _run(summary: Summary) -> Table:
     """Times and versions."""
     run = summary.run
     rows = [[f"time, {name}", f"{seconds:.2f} s"] for name, seconds in run.seconds.items()]
+    rows += [["finished", f"{run.finished} UTC"]] if run.finished else []
     rows += [["python", run.python], ["numpy", run.numpy], ["machine", run.machine]]
     rows.append(["program", f"{summary.program.name} {summary.program.version}"])
     return Table("The run", ("", ""), rows, words=(0, 1))

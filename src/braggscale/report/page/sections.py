@@ -57,11 +57,11 @@ class SectionPlan:
     frame: Callable[[Summary], Section]
     plots: tuple[Callable[[Summary], list[Figure]], ...]
 
-    def drawn(self, summary: Summary) -> Section:
+    def section(self, summary: Summary) -> Section:
         """The section with its figures."""
-        section = self.frame(summary)
-        section.figures += [figure for draw in self.plots for figure in draw(summary)]
-        return section
+        found = self.frame(summary)
+        found.figures += [figure for draw in self.plots for figure in draw(summary)]
+        return found
 
 
 SECTIONS = (
@@ -80,25 +80,22 @@ SECTIONS = (
 
 
 def sections(summary: Summary, failed: list[str] | None = None) -> list[Section]:
-    """All sections that have something to show.
+    """All sections that have something to show.  ``failed``: as for ``safely``."""
+    found = (safely(plan.section, plan.frame.__name__, summary, failed) for plan in SECTIONS)
+    return [section for section in found if not section.empty]
+
+
+def safely(make: Callable[[Summary], Section], name: str, summary: Summary, failed: list[str] | None) -> Section:
+    """A section, or in its place why there is none.
 
     ``failed``: gets what became of a section that a fault of the program spoils; the others stand. None: it is raised.
     """
-    found = []
-    for plan in SECTIONS:
-        section = guarded(plan.frame.__name__.replace("_", " "), plan.drawn, summary, failed)
-        if not section.empty:
-            found.append(section)
-    return found
-
-
-def guarded(name: str, make: Callable[[Summary], Section], summary: Summary, failed: list[str] | None) -> Section:
-    """A section, or in its place why there is none.  ``failed``: as for ``sections``."""
     try:
         return make(summary)
     except Exception as error:
         if failed is None:
             raise
-        log.debug("the section %s failed", name, exc_info=True)
-        failed.append(f"the section {name} is missing: internal error, {type(error).__name__}: {str(error)[:100]}")
-        return Section(f"failed-{len(failed)}", name.capitalize(), "", notes=[failed[-1]])
+        title = name.replace("_", " ")
+        log.debug("the section %s failed", title, exc_info=True)
+        failed.append(f"the section {title} is missing: internal error, {type(error).__name__}: {str(error)[:100]}")
+        return Section(f"failed-{len(failed)}", title.capitalize(), "", notes=[failed[-1]])
