@@ -29,6 +29,7 @@ from braggscale.fit.restraint_strengths import held_back
 from braggscale.fit.solver import FitSettings
 from braggscale.models import MODELS
 from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.scaling.intensities import compare_intensities, decide_intensities, first_intensities
 from braggscale.scaling.starting_scales import starting_scales
 from braggscale.scaling.state import RoundReport, RoundSettings, Scaled, ScalingProblem, Start, State
 from braggscale.weighting.error_model import (
@@ -42,7 +43,6 @@ from braggscale.weighting.error_model_fit import fit_error_models
 from braggscale.weighting.expected_variance import Expectation, VarianceModel, expect
 from braggscale.weighting.intensity_choice import (
     Choice,
-    choose,
     combined,
     counting_gain,
     initial,
@@ -50,6 +50,7 @@ from braggscale.weighting.intensity_choice import (
 from braggscale.weighting.outlier_history import Memory, OutlierHistory, judge_round
 from braggscale.weighting.outlier_test import Rejection
 from braggscale.weighting.output_variance import output_variance
+from braggscale.weighting.profile_summary import profile_findings
 from braggscale.weighting.rejection import OutlierInputs, fit_groups
 from braggscale.weighting.robust_weights import Robust, fit_weights
 
@@ -122,6 +123,9 @@ def scale_data(work: ScalingProblem, start: Start, settings: RoundSettings) -> S
         weight = _weights(work, state, settings, first=False)
         if converged:
             break
+    compared = compare_intensities(work, state, settings)
+    if compared is not None:
+        reports[-1] = replace(reports[-1], choice=compared)
     last = replace(settings.fit, first_order=not settings.fit.full_matrix)
     outcome = _fit(work, problem, chosen, state, weight, last, outcome)
     if held:  # parameters without data are as they should be
@@ -140,7 +144,9 @@ def scale_data(work: ScalingProblem, start: Start, settings: RoundSettings) -> S
     if outcome.influence is not None:
         of = problem.rows.data_set
         found = findings(work.model, problem.design, of, outcome.theta, outcome.influence, outcome.strengths)
-    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, work.fit_groups, found)
+    expected = state.scale * work.groups.spread(state.mean_intensity)
+    told = () if state.profiles is None else profile_findings(state.profiles, work.rows, expected)
+    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, work.fit_groups, found, told)
 
 
 def _first_state(work: ScalingProblem, start: Start, settings: RoundSettings) -> tuple[ScalingProblem, State]:
@@ -184,7 +190,7 @@ def _first_state(work: ScalingProblem, start: Start, settings: RoundSettings) ->
         impossible=nothing,
         strengths=start.strengths,
     )
-    return work, _with_scales(work, state, theta, scale)
+    return work, _with_scales(work, first_intensities(work, state, settings), theta, scale)
 
 
 def _with_factors(work: ScalingProblem, theta: Float, factors: Float) -> Float:
@@ -258,15 +264,9 @@ def _decide(
     ``number``: of the round, 0 before the first.  ``stored``: outliers of an earlier run that stand, (n,).
     """
     theta, scale = state.theta, state.scale
-    choice = None
-    if settings.intensity_choice == "combine":
-        weight = 1.0 / state.variance
-        choice = choose(work.rows, work.friedel_split, scale, weight, state.rejected, state.i_mid, settings.midpoints)
-        if choice.i_mid != state.i_mid:
-            values = combined(work.rows, choice.i_mid)
-            gain = counting_gain(values, work.rows.data_set, len(work.model.data_sets))
-            state = replace(state, values=values, gain=gain, i_mid=choice.i_mid)
-            state = _with_scales(work, state, theta, scale)
+    before, (state, choice) = state, decide_intensities(work, state, settings, number <= FRESH_ROUNDS)
+    if state is not before:
+        state = _with_scales(work, state, theta, scale)
     results: tuple[FitResult, ...] = ()
     if settings.errors:
         results = _fit_errors(work, state, settings.errors)
@@ -274,10 +274,10 @@ def _decide(
         state = _with_scales(work, state, theta, scale)
     rejection, n_wilson = None, 0
     if settings.outliers.method:
-        before = OutlierHistory(state.rejected, state.returned, state.impossible)
+        history = OutlierHistory(state.rejected, state.returned, state.impossible)
         calibrated = bool(state.strengths and settings.errors and settings.errors.refine)
         found = judge_round(
-            _outlier_inputs(work, state), settings.outliers, before, _memory(number), calibrated, stored
+            _outlier_inputs(work, state), settings.outliers, history, _memory(number), calibrated, stored
         )
         rejection, n_wilson, now = found.rejection, found.n_impossible, found.history
         state = replace(state, rejected=now.rejected, returned=now.returned, impossible=now.impossible)
