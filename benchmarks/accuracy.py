@@ -189,7 +189,7 @@ def load_truth(folder: Path) -> dict[str, Array]:
 
 
 def oracle(folder: Path, truth: dict[str, Array], min_partiality: float = 0.05) -> Accuracy:
-    """Good rows with at least the given partiality, true scales, true errors; profile values where there are any."""
+    """Good rows with at least the given partiality, true scales, true errors; profiles where they are complete."""
     names = ("intensity.prf.value", "intensity.sum.value", "partiality", "lp", "qe")
     table = refl.read(folder / "simulated.refl", names)
     row = np.flatnonzero(
@@ -198,12 +198,18 @@ def oracle(folder: Path, truth: dict[str, Array], min_partiality: float = 0.05) 
     correction, p = (table["lp"] / table["qe"])[row], table["partiality"][row]
     intensity = correction * table["intensity.sum.value"][row] / p
     sigma = truth["sigma_sum"][row].astype(np.float64)
-    if "intensity.prf.value" in table:
+    if "intensity.prf.value" in table and _true_profiles(truth):
         profiled = truth["profiled"][row]
         intensity = np.where(profiled, correction * table["intensity.prf.value"][row], intensity)
         sigma = np.where(profiled, truth["sigma_prf"][row], sigma)
     g = truth["g"][row]
     return evaluate(f"oracle, p >= {min_partiality:g}", truth, row, intensity, sigma**2, g, g, NO_OUTLIERS)
+
+
+def _true_profiles(truth: dict[str, Array]) -> bool:
+    """Whether profile intensities were simulated as whole and complete as sums."""
+    options = json.loads(str(truth["options"]))
+    return not options.get("profile_loss") and not options.get("recorded_profiles")
 
 
 def joined_scale(truth: dict[str, Array], row: Int) -> Float:
@@ -255,7 +261,8 @@ def scaled(path: Path, label: str, truth: dict[str, Array]) -> tuple[Accuracy, A
     result = evaluate(label, truth, row[use], i, v, g, g_true[use], shares)
     clean = (truth["outlier"][row[use]] == 0) & ~truth["bad"][row[use]]
     mine = row[use][clean]
-    sigma = np.where(truth["profiled"][mine], truth["sigma_prf"][mine], truth["sigma_sum"][mine])
+    profiled = truth["profiled"][mine] & _true_profiles(truth)
+    sigma = np.where(profiled, truth["sigma_prf"][mine], truth["sigma_sum"][mine])
     limit = evaluate(
         "oracle, its good rows", truth, mine, i[clean], sigma.astype(np.float64) ** 2,
         g_true[use][clean], g_true[use][clean], NO_OUTLIERS,

@@ -11,7 +11,8 @@ file, p the partiality, and g the true inverse scale factor,
 
     <c I_prf> = g T          <c I_sum> = g T p_true          <c I_sum / p> = g T   (p_true = p but for stills)
 
-so g is what a scaling program should find, up to one factor and one B factor that belong to T's own scale.
+so g is what a scaling program should find, up to one factor and one B factor that belong to T's own scale. With
+--profile-loss or --recorded-profiles it is the sums alone of which that is true.
 
 truth.npz, arrays per row of the table (the column sim_row of the table counts them, also after rows were removed):
 
@@ -46,7 +47,7 @@ from simulation.design import Options, Plan, Rows, Stream, make_plans, predict, 
 from simulation.geometry import AXIS, PIXEL, zeta
 from simulation.lattice import laue_keys
 from simulation.passage import Passage, World, make_world, pass_through
-from simulation.recording import BOX, FOREGROUND, Noise, Recorded, record
+from simulation.recording import BOX, FOREGROUND, Noise, Recorded, record, with_loss
 
 BLOCK = 1 << 18
 STILL_BACKGROUND = 0.6  # a still collects as much background as this rotation, degrees
@@ -107,7 +108,8 @@ def columns_of(options: Options) -> dict[str, str]:
     """Column names and types of the table."""
     columns = LEAN | ({} if options.lean else FULL)
     if options.kind == "stills":
-        return columns | {"partiality.inv.variance": "double"}
+        profile = {name: SCAN[name] for name in SCAN if "prf" in name and options.recorded_profiles}
+        return columns | profile | {"partiality.inv.variance": "double"}
     return columns | SCAN | ({} if options.lean else {"zeta": "double", "profile.correlation": "double"})
 
 
@@ -131,10 +133,16 @@ def record_block(
     falloff = 0.2 + 0.8 * np.exp(-((tangent / 0.6) ** 2))
     per_image = STILL_BACKGROUND if plan.still else plan.width
     degrees = (rows.last - rows.first).astype(np.float64) * per_image
-    noise = Noise(options.instability, options.outliers, options.failed, options.background)
+    noise = Noise(
+        options.instability, options.outliers, options.failed, options.background,
+        recorded_profiles=options.recorded_profiles,
+    )  # fmt: skip
     full = intensity * path.g / correction
     on_module = geometry.on_module(path.x, path.y)
     seen = record(rng, noise, full, path.true_partiality, degrees, falloff, disturbed, on_module, not plan.still)
+    if options.profile_loss:
+        outward, across = (options.d_min / path.d) ** 2, path.x / (PIXEL * geometry.pixels)
+        seen = with_loss(seen, options.profile_loss, outward, across, path.true_partiality)
     table = _table(world, plan, rows, path, seen, rng)
     table |= {"miller_index": hkl, "lp": lp, "qe": qe}
     table |= {"sim_row": np.arange(first_row, first_row + len(rows))}
@@ -167,7 +175,7 @@ def _table(
     ox, oy = px + 0.2 * rng.standard_normal(n), py + 0.2 * rng.standard_normal(n)
     oz = path.z if plan.still else np.clip(path.z + 0.05 * rng.standard_normal(n), rows.first, rows.last)
     phi_obs = np.radians(plan.start + plan.width * oz)
-    good = np.where(seen.profiled, 768, 256) if not plan.still else np.full(n, 256)
+    good = np.where(seen.profiled, 768, 256)
     strong = seen.sum_value > 20 * np.sqrt(seen.sum_variance + 1)
     flags = np.where(seen.integrated, good, 0) | 1 | np.where(strong & seen.integrated, 108, 0)
     box = np.column_stack((left, left + BOX, top, top + BOX, rows.first, rows.last))
@@ -298,6 +306,10 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--also", nargs="+", choices=other_programs.FORMATS, default=[], metavar="FORMAT",
                    help="the same data as simulated.mtz and INTEGRATE.HKL: mtz, xds")  # fmt: skip
+    p.add_argument("--profile-loss", type=float, default=o.profile_loss,
+                   help="most that profiles lose with resolution, position and at the ends of scans")  # fmt: skip
+    p.add_argument("--recorded-profiles", action="store_true",
+                   help="profile intensities are of the recorded part, and stills have them, too")  # fmt: skip
     p.add_argument("--lean", action="store_true", help="only the columns that scaling and merging need")
     p.add_argument("--identifier", default=o.identifier, help="put before the number in identifiers")
     switches = {

@@ -42,6 +42,9 @@ SETS: dict[str, tuple[Options, tuple[str, ...]]] = {
     "crystals": (replace(BASE, kind="crystals", count=100, degrees=4.0, reflections=500_000), ()),
     "stills": (replace(BASE, kind="stills", count=2000, reflections=450_000), ()),
     "few stills": (replace(BASE, kind="stills", count=400, reflections=90_000), ()),
+    "lossy": (replace(BASE, reflections=100_000, profile_loss=0.15), ()),
+    "recorded": (replace(BASE, kind="stills", count=2000, reflections=450_000, recorded_profiles=True), ()),
+    "weak": (replace(BASE, reflections=100_000, mean_counts=60.0), ()),
 }
 PARTIALITY, OF_STILLS = 0.4, 0.05
 

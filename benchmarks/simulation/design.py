@@ -58,6 +58,8 @@ class Options:
     scale_spread: float = 0.4
     b_spread: float = 2.0
     partiality_error: float = 0.05
+    profile_loss: float = 0.0
+    recorded_profiles: bool = False
     bad_last: float = 0.0
     lean: bool = False
     identifier: str = ""

@@ -6,7 +6,8 @@ r = foreground/background pixels (the background level is estimated from r^-1 ti
     summation   I = S + N' - N^,          S ~ Poisson(J p), N' ~ Poisson(N), N^ ~ r Poisson(N / r)
                 observed variance |I| + |N^| (1 + r)                     (Leslie, Acta Cryst. D55 (1999) 1696)
     profile     I = (S + rho (N' - N^)) / p: weighting by the profile lets less background in, rho < 1
-                observed variance (max(I p, 0) + rho^2 |N^| (1 + r)) / p^2
+                observed variance (max(I p, 0) + rho^2 |N^| (1 + r)) / p^2;
+                where it is asked for, of the recorded part alone: not divided by p
 
 J itself scatters by the instability: J (1 + b x), x a unit normal. The variances written are those that a program
 can compute, from the observed counts; the true ones go to the truth.
@@ -14,7 +15,7 @@ can compute, from the observed counts; the true ones go to the truth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class Noise:
 
     ``background``: counts per pixel and degree.  ``amplitudes``: smallest and largest outlier, in true sigmas of the
     observation; the logarithm is uniform between them, a quarter is negative where the intensity allows.
+    ``recorded_profiles``: profile intensities are made, of stills, too, and are of the recorded part.
     """
 
     instability: float = 0.02
@@ -38,6 +40,7 @@ class Noise:
     failed: float = 0.002
     background: float = 2.0
     amplitudes: tuple[float, float] = (5.0, 60.0)
+    recorded_profiles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,16 @@ class Recorded:
     outlier: Float
     integrated: Bool
     profiled: Bool
+
+
+def with_loss(seen: Recorded, most: float, outward: Float, across: Float, partiality: Float) -> Recorded:
+    """Profile intensities that lose up to ``most`` at high resolution, to one side of the detector and at scan ends.
+
+    ``outward``: (d_min/d)^2, ``across``: place on the detector, 0 to 1, ``partiality``: recorded share, (n,).
+    """
+    left = 1.0 - most * (0.5 * outward + 0.3 * across + 0.2 * np.minimum(2.0 * (1.0 - partiality), 1.0))
+    variance = np.where(seen.profiled, seen.prf_variance * left, seen.prf_variance)
+    return replace(seen, prf_value=seen.prf_value * left, prf_variance=variance)
 
 
 def record(
@@ -106,7 +119,9 @@ def record(
     prf_variance = np.abs(prf_value * partiality) + PROFILE_GAIN**2 * estimate * (1 + ratio)
     prf_variance = np.maximum(prf_variance, 0.5) / partiality**2
     integrated = (rng.random(n) >= noise.failed) & on_module
-    profiled = integrated & (partiality > 0.1) & profile
+    profiled = integrated & (partiality > 0.1) & (profile or noise.recorded_profiles)
+    if noise.recorded_profiles:
+        prf_value, prf_variance = prf_value * partiality, prf_variance * partiality**2
     return Recorded(
         np.where(integrated, sum_value, 0.0),
         np.where(integrated, np.maximum(sum_variance, 0.5), 0.0),

@@ -101,6 +101,19 @@ def weighted_mean(groups: Groups, weight: Float, scale: Float, intensity: Float)
     return np.divide(groups.sum(wg * intensity), total, out=np.zeros(len(groups)), where=total > 0), total
 
 
+def mean_of_others(groups: Groups, weight: Float, scale: Float, intensity: Float) -> tuple[Float, Float]:
+    """Expected intensity of each row, g I_h, from the other rows of its group alone, and its variance, (n_rows,).
+
+    Both are 0 where no other row counts.  ``weight``: 1/variance; arguments as in ``weighted_mean``.
+    """
+    own = weight * scale
+    total, above = groups.sum(own * scale), groups.sum(own * intensity)
+    left = groups.spread(total) - own * scale
+    some = left > 1e-9 * groups.spread(total)
+    mean = np.divide(groups.spread(above) - own * intensity, left, out=np.zeros(len(own)), where=some)
+    return scale * mean, np.divide(scale**2, left, out=np.zeros(len(own)), where=some)
+
+
 def in_blocks(groups: Groups, block: Callable[[int, int], Partial]) -> Sequence[Partial]:
     """``block(first, last)`` for runs of whole groups first <= h < last of about 65,536 rows, on threads; in order."""
     cuts = groups.blocks(BLOCK).tolist()

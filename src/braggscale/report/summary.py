@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ from braggscale.report.summary_run import (
     Ledger,
     Minimiser,
     Partials,
+    ProfileEntry,
     Program,
     RangeEntry,
     Round,
@@ -82,6 +84,7 @@ def summary(result: Result, options: Options, command: Mapping[str, Any], second
         validation=_validation(result.validation),
         error_models=_error_models(result.scaled.rounds[-1].errors if result.scaled.rounds else ()),
         intensity_choice=state.i_mid,
+        profiles=_profiles(result),
         outliers=int(state.rejected.sum()),
         statistics=None if result.statistics is None else _statistics(result.statistics),
         models=sections.models,
@@ -150,6 +153,14 @@ def _ledger(result: Result) -> Ledger:
         total={fate.name.lower(): n for fate, n in total.items() if n},
         rows=sum(total.values()),
     )
+
+
+def _profiles(result: Result) -> list[ProfileEntry]:
+    names = [result.members[k].identifier for k in result.kept]
+    return [
+        msgspec.convert(asdict(found) | {"data_sets": [names[k] for k in found.data_sets]}, ProfileEntry)
+        for found in result.scaled.profiles
+    ]
 
 
 def _rounds(result: Result) -> list[Round]:

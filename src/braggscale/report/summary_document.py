@@ -14,6 +14,7 @@ from braggscale.report.summary_run import (
     ErrorModelFit,
     FitEntry,
     Ledger,
+    ProfileEntry,
     Program,
     Round,
     RunEntry,
@@ -108,8 +109,13 @@ class Summary(Record, frozen=True, kw_only=True):
     validation: ValidationEntry | None = None
     error_models: list[ErrorModelFit]
     intensity_choice: Annotated[
-        float | None, about("0 profile, 1 summation, else the midpoint of the mixture in raw counts.")
+        float | None,
+        about(
+            "0 profile, 1 summation, -1 the mixture with the least expected error of each observation, else the "
+            "midpoint of the mixture in raw counts."
+        ),
     ]
+    profiles: Annotated[list[ProfileEntry], about("How profiles compare with sums; empty where they are not combined.")]
     outliers: Annotated[int, about("Rejected observations.")]
     statistics: StatisticsEntry | None
     models: list[ModelEntry]

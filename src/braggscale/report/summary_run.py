@@ -127,6 +127,37 @@ class Round(Record, frozen=True):
     outliers: int | None
 
 
+class ProfileEntry(Record, frozen=True):
+    """Ratio of profile to sum, as it was before profiles were put on the scale of the sums."""
+
+    data_sets: Annotated[list[str], about("Identifiers; those with few observations share an entry.")]
+    n_rows: Annotated[int, about("Observations with both intensities.")]
+    d: Annotated[list[float | None], about("Mean resolution of ten equal ranges, Angstrom, from low to high.")]
+    ratio: Annotated[list[float | None], about("Mean ratio there.")]
+    expected: Annotated[
+        list[float | None],
+        about("Median expected intensity of ten equal ranges, counts, from weak to strong."),
+    ]
+    share: Annotated[
+        list[float | None], about("Mean share of the profile in the intensity there; 0 where a midpoint was given.")
+    ]
+    power: Annotated[
+        float | None, about("Power of the partiality in it: 0 for profiles of whole reflections, 1 of recorded parts.")
+    ]
+    power_esd: float | None
+    counting: Annotated[
+        float | None,
+        about(
+            "Variance of the difference of both, counting E + linear c T + square T^2: T the expected intensity, c "
+            "that over raw counts, E how much the variance of the sum is above that of the profile."
+        ),
+    ]
+    linear: float | None
+    square: float | None
+    alone: Annotated[str, about("sums or profiles where one is used without the other, empty where both are combined.")]
+    why: Annotated[str, about("Why one is used alone.")]
+
+
 class ComponentEntry(Record, frozen=True):
     """What a component of a data set turned out to be."""
 

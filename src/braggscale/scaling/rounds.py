@@ -31,6 +31,7 @@ from braggscale.fit.solver import FitSettings
 from braggscale.models import MODELS
 from braggscale.models.joint_model import JointModel
 from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.scaling.intensities import compare_intensities, decide_intensities, first_intensities
 from braggscale.scaling.starting_scales import starting_scales
 from braggscale.scaling.state import RoundReport, RoundSettings, Scaled, ScalingProblem, Start, State
 from braggscale.weighting.error_model import (
@@ -44,7 +45,6 @@ from braggscale.weighting.error_model_fit import fit_error_models
 from braggscale.weighting.expected_variance import Expectation, VarianceModel, expect
 from braggscale.weighting.intensity_choice import (
     Choice,
-    choose,
     combined,
     counting_gain,
     initial,
@@ -52,6 +52,7 @@ from braggscale.weighting.intensity_choice import (
 from braggscale.weighting.outlier_history import Memory, OutlierHistory, judge_round
 from braggscale.weighting.outlier_test import Rejection
 from braggscale.weighting.output_variance import output_variance
+from braggscale.weighting.profile_summary import profile_findings
 from braggscale.weighting.rejection import OutlierInputs, fit_groups
 from braggscale.weighting.robust_weights import Robust, fit_weights
 
@@ -134,6 +135,9 @@ def scale_data(problem: ScalingProblem, start: Start, settings: RoundSettings) -
         loop = replace(loop, state=state, weight=_weights(context, state, first=False), outcome=outcome)
         if converged:
             break
+    compared = compare_intensities(problem, loop.state, settings)
+    if compared is not None:
+        reports[-1] = replace(reports[-1], choice=compared)
     return _finish(context, loop, reports, converged)
 
 
@@ -188,7 +192,7 @@ def _begin(problem: ScalingProblem, start: Start, settings: RoundSettings) -> tu
         fit_groups=problem.groups,
         strengths=start.strengths,
     )
-    return context, _with_scales(problem, state, theta, scale)
+    return context, _with_scales(problem, first_intensities(problem, state, settings), theta, scale)
 
 
 def _too_few(problem: ScalingProblem) -> bool:
@@ -248,7 +252,9 @@ def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converge
     if outcome.effective_dof is not None:
         design, of = loop.fit_problem.design, loop.fit_problem.rows.data_set
         found = component_summaries(problem.model, design, of, outcome.theta, outcome.effective_dof, outcome.strengths)
-    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, found)
+    expected = state.scale * problem.groups.spread(state.mean_intensity)
+    told = () if state.profiles is None else profile_findings(state.profiles, problem.rows, expected)
+    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, found, told)
 
 
 def _with_factors(model: JointModel, fixed: Bool, theta: Float, factors: Float) -> Float:
@@ -320,7 +326,9 @@ def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdi
     """
     problem, settings = context.problem, context.settings
     theta, scale = state.theta, state.scale
-    state, choice = _choose_intensities(problem, state, settings)
+    before, (state, choice) = state, decide_intensities(problem, state, settings, number <= FRESH_ROUNDS)
+    if state is not before:
+        state = _with_scales(problem, state, theta, scale)
     results: tuple[FitResult, ...] = ()
     if settings.errors:
         results = _fit_errors(problem, state, settings.errors)
@@ -328,28 +336,14 @@ def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdi
         state = _with_scales(problem, state, theta, scale)
     rejection, n_wilson = None, 0
     if settings.outliers.method:
-        before = OutlierHistory(state.rejected, state.returned, state.impossible)
+        history = OutlierHistory(state.rejected, state.returned, state.impossible)
         calibrated = bool(state.strengths and settings.errors and settings.errors.refine)
         inputs, memory = _outlier_inputs(context, state), _memory(number)
-        found = judge_round(inputs, settings.outliers, before, memory, calibrated, context.stored)
+        found = judge_round(inputs, settings.outliers, history, memory, calibrated, context.stored)
         rejection, n_wilson, now = found.rejection, found.n_impossible, found.history
         state = replace(state, rejected=now.rejected, returned=now.returned, impossible=now.impossible)
         state = _with_scales(problem, state, theta, scale)
     return state, (choice, results, rejection, n_wilson)
-
-
-def _choose_intensities(problem: ScalingProblem, state: State, settings: RoundSettings) -> tuple[State, Choice | None]:
-    """The mixture of profile and summation intensities that makes equivalents agree best."""
-    if settings.intensity_choice != "combine":
-        return state, None
-    rows, weight = problem.rows, 1.0 / state.variance
-    choice = choose(rows, problem.friedel_split, state.scale, weight, state.rejected, state.i_mid, settings.midpoints)
-    if choice.i_mid == state.i_mid:
-        return state, choice
-    values = combined(rows, choice.i_mid)
-    gain = counting_gain(values, rows.data_set, len(problem.model.data_sets))
-    state = replace(state, values=values, gain=gain, i_mid=choice.i_mid)
-    return _with_scales(problem, state, state.theta, state.scale), choice
 
 
 def _memory(number: int) -> Memory:

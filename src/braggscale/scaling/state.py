@@ -20,6 +20,8 @@ from braggscale.weighting.intensity_choice import (
     Intensities,
 )
 from braggscale.weighting.outlier_test import OutlierOptions, Rejection
+from braggscale.weighting.profile_mixture import Profiles
+from braggscale.weighting.profile_summary import ProfileFinding
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +72,13 @@ class State:
     ``scale``: g.  ``values``: chosen intensities with observed variances.  ``gain``: how these follow from counts.
     ``mean_intensity``: I_h, (n_groups,).  ``variance``: V' at mu = g I_h.
     ``errors``: one per number in ScalingProblem.error_model_of.
-    ``i_mid``: intensity choice (0 profile, 1 summation).  ``rejected``: outliers.
+    ``i_mid``: intensity choice (0 profile, 1 summation, -1 by expected error).  ``rejected``: outliers.
     ``returned``: observations that were outliers in an earlier round and came back.
     ``impossible``: outliers whatever their equivalents say (emax).
     ``fit_groups``: within which observations should agree when scales are fitted; ``fit_groups_known``: whether these
     are final, because it is known how far Friedel mates differ.
     ``strengths``: of restraints that are estimated, by kind.
+    ``profiles``: profiles on the scale of the sums, where both are combined.
     """
 
     theta: Float
@@ -92,6 +95,7 @@ class State:
     fit_groups: Groups
     fit_groups_known: bool = False
     strengths: Mapping[str, float] = field(default_factory=dict)
+    profiles: Profiles | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ class Scaled:
 
     ``scale_variance``: var(g), (n,), zeros without a covariance.  ``converged``: whether the loop ended by itself.
     ``component_summaries``: what each component turned out to be; empty without a full matrix.
+    ``profiles``: how profiles compare with sums, by data set; empty where they are not combined.
     """
 
     state: State
@@ -123,6 +128,7 @@ class Scaled:
     rounds: tuple[RoundReport, ...]
     converged: bool
     component_summaries: tuple[ComponentSummary, ...] = ()
+    profiles: tuple[ProfileFinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

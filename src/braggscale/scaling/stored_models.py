@@ -11,6 +11,7 @@ from braggscale.models.stored_model import OWN_ENTRY
 from braggscale.numerics.array_types import Float, Int
 from braggscale.scaling.previous_run import OutlierLimits, stored_entry
 from braggscale.scaling.state import Scaled
+from braggscale.weighting.intensity_choice import BEST
 
 
 def stored_models(
@@ -40,7 +41,7 @@ def stored_models(
         }
         if errors[d].c > 0:
             extra["error_model_linear_term"] = errors[d].c  # other programs expect two parameters
-        if scaled.state.i_mid is not None:
+        if scaled.state.i_mid is not None and scaled.state.i_mid != BEST:
             extra["Imid"] = float(scaled.state.i_mid)
         found = data_set.to_dict(theta, sigma, extra, scaled.state.strengths)
         for component, where in zip(data_set.components, slices, strict=True):

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 CHOICES = ("profile", "sum", "combine")
 PROFILE, SUMMATION = 0.0, 1.0  # the values of i_mid that stand for themselves
+BEST = -1.0  # the mixture with the least expected error, row by row (profile_mixture.py)
 WORTH_CHANGING = 0.005  # a new choice must lower the score by this share
 
 _MINIMUM_ROWS = 100  # fewer cannot tell candidates apart by less than several per cent
@@ -93,7 +94,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """``i_mid``: 0 profile, 1 summation, else the midpoint in raw counts.  ``n_rows``: rows that were compared."""
+    """``i_mid``: 0 profile, 1 summation, -1 by expected error, else the midpoint in raw counts.
+
+    ``n_rows``: rows that were compared.
+    """
 
     i_mid: float
     table: tuple[Candidate, ...]
@@ -288,21 +292,13 @@ def choose(
     form, Assmann, Brehm & Diederichs, J. Appl. Cryst. 49 (2016) 1021) over those with expected I/sigma above 1, again
     the same for all.
     """
-    both = obs.has_sum & obs.has_prf & (obs.v_sum > 0) & (obs.v_prf > 0) & (scale > 0) & (obs.partiality > 0)
-    if outlier is not None:
-        both &= ~outlier
-    part = groups.subset(both)
-    both[np.flatnonzero(both)[part.spread(part.sizes() < 2)]] = False
+    both = _comparable(obs, groups, scale, outlier)
     n = int(np.count_nonzero(both))
     if n < _MINIMUM_ROWS:
         return _without_comparison(obs, n, previous)
     tried = candidates(obs, both) if midpoints is None else list(midpoints)
-    if n > _MOST_ROWS:
-        part = groups.subset(both)
-        both[np.flatnonzero(both)[part.spread(np.arange(len(part)) % -(-n // _MOST_ROWS) != 0)]] = False
-        n = int(np.count_nonzero(both))
-    raw = np.maximum(obs.i_sum[both] / obs.correction[both], 0.0)
-    rows = _Rows(obs.i_sum[both], obs.i_prf[both], raw, scale[both], weight[both], groups.subset(both))
+    rows = _Rows.of(obs, groups, scale, weight, both)
+    n = len(rows.raw)
     if previous is not None:
         # the candidates move a little with the outliers; one that is as good as the choice in use is the choice in use
         tried = [previous, *(m for m in tried if abs(m - previous) > _SAME_MIDPOINT * max(m, previous))]
@@ -317,6 +313,33 @@ def choose(
     return Choice(best.i_mid, tuple(table), n, "least scatter of equivalents")
 
 
+def comparison(obs: Observations, groups: Groups, scale: Float, weight: Float, outlier: Bool, mixture: Float) -> Choice:
+    """How well equivalents agree with profile, summation and a mixture that was chosen otherwise; for the log.
+
+    ``mixture``: its intensities, counts, (n,).  The other arguments: as in ``choose``.
+    """
+    both = _comparable(obs, groups, scale, outlier)
+    n, reason = int(np.count_nonzero(both)), "the least expected error of each observation"
+    if n < _MINIMUM_ROWS:
+        return Choice(BEST, (), n, reason)
+    rows = _Rows.of(obs, groups, scale, weight, both)
+    mixed = _Rows.of(replace(obs, i_sum=mixture), groups, scale, weight, both)
+    compare = _Comparison.start(mixed, SUMMATION)
+    found = replace(compare.candidate(SUMMATION), name=_name(BEST), i_mid=BEST)
+    others = replace(compare, rows=rows)
+    return Choice(BEST, (others.candidate(PROFILE), others.candidate(SUMMATION), found), len(rows.raw), reason)
+
+
+def _comparable(obs: Observations, groups: Groups, scale: Float, outlier: Bool | None) -> Bool:
+    """Rows with both intensities in groups of two or more of these, (n,)."""
+    both = obs.has_sum & obs.has_prf & (obs.v_sum > 0) & (obs.v_prf > 0) & (scale > 0) & (obs.partiality > 0)
+    if outlier is not None:
+        both &= ~outlier
+    part = groups.subset(both)
+    both[np.flatnonzero(both)[part.spread(part.sizes() < 2)]] = False
+    return both
+
+
 def _without_comparison(obs: Observations, n: int, previous: float | None) -> Choice:
     if not obs.has_prf.any():
         return Choice(SUMMATION, (), n, "there are no profile-fitted intensities")
@@ -329,6 +352,8 @@ def _without_comparison(obs: Observations, n: int, previous: float | None) -> Ch
 def _name(i_mid: float) -> str:
     if i_mid == PROFILE:
         return "profile"
+    if i_mid == BEST:
+        return "mixture by expected error"
     return "summation" if i_mid == SUMMATION else f"mixture, {i_mid:.4g}"
 
 
@@ -342,6 +367,16 @@ class _Rows:
     scale: Float
     weight: Float
     groups: Groups
+
+    @classmethod
+    def of(cls, obs: Observations, groups: Groups, scale: Float, weight: Float, both: Bool) -> _Rows:
+        """The rows in ``both``; of more than 400,000 those of every k-th group."""
+        n = int(np.count_nonzero(both))
+        if n > _MOST_ROWS:
+            part, both = groups.subset(both), both.copy()
+            both[np.flatnonzero(both)[part.spread(np.arange(len(part)) % -(-n // _MOST_ROWS) != 0)]] = False
+        raw = np.maximum(obs.i_sum[both] / obs.correction[both], 0.0)
+        return cls(obs.i_sum[both], obs.i_prf[both], raw, scale[both], weight[both], groups.subset(both))
 
     def compare(self, i_mid: float, best: Float, strong: Bool) -> tuple[Float, Float, Float, Float]:
         """Residuals, plain means and their variances, and sums; see ``agreement.compare``."""

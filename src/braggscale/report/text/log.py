@@ -53,6 +53,8 @@ def _log_choices(result: Result) -> None:
             f"After {last.number} rounds a few observations at the border of being outliers still change sides; "
             "the last fit uses the choices of the last round"
         )
+    for words in _profiles(result):
+        log.info(words)
     choice = next((r.choice for r in reversed(result.scaled.rounds) if r.choice and r.choice.table), None)
     if choice is not None:
         log.info("")
@@ -81,6 +83,16 @@ def _log_choices(result: Result) -> None:
             for m in last.rejection.by_multiplicity
         ]
         log.info(tables.text_table(("multiplicity", "n", "outliers", "%"), counts))
+
+
+def _profiles(result: Result) -> list[str]:
+    """How profiles and sums of the data sets compare; of many data sets the first few."""
+    found = result.scaled.profiles
+    names = [result.members[k].identifier for k in result.kept]
+    words = [finding.sentence(names) for finding in found[:MOST_DATA_SETS]]
+    if len(found) > MOST_DATA_SETS:
+        words.append(f"(and of {len(found) - MOST_DATA_SETS} more data sets: see scale.json)")
+    return ["", *words] if words else []
 
 
 def _multiplicity(first: int, last: int | None) -> str:

@@ -1,0 +1,83 @@
+"""Which intensities a round uses: profiles on the scale of the sums, then the mixture of both.
+
+The ratio of profiles to sums, the mixture and the scales need each other's expected intensities, so all are found anew
+in each round. Where a midpoint was asked for, or too few observations have both intensities, the choice is that of
+``intensity_choice``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from braggscale.data.unique_reflections import mean_of_others, weighted_mean
+from braggscale.numerics.array_types import Float
+from braggscale.scaling.state import RoundSettings, ScalingProblem, State
+from braggscale.weighting.intensity_choice import BEST, Choice, choose, combined, comparison, counting_gain
+from braggscale.weighting.profile_mixture import Profiles
+
+
+def first_intensities(work: ScalingProblem, state: State, settings: RoundSettings) -> State:
+    """The state with the intensities that a first fit should use, from those in it and the scales it has."""
+    if settings.intensity_choice != "combine":
+        return state
+    seen = work.groups, 1.0 / state.values.variance, state.scale, state.values.intensity
+    profiles = Profiles.of(work.rows, mean_of_others(*seen), len(work.model.data_sets))
+    if profiles is None:
+        return state
+    state = replace(state, profiles=profiles)
+    if settings.midpoints:
+        return state if state.i_mid is None else _with_midpoint(work, state, state.i_mid)
+    return _mixed(work, replace(state, i_mid=BEST), state.scale * work.groups.spread(weighted_mean(*seen)[0]))
+
+
+def decide_intensities(
+    work: ScalingProblem, state: State, settings: RoundSettings, fresh: bool
+) -> tuple[State, Choice | None]:
+    """The state with other intensities, and the comparison where the scatter of equivalents decided.
+
+    ``fresh``: the mixture and the ratio of profiles to sums may change. Later they stay, or data in which errors,
+    outliers and mixture depend much on each other would go to and fro.
+    """
+    if settings.intensity_choice != "combine" or (state.i_mid == BEST and not fresh):
+        return state, None
+    profiles = state.profiles
+    if profiles is not None and fresh:
+        keep = ~state.rejected & (state.scale > 0)
+        others = mean_of_others(work.groups, keep / state.variance, state.scale, state.values.intensity)
+        profiles = profiles.again(work.rows, others, keep)
+    if profiles is not None and not settings.midpoints:
+        expected = state.scale * work.groups.spread(state.mean_intensity)
+        return _mixed(work, replace(state, profiles=profiles), expected), None
+    moved = profiles is not state.profiles
+    state = replace(state, profiles=profiles)
+    rows = work.rows if profiles is None else profiles.scaled(work.rows)
+    seen = state.scale, 1.0 / state.variance, state.rejected
+    choice = choose(rows, work.friedel_split, *seen, state.i_mid, settings.midpoints)
+    if choice.i_mid == state.i_mid and not moved:
+        return state, choice
+    return _with_midpoint(work, state, choice.i_mid), choice
+
+
+def compare_intensities(work: ScalingProblem, state: State, settings: RoundSettings) -> Choice | None:
+    """How well equivalents agree with the mixture in use and without it, where their scatter did not decide."""
+    if state.profiles is None or settings.midpoints:
+        return None
+    rows = state.profiles.scaled(work.rows)
+    seen = state.scale, 1.0 / state.variance, state.rejected
+    return comparison(rows, work.friedel_split, *seen, state.values.intensity)
+
+
+def _mixed(work: ScalingProblem, state: State, expected: Float) -> State:
+    """The state with the mixture of the least expected error.  ``expected``: g I_h, (n,)."""
+    assert state.profiles is not None
+    profiles, values = state.profiles.intensities(work.rows, expected)
+    gain = counting_gain(values, work.rows.data_set, len(work.model.data_sets))
+    return replace(state, profiles=profiles, values=values, gain=gain)
+
+
+def _with_midpoint(work: ScalingProblem, state: State, i_mid: float) -> State:
+    """The state with the mixture that has this midpoint."""
+    rows = work.rows if state.profiles is None else state.profiles.scaled(work.rows)
+    values = combined(rows, i_mid)
+    gain = counting_gain(values, work.rows.data_set, len(work.model.data_sets))
+    return replace(state, values=values, gain=gain, i_mid=i_mid)

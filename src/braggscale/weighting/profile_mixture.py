@@ -1,0 +1,143 @@
+"""Profile-fitted and summed intensities in the mixture with the least expected error, observation by observation.
+
+With profiles on the scale of the sums (``profile_scale``), P' = P/R, the mixture u P' + (1 - u) S has the least
+variance for
+
+    u = (V_S - C)/D,     D = V_S + V_P - 2 C,
+
+C the covariance of the two. D is known from the differences themselves (``profile_ratio.Difference``): E = V_S - V_P,
+what a profile fit saves, and what there is beside counting statistics. The error of an efficient estimate is not
+correlated with what the sum has more of, C = V_P: V_S - C = E. What there is beside it is the profile's, with an error
+of its model that grows with the intensity, unless equivalents say that sums scatter more than they should. So weak
+reflections are taken from the profile, because of the background that a sum collects, and strong ones from the sum.
+
+All parts are taken at the expected intensity, so that the share of a row does not depend on how the row came out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.data.observations import Observations
+from braggscale.numerics.array_types import Bool, Float
+from braggscale.weighting.intensity_choice import PROFILE, SUMMATION, Intensities, combined, counting_gain
+from braggscale.weighting.profile_fit import Pairs
+from braggscale.weighting.profile_ratio import Ratio
+from braggscale.weighting.profile_scale import FEWEST, ProfileScale, fit
+
+SETTLED = 5e-4  # rms change of ln R that counts as none: 0.005 sigma of what is taken from profiles
+SHELLS = 10  # resolution shells in which the ratio is told
+
+
+@dataclass(frozen=True, slots=True)
+class Gains:
+    """Variance per unit of intensity of profiles and sums, counts, 0 where it is not known, (n_sets,)."""
+
+    profile: Float
+    summed: Float
+
+    @classmethod
+    def of(cls, rows: Observations, n_sets: int) -> Gains:
+        """From the variances that integration wrote."""
+        both = (counting_gain(combined(rows, which), rows.data_set, n_sets).k for which in (PROFILE, SUMMATION))
+        return cls(*both)
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """Profiles on the scale of the sums.  ``ratio``: R of each row, (n,).  ``share``: u, (n,), once it was used."""
+
+    scale: ProfileScale
+    gains: Gains
+    ratio: Float
+    share: Float
+
+    @classmethod
+    def of(cls, rows: Observations, others: tuple[Float, Float], n_sets: int) -> Profiles | None:
+        """From expected intensities; None where too few rows have both intensities.
+
+        ``others``: expected intensity of each row from its equivalents alone, counts, and its variance, (n,) each.
+        """
+        if np.count_nonzero(_both(rows)) < FEWEST:
+            return None
+        gains = Gains.of(rows, n_sets)
+        scale = fit(_pairs(rows, gains, others[0], _both(rows), others[1]), n_sets)
+        return cls(scale, gains, np.exp(scale.log_ratio(rows)), np.zeros(0)) if scale.ratios else None
+
+    def again(self, rows: Observations, others: tuple[Float, Float], keep: Bool) -> Profiles:
+        """With better expected intensities, of the rows to ``keep``; the ratio stays where it hardly changes."""
+        n_sets = len(self.gains.summed)
+        pairs = _pairs(rows, self.gains, others[0], keep & _both(rows), others[1])
+        scale = fit(pairs, n_sets, self.scale)
+        if not scale.ratios:
+            return self
+        sample = pairs.rows.take(np.arange(0, len(pairs), max(1, len(pairs) // 2000)))
+        change = scale.log_ratio(sample) - self.scale.log_ratio(sample)
+        same = [r.alone for r in scale.ratios] == [r.alone for r in self.scale.ratios]
+        if same and float(np.sqrt(np.mean(change**2))) < SETTLED:
+            return self
+        return replace(self, scale=scale, ratio=np.exp(scale.log_ratio(rows)))
+
+    def intensities(self, rows: Observations, expected: Float) -> tuple[Profiles, Intensities]:
+        """The mixture with the least expected error, and the same with ``share``.  ``expected``: T, counts, (n,)."""
+        every = np.ones(len(rows), np.bool_)
+        pairs, ratio = _pairs(rows, self.gains, expected, every), self.ratio
+        family = self.scale.family(len(self.gains.summed))[rows.data_set]
+        counting, linear, square, power, fixed = _columns(self.scale.ratios)[:, family]
+        saved = pairs.saved(ratio, power)
+        own = (linear * pairs.factor + square * pairs.expected) * pairs.expected  # the profile's error of its model
+        own += np.maximum(counting - 1.0, 0.0) * saved
+        less = 0.5 * np.maximum(1.0 - counting, 0.0) * saved  # C - V_P
+        u = np.minimum((saved - less) / (saved - 2.0 * less + own), 1.0)
+        u = np.where(np.isfinite(fixed), fixed, u)
+        u = np.where(rows.has_prf, np.where(rows.has_sum, u, 1.0), 0.0)
+
+        # not u * x + (1 - u) * y alone: what a row does not have may be NaN
+        def mix(profile: Float, of_profile: Float, summed: Float, of_sum: Float) -> Float:
+            return np.where(u == 1.0, profile, np.where(u == 0.0, summed, of_profile * profile + of_sum * summed))
+
+        value = mix(rows.i_prf / ratio, u, rows.i_sum, 1.0 - u)
+        inside = (u > 0.0) & rows.has_sum & ~np.isfinite(fixed)
+        extra = np.where(inside, u * u * own + 2.0 * u * (1.0 - u) * less, 0.0)
+        r_profile = np.where(rows.has_prf, power**2 * pairs.relative, 0.0)
+        v_profile = rows.v_prf / ratio**2 + r_profile * (rows.i_prf / ratio) ** 2
+        variance = mix(v_profile, u * (2.0 - u), rows.v_sum, (1.0 - u) ** 2) + extra
+        recorded = mix(ratio, u, rows.partiality, 1.0 - u)
+        found = Intensities(value, variance, rows.correction / np.where(recorded > 0, recorded, 1.0))
+        if rows.relative is not None:
+            parts = mix(
+                r_profile * (rows.i_prf / ratio) ** 2, u * (2.0 - u), rows.relative * rows.i_sum**2, (1.0 - u) ** 2
+            )
+            found = replace(found, relative=np.divide(parts, value**2, out=np.zeros(len(u)), where=value != 0))
+        return replace(self, share=u), found
+
+    def scaled(self, rows: Observations) -> Observations:
+        """The observations with profile intensities on the scale of the sums."""
+        return replace(rows, i_prf=rows.i_prf / self.ratio, v_prf=rows.v_prf / self.ratio**2)
+
+
+def _columns(ratios: Sequence[Ratio]) -> Float:
+    """Coefficients of D, alpha, and u where it is one for all (else NaN), (5, n_families + 1); last: sums."""
+    fixed = {"": np.nan, "sums": 0.0, "profiles": 1.0}
+    rows = [(d.counting, d.linear, d.square, r.power, fixed[r.alone]) for r in ratios for d in (r.difference,)]
+    return np.array([*rows, (1.0, 0.0, 1.0, 0.0, 0.0)]).T
+
+
+def _both(rows: Observations) -> Bool:
+    found: Bool = rows.has_sum & rows.has_prf & (rows.v_sum > 0) & (rows.v_prf > 0) & (rows.partiality > 0)
+    return found
+
+
+def _pairs(rows: Observations, gains: Gains, expected: Float, chosen: Bool, uncertainty: Float | None = None) -> Pairs:
+    usable = chosen & np.isfinite(expected)
+    where = np.flatnonzero(usable)
+    mine = rows if len(where) == len(rows) else rows.take(where)
+    return Pairs(
+        mine, mine.i_prf, mine.v_prf, gains.profile[mine.data_set], mine.i_sum, mine.v_sum,
+        gains.summed[mine.data_set] / np.where(mine.partiality > 0, mine.partiality, 1.0), mine.correction,
+        np.zeros(len(mine)) if mine.relative is None else mine.relative, np.maximum(expected[where], 0.0),
+        np.zeros(len(mine)) if uncertainty is None else uncertainty[where],
+    )  # fmt: skip

@@ -1,0 +1,105 @@
+"""Profile-fitted intensities put on the scale of the sums.
+
+A profile fit loses what the profile does not cover: tails that widen with resolution, the part of a reflection beyond
+the end of a scan, spots near the rim of a detector whose reference profile was made elsewhere. Equivalents share most
+of that, for they have one resolution. Nothing that compares equivalents can see it, and a mixture of profiles for weak
+and sums for strong reflections bends intensities by it.
+
+A sum has no model that could be wrong, so the sums are the reference. The ratio R (``profile_ratio``) follows from P
+and S of the same observation. With T the expected intensity from its equivalents, the observation itself left out,
+
+    sum_i w_i (P_i/R_i - S_i - o_i)/T_i d ln R_i/d theta = gradient of the penalty,    w = T^2/D times a robust factor,
+
+whose expectation is right whatever the noise of P and of S, and however weak the reflection: no row is chosen by an
+intensity of its own, which would choose by its noise. D is the variance of P/R - S. o
+is an offset, a smooth function of resolution in counts: a background that one of the two gets wrong must not be taken
+for a factor. Nobody knows which of the two has it, so it is not corrected.
+
+How smooth the functions are the data determine: lambda <- (rank - lambda tr(C S))/(theta'S theta) (Fellner-Schall; Wood
+& Fasiolo, Biometrics 73 (2017) 1071), one strength per kind of function for all data sets. Levels of small data sets,
+which share their functions, are random effects about a common one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.data.observations import Observations
+from braggscale.numerics.array_types import Float, Int
+from braggscale.weighting.profile_fit import OFFSET, FamilyFit, Pairs, stepped_strength
+from braggscale.weighting.profile_ratio import Ratio
+
+FEWEST = 50  # rows with both intensities below which nothing is said about their ratio
+OWN_ROWS = 500  # a data set with fewer shares its functions with the other small ones
+# Of more rows every k-th is used: R is then good to 0.1 %. Of many data sets so many of each.
+MOST_ROWS, ENOUGH_ROWS = 40_000, 1_000
+STEPS, MORE_STEPS = 12, 3  # from nothing, and from the result of an earlier round
+START = 100.0  # strength to start with: second differences of 10 %, of an offset a tenth of the noise
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileScale:
+    """R of every data set that has both intensities often enough.  ``strengths``: of the penalties, by kind."""
+
+    ratios: tuple[Ratio, ...]
+    strengths: dict[str, float]
+
+    def family(self, n_sets: int) -> Int:
+        """Which of ``ratios`` each data set has, -1 for none, (n_sets,)."""
+        found = np.full(n_sets, -1)
+        for k, ratio in enumerate(self.ratios):
+            found[ratio.data_sets] = k
+        return found
+
+    def log_ratio(self, rows: Observations) -> Float:
+        """ln R of each row, 0 where nothing is known or profiles are used alone, (n,)."""
+        found = np.zeros(len(rows))
+        if not len(rows):
+            return found
+        last = max([int(rows.data_set.max()), *(int(ratio.data_sets.max()) for ratio in self.ratios)])
+        family = self.family(last + 1)[rows.data_set]
+        order = np.argsort(family, kind="stable")
+        ends = np.searchsorted(family[order], np.arange(len(self.ratios) + 1))
+        for ratio, first, last in zip(self.ratios, ends[:-1], ends[1:], strict=True):
+            for part in np.array_split(order[first:last], max(1, (last - first) // 65_536)):
+                if len(part) and ratio.alone != "profiles":
+                    found[part] = ratio.log(rows.take(part))
+        return found
+
+
+def fit(pairs: Pairs, n_sets: int, before: ProfileScale | None = None) -> ProfileScale:
+    """Ratio of profile to sum of every data set; empty where fewer than 50 observations have both.
+
+    ``before``: result of an earlier round, to start from.
+    """
+    known = {} if before is None else {tuple(r.data_sets.tolist()): r for r in before.ratios}
+    problems = []
+    families = _families(np.bincount(pairs.rows.data_set, minlength=n_sets))
+    enough = max(MOST_ROWS // max(len(families), 1), ENOUGH_ROWS)
+    for data_sets in families:
+        mine = np.flatnonzero(np.isin(pairs.rows.data_set, data_sets))
+        mine = mine[:: max(1, -(-len(mine) // enough))]
+        problems.append(FamilyFit(pairs.take(mine), data_sets, known.get(tuple(data_sets.tolist()))))
+    strengths = {} if before is None else dict(before.strengths)
+    for problem in problems:
+        for term in problem.ratio.terms:
+            strengths.setdefault(term.kind, START)
+            strengths.setdefault(OFFSET, START)
+    for _ in range(STEPS if before is None else MORE_STEPS):
+        size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
+        for problem in problems:
+            problem.step(strengths, size, free)
+        for kind, old in strengths.items():
+            strengths[kind] = stepped_strength(old, free[kind], size[kind])
+    return ProfileScale(tuple(problem.judged() for problem in problems), strengths)
+
+
+def _families(counts: Int) -> list[Int]:
+    """Data sets that share a ratio: large ones have their own.  ``counts``: rows of each data set, (n_sets,)."""
+    small = counts < OWN_ROWS
+    families = [np.array([s]) for s in np.flatnonzero(~small)]
+    if counts[small].sum() >= FEWEST:
+        families.append(np.flatnonzero(small & (counts > 0)))
+    return families

@@ -1,0 +1,110 @@
+"""What is told about profiles and sums: how far apart they were, and what share of an intensity profiles have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.data.observations import Observations
+from braggscale.numerics.array_types import Float, Int
+from braggscale.weighting.profile_mixture import Profiles
+from braggscale.weighting.profile_ratio import Ratio
+
+SHELLS = 10
+NOTHING = 0.005  # a ratio nearer to 1 than this is not worth a word
+KNOWN_POWER = 0.25  # uncertainty of the power of the partiality from which on it is told
+MOST_NAMES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileFinding:
+    """Ratio of profile to sum of the data sets in ``data_sets``.
+
+    ``d``, ``ratio``: mean resolution, Angstrom, and mean R in shells of equal numbers, from low to high resolution.
+    ``expected``, ``share``: median expected intensity, counts, and mean share of the profile in ranges of equal
+    numbers.
+    ``power``, ``power_esd``: alpha of p^alpha.  ``counting``, ``linear``, ``square``: variance of the difference, see
+    ``profile_ratio.Difference``.  ``alone``: sums or profiles where one is used without the other, and ``why``.
+    """
+
+    data_sets: tuple[int, ...]
+    n_rows: int
+    d: tuple[float, ...]
+    ratio: tuple[float, ...]
+    expected: tuple[float, ...]
+    share: tuple[float, ...]
+    power: float
+    power_esd: float
+    counting: float
+    linear: float
+    square: float
+    alone: str
+    why: str
+
+    def sentence(self, names: Sequence[str]) -> str:
+        """For the log.  ``names``: of all data sets of the run."""
+        who = _names([names[k] for k in self.data_sets])
+        low, high = _size(self.ratio[0]), _size(self.ratio[-1])
+        if not low and not high:
+            words = f"Profiles of data set {who} agree with sums within {100 * NOTHING:g} %"
+        else:
+            words = (
+                f"Profiles of data set {who} are {low or 'right'} at {self.d[0]:.3g} A and {high or 'right'} at "
+                f"{self.d[-1]:.3g} A"
+            )
+        if self.power_esd < KNOWN_POWER and self.power > 0.25:
+            part = "the recorded part of a reflection" if self.power > 0.75 else "neither the whole nor the part"
+            words += f"; they are of {part} (power {self.power:.2f} of the partiality)"
+        if self.alone:
+            return f"{words}; {self.alone} are used alone: {self.why}"
+        return f"{words}; put on the scale of the sums"
+
+
+def _size(ratio: float) -> str:
+    if abs(ratio - 1.0) < NOTHING:
+        return ""
+    return f"{100 * abs(ratio - 1.0):.1f} % {'low' if ratio < 1 else 'high'}"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+def profile_findings(profiles: Profiles, rows: Observations, expected: Float) -> tuple[ProfileFinding, ...]:
+    """One finding for every family of data sets.  ``expected``: g I_h, counts, (n,)."""
+    both = rows.has_sum & rows.has_prf
+    family = profiles.scale.family(len(profiles.gains.summed))[rows.data_set]
+    return tuple(
+        _finding(ratio, profiles, rows, expected, np.flatnonzero(both & (family == k)))
+        for k, ratio in enumerate(profiles.scale.ratios)
+    )
+
+
+def _finding(ratio: Ratio, profiles: Profiles, rows: Observations, expected: Float, mine: Int) -> ProfileFinding:
+    by_d = _ranges(mine, -rows.d)
+    by_intensity = _ranges(mine, expected)
+    share = profiles.share if len(profiles.share) else np.zeros(len(rows))
+    return ProfileFinding(
+        tuple(ratio.data_sets.tolist()),
+        len(mine),
+        tuple(float(np.mean(rows.d[part])) for part in by_d),
+        tuple(float(np.exp(np.mean(ratio.log(rows.take(part))))) for part in by_d),
+        tuple(float(np.median(expected[part])) for part in by_intensity),
+        tuple(float(np.mean(share[part])) for part in by_intensity),
+        ratio.power,
+        ratio.power_esd,
+        ratio.difference.counting,
+        ratio.difference.linear,
+        ratio.difference.square,
+        ratio.alone,
+        ratio.why,
+    )
+
+
+def _ranges(rows: Int, by: Float) -> list[Int]:
+    """Ranges of equal numbers, none empty."""
+    order = rows[np.argsort(by[rows], kind="stable")]
+    return [part for part in np.array_split(order, SHELLS) if len(part)]
