@@ -38,7 +38,7 @@ class Design:
     blocks: tuple[slice, ...]
 
     def arguments(self) -> tuple[Array, ...]:
-        """The arrays from ``basis``, (n, n_slots), to ``offset``, in the order in which every kernel takes them."""
+        """The arrays from ``basis``, (n, n_nonzeros), to ``offset``, in the order in which every kernel takes them."""
         return (
             self.basis,
             self.start,

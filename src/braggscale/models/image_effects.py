@@ -63,7 +63,7 @@ class Images(NoGauge):
         return np.arange(self.width, dtype=np.int32)
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
-        """First bin, (n,), and shares of the rocking curve in the bins around its centre, (n, n_slots)."""
+        """First bin, (n,), and shares of the rocking curve in the bins around its centre, (n, n_nonzeros)."""
         from scipy.special import ndtr
 
         cross = np.cross(rows.s1c, rows.s0c)

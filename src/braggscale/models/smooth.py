@@ -119,7 +119,7 @@ class Smooth:
         return columns
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
-        """Start, (n,), and normalised Gaussian weights of the neighbouring parameters, (n, n_slots).
+        """Start, (n,), and normalised Gaussian weights of the neighbouring parameters, (n, n_nonzeros).
 
         The weights of a B factor are multiplied by 1/(2 d^2).
         """
