@@ -84,10 +84,12 @@ class Owners:
 class Cells:
     """The cells of a run of neighbouring unique reflections (groups), data set after data set.
 
-    ``groups``: which run.  ``rows``: rows of these groups, data set after data set; those of d from ``row_cuts[d]`` on.
-    ``cell``: the cell of each row of the whole problem, (n,).  ``group``, ``data_set``: those of each cell, (n_cells,);
-    groups are counted within the run.  ``cell_cuts``: first cell of each data set, and the end, (n_sets + 1,).
-    ``of_group``: the cells of group k from ``offsets[k]`` on, in order, (n_cells,).
+    ``groups``: which run.  ``rows``: those of these groups, data set after data set, (n_rows,).
+    ``row_cuts``: the rows of data set d begin at ``row_cuts[d]``, (n_sets + 1,).
+    ``cell``: of each row of the whole problem, (n,).  ``group``, ``data_set``: of each cell, (n_cells,); groups are
+    counted within the run.  ``cell_cuts``: first cell of each data set, and the end, (n_sets + 1,).
+    ``of_group``: numbers of the cells, group after group, (n_cells,).
+    ``offsets``: those of group k begin at ``offsets[k]``, (n_groups + 1,).
     """
 
     groups: slice
