@@ -78,6 +78,11 @@ def _list_of(name: str) -> str:
     return own if own in LISTS and own != name else "README"
 
 
+def renew_contents(app: Any, env: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Pages whose table of contents is that of a folder are read anew in every build."""
+    return list(FOLDERS)
+
+
 def write_reference(app: Any, config: Any) -> None:
     """One page docs/api/PACKAGE.rst for each package, with everything public of each of its modules."""
     rooms: dict[str, list[str]] = {"braggscale": []}
@@ -98,7 +103,7 @@ def write_reference(app: Any, config: Any) -> None:
 
 
 def _reference(room: str, modules: list[str]) -> str:
-    parts = [room, "=" * len(room), "", f".. automodule:: {room}", "   :members:", ""]
+    parts = [room, "=" * len(room), "", f".. automodule:: {room}", "   :members:", "   :ignore-module-all:", ""]
     for name in modules:
         importlib.import_module(name)
         title = name.removeprefix(room + ".")
@@ -143,6 +148,7 @@ def setup(app: Any) -> dict[str, Any]:
     """Hook the functions above into the build."""
     app.connect("config-inited", write_reference)
     app.connect("source-read", add_contents)
+    app.connect("env-get-outdated", renew_contents)
     app.connect("autodoc-process-docstring", plain_docstring)
     app.connect("autodoc-process-signature", short_signature)
     app.connect("missing-reference", resolve_alias)
