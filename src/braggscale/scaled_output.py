@@ -16,7 +16,7 @@ from braggscale.data.sorting import UsedDataSet
 from braggscale.data.table import Table
 from braggscale.io import Input
 from braggscale.io.atomic_files import write_text
-from braggscale.io.experiment_list import Kept, history_line, imageset_numbers, output_data, to_text
+from braggscale.io.experiment_list import OutputExperiment, history_line, imageset_numbers, output_data, to_text
 from braggscale.io.run_stamp import COLUMN as RUN_COLUMN
 from braggscale.io.run_stamp import stamp_of
 from braggscale.io.table_writer import write_table
@@ -65,9 +65,9 @@ def scaled_output(data: Input, result: Result) -> ScaledOutput:
     )
 
 
-def _kept(one: UsedDataSet, model: dict[str, Any]) -> Kept:
+def _kept(one: UsedDataSet, model: dict[str, Any]) -> OutputExperiment:
     scan = one.experiment.scan
-    return Kept(
+    return OutputExperiment(
         index=one.number,
         identifier=one.identifier,
         scaling_model=model,

@@ -12,7 +12,7 @@ import pytest
 from braggscale.errors import CommandError, InputError
 from braggscale.io import Input, open_inputs
 from braggscale.io.atomic_files import commit, write_text
-from braggscale.io.experiment_list import Kept, history_line, output_data, to_text
+from braggscale.io.experiment_list import OutputExperiment, history_line, output_data, to_text
 from braggscale.io.table_writer import write_table
 
 
@@ -210,7 +210,7 @@ def test_written_files_are_read_again(shared_data: Path, tmp_path: Path) -> None
     refl, expt = str(tmp_path / "scaled.refl"), str(tmp_path / "scaled.expt")
     document = output_data(
         first.document,
-        [Kept(d.id, d.identifier, {"__id__": "KB"}, ((1, 1000),), 100 * d.id) for d in kept],
+        [OutputExperiment(d.id, d.identifier, {"__id__": "KB"}, ((1, 1000),), 100 * d.id) for d in kept],
         history_line("2024-01-01T00:00:00Z", "0"),
     )
     names = {d.id: d.identifier for d in kept}

@@ -17,7 +17,7 @@ from braggscale.data.experiment import Experiment
 from braggscale.errors import InputError
 from braggscale.io.experiment_list import (
     Document,
-    Kept,
+    OutputExperiment,
     history_line,
     imageset_numbers,
     join,
@@ -347,8 +347,8 @@ def test_identifiers_that_occur_twice(tmp_path: Path) -> None:
         read(tmp_path, samples.experiment_list(3, ["x", "y", "x"]))
 
 
-def keep_all(document: Document) -> list[Kept]:
-    return [Kept(k, e.identifier, e.scaling_model) for k, e in enumerate(document.experiments)]
+def keep_all(document: Document) -> list[OutputExperiment]:
+    return [OutputExperiment(k, e.identifier, e.scaling_model) for k, e in enumerate(document.experiments)]
 
 
 def without_history(data: dict[str, Any]) -> dict[str, Any]:
@@ -386,7 +386,7 @@ def test_leaving_experiments_out_renumbers_models_and_drops_unused_ones(tmp_path
     data["experiment"][3]["lens"] = 1
     data["scan"][1]["valid_image_ranges"] = {"b": [[1, 5]], "d": [[2, 6]], "stranger": [[1, 1]]}
     document = read(tmp_path, data)
-    kept = [Kept(1, "b", {"__id__": "KB"}, ((3, 4),)), Kept(3, "d", None)]
+    kept = [OutputExperiment(1, "b", {"__id__": "KB"}, ((3, 4),)), OutputExperiment(3, "d", None)]
     out = json.loads(to_text(output_data(document, kept, "line")))
     assert [entry["identifier"] for entry in out["experiment"]] == ["b", "d"]
     assert [entry["beam"] for entry in out["experiment"]] == [0, 0]
@@ -408,13 +408,13 @@ def test_new_identifiers_and_batches(tmp_path: Path) -> None:
     data["experiment"][1]["scan"] = 0
     data["scan"][0]["valid_image_ranges"] = {"0": [[1, 50]]}
     document = read(tmp_path, data)
-    kept = [Kept(0, "7", None, None, 100), Kept(1, "8", None, ((2, 3),), 100)]
+    kept = [OutputExperiment(0, "7", None, None, 100), OutputExperiment(1, "8", None, ((2, 3),), 100)]
     out = output_data(document, kept, "line")
     assert out["scan"] == [
         data["scan"][0] | {"batch_offset": 100, "valid_image_ranges": {"7": [[1, 50]], "8": [[2, 3]]}}
     ]
     # Different offsets need scans of their own.
-    kept = [Kept(0, "7", None, None, 100), Kept(1, "8", None, ((2, 3),), 300)]
+    kept = [OutputExperiment(0, "7", None, None, 100), OutputExperiment(1, "8", None, ((2, 3),), 300)]
     out = output_data(document, kept, "line")
     assert [scan["batch_offset"] for scan in out["scan"]] == [100, 300]
     assert [entry["scan"] for entry in out["experiment"]] == [0, 1]

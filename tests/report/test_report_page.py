@@ -490,3 +490,17 @@ def test_a_failed_report_leaves_the_data(tmp_path, capsys, monkeypatch, where, k
     written = sorted(os.listdir(tmp_path))
     assert written == ["merged.mtz", "scale.json", "scale.log", "scaled.expt", "scaled.refl"]
     assert "scale.html" not in (tmp_path / "scale.log").read_text().split("Written:")[1]
+
+
+def test_a_section_that_fails_does_not_cost_the_others(summary, monkeypatch):
+    def broken(_):
+        raise ZeroDivisionError("drawing")
+
+    first, *rest = sections.SECTIONS
+    monkeypatch.setattr(sections, "SECTIONS", (replace(first, plots=(broken,)), *rest))
+    failed = []
+    page = report_html(typed(summary), failed=failed)
+    assert failed == ["the section by resolution is missing: internal error, ZeroDivisionError: drawing"]
+    assert failed[0] in page and 'id="images"' in page and 'id="resolution"' not in page
+    with pytest.raises(ZeroDivisionError):
+        report_html(typed(summary))

@@ -37,7 +37,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class OutputExperiment:
     """What becomes of one experiment in the output.
 
     ``index``: its position in the document.  ``scaling_model``: the model as a dictionary, None for none.
@@ -95,7 +95,7 @@ def join(documents: Sequence[Document]) -> Document:
     )
 
 
-def output_data(document: Document, kept: Sequence[Kept], history_line: str) -> dict[str, Any]:
+def output_data(document: Document, kept: Sequence[OutputExperiment], history_line: str) -> dict[str, Any]:
     """The document with only the given experiments and their new scaling models, ready for ``to_text``.
 
     Models that no experiment names any more are left out and the positions in the lists renumbered.
@@ -142,7 +142,7 @@ class _NewScan:
     owners: set[int] = field(default_factory=set)
 
 
-def _scans(document: Document, kept: Sequence[Kept], entries: Sequence[dict[str, Any]]) -> list[Any]:
+def _scans(document: Document, kept: Sequence[OutputExperiment], entries: Sequence[dict[str, Any]]) -> list[Any]:
     """The scans of the kept experiments; sets their positions in ``entries``.
 
     A scan that several experiments share stays shared unless their batch offsets differ.

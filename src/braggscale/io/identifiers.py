@@ -9,7 +9,7 @@ import numpy as np
 
 from braggscale.errors import CommandError
 from braggscale.io.atomic_files import commit, pending, write_text
-from braggscale.io.experiment_list import Kept, imageset_numbers, output_data, to_text
+from braggscale.io.experiment_list import OutputExperiment, imageset_numbers, output_data, to_text
 from braggscale.io.pairing import Input
 from braggscale.io.table_writer import write_table
 
@@ -37,7 +37,7 @@ def assign_identifiers(data: Input, names: list[str], experiments: str, reflecti
     if twice:
         raise CommandError(f"--assign-identifiers: {', '.join(twice)} is given more than once")
     kept = [
-        Kept(k, name, data_set.experiment.scaling_model)
+        OutputExperiment(k, name, data_set.experiment.scaling_model)
         for k, (name, data_set) in enumerate(zip(names, data.data_sets, strict=True))
     ]
     document = output_data(data.document, kept, history)
