@@ -16,6 +16,7 @@ from braggscale.numerics.array_types import Array
 from braggscale.wording import some_of
 
 _MOST_HALF = 100.0  # images; reflections near the axis rock for ever
+_FARTHEST = 1e9  # pixels or images
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +110,20 @@ def rocking_boxes(xyz: Array, s1: Array, experiment: NewExperiment) -> Array:
     """
     if experiment.axis is None or not experiment.sigma_m > 0 or not s1.any():
         return np.zeros((len(xyz), 6), np.int32)
-    cross = np.cross(s1, -experiment.to_source)
+    s0 = unit(-experiment.to_source)
+    # (s1 x s0).e = s1.(s0 x e) and |s1 x s0|^2 = |s1|^2 - (s1.s0)^2
     with np.errstate(divide="ignore", invalid="ignore"):
-        zeta = np.abs(cross @ unit(experiment.axis)) / np.sqrt(np.einsum("ij,ij->i", cross, cross))
-        half = 3.0 * experiment.sigma_m / (zeta * abs(experiment.oscillation[1]))
+        square = np.einsum("ij,ij->i", s1, s1) - (s1 @ s0) ** 2
+        zeta = np.abs(s1 @ np.cross(s0, unit(experiment.axis))) / np.sqrt(square)
+        half = 3.0 * experiment.sigma_m / abs(experiment.oscillation[1]) / zeta
     half = np.clip(np.nan_to_num(half, nan=0.5, posinf=_MOST_HALF), 0.0, _MOST_HALF)
-    x, y = (np.floor(np.nan_to_num(xyz[:, k])) for k in (0, 1))
-    box = np.column_stack((x - 2, x + 3, y - 2, y + 3, np.floor(xyz[:, 2] - half), np.ceil(xyz[:, 2] + half)))
-    result: Array = np.clip(box, -1e9, 1e9).astype(np.int32)
-    return result
+    box = np.empty((len(xyz), 6), np.int32)
+    for k in (0, 1):
+        pixel = np.clip(np.nan_to_num(xyz[:, k]), -_FARTHEST, _FARTHEST).astype(np.int32)
+        box[:, 2 * k], box[:, 2 * k + 1] = pixel - 2, pixel + 3
+    z = np.clip(xyz[:, 2], -_FARTHEST, _FARTHEST)
+    box[:, 4], box[:, 5] = np.floor(z - half), np.ceil(z + half)
+    return box
 
 
 def sweep_of_unknown_width(experiment: NewExperiment, images: tuple[int, int]) -> NewExperiment:
