@@ -77,7 +77,7 @@ class Plan:
     ``data_sets``: positions, in the input, of the data sets in use.  ``images``: which of their images.
     ``cuts``: which reflections.  ``intensity_choice``: sum, profile or combine.
     ``best_unit_cell``: for resolution and statistics, Angstrom and degrees; None for the median of the data sets.
-    ``anomalous``: whether Friedel mates are kept apart.  ``small_scale_cutoff``: smallest inverse scale factor.
+    ``anomalous``: whether all Friedel mates are apart in scaling.  ``small_scale_cutoff``: smallest inverse scale.
     ``validate``: whether the model is judged by reflections left out of the fit.
     """
 
@@ -117,7 +117,7 @@ def make_plan(options: Options, data_sets: Sequence[DataSet]) -> Plan:
         cuts=Cuts(cut.d_min, cut.d_max, cut.partiality_cutoff or 0.0, cut.min_isigi, accept),
         intensity_choice=wanted.intensity_choice,
         best_unit_cell=wanted.best_unit_cell,
-        anomalous=options.anomalous,
+        anomalous=options.anomalous and not _mates_are_tested(options, chosen, models),
         selection=_selection(options),
         models=models,
         error_models=ErrorModelGroups(
@@ -207,6 +207,17 @@ def _settled(options: Options, chosen: Sequence[DataSet], models: ModelRequest) 
         log.info("all observations take part in the fit (method=use_all)")
         selection = replace(selection, method="use_all")
     return replace(options, cut_data=cut, scaling_options=scaling, reflection_selection=selection)
+
+
+def _mates_are_tested(options: Options, chosen: Sequence[DataSet], models: ModelRequest) -> bool:
+    """Whether scaling itself finds how far Friedel mates differ, and keeps apart those that would mislead it.
+
+    Then nothing is gained by keeping all of them apart, but half of what ties observations to each other is lost.
+    """
+    scaling, errors = options.scaling_options, options.weighting.error_model
+    refined = errors.error_model is not None and errors.basic.minimisation is not None and errors.basic.a is None
+    estimated = models.estimated and any(map(_can_estimate, _kinds(models, chosen)))
+    return estimated and refined and scaling.full_matrix and scaling.outlier_rejection == "standard"
 
 
 def _selection(options: Options) -> FitSelection:

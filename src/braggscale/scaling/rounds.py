@@ -69,6 +69,8 @@ FEWEST_EXTRA, ENOUGH_SETS = 50, 20
 RETURNING_ROUNDS = 7
 # Largest change of a merged intensity that counts as none, in its standard deviations.
 SAME_INTENSITY = 0.05
+# Expected photons from which on a reflection counts for the errors by which outliers are told where no model is wanted.
+MIN_PHOTONS = 25.0
 # Rounds fit to this part of the tolerance: what a round leaves to the next must not look like a change.
 ROUND_TOLERANCE = 0.1
 
@@ -338,12 +340,24 @@ def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdi
     if settings.outliers.method:
         history = OutlierHistory(state.rejected, state.returned, state.impossible)
         calibrated = bool(state.strengths and settings.errors and settings.errors.refine)
-        inputs, memory = _outlier_inputs(context, state), _memory(number)
+        inputs, memory = _outlier_inputs(context, _calibrated(context, state)), _memory(number)
         found = judge_round(inputs, settings.outliers, history, memory, calibrated, context.stored)
         rejection, n_wilson, now = found.rejection, found.n_impossible, found.history
         state = replace(state, rejected=now.rejected, returned=now.returned, impossible=now.impossible)
         state = _with_scales(problem, state, theta, scale)
     return state, (choice, results, rejection, n_wilson)
+
+
+def _calibrated(context: _Context, state: State) -> State:
+    """The state with errors by which outliers can be told; without an error model one is fitted for that alone.
+
+    Limits in units of errors that nobody calibrated reject good observations of strong reflections by the hundred.
+    """
+    if context.settings.errors:
+        return state
+    found = _fit_errors(context.problem, state, ErrorModelOptions(min_photons=MIN_PHOTONS))
+    errors = tuple(result.model for result in found)
+    return _with_scales(context.problem, replace(state, errors=errors), state.theta, state.scale)
 
 
 def _memory(number: int) -> Memory:

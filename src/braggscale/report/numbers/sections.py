@@ -72,13 +72,15 @@ def collect(result: Result, options: Options) -> Sections:
     error_model_of = assign(errors.grouping, n_sets, errors.error_model_group or ())
     good = usable(result.data.rows.data_set, result.scaled, options.cut_data.small_scale_cutoff)
     statistics = result.statistics
-    seen = observe(result, good, error_model_of, options.anomalous, options.output.merging.nbins)
+    # in scaling; with estimated restraints mates are one reflection there, whatever is asked for
+    apart = len(result.scaled.state.mean_intensity) > len(result.data.friedel_merged)
+    seen = observe(result, good, error_model_of, apart, options.output.merging.nbins)
     if seen is None or statistics is None:
         return sections
     rejected = result.scaled.state.rejected
     bins = image_bins(result.used, len(seen.x))
     in_sets = Segments.of(seen.friedel_merged, seen.data_set, n_sets)
-    pairs_within = Segments.of(seen.friedel_split, seen.data_set, n_sets) if options.anomalous else in_sets
+    pairs_within = Segments.of(seen.friedel_split, seen.data_set, n_sets) if apart else in_sets
     of_mates = np.array([shell.cc_anom_significant for shell in statistics.shells])
     return replace(
         sections,
@@ -93,7 +95,7 @@ def collect(result: Result, options: Options) -> Sections:
         ),
         detector=detector_map(seen, result, rejected),
         absorption_use=absorption_use(seen, result),
-        worst_groups=worst_groups(seen, result, rejected, result.scaled.state.variance, options.anomalous),
+        worst_groups=worst_groups(seen, result, rejected, result.scaled.state.variance, apart),
         anomalous=anomalous(seen, of_mates) if statistics.anomalous else None,
     )
 
