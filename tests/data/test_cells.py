@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from test_preparation import CELL, SWEEP
 
 from braggscale.data.sorting import best_cell
+from braggscale.errors import CommandError
 
 
 def with_cell(name, lengths):
@@ -25,5 +27,8 @@ def test_cells_that_are_far_are_named(caplog):
 
 
 def test_a_cell_that_is_asked_for_is_compared_too(caplog):
-    best_cell([with_cell(str(k), CELL[:3]) for k in range(9)], (20.0, *CELL[1:]))
+    best_cell([with_cell(str(k), CELL[:3]) for k in range(9)], (19.0, *CELL[1:]))
     assert "data set 0, 1, 2, 3 and 5 more differs" in caplog.text
+    for cell in ((9.0, 9.0, 9.0, 30.0, 30.0, 120.0), (1e5, 1e5, 1e5, 90.0, 90.0, 90.0)):
+        with pytest.raises(CommandError, match="best_unit_cell="):
+            best_cell([SWEEP], cell)

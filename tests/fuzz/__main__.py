@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest does
 
 GIGABYTE = 1 << 30
 SECONDS = 20.0  # of processor time
-WALL = 150.0  # for loops in compiled code, which no signal ends
+WALL = 300.0  # for loops in compiled code, which no signal ends
 PER_WORKER = 250
 
 
@@ -71,7 +71,7 @@ def work(kind: str, seed: int, numbers: range, show: bool) -> None:
 def run(kind: str, seed: int, first: int, last: int) -> tuple[Counter[str], int]:
     """All cases of a kind; returns kinds of faults and the number of cases that had any."""
     counts: Counter[str] = Counter()
-    n_bad, slowest = 0, (0.0, -1)
+    n_bad, failed, slowest = 0, 0, (0.0, -1)
     at = first
     while at < last:
         stop = min(at + PER_WORKER, last)
@@ -97,7 +97,9 @@ def run(kind: str, seed: int, first: int, last: int) -> tuple[Counter[str], int]
         worker.kill()
         worker.wait()
         if at < stop and running is None:
-            raise SystemExit(f"the worker ended with {worker.returncode} before its first case")
+            failed += 1
+            if failed > 3:
+                raise SystemExit(f"workers end with {worker.returncode} before their first case")
         if running is not None:
             n_bad += 1
             what = f"killed after {WALL:g} s" if not ready else f"worker ended with {worker.returncode}"

@@ -554,8 +554,8 @@ def test_rows_always_add_up(first, options):
 @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_order_of_data_sets_does_not_matter(first, shared_data, tmp_path_factory, order):
     run = Run(tmp_path_factory.mktemp("order"), *inputs(shared_data, order), FIXED)
-    # the first data set defines the overall scale and B
-    assert largest_move(first.merged(), run.merged(), with_b=True) < 0.1
+    # no B is taken out: what fixes it does not know an order
+    assert largest_move(first.merged(), run.merged()) < 0.02
     by_name = dict(zip(order, run.fates().values(), strict=True))
     for sweep, fate in zip(SWEEPS, first.fates().values(), strict=True):
         assert np.array_equal(fate, by_name[sweep])

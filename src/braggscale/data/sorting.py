@@ -11,7 +11,7 @@ import numpy as np
 from braggscale.data import image_selection
 from braggscale.data.experiment import Experiment
 from braggscale.data.flags import Fate
-from braggscale.data.geometry import UnitCell, median_unit_cell
+from braggscale.data.geometry import UnitCell, median_unit_cell, relative_volume
 from braggscale.data.observations import Observations
 from braggscale.data.preparation import Partials, UsableRows, prepare
 from braggscale.data.repeated import row_keys, shared_rows
@@ -20,13 +20,15 @@ from braggscale.data.signal import is_blank, significance
 from braggscale.data.symmetry import Arranged, Symmetry
 from braggscale.data.table import DataSet, forget
 from braggscale.data.unique_reflections import Groups
-from braggscale.errors import DataError
-from braggscale.numerics.array_types import Array, Bool, Float, UInt
+from braggscale.errors import CommandError, DataError
+from braggscale.numerics.array_types import Array, Bool, Float, Int, UInt
 
 log = logging.getLogger(__name__)
 
 # Cells of one crystal form differ by less: 4 % in edges of stills of CuNiR, of crystals at several temperatures 2 %.
 CELL_LENGTHS, CELL_ANGLES = 0.07, 4.0
+# What a cell that is asked for may differ by, and the volume below which it is none.
+LARGEST_RATIO, LEAST_VOLUME = 1.0, 1e-6
 # Rows of each data set that are looked up to find data given twice.
 _COMPARED = 8
 
@@ -121,7 +123,17 @@ def common_symmetry(experiments: Sequence[Experiment]) -> Symmetry:
 
 
 def best_cell(experiments: Sequence[Experiment], wanted: UnitCell | None) -> UnitCell:
-    """The cell for resolution limits and statistics: as wanted, or the median over the data sets."""
+    """The cell for resolution limits and statistics: as wanted, or the median over the data sets.
+
+    Raises CommandError if the wanted one is no cell, or not one of these data.
+    """
+    if wanted and not (max(wanted[3:]) < 180 and relative_volume(wanted) > LEAST_VOLUME):
+        raise CommandError(f"best_unit_cell={' '.join(f'{x:g}' for x in wanted)}: these angles span no cell")
+    if wanted and not any(_near(wanted, e.crystal.unit_cell, LARGEST_RATIO, 180.0) for e in experiments):
+        raise CommandError(
+            f"best_unit_cell={' '.join(f'{x:g}' for x in wanted)}: its edges differ by more than "
+            f"{100 * LARGEST_RATIO:g} % from those of every data set"
+        )
     found = wanted or median_unit_cell([experiment.crystal.unit_cell for experiment in experiments])
     far = [e.identifier for e in experiments if not _near(e.crystal.unit_cell, found)]
     if far:
@@ -133,10 +145,10 @@ def best_cell(experiments: Sequence[Experiment], wanted: UnitCell | None) -> Uni
     return found
 
 
-def _near(cell: UnitCell, other: UnitCell) -> bool:
+def _near(cell: UnitCell, other: UnitCell, lengths: float = CELL_LENGTHS, angles: float = CELL_ANGLES) -> bool:
     ratios = np.array(cell[:3]) / np.array(other[:3])
     turns = np.abs(np.array(cell[3:]) - np.array(other[3:]))
-    return bool(np.abs(ratios - 1.0).max() <= CELL_LENGTHS and turns.max() <= CELL_ANGLES)
+    return bool(np.abs(ratios - 1.0).max() <= lengths and turns.max() <= angles)
 
 
 def prepare_all(
@@ -229,6 +241,7 @@ def sort_observations(
 ) -> tuple[list[RunDataSet], SortedObservations]:
     """One set of observations from all data sets in use; ``data_set`` counts these.
 
+    Members of a group stand in an order of their own, which does not depend on that of the input.
     Returns also the data sets without their own observations, which would be in memory twice.
     """
     parts = [
@@ -242,7 +255,18 @@ def sort_observations(
         one if isinstance(one, LeftOut) else replace(one, usable=replace(one.usable, observations=none))
         for one in data_sets
     ]
-    return emptied, sorted_rows(rows.take(found.order), found)
+    return emptied, sorted_rows(rows.take(_in_groups(found, row_keys(rows))), found)
+
+
+def _in_groups(found: Arranged, keys: UInt) -> Int:
+    """The order of the rows, members of a group by their keys: sums do not depend on the order of the input.
+
+    Otherwise rows in another order would give other last digits, and minimisers could end elsewhere within their
+    tolerance.  ``keys``: of the rows as they come, (n,).
+    """
+    group = np.repeat(np.arange(len(found.sizes)), found.sizes)
+    order: Int = found.order[np.lexsort((keys[found.order], group))]
+    return order
 
 
 def sorted_rows(rows: Observations, found: Arranged) -> SortedObservations:

@@ -1,8 +1,9 @@
 """What the data leave open: one factor and one B factor common to everything.
 
 Multiplying every inverse scale by a constant, or by exp(B / (2 d^2)), is taken up by the unknown intensities. The
-choice made here: over the observations that take part, the first data set's mean scale is 1 and its mean B is 0. With
-restraints relative to the mean scale (estimated ones) the mean of all data sets' mean scales is 1 instead.
+choice made here: over the observations that take part, the mean of all data sets' mean scales is 1, and the mean B of
+all observations is 0, so each data set weighs with its number of observations. No data set is special: the order in
+which they are given has no say, and one with few reflections, whose B is poorly known, has little.
 Inside one data set, grids beyond the first (the array model's absorption and modulation) have mean 1, because a
 factor could wander between them. A map of the detector has mean 1 in every shell of resolution: equivalents have one
 resolution, so on one detector a function of it is taken up by the intensities. Left to its smoothness, a map that the
@@ -32,12 +33,12 @@ from braggscale.numerics.array_types import Bool, Float, Int
 class Choice:
     """One linear function m . theta of the parameters whose value is chosen, because no observation tells it.
 
-    ``kind``: "scale", the mean scale of the first data set; "all scales", the mean of all data sets' mean scales; "b",
-    the mean B of the first data set; "grid", the mean of a further grid, or that of a detector map in one shell.
+    ``kind``: "scale", the mean of all data sets' mean scales; "b", the mean B; "grid", the mean of a further grid, or
+    that of a detector map in one shell.
     ``where``: the places in theta that take part, (k,).  ``row``: m, dimensionless, sums to 1, (k,).
     """
 
-    kind: Literal["scale", "all scales", "b", "grid"]
+    kind: Literal["scale", "b", "grid"]
     where: slice | Int
     row: Float
 
@@ -52,9 +53,8 @@ def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[Cho
     overall = {role: not _any_fixed(model, fixed, role) for role in ("factor", "b")}
     # a common B can only be taken up if every data set has one
     overall["b"] &= all(any(c.exponential for c in m.components) for m in model.data_sets)
-    # restraints relative to the mean scale would shrink all data sets but the first, and give that one up
-    joint = overall["factor"] and len(model.data_sets) > 1 and _relative(model)
-    scales: list[tuple[slice, Float]] = []
+    # by role and by place in theta: m of each data set, and its number of observations
+    means: dict[str, dict[int, tuple[slice, Float, int]]] = {"factor": {}, "b": {}}
     sharing = _sharing(model)
     settled: set[int] = set()
     by_data_set = rows_by_data_set(rows.data_set, len(model.data_sets))
@@ -68,12 +68,11 @@ def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[Cho
             where, role = model.where(d, c), component.gauge_role
             first = role == "b" or grids == 0
             grids += role == "factor"
-            if role == "factor" and first and joint:
-                scales.append((where, component.gauge_rows(rows, in_data_set, overall=True)[0]))
-            elif first and d == 0 and overall[role]:
-                kind: Literal["scale", "b"] = "b" if role == "b" else "scale"
-                choices += [Choice(kind, where, m) for m in component.gauge_rows(rows, in_data_set, overall=True)]
-                settled.add(where.start)
+            if first and overall[role]:
+                if where.start not in means[role]:
+                    m = component.gauge_rows(rows, in_data_set, overall=True)[0]
+                    means[role][where.start] = (where, m, len(in_data_set))
+                    settled.add(where.start)
             elif not first and where.start not in settled and not fixed[where].any():
                 seen = in_data_set
                 if len(sharing[where.start]) > 1:  # pool the data sets: one still fills too few shells
@@ -82,14 +81,20 @@ def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[Cho
                     seen = np.flatnonzero(has[rows.data_set])
                 choices += [Choice("grid", where, m) for m in component.gauge_rows(rows, seen, overall=False)]
                 settled.add(where.start)
-    if scales:
-        places = np.concatenate([np.arange(where.start, where.stop) for where, _ in scales])
-        choices.insert(0, Choice("all scales", places, np.concatenate([m for _, m in scales]) / len(scales)))
-    return choices
+    return [*_overall("scale", list(means["factor"].values())), *_overall("b", list(means["b"].values())), *choices]
 
 
-def _relative(model: JointModel) -> bool:
-    return any(r.relative for _, component, _ in model.parts() for r in component.restraints)
+def _overall(kind: Literal["scale", "b"], means: list[tuple[slice, Float, int]]) -> list[Choice]:
+    """The choice that the mean over all data sets settles.
+
+    ``means``: where, m and number of observations of each. Scales count alike, B by its observations.
+    """
+    if not means:
+        return []
+    weights = np.array([n if kind == "b" else 1 for *_, n in means], np.float64)
+    places = np.concatenate([np.arange(where.start, where.stop) for where, *_ in means])
+    row = np.concatenate([w * m for w, (_, m, _) in zip(weights / weights.sum(), means, strict=True)])
+    return [Choice(kind, places, row)]
 
 
 def _any_fixed(model: JointModel, fixed: Bool, role: str) -> bool:
@@ -111,7 +116,7 @@ def on_gauge(theta: Float, choices: Sequence[Choice]) -> Float:
     ``theta``: (n_parameters,); a copy is returned.
     """
     for choice in choices:
-        if choice.kind == "all scales":
+        if choice.kind == "scale":
             mean = float(choice.row @ theta[choice.where])
             theta = theta.copy()
             if mean > 0.0:

@@ -51,7 +51,7 @@ reset_exclusions = False
   .type = bool
   .help = "Forget which images earlier runs left out, before the exclusions of this run."
 nproc = Auto
-  .type = int(value_min=1)
+  .type = int(value_min=1, value_max=4096)
   .help = "Number of threads. Auto: as many as this process may use. The result does not depend on it."
 """
 
@@ -82,7 +82,7 @@ reflection_selection
       .help = "Smallest number of reflections."
   }
   best_unit_cell = None
-    .type = floats(size=6, value_min=0)
+    .type = floats(size=6, value_min=0.1)
     .expert_level = 1
     .help = "Unit cell for resolution and statistics, Angstrom and degrees. None: the median of the data sets."
   E2_range = 0.8, 5.0
@@ -138,7 +138,7 @@ weighting {
         .expert_level = 2
         .help = "Smallest mean number of photons of a group that takes part in the refinement of a and b."
       n_bins = 10
-        .type = int(value_min=2)
+        .type = int(value_min=2, value_max=1000)
         .expert_level = 2
         .help = "Intensity bins of the refinement of b."
     }
@@ -182,7 +182,7 @@ cut_data
   small_scale_cutoff = 0.001
     .type = float(value_min=0)
     .expert_level = 2
-    .help = "Smallest inverse scale factor."
+    .help = "Smallest inverse scale factor, relative to the median of its data set."
 }
 dataset_selection
   .help = "Identifiers, unique beginnings of long ones (4 characters or more), or #n of the table in the log."

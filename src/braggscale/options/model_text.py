@@ -35,7 +35,7 @@ physical
     .help = "Expected absorption; switches the surface on and sets lmax and surface_weight:"
             "low 4 and 5e5, medium 6 and 5e4, high 6 and 5e3."
   lmax = Auto
-    .type = int(value_min=2, value_max=40)
+    .type = int(value_min=2, value_max=16)
     .help = "Highest order of the spherical harmonics; lmax^2 + 2 lmax parameters. Auto: 6; up to 60"
             "degrees, and where the surface is fixed, 4."
   surface_weight = Auto
@@ -83,13 +83,13 @@ array
     .type = float(value_min=1)
     .help = "Largest spacing of the decay and absorption grids along the rotation, degrees."
   n_resolution_bins = 10
-    .type = int(value_min=1, value_max=1000)
+    .type = int(value_min=1, value_max=100)
     .help = "Intervals of the decay grid along 1/d^2."
   n_absorption_bins = 3
-    .type = int(value_min=1, value_max=1000)
+    .type = int(value_min=1, value_max=20)
     .help = "Intervals of the absorption grid along x and along y of the detector."
   n_modulation_bins = 20
-    .type = int(value_min=1, value_max=1000)
+    .type = int(value_min=1, value_max=100)
     .help = "Intervals of the modulation grid along x and along y of the detector."
   correction.fix = None
     .type = strings
