@@ -98,7 +98,7 @@ def test_imports_without_setuptools_and_without_warnings():
         ("d_min=1e999", "'1e999' is not a finite number"),
         ("d_min=2 3", "'2 3' is not a number"),
         ("d_min=Auto", "Auto is not a value of it; expected: number >= 0, None"),
-        ("lmax=None", "None is not a value of it; expected: whole number from 2 to 40, Auto"),
+        ("lmax=None", "None is not a value of it; expected: whole number from 2 to 16, Auto"),
         ("n_bins=2.5", "'2.5' is not a whole number"),
         ("n_bins=None", "None is not a value of it"),
         ("n_bins=Auto", "Auto is not a value of it"),
@@ -296,7 +296,7 @@ def test_old_names_lead_to_options_and_foreign_names_do_not():
 VALUES = {
     "cut_data.d_min": st.none() | st.floats(0, 1e300),
     "cut_data.min_isigi": st.floats(-1e300, 1e300),
-    "physical.lmax": st.just(AUTO) | st.integers(2, 40),
+    "physical.lmax": st.just(AUTO) | st.integers(2, 16),
     "physical.absorption_correction": st.sampled_from([AUTO, True, False]),
     "scaling_options.outlier_rejection": st.sampled_from([None, "standard", "simple"]),
     "model": st.sampled_from(["auto", "physical", "array", "KB"]),
