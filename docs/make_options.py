@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from braggscale.options.assignments import definitions
-from braggscale.options.master import DIALS_ONLY, OLD_VALUES, RENAMED
+from braggscale.options.other_names import DIALS_ONLY, OLD_VALUES, RENAMED
 from braggscale.options.values import Option, format_value
 
 PAGE = Path(__file__).with_name("options.md")

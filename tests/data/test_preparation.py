@@ -13,7 +13,9 @@ from braggscale.data.experiment import Beam, Crystal, Experiment, Goniometer, Sc
 from braggscale.data.flags import SCALING_VERDICTS, Fate, Flag
 from braggscale.data.geometry import d_spacings
 from braggscale.data.observations import Observations
-from braggscale.data.preparation import Cuts, count_fates, find_pieces, flags_with_fates, prepare
+from braggscale.data.partial_sums import find_pieces
+from braggscale.data.preparation import count_fates, flags_with_fates, prepare
+from braggscale.data.row_fates import Cuts
 from braggscale.data.table import Column, Table
 from braggscale.errors import InputError
 from braggscale.io import open_inputs

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from braggscale.data import symmetry as module
 from braggscale.data.geometry import inverse_d_squared
-from braggscale.data.symmetry import Symmetry, sort_order, unique_indices
+from braggscale.data.index_order import sort_order, unique_indices
+from braggscale.data.symmetry import Symmetry
 from braggscale.errors import InputError
 
 # One or more settings of every Laue group, primitive and centred, with mirrors and inversion centres, away from the

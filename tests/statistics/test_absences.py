@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from braggscale.data.geometry import inverse_d_squared
+from braggscale.data.index_order import unique_indices
 from braggscale.data.reindexing import lattice_rotations, same_rotations
-from braggscale.data.symmetry import Symmetry, unique_indices
+from braggscale.data.symmetry import Symmetry
 from braggscale.statistics.absences import judge_absences
 from braggscale.statistics.symmetry_elements import symmetry_elements
 

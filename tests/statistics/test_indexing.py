@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from braggscale.data.geometry import inverse_d_squared
+from braggscale.data.index_order import unique_indices
 from braggscale.data.reindexing import alternatives, matrix_of, reindexed
-from braggscale.data.symmetry import Symmetry, unique_indices
+from braggscale.data.symmetry import Symmetry
 from braggscale.statistics.indexing import compressed, find_indexing
 
 CELLS = {

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from braggscale.data.symmetry import Symmetry, sort_order
+from braggscale.data.index_order import sort_order
+from braggscale.data.symmetry import Symmetry
 from braggscale.statistics.french_wilson import amplitudes, french_wilson, posterior, wilson_prior
 from braggscale.statistics.merging import hash_indices, merge
 from braggscale.statistics.merging_statistics import Unmerged, merging_statistics

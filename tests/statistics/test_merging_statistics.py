@@ -14,7 +14,8 @@ from merging_samples import CELL, P212121, observations, statistics
 from scipy.stats import pearsonr, t
 
 from braggscale.data.geometry import inverse_d_squared
-from braggscale.data.symmetry import Symmetry, sort_order
+from braggscale.data.index_order import sort_order
+from braggscale.data.symmetry import Symmetry
 from braggscale.data.unique_reflections import Groups
 from braggscale.statistics import half_sets
 from braggscale.statistics.merging import weighted_means

@@ -23,50 +23,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.data.experiment import Experiment, Sweep
-from braggscale.data.flags import BEFORE, FATE_FLAG, FATE_TEXT, INTEGRATED, SCALING_VERDICTS, Fate, Flag
+from braggscale.data.experiment import Experiment, Still
+from braggscale.data.flags import FATE_FLAG, FATE_TEXT, INTEGRATED, SCALING_VERDICTS, Fate
 from braggscale.data.geometry import UnitCell, crystal_frame_directions, d_spacings
-from braggscale.data.image_ranges import Runs, rows_in_use, show_runs, union
+from braggscale.data.image_ranges import Runs, rows_in_use
 from braggscale.data.missing_columns import diffracted_beams, lorentz_polarisation
 from braggscale.data.observations import Observations
-from braggscale.data.plausible import Rows, judge
-from braggscale.data.repeated import repeats, row_keys
-from braggscale.data.signal import blank_images
+from braggscale.data.partial_sums import WHOLE, sum_partials
+from braggscale.data.reflection_columns import (
+    KINDS,
+    ReflectionColumns,
+    efficiency_column,
+    kinds_measured,
+    kinds_wanted,
+    position_column,
+    say_what_is_missing,
+    without_empty_kinds,
+)
+from braggscale.data.row_fates import Cuts, fates_of, not_plausible, without_repeats_and_blanks
 from braggscale.data.table import Table
-from braggscale.data.unique_reflections import BLOCK
 from braggscale.errors import InputError
 from braggscale.numerics.array_types import Array, Bool, Float, Int, UInt
-from braggscale.numerics.partitions import run_lanes
 
 log = logging.getLogger(__name__)
 
-# A row below this partiality may be a piece of a reflection (DIALS).
-WHOLE = 0.99
-
 PARTIALITY_EDGES = (0.0, 0.1, 0.25, 0.4, 0.6, 0.8, 0.95, WHOLE)
-
-_KINDS = {
-    "sum": ("intensity.sum.value", "intensity.sum.variance", Flag.INTEGRATED_SUM),
-    "profile": ("intensity.prf.value", "intensity.prf.variance", Flag.INTEGRATED_PRF),
-}
-_INTENSITIES = tuple(name for names in _KINDS.values() for name in names[:2])
-_WHOLE = ("xyzobs.px.value", "s1", "miller_index", "flags", "d", "lp", "qe", "partiality", *_INTENSITIES)
-_SCALED = ("intensity.scale.value", "intensity.scale.variance")
-
-
-@dataclass(frozen=True, slots=True)
-class Cuts:
-    """``d_min``, ``d_max``: resolution limits, Angstrom, None for no limit.
-
-    ``partiality_cutoff``: rows below are left out.  ``min_isigi``: rows with I/sigma below are left out, None
-    or 0 for no limit.  ``accept``: fates settled by the program before that do not count.
-    """
-
-    d_min: float | None = None
-    d_max: float | None = None
-    partiality_cutoff: float = 0.4
-    min_isigi: float | None = -5.0
-    accept: frozenset[Fate] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,279 +111,8 @@ def flags_with_fates(flags: Array, fate: Array) -> UInt:
     return result
 
 
-class _Columns:
-    """The columns of a table after summing; each is read once, and only if it is asked for."""
-
-    def __init__(self, table: Table, changed: dict[str, Array]) -> None:
-        self.table, self.changed = table, changed
-        self._read: dict[str, Array] = dict(changed)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.table
-
-    def __getitem__(self, name: str) -> Array:
-        if name not in self._read:
-            self._read[name] = self.table[name]
-        return self._read[name]
-
-    def fetch(self) -> None:
-        """Read all columns that most tables have and that are needed as a whole, on threads."""
-        names = [name for name in _WHOLE if name in self.table and name not in self._read]
-        if len(self.table) <= BLOCK:  # threads cost more than they bring where there is little to do
-            self._read |= {name: self.table[name] for name in names}
-            return
-        self._read |= zip(names, run_lanes(lambda k: self.table[names[k]], len(names)), strict=True)
-
-    def rows(self, name: str, rows: Int) -> Array:
-        """Some rows of a column that is not needed as a whole."""
-        if len(rows) == len(self.table):
-            return self[name]
-        if name in self._read:
-            return np.take(self._read[name], rows, axis=0)
-        return self.table.select(rows)[name]
-
-
-# Partials ---------------------------------------------------------------------------------------------------
-
-
-def find_pieces(table: Table, kinds: tuple[str, ...]) -> tuple[Int, Int]:
-    """Rows that are pieces of one reflection, and where each reflection begins among them.
-
-    Pieces share ``partial_id`` and the Miller index, have a partiality below 0.99 and a positive variance of
-    every kind of intensity in ``kinds`` (and of the scaled intensity, if there is one).
-    Returns rows, (n_pieces,), those of a reflection together, in the order of the scan, and starts, (n_sums,).
-    """
-    nothing = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    if "partial_id" not in table or "partiality" not in table:
-        return nothing
-    candidate = table["partiality"] < WHOLE
-    variances = [_KINDS[k][1] for k in kinds] + ([_SCALED[1]] if _SCALED[1] in table else [])
-    for name in variances:
-        candidate &= table[name] > 0
-    rows = np.flatnonzero(candidate)
-    ids = table["partial_id"][rows].astype(np.uint64)
-    # Pieces are few: find the numbers that occur twice by counting where they are small, as they always are
-    # in practice, and sort only those rows.
-    if len(ids) and int(ids.max()) < 16 * len(table) + 1024:
-        ids = ids.astype(np.int64)
-        again = np.bincount(ids)[ids] > 1
-    else:
-        _, inverse, number = np.unique(ids, return_inverse=True, return_counts=True)
-        again = number[inverse] > 1
-    rows, ids = rows[again], ids[again]
-    if len(rows) == 0:
-        return nothing
-    hkl = table.select(rows)["miller_index"]
-    # a reflection is represented by its first piece in the scan, wherever the table has it
-    z = _scan_places(table, rows)
-    order = np.lexsort((rows, z, hkl[:, 2], hkl[:, 1], hkl[:, 0], ids))
-    rows, ids, hkl = rows[order], ids[order], hkl[order]
-    step = (ids[1:] != ids[:-1]) | (hkl[1:] != hkl[:-1]).any(axis=1)
-    starts = np.concatenate(([0], np.flatnonzero(step) + 1))
-    number = np.diff(np.append(starts, len(rows)))
-    rows = rows[np.repeat(number > 1, number)]
-    number = number[number > 1]
-    return rows, np.cumsum(number) - number
-
-
-def _scan_places(table: Table, rows: Int) -> Float:
-    """Where in the scan the rows are, by z and then by the rest of the position, (n,) ranks."""
-    name = next((name for name in ("xyzobs.px.value", "xyzcal.px") if name in table), None)
-    if name is None:
-        return np.zeros(len(rows))
-    xyz = table.select(rows)[name]
-    rank = np.empty(len(rows))
-    rank[np.lexsort((xyz[:, 1], xyz[:, 0], xyz[:, 2]))] = np.arange(len(rows))
-    return rank
-
-
-def _sum_partials(table: Table, kinds: tuple[str, ...]) -> tuple[Int, dict[str, Array], Int, Int]:
-    """The rows that remain, the altered columns over them, and the pieces as in :func:`find_pieces`.
-
-    Of each reflection the first piece remains, with the summed intensities and partiality:
-    summation I = sum I, V = sum V;  partiality p = sum p;
-    profile, already an estimate of the whole: I = sum(u I)/sum(u), V = sum(u V)/sum(u), u = I^2/V
-    (all u zero: I = 0, V = sum V);  scaled intensity, by weight 1/V.
-    """
-    pieces, starts = find_pieces(table, kinds)
-    n = len(table)
-    if len(pieces) == 0:
-        return np.arange(n), {}, pieces, starts
-    first = pieces[starts]
-    remains = np.ones(n, np.bool_)
-    remains[pieces] = False
-    remains[first] = True
-    kept = np.flatnonzero(remains)
-    at = np.searchsorted(kept, first)
-    changed: dict[str, Array] = {}
-
-    def put(name: str, values: Float) -> None:
-        column = np.array(table[name][kept], dtype=np.float64)
-        column[at] = values
-        changed[name] = column
-
-    few = table.select(pieces)
-    put("partiality", np.add.reduceat(few["partiality"], starts))
-    if "sum" in kinds:
-        for name in _KINDS["sum"][:2]:
-            put(name, np.add.reduceat(few[name], starts))
-    if "profile" in kinds:
-        value, variance, _ = _KINDS["profile"]
-        i, v = few[value], few[variance]
-        # A variance next to nothing may overflow; what comes of it is not finite and is rejected with the
-        # rest.
-        with np.errstate(over="ignore", invalid="ignore"):
-            u = i * i / v
-            total = np.add.reduceat(u, starts)
-            some = total > 0
-            by_u = np.divide(np.add.reduceat(u * i, starts), total, out=np.zeros(len(starts)), where=some)
-            plain = np.add.reduceat(v, starts)
-            mean_v = np.divide(np.add.reduceat(u * v, starts), total, out=plain, where=some)
-        put(value, by_u)
-        put(variance, mean_v)
-    if all(name in table for name in _SCALED):
-        i, v = few[_SCALED[0]], few[_SCALED[1]]
-        total = np.add.reduceat(1.0 / v, starts)
-        put(_SCALED[0], np.add.reduceat(i / v, starts) / total)
-        put(_SCALED[1], 1.0 / total)
-    return kept, changed, pieces, starts
-
-
-# Cuts -------------------------------------------------------------------------------------------------------
-
-
-def _kinds_measured(table: Table) -> tuple[str, ...]:
-    """The kinds of intensity that integration has left in the table."""
-    there = tuple(k for k, names in _KINDS.items() if all(name in table for name in names[:2]))
-    if not there:
-        raise InputError(f"{table.source}: the table has neither intensity.sum nor intensity.prf columns")
-    if "profile" in there:
-        fitted = (table["flags"] & np.uint64(Flag.INTEGRATED_PRF)) != 0
-        if not np.any(fitted & (table[_KINDS["profile"][1]] > 0)):
-            there = tuple(k for k in there if k != "profile")
-    return there
-
-
-def _without_empty_kinds(table: Table, there: tuple[str, ...], name: str) -> tuple[str, ...]:
-    """The kinds of intensity that hold something. One that is 0 in every measured row was never determined.
-
-    All of them if none holds anything: what is wrong is then said of the data set.
-    """
-    held = tuple(kind for kind in there if np.any(_measured_values(table, kind)))
-    if held and len(held) < len(there):
-        empty = ", ".join(kind for kind in there if kind not in held)
-        log.warning(f"{name}: every {empty} intensity is 0, using {held[0]} instead")
-    return held or there
-
-
-def _measured_values(table: Table, kind: str) -> Array:
-    value, _, flag = _KINDS[kind]
-    values: Array = table[value][(table["flags"] & np.uint64(flag)) != 0]
-    return values
-
-
-def _kinds_wanted(there: tuple[str, ...], choice: str, source: str) -> tuple[str, ...]:
-    """The kinds asked for, or what there is."""
-    if choice == "combine" or choice in there:
-        return there if choice == "combine" else (choice,)
-    if there:
-        log.warning("%s: no %s intensities, using %s instead.", source, choice, there[0])
-    return there
-
-
-def _efficiency(columns: _Columns) -> str | None:
-    return next((name for name in ("qe", "dqe") if name in columns), None)
-
-
-def _judge(
-    columns: _Columns,
-    kinds: tuple[str, ...],
-    in_use: Bool | None,
-    cuts: Cuts,
-    best_cell: UnitCell,
-    cell: UnitCell,
-) -> Array:
-    """The fate of each remaining row, (n,), uint8; see :func:`prepare` for the order of the reasons."""
-    flags = columns["flags"]
-    n = len(flags)
-    fate = np.full(n, Fate.SCALED, np.uint8)
-
-    def reject(bad: Bool, reason: Fate) -> None:
-        fate[bad & (fate == Fate.SCALED)] = reason
-
-    if in_use is not None:
-        reject(~in_use, Fate.IMAGE_EXCLUDED)
-    if "rejection" in columns:
-        settled = columns["rejection"]
-        for reason in sorted(BEFORE - cuts.accept):
-            reject(settled == reason, reason)
-    wanted = sum(int(_KINDS[k][2]) for k in kinds)
-    reject((flags & np.uint64(wanted)) == 0, Fate.NOT_INTEGRATED)
-    hkl = columns["miller_index"]
-    d = columns["d"] if "d" in columns else d_spacings(cell, hkl)
-    # column by column: numpy is slow along a second axis of three
-    zero = (hkl[:, 0] == 0) & (hkl[:, 1] == 0) & (hkl[:, 2] == 0)
-    reject(zero | ~(np.isfinite(d) & (d > 0)), Fate.NO_GEOMETRY)
-    if (name := _efficiency(columns)) is not None:
-        reject(~(np.isfinite(columns[name]) & (columns[name] > 0)), Fate.BAD_EFFICIENCY)
-    low = np.zeros(n, np.bool_)
-    for kind in kinds:
-        value, variance, flag = _KINDS[kind]
-        i, v = columns[value], columns[variance]
-        measured = (flags & np.uint64(flag)) != 0
-        good = np.isfinite(i) & np.isfinite(v) & (v > 0)
-        reject(measured & ~good, Fate.BAD_VARIANCE)
-        if cuts.min_isigi:
-            weak = measured & good
-            if cuts.min_isigi < 0:
-                weak &= i < 0
-            rows = np.flatnonzero(weak)
-            low[rows] |= i[rows] < cuts.min_isigi * np.sqrt(v[rows])
-    if cuts.d_min is not None or cuts.d_max is not None:
-        best = d_spacings(best_cell, hkl)
-        reject((best < (cuts.d_min or 0.0)) | (best > (cuts.d_max or np.inf)), Fate.RESOLUTION_CUT)
-    if "partiality" in columns:
-        p = columns["partiality"]
-        reject(~((p > 0) & (p >= cuts.partiality_cutoff)), Fate.LOW_PARTIALITY)
-    reject(low, Fate.LOW_I_OVER_SIGMA)
-    return fate
-
-
-def _positions(columns: _Columns) -> str:
-    for name in ("xyzobs.px.value", "xyzcal.px"):
-        if name in columns:
-            return name
-    raise InputError(f"{columns.table.source}: the table has neither xyzobs.px.value nor xyzcal.px")
-
-
-def _not_plausible(columns: _Columns, kinds: tuple[str, ...], rows: Int, xyz: Float, experiment: Experiment) -> Bool:
-    """Which of the given rows cannot be, (n,); the log says why. Raises InputError if it is most of them."""
-    flags = columns.rows("flags", rows)
-    measured = tuple(
-        (value, variance, (flags & np.uint64(flag)) != 0)
-        for kind, (value, variance, flag) in _KINDS.items()
-        if kind in kinds
-    )
-
-    def column(name: str) -> Array | None:
-        return columns.rows(name, rows) if name in columns else None
-
-    source = columns.table.source
-    hkl = columns.rows("miller_index", rows)
-    judged = judge(Rows(hkl, xyz, column, measured), experiment, source)
-    name = f"data set {experiment.identifier}"
-    if judged.cell_off:
-        log.warning(f"{name}: its unit cell contradicts its reflections, d is off by {100 * judged.cell_off:.0f} %")
-    if judged.reasons:
-        log.warning(f"{name}: rows that cannot be are left out, {judged.text()}")
-    return judged.bad
-
-
-# Observations -----------------------------------------------------------------------------------------------
-
-
 def _observe(
-    columns: _Columns,
+    columns: ReflectionColumns,
     there: tuple[str, ...],
     kinds: tuple[str, ...],
     rows: Int,
@@ -420,28 +130,10 @@ def _observe(
         correction = columns.rows("lp", rows).astype(np.float64)
     else:
         correction = np.ones(n) if s1 is None else lorentz_polarisation(experiment, s1)
-    if (name := _efficiency(columns)) is not None:
+    if (name := efficiency_column(columns)) is not None:
         correction = correction / columns.rows(name, rows)
     p = columns.rows("partiality", rows).astype(np.float64) if "partiality" in columns else np.ones(n)
-    flags = columns.rows("flags", rows)
-    relative: Float | None = None
-    measured: dict[str, tuple[Float, Float, Bool]] = {}
-    good = np.isfinite(correction) & (correction > 0)
-    for kind, (value, variance, flag) in _KINDS.items():
-        if kind not in there:
-            continue
-        i, v = columns.rows(value, rows), columns.rows(variance, rows)
-        factor = correction / p if kind == "sum" else correction
-        # Values of rows that were never integrated may be anything.
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            i, v = factor * i, factor * factor * v
-            if kind == "sum" and "partiality.inv.variance" in columns:
-                relative = p * p * columns.rows("partiality.inv.variance", rows)
-                v = v + i * i * relative
-        fine = ((flags & np.uint64(flag)) != 0) & np.isfinite(i) & np.isfinite(v) & (v > 0)
-        if kind in kinds:
-            good &= fine | ((flags & np.uint64(flag)) == 0)
-        measured[kind] = i, v, fine
+    measured, good, relative = _corrected(columns, there, kinds, rows, correction, p)
     nothing = np.zeros(n), np.zeros(n), np.zeros(n, np.bool_)
     i_sum, v_sum, has_sum = measured.get("sum", nothing)
     i_prf, v_prf, has_prf = measured.get("profile", nothing)
@@ -473,7 +165,7 @@ def _observe(
     )
 
 
-def _diffracted_beams(columns: _Columns, rows: Int, xyz: Float, experiment: Experiment) -> Array | None:
+def _diffracted_beams(columns: ReflectionColumns, rows: Int, xyz: Float, experiment: Experiment) -> Array | None:
     """s1 as stored, or from positions on the detector; None where neither is known."""
     if "s1" in columns:
         return columns.rows("s1", rows)
@@ -481,17 +173,33 @@ def _diffracted_beams(columns: _Columns, rows: Int, xyz: Float, experiment: Expe
     return diffracted_beams(experiment, xyz.astype(np.float64, copy=False), panel)
 
 
-def _say_what_is_missing(table: Table, experiment: Experiment, name: str) -> None:
-    """Columns whose lack changes results, and what is used instead."""
-    place = "s1" in table or bool(experiment.panels)
-    if "lp" not in table:
-        instead = "is computed from the geometry" if place else "is unknown and counts as 1: R values do not tell"
-        log.warning(f"{name}: the table has no column lp; the Lorentz-polarisation factor {instead}")
-    if "s1" not in table and not experiment.is_still:
-        instead = "are computed from positions on the detector" if place else "are unknown: no absorption is corrected"
-        log.warning(f"{name}: the table has no column s1; diffracted beams {instead}")
-    if "partiality" not in table:
-        log.warning(f"{name}: the table has no column partiality; every reflection counts as wholly recorded")
+def _corrected(
+    columns: ReflectionColumns, there: tuple[str, ...], kinds: tuple[str, ...], rows: Int, correction: Float, p: Float
+) -> tuple[dict[str, tuple[Float, Float, Bool]], Bool, Float | None]:
+    """Corrected intensity, variance and where they were measured, by kind; rows fit to be used; r of Observations.
+
+    ``correction``: c, ``p``: partiality, (n,).  A row is fit if every kind in ``kinds`` that was measured is.
+    """
+    flags = columns.rows("flags", rows)
+    relative: Float | None = None
+    measured: dict[str, tuple[Float, Float, Bool]] = {}
+    good = np.isfinite(correction) & (correction > 0)
+    for kind, (value, variance, flag) in KINDS.items():
+        if kind not in there:
+            continue
+        i, v = columns.rows(value, rows), columns.rows(variance, rows)
+        factor = correction / p if kind == "sum" else correction
+        # Values of rows that were never integrated may be anything.
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            i, v = factor * i, factor * factor * v
+            if kind == "sum" and "partiality.inv.variance" in columns:
+                relative = p * p * columns.rows("partiality.inv.variance", rows)
+                v = v + i * i * relative
+        fine = ((flags & np.uint64(flag)) != 0) & np.isfinite(i) & np.isfinite(v) & (v > 0)
+        if kind in kinds:
+            good &= fine | ((flags & np.uint64(flag)) == 0)
+        measured[kind] = i, v, fine
+    return measured, good, relative
 
 
 def _or(values: Float, there: Bool, other: Float) -> Float:
@@ -499,7 +207,7 @@ def _or(values: Float, there: Bool, other: Float) -> Float:
     return values if there.all() else np.where(there, values, other)
 
 
-def _partials(columns: _Columns, usable: Int, n_sums: int, n_pieces: int) -> Partials:
+def _partials(columns: ReflectionColumns, usable: Int, n_sums: int, n_pieces: int) -> Partials:
     rows = usable_rows = (0,) * len(PARTIALITY_EDGES)
     if "partiality" in columns:
         integrated = np.flatnonzero((columns["flags"] & np.uint64(INTEGRATED)) != 0)
@@ -544,37 +252,19 @@ def prepare(
     for name in ("miller_index", "flags"):
         if name not in table:
             raise InputError(f"{table.source}: the table has no column {name}")
-    there = _kinds_measured(table)
+    there = kinds_measured(table)
     name = f"{table.source}, data set {experiment.identifier}"
-    there = _without_empty_kinds(table, there, name)
-    kinds = _kinds_wanted(there, intensity, name)
+    there = without_empty_kinds(table, there, name)
+    kinds = kinds_wanted(there, intensity, name)
     if len(table):
-        _say_what_is_missing(table, experiment, name)
-    kept, changed, pieces, starts = _sum_partials(table, there)
+        say_what_is_missing(table, experiment, name)
+    kept, changed, pieces, starts = sum_partials(table, there)
     remaining = table if len(pieces) == 0 else table.select(kept)
-    columns = _Columns(remaining, changed)
+    columns = ReflectionColumns(remaining, changed)
     columns.fetch()
-    mask = None
-    if in_use is not None and isinstance(kind := experiment.kind, Sweep):
-        limits = kind.scan.image_range
-        if in_use != (limits,):
-            mask = rows_in_use(columns[_positions(columns)][:, 2], limits, in_use)
     cell = experiment.crystal.unit_cell
-    verdict = _judge(columns, kinds, mask, cuts, best_cell or cell, cell)
-    candidates = np.flatnonzero(verdict == Fate.SCALED)
-    xyz = columns.rows(_positions(columns), candidates)
-    if not np.isfinite(xyz).all():
-        placed = np.isfinite(xyz).all(axis=1)
-        verdict[candidates[~placed]] = Fate.NO_GEOMETRY
-        candidates, xyz = candidates[placed], xyz[placed]
-    absurd = _not_plausible(columns, kinds, candidates, xyz, experiment)
-    if absurd.any():
-        verdict[candidates[absurd]] = Fate.NOT_PLAUSIBLE
-        candidates, xyz = candidates[~absurd], xyz[~absurd]
-    observations = _observe(columns, there, kinds, candidates, xyz, experiment, data_set)
-    verdict[candidates] = Fate.BAD_VARIANCE
-    verdict[observations.row] = Fate.SCALED
-    observations = _without(observations, verdict, experiment)
+    verdict = fates_of(columns, kinds, _on_images(columns, experiment, in_use), cuts, best_cell or cell, cell)
+    observations = _observations(columns, (there, kinds), verdict, experiment, data_set)
     fate = np.full(len(table), Fate.SUMMED_INTO_ANOTHER, np.uint8)
     fate[kept] = verdict
     return UsableRows(
@@ -589,22 +279,40 @@ def prepare(
     )
 
 
-def _without(rows: Observations, verdict: Array, experiment: Experiment) -> Observations:
-    """The rows but for those that are there twice, and those on images without a signal; fates go to ``verdict``."""
-    name = f"data set {experiment.identifier}"
-    again = repeats(row_keys(rows))
-    if again.any():
-        log.warning(f"{name}: {int(again.sum())} of {len(rows)} rows repeat others and count once")
-        verdict[rows.row[again]] = Fate.REPEATED
-        rows = rows.take(~again)
-    if not experiment.is_still:
-        blank, images = blank_images(rows)
-        if len(images):
-            runs = show_runs(union([(int(image), int(image)) for image in images]))
-            log.warning(f"{name}: images {runs} have no signal and are left out, {int(blank.sum())} rows")
-            verdict[rows.row[blank]] = Fate.NO_SIGNAL
-            rows = rows.take(~blank)
-    return rows
+def _observations(
+    columns: ReflectionColumns,
+    found_and_wanted: tuple[tuple[str, ...], tuple[str, ...]],
+    verdict: Array,
+    experiment: Experiment,
+    data_set: int,
+) -> Observations:
+    """The rows that are still SCALED, as observations; writes into ``verdict``, (n,), why others of them are not.
+
+    ``found_and_wanted``: kinds of intensity that there are, and those that every row must have right.
+    """
+    there, kinds = found_and_wanted
+    candidates = np.flatnonzero(verdict == Fate.SCALED)
+    xyz = columns.rows(position_column(columns), candidates)
+    if not np.isfinite(xyz).all():
+        placed = np.isfinite(xyz).all(axis=1)
+        verdict[candidates[~placed]] = Fate.NO_GEOMETRY
+        candidates, xyz = candidates[placed], xyz[placed]
+    absurd = not_plausible(columns, kinds, candidates, xyz, experiment)
+    if absurd.any():
+        verdict[candidates[absurd]] = Fate.NOT_PLAUSIBLE
+        candidates, xyz = candidates[~absurd], xyz[~absurd]
+    observations = _observe(columns, there, kinds, candidates, xyz, experiment, data_set)
+    verdict[candidates] = Fate.BAD_VARIANCE
+    verdict[observations.row] = Fate.SCALED
+    return without_repeats_and_blanks(observations, verdict, experiment)
+
+
+def _on_images(columns: ReflectionColumns, experiment: Experiment, in_use: Runs | None) -> Bool | None:
+    """Rows on images in use, (n,); None where these are all."""
+    kind = experiment.kind
+    if in_use is None or isinstance(kind, Still) or in_use == (kind.scan.image_range,):
+        return None
+    return rows_in_use(columns[position_column(columns)][:, 2], kind.scan.image_range, in_use)
 
 
 def _why_nothing(fate: Array) -> str:

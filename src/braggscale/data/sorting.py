@@ -13,8 +13,9 @@ from braggscale.data.experiment import Experiment
 from braggscale.data.flags import Fate
 from braggscale.data.geometry import UnitCell, median_unit_cell
 from braggscale.data.observations import Observations
-from braggscale.data.preparation import Cuts, Partials, UsableRows, prepare
+from braggscale.data.preparation import Partials, UsableRows, prepare
 from braggscale.data.repeated import row_keys, shared_rows
+from braggscale.data.row_fates import Cuts
 from braggscale.data.signal import is_blank, significance
 from braggscale.data.symmetry import Arranged, Symmetry
 from braggscale.data.table import DataSet, forget

@@ -8,17 +8,8 @@ from functools import cache
 from typing import Any
 
 from braggscale.errors import CommandError
-from braggscale.options.master import (
-    DIALS_ONLY,
-    DIALS_ONLY_VALUES,
-    EXPORT_FILES,
-    FULL_NAME_ONLY,
-    MODELS,
-    OLD_VALUES,
-    RENAMED,
-    export_options,
-    master_text,
-)
+from braggscale.options.master import EXPORT_FILES, MODELS, export_options, master_text
+from braggscale.options.other_names import DIALS_ONLY, DIALS_ONLY_VALUES, FULL_NAME_ONLY, OLD_VALUES, RENAMED
 from braggscale.options.phil import Assignment, Definitions
 from braggscale.options.schema import ACCEPTED, COMPONENTS, Options, fill
 

@@ -17,7 +17,7 @@ from braggscale.data.fit_subset import Draw, Limits
 from braggscale.data.flags import Fate
 from braggscale.data.geometry import UnitCell
 from braggscale.data.image_selection import ImageRequest
-from braggscale.data.preparation import Cuts
+from braggscale.data.row_fates import Cuts
 from braggscale.data.table import DataSet
 from braggscale.fit.solver import FitSettings
 from braggscale.models import MODELS

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from braggscale.data.symmetry import Symmetry, sort_order
+from braggscale.data.index_order import sort_order
+from braggscale.data.symmetry import Symmetry
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32, UInt
 

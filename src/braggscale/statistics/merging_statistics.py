@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from braggscale.data.geometry import UnitCell, inverse_d_squared
-from braggscale.data.symmetry import Symmetry, group_rows
+from braggscale.data.index_order import group_rows
+from braggscale.data.symmetry import Symmetry
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int, Int32
 from braggscale.numerics.partitions import run_lanes

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from braggscale.data.index_order import unique_indices
 from braggscale.data.normalised_intensities import normalised_intensities
 from braggscale.data.reindexing import reindexed, text_of
-from braggscale.data.symmetry import unique_indices
 from braggscale.numerics.array_types import Array, Float
 
 FEWEST_PAIRS = 10

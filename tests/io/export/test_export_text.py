@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from braggscale.data.flags import Flag
 from braggscale.data.geometry import rotation, unit
-from braggscale.data.symmetry import Symmetry, sort_order
+from braggscale.data.index_order import sort_order
+from braggscale.data.symmetry import Symmetry
 from braggscale.errors import DataError
 from braggscale.io.export import free_flags, scalepack, shelx, xds_ascii
 from braggscale.io.export.export import ExportData, ExportSettings

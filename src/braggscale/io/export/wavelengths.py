@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from braggscale.data.geometry import d_spacings
-from braggscale.data.symmetry import unique_indices
+from braggscale.data.index_order import unique_indices
 from braggscale.io.export.scaled_observations import WAVELENGTH_TOLERANCE, Crystals, Unmerged, wavelength_groups
 from braggscale.numerics.array_types import Array, Int, Int32
 from braggscale.statistics.french_wilson import WILSON_MINIMUM, Amplitudes, amplitudes

@@ -19,7 +19,8 @@ import numpy as np
 from braggscale import __version__
 from braggscale.data.experiment import Experiment
 from braggscale.data.geometry import UnitCell, orientation_matrix, scan_angle, unit
-from braggscale.data.symmetry import Symmetry, sort_order
+from braggscale.data.index_order import sort_order
+from braggscale.data.symmetry import Symmetry
 from braggscale.errors import DataError
 from braggscale.io.export.export import Export, ExportData, ExportFile, numbered
 from braggscale.io.export.fixed_width import lines

@@ -1,0 +1,121 @@
+"""The options of each kind of model as PHIL text."""
+
+from __future__ import annotations
+
+PHYSICAL = """
+physical
+  .help = "Smooth scale and B factor along the rotation, absorption surface of the crystal."
+{
+  scale_correction = True
+    .type = bool
+    .expert_level = 1
+    .help = "Scale that varies smoothly with rotation."
+  scale_interval = Auto
+    .type = float(value_min=1)
+    .help = "Largest spacing of the scale parameters, degrees. Auto: 2.5, or what makes 4 to 80 intervals;"
+            "with restraints=fixed 1 to 15, by the width of the sweep."
+  decay_correction = True
+    .type = bool
+    .help = "Relative B factor that varies smoothly with rotation."
+  decay_interval = Auto
+    .type = float(value_min=1)
+    .help = "Largest spacing of the B-factor parameters, degrees. Auto: 5, or twice what the scale has; where"
+            "it is fixed 1.5 to 20, by the width of the sweep."
+  decay_restraint = 0.1
+    .type = float(value_min=0)
+    .expert_level = 1
+    .help = "Weight that pulls each B-factor parameter towards 0, where it is fixed (restraints)."
+  absorption_correction = Auto
+    .type = bool
+    .help = "Absorption surface in spherical harmonics. Auto: on where scattering angles reach 2.56 degrees; where it"
+            "is fixed (restraints) only for sweeps of more than 60 degrees."
+  absorption_level = low medium high
+    .type = choice
+    .optional = True
+    .help = "Expected absorption; switches the surface on and sets lmax and surface_weight:"
+            "low 4 and 5e5, medium 6 and 5e4, high 6 and 5e3."
+  lmax = Auto
+    .type = int(value_min=2, value_max=40)
+    .help = "Highest order of the spherical harmonics; lmax^2 + 2 lmax parameters. Auto: 6; up to 60"
+            "degrees, and where the surface is fixed, 4."
+  surface_weight = Auto
+    .type = float(value_min=0)
+    .help = "Weight that pulls the coefficients of the harmonics towards 0. Auto: from the data;"
+            "where the surface is fixed 5e5."
+  modulation_correction = Auto
+    .type = bool
+    .help = "Uneven response of the detector, one map for all sweeps. Auto: on if the detector has a single panel;"
+            "with restraints=fixed off."
+  image_correction = Auto
+    .type = bool
+    .help = "An effect of its own for every image_interval, on top of the smooth scale; its size is estimated. Auto: on"
+            "if images are as wide as rocking curves and have 50 reflections for an effect; with restraints=fixed off."
+  image_interval = Auto
+    .type = float(value_min=0.01)
+    .expert_level = 1
+    .help = "Rotation that shares one image effect, degrees. Auto: 1, or as few images as have 50 reflections if they"
+            "are as wide as rocking curves."
+  share.absorption = False
+    .type = bool
+    .expert_level = 1
+    .help = "One absorption surface for all sweeps, for one crystal on one axis."
+  correction.fix = None
+    .type = strings
+    .expert_level = 1
+    .help = "Components that keep their stored values: scale, decay, absorption, modulation, image."
+}
+"""
+
+ARRAY = """
+array
+  .help = "Grids of scales over resolution, detector position and rotation."
+{
+  decay_correction = True
+    .type = bool
+    .help = "Grid over resolution and rotation."
+  absorption_correction = True
+    .type = bool
+    .help = "Grid over detector position and rotation."
+  modulation_correction = False
+    .type = bool
+    .help = "Grid over detector position, the same at every rotation."
+  decay_interval = 20.0
+    .type = float(value_min=1)
+    .help = "Largest spacing of the decay and absorption grids along the rotation, degrees."
+  n_resolution_bins = 10
+    .type = int(value_min=1, value_max=1000)
+    .help = "Intervals of the decay grid along 1/d^2."
+  n_absorption_bins = 3
+    .type = int(value_min=1, value_max=1000)
+    .help = "Intervals of the absorption grid along x and along y of the detector."
+  n_modulation_bins = 20
+    .type = int(value_min=1, value_max=1000)
+    .help = "Intervals of the modulation grid along x and along y of the detector."
+  correction.fix = None
+    .type = strings
+    .expert_level = 1
+    .help = "Components that keep their stored values: decay, absorption, modulation."
+}
+"""
+
+KB = """
+KB
+  .help = "One scale and one B factor for each data set."
+{
+  scale_correction = True
+    .type = bool
+    .expert_level = 1
+    .help = "One scale for each data set."
+  decay_correction = True
+    .type = bool
+    .help = "One relative B factor for each data set."
+  modulation_correction = Auto
+    .type = bool
+    .help = "Uneven response of the detector, one map for all data sets. Auto: on if the detector has a single"
+            "panel; with restraints=fixed off."
+  correction.fix = None
+    .type = strings
+    .expert_level = 1
+    .help = "Components that keep their stored values: scale, decay, modulation."
+}
+"""
