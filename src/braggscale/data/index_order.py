@@ -39,7 +39,7 @@ def group_rows(asu_hkl: Array, minus: Bool) -> tuple[Int, Groups, Groups]:
 
 
 def order_of_numbers(key: Array, size: int) -> Int:
-    """Rows in the order of whole numbers from 0 to size - 1, equal ones in their order, (n,)."""
+    """Rows in the order of the whole numbers ``key``, (n,), from 0 to size - 1; equal ones in their order."""
     # One pass of a radix sort for every 16 bits: twice as fast as the stable comparison sort at a million rows.
     order = np.argsort((key & 0xFFFF).astype(np.uint16), kind="stable")
     for shift in range(16, (size - 1).bit_length(), 16):

@@ -64,7 +64,7 @@ def _scan_places(table: Table, rows: Int) -> Float:
 
 
 def sum_partials(table: Table, kinds: tuple[str, ...]) -> tuple[Int, dict[str, Array], Int, Int]:
-    """The rows that remain, the altered columns over them, and the pieces as in :func:`find_pieces`.
+    """The rows that remain, (n_remaining,), the altered columns over them, and pieces as in :func:`find_pieces`.
 
     Of each reflection the first piece remains, with the summed intensities and partiality:
     summation I = sum I, V = sum V;  partiality p = sum p;

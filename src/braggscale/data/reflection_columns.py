@@ -50,7 +50,7 @@ class ReflectionColumns:
         self._read |= zip(names, run_lanes(lambda k: self.table[names[k]], len(names)), strict=True)
 
     def rows(self, name: str, rows: Int) -> Array:
-        """Some rows of a column that is not needed as a whole."""
+        """The ``rows``, (k,), of a column that is not needed as a whole: (k,) or (k, m)."""
         if len(rows) == len(self.table):
             return self[name]
         if name in self._read:
@@ -59,10 +59,12 @@ class ReflectionColumns:
 
 
 def efficiency_column(columns: ReflectionColumns) -> str | None:
+    """The name of the column with the detector efficiency, None if there is none."""
     return next((name for name in ("qe", "dqe") if name in columns), None)
 
 
 def position_column(columns: ReflectionColumns) -> str:
+    """The name of the column with positions, observed before calculated ones.  Raises InputError without either."""
     for name in ("xyzobs.px.value", "xyzcal.px"):
         if name in columns:
             return name
@@ -70,7 +72,7 @@ def position_column(columns: ReflectionColumns) -> str:
 
 
 def kinds_measured(table: Table) -> tuple[str, ...]:
-    """The kinds of intensity that integration has left in the table."""
+    """The kinds of intensity that integration has left in the table.  Raises InputError if there is none."""
     there = tuple(k for k, names in KINDS.items() if all(name in table for name in names[:2]))
     if not there:
         raise InputError(f"{table.source}: the table has neither intensity.sum nor intensity.prf columns")

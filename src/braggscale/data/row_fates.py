@@ -44,7 +44,10 @@ def fates_of(
     best_cell: UnitCell,
     cell: UnitCell,
 ) -> Array:
-    """The fate of each remaining row, (n,), uint8; see :func:`prepare` for the order of the reasons."""
+    """The fate of each remaining row, (n,), uint8; see :func:`prepare` for the order of the reasons.
+
+    ``in_use``: rows on images in use, (n,), None for all.
+    """
     flags = columns["flags"]
     n = len(flags)
     fate = np.full(n, Fate.SCALED, np.uint8)
@@ -93,7 +96,11 @@ def fates_of(
 def not_plausible(
     columns: ReflectionColumns, kinds: tuple[str, ...], rows: Int, xyz: Float, experiment: Experiment
 ) -> Bool:
-    """Which of the given rows cannot be, (n,); the log says why. Raises InputError if it is most of them."""
+    """Which of the given rows cannot be, (n,); the log says why.
+
+    ``rows``: their numbers, (n,).  ``xyz``: position on the detector, pixels, and image number, (n, 3).
+    Raises InputError if most of them cannot be.
+    """
     flags = columns.rows("flags", rows)
     measured = tuple(
         (value, variance, (flags & np.uint64(flag)) != 0)
@@ -116,7 +123,10 @@ def not_plausible(
 
 
 def without_repeats_and_blanks(rows: Observations, verdict: Array, experiment: Experiment) -> Observations:
-    """The rows but for those that are there twice, and those on images without a signal; fates go to ``verdict``."""
+    """The rows but for those that are there twice, and those on images without a signal.
+
+    ``verdict``: fate of each row of the table, (n_rows,), into which theirs are written.
+    """
     name = f"data set {experiment.identifier}"
     again = repeats(row_keys(rows))
     if again.any():

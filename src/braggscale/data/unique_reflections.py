@@ -104,7 +104,7 @@ def weighted_mean(groups: Groups, weight: Float, scale: Float, intensity: Float)
 def mean_of_others(groups: Groups, weight: Float, scale: Float, intensity: Float) -> tuple[Float, Float]:
     """Expected intensity of each row, g I_h, from the other rows of its group alone, and its variance, (n_rows,).
 
-    Both are 0 where no other row counts.  ``weight``: 1/variance; arguments as in ``weighted_mean``.
+    Both are 0 where no other row counts.  ``weight``: 1/variance, ``scale``: g, ``intensity``: counts, all (n_rows,).
     """
     own = weight * scale
     total, above = groups.sum(own * scale), groups.sum(own * intensity)

@@ -316,7 +316,8 @@ def choose(
 def comparison(obs: Observations, groups: Groups, scale: Float, weight: Float, outlier: Bool, mixture: Float) -> Choice:
     """How well equivalents agree with profile, summation and a mixture that was chosen otherwise; for the log.
 
-    ``mixture``: its intensities, counts, (n,).  The other arguments: as in ``choose``.
+    ``scale``: g, ``weight``: 1/V', 1/counts^2, ``outlier``: rows to leave out, ``mixture``: its intensities, counts,
+    all (n,).  The other arguments: as in ``choose``.
     """
     both = _comparable(obs, groups, scale, outlier)
     n, reason = int(np.count_nonzero(both)), "the least expected error of each observation"

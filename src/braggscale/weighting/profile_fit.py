@@ -54,7 +54,7 @@ class Pairs:
         return len(self.expected)
 
     def take(self, chosen: Int) -> Pairs:
-        """The chosen rows."""
+        """The rows with the numbers ``chosen``, (k,)."""
         return Pairs(
             self.rows.take(chosen), self.profile[chosen], self.v_profile[chosen], self.k_profile[chosen],
             self.summed[chosen], self.v_sum[chosen], self.k_sum[chosen], self.factor[chosen], self.relative[chosen],
@@ -70,9 +70,9 @@ class Pairs:
     def saved(self, ratio: Float, power: Float | float, alike: Int | None = None) -> Float:
         """E = V_S - V_P/R^2 at the expected intensity, at least a little, counts^2, (n,).
 
-        ``ratio``: R, (n,).  ``power``: alpha; a profile of the recorded part shares the error of the partiality.
-        ``alike``: rows whose background is taken as one, (n,): that of a single row has fluctuations that P/R - S
-        shares, and weights that follow them bend the ratio of weak reflections.
+        ``ratio``: R, (n,).  ``power``: alpha, a number or (n,); a profile of the recorded part shares the error of the
+        partiality. ``alike``: rows whose background is taken as one, (n,): that of a single row has fluctuations that
+        P/R - S shares, and weights that follow them bend the ratio of weak reflections.
         """
         t, r, f = self.expected, self.relative, self.factor
         v_profile = self.v_profile - self.k_profile * f * np.abs(self.profile)

@@ -68,7 +68,10 @@ class Profiles:
         return cls(scale, gains, np.exp(scale.log_ratio(rows)), np.zeros(0)) if scale.ratios else None
 
     def again(self, rows: Observations, others: tuple[Float, Float], keep: Bool) -> Profiles:
-        """With better expected intensities, of the rows to ``keep``; the ratio stays where it hardly changes."""
+        """With better expected intensities, of the rows to ``keep``, (n,); the ratio stays where it hardly changes.
+
+        ``others``: as in ``of``, (n,) each.
+        """
         n_sets = len(self.gains.summed)
         pairs = _pairs(rows, self.gains, others[0], keep & _both(rows), others[1])
         scale = fit(pairs, n_sets, self.scale)

@@ -40,22 +40,25 @@ class Difference:
     square: float = 9e-4
 
     def parts(self, saved: Float, factor: Float, expected: Float) -> Float:
-        """The three terms of D, (3, n)."""
+        """The three terms of D, (3, n).  ``saved``: E, ``factor``: c, ``expected``: T, all (n,)."""
         return np.stack((self.counting * saved, self.linear * factor * expected, self.square * expected**2))
 
     def excess(self, factor: Float, expected: Float) -> Float:
-        """The part that is not counting statistics, counts^2, (n,).  ``factor``: c, ``expected``: T, at least 0."""
+        """The part that is not counting statistics, counts^2, (n,).
+
+        ``factor``: c, ``expected``: T, at least 0, (n,).
+        """
         found: Float = (self.linear * factor + self.square * expected) * expected
         return found
 
     def variance(self, saved: Float, factor: Float, expected: Float) -> Float:
-        """D of each row, counts^2, (n,).  ``saved``: E, above 0."""
+        """D of each row, counts^2, (n,).  ``saved``: E, above 0, ``factor``: c, ``expected``: T, all (n,)."""
         return self.counting * saved + self.excess(factor, expected)
 
     def fitted(self, square: Float, saved: Float, factor: Float, expected: Float) -> Difference:
         """Robust maximum of a quasi-likelihood of the squared differences, beginning here; no coefficient below 0.
 
-        ``square``: (P/R - S)^2, counts^2, (n,).
+        ``square``: (P/R - S)^2, counts^2, ``saved``: E, ``factor``: c, ``expected``: T, all (n,).
         """
         found = self
         columns = np.stack((saved, factor * expected, expected**2))
@@ -148,7 +151,7 @@ class Term:
 class Ratio:
     """ln R of the data sets in ``data_sets`` (increasing), which share everything but a level.
 
-    ``theta``: common level, alpha, then the functions, (2 + parameters of ``terms``,).  ``levels``: what is added in
+    ``theta``: common level, alpha, then the parameters of ``terms``, (2 + n_parameters,).  ``levels``: what is added in
     each of ``data_sets``, (n_sets,).  ``n_rows``: observations behind it.  ``power_esd``: uncertainty of alpha.
     ``alone``: sums or profiles, where one is used without the other, and ``why``; empty where both are combined.
     """
