@@ -80,8 +80,10 @@ def test_files_that_options_name_or_forbid(folder: Path) -> None:
 def test_a_mixture_with_data_of_dials_writes_no_mtz(folder: Path) -> None:
     assert main(["-q", "x.mtz", "merged_mtz=None", "unmerged_mtz=None"]) == 0
     (folder / "new").mkdir()
+    other = mtz_columns(60, first=101)
+    (folder / "y.mtz").write_bytes(mtz(other, u=SAMPLE["u"], n_batches=60, first=101))
     with chdir(folder / "new"):
-        assert main(["-q", "../x.mtz", "../scaled.expt", "../scaled.refl", "overwrite_existing_models=True"]) == 0
+        assert main(["-q", "../y.mtz", "../scaled.expt", "../scaled.refl", "overwrite_existing_models=True"]) == 0
         assert not Path("scaled.mtz").exists()
         assert len(open_inputs(["scaled.expt", "scaled.refl"]).data_sets) == 2
 
