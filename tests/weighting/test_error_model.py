@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from braggscale.data.unique_reflections import Groups
 from braggscale.errors import CommandError
 from braggscale.numerics.array_types import Float
+from braggscale.weighting.counting_gain import CountingGain
 from braggscale.weighting.error_model import (
     ErrorModel,
     ErrorModelOptions,
@@ -23,7 +24,7 @@ from braggscale.weighting.error_model import (
 )
 from braggscale.weighting.error_model_fit import fit, fit_error_models
 from braggscale.weighting.expected_variance import Expectation, VarianceModel
-from braggscale.weighting.intensity_choice import CountingGain, Intensities
+from braggscale.weighting.intensity_choice import Intensities
 from braggscale.weighting.leave_one_out import leave_one_out
 from braggscale.weighting.residual_data import ResidualData
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from braggscale.data.observations import Observations
 from braggscale.data.unique_reflections import Groups, weighted_mean
 from braggscale.numerics.array_types import Float
+from braggscale.weighting.counting_gain import counting_gain
 from braggscale.weighting.expected_variance import VarianceModel
 from braggscale.weighting.intensity_choice import (
     PROFILE,
@@ -23,7 +24,6 @@ from braggscale.weighting.intensity_choice import (
     candidates,
     choose,
     combined,
-    counting_gain,
     initial,
 )
 

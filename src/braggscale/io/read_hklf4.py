@@ -26,7 +26,15 @@ from braggscale.data.space_groups import hall_symbol, hall_symbol_of
 from braggscale.errors import InputError
 from braggscale.io.new_experiments import NewExperiment, as_cell, standard_axes
 from braggscale.io.number_lines import read_fixed_lines
-from braggscale.io.reading import Known, Reading, reading_columns, rejections_of_none, space_group, whole_numbers
+from braggscale.io.reading import (
+    Known,
+    MeasuredRows,
+    Reading,
+    reading_columns,
+    rejections_of_none,
+    space_group,
+    whole_numbers,
+)
 from braggscale.numerics.array_types import Array, Float
 
 _NAMES = ("h", "k", "l", "I", "sigma", "batch", "cosine 1", "cosine 2", "cosine 3", "cosine 4", "cosine 5", "cosine 6")
@@ -101,10 +109,17 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     notes += _said(path, experiments, bool(np.isfinite(table[6]).any()))
     with np.errstate(invalid="ignore", over="ignore"):
         variance = np.where(table[4] > 0, table[4] ** 2, np.nan)
-    columns = reading_columns(
-        number=number, hkl=hkl, d=d_spacings(cell, hkl), xyz=xyz, s1=s1, factor=np.ones(n), partiality=np.ones(n),
-        rejection=rejections_of_none(n), profile=(table[3], variance),
-    )  # fmt: skip
+    rows_read = MeasuredRows(
+        number=number,
+        hkl=hkl,
+        d=d_spacings(cell, hkl),
+        xyz=xyz,
+        s1=s1,
+        factor=np.ones(n),
+        partiality=np.ones(n),
+        rejection=rejections_of_none(n),
+    )
+    columns = reading_columns(rows_read, profile=(table[3], variance))
     return Reading(path, tuple(experiments), columns, tuple(notes))
 
 

@@ -11,32 +11,39 @@ The number of a batch is the number of an image here, so that both mean the same
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from braggscale.data.flags import Fate
-from braggscale.data.geometry import UnitCell, d_spacings
+from braggscale.data.geometry import d_spacings
 from braggscale.data.space_groups import rotation_of
 from braggscale.errors import InputError
-from braggscale.io.detector_fit import flat_panel
 from braggscale.io.mtz_file import MtzFile, read_mtz_file
 from braggscale.io.mtz_geometry import (
     Image,
     diffracted_beams,
     images_of,
-    orientations_at_boundaries,
     sweeps,
     unwrapped_angles,
 )
-from braggscale.io.new_experiments import NewExperiment, as_cell, standard_axes
+from braggscale.io.mtz_images import (
+    cell_of,
+    experiment_of,
+    header_numbers,
+    images_of_rows,
+    name_of_sweep,
+    notes_on_sweeps,
+    with_panel,
+)
+from braggscale.io.new_experiments import NewExperiment
 from braggscale.io.partials import find_parts
 from braggscale.io.reading import (
     Known,
+    MeasuredRows,
     Reading,
     reading_columns,
     rocking_boxes,
-    some,
     space_group,
     whole_numbers,
 )
@@ -47,10 +54,6 @@ WHOLE = (0.95, 1.05)
 _NOTHING = Known()
 _PART = 256  # M/ISYM: added to isym for a part of a reflection
 _INSIDE = 1e-6  # of an image: how far within its image a position is kept
-_FULL_WIDTH = 2.355  # full width at half maximum of a Gaussian, in sd: mosaicity of the headers is the former
-_MOST_PIXELS = 1e6
-_MOST_MOSAIC = 10.0  # degrees
-_OTHER_CELL = 1e-4  # relative
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +83,17 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
         raise InputError(f"{path}: the file has no reflections")
     batch = _batches(path, file, names, images)
     notes: list[str] = []
-    batch, shifted = _header_numbers(path, batch, images)
+    batch, shifted = header_numbers(path, batch, images)
     if shifted:
         notes.append(f"{path}: batch numbers of stills are one above those of their headers; the headers' are used")
     angle = file.column("ROT") if file.has("ROT") else None
     if not images:
-        images, note = _images_of_rows(file, batch, angle)
+        images, note = images_of_rows(file, batch, angle)
         notes.append(f"{path}: {note}")
     groups = sweeps(images)
     rows = _rows(path, file, names, batch, groups)
     experiments, columns = _data_sets(path, file, groups, rows)
-    return Reading(path, tuple(experiments), columns, (*notes, *rows.notes, *_said(path, groups)))
+    return Reading(path, tuple(experiments), columns, (*notes, *rows.notes, *notes_on_sweeps(path, groups)))
 
 
 # Columns ----------------------------------------------------------------------------------------------------
@@ -150,53 +153,6 @@ def _batches(path: str, file: MtzFile, names: dict[str, str], images: Sequence[I
     return whole_numbers(path, names["BATCH"], file.column(names["BATCH"]))
 
 
-def _header_numbers(path: str, batch: Array, images: Sequence[Image]) -> tuple[Array, bool]:
-    """Batch numbers that all have headers; DIALS counts those of stills one further than their headers."""
-    if not images:
-        return batch, False
-    known = {image.batch for image in images}
-    numbers = np.unique(batch).tolist()
-    strange = [n for n in numbers if n not in known]
-    if not strange:
-        return batch, False
-    if all(image.width == 0 for image in images) and all(n - 1 in known for n in numbers):
-        return batch - 1, True
-    raise InputError(
-        f"{path}: rows of batch {some(strange)}, but the batch headers go from {min(known)} to {max(known)} without; "
-        "headers and rows do not belong together"
-    )
-
-
-def _images_of_rows(file: MtzFile, batch: Array, angle: Array | None) -> tuple[list[Image], str]:
-    """Images for a file without batch headers: rotation as far as ROT tells, else stills; and what to say."""
-    numbers = np.unique(batch)
-    nothing, matrix = np.zeros(3), np.zeros((3, 3))
-    wavelength = max((d.wavelength for d in file.data_sets), default=0.0)
-
-    def image(number: int, start: float, end: float) -> Image:
-        limits = (0.0, 0.0, 0.0, 0.0)
-        return Image(number, 0, start, end, nothing, nothing, matrix, file.cell, wavelength, 0.0, limits, 0.0)
-
-    if angle is None or not np.isfinite(angle).any() or len(numbers) < 2:
-        what = "neither batch headers nor rotation angles: each batch is a still"
-        return [image(int(n), 0.0, 0.0) for n in numbers], what
-    order = np.argsort(batch, kind="stable")
-    parts = np.split(angle[order], np.flatnonzero(np.diff(batch[order])) + 1)
-    middle = np.array([np.nanmedian(part) for part in parts])
-    steps = np.diff(middle) / np.diff(numbers)
-    width = float(np.median(steps))
-    if not abs(width) > 1e-6:
-        what = "no batch headers, and rotation angles that do not follow the batches: each batch is a still"
-        return [image(int(n), 0.0, 0.0) for n in numbers], what
-    # a run of batches whose angles follow the numbers; where it begins from the median over all of it
-    new = np.concatenate(([True], np.abs(steps - width) * np.diff(numbers) > 0.5 * abs(width)))
-    images = []
-    for run in np.split(np.arange(len(numbers)), np.flatnonzero(new)[1:]):
-        zero = float(np.median(middle[run] - (numbers[run] + 0.5) * width))
-        images += [image(int(n), zero + n * width, zero + (n + 1) * width) for n in numbers[run]]
-    return images, "no batch headers: rotation angles are known from the rows, directions of the beams are not"
-
-
 # Rows -------------------------------------------------------------------------------------------------------
 
 _TAKEN = ("FRACTIONCALC", "XDET", "YDET", "ROT", "LP", "QE")
@@ -231,7 +187,7 @@ def _rows(path: str, file: MtzFile, names: dict[str, str], batch: Array, groups:
         return _Rows(hkl, batch, values, rejection, tuple(notes))
     if "FRACTIONCALC" not in values:
         raise InputError(f"{path}: parts of reflections without FRACTIONCALC, the fraction that each is of the whole")
-    return _summed(path, hkl, isym, batch, is_part, values, rejection, groups, notes)
+    return _summed(path, (hkl, isym, is_part), batch, values, rejection, groups, notes)
 
 
 def _measured_indices(path: str, file: MtzFile) -> tuple[Array, Array, Array]:
@@ -266,16 +222,18 @@ def _operators(path: str, file: MtzFile) -> list[Array]:
 
 def _summed(
     path: str,
-    hkl: Array,
-    isym: Array,
+    measured: tuple[Array, Array, Array],
     batch: Array,
-    is_part: Array,
     values: dict[str, Array],
     rejection: Array,
     groups: Sequence[Sequence[Image]],
     notes: list[str],
 ) -> _Rows:
-    """The rows after partials are put together; a whole reflection that is not complete is marked."""
+    """The rows after partials are put together; a whole reflection that is not complete is marked.
+
+    ``measured``: as from ``_measured_indices``.
+    """
+    hkl, isym, is_part = measured
     low = hkl.min(axis=0)
     size = hkl.max(axis=0) - low + 1
     key = ((hkl[:, 0] - low[0]) * size[1] + hkl[:, 1] - low[1]) * size[2] + hkl[:, 2] - low[2]
@@ -331,10 +289,10 @@ def _data_sets(
         if not len(mine):
             continue
         chosen: Array | slice = slice(None) if len(mine) == n else mine
-        cell = _cell(path, file, group)
+        cell = cell_of(path, file, group)
         hkl, batch = rows.hkl[chosen], rows.batch[chosen]
         d[chosen] = d_spacings(cell, hkl)
-        experiment = _experiment(file, group, cell, hall, _call(file, group, experiments))
+        experiment = experiment_of(file, group, cell, hall, name_of_sweep(file, group, experiments))
         if experiment.axis is None:
             xyz[chosen, 2] = (experiment.images or (1, 1))[0] - 0.5
         else:
@@ -347,7 +305,7 @@ def _data_sets(
             xyz[chosen, 2] = batch - 1 + np.clip(within, _INSIDE, 1 - _INSIDE)
             if group[0].is_oriented and experiment.wavelength > 0:
                 s1[chosen] = diffracted_beams(hkl, angle, batch, group, experiment.wavelength)
-                experiment = _with_panel(experiment, group, s1[chosen], xyz[chosen, :2], "XDET" in rows.values)
+                experiment = with_panel(experiment, group, s1[chosen], xyz[chosen, :2], "XDET" in rows.values)
         box[chosen] = rocking_boxes(xyz[chosen], s1[chosen], experiment)
         ids[chosen] = len(experiments)
         experiments.append(experiment)
@@ -357,99 +315,16 @@ def _data_sets(
     partiality = np.where(rows.rejection == Fate.INCOMPLETE, partiality, np.minimum(partiality, 1.0))
     summed = rows.values["I"], rows.values["SIGI"]
     profile = (rows.values["IPR"], rows.values["SIGIPR"]) if "IPR" in rows.values else None
-    columns = reading_columns(
-        number=ids, hkl=rows.hkl, d=d, xyz=xyz, s1=s1, factor=factor, partiality=partiality,
-        rejection=rows.rejection, summed=summed, profile=profile,
-    )  # fmt: skip
+    rows_read = MeasuredRows(
+        number=ids,
+        hkl=rows.hkl,
+        d=d,
+        xyz=xyz,
+        s1=s1,
+        factor=factor,
+        partiality=partiality,
+        rejection=rows.rejection,
+    )
+    columns = reading_columns(rows_read, summed=summed, profile=profile)
     columns["bbox"] = "int6", box
     return experiments, columns
-
-
-def _call(file: MtzFile, group: Sequence[Image], before: Sequence[NewExperiment]) -> str:
-    """The identifier: the batch number of a still, the place of a sweep."""
-    return str(group[0].batch) if group[0].width == 0 and len(group) == 1 else str(len(before))
-
-
-def _cell(path: str, file: MtzFile, group: Sequence[Image]) -> UnitCell:
-    """The cell of the data set, else of the batch, else of the file."""
-    own = next((d.cell for d in file.data_sets if d.number == group[0].data_set), ())
-    for numbers in (own, group[0].cell, file.cell):
-        if (cell := as_cell(numbers)) is not None:
-            return cell
-    raise InputError(f"{path}: the file has no unit cell; give it as unit_cell=")
-
-
-def _experiment(file: MtzFile, group: Sequence[Image], cell: UnitCell, hall: str, identifier: str) -> NewExperiment:
-    """What the headers of a sweep say."""
-    first = group[0]
-    wavelength = first.wavelength
-    if not wavelength > 0:
-        wavelength = next((d.wavelength for d in file.data_sets if d.number == first.data_set), 0.0)
-    if not wavelength > 0:
-        wavelength = max((d.wavelength for d in file.data_sets), default=0.0)
-    numbers = first.batch, group[-1].batch
-    orientations = orientations_at_boundaries(group, numbers) if first.is_oriented else None
-    real_space = standard_axes(cell)
-    if first.is_oriented:
-        real_space = _axes(group[len(group) // 2], cell)
-    rotates = first.width != 0
-    present = {image.batch for image in group}
-    return NewExperiment(
-        identifier=identifier,
-        wavelength=max(wavelength, 0.0),
-        to_source=first.to_source if first.to_source.any() else np.array([0.0, 0.0, 1.0]),
-        cell=cell,
-        hall=hall,
-        real_space=real_space,
-        axis=(first.axis if first.axis.any() else np.array([1.0, 0.0, 0.0])) if rotates else None,
-        images=numbers,
-        oscillation=(first.start, first.width) if rotates else (0.0, 0.0),
-        orientations=orientations if rotates else None,
-        sigma_m=first.mosaicity / _FULL_WIDTH if rotates and 0 < first.mosaicity < _MOST_MOSAIC else 0.0,
-        images_in_use=_runs(present, numbers) if rotates and len(present) < numbers[1] - numbers[0] + 1 else (),
-    )
-
-
-def _runs(present: set[int], numbers: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """Runs of batches that are there."""
-    sorted_numbers = np.array(sorted(present))
-    pieces = np.split(sorted_numbers, np.flatnonzero(np.diff(sorted_numbers) > 1) + 1)
-    return tuple((int(piece[0]), int(piece[-1])) for piece in pieces)
-
-
-def _axes(image: Image, cell: UnitCell) -> Array:
-    """Rows a, b, c in the orientation of the image.
-
-    The orientation is in single precision; where cell and header agree, the lengths and angles are the cell's.
-    """
-    axes = np.linalg.inv(image.orientation)
-    if np.allclose(image.cell, cell, rtol=_OTHER_CELL):
-        plain = standard_axes(cell)
-        u, _, v = np.linalg.svd(np.linalg.inv(plain) @ axes)
-        axes = plain @ (u @ v)
-    return np.asarray(axes)
-
-
-def _with_panel(experiment: NewExperiment, group: Sequence[Image], s1: Array, xy: Array, known: bool) -> NewExperiment:
-    """The experiment with its detector, where the positions are known and lie on a plane."""
-    x0, x1, y0, y1 = group[0].detector
-    if not known:
-        return experiment
-    # the header's limits, and never less than what the reflections reach
-    reach = np.ceil(np.minimum(xy.max(axis=0), _MOST_PIXELS)).astype(int) + 1
-    size = (
-        max(int(min(max(x1, x0), _MOST_PIXELS)), int(reach[0])),
-        max(int(min(max(y1, y0), _MOST_PIXELS)), int(reach[1])),
-    )
-    panel = flat_panel(s1, xy, group[0].distance, size)
-    return experiment if panel is None else replace(experiment, panels=(panel,))
-
-
-def _said(path: str, groups: Sequence[Sequence[Image]]) -> list[str]:
-    """What these data cannot give, in one line each."""
-    notes = []
-    if any(group[0].width != 0 and not group[0].is_oriented for group in groups) and any(
-        group[0].axis.any() for group in groups
-    ):
-        notes.append(f"{path}: batch headers without orientation: directions of the beams are not known")
-    return notes

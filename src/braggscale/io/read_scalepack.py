@@ -20,6 +20,7 @@ from braggscale.io.new_experiments import NewExperiment, standard_axes
 from braggscale.io.number_lines import read_fixed_lines
 from braggscale.io.reading import (
     Known,
+    MeasuredRows,
     Reading,
     reading_columns,
     rejections_of_none,
@@ -69,10 +70,17 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     with np.errstate(invalid="ignore", over="ignore"):
         variance = np.where(table[11] > 0, table[11] ** 2, np.nan)
     xyz = np.column_stack((np.full(n, 0.5), np.full(n, 0.5), batch - 0.5))
-    columns = reading_columns(
-        number=number, hkl=hkl, d=d_spacings(cell, hkl), xyz=xyz, s1=np.zeros((n, 3)), factor=np.ones(n),
-        partiality=np.ones(n), rejection=rejections_of_none(n), profile=(table[10], variance),
-    )  # fmt: skip
+    rows_read = MeasuredRows(
+        number=number,
+        hkl=hkl,
+        d=d_spacings(cell, hkl),
+        xyz=xyz,
+        s1=np.zeros((n, 3)),
+        factor=np.ones(n),
+        partiality=np.ones(n),
+        rejection=rejections_of_none(n),
+    )
+    columns = reading_columns(rows_read, profile=(table[10], variance))
     return Reading(path, tuple(experiments), columns, notes)
 
 

@@ -16,7 +16,15 @@ import numpy as np
 from braggscale.data.geometry import d_spacings, unit, unit_cell
 from braggscale.errors import InputError
 from braggscale.io.new_experiments import NewExperiment, NewPanel, as_cell
-from braggscale.io.reading import Known, Reading, reading_columns, rejections_of_none, space_group, whole_numbers
+from braggscale.io.reading import (
+    Known,
+    MeasuredRows,
+    Reading,
+    reading_columns,
+    rejections_of_none,
+    space_group,
+    whole_numbers,
+)
 from braggscale.io.stream_file import Stream, StreamCrystal, StreamPanel, read_stream_file
 from braggscale.numerics.array_types import Array, Float
 
@@ -139,10 +147,17 @@ def _columns(
         xyz[:, :2] -= first[panel.astype(np.int64)]
     with np.errstate(invalid="ignore", over="ignore"):
         variance = np.where(table[4] > 0, table[4] ** 2, np.nan)
-    columns = reading_columns(
-        number=number, hkl=hkl, d=d, xyz=xyz, s1=s1, factor=np.ones(n), partiality=np.ones(n),
-        rejection=rejections_of_none(n), summed=(table[3], variance),
-    )  # fmt: skip
+    rows_read = MeasuredRows(
+        number=number,
+        hkl=hkl,
+        d=d,
+        xyz=xyz,
+        s1=s1,
+        factor=np.ones(n),
+        partiality=np.ones(n),
+        rejection=rejections_of_none(n),
+    )
+    columns = reading_columns(rows_read, summed=(table[3], variance))
     columns["panel"] = ("std::size_t", panel)
     return columns
 

@@ -26,6 +26,7 @@ from braggscale.errors import InputError
 from braggscale.io.new_experiments import NewExperiment, NewPanel, as_cell, standard_axes
 from braggscale.io.reading import (
     Known,
+    MeasuredRows,
     Reading,
     reading_columns,
     rocking_boxes,
@@ -109,10 +110,17 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
         sigma_m=file.number("REFLECTING_RANGE_E.S.D.") or 0.0,
         sigma_b=file.number("BEAM_DIVERGENCE_E.S.D.") or 0.0,
     )
-    columns = reading_columns(
-        number=np.zeros(len(hkl)), hkl=hkl, d=d_spacings(cell, hkl), xyz=xyz, s1=s1, factor=factor,
-        partiality=_partiality(file, len(hkl)), rejection=rejection, profile=(intensity, _variance(sigma)),
-    )  # fmt: skip
+    rows_read = MeasuredRows(
+        number=np.zeros(len(hkl)),
+        hkl=hkl,
+        d=d_spacings(cell, hkl),
+        xyz=xyz,
+        s1=s1,
+        factor=factor,
+        partiality=_partiality(file, len(hkl)),
+        rejection=rejection,
+    )
+    columns = reading_columns(rows_read, profile=(intensity, _variance(sigma)))
     columns["bbox"] = "int6", rocking_boxes(xyz, s1, experiment)
     return Reading(path, (experiment,), columns, tuple(notes))
 
@@ -311,8 +319,15 @@ def _of_xscale(file: XdsFile, hkl: Array, hall: str, notes: list[str]) -> Readin
     )
     rejection = _rejection(file, notes)
     sigma = np.abs(file.items["SIGMA"])
-    columns = reading_columns(
-        number=number, hkl=hkl, d=d, xyz=_positions(file, z), s1=s1, factor=np.ones(n),
-        partiality=np.ones(n), rejection=rejection, profile=(file.items["IOBS"], _variance(sigma)),
-    )  # fmt: skip
+    rows_read = MeasuredRows(
+        number=number,
+        hkl=hkl,
+        d=d,
+        xyz=_positions(file, z),
+        s1=s1,
+        factor=np.ones(n),
+        partiality=np.ones(n),
+        rejection=rejection,
+    )
+    columns = reading_columns(rows_read, profile=(file.items["IOBS"], _variance(sigma)))
     return Reading(path, tuple(experiments), columns, tuple(notes))

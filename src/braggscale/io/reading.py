@@ -46,53 +46,62 @@ class Reading:
     notes: tuple[str, ...] = field(default=())
 
 
-def reading_columns(
-    *,
-    number: Array,
-    hkl: Array,
-    d: Array,
-    xyz: Array,
-    s1: Array,
-    factor: Array,
-    partiality: Array,
-    rejection: Array,
-    summed: tuple[Array, Array] | None = None,
-    profile: tuple[Array, Array] | None = None,
-) -> dict[str, tuple[str, Array]]:
-    """The columns of a reflection table, type and values, (n,) or (n, 3), by name.
+@dataclass(frozen=True, slots=True)
+class MeasuredRows:
+    """What a format says of each reflection beside its intensity.
 
     ``number``: data set, (n,).  ``hkl``: as measured, (n, 3).  ``d``: Angstrom, (n,).  ``xyz``: pixels and image number
     as array index, (n, 3).  ``s1``: 1/Angstrom, zero where it is not known, (n, 3).
     ``factor``: c, what the intensities were multiplied by, (n,).  ``partiality``: (n,).
     ``rejection``: a fate that the program before has settled, 0 for none, (n,).
+    """
+
+    number: Array
+    hkl: Array
+    d: Array
+    xyz: Array
+    s1: Array
+    factor: Array
+    partiality: Array
+    rejection: Array
+
+
+def reading_columns(
+    rows: MeasuredRows,
+    *,
+    summed: tuple[Array, Array] | None = None,
+    profile: tuple[Array, Array] | None = None,
+) -> dict[str, tuple[str, Array]]:
+    """The columns of a reflection table, type and values, (n,) or (n, 3), by name.
+
     ``summed``, ``profile``: I and its variance, of whole reflections, c included, (n,) each. They are stored as
     tables have them: recorded counts I p/c and I/c.
     """
-    n = len(hkl)
+    n = len(rows.hkl)
     one = np.ones(n)
     columns: dict[str, tuple[str, Array]] = {
-        "id": ("int", number.astype(np.int32)),
-        "miller_index": ("cctbx::miller::index<>", np.ascontiguousarray(hkl, np.int32)),
-        "d": ("double", d),
-        "xyzobs.px.value": ("vec3<double>", xyz),
-        "xyzcal.px": ("vec3<double>", xyz),
-        "s1": ("vec3<double>", s1),
-        "lp": ("double", factor),
+        "id": ("int", rows.number.astype(np.int32)),
+        "miller_index": ("cctbx::miller::index<>", np.ascontiguousarray(rows.hkl, np.int32)),
+        "d": ("double", rows.d),
+        "xyzobs.px.value": ("vec3<double>", rows.xyz),
+        "xyzcal.px": ("vec3<double>", rows.xyz),
+        "s1": ("vec3<double>", rows.s1),
+        "lp": ("double", rows.factor),
         "qe": ("double", one),
-        "partiality": ("double", partiality),
+        "partiality": ("double", rows.partiality),
         "panel": ("std::size_t", np.zeros(n, np.uint64)),
-        "rejection": ("int", rejection.astype(np.int32)),
+        "rejection": ("int", rows.rejection.astype(np.int32)),
     }
     flags = np.full(n, int(Flag.PREDICTED), np.uint64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for kind, flag, values, share in (
-            ("sum", Flag.INTEGRATED_SUM, summed, partiality),
+            ("sum", Flag.INTEGRATED_SUM, summed, rows.partiality),
             ("prf", Flag.INTEGRATED_PRF, profile, one),
         ):
             if values is None:
                 continue
             intensity, variance = values
-            raw = share / factor
+            raw = share / rows.factor
             there = np.isfinite(intensity) & np.isfinite(variance)
             flags |= np.where(there, np.uint64(flag), np.uint64(0))
             columns[f"intensity.{kind}.value"] = ("double", np.where(there, intensity * raw, 0.0))

@@ -12,7 +12,8 @@ from dataclasses import replace
 from braggscale.data.unique_reflections import mean_of_others, weighted_mean
 from braggscale.numerics.array_types import Float
 from braggscale.scaling.state import RoundSettings, ScalingProblem, State
-from braggscale.weighting.intensity_choice import BEST, Choice, choose, combined, comparison, counting_gain
+from braggscale.weighting.counting_gain import counting_gain
+from braggscale.weighting.intensity_choice import BEST, Choice, choose, combined, comparison
 from braggscale.weighting.profile_mixture import Profiles
 
 

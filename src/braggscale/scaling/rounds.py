@@ -34,6 +34,7 @@ from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.scaling.intensities import compare_intensities, decide_intensities, first_intensities
 from braggscale.scaling.starting_scales import starting_scales
 from braggscale.scaling.state import RoundReport, RoundSettings, Scaled, ScalingProblem, Start, State
+from braggscale.weighting.counting_gain import counting_gain
 from braggscale.weighting.error_model import (
     ErrorModel,
     ErrorModelOptions,
@@ -43,12 +44,7 @@ from braggscale.weighting.error_model import (
 )
 from braggscale.weighting.error_model_fit import fit_error_models
 from braggscale.weighting.expected_variance import Expectation, VarianceModel, expect
-from braggscale.weighting.intensity_choice import (
-    Choice,
-    combined,
-    counting_gain,
-    initial,
-)
+from braggscale.weighting.intensity_choice import Choice, combined, initial
 from braggscale.weighting.outlier_history import Memory, OutlierHistory, judge_round
 from braggscale.weighting.outlier_test import Rejection
 from braggscale.weighting.output_variance import output_variance

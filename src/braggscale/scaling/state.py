@@ -13,12 +13,9 @@ from braggscale.fit.fit_scales import Outcome
 from braggscale.fit.solver import FitSettings
 from braggscale.models.joint_model import JointModel
 from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.weighting.counting_gain import CountingGain
 from braggscale.weighting.error_model import ErrorModel, ErrorModelOptions, FitResult
-from braggscale.weighting.intensity_choice import (
-    Choice,
-    CountingGain,
-    Intensities,
-)
+from braggscale.weighting.intensity_choice import Choice, Intensities
 from braggscale.weighting.outlier_test import OutlierOptions, Rejection
 from braggscale.weighting.profile_mixture import Profiles
 from braggscale.weighting.profile_summary import ProfileFinding

@@ -17,8 +17,9 @@ from braggscale.data.unique_reflections import BLOCK, Groups, in_blocks
 from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
 from braggscale.numerics.compiled import variance as kernels
 from braggscale.numerics.partitions import run_lanes
+from braggscale.weighting.counting_gain import CountingGain
 from braggscale.weighting.error_model import ErrorModel
-from braggscale.weighting.intensity_choice import CountingGain, Intensities
+from braggscale.weighting.intensity_choice import Intensities
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from braggscale.data.observations import Observations, rows_by_data_set
+from braggscale.data.observations import Observations
 from braggscale.data.unique_reflections import Groups, in_blocks, weighted_mean
-from braggscale.numerics.array_types import Bool, Float, Int, Int32
+from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import agreement
 from braggscale.numerics.partitions import run_lanes
 from braggscale.statistics.half_sets import cc_of_variances
@@ -40,10 +40,6 @@ _MOST_ROWS = 400_000  # of more rows every k-th group is compared: scores are th
 _RANGES = 10
 _SAME_MIDPOINT = 0.01
 _ROUNDING = 1e-12  # least share of the counting part in a variance (variance.variance_at)
-_GAIN_ROWS = 500  # a data set with fewer is pooled with the other small ones
-_GAIN_BINS = 40
-_FLOOR_QUANTILE, _LOW_QUANTILE = 0.05, 0.25
-_MISFIT = 0.5  # median relative distance of the bins from the line beyond which there is no line
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +59,6 @@ class Intensities:
         if not len(self.relative):
             return self.variance
         return np.maximum(self.variance - self.relative * self.intensity**2, _ROUNDING * self.variance)
-
-
-@dataclass(frozen=True, slots=True)
-class CountingGain:
-    """Observed variances as counting statistics: V_raw = background + ``k`` I_raw, one entry per data set.
-
-    ``k``: variance per unit of intensity, counts, 0 where no line describes the variances; ``floor``: least variance,
-    counts^2; ``n``: rows behind it; ``pooled``: taken from all small data sets together; (n_sets,) each.
-    ``reasons``: why k is 0, by data set.
-    """
-
-    k: Float
-    floor: Float
-    n: Int
-    pooled: Bool
-    reasons: dict[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,83 +152,6 @@ def _with_share(obs: Observations, u: Float) -> Intensities:
     square = found.intensity[mixed] ** 2
     r[mixed] *= np.divide(obs.i_sum[mixed] ** 2, square, out=np.zeros(len(square)), where=square > 0)
     return replace(found, relative=r)
-
-
-def counting_gain(values: Intensities, data_set: Int | Int32, n_sets: int) -> CountingGain:
-    """Gain k and least variance of each data set from its observed variances.
-
-    V_raw, as integration writes it, against |I_raw|: medians in up to 40 ranges of equal population, then a line
-    through them with relative weights and Huber's (Ann. Math. Statist. 35 (1964) 73) bound, iterated. floor: 5th
-    percentile of V_raw among the weakest quarter. k is about 1 for photon counting and summation, less for profile
-    fitting.
-    Data sets with fewer than 500 rows share one line. k = 0 (use the observed variance) where the slope is not
-    positive by three times its uncertainty, or the line misses half of the ranges by more than 50 %.
-    ``data_set``: position of the data set, (n,).
-    """
-    raw = values.intensity / values.raw_factor
-    raw_variance = values.counting() / values.raw_factor**2
-    counts = np.bincount(data_set, minlength=n_sets)
-    k, floor = np.zeros(n_sets), np.zeros(n_sets)
-    pooled = counts < _GAIN_ROWS
-    reasons: dict[int, str] = {}
-    by_data_set = rows_by_data_set(data_set, n_sets)
-    for s in np.flatnonzero(~pooled):
-        rows = by_data_set[s]
-        k[s], floor[s], why = _line(raw[rows], raw_variance[rows])
-        if why:
-            reasons[int(s)] = why
-    if pooled.any():
-        rows = np.flatnonzero(pooled[data_set])
-        k[pooled], floor[pooled], why = _line(raw[rows], raw_variance[rows])
-        if why:
-            reasons.update({int(s): why for s in np.flatnonzero(pooled)})
-    return CountingGain(k, floor, counts.astype(np.int64), pooled, reasons)
-
-
-def _line(raw: Float, variance: Float) -> tuple[float, float, str]:
-    """Slope, floor, and why the slope is 0."""
-    good = np.isfinite(raw) & np.isfinite(variance) & (variance > 0)
-    raw, variance = raw[good], variance[good]
-    if len(raw) < _GAIN_BINS:
-        return 0.0, 0.0, f"{len(raw)} observations are too few for the counting gain"
-    order = np.argsort(raw)
-    weak = order[: max(1, int(_LOW_QUANTILE * len(order)))]
-    floor = float(np.quantile(variance[weak], _FLOOR_QUANTILE))
-    n_bins = min(_GAIN_BINS, len(order) // 10)
-    bins = np.array_split(order, n_bins)
-    x = np.array([np.median(np.abs(raw[b])) for b in bins])
-    y = np.array([np.median(variance[b]) for b in bins])
-    slope, esd, misfit = _robust_line(x, y)
-    if not (np.isfinite(slope) and slope > 3.0 * esd and slope > 0):
-        return 0.0, 0.0, "variances do not grow with intensity: observed variances are used as they are"
-    if misfit > _MISFIT:
-        return 0.0, 0.0, "variances are not linear in intensity: observed variances are used as they are"
-    return slope, floor, ""
-
-
-def _robust_line(x: Float, y: Float) -> tuple[float, float, float]:
-    """Slope of y = b + k x, its uncertainty, and the median of |relative residual|; residuals relative to the line."""
-    value = y.copy()
-    design = np.column_stack((np.ones_like(x), x))
-    slope = esd = 0.0
-    relative = np.zeros(len(x))
-    tiny = 1e-3 * float(np.median(y))
-    huber = np.ones(len(x))
-    for _ in range(20):
-        weight = huber / value**2
-        normal = design.T @ (design * weight[:, None])
-        if not normal.diagonal().min() > 0:  # no intensity but 0
-            return np.nan, np.nan, np.inf
-        if np.linalg.cond(normal / np.sqrt(np.outer(normal.diagonal(), normal.diagonal()))) > 1e12:
-            return np.nan, np.nan, np.inf
-        inverse = np.linalg.inv(normal)
-        base, slope = inverse @ (design.T @ (weight * y))
-        value = np.maximum(base + slope * x, tiny)
-        relative = np.abs(y - value) / value
-        spread = max(float(np.median(relative)) / 0.6745, 1e-6)
-        huber = np.minimum(1.0, 1.345 * spread / np.maximum(relative, 1e-12))
-        esd = spread * float(np.sqrt(inverse[1, 1]))
-    return float(slope), esd, float(np.median(relative))
 
 
 def candidates(obs: Observations, rows: Bool) -> list[float]:

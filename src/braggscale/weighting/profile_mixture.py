@@ -23,7 +23,8 @@ import numpy as np
 
 from braggscale.data.observations import Observations
 from braggscale.numerics.array_types import Bool, Float
-from braggscale.weighting.intensity_choice import PROFILE, SUMMATION, Intensities, combined, counting_gain
+from braggscale.weighting.counting_gain import counting_gain
+from braggscale.weighting.intensity_choice import PROFILE, SUMMATION, Intensities, combined
 from braggscale.weighting.profile_fit import Pairs
 from braggscale.weighting.profile_ratio import Ratio
 from braggscale.weighting.profile_scale import FEWEST, ProfileScale, fit
