@@ -292,7 +292,7 @@ def test_scaling_again_changes_nothing_and_says_what_it_took_over(first, again):
     text = " ".join(run.log.split())
     assert "Taken over from the input as a start, all data sets: scale, decay, absorption" in text
     assert "Error model of the input as a start: a 1." in text
-    assert "Intensity choice of the input as a start: Imid" in text
+    assert "Intensities are chosen afresh: the input has no midpoint" in text
     assert "outliers of the earlier run stand" in text
 
 
