@@ -212,8 +212,10 @@ def test_third_run_keeps_numbers_and_ranges(excluded, again):
 def test_taking_back_gives_the_first_result(first, excluded, again, option):
     run = again(option, source=again(source=excluded))
     assert run.batches() == [TABLE, TABLE]
-    assert largest_move(first.merged(), run.merged()) < 0.1
-    assert all(np.array_equal(f, first.fates()[k]) for k, f in run.fates().items())
+    # an observation whose z is the limit to three digits may end on either side
+    flips = sum(np.count_nonzero(f != first.fates()[k]) for k, f in run.fates().items())
+    assert flips <= 1
+    assert np.count_nonzero(moves(first.merged(), run.merged()) > 0.1) <= flips
     sizes = [[d["model"]["scale"]["n_parameters"] for d in r.summary["data_sets"]] for r in (first, run)]
     assert sizes[0] == sizes[1]
 
@@ -290,7 +292,7 @@ def test_scaling_again_changes_nothing_and_says_what_it_took_over(first, again):
     text = " ".join(run.log.split())
     assert "Taken over from the input as a start, all data sets: scale, decay, absorption" in text
     assert "Error model of the input as a start: a 1." in text
-    assert "Intensity choice of the input as a start: Imid" in text
+    assert "Intensities are chosen afresh: the input has no midpoint" in text
     assert "outliers of the earlier run stand" in text
 
 
