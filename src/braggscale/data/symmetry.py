@@ -107,8 +107,8 @@ class Symmetry:
 
         try:
             group = gemmi.symops_from_hall(hall)
-        except (RuntimeError, ValueError) as error:
-            raise InputError(f"space group: {hall[:60]!r} is not a Hall symbol ({error}).") from None
+        except (RuntimeError, ValueError, TypeError) as error:  # TypeError: halves of characters
+            raise InputError(f"space group: {hall[:60]!r} is not a Hall symbol ({str(error)[:60]}).") from None
         operators = list(group)
         turns = np.array([op.rot for op in operators], np.float64) / gemmi.Op.DEN
         shifts = np.array([op.tran for op in operators], np.float64) / gemmi.Op.DEN

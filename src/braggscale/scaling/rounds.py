@@ -60,6 +60,9 @@ FRESH_ROUNDS = 4
 # Observations more than unique reflections in the fit, for each of up to so many data sets, below which nothing can be
 # said about strengths: five stills with 71 or 227 got B of hundreds, or a map of the detector below 0.
 FEWEST_EXTRA, ENOUGH_SETS = 50, 20
+# And of all data sets together. Of 30 small parts of a sweep, with 56 to 120 repeats, 10 had their errors and strengths
+# fall together, to an R_meas below 0.003; R against the truth 0.075, with constants 0.05.
+FEWEST_OF_ALL = 150
 # After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
 # go on exchanging a few of them.
 RETURNING_ROUNDS = 7
@@ -142,7 +145,8 @@ def scale_data(problem: ScalingProblem, start: Start, settings: RoundSettings) -
 def _begin(problem: ScalingProblem, start: Start, settings: RoundSettings) -> tuple[_Context, State]:
     """What stays the same, and the starting point."""
     rows, n_sets = problem.rows, len(problem.model.data_sets)
-    held = _too_few(problem)
+    # models of an earlier run, with the strengths that it found, are better than none
+    held = not start.stored.all() and _too_few(problem)
     model = held_back(problem.model) if held else problem.model
     values = initial(rows, settings.intensity_choice)
     if start.i_mid is not None and settings.intensity_choice == "combine":
@@ -196,7 +200,7 @@ def _begin(problem: ScalingProblem, start: Start, settings: RoundSettings) -> tu
 def _too_few(problem: ScalingProblem) -> bool:
     """Whether the data can say nothing about the strengths of restraints; warns."""
     extra = int(np.count_nonzero(problem.selected)) - len(problem.groups.subset(problem.selected))
-    needed = FEWEST_EXTRA * min(len(problem.model.data_sets), ENOUGH_SETS)
+    needed = max(FEWEST_EXTRA * min(len(problem.model.data_sets), ENOUGH_SETS), FEWEST_OF_ALL)
     if extra >= needed or not problem.model.estimated:
         return False
     log.warning(

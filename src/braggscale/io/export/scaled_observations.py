@@ -19,6 +19,7 @@ from braggscale.data.geometry import (
     scan_angle,
     unit_cell,
 )
+from braggscale.data.plausible import RANGES
 from braggscale.data.symmetry import Symmetry
 from braggscale.errors import DataError
 from braggscale.numerics.array_types import Array, Bool, Float, Int
@@ -27,6 +28,8 @@ from braggscale.numerics.array_types import Array, Bool, Float, Int
 WAVELENGTH_TOLERANCE = 1e-4
 
 
+# Bounds of what is exported: inverse scale factors, indices, and positions and other columns.
+SMALLEST_SCALE, LARGEST_INDEX, LARGEST_PLACE = 1e-12, 4096, 1e9
 # Columns that a table must have to count as scaled.
 NEEDED = ("intensity.scale.value", "intensity.scale.variance", "inverse_scale_factor", "flags", "miller_index")
 
@@ -116,13 +119,21 @@ def _of_table(number: int, table: Columns) -> Unmerged:
     good = (table["flags"] & np.uint64(BAD_FOR_SCALING)) == 0
     good &= (variance > 0) & np.isfinite(variance) & (scale > 0) & np.isfinite(scale) & np.isfinite(value)
     good &= (hkl != 0).any(axis=1)
+    # what a damaged file may hold, and no run writes
+    low, high = RANGES["intensity.sum.variance"].low, RANGES["intensity.sum.variance"].high
+    good &= (variance >= low) & (variance <= high) & (np.abs(value) <= RANGES["intensity.sum.value"].high)
+    good &= (scale >= SMALLEST_SCALE) & (scale <= 1.0 / SMALLEST_SCALE) & (np.abs(hkl) <= LARGEST_INDEX).all(axis=1)
+    for name in ("xyzobs.px.value", "xyzcal.px"):
+        if name in table:
+            good &= (np.abs(table[name]) <= LARGEST_PLACE).all(axis=1)
     rows = np.flatnonzero(good)
     n = len(rows)
 
     def column(names: Sequence[str], default: float) -> Float:
         for name in names:
             if name in table:
-                return np.asarray(table[name][rows], np.float64)
+                found = np.asarray(table[name][rows], np.float64)
+                return np.where(np.abs(found) <= LARGEST_PLACE, found, default)
         return np.full(n, default)
 
     def root(names: Sequence[str]) -> Float:
