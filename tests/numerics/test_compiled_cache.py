@@ -85,7 +85,7 @@ def start(tree, *, code=PROGRAM, arguments=(), administrator=False, cwd="/", **e
 
 
 def result(process):
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     return out
 
@@ -106,7 +106,7 @@ def permissions_bind(tmp_path_factory):
     closed = tmp_path_factory.mktemp("closed")
     closed.chmod(0o555)
     process = start(closed, code=f"open({str(closed / 'file')!r}, 'w')")
-    if "PermissionError" not in process.communicate(timeout=60)[1]:
+    if "PermissionError" not in process.communicate(timeout=600)[1]:
         pytest.skip("this process cannot give up the right to write everywhere")
 
 
@@ -165,7 +165,7 @@ def test_nothing_safe_is_no_obstacle(place):
     assert (compiled, folder) == (kernels, "None")
     assert not list(nowhere.rglob("*"))
     process = start(tree, code="", arguments=["--warm-up"], **nothing)
-    assert "set NUMBA_CACHE_DIR" in process.communicate(timeout=120)[1]
+    assert "set NUMBA_CACHE_DIR" in process.communicate(timeout=600)[1]
     assert process.returncode == 1
 
 

@@ -331,7 +331,10 @@ def test_new_data_beside_scaled_data(first, again, shared_data, tmp_path):
     assert run.batches() == [TABLE, TABLE]
     assert "data set 2, 3: scale, decay, absorption are new" in " ".join(run.log.split())
     assert "restraints fixed, as in the earlier run" in run.log  # the new ones, too
-    assert largest_move(first.merged(), run.merged()) < 0.1
+    # an observation whose z is the limit to three digits may end on either side
+    flips = sum(np.count_nonzero(f != first.fates()[k]) for k, f in run.fates().items())
+    assert flips <= 2
+    assert np.count_nonzero(moves(first.merged(), run.merged()) > 0.1) <= flips
 
 
 def test_a_sweep_scaled_by_dials_is_a_start(shared_data, tmp_path):
@@ -384,9 +387,10 @@ def test_estimated_restraints_leave_out_and_take_back(estimated, again):
     back = again("reset_exclusions=True", source=run)
     assert strengths(back).keys() == strengths(estimated).keys()
     # an observation at the border of rejection may end on either side of it
-    flips = np.count_nonzero(back.fates()["0"] != estimated.fates()["0"])
-    assert flips <= 2
-    assert np.count_nonzero(moves(estimated.merged(), back.merged()) > 0.1) <= flips
+    flips = sum(np.count_nonzero(f != estimated.fates()[k]) for k, f in back.fates().items())
+    assert flips <= 3
+    # with each flip its reflection moves, and one more may follow: the share of its profiles is found anew
+    assert np.count_nonzero(moves(estimated.merged(), back.merged()) > 0.1) <= 2 * flips
 
 
 def rewritten(source, folder):
@@ -413,7 +417,7 @@ def test_nothing_stale_is_taken_from_a_model_that_dials_has_rewritten(estimated,
     text = " ".join(run.log.split())
     assert "as a start, all data sets: scale, decay, absorption; new: modulation" in text
     assert "intervals, lmax and weight of the stored model do not apply, as restraints are estimated" in text
-    assert "Error model of the input as a start: a 0.9000 b 0.05000 Intensity" in text  # no linear term
+    assert "Error model of the input as a start: a 0.9000 b 0.05000 Intensities" in text  # no linear term
     assert "Outliers are judged afresh" in text
     # corrections that the data only just support may end as nothing from there
     flips = sum(np.count_nonzero(f != estimated.fates()[k]) for k, f in run.fates().items())

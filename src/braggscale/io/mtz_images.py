@@ -28,7 +28,11 @@ _OTHER_CELL = 1e-4  # relative
 
 
 def header_numbers(path: str, batch: Array, images: Sequence[Image]) -> tuple[Array, bool]:
-    """Batch numbers that all have headers; DIALS counts those of stills one further than their headers."""
+    """Batch numbers that all have headers, (n,), and whether they were moved by one to reach their headers.
+
+    DIALS counts the batches of stills one further than their headers.  ``batch``: of each row, (n,).
+    Raises InputError if rows are of batches without headers.
+    """
     if not images:
         return batch, False
     known = {image.batch for image in images}
@@ -45,7 +49,10 @@ def header_numbers(path: str, batch: Array, images: Sequence[Image]) -> tuple[Ar
 
 
 def images_of_rows(file: MtzFile, batch: Array, angle: Array | None) -> tuple[list[Image], str]:
-    """Images for a file without batch headers: rotation as far as ROT tells, else stills; and what to say."""
+    """Images for a file without batch headers: rotation as far as ROT tells, else stills; and what to say.
+
+    ``batch``: of each row, ``angle``: ROT of each row, degrees, None without such a column, (n,) both.
+    """
     numbers = np.unique(batch)
     nothing, matrix = np.zeros(3), np.zeros((3, 3))
     wavelength = max((d.wavelength for d in file.data_sets), default=0.0)
@@ -80,7 +87,10 @@ def name_of_sweep(file: MtzFile, group: Sequence[Image], before: Sequence[NewExp
 
 
 def cell_of(path: str, file: MtzFile, group: Sequence[Image]) -> UnitCell:
-    """The cell of the data set, else of the batch, else of the file."""
+    """The cell of the data set, else of the batch, else of the file.
+
+    Raises InputError if none of them is a cell.
+    """
     own = next((d.cell for d in file.data_sets if d.number == group[0].data_set), ())
     for numbers in (own, group[0].cell, file.cell):
         if (cell := as_cell(numbers)) is not None:
@@ -140,7 +150,10 @@ def _axes(image: Image, cell: UnitCell) -> Array:
 
 
 def with_panel(experiment: NewExperiment, group: Sequence[Image], s1: Array, xy: Array, known: bool) -> NewExperiment:
-    """The experiment with its detector, where the positions are known and lie on a plane."""
+    """The experiment with its detector, where the positions are known and lie on a plane.
+
+    ``s1``: 1/Angstrom, (n, 3).  ``xy``: positions of the spots, pixels, (n, 2).  ``known``: whether the file has them.
+    """
     x0, x1, y0, y1 = group[0].detector
     if not known:
         return experiment

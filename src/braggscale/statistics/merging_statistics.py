@@ -249,6 +249,8 @@ def _prepare(data: Unmerged, d_min: float | None, d_max: float | None) -> _Sorte
     data = data.usable()
     asu_hkl, x, sigma = data.asu_hkl, data.x, data.sigma
     order, friedel_merged, friedel_split = group_rows(asu_hkl, data.minus)
+    # members by their intensity: random halves must not depend on the order in which a file has its rows
+    order = order[np.lexsort((x[order], friedel_split.index()))]
     hkl = asu_hkl[order[friedel_merged.offsets[:-1]]]
     s = inverse_d_squared(hkl, data.cell)
     low = d_max**-2.0 * (1 - _ON_THE_LIMIT) if d_max else 0.0
