@@ -27,6 +27,8 @@ _TO_CAMBRIDGE = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 
 def write(folder: Path, formats: tuple[str, ...]) -> list[Path]:
     """Write the sweeps of simulated.expt and simulated.refl in ``folder`` in other formats beside them."""
+    if not formats:
+        return []
     data_sets = open_inputs([str(folder / "simulated.expt"), str(folder / "simulated.refl")]).data_sets
     if any(data_set.experiment.is_still for data_set in data_sets):
         raise ValueError("only sweeps are written in other formats")
