@@ -121,7 +121,7 @@ def test_a_component_of_pure_noise_does_not_harm(seed):
     scaled = scale_data(work, first_run(work), SETTINGS)
     found = {c.name: c for c in validate(work, scaled, work.groups, FIT, {}).candidates}
     without = found["without image"]
-    assert without.worse > -4.0 * without.uncertainty - 1e-4  # 2.5 was reached by one seed of a hundred
+    assert without.worse > -4.0 * without.uncertainty - 1e-4  # seed 1092 has -2.95; how often was not counted
 
 
 def test_what_is_there_is_needed_and_what_is_not_is_not():

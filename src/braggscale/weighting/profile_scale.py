@@ -35,7 +35,7 @@ FEWEST = 50  # rows with both intensities below which nothing is said about thei
 OWN_ROWS = 500  # a data set with fewer shares its functions with the other small ones
 # Of more rows every k-th is used: R is then good to 0.1 %. Of many data sets so many of each.
 MOST_ROWS, ENOUGH_ROWS = 40_000, 1_000
-MOST_STEPS = 40
+STEPS, MORE_STEPS = 12, 3  # most from nothing, and from the result of an earlier round: each takes ms a data set
 # Strengths stay when a step asks for less than this many effective parameters.
 SAME_STRENGTH = 0.02
 START = 100.0  # strength to start with: second differences of 10 %, of an offset a tenth of the noise
@@ -89,7 +89,7 @@ def fit(pairs: Pairs, n_sets: int, before: ProfileScale | None = None) -> Profil
         for term in problem.ratio.terms:
             strengths.setdefault(term.kind, START)
             strengths.setdefault(OFFSET, START)
-    for _ in range(MOST_STEPS):
+    for _ in range(STEPS if before is None else MORE_STEPS):
         size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
         for problem in problems:
             problem.step(strengths, size, free)
