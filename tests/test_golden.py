@@ -71,11 +71,12 @@ def test_every_row_has_one_fate(kind, request):
     assert ledger["total"]["scaled"] == found["statistics"]["overall"]["n_obs"]
 
 
-@pytest.mark.parametrize(("kind", "r", "spread"), [("fixed", 0.0350, 0.01), ("default", 0.0346, 0.03)])
+@pytest.mark.parametrize(("kind", "r", "spread"), [("fixed", 0.0350, 0.012), ("default", 0.0346, 0.03)])
 def test_the_rows_that_dials_kept_agree_as_well_with_our_scales(kind, r, spread, request, shared_data):
     """R_meas over exactly those rows, and the scales against DIALS' after one factor and one B.
 
-    Estimated restraints: nearer to one another than DIALS makes them, hence further from its scales.
+    Estimated restraints: nearer to one another than DIALS makes them, hence further from its scales. Profiles, put on
+    the scale of the sums, are others than those that DIALS scales.
     """
     folder = request.getfixturevalue(f"{kind}_run")[0]
     golden = np.load(shared_data / "golden" / "l_cysteine_dials_3.12.1_used_rows.npz")
