@@ -11,7 +11,7 @@ import numpy as np
 from braggscale.data.geometry import UnitCell
 from braggscale.data.symmetry import Symmetry
 from braggscale.errors import CommandError
-from braggscale.io.export.merged_mtz import merged_mtz_object
+from braggscale.io.export.merged_mtz import merged_mtz
 from braggscale.io.export.wavelengths import WavelengthSet
 from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
 
@@ -157,8 +157,7 @@ class MergedData:
         What the export ``merged_mtz`` writes of one wavelength, without free flags.
         """
         anomalous = self.plus is not None
-        mtz: gemmi.Mtz = merged_mtz_object([self.source], self.symmetry, self.cell, anomalous=anomalous)
-        return mtz
+        return merged_mtz([self.source], self.symmetry, self.cell, anomalous=anomalous)
 
     def half_sets(self) -> tuple[Float, Float]:
         """Means of two random halves of the observations, (n,) each; NaN for reflections observed once."""

@@ -36,6 +36,11 @@ def read(tmp_path, content):
     return gemmi.read_mtz_file(str(path))
 
 
+def in_file(tmp_path, mtz):
+    """The object after a file: what gemmi writes and reads back."""
+    return read(tmp_path, mtz.write_to_bytes())
+
+
 def column(mtz, label):
     return np.array(mtz.column_with_label(label).array)
 
@@ -49,7 +54,9 @@ def test_merged_columns_read_back(sample, tmp_path):
     sets = wavelength_sets(sample)
     m, a = sets[0].merged, sets[0].amplitudes
     flags = free_flags.new_flags(m.hkl)
-    mtz = read(tmp_path, merged_mtz(sets, sample.symmetry, sample.cell, free=flags.flag, crystal="LYS", project="ME"))
+    mtz = in_file(
+        tmp_path, merged_mtz(sets, sample.symmetry, sample.cell, free=flags.flag, crystal="LYS", project="ME")
+    )
     assert mtz.column_labels() == MERGED.split()
     assert "".join(c.type for c in mtz.columns) == "HHHIJQIFQKMKMIIGLGLDQJQJQRR"
     np.testing.assert_array_equal(mtz.make_miller_array(), m.hkl)
@@ -85,7 +92,7 @@ def test_gemmi_merges_the_unmerged_file_to_the_merged_one(hall, tmp_path):
     symmetry = Symmetry.from_hall(hall)
     data = crystals(3, hall, BOXES.get(hall, CELL))
     unmerged = read(tmp_path, unmerged_mtz(data))
-    merged = read(tmp_path, merged_mtz(wavelength_sets(data), symmetry, data.cell))
+    merged = in_file(tmp_path, merged_mtz(wavelength_sets(data), symmetry, data.cell))
     for kind, labels in ((gemmi.DataType.Mean, ("IMEAN",)), (gemmi.DataType.Anomalous, ("I(+)", "I(-)"))):
         if symmetry.centrosymmetric and len(labels) > 1:
             continue
@@ -213,7 +220,7 @@ def test_several_wavelengths_are_data_sets(tmp_path):
     sets = wavelength_sets(data)
     assert [s.wavelength for s in sets] == pytest.approx([0.978975, 0.98])
     hkl = union(sets)
-    mtz = read(tmp_path, merged_mtz(sets, data.symmetry, data.cell, free=free_flags.new_flags(hkl).flag))
+    mtz = in_file(tmp_path, merged_mtz(sets, data.symmetry, data.cell, free=free_flags.new_flags(hkl).flag))
     np.testing.assert_array_equal(mtz.make_miller_array(), hkl)
     assert [d.wavelength for d in mtz.datasets] == pytest.approx([0, 0.978975, 0.98], abs=1e-5)
     assert mtz.column_with_label("DANO_WAVE2").dataset_id == 2

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from braggscale import __version__
 from braggscale.data.geometry import UnitCell
 from braggscale.data.symmetry import Symmetry
 from braggscale.errors import DataError
 
+if TYPE_CHECKING:
+    import gemmi
 
-def empty_mtz(symmetry: Symmetry, cell: UnitCell) -> tuple[Any, Any]:
-    """gemmi, and an MTZ object without data but with H, K, L.
+
+def empty_mtz(symmetry: Symmetry, cell: UnitCell) -> gemmi.Mtz:
+    """An MTZ object of gemmi without data, with the columns H, K, L.
 
     Raises DataError for a setting that no table lists.
     """
@@ -25,4 +28,4 @@ def empty_mtz(symmetry: Symmetry, cell: UnitCell) -> tuple[Any, Any]:
     mtz.history = [mtz.title]
     mtz.spacegroup = group
     mtz.set_cell_for_all(gemmi.UnitCell(*cell))
-    return gemmi, mtz
+    return mtz

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from braggscale.io.export.empty_mtz import empty_mtz
 from braggscale.io.export.export import Export, ExportData, ExportFile
 from braggscale.io.export.wavelengths import WavelengthSet, places, union
 from braggscale.numerics.array_types import Array, Float, Int, Int32
+
+if TYPE_CHECKING:
+    import gemmi
 
 
 def merged_mtz(
@@ -24,24 +27,9 @@ def merged_mtz(
     halves: bool = True,
     crystal: str = "XTAL",
     project: str = "AUTOMATIC",
-) -> bytes:
-    """The file of ``merged_mtz_object``.  ``free``: free flag of each unique reflection, (n,)."""
-    mtz = merged_mtz_object(sets, symmetry, cell, free=free, halves=halves, crystal=crystal, project=project)
-    return bytes(mtz.write_to_bytes())
-
-
-def merged_mtz_object(
-    sets: Sequence[WavelengthSet],
-    symmetry: Symmetry,
-    cell: UnitCell,
-    *,
-    free: Int32 | None = None,
-    halves: bool = True,
-    crystal: str = "XTAL",
-    project: str = "AUTOMATIC",
     anomalous: bool = True,
-) -> Any:
-    """Merged data as a gemmi.Mtz.
+) -> gemmi.Mtz:
+    """Merged data as an MTZ object of gemmi.
 
     Columns: [FreeR_flag] IMEAN SIGIMEAN N F SIGF I(+) SIGI(+) I(-) SIGI(-) N(+) N(-) F(+) SIGF(+) F(-) SIGF(-) DANO
     SIGDANO [IHALF1 SIGIHALF1 IHALF2 SIGIHALF2 NHALF1 NHALF2], as dials.merge names them; with several wavelengths each
@@ -49,7 +37,7 @@ def merged_mtz_object(
     no anomalous columns; nor has anything without ``anomalous``.
     ``free``: flags of the reflections ``union(sets)``, (n,).  ``symmetry``: a listed setting.
     """
-    _, mtz = empty_mtz(symmetry, cell)
+    mtz = empty_mtz(symmetry, cell)
     hkl = union(sets)
     columns: list[Array] = [hkl]
     if free is not None:
@@ -109,7 +97,7 @@ def _counts(n: Int) -> Float:
 
 def _files(data: ExportData, path: str) -> list[ExportFile]:
     def content() -> bytes:
-        return merged_mtz(
+        mtz = merged_mtz(
             data.sets,
             data.crystals.symmetry,
             data.crystals.cell,
@@ -117,6 +105,7 @@ def _files(data: ExportData, path: str) -> list[ExportFile]:
             crystal=data.settings.crystal_name,
             project=data.settings.project_name,
         )
+        return bytes(mtz.write_to_bytes())
 
     return [ExportFile(path, content)]
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from braggscale import __version__
-from braggscale.data.geometry import reciprocal_matrix, unit_cell
+from braggscale.data.geometry import inverse_d_squared, reciprocal_matrix, unit_cell
 from braggscale.data.symmetry import Symmetry
 from braggscale.errors import DataError
 from braggscale.io.export.export import Export, ExportData, ExportFile
@@ -142,7 +142,7 @@ def cif(data: Crystals, statistics: Statistics | None, *, transmission: tuple[fl
     rows = data.rows
     wavelength = one_wavelength(data)
     low, high = transmission or _range_of_scales(rows)
-    q = np.linalg.norm(rows.hkl @ reciprocal_matrix(data.cell).T, axis=1)
+    q = np.sqrt(inverse_d_squared(rows.hkl, data.cell))
     theta = np.rad2deg(np.arcsin(np.clip(0.5 * q * wavelength, 0.0, 1.0)))
     items: list[tuple[str, object]] = [
         ("_space_group_name_H-M_alt", f"'{str(data.symmetry).split(':')[0].strip()}'"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from braggscale.io.export.scaled_observations import (
     wavelength_groups,
 )
 from braggscale.numerics.array_types import Array, Float
+
+if TYPE_CHECKING:
+    import gemmi
 
 # MTZ numbers are single precision: beyond this, neighbouring batches would become one.
 _LARGEST_BATCH = 1 << 24
@@ -63,12 +66,13 @@ def unmerged_mtz(
     ``data``: in a listed setting.  ``tolerance``: between wavelengths that are one data set, Angstrom.
     Raises DataError for batch numbers that single precision cannot tell apart.
     """
+
     rows, experiments = data.rows, data.experiments
     wavelengths, group = wavelength_groups(experiments, tolerance)
     offsets = batch_offsets(experiments)
     if max(o + last_image(e) for o, e in zip(offsets, experiments, strict=True)) > _LARGEST_BATCH:
         raise DataError("the batch numbers exceed 16777216, more than an MTZ file can hold; export fewer data sets")
-    gemmi, mtz = empty_mtz(data.symmetry, data.cell)
+    mtz = empty_mtz(data.symmetry, data.cell)
     for k, wavelength in enumerate(wavelengths, start=1):
         data_set = mtz.add_dataset("NATIVE" if len(wavelengths) == 1 else f"WAVE{k}")
         data_set.crystal_name, data_set.project_name, data_set.wavelength = crystal, project, wavelength
@@ -88,7 +92,7 @@ def unmerged_mtz(
     for name, kind, _ in table:
         mtz.add_column(name, kind)
     for k, experiment in enumerate(experiments):
-        for header in _headers(gemmi, experiment, data.orientations[k], offsets[k]):
+        for header in _headers(experiment, data.orientations[k], offsets[k]):
             header.dataset_id = int(group[k]) + 1
             header.wavelength = wavelengths[group[k]]
             mtz.batches.append(header)
@@ -174,7 +178,7 @@ def cambridge_frame(experiment: Experiment) -> tuple[Float, Float]:
     return np.stack((x, np.cross(axis, x), axis)), mount
 
 
-def _headers(gemmi: Any, experiment: Experiment, points: Float | None, offset: int) -> Iterator[Any]:
+def _headers(experiment: Experiment, points: Float | None, offset: int) -> Iterator[gemmi.Mtz.Batch]:
     """The batch header of each image."""
     frame, mount = cambridge_frame(experiment)
     oriented = frame @ mount @ orientations_at_images(experiment, points)
@@ -184,7 +188,7 @@ def _headers(gemmi: Any, experiment: Experiment, points: Float | None, offset: i
     rotations = oriented @ np.linalg.inv(triangular)
     cells = _cells(np.linalg.inv(metric))
     start, width = experiment.scan.oscillation if experiment.scan is not None else (0.0, 0.0)
-    template = _template(gemmi, experiment, frame)
+    template = _template(experiment, frame)
     for i, (u, cell) in enumerate(zip(rotations, cells, strict=True)):
         header = template.clone()
         header.number = first_image(experiment) + i + offset
@@ -204,8 +208,10 @@ def _cells(metric: Array) -> list[list[float]]:
     return cells
 
 
-def _template(gemmi: Any, experiment: Experiment, frame: Float) -> Any:
+def _template(experiment: Experiment, frame: Float) -> gemmi.Mtz.Batch:
     """A header with what all images of a sweep share; positions as in CCP4's description of batch headers."""
+    import gemmi
+
     header = gemmi.Mtz.Batch()
     # one crystal, 3D data, scan about axis 1 of 1, one detector
     for place, value in ((0, 185), (1, 29), (2, 156), (12, 1), (14, 2), (15, 1), (17, 1), (19, 1)):
@@ -227,7 +233,7 @@ def _template(gemmi: Any, experiment: Experiment, frame: Float) -> Any:
     return header
 
 
-def _put(header: Any, place: int, values: Sequence[float]) -> None:
+def _put(header: gemmi.Mtz.Batch, place: int, values: Sequence[float]) -> None:
     # gemmi's header takes numbers one at a time
     for i, value in enumerate(values):
         header.floats[place + i] = value
