@@ -54,7 +54,7 @@ def test_batch_headers_predict_real_reflections(sweep, tmp_path):
 
 def test_merged_by_gemmi_as_by_us(sweep, tmp_path):
     (tmp_path / "u.mtz").write_bytes(unmerged_mtz(sweep))
-    (tmp_path / "m.mtz").write_bytes(merged_mtz(wavelength_sets(sweep), sweep.symmetry, sweep.cell))
+    merged_mtz(wavelength_sets(sweep), sweep.symmetry, sweep.cell).write_to_file(str(tmp_path / "m.mtz"))
     theirs, ours = gemmi.Intensities(), gemmi.Intensities()
     theirs.import_mtz(gemmi.read_mtz_file(str(tmp_path / "u.mtz")))
     theirs.merge_in_place(gemmi.DataType.Mean)
