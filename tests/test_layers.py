@@ -25,7 +25,8 @@ LAYERS = (
     "report",
     "export_files scaled_output",
     "scale_files",
-    "api cli",
+    "api arguments",
+    "cli",
     "__main__",
 )
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}

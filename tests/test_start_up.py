@@ -37,8 +37,8 @@ def test_version_needs_no_options():
     assert out.strip() == f"braggscale {__version__}"
     assert not packages & (HEAVY | {"freephil"})
     assert {name for name in modules if name.startswith("braggscale")} == {
-        "braggscale", "braggscale.cli", "braggscale.errors", "braggscale.numerics", "braggscale.numerics.heap",
-        "braggscale.numerics.timing", "braggscale.terminal",
+        "braggscale", "braggscale.arguments", "braggscale.cli", "braggscale.errors", "braggscale.numerics",
+        "braggscale.numerics.heap", "braggscale.numerics.timing", "braggscale.terminal",
     }  # fmt: skip
 
 
