@@ -9,7 +9,7 @@ from merging_samples import observations, statistics
 from braggscale.statistics import catalogue
 from braggscale.statistics.catalogue import CATALOGUE, chosen
 from braggscale.statistics.confidence_intervals import INTERVALS_OF
-from braggscale.statistics.merging_statistics import Shell
+from braggscale.statistics.shell_statistics import Shell
 
 LISTS = {name: value for name, value in vars(catalogue).items() if name.isupper() and isinstance(value, tuple)}
 

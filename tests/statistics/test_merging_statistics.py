@@ -19,8 +19,9 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.data.unique_reflections import Groups
 from braggscale.statistics import half_sets
 from braggscale.statistics.merging import weighted_means
-from braggscale.statistics.merging_statistics import Shell, Unmerged, merging_statistics, shell_limits
+from braggscale.statistics.merging_statistics import Unmerged, merging_statistics, shell_limits
 from braggscale.statistics.resolution_limit import suggest_limit
+from braggscale.statistics.shell_statistics import Shell
 
 # Entries that depend on which random halves are drawn.
 RANDOM = {"cc_half", "cc_anom", "cc_half_significant", "cc_anom_significant"}

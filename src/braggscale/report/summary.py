@@ -50,7 +50,8 @@ from braggscale.report.summary_run import (
 from braggscale.report.summary_values import Record
 from braggscale.scaling.cross_validation import Validation
 from braggscale.scaling.result import Result
-from braggscale.statistics.merging_statistics import Shell, Statistics
+from braggscale.statistics.merging_statistics import Statistics
+from braggscale.statistics.shell_statistics import Shell
 from braggscale.weighting.error_model import FitResult
 
 Part = TypeVar("Part", bound=Record)

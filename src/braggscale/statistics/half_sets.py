@@ -20,7 +20,7 @@ s_y^2 the variance of the reflections' plain means, s_e^2/2 the mean over reflec
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -44,13 +44,34 @@ def cc_half(groups: Groups, weight: Float, x: Float, shell: Int, n: int) -> tupl
     Returns the correlations, NaN below three reflections, and the numbers of reflections with two or more
     observations, (n + 1,) each, the last entry for all. The divisions are the same in every run.
     """
+    divided, halves = halves_of_groups(groups, weight, x)
+    return mean_correlation(halves, shell[divided], n)
+
+
+def halves_of_groups(groups: Groups, weight: Float, x: Float) -> tuple[Int, Iterator[tuple[Float, Float]]]:
+    """Groups with two or more rows, (k,), and of each division the weighted means of their halves, (k,) each.
+
+    ``weight``, ``x``: weights and scaled intensities, (n_rows,).
+    """
     several = groups.sizes() > 1
     rows = np.flatnonzero(groups.spread(several))
-    total = np.zeros(n + 1)
-    for first, second in _halves(groups.choose(several), weight[rows], x[rows]):
-        total += correlation(first, second, shell[several], n)
-    pairs = count(shell[several], n).astype(np.int64)
-    return _mean_of_divisions(total, pairs), pairs
+    return np.flatnonzero(several), _halves(groups.choose(several), weight[rows], x[rows])
+
+
+def mean_correlation(divisions: Iterable[tuple[Float, Float]], shell: Int, n: int) -> tuple[Float, Int]:
+    """The correlation of two halves in each shell and over all, averaged over divisions, and the numbers of pairs.
+
+    ``divisions``: of each the means of one half and of the other, (k,) each, by reflection or differences of mates.
+    ``shell``: of each, 0 to n - 1, (k,).  Returns (n + 1,) each, the last entry for all.
+    """
+    total, divided = np.zeros(n + 1), 0
+    for first, second in divisions:
+        total += correlation(first, second, shell, n)
+        divided += 1
+    pairs = count(shell, n).astype(np.int64)
+    result = total / max(divided, 1)
+    result[pairs < FEWEST_PAIRS] = np.nan
+    return result, pairs
 
 
 def cc_anomalous(friedel_split: Groups, plus: Int, minus: Int, x: Float, shell: Int, n: int) -> tuple[Float, Int]:
@@ -61,6 +82,17 @@ def cc_anomalous(friedel_split: Groups, plus: Int, minus: Int, x: Float, shell: 
     ``x``: (n_rows,).  ``shell``: of each pair, (n_pairs,).
     Returns correlations and numbers of pairs as ``cc_half``, (n + 1,) each.
     """
+    both, differences = halves_of_differences(friedel_split, plus, minus, x)
+    return mean_correlation(differences, shell[both], n)
+
+
+def halves_of_differences(
+    friedel_split: Groups, plus: Int, minus: Int, x: Float
+) -> tuple[Int, Iterator[tuple[Float, Float]]]:
+    """Pairs with two or more rows of both mates, (k,), and of each division I+ - I- of both halves, (k,) each.
+
+    ``plus``, ``minus``: groups of the mates of each pair, (n_pairs,).  ``x``: (n_rows,).
+    """
     sizes = friedel_split.sizes()
     both = (sizes[plus] > 1) & (sizes[minus] > 1)
     wanted = np.zeros(len(friedel_split), bool)
@@ -68,11 +100,9 @@ def cc_anomalous(friedel_split: Groups, plus: Int, minus: Int, x: Float, shell: 
     place = np.cumsum(wanted) - 1
     plus, minus = place[plus[both]], place[minus[both]]
     rows = np.flatnonzero(friedel_split.spread(wanted))
-    total = np.zeros(n + 1)
-    for first, second in _halves(friedel_split.choose(wanted), np.ones(len(rows)), x[rows]):
-        total += correlation(first[plus] - first[minus], second[plus] - second[minus], shell[both], n)
-    pairs = count(shell[both], n).astype(np.int64)
-    return _mean_of_divisions(total, pairs), pairs
+    divisions = _halves(friedel_split.choose(wanted), np.ones(len(rows)), x[rows])
+    differences = ((first[plus] - first[minus], second[plus] - second[minus]) for first, second in divisions)
+    return np.flatnonzero(both), differences
 
 
 def cc_half_analytic(groups: Groups, x: Float, shell: Int, n: int) -> Float:
@@ -82,9 +112,18 @@ def cc_half_analytic(groups: Groups, x: Float, shell: Int, n: int) -> Float:
     smaller than 1/n in the units of x.
     """
     sizes = groups.sizes()
-    several = sizes > 1
     mean = groups.sum(x) / np.maximum(sizes, 1)
-    scatter = groups.sum((x - groups.spread(mean)) ** 2)[several]
+    return cc_half_of_scatter(sizes, mean, groups.sum((x - groups.spread(mean)) ** 2), shell, n)
+
+
+def cc_half_of_scatter(sizes: Int, mean: Float, scatter: Float, shell: Int, n: int) -> Float:
+    """``cc_half_analytic`` from what is known of each reflection.
+
+    ``sizes``: numbers of observations, ``mean``: their plain mean, ``scatter``: sum of (x - mean)^2, ``shell``:
+    0 to n - 1, (n_groups,).  Returns (n + 1,).
+    """
+    several = sizes > 1
+    scatter = scatter[several]
     sizes, mean, within = sizes[several], mean[several], shell[several]
     number = count(within, n)
     error = ratio(count(within, n, scatter / ((sizes - 1.0) * sizes)), number)
@@ -131,13 +170,6 @@ def _products(x: Float, y: Float, shell: Int, n: int) -> Float:
     found = count(shell, n, (x - mean_x[shell]) * (y - mean_y[shell]))
     found[n] = ((x - mean_x[n]) * (y - mean_y[n])).sum()  # not by BLAS: its rounding depends on the threads
     return found
-
-
-def _mean_of_divisions(total: Float, pairs: Int) -> Float:
-    """The sum over divisions divided by their number; NaN where nothing could be divided."""
-    result = total / (SHUFFLES * COINS_PER_SHUFFLE)
-    result[pairs < FEWEST_PAIRS] = np.nan
-    return result
 
 
 def critical_correlation(pairs: Array) -> Float:

@@ -16,8 +16,8 @@ data. CC1/2 and CC_anom are in ``half_sets``. All formulas but the random halves
 from __future__ import annotations
 
 import logging
-import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,16 +29,10 @@ from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int, Int32
 from braggscale.numerics.partitions import run_lanes
 from braggscale.statistics.confidence_intervals import Intervals
-from braggscale.statistics.half_sets import (
-    cc_anomalous,
-    cc_half,
-    cc_half_analytic,
-    count,
-    critical_correlation,
-    ratio,
-)
+from braggscale.statistics.half_sets import halves_of_differences, halves_of_groups
 from braggscale.statistics.merging import weighted_means
 from braggscale.statistics.resolution_limit import ResolutionLimit, suggest_limit
+from braggscale.statistics.shell_statistics import GroupSums, ReflectionSums, Shell, describe
 
 log = logging.getLogger(__name__)
 
@@ -46,53 +40,6 @@ log = logging.getLogger(__name__)
 _MARGIN = 1e-6
 # Relative width that takes in a reflection exactly on a limit that was asked for.
 _ON_THE_LIMIT = 1e-9
-# Slope of the anomalous normal probability plot: over this part of it (as cctbx).
-_CENTRAL = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Shell:
-    """Statistics of one resolution range; catalogue.py defines each of them. What cannot be computed is NaN.
-
-    ``d_max``, ``d_min``: Angstrom.  ``completeness``, ``anomalous_completeness``: 0 to 1.  ``*_apart``: with I+ and I-
-    as different reflections.  ``cc_half_pairs``, ``cc_anom_pairs``: number of reflections correlated;
-    ``*_significant``: above zero at the level 0.01.  ``cc_half_analytic``: CC1/2 without random halves.
-    ``anomalous_multiplicity``: observations per member, I+ or I-.  ``anomalous_slope``: of the normal probability plot
-    of (I+ - I-)/sigma, above 1 where differences exceed their errors.  ``df_f``: rms(F+ - F-)/rms F, acentric.
-    ``di_over_sigma``: mean |I+ - I-| / mean sigma of it.  Anomalous entries are NaN for centrosymmetric groups.
-    """
-
-    d_max: float
-    d_min: float
-    n_obs: int
-    n_unique: int
-    multiplicity: float
-    completeness: float
-    mean_intensity: float
-    mean_i_over_sigma: float
-    r_merge: float
-    r_meas: float
-    r_pim: float
-    r_merge_apart: float
-    r_meas_apart: float
-    r_pim_apart: float
-    r_anom: float
-    cc_half: float
-    cc_half_pairs: int
-    cc_half_significant: bool
-    cc_half_analytic: float
-    cc_anom: float
-    cc_anom_pairs: int
-    cc_anom_significant: bool
-    anomalous_completeness: float
-    anomalous_multiplicity: float
-    anomalous_slope: float
-    df_f: float
-    di_over_sigma: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON, None for what is not known."""
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +143,31 @@ def merging_statistics(
     ``use_internal_variance``: sigmas of merged intensities at least as large as the scatter of the equivalents tells.
     Returns None, with a warning in the log, if no observation is left.
     """
-    found = _within(data, n_bins, d_min, d_max, use_internal_variance)
+
+    def sums(lowest: float | None) -> ReflectionSums | None:
+        rows = _prepare(data, lowest, d_max)
+        return None if rows is None else _sums(rows, use_internal_variance)
+
+    return statistics_of_sums(sums, data.symmetry, data.cell, n_bins, d_min)
+
+
+def statistics_of_sums(
+    sums: Callable[[float | None], ReflectionSums | None],
+    symmetry: Symmetry,
+    cell: UnitCell,
+    n_bins: int,
+    d_min: float | None,
+) -> Statistics | None:
+    """``merging_statistics`` from sums over the observations of each reflection.
+
+    ``sums``: those of the reflections down to a resolution, Angstrom, or of all; None where there is none.
+    """
+    found = _within(sums(d_min), symmetry, cell, n_bins)
     if found is None:
         log.warning("merging statistics: no observation with a positive sigma is inside the resolution limits")
         return None
     shells, overall = found
-    anomalous = not data.symmetry.centrosymmetric
+    anomalous = not symmetry.centrosymmetric
     if d_min is not None:
         return Statistics(overall, shells, anomalous, ResolutionLimit(None, "the limit was given"))
     limit = suggest_limit(
@@ -209,7 +175,7 @@ def merging_statistics(
         [shell.cc_half for shell in shells],
         [shell.cc_half_pairs for shell in shells],
     )
-    found = None if limit.d_min is None else _within(data, n_bins, limit.d_min, d_max, use_internal_variance)
+    found = None if limit.d_min is None else _within(sums(limit.d_min), symmetry, cell, n_bins)
     if found is None:
         return Statistics(overall, shells, anomalous, limit)
     inner, suggested = found
@@ -217,17 +183,15 @@ def merging_statistics(
 
 
 def _within(
-    data: Unmerged, n_bins: int, d_min: float | None, d_max: float | None, internal: bool
+    sums: ReflectionSums | None, symmetry: Symmetry, cell: UnitCell, n_bins: int
 ) -> tuple[tuple[Shell, ...], Shell] | None:
     """The shells between the limits, and all of it; None without an observation there."""
-    rows = _prepare(data, d_min, d_max)
-    if rows is None:
+    if sums is None:
         return None
-    limits = shell_limits(rows.s, n_bins)
-    shell = np.clip(np.searchsorted(limits, rows.s, side="right") - 1, 0, n_bins - 1)
-    possible, acentric = data.symmetry.possible_in_shells(data.cell, limits)
-    centric = data.symmetry.centrosymmetric
-    *shells, overall = _describe(rows, shell, limits, possible, acentric, centric, internal)
+    limits = shell_limits(sums.s, n_bins)
+    shell = np.clip(np.searchsorted(limits, sums.s, side="right") - 1, 0, n_bins - 1)
+    possible, acentric = symmetry.possible_in_shells(cell, limits)
+    *shells, overall = describe(sums, shell, limits, possible, acentric, symmetry.centrosymmetric)
     return tuple(shells), overall
 
 
@@ -270,146 +234,24 @@ def _prepare(data: Unmerged, d_min: float | None, d_max: float | None) -> _Sorte
     return _Sorted(x[order], weight, friedel_merged, friedel_split, s, counted, parent, first, first + 1)
 
 
-def _describe(
-    data: _Sorted,
-    shell: Int,
-    limits: Float,
-    possible: Int,
-    possible_acentric: Int,
-    centrosymmetric: bool,
-    internal: bool,
-) -> tuple[Shell, ...]:
-    """Statistics of n shells and, last, of all.
-
-    ``shell``: number of the shell of each merged group, (n_groups,).  ``limits``: of the shells in 1/d^2, (n + 1,).
-    ``possible``, ``possible_acentric``: number of reflections that the space group allows in each shell, (n,).
-    """
-    n = len(limits) - 1
-    parts = (
-        lambda: _friedel_merged(data, shell, n, possible, internal),
-        lambda: _anomalous(data, shell, n, possible_acentric, centrosymmetric, internal),
+def _sums(data: _Sorted, internal: bool) -> ReflectionSums:
+    """What the statistics of shells are made of.  ``internal``: sigmas from the scatter of equivalents, too."""
+    merged, split = run_lanes(
+        lambda k: _group_sums((data.friedel_merged, data.friedel_split)[k], data.weight, data.x, internal), 2
     )
-    columns: dict[str, Any] = {
-        # The limits shown for all are those of the data, which the shells exceed by a millionth.
-        "d_max": np.append(limits[:-1], data.s.min()) ** -0.5,
-        "d_min": np.append(limits[1:], data.s.max()) ** -0.5,
-    }
-    for found in run_lanes(lambda k: parts[k](), len(parts)):
-        columns |= found
-    return tuple(
-        Shell(**{name: values[i].item() for name, values in columns.items()})  # plain numbers
-        for i in range(n + 1)
-    )
+    divided, halves = halves_of_groups(data.friedel_merged, data.weight, data.x)
+    pairs, differences = halves_of_differences(data.friedel_split, data.plus, data.minus, data.x)
+    plain = data.friedel_merged.sum(data.x) / np.maximum(merged.sizes, 1)
+    scatter = data.friedel_merged.sum((data.x - data.friedel_merged.spread(plain)) ** 2)
+    return ReflectionSums(
+        data.s, data.counted, merged, split, scatter, data.parent, data.plus, data.minus, divided, halves, pairs,
+        differences,
+    )  # fmt: skip
 
 
-def _friedel_merged(data: _Sorted, shell: Int, n: int, possible: Int, internal: bool) -> dict[str, Any]:
-    """The statistics with Friedel mates merged, by name, (n + 1,) each: n shells and all.
-
-    ``shell``: as in ``_describe``.  ``possible``: number of possible reflections in each shell, (n,).
-    """
-    mean, sigma = weighted_means(data.friedel_merged, data.weight, data.x, data.friedel_merged.sizes(), internal)
-    n_obs, n_unique = count(shell, n, data.friedel_merged.sizes()), count(shell, n)
-    cc, pairs = cc_half(data.friedel_merged, data.weight, data.x, shell, n)
-    return {
-        "n_obs": n_obs.astype(np.int64),
-        "n_unique": n_unique.astype(np.int64),
-        "multiplicity": ratio(n_obs, n_unique),
-        # The space group's absences are not possible reflections, so they must not count as measured ones.
-        "completeness": np.minimum(ratio(count(shell, n, data.counted), _with_total(possible)), 1.0),
-        "mean_intensity": ratio(count(shell, n, mean), n_unique),
-        "mean_i_over_sigma": ratio(count(shell, n, mean / sigma), n_unique),
-        "cc_half": cc,
-        "cc_half_pairs": pairs,
-        "cc_half_significant": cc > critical_correlation(pairs),
-        "cc_half_analytic": cc_half_analytic(data.friedel_merged, data.x, shell, n),
-    } | _r_factors(data.friedel_merged, data.x, mean, shell, n, "")
-
-
-def _r_factors(groups: Groups, x: Float, mean: Float, shell: Int, n: int, suffix: str) -> dict[str, Float]:
-    """R_merge, R_meas and R_pim of n shells and of all, (n + 1,) each, by name with ``suffix``.
-
-    ``x``: I/g, (n_rows,).  ``mean``: I_h, ``shell``: number of the shell, (n_groups,).
-    """
+def _group_sums(groups: Groups, weight: Float, x: Float, internal: bool) -> GroupSums:
+    """``weight``: 1/sigma^2, ``x``: I/g, (n_rows,)."""
     sizes = groups.sizes()
-    several = sizes > 1
-    deviation = groups.sum(np.abs(x - groups.spread(mean)))[several]
-    within, freedom, size = shell[several], (sizes - 1.0)[several], sizes[several]
-    total = count(within, n, groups.sum(x)[several])
-    factors = {"r_merge": np.ones(len(size)), "r_meas": np.sqrt(size / freedom), "r_pim": np.sqrt(1 / freedom)}
-    sums = {name: count(within, n, factor * deviation) for name, factor in factors.items()}
-    # A sum of intensities may be negative in noise; zero is the only value that says nothing.
-    return {
-        name + suffix: np.divide(value, total, out=np.full(n + 1, np.nan), where=total != 0)
-        for name, value in sums.items()
-    }
-
-
-def _anomalous(
-    data: _Sorted, shell: Int, n: int, possible: Int, centrosymmetric: bool, internal: bool
-) -> dict[str, Any]:
-    """The statistics with Friedel mates split, and those of anomalous differences, by name, (n + 1,) each.
-
-    ``shell``: as in ``_describe``.  ``possible``: number of possible acentric reflections in each shell, (n,).
-    """
-    apart_shell = shell[data.parent]
-    mean, sigma = weighted_means(data.friedel_split, data.weight, data.x, data.friedel_split.sizes(), internal)
-    result: dict[str, Any] = _r_factors(data.friedel_split, data.x, mean, apart_shell, n, "_apart")
-    result["anomalous_multiplicity"] = ratio(count(apart_shell, n, data.friedel_split.sizes()), count(apart_shell, n))
-    if centrosymmetric:
-        unknown = np.full(n + 1, np.nan)
-        names = ("r_anom", "cc_anom", "anomalous_completeness", "anomalous_slope", "df_f", "di_over_sigma")
-        result |= dict.fromkeys((*names, "anomalous_multiplicity"), unknown)
-        return result | {"cc_anom_pairs": np.zeros(n + 1, np.int64), "cc_anom_significant": np.zeros(n + 1, bool)}
-    within = apart_shell[data.plus]
-    plus, minus = mean[data.plus], mean[data.minus]
-    difference, error = plus - minus, np.hypot(sigma[data.plus], sigma[data.minus])
-    deviation = difference / error
-    average = _average_of_mates(data, internal=True)
-    pairs = count(within, n)
-    absolute = count(within, n, np.abs(difference))
-    counted = data.counted[data.parent[data.plus]]
-    positive = (plus > 0) & (minus > 0)
-    f_plus, f_minus = np.sqrt(plus[positive]), np.sqrt(minus[positive])
-    f_difference = count(within[positive], n, (f_plus - f_minus) ** 2)
-    f_total = count(within[positive], n, f_plus**2 + f_minus**2)
-    cc, cc_pairs = cc_anomalous(data.friedel_split, data.plus, data.minus, data.x, within, n)
-    return result | {
-        "r_anom": ratio(absolute, count(within, n, np.abs(average))),
-        "cc_anom": cc,
-        "cc_anom_pairs": cc_pairs,
-        "cc_anom_significant": cc > critical_correlation(cc_pairs),
-        "anomalous_completeness": np.minimum(ratio(count(within, n, counted), _with_total(possible)), 1.0),
-        "anomalous_slope": np.array([_slope(deviation[within == i]) for i in range(n)] + [_slope(deviation)]),
-        "df_f": np.sqrt(2 * ratio(f_difference, f_total)),
-        "di_over_sigma": ratio(ratio(absolute, pairs), ratio(count(within, n, error), pairs)),
-    }
-
-
-def _average_of_mates(data: _Sorted, internal: bool) -> Float:
-    """Mean of I+ and I- of each pair, weighted with their inverse variances, (n_pairs,)."""
-    mean, sigma = weighted_means(data.friedel_split, data.weight, data.x, data.friedel_split.sizes(), internal)
-    plus, minus = sigma[data.plus] ** -2, sigma[data.minus] ** -2
-    average: Float = (plus * mean[data.plus] + minus * mean[data.minus]) / (plus + minus)
-    return average
-
-
-def _slope(ratio: Float) -> float:
-    """Slope of the central part of the normal probability plot; NaN for too few values.
-
-    ``ratio``: anomalous differences over their standard deviations, (n,).
-    """
-    from scipy.special import ndtri
-
-    n = len(ratio)
-    expected = ndtri((np.arange(n) + 0.5) / max(n, 1))
-    central = np.abs(expected) < _CENTRAL
-    if central.sum() < 2:
-        return math.nan
-    x, y = expected[central], np.sort(ratio)[central]
-    dx = x - x.mean()
-    return float(dx @ (y - y.mean()) / (dx @ dx))
-
-
-def _with_total(numbers: Int) -> Int:
-    """Numbers of n shells and, last, their sum, (n + 1,)."""
-    return np.append(numbers, numbers.sum())
+    mean, at_least = weighted_means(groups, weight, x, sizes, True)
+    sigma = at_least if internal else weighted_means(groups, weight, x, sizes, False)[1]
+    return GroupSums(sizes, mean, sigma, at_least, groups.sum(x), groups.sum(np.abs(x - groups.spread(mean))))

@@ -11,7 +11,8 @@ from braggscale.data.geometry import UnitCell
 from braggscale.data.symmetry import Symmetry
 from braggscale.numerics.array_types import Int
 from braggscale.statistics.catalogue import IN_CIF, CifItem, Statistic, chosen
-from braggscale.statistics.merging_statistics import Shell, Statistics
+from braggscale.statistics.merging_statistics import Statistics
+from braggscale.statistics.shell_statistics import Shell
 
 
 def loop(category: str, names: Sequence[str]) -> str:

@@ -41,8 +41,8 @@ from braggscale.report.summary_sections import (
 from braggscale.scaling.conclusion import usable
 from braggscale.scaling.result import Result
 from braggscale.statistics.half_sets import critical_correlation
-from braggscale.statistics.merging_statistics import Shell
 from braggscale.statistics.resolution_limit import fitted_curve
+from braggscale.statistics.shell_statistics import Shell
 from braggscale.weighting.error_model import assign
 
 

@@ -15,7 +15,8 @@ from braggscale.statistics.catalogue import (
     Statistic,
     chosen,
 )
-from braggscale.statistics.merging_statistics import Shell, Statistics
+from braggscale.statistics.merging_statistics import Statistics
+from braggscale.statistics.shell_statistics import Shell
 from braggscale.wording import decimals, show_interval, show_short
 
 WIDTH = 80
