@@ -15,8 +15,8 @@ from braggscale.models.choice import resolve_model
 from braggscale.models.data_set_model import Extent
 from braggscale.models.settings import SweepFacts
 from braggscale.options.assignments import settle
+from braggscale.options.model_options import MODEL_OPTIONS
 from braggscale.options.phil import read_argument
-from braggscale.options.schema import COMPONENTS
 from braggscale.scaling.plan import model_request
 
 ROOT = Path(__file__).parents[1]
@@ -120,7 +120,8 @@ def test_components_are_listed():
         model, component = (cell.strip() for cell in line.split("|")[1:3])
         owner = model or owner
         found.setdefault(owner, []).append(component)
-    assert {model: tuple(components) for model, components in found.items()} == COMPONENTS
+    listed = {model: tuple(components) for model, components in found.items()}
+    assert listed == {model: one.corrections for model, one in MODEL_OPTIONS.items()}
 
 
 def test_kinds_of_restraints_are_listed():

@@ -8,7 +8,7 @@ import pytest
 import braggscale
 from braggscale.models import MODELS
 from braggscale.options.assignments import definitions
-from braggscale.options.schema import COMPONENTS
+from braggscale.options.model_options import MODEL_OPTIONS
 
 ROOT = Path(braggscale.__file__).parent
 
@@ -97,4 +97,4 @@ def test_no_file_called_utils():
 
 def test_models_are_the_choices_of_the_option():
     assert {"auto", *MODELS} == set(definitions().options["model"].choices)
-    assert set(MODELS) == set(COMPONENTS)
+    assert list(MODELS) == list(MODEL_OPTIONS)

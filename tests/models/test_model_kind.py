@@ -1,4 +1,4 @@
-"""A kind of model from outside the package: one record is enough to scale with it, and to scale again."""
+"""A kind of model from outside the package: its options and its record are enough to scale with it, and again."""
 
 from __future__ import annotations
 
@@ -16,17 +16,45 @@ from braggscale.models.kind import ModelKind, StoredSetting
 from braggscale.models.restraints import ridge
 from braggscale.models.settings import ModelSettings, settings_table
 from braggscale.models.smooth import Smooth, axis_over
+from braggscale.options.assignments import definitions
+from braggscale.options.model_options import MODEL_OPTIONS
+from braggscale.options.model_options.record import Correction, ModelOptions
 from braggscale.scaling.pipeline import run
 from braggscale.scaling.plan import make_plan
 
 EXAMPLE = [str(Path(__file__).parents[2] / "examples" / f"simulated.{ending}") for ending in ("expt", "refl")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StepOptions:
-    scale_correction: bool = True
-    decay_correction: bool = True
-    n_intervals: int = 4
+    scale_correction: bool
+    decay_correction: bool
+    n_intervals: int
+    correction: Correction
+
+
+OPTIONS = ModelOptions(
+    "steps",
+    StepOptions,
+    """
+steps
+  .help = "A few scales along the images."
+{
+  scale_correction = True
+    .type = bool
+    .help = "Scale along the images."
+  decay_correction = True
+    .type = bool
+    .help = "One B factor."
+  n_intervals = 4
+    .type = int(value_min=1, value_max=100)
+    .help = "Intervals along the images."
+  correction.fix = None
+    .type = strings
+    .help = "Components that keep their stored values."
+}
+""",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,19 +95,19 @@ STEPS = ModelKind(
 
 @pytest.fixture
 def registered(monkeypatch):
+    """The program with one kind of model more: one entry in the registry of models, one in that of their options."""
     monkeypatch.setitem(MODELS, "steps", STEPS)
-
-
-def with_steps(plan, wanted):
-    models = replace(plan.models, kind="steps", options={**plan.models.options, "steps": wanted}, estimated=False)
-    return replace(plan, models=models)
+    monkeypatch.setitem(MODEL_OPTIONS, "steps", OPTIONS)
+    definitions.cache_clear()
+    yield
+    definitions.cache_clear()
 
 
 def test_scales_with_a_model_from_outside(registered, caplog):
     caplog.set_level("INFO")
     data = open_inputs(EXAMPLE)
-    plan = make_plan(options("restraints=fixed"), data.data_sets)
-    first = run(data.data_sets, data.not_indexed, with_steps(plan, StepOptions(n_intervals=6)))
+    plan = make_plan(options("restraints=fixed", "model=steps", "n_intervals=6"), data.data_sets)
+    first = run(data.data_sets, data.not_indexed, plan)
     assert {model.kind for model in first.model.data_sets} == {"steps"}
     assert "all data sets: steps of" in caplog.text
     assert first.models[0]["__id__"] == "steps" and len(first.models[0]["scale"]["parameters"]) == 8
@@ -89,7 +117,7 @@ def test_scales_with_a_model_from_outside(registered, caplog):
     # and again, from what it stored: the same intervals, whatever the options' default
     models = iter(first.models)
     stored = [replace(d, experiment=replace(d.experiment, scaling_model=next(models))) for d in data.data_sets]
-    again = run(stored, data.not_indexed, with_steps(plan, StepOptions()))
+    again = run(stored, data.not_indexed, make_plan(options("restraints=fixed"), stored))
     assert [settings.n_intervals for settings in again.settings] == [6] * len(stored)
     assert again.statistics.overall.r_meas == pytest.approx(first.statistics.overall.r_meas, rel=0.02)
 

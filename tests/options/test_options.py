@@ -14,9 +14,10 @@ from braggscale.models.choice import resolve_model
 from braggscale.models.physical import INTERVALS
 from braggscale.models.settings import SweepFacts, settings_table
 from braggscale.options.assignments import definitions, settle, unused_model_options
-from braggscale.options.master import EXPORT_FILES, MODELS
+from braggscale.options.master import EXPORT_FILES
+from braggscale.options.model_options import MODEL_OPTIONS
 from braggscale.options.phil import read_argument, read_file
-from braggscale.options.schema import COMPONENTS, ExportPaths, Options, option_paths
+from braggscale.options.schema import ExportPaths, ModelValues, Options, option_paths
 
 
 def problems(*arguments: str) -> str:
@@ -28,6 +29,9 @@ def field_types(kind: type = Options, prefix: str = "") -> dict[str, Any]:
     for name, hint in get_type_hints(kind).items():
         if dataclasses.is_dataclass(hint):
             found |= field_types(hint, f"{prefix}{name}.")
+        elif hint == ModelValues:
+            for model, one in MODEL_OPTIONS.items():
+                found |= field_types(one.values, f"{model}.")
         elif hint == ExportPaths:
             found |= {prefix + option: str | None for option in EXPORT_FILES}
         elif name != "explicit":
@@ -48,7 +52,9 @@ def test_field_types_are_the_phil_types():
         assert (type(None) in members) == (not option.multiple and (option.none or option.auto)), path
         rest = [member for member in members if member is not type(None)]
         assert len(rest) == 1, path
-        if option.kind == "choice":
+        if path == "model":
+            assert option.choices == ("auto", *MODEL_OPTIONS)
+        elif option.kind == "choice":
             assert get_args(rest[0]) == option.choices, path
         elif option.kind in plain:
             kind = plain[option.kind]
@@ -77,7 +83,7 @@ def test_defaults():
     assert found.cut_data.partiality_cutoff is None
     assert found.scaling_options.full_matrix is True
     assert found.scaling_options.outlier_rejection == "standard" and found.scaling_options.outlier_zmax is None
-    assert found.array.modulation_correction is False
+    assert found.models["array"].modulation_correction is False
     assert (found.output.experiments, found.output.reflections) == ("scaled.expt", "scaled.refl")
     assert read()[0].modified == "" and not read()[0].options.explicit
 
@@ -111,8 +117,8 @@ def test_values_arrive_where_they_belong():
 
 def test_later_assignments_win():
     assert options("d_min=2", "d_min=1").cut_data.d_min == 1.0
-    assert options("decay_interval=5", "physical.decay_interval=7").physical.decay_interval == 7.0
-    assert options("physical.decay_interval=7", "decay_interval=5").physical.decay_interval == 5.0
+    assert options("decay_interval=5", "physical.decay_interval=7").models["physical"].decay_interval == 7.0
+    assert options("physical.decay_interval=7", "decay_interval=5").models["physical"].decay_interval == 5.0
 
 
 @pytest.mark.parametrize(
@@ -151,17 +157,21 @@ def test_all_problems_are_found_at_once():
 
 def test_a_short_name_goes_to_the_model_that_was_named():
     found, _ = read("decay_interval=10", "model=array")
-    assert found.options.array.decay_interval == 10 and found.options.physical.decay_interval is None
+    assert (
+        found.options.models["array"].decay_interval == 10 and found.options.models["physical"].decay_interval is None
+    )
     assert found.options.explicit == {"model", "array.decay_interval"} and found.notes == ()
     # the model that is named last counts, wherever it stands
     found, _ = read("model=physical", "decay_interval=10", "model=array")
-    assert found.options.array.decay_interval == 10 and found.options.physical.decay_interval is None
+    assert (
+        found.options.models["array"].decay_interval == 10 and found.options.models["physical"].decay_interval is None
+    )
 
 
 def test_a_short_name_goes_to_all_models_when_automatic():
     for model in ([], ["model=auto"], ["model=None"]):
         found, _ = read("decay_interval=10", *model)
-        assert found.options.array.decay_interval == 10 == found.options.physical.decay_interval
+        assert found.options.models["array"].decay_interval == 10 == found.options.models["physical"].decay_interval
         assert found.notes == ("decay_interval=10: set for the models physical, array",)
 
 
@@ -208,7 +218,7 @@ def test_guesses_and_old_names_are_noted():
         "scale_term=no: scale_term read as scale_correction, its name today",
     )
     assert found.options.weighting.error_model.error_model is None
-    assert found.options.physical.scale_correction is False
+    assert found.options.models["physical"].scale_correction is False
     assert options("optimise_errors=True").weighting.error_model.error_model == "basic"
 
 
@@ -230,10 +240,10 @@ def test_the_seed_guides_options_all_work():
         "Isigma_range=-5.0,0.0",
         "d_range=0.5,2.0",
     )
-    assert found.physical.absorption_correction is True and found.physical.lmax == 6
+    assert found.models["physical"].absorption_correction is True and found.models["physical"].lmax == 6
     found = options("model=array", "modulation_term=True", "n_resolution_bins=8", "n_absorption_bins=4")
-    assert found.array.modulation_correction and found.array.n_resolution_bins == 8
-    assert options("model=array", "n_modulation_bins=10").array.n_modulation_bins == 10
+    assert found.models["array"].modulation_correction and found.models["array"].n_resolution_bins == 8
+    assert options("model=array", "n_modulation_bins=10").models["array"].n_modulation_bins == 10
     assert options("weighting.error_model=None").weighting.error_model.error_model is None
 
 
@@ -252,7 +262,7 @@ def test_files_may_use_short_names(tmp_path):
     file = tmp_path / "x.phil"
     file.write_text("d_min = 2\nparameterisation { decay_term = False }\n")
     found, wrong = settle([(made, False) for made in read_file(str(file))])
-    assert not wrong and found.options.cut_data.d_min == 2 and not found.options.KB.decay_correction
+    assert not wrong and found.options.cut_data.d_min == 2 and not found.options.models["KB"].decay_correction
     file.write_text("\nd_mim = 2\n")
     (line,) = settle([(made, False) for made in read_file(str(file))])[1]
     assert line == f"{file}, line 2: d_mim: unknown option; did you mean d_min?"
@@ -261,7 +271,7 @@ def test_files_may_use_short_names(tmp_path):
 @settings(max_examples=50, deadline=None)
 @given(
     d_min=st.none() | st.floats(0, 10),
-    model=st.sampled_from(["auto", *MODELS]),
+    model=st.sampled_from(["auto", *MODEL_OPTIONS]),
     interval=st.floats(1, 360),
     batches=st.lists(st.tuples(st.integers(0, 9999), st.integers(0, 9999)), max_size=3),
     name=st.text(st.characters(exclude_categories=("Cs", "Cc", "Z")), min_size=1).filter(lambda t: "'" not in t),
@@ -419,7 +429,7 @@ def test_a_model_without_components_is_an_error(arguments, facts):
 
 @settings(max_examples=50, deadline=None)
 @given(
-    model=st.sampled_from(["auto", *MODELS]),
+    model=st.sampled_from(["auto", *MODEL_OPTIONS]),
     still=st.booleans(),
     degrees=st.floats(0, 3600),
     angle=st.none() | st.floats(0, 180),
@@ -435,8 +445,8 @@ def test_every_auto_is_settled(model, still, degrees, angle):
 def test_models_are_the_registered_ones():
     from braggscale.models import MODELS as REGISTERED
 
-    assert tuple(REGISTERED) == MODELS == tuple(COMPONENTS)
-    assert definitions().options["model"].choices == ("auto", *MODELS)
+    assert list(REGISTERED) == list(MODEL_OPTIONS)
+    assert definitions().options["model"].choices == ("auto", *MODEL_OPTIONS)
 
 
 WIDE = replace(SWEEP, image_width=0.5, mosaicity=0.08, n_rows=60_000)  # 167 reflections per image, curves of 0.19
@@ -469,5 +479,5 @@ def test_image_effects_are_on_where_images_are_wide_and_full(facts, words, image
 
 def test_terms_are_old_names_of_corrections():
     found = options("image_term=True", "modulation_term=False")
-    assert found.physical.image_correction is True and found.physical.modulation_correction is False
-    assert options("image_term=auto").physical.image_correction is None
+    assert found.models["physical"].image_correction is True and found.models["physical"].modulation_correction is False
+    assert options("image_term=auto").models["physical"].image_correction is None

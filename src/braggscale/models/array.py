@@ -11,7 +11,8 @@ from braggscale.models.kind import ModelKind, StoredSetting
 from braggscale.models.restraints import Restraint, ridge, roughness
 from braggscale.models.settings import ModelSettings, SweepFacts, fixed_components
 from braggscale.models.smooth import Axis, Smooth, axis_over, binned_parameters, smooth_spacing
-from braggscale.options.schema import ArrayModel, corrections_of
+from braggscale.options.model_options.array import ArrayModel
+from braggscale.options.model_options.record import corrections_of
 
 # Grid points that no reflection touches (corners of the detector) take the value of their neighbours, and the
 # factors that two grids share (any function of rotation) are told apart by pulling both weakly to 1.

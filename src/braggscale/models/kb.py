@@ -22,8 +22,8 @@ from braggscale.models.settings import (
     has_detector_map,
 )
 from braggscale.models.smooth import Smooth
-from braggscale.options.schema import KB as KBOptions
-from braggscale.options.schema import corrections_of
+from braggscale.options.model_options.kb import KB as KBOptions
+from braggscale.options.model_options.record import corrections_of
 
 # Components that DIALS' model of this name does not have.
 BEYOND_DIALS = ("modulation", "modules")

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from braggscale.models.data_set_model import DataSetModel, Extent
 from braggscale.models.settings import ModelSettings, SweepFacts
-from braggscale.options.schema import corrections_of
+from braggscale.options.model_options.record import corrections_of
 
 Options = TypeVar("Options")
 Settings = TypeVar("Settings", bound=ModelSettings)

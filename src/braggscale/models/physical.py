@@ -22,7 +22,8 @@ from braggscale.models.settings import (
     has_detector_map,
 )
 from braggscale.models.smooth import Smooth, axis_over, smooth_spacing
-from braggscale.options.schema import Physical, corrections_of
+from braggscale.options.model_options.physical import Physical
+from braggscale.options.model_options.record import corrections_of
 
 # Components that DIALS' model of this name does not have.
 BEYOND_DIALS = ("modulation", "modules", "image")

@@ -8,10 +8,11 @@ from functools import cache
 from typing import Any
 
 from braggscale.errors import CommandError
-from braggscale.options.master import EXPORT_FILES, MODELS, export_options, master_text
+from braggscale.options.master import EXPORT_FILES, export_options, master_text
+from braggscale.options.model_options import MODEL_OPTIONS
 from braggscale.options.other_names import DIALS_ONLY, DIALS_ONLY_VALUES, FULL_NAME_ONLY, OLD_VALUES, RENAMED
 from braggscale.options.phil import Assignment, Definitions
-from braggscale.options.schema import ACCEPTED, COMPONENTS, Options, fill
+from braggscale.options.schema import ACCEPTED, Options, fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Settings:
 @cache
 def definitions() -> Definitions:
     """The master scope; parsed once."""
-    return Definitions(master_text(), MODELS, RENAMED, DIALS_ONLY, FULL_NAME_ONLY)
+    return Definitions(master_text(), tuple(MODEL_OPTIONS), RENAMED, DIALS_ONLY, FULL_NAME_ONLY)
 
 
 @cache
@@ -157,18 +158,15 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     low, high = values["cut_data.d_min"], values["cut_data.d_max"]
     if low is not None and high is not None and not low < high:
         found.append(f"d_min={low:g} d_max={high:g}: d_min must be smaller than d_max; nothing would be left")
-    if values["physical.absorption_level"] and values["physical.absorption_correction"] is False:
-        level = values["physical.absorption_level"]
-        found.append(f"absorption_level={level} contradicts physical.absorption_correction=False")
-    if values["model"] == "array" and not (values["array.decay_correction"] or values["array.absorption_correction"]):
-        found.append("model=array needs decay_correction or absorption_correction")
+    for one in MODEL_OPTIONS.values():
+        found += one.contradictions(values)
     error = "weighting.error_model."
     if values[error + "error_model_group"] and values[error + "grouping"] != "grouped":
         found.append("error_model_group is used only with grouping=grouped")
-    everything = tuple(dict.fromkeys(name for names in COMPONENTS.values() for name in names))
-    for model in MODELS:
+    everything = tuple(dict.fromkeys(name for one in MODEL_OPTIONS.values() for name in one.corrections))
+    for model, one in MODEL_OPTIONS.items():
         for name in values[f"{model}.correction.fix"] or ():
-            known = COMPONENTS[model] if values["model"] == model else everything
+            known = one.corrections if values["model"] == model else everything
             if name not in known:
                 found.append(f"correction.fix={name}: the components are {', '.join(known)}")
     for name in ("experiments", "reflections", "log", "json", *EXPORT_FILES):
@@ -185,7 +183,7 @@ def unused_model_options(explicit: Collection[str], models_in_use: Collection[st
     the same sentences where that is so: then it is a mistake, not a guess that went wrong.
     """
     master = definitions()
-    paths = [path for path in master.options if path.split(".")[0] in MODELS and path in explicit]
+    paths = [path for path in master.options if path.split(".")[0] in MODEL_OPTIONS and path in explicit]
     sentences: list[str] = []
     for key in dict.fromkeys(map(master.key, paths)):
         owners = [path.split(".")[0] for path in paths if master.key(path) == key]

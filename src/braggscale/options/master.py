@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from braggscale.options.model_text import ARRAY, KB, PHYSICAL
-
-MODELS = ("physical", "array", "KB")
+from braggscale.options.model_options import MODEL_OPTIONS
 
 GENERAL = """
-model = *auto physical array KB
+model = *auto {models}
   .type = choice
   .optional = False
   .help = "Scaling model of data sets that have none yet. auto: KB for stills and sweeps of less than 1 degree,"
@@ -336,8 +334,9 @@ def master_text() -> str:
         for name, (level, text) in EXPORT_FILES.items()
     )
     output = OUTPUT.replace("{exports}", exports)
-    models = (PHYSICAL, ARRAY, KB)
-    return "".join((GENERAL, INPUT, *models, REFLECTION_SELECTION, WEIGHTING, CUT_DATA, SCALING, output, REPORT))
+    general = GENERAL.replace("{models}", " ".join(MODEL_OPTIONS))
+    models = ("\n" + one.text for one in MODEL_OPTIONS.values())
+    return "".join((general, INPUT, *models, REFLECTION_SELECTION, WEIGHTING, CUT_DATA, SCALING, output, REPORT))
 
 
 def export_options() -> tuple[str, ...]:

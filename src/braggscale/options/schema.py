@@ -12,69 +12,12 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_type_hints
 
 from braggscale.options.master import EXPORT_FILES
+from braggscale.options.model_options import MODEL_OPTIONS
 from braggscale.options.values import AUTO
 
-ModelName = Literal["physical", "array", "KB"]
 IntensityChoice = Literal["profile", "sum", "combine"]
+ModelValues = Mapping[str, Any]  # by the name of the kind of model; values of the class in its record
 ExportPaths = Mapping[str, str]  # by the name of the option; exports that are not wanted are absent
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """physical.share"""
-
-    absorption: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Correction:
-    """<model>.correction; ``fix``: names of components."""
-
-    fix: tuple[str, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Physical:
-    """Intervals in degrees."""
-
-    scale_correction: bool
-    scale_interval: float | None
-    decay_correction: bool
-    decay_interval: float | None
-    decay_restraint: float
-    absorption_correction: bool | None
-    absorption_level: Literal["low", "medium", "high"] | None
-    lmax: int | None
-    surface_weight: float | None
-    modulation_correction: bool | None
-    image_correction: bool | None
-    image_interval: float | None
-    share: Share
-    correction: Correction
-
-
-@dataclass(frozen=True, slots=True)
-class ArrayModel:
-    """Interval in degrees."""
-
-    decay_correction: bool
-    absorption_correction: bool
-    modulation_correction: bool
-    decay_interval: float
-    n_resolution_bins: int
-    n_absorption_bins: int
-    n_modulation_bins: int
-    correction: Correction
-
-
-@dataclass(frozen=True, slots=True)
-class KB:
-    """KB"""
-
-    scale_correction: bool
-    decay_correction: bool
-    modulation_correction: bool | None
-    correction: Correction
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +182,7 @@ class Options:
     ``explicit``: full names of the options that the user set; it is not an option itself.
     """
 
-    model: Literal["auto", "physical", "array", "KB"]
+    model: str
     restraints: Literal["estimated", "fixed"]
     validate: bool
     anomalous: bool
@@ -251,9 +194,7 @@ class Options:
     reset_exclusions: bool
     nproc: int | None
     input: InputOptions
-    physical: Physical
-    array: ArrayModel
-    KB: KB
+    models: ModelValues
     reflection_selection: ReflectionSelection
     weighting: Weighting
     cut_data: CutData
@@ -270,7 +211,9 @@ class Options:
 
     def as_dict(self) -> dict[str, Any]:
         """The values of all options, nested as their names are; None for None and Auto."""
-        values = asdict(self)
+        values: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            values |= value if name == "models" else {name: value}
         del values["explicit"]
         exports = values["output"].pop("exports")
         values["output"] |= {option: exports.get(option) for option in EXPORT_FILES}
@@ -306,6 +249,8 @@ def fill(kind: type[Any], prefix: str, values: Mapping[str, Any]) -> Any:
         path = prefix + name
         if isinstance(hint, type) and is_dataclass(hint):
             made[name] = fill(hint, path + ".", values)
+        elif hint == ModelValues:
+            made[name] = {kind: fill(one.values, f"{kind}.", values) for kind, one in MODEL_OPTIONS.items()}
         elif hint == ExportPaths:
             made[name] = {option: values[prefix + option] for option in EXPORT_FILES if values[prefix + option]}
         else:
@@ -329,15 +274,8 @@ def option_paths(kind: type[Any] = Options, prefix: str = "") -> list[str]:
     for name, hint in _hints(kind).items():
         if isinstance(hint, type) and is_dataclass(hint):
             found += option_paths(hint, f"{prefix}{name}.")
+        elif hint == ModelValues:
+            found += [path for kind, one in MODEL_OPTIONS.items() for path in option_paths(one.values, f"{kind}.")]
         else:
             found += [prefix + option for option in (EXPORT_FILES if hint == ExportPaths else (name,))]
     return found
-
-
-def corrections_of(options: type[Any]) -> tuple[str, ...]:
-    """Names of the components that the options of a model switch: those with an option ``NAME_correction``."""
-    names = (one.name for one in fields(options))
-    return tuple(name.removesuffix("_correction") for name in names if name.endswith("_correction"))
-
-
-COMPONENTS = {"physical": corrections_of(Physical), "array": corrections_of(ArrayModel), "KB": corrections_of(KB)}

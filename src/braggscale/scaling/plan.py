@@ -23,7 +23,6 @@ from braggscale.fit.solver import FitSettings
 from braggscale.models import MODELS
 from braggscale.models.choice import AUTO, ModelRequest, repeated_model
 from braggscale.models.stored_model import common_restraints
-from braggscale.options.master import MODELS as MODEL_SCOPES
 from braggscale.options.schema import Options
 from braggscale.scaling.previous_run import Continuation, OutlierLimits
 from braggscale.scaling.state import RoundSettings
@@ -138,8 +137,8 @@ def model_request(options: Options) -> ModelRequest:
         kind_is_explicit=options.is_explicit("model"),
         estimated=options.restraints == "estimated",
         restraints_are_explicit=options.is_explicit("restraints"),
-        options={name: getattr(options, name) for name in MODEL_SCOPES},
-        explicit=frozenset(name for name in options.explicit if name.split(".")[0] in MODEL_SCOPES),
+        options=options.models,
+        explicit=frozenset(name for name in options.explicit if name.split(".")[0] in options.models),
         use_stored=not options.overwrite_existing_models,
     )
 

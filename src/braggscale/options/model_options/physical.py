@@ -1,9 +1,42 @@
-"""The options of each kind of model as PHIL text."""
+"""Options of the physical model."""
 
 from __future__ import annotations
 
-PHYSICAL = """
-physical
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from braggscale.options.model_options.record import Correction, ModelOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """physical.share"""
+
+    absorption: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Physical:
+    """Intervals in degrees."""
+
+    scale_correction: bool
+    scale_interval: float | None
+    decay_correction: bool
+    decay_interval: float | None
+    decay_restraint: float
+    absorption_correction: bool | None
+    absorption_level: Literal["low", "medium", "high"] | None
+    lmax: int | None
+    surface_weight: float | None
+    modulation_correction: bool | None
+    image_correction: bool | None
+    image_interval: float | None
+    share: Share
+    correction: Correction
+
+
+TEXT = """physical
   .help = "Smooth scale and B factor along the rotation, absorption surface of the crystal."
 {
   scale_correction = True
@@ -66,56 +99,12 @@ physical
 }
 """
 
-ARRAY = """
-array
-  .help = "Grids of scales over resolution, detector position and rotation."
-{
-  decay_correction = True
-    .type = bool
-    .help = "Grid over resolution and rotation."
-  absorption_correction = True
-    .type = bool
-    .help = "Grid over detector position and rotation."
-  modulation_correction = False
-    .type = bool
-    .help = "Grid over detector position, the same at every rotation."
-  decay_interval = 20.0
-    .type = float(value_min=1)
-    .help = "Largest spacing of the decay and absorption grids along the rotation, degrees."
-  n_resolution_bins = 10
-    .type = int(value_min=1, value_max=100)
-    .help = "Intervals of the decay grid along 1/d^2."
-  n_absorption_bins = 3
-    .type = int(value_min=1, value_max=20)
-    .help = "Intervals of the absorption grid along x and along y of the detector."
-  n_modulation_bins = 20
-    .type = int(value_min=1, value_max=100)
-    .help = "Intervals of the modulation grid along x and along y of the detector."
-  correction.fix = None
-    .type = strings
-    .expert_level = 1
-    .help = "Components that keep their stored values: decay, absorption, modulation."
-}
-"""
 
-KB = """
-KB
-  .help = "One scale and one B factor for each data set."
-{
-  scale_correction = True
-    .type = bool
-    .expert_level = 1
-    .help = "One scale for each data set."
-  decay_correction = True
-    .type = bool
-    .help = "One relative B factor for each data set."
-  modulation_correction = Auto
-    .type = bool
-    .help = "Uneven response of the detector, one map for all data sets. Auto: on if the detector has a single"
-            "panel; with restraints=fixed off."
-  correction.fix = None
-    .type = strings
-    .expert_level = 1
-    .help = "Components that keep their stored values: scale, decay, modulation."
-}
-"""
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    level = values["physical.absorption_level"]
+    if level and values["physical.absorption_correction"] is False:
+        return [f"absorption_level={level} contradicts physical.absorption_correction=False"]
+    return []
+
+
+OPTIONS = ModelOptions("physical", Physical, TEXT, _contradictions)
