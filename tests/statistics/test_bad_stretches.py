@@ -33,7 +33,7 @@ def observations(seed, rows=4000, n_sets=1, bad=None, factor=2.0, bad_set=None, 
     mean = mean / total
     several = groups.spread(groups.sizes()) > 1
     z2 = np.where(several, (x - mean) ** 2 * w / np.maximum(1.0 - w / total, 1e-3), np.nan)
-    return Deviations(groups, data_set, image, x, sd**2, z2)
+    return Deviations(groups, data_set, image, x, sd**2, z2, np.ones(rows, bool))
 
 
 def test_without_bad_images_hardly_any_run_gets_a_recommendation():
@@ -56,7 +56,7 @@ def test_bad_images_are_found_with_their_edges(bad):
 
 def test_ranks_do_not_care_about_errors_that_are_wrong_by_a_factor():
     data = observations(3, bad=(50, 61))
-    other = Deviations(data.groups, data.data_set, data.image, data.x, data.variance, 7.0 * data.z2)
+    other = Deviations(data.groups, data.data_set, data.image, data.x, data.variance, 7.0 * data.z2, data.merged)
     one, two = (bad_stretches(d, [N_IMAGES]) for d in (data, other))
     assert [(s.first, s.last, s.chance) for s in one] == [(s.first, s.last, s.chance) for s in two]
 
@@ -71,7 +71,7 @@ def test_data_sets_that_all_differ_a_little_are_not_bad():
     rng = np.random.default_rng(0)
     data = observations(7, rows=30_000, n_sets=40)
     factor = rng.uniform(0.8, 1.25, 40)[data.data_set]
-    found = Deviations(data.groups, data.data_set, data.image, data.x, data.variance, factor * data.z2)
+    found = Deviations(data.groups, data.data_set, data.image, data.x, data.variance, factor * data.z2, data.merged)
     assert bad_data_sets(found, 40) == []
 
 
@@ -83,5 +83,5 @@ def test_leaving_out_good_observations_is_a_loss_and_bad_ones_a_gain():
     gain, error = gain_without(bad, bad.image < 60)
     assert gain > 3.0 * error > 0.0
     alone = Groups(np.arange(len(rng.random(10)) + 1))
-    some = Deviations(alone, *(np.zeros(10, int),) * 2, np.ones(10), np.ones(10), np.full(10, np.nan))
+    some = Deviations(alone, *(np.zeros(10, int),) * 2, np.ones(10), np.ones(10), np.full(10, np.nan), np.ones(10, bool))
     assert np.isnan(gain_without(some, np.arange(10) < 5)).all()
