@@ -56,3 +56,8 @@ def _images(experiment: Experiment) -> tuple[int, int]:
         return 1, 1
     runs = kind.scan.valid_image_ranges or (kind.scan.image_range,)
     return runs[0][0], runs[-1][1]
+
+
+def first_image(experiment: Experiment) -> int:
+    """Number of the first image in use, which the tests count as 0."""
+    return _images(experiment)[0]

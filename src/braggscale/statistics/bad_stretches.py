@@ -19,8 +19,9 @@ the mean is the answer.
 
 **Gain.** Every reflection with observations inside and outside is merged with and without the inside ones, one outside
 observation at a time left out; the mean decrease of its squared deviation, in units of its variance, with its standard
-error. A run is recommended for exclusion only where the gain is larger than its error. (Asking for a gain of two standard errors would
-find six of ten stretches of 200 observations with doubled errors; the test above has bounded false alarms already.)
+error. A run is recommended for exclusion only where the gain is larger than its error. (Asking for a gain of two
+standard errors would find six of ten stretches of 200 observations with doubled errors; the test above has bounded
+false alarms already.)
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ from braggscale.statistics.bad_stretches import (
     gain_without,
 )
 
-MOST_OF_A_SET = 0.5  # a data set with more of its images in bad runs is left out as a whole
 MOST_OF_ALL = 0.5  # more than this share of the observations is not called bad: which half is right?
 
 
@@ -44,9 +43,12 @@ class Exclusions:
 
 def exclusions(data: Deviations, n_images: Sequence[int]) -> Exclusions:
     """What disagrees, and what leaving it out brings.  ``n_images``: of each data set, (n_sets,)."""
-    whole = bad_data_sets(data, len(n_images))
+    runs = bad_stretches(data, n_images)
+    # a data set with some bad images is not bad as a whole
+    rest = replace(data, z2=np.where(_inside(data, runs), np.nan, data.z2)) if runs else data
+    whole = bad_data_sets(rest, len(n_images))
     gone = {one.data_set for one in whole if one.worth_leaving_out}
-    runs = [one for one in bad_stretches(data, n_images) if one.data_set not in gone]
+    runs = [one for one in runs if one.data_set not in gone]
     inside = _inside(data, [one for one in (*whole, *runs) if one.worth_leaving_out])
     share = np.count_nonzero(inside) / max(len(inside), 1)
     if share > MOST_OF_ALL:

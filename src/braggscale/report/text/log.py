@@ -9,6 +9,7 @@ import numpy as np
 
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.fit.component_summaries import sentences
+from braggscale.report.summary_document import Advice
 from braggscale.report.text import tables
 from braggscale.report.text.citations import papers
 from braggscale.scaling.result import Result
@@ -247,17 +248,11 @@ def _log_papers(result: Result) -> None:
     log.info("")
 
 
-def log_next(result: Result, experiments: str, table: str, seconds: Mapping[str, float]) -> None:
-    """How long it took, and what to type next.  ``seconds``: of each stage."""
+def log_next(advice: Sequence[Advice], experiments: str, table: str, seconds: Mapping[str, float]) -> None:
+    """How long it took, and what to type next.  ``advice``: what the assessment proposes.  ``seconds``: by stage."""
     log.info(tables.times(seconds))
-    sweeps = [one for one in result.used if not one.experiment.is_still]
-    if sweeps and sweeps[-1].experiment.scan is not None:
-        last = sweeps[-1].experiment.scan.image_range[1]
-        name = "" if len(result.kept) == 1 else f"{sweeps[-1].identifier}:"
-        log.info("To leave out images that disagree and scale again, here the last twenty of the last sweep:")
-        log.info(f"  scale {experiments} {table} exclude_images={name}{max(last - 19, 1)}:{last}")
-    elif len(result.kept) > 1:
-        log.info("To leave out a data set that disagrees and scale again:")
-        log.info(f"  scale {experiments} {table} exclude_datasets={result.used[-1].identifier}")
+    for one in advice:
+        log.info(one.why)
+        log.info(f"  {one.command}")
     log.info("To merge the data, or take them to other programs:")
     log.info(f"  scale export {experiments} {table} merged_mtz=merged.mtz")
