@@ -15,6 +15,7 @@ from braggscale.report.exclusion_advice import commands, data_sets_standing_out,
 from braggscale.report.summary_document import Advice, Check, Summary, Verdict
 from braggscale.report.summary_sections import Curve
 from braggscale.report.summary_values import State
+from braggscale.report.symmetry_text import symmetry_sentences
 from braggscale.report.text.tables import short_names
 from braggscale.wording import all_of, show_with_error, some_of
 
@@ -61,7 +62,7 @@ def _within_sentence(name: str) -> str:
 
 def _checks(summary: Summary) -> list[Check]:
     found = [_convergence(summary), *_statistics(summary), *_errors(summary), _outliers(summary)]
-    found += [_images(summary), _data_sets(summary), _damage(summary), _detector(summary)]
+    found += [_symmetry(summary), _images(summary), _data_sets(summary), _damage(summary), _detector(summary)]
     return [check for check in found if check is not None]
 
 
@@ -150,6 +151,15 @@ def _errors(summary: Summary) -> list[Check]:
             text = f"Errors do not fit at all intensities: in one range the scatter is {off:.2f} times the expected."
         found.append(Check("Errors by intensity", state, text, "errors"))
     return found
+
+
+def _symmetry(summary: Summary) -> Check | None:
+    found = summary.symmetry
+    if found is None or not (found.absences or found.elements):
+        return None
+    text = " ".join(symmetry_sentences(found, str(summary.space_group)))
+    states = {element.state for element in found.elements}
+    return Check("Symmetry", LOOK if states & {"denied", "missing"} else GOOD, text, "symmetry") if text else None
 
 
 def _outliers(summary: Summary) -> Check | None:

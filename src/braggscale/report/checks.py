@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 from braggscale.data.experiment import Still
 from braggscale.options.schema import Options
 from braggscale.report.exclusion_advice import commands
 from braggscale.report.numbers.json_numbers import rounded, significant
-from braggscale.report.summary_checks import ExclusionsEntry, StretchEntry
+from braggscale.report.summary_checks import AbsencesEntry, ElementEntry, ExclusionsEntry, StretchEntry, SymmetryEntry
 from braggscale.report.summary_document import Advice, OutputNames
 from braggscale.scaling.judgement import first_image
 from braggscale.scaling.result import Result
 from braggscale.statistics.bad_stretches import Stretch
+from braggscale.statistics.symmetry_check import SymmetryCheck
+from braggscale.statistics.symmetry_elements import Element
+
+MOST_PATTERNS = 5
 
 
 def exclusions_entry(result: Result) -> ExclusionsEntry:
@@ -23,6 +30,46 @@ def exclusions_entry(result: Result) -> ExclusionsEntry:
         gain=rounded(found.gain, 3),
         gain_error=rounded(found.gain_error, 2),
     )
+
+
+def symmetry_entry(result: Result) -> SymmetryEntry:
+    """What absences and rotations of the lattice say."""
+    found = result.symmetry_check
+    return SymmetryEntry(
+        likely=None if found.likely is None else list(found.likely.groups),
+        absences=[
+            AbsencesEntry(
+                space_groups=list(one.groups),
+                probability=significant(one.probability),
+                forbidden=one.n,
+                i_over_sigma=rounded(one.i_over_sigma, 3),
+            )
+            for one in found.patterns[:MOST_PATTERNS]
+        ],
+        elements=[
+            ElementEntry(
+                operator=one.operator,
+                fold=one.fold,
+                used=one.used,
+                pairs=one.pairs,
+                cc=rounded(one.cc),
+                r_meas=rounded(one.r_meas),
+                probability=rounded(one.probability, 3),
+                state=_state(one, found),
+            )
+            for one in found.elements
+        ],
+    )
+
+
+def _state(one: Element, found: SymmetryCheck) -> Literal["holds", "denied", "missing", "no", "unknown"]:
+    if not math.isfinite(one.probability):
+        return "unknown"
+    if one in found.denied:
+        return "denied"
+    if one in found.missing:
+        return "missing"
+    return "holds" if one.used else "no"
 
 
 def advice_without_summary(result: Result, options: Options) -> list[Advice]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
-from braggscale.report.summary_checks import ExclusionsEntry
+from braggscale.report.summary_checks import ExclusionsEntry, SymmetryEntry
 from braggscale.report.summary_run import (
     Command,
     DataSetEntry,
@@ -135,6 +135,7 @@ class Summary(Record, frozen=True, kw_only=True):
         ExclusionsEntry | None,
         about("Images and data sets that disagree with the rest; null if not tested."),
     ] = None
+    symmetry: Annotated[SymmetryEntry | None, about("Whether the space group fits; null if not tested.")] = None
     run: RunEntry
     verdict: Verdict
 

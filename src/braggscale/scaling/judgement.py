@@ -7,12 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from braggscale.data.experiment import Experiment, Still
+from braggscale.data.geometry import UnitCell
 from braggscale.data.sorting import SortedObservations
+from braggscale.data.symmetry import Symmetry
 from braggscale.data.unique_reflections import mean_of_others
 from braggscale.numerics.array_types import Bool, Int
 from braggscale.scaling.state import Scaled
 from braggscale.statistics.bad_stretches import Deviations
 from braggscale.statistics.exclusions import Exclusions, exclusions
+from braggscale.statistics.symmetry_check import ScaledRows, SymmetryCheck, check_symmetry
 
 
 def exclusions_of(
@@ -47,6 +50,22 @@ def exclusions_of(
         good,
     )
     return exclusions(deviations, (last - first + 1).tolist())
+
+
+def symmetry_of(
+    data: SortedObservations, scaled: Scaled, good: Bool, symmetry: Symmetry, cell: UnitCell
+) -> SymmetryCheck:
+    """What the merged intensities say about the space group.  ``good``: rows that are merged, (n,)."""
+    rows = np.flatnonzero(good)
+    scale = scaled.state.scale[rows]
+    found = ScaledRows(
+        data.friedel_merged.subset(good),
+        np.take(data.rows.hkl, rows, axis=0),
+        np.take(data.asu, rows, axis=0),
+        scaled.state.values.intensity[rows] / scale,
+        scaled.variance[rows] / scale**2,
+    )
+    return check_symmetry(found, symmetry, cell)
 
 
 def _images(experiment: Experiment) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from braggscale.scaling.cross_validation import Validation
 from braggscale.scaling.state import Scaled
 from braggscale.statistics.exclusions import Exclusions
 from braggscale.statistics.merging_statistics import Statistics
+from braggscale.statistics.symmetry_check import SymmetryCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Result:
     in the output, ``used``: these; observations, models and settings count them.  ``models``: dictionaries to store.
     ``esd``: standard deviations of theta, (n_parameters,), None without a covariance.
     ``batch_lines``: the table of batch numbers after the run.  ``not_indexed``: rows that belong to no data set.
-    ``exclusions``: images and data sets that disagree with the rest.
+    ``exclusions``: images and data sets that disagree with the rest.  ``symmetry_check``: whether the space group fits.
     """
 
     members: tuple[RunDataSet, ...]
@@ -50,6 +51,7 @@ class Result:
     seconds: Mapping[str, float]
     validation: Validation | None = None
     exclusions: Exclusions = field(default_factory=Exclusions)
+    symmetry_check: SymmetryCheck = field(default_factory=SymmetryCheck)
 
     def parameter_name(self, p: int) -> str:
         """A parameter in words: component, number, data set, and the image where it acts.

@@ -9,7 +9,9 @@ import numpy as np
 
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.fit.component_summaries import sentences
+from braggscale.report.checks import symmetry_entry
 from braggscale.report.summary_document import Advice
+from braggscale.report.symmetry_text import symmetry_sentences
 from braggscale.report.text import tables
 from braggscale.report.text.citations import papers
 from braggscale.scaling.result import Result
@@ -43,6 +45,8 @@ def log_result(result: Result, anomalous: bool) -> None:
         for line in result.batch_lines:
             log.info(line)
     _log_statistics(result, anomalous)
+    if result.symmetry_check.patterns or result.symmetry_check.elements:
+        _log_symmetry(result)
 
 
 def _log_choices(result: Result) -> None:
@@ -219,6 +223,30 @@ def _log_statistics(result: Result, anomalous: bool) -> None:
             f"multiplicity {multiplicity:.2f} leaves little to scale: few reflections were measured twice, so scales "
             "and statistics rest on these alone; more data sets would help"
         )
+
+
+def _log_symmetry(result: Result) -> None:
+    """Screw axes by absences, and rotations of the lattice that the space group has not, or has in vain."""
+    found = result.symmetry_check
+    log.info("")
+    log.info("Symmetry")
+    for sentence in symmetry_sentences(symmetry_entry(result), str(result.symmetry)):
+        log.info(sentence)
+    if found.denied or found.missing:
+        header = ("rotation", "fold", "used", "pairs", "CC", "R_meas", "probability")
+        rows = [
+            (
+                e.operator,
+                e.fold,
+                "yes" if e.used else "no",
+                e.pairs,
+                f"{e.cc:.3f}",
+                f"{e.r_meas:.3f}",
+                f"{e.probability:.2f}",
+            )
+            for e in found.elements
+        ]
+        log.info(tables.text_table(header, rows))
 
 
 def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str], exports: Sequence[str]) -> None:
