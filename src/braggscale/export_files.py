@@ -29,12 +29,16 @@ from braggscale.io.export.scaled_observations import (
     scan_points,
 )
 from braggscale.io.export.write import needs_statistics, write_exports
+from braggscale.io.reindexing import changed
 from braggscale.models.stored_model import stored_cell
 from braggscale.numerics.array_types import Array
 from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
 from braggscale.options.schema import Options, Output
+from braggscale.statistics.merging import merge
 from braggscale.statistics.merging_statistics import Statistics, Unmerged, merging_statistics
+from braggscale.statistics.symmetry_check import likely_group
+from braggscale.wording import all_of
 
 if TYPE_CHECKING:
     from braggscale.scaling.result import Result
@@ -101,7 +105,10 @@ def _export_scaled(files: Sequence[str], options: Options) -> None:
             log.warning(
                 "the data sets come from several files; they are on one scale only if they were scaled together"
             )
+        data = changed(data, options.input.space_group, (), ())
         crystals = _stored(data, options)
+        if not options.input.space_group:
+            crystals = _with_likely_group(crystals)
     paths = options.output.exports
     statistics = None
     if needs_statistics(paths):
@@ -132,6 +139,22 @@ def _stored(data: Input, options: Options) -> Crystals:
     sets = "1 data set" if len(kept) == 1 else f"{len(kept)} data sets"
     log.info(f"{len(found.rows)} scaled observations of {sets}")
     return found
+
+
+def _with_likely_group(data: Crystals) -> Crystals:
+    """The data in the space group that systematic absences point to, where these can be believed."""
+    rows = data.rows
+    merged = merge(rows.hkl, rows.intensity, rows.sigma, data.symmetry)
+    found = likely_group(merged.hkl, merged.mean, merged.sigma, data.symmetry, data.cell)
+    if found is None:
+        return data
+    symmetry, pattern = found
+    others = f" (or {all_of(pattern.groups[1:])}, which forbid the same)" if len(pattern.groups) > 1 else ""
+    log.info(
+        f"Systematic absences: {symmetry}{others}, probability {pattern.probability:.3f}. The exports have this space "
+        f"group; space_group={str(data.symmetry).replace(' ', '')} keeps that of the files"
+    )
+    return replace(data, symmetry=symmetry)
 
 
 def _refuse_unscaled(data_set: DataSet) -> None:

@@ -24,9 +24,10 @@ from braggscale.io.splitting import split_sweeps
 from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
 from braggscale.options.schema import Options
+from braggscale.report.checks import advice_without_summary
 from braggscale.report.read_summary import read_summary
 from braggscale.report.summary import summary
-from braggscale.report.summary_document import Summary, summary_text
+from braggscale.report.summary_document import Advice, Summary, summary_text
 from braggscale.report.text.log import log_end, log_next, log_result
 from braggscale.scaled_output import ScaledOutput, now, scaled_output, write_pair
 from braggscale.scaling.pipeline import run as run_pipeline
@@ -67,9 +68,9 @@ def _run(
     options = with_mtz_files(options, data, files)
     result = scale_input(data, options, clock)
     log_result(result, options.anomalous)
-    scaled, problem = _write(data, result, options, command, log_text, clock, other)
+    scaled, advice, problem = _write(data, result, options, command, log_text, clock, other)
     if options.output.exports:
-        _export(result, options, scaled, log_text, clock)
+        _export(result, options, scaled, advice, log_text, clock)
     if problem is not None:
         raise problem
 
@@ -114,6 +115,7 @@ def _export(
     result: Result,
     options: Options,
     scaled: ScaledOutput,
+    advice: Sequence[Advice],
     log_text: Callable[[], str],
     clock: Clock,
 ) -> None:
@@ -129,7 +131,7 @@ def _export(
         with clock.stage("exports"):
             export_result(result, options, scaled.document, scaled.columns)
         log.info("")
-        log_next(result, options.output.experiments, options.output.reflections, clock.seconds)
+        log_next(advice, options.output.experiments, options.output.reflections, clock.seconds)
     except UserError as error:
         failed = f"Error: {error}\n"
         raise
@@ -158,10 +160,11 @@ def _write(
     log_text: Callable[[], str],
     clock: Clock,
     other: Summary | None,
-) -> tuple[ScaledOutput, OutputError | None]:
+) -> tuple[ScaledOutput, Sequence[Advice], OutputError | None]:
     """Writes the table, the experiments, the log, the summary and the report.
 
-    Returns what was written of the data, and what went wrong with the report: the others stand without it.
+    Returns what was written of the data, what to try next, and what went wrong with the report: the others stand
+    without it.
     """
     output = options.output
     scaled = scaled_output(data, result)
@@ -174,13 +177,14 @@ def _write(
             wanted = output.json or output.html
             found = summary(result, options, command, dict(clock.seconds)) if wanted else None
             report, problem = _report(found, options, other)
+        advice = found.verdict.commands if found is not None else advice_without_summary(result, options)
         pairs += report
         written = [output.reflections, output.experiments, output.log, output.json, *(path for _, path in report)]
         log_end(result, written, keep, exports)
         if problem is not None:
             log.info("The report could not be written" if not report else "The report is not complete")
         if not exports:
-            log_next(result, output.experiments, output.reflections, clock.seconds)
+            log_next(advice, output.experiments, output.reflections, clock.seconds)
         between = []
         if output.log:
             between.append((write_text(output.log, log_text()), output.log))
@@ -192,7 +196,7 @@ def _write(
             commit(report)
         except OutputError as error:
             problem = _without_report(report[0][1], error)
-    return scaled, problem
+    return scaled, advice, problem
 
 
 def _report(

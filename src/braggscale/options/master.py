@@ -353,4 +353,5 @@ def export_options() -> tuple[str, ...]:
         "output.project_name",
         "output.use_internal_variance",
         "output.merging.nbins",
+        "input.space_group",
     )

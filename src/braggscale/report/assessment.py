@@ -7,16 +7,17 @@ in ten. Thresholds are what the field calls good, not laws: docs/guide/report.md
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Sequence
 
 import numpy as np
 
-from braggscale.numerics.array_types import Float
+from braggscale.report.exclusion_advice import commands, data_sets_standing_out, identifiers, worth_leaving_out
 from braggscale.report.summary_document import Advice, Check, Summary, Verdict
+from braggscale.report.summary_sections import Curve
 from braggscale.report.summary_values import State
+from braggscale.report.symmetry_text import symmetry_sentences
 from braggscale.report.text.tables import short_names
-from braggscale.wording import all_of, some_of
+from braggscale.wording import all_of, show_with_error, some_of
 
 GOOD: State = "good"
 LOOK: State = "look"
@@ -30,17 +31,11 @@ OUTLIER_SHARE = 0.03, 0.08
 ISA = 10.0, 4.0  # largest I/sigma, 1/(a b)
 ERROR_A = 3.0, 6.0  # errors of integration too small (or too large) by this factor
 MISFIT = 1.5, 2.5  # mean z^2 of an intensity range, or one over it
-DAMAGE = 0.25, 1.0  # rise of R_d over a sweep as a share of its start, if beyond 4 esds
+DAMAGE = 0.10, 1.0  # rise of R_d over a sweep as a share of its start, if beyond three esds
+RISES = 3.0
+FALL_OF_B = 2.0, 10.0  # Angstrom^2 within a sweep, if beyond four esds
 SIGNIFICANT = 4.0
 DETECTOR_Z = 1.0, 3.0  # mean z of a cell of the detector, if a twentieth of the cells are beyond
-# Parts stand out beyond so many robust standard deviations of the others, and by this factor.
-STANDS_OUT, FACTOR = 5.0, 1.5
-# Images also by their deviations: so many robust standard deviations, and mean z^2 above this.
-Z2_STANDS_OUT, Z2 = 3.0, 2.0
-FEWEST_OBSERVATIONS = 20
-FEW_IMAGES = 0.01  # a smaller share of images that stand out is not worth a second look
-MOST_COMMANDS = 6
-MOST_OF_A_SET = 0.5  # a data set with more of its images standing out is left out as a whole
 
 
 def verdict(summary: Summary) -> Verdict:
@@ -67,7 +62,7 @@ def _within_sentence(name: str) -> str:
 
 def _checks(summary: Summary) -> list[Check]:
     found = [_convergence(summary), *_statistics(summary), *_errors(summary), _outliers(summary)]
-    found += [_images(summary), _data_sets(summary), _damage(summary), _detector(summary)]
+    found += [_symmetry(summary), _images(summary), _data_sets(summary), _damage(summary), _detector(summary)]
     return [check for check in found if check is not None]
 
 
@@ -158,6 +153,15 @@ def _errors(summary: Summary) -> list[Check]:
     return found
 
 
+def _symmetry(summary: Summary) -> Check | None:
+    found = summary.symmetry
+    if found is None or not (found.absences or found.elements):
+        return None
+    text = " ".join(symmetry_sentences(found, str(summary.space_group)))
+    states = {element.state for element in found.elements}
+    return Check("Symmetry", LOOK if states & {"denied", "missing"} else GOOD, text, "symmetry") if text else None
+
+
 def _outliers(summary: Summary) -> Check | None:
     counts = summary.ledger.total
     rejected, scaled = counts.get("outlier", 0), counts.get("scaled", 0)
@@ -169,14 +173,64 @@ def _outliers(summary: Summary) -> Check | None:
 
 
 def _damage(summary: Summary) -> Check | None:
+    """What was corrected, B along each sweep, and what is left, R_d, each with words that fit."""
+    corrected, left = _corrected(summary), _left(summary)
+    parts = [part for part in (corrected, left) if part is not None]
+    if not parts:
+        return None
+    state = max((state for state, _ in parts), key=(GOOD, LOOK, BAD).index)
+    return Check("Radiation damage", state, " ".join(text for _, text in parts), "damage")
+
+
+def _corrected(summary: Summary) -> tuple[State, str] | None:
+    """By how much B falls within a sweep, and where it falls most."""
+    worst: tuple[float, float, int, int, int] | None = None
+    for d, entry in enumerate(summary.models):
+        for curve in entry.components:
+            if isinstance(curve, Curve) and curve.unit == "A^2" and len(curve.value) > 1:
+                fall = _fall(curve)
+                if worst is None or fall[0] > worst[0]:
+                    worst = (*fall, d)
+    if worst is None:
+        return None
+    size, esd, first, last, d = worst
+    if size < FALL_OF_B[0] or size < SIGNIFICANT * esd:
+        return GOOD, f"The B factor falls by {size:.1f} Å² at most within a sweep, which is little."
+    names = identifiers(summary)
+    of = f" of data set {short_names(names)[d]}" if len(names) > 1 else ""
+    text = (
+        f"The B factor falls by {size:.1f} Å² between images {first} and {last}{of}: high resolution fades. Scaling "
+        "corrects that on average; reflections that change by themselves it cannot mend."
+    )
+    return _state(size, FALL_OF_B), text
+
+
+def _fall(curve: Curve) -> tuple[float, float, int, int]:
+    """The largest fall along a curve, its standard deviation, and the images between which it happens."""
+    value = np.array(curve.value)
+    before = np.maximum.accumulate(value)
+    k = int(np.argmax(before - value))
+    j = int(np.argmax(value[: k + 1]))
+    esd = math.hypot(curve.esd[j], curve.esd[k]) if curve.esd else 0.0
+    first, last = curve.image
+    at = [round(first + (last - first) * i / (len(value) - 1)) for i in (j, k)]
+    return float(value[j] - value[k]), esd, at[0], at[1]
+
+
+def _left(summary: Summary) -> tuple[State, str] | None:
+    """Whether observations that are far from each other in a sweep still agree worse, after scaling."""
     trend = summary.radiation_damage.trend if summary.radiation_damage else None
     if not trend or not trend.start or trend.start <= 0 or trend.esd is None:
         return None
     share = trend.rise / trend.start
-    if trend.rise < SIGNIFICANT * trend.esd or share < DAMAGE[0]:
-        return Check("Radiation damage", GOOD, "Agreement does not get worse with the distance of images.", "damage")
-    text = f"R_d rises by {100 * share:.0f} % over a sweep: late images disagree with early ones."
-    return Check("Radiation damage", _state(share, DAMAGE), text, "damage")
+    rise = show_with_error(100 * share, 100 * trend.esd / trend.start)
+    if trend.rise < RISES * trend.esd or share < DAMAGE[0]:
+        text = "After scaling, images far from each other in a sweep agree as well as neighbours"
+        return GOOD, f"{text} (R_d changes by {rise} %)."
+    text = f"After scaling, R_d still rises by {rise} % over a sweep: late images disagree with early ones."
+    if summary.exclusions is not None and summary.exclusions.images:
+        text += " Images that disagree anyway, see above, may be why."
+    return _state(share, DAMAGE), text
 
 
 def _detector(summary: Summary) -> Check | None:
@@ -201,86 +255,22 @@ def _detector(summary: Summary) -> Check | None:
 # Parts that stand out ---------------------------------------------------------------------------------------
 
 
-def robust_excess(values: Float) -> Float:
-    """Distance of ``values``, (n,), from their median in robust standard deviations, (n,); NaN is kept.
-
-    The robust standard deviation is 1.4826 times the median of the absolute deviations.
-    """
-    known = values[np.isfinite(values)]
-    if len(known) < 4:
-        return np.full(len(values), np.nan)
-    middle = np.median(known)
-    spread = 1.4826 * float(np.median(np.abs(known - middle)))
-    return np.asarray((values - middle) / max(spread, 1e-3 * abs(float(middle)), 1e-12))
-
-
-def numbers(values: Sequence[float | None]) -> Float:
-    """A column of scale.json as an array, (n,), NaN for null."""
-    return np.array([np.nan if v is None else v for v in values], np.float64)
-
-
-def images_standing_out(summary: Summary) -> list[tuple[int, int, int]]:
-    """Runs of images whose R_merge or deviations stand out, or without which CC1/2 rises: (data set, first, last).
-
-    ``data set``: position in ``by_data_set``.  Runs that touch are joined.
-    """
-    table = summary.by_image
-    if table is None or table.data_sets_per_bin > 1:
-        return []
-    r, n = numbers(table.r_merge), numbers(table.observations)
-    delta = numbers(table.delta_cc_half)
-    enough = n >= FEWEST_OBSERVATIONS
-    r = np.where(enough & (r > 0), r, np.nan)
-    if not np.isfinite(r).any():
-        return []
-    z2 = numbers(table.mean_z2)
-    z2 = np.where(enough & (z2 > 0), z2, np.nan)
-    with np.errstate(invalid="ignore"):
-        out = (robust_excess(np.log(r)) > STANDS_OUT) & (r > FACTOR * np.nanmedian(r))
-        out |= (robust_excess(np.log(z2)) > Z2_STANDS_OUT) & (z2 > Z2)
-        # a fall of CC1/2 beyond the robust scatter and visible in its third digit
-        out |= enough & (robust_excess(delta) < -2 * STANDS_OUT) & (delta < -0.002)
-    runs: list[tuple[int, int, int]] = []
-    for k in np.flatnonzero(out).tolist():
-        d, first, last = (column[k] for column in (table.data_set, table.first, table.last))
-        if first == 0:
-            continue  # stills have no images to leave out, they are data sets
-        if runs and runs[-1][0] == d and runs[-1][2] == first - 1:
-            runs[-1] = (d, runs[-1][1], last)
-        else:
-            runs.append((d, first, last))
-    return runs
-
-
-def data_sets_standing_out(summary: Summary) -> list[int]:
-    """Positions in ``by_data_set`` of those without which CC1/2 rises, or that disagree with all others."""
-    table = summary.by_data_set
-    if table is None or len(table.identifier) < 4:
-        return []
-    n = numbers(table.observations)
-    delta, r, rest = map(numbers, (table.delta_cc_half, table.r_merge, table.cc_rest))
-    enough = n >= FEWEST_OBSERVATIONS
-    with np.errstate(invalid="ignore"):
-        out = (robust_excess(delta) < -2 * STANDS_OUT) & (delta < -0.002)
-        out |= (robust_excess(np.log(np.where(r > 0, r, np.nan))) > STANDS_OUT) & (r > 2 * np.nanmedian(r))
-        out |= (robust_excess(rest) < -2 * STANDS_OUT) & (rest < 0.5 * np.nanmedian(rest))
-    return [int(k) for k in np.flatnonzero(out & enough)]
-
-
 def _images(summary: Summary) -> Check | None:
-    table = summary.by_image
-    if table is None or not any(table.first):
+    table, found = summary.by_image, summary.exclusions
+    if table is None or found is None or not any(table.first):
         return None
-    runs = images_standing_out(summary)
-    if not runs:
-        return Check("Images", GOOD, "No images stand out.", "images")
-    names = short_names(_identifiers(summary))
-    of = [f" of data set {name}" if len(names) > 1 else "" for name in names]
-    shown = some_of([f"{a}-{b}{of[d]}" for d, a, b in runs], 3, "runs")
-    images = sum(b - a + 1 for a, b in zip(table.first, table.last, strict=True))
-    if sum(b - a + 1 for _, a, b in runs) < FEW_IMAGES * images:
-        return Check("Images", GOOD, f"Very few images stand out: {shown}.", "images")
-    return Check("Images", LOOK, f"Images {shown} agree worse with the rest than the others do.", "images")
+    if not found.images:
+        return Check("Images", GOOD, "No images disagree with the rest beyond chance.", "images")
+    names = identifiers(summary)
+    short = dict(zip(names, short_names(names), strict=True))
+    runs = [
+        f"{one.first}-{one.last}" + (f" of data set {short.get(one.data_set, one.data_set)}" if len(names) > 1 else "")
+        for one in found.images
+    ]
+    text = f"Images {some_of(runs, 3, 'runs')} disagree with the rest beyond chance"
+    if not any(one.recommended for one in found.images):
+        return Check("Images", GOOD, f"{text}, but nothing gets better without them.", "images")
+    return Check("Images", LOOK, f"{text}.", "images")
 
 
 def _data_sets(summary: Summary) -> Check | None:
@@ -292,52 +282,11 @@ def _data_sets(summary: Summary) -> Check | None:
         return Check("Data sets", GOOD, f"None of the {len(table.identifier)} data sets stands out.", "data-sets")
     every = short_names(list(table.identifier))
     text = f"Data sets that agree worse with the rest than the others do: {some_of([every[k] for k in out], 5)}."
+    if not worth_leaving_out(summary):
+        return Check("Data sets", GOOD, f"{text} Nothing gets better without them.", "data-sets")
     return Check("Data sets", LOOK, text, "data-sets")
 
 
-# Commands ---------------------------------------------------------------------------------------------------
-
-
 def _commands(summary: Summary) -> list[Advice]:
-    output = summary.output
-    pair = [output.experiments, output.reflections]
-    found: list[Advice] = []
-
-    def add(why: str, *words: str) -> None:
-        found.append(Advice(why, shlex.join(["scale", *pair, *words])))
-
     limit = summary.statistics.suggested_d_min if summary.statistics else None
-    if limit is not None:
-        add(f"Cut the resolution where CC1/2 falls to 0.3, {limit:.2f} Å:", f"d_min={limit:.2f}")
-    sets = data_sets_standing_out(summary)
-    runs = images_standing_out(summary)
-    names = _identifiers(summary)
-    for d in {d for d, *_ in runs}:
-        images = sum(b - a + 1 for k, a, b in runs if k == d)
-        if len(names) > 1 and images > MOST_OF_A_SET * _images_of(summary, d) and d not in sets:
-            sets.append(d)
-    runs = [run for run in runs if run[0] not in sets]
-    if sets and len(sets) < 0.5 * len(names):
-        listed = ",".join(names[k] for k in sorted(sets))
-        add("Leave out the data sets that stand out:", f"exclude_datasets={listed}")
-    if runs:
-        items = [f"{a}:{b}" if len(names) == 1 else f"{names[d]}:{a}:{b}" for d, a, b in runs[: 2 * MOST_COMMANDS]]
-        add("Leave out the images that stand out:", f"exclude_images={','.join(items)}")
-    if output.json:
-        compare = shlex.quote("report.compare=" + output.json)
-        found = [Advice(a.why, f"{a.command} {compare}") for a in found]
-    return found[:MOST_COMMANDS]
-
-
-def _identifiers(summary: Summary) -> list[str]:
-    """Identifiers of the data sets in the output."""
-    return summary.by_data_set.identifier if summary.by_data_set else []
-
-
-def _images_of(summary: Summary, d: int) -> int:
-    table = summary.by_image
-    if table is None:
-        return 0
-    return sum(
-        last - first + 1 for k, first, last in zip(table.data_set, table.first, table.last, strict=True) if k == d
-    )
+    return commands(summary.exclusions, worth_leaving_out(summary), identifiers(summary), limit, summary.output)

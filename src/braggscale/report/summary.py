@@ -21,6 +21,7 @@ from braggscale.models.settings import settings_table
 from braggscale.numerics.minimisers import Fit
 from braggscale.options.schema import Options
 from braggscale.report.assessment import verdict
+from braggscale.report.checks import exclusions_entry, symmetry_entry
 from braggscale.report.numbers.sections import collect
 from braggscale.report.summary_document import SCHEMA, Summary, Verdict, from_json, to_json
 from braggscale.report.summary_run import (
@@ -100,6 +101,8 @@ def summary(result: Result, options: Options, command: Mapping[str, Any], second
         absorption_use=sections.absorption_use,
         worst_groups=sections.worst_groups,
         anomalous=sections.anomalous,
+        exclusions=exclusions_entry(result),
+        symmetry=symmetry_entry(result),
         run=RunEntry(
             seconds=dict(seconds),
             python=platform.python_version(),

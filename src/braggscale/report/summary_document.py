@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
+from braggscale.report.summary_checks import ExclusionsEntry, SymmetryEntry
 from braggscale.report.summary_run import (
     Command,
     DataSetEntry,
@@ -130,6 +131,11 @@ class Summary(Record, frozen=True, kw_only=True):
     absorption_use: AbsorptionUse | None
     worst_groups: Annotated[list[WorstGroup] | None, about("Reflections with the worst outliers, the worst first.")]
     anomalous: AnomalousSignal | None
+    exclusions: Annotated[
+        ExclusionsEntry | None,
+        about("Images and data sets that disagree with the rest; null if not tested."),
+    ] = None
+    symmetry: Annotated[SymmetryEntry | None, about("Whether the space group fits; null if not tested.")] = None
     run: RunEntry
     verdict: Verdict
 

@@ -24,6 +24,7 @@ from braggscale.scaling.build_models import build_models, fixed_parameters
 from braggscale.scaling.conclusion import final_fates, statistics_of, usable, with_excluded, with_intervals
 from braggscale.scaling.cross_validation import validate
 from braggscale.scaling.fit_selection import selected
+from braggscale.scaling.judgement import exclusions_of, symmetry_of
 from braggscale.scaling.plan import Plan
 from braggscale.scaling.previous_run import start_of
 from braggscale.scaling.result import Result
@@ -69,6 +70,9 @@ def run(data_sets: Sequence[DataSet], not_indexed: int, plan: Plan, clock: Clock
         good = usable(data.rows.data_set, scaled, plan.small_scale_cutoff)
         statistics = statistics_of(data, scaled, good, found.cell, found.symmetry, plan.statistics)
         statistics = with_intervals(statistics, data, scaled, good, [one.experiment for one in in_use])
+    with clock.stage("checks"):
+        found_bad = exclusions_of(data, scaled, good, [one.experiment for one in in_use])
+        checked = symmetry_of(data, scaled, good, found.symmetry, found.cell)
     covariance = scaled.outcome.covariance
     esd = None if covariance is None else np.sqrt(np.maximum(covariance.diagonal(), 0.0))
     # data sets that were not chosen keep their place in the ledger
@@ -92,6 +96,8 @@ def run(data_sets: Sequence[DataSet], not_indexed: int, plan: Plan, clock: Clock
         not_indexed=not_indexed,
         seconds=dict(clock.seconds),
         validation=validation,
+        exclusions=found_bad,
+        symmetry_check=checked,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from braggscale.data.fit_subset import Selection
@@ -17,7 +17,9 @@ from braggscale.models.settings import ModelSettings
 from braggscale.numerics.array_types import Float
 from braggscale.scaling.cross_validation import Validation
 from braggscale.scaling.state import Scaled
+from braggscale.statistics.exclusions import Exclusions
 from braggscale.statistics.merging_statistics import Statistics
+from braggscale.statistics.symmetry_check import SymmetryCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Result:
     in the output, ``used``: these; observations, models and settings count them.  ``models``: dictionaries to store.
     ``esd``: standard deviations of theta, (n_parameters,), None without a covariance.
     ``batch_lines``: the table of batch numbers after the run.  ``not_indexed``: rows that belong to no data set.
+    ``exclusions``: images and data sets that disagree with the rest.  ``symmetry_check``: whether the space group fits.
     """
 
     members: tuple[RunDataSet, ...]
@@ -47,6 +50,8 @@ class Result:
     not_indexed: int
     seconds: Mapping[str, float]
     validation: Validation | None = None
+    exclusions: Exclusions = field(default_factory=Exclusions)
+    symmetry_check: SymmetryCheck = field(default_factory=SymmetryCheck)
 
     def parameter_name(self, p: int) -> str:
         """A parameter in words: component, number, data set, and the image where it acts.

@@ -59,11 +59,15 @@ def judge_absences(
     hkl, intensity, sigma, d = hkl[good], intensity[good], sigma[good], d[good]
     if len(hkl) == 0 or len(candidates) < 2:
         return []
-    absent = np.array([group.is_absent(hkl) for group in candidates])
+    epsilon = symmetry.epsilon(hkl)
+    # what a screw axis or a glide plane forbids is mapped onto itself by it; centring is the same for all
+    special = np.flatnonzero(epsilon > 1)
+    absent = np.zeros((len(candidates), len(hkl)), bool)
+    for k, group in enumerate(candidates):
+        absent[k, special] = group.is_absent(hkl[special])
     tells = absent.any(axis=0) & ~absent.all(axis=0)
     if np.count_nonzero(tells) < FEWEST:
         return []
-    epsilon = symmetry.epsilon(hkl)
     general: Bool = np.logical_not(absent.any(axis=0))
     local = _local_mean(intensity, d, epsilon, general)
     ratio = _log_ratio(intensity[tells], sigma[tells], local[tells] * epsilon[tells], symmetry.is_centric(hkl[tells]))

@@ -19,45 +19,49 @@ the mean is the answer.
 
 **Gain.** Every reflection with observations inside and outside is merged with and without the inside ones, one outside
 observation at a time left out; the mean decrease of its squared deviation, in units of its variance, with its standard
-error. A run is recommended for exclusion only where there is a gain. (Asking for a gain of two standard errors would
-find six of ten stretches of 200 observations with doubled errors; the test above has bounded false alarms already.)
+error. A run is recommended for exclusion only where the gain is larger than its error. (Asking for a gain of two
+standard errors would find six of ten stretches of 200 observations with doubled errors; the test above has bounded
+false alarms already.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
 from braggscale.data.unique_reflections import Groups
-from braggscale.numerics.array_types import Array, Bool, Float, Int
+from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
+from braggscale.statistics.scan_null import LONGEST, chance_of, lengths
 
 FALSE_ALARM = 0.02  # chance that a run of the program without bad images gets any recommendation
 STRATA = 10  # classes of I/sigma in which ranks are taken
 SCORE_VARIANCE = 2.0  # of q
 MOST_STRETCHES = 5  # of one data set
-LONGEST = 0.5  # share of the images of a data set that a run may have: the rest tells what is normal
-_MADE_UP = 300  # sweeps that show what chance does
-_SEED = 20
+ONE_BY_ONE = 20  # of more data sets those that cannot be bad are sorted out together
+QUANTILES = 1000  # points at which the distribution of z^2 in a class is known
+MOST_ROWS = 300_000  # of more observations every k-th reflection tells what a run of images is worth
 
 
 @dataclass(frozen=True, slots=True)
 class Deviations:
-    """What the tests look at; rows that are merged, in the order of ``groups``.
+    """What the tests look at, in the order of ``groups``.
 
     ``groups``: unique reflections, Friedel mates as they are merged.  ``data_set``, ``image``: whole numbers, images
     from 0 within their data set; stills are one image each.  ``x``: scaled intensity, ``variance``: its variance,
-    ``z2``: squared deviation from the equivalents over its expected value, NaN for rows without equivalents. All (n,).
+    ``z2``: squared deviation from the equivalents over its expected value, NaN for rows without equivalents.
+    ``merged``: rows that are merged; the others are outliers, which tell of bad images and no more. All (n,).
     """
 
     groups: Groups
-    data_set: Int
+    data_set: Int | Int32
     image: Int
     x: Float
     variance: Float
     z2: Float
+    merged: Bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,8 @@ class Stretch:
 
     @property
     def worth_leaving_out(self) -> bool:
-        """Whether held-out observations are predicted better without it."""
-        return bool(self.gain > 0.0)
+        """Whether held-out observations are predicted better without it; of one reflection there is no error."""
+        return bool(self.gain > self.gain_error > 0.0)
 
 
 def bad_stretches(data: Deviations, n_images: Sequence[int], false_alarm: float = FALSE_ALARM) -> list[Stretch]:
@@ -91,22 +95,67 @@ def bad_stretches(data: Deviations, n_images: Sequence[int], false_alarm: float 
     """
     score, known = scores(data)
     tested = [d for d, n in enumerate(n_images) if n >= 4]
+    # images of all data sets behind each other
+    start = np.concatenate([[0], np.cumsum(np.asarray(n_images, np.int64))])
+    place = start[data.data_set[known]] + data.image[known]
+    count = np.bincount(place, minlength=int(start[-1])).astype(np.float64)
+    total = np.bincount(place, score[known], int(start[-1])).astype(np.float64)
     found = []
-    for d in tested:
-        rows = np.flatnonzero(known & (data.data_set == d))
-        count = np.bincount(data.image[rows], minlength=n_images[d]).astype(np.float64)
-        total = np.bincount(data.image[rows], score[rows], n_images[d]).astype(np.float64)
-        out = np.zeros(n_images[d], bool)
-        for _ in range(MOST_STRETCHES):
-            place = _most_striking(total, count, out)
-            if place is None:
-                break
-            first, last, t = place
-            chance = 1.0 - (1.0 - _chance(t, count)) ** len(tested)
-            if chance > false_alarm:
-                break
-            out[first : last + 1] = True
+    for d in _not_clearly_good(total, count, start, tested, false_alarm):
+        mine = slice(int(start[d]), int(start[d + 1]))
+        for first, last, chance in _of_one(total[mine], count[mine], len(tested), false_alarm):
             found.append(_described(data, d, first, last, chance))
+    return found
+
+
+def _not_clearly_good(
+    total: Float, count: Float, start: Int, tested: Sequence[int], false_alarm: float
+) -> Sequence[int]:
+    """The data sets whose largest T may be beyond what chance gives; of few all, which costs less.
+
+    T is not divided by sqrt(v_L) here, which is at least 1: so no data set is missed.  ``start``: first image of each
+    data set, and the end, (n_sets + 1,).
+    """
+    if len(tested) <= ONE_BY_ONE:
+        return tested
+    n = np.diff(start)
+    set_of = np.repeat(np.arange(len(n)), n)
+    centre = np.array([_centre(total[a:b], count[a:b], np.zeros(b - a, bool)) for a, b in pairwise(start.tolist())])
+    sums = np.concatenate([[0.0], np.cumsum(total - count * centre[set_of])])
+    counts = np.concatenate([[0.0], np.cumsum(count)])
+    largest = np.full(len(n), -np.inf)
+    for length in lengths(int(n.max())):
+        inside = (set_of[length - 1 :] == set_of[: len(set_of) - length + 1]) & (
+            length <= LONGEST * n[set_of[length - 1 :]]
+        )
+        c = counts[length:] - counts[:-length]
+        t = np.where(
+            inside & (c > 0), (sums[length:] - sums[:-length]) / np.sqrt(SCORE_VARIANCE * np.maximum(c, 1.0)), -np.inf
+        )
+        np.maximum.at(largest, set_of[: len(t)][inside], t[inside])
+    usual = [float(np.median(count[a:b])) if b > a else 0.0 for a, b in pairwise(start.tolist())]
+    chances = [len(tested) * chance_of(largest[d], int(n[d]), usual[d]) for d in tested]
+    return [d for d, chance in zip(tested, chances, strict=True) if chance <= 2.0 * false_alarm]
+
+
+def _of_one(total: Float, count: Float, n_tested: int, false_alarm: float) -> list[tuple[int, int, float]]:
+    """First and last image of the bad runs of one data set, and the chance of as striking a one in ``n_tested`` sets.
+
+    ``total``, ``count``: sum of q and observations by image, (n_images,).
+    """
+    found: list[tuple[int, int, float]] = []
+    out = np.zeros(len(total), bool)
+    usual = float(np.median(count))
+    for _ in range(MOST_STRETCHES):
+        place = _most_striking(total, count, out)
+        if place is None:
+            break
+        first, last, t = place
+        chance = -float(np.expm1(n_tested * np.log1p(-min(chance_of(t, len(count), usual), 1.0 - 1e-16))))
+        if chance > false_alarm:
+            break
+        out[first : last + 1] = True
+        found.append((first, last, chance))
     return found
 
 
@@ -143,29 +192,29 @@ def scores(data: Deviations) -> tuple[Float, Bool]:
         return score, known
     strength = data.x[rows] / np.sqrt(data.variance[rows])
     stratum = np.argsort(np.argsort(strength, kind="stable"), kind="stable") * STRATA // len(rows)
+    # the rank of z^2 by linear interpolation in its distribution, which is smooth
+    level = (np.arange(QUANTILES) + 0.5) / QUANTILES
     for k in range(STRATA):
         mine = rows[stratum == k]
-        order = np.argsort(data.z2[mine], kind="stable")
-        u = (np.arange(len(mine)) + 0.5) / max(len(mine), 1)
-        score[mine[order]] = ndtri(0.5 + 0.5 * u) ** 2 - 1.0
+        if len(mine) == 0:
+            continue
+        ordered = np.sort(data.z2[mine])
+        n = len(ordered)
+        at = np.minimum((level * n).astype(np.int64), n - 1)
+        if n <= 4 * QUANTILES:
+            at = np.arange(n)
+        q = ndtri(0.5 + 0.5 * (at + 0.5) / n) ** 2 - 1.0
+        score[mine] = np.interp(data.z2[mine], ordered[at], q)
     return score, known
-
-
-def _lengths(n: int) -> list[int]:
-    """Lengths of runs that are tried: 1, 2, 3, 4, 6, 8, 12, ... up to LONGEST of all."""
-    most = max(int(LONGEST * n), 1)
-    found = sorted({round(2 ** (k / 2)) for k in range(2 * most.bit_length() + 1)})
-    return [length for length in found if length <= most]
 
 
 def _scan(total: Float, count: Float, out: Bool) -> tuple[Float, Int, Int]:
     """The largest T of each length, with first image and length, (n_lengths,) each."""
-    n = len(total)
     sums = np.concatenate([[0.0], np.cumsum(np.where(out, 0.0, total))])
     counts = np.concatenate([[0.0], np.cumsum(np.where(out, 0.0, count))])
     gone = np.concatenate([[0], np.cumsum(out)])
-    best, first, lengths = [], [], _lengths(n)
-    for length in lengths:
+    best, first, tried = [], [], lengths(len(total))
+    for length in tried:
         s, c = sums[length:] - sums[:-length], counts[length:] - counts[:-length]
         clear = (gone[length:] == gone[:-length]) & (c > 0)
         t = np.divide(s, np.sqrt(np.maximum(c, 1.0) * SCORE_VARIANCE), out=np.full(len(s), -np.inf), where=clear)
@@ -175,17 +224,17 @@ def _scan(total: Float, count: Float, out: Bool) -> tuple[Float, Int, Int]:
         k = int(np.argmax(t))
         best.append(t[k] / width)
         first.append(k)
-    return np.array(best), np.array(first), np.array(lengths)
+    return np.array(best), np.array(first), np.array(tried)
 
 
 def _most_striking(total: Float, count: Float, out: Bool) -> tuple[int, int, float] | None:
     """First and last image of the run that stands out most, with the best edges, and its T."""
     centred = total - count * _centre(total, count, out)
-    best, first, lengths = _scan(centred, count, out)
+    best, first, tried = _scan(centred, count, out)
     k = int(np.argmax(best))
     if not np.isfinite(best[k]):
         return None
-    a, b = int(first[k]), int(first[k] + lengths[k]) - 1
+    a, b = int(first[k]), int(first[k] + tried[k]) - 1
     return *_edges(centred, count, out, a, b), float(best[k])
 
 
@@ -212,28 +261,6 @@ def _edges(total: Float, count: Float, out: Bool, a: int, b: int) -> tuple[int, 
     return low + int(first), low + int(end) - 1
 
 
-@lru_cache(maxsize=64)
-def _gumbel(n: int, per_image: int) -> tuple[float, float]:
-    """Location and scale of the largest T of a sweep without bad images: n images of so many observations each."""
-    rng = np.random.default_rng(_SEED)
-    count, nothing = np.full(n, float(per_image)), np.zeros(n, bool)
-    largest = []
-    for _ in range(_MADE_UP):
-        total = rng.chisquare(per_image, n) - per_image
-        largest.append(float(_scan(total, count, nothing)[0].max()))
-    scale = float(np.std(largest)) * np.sqrt(6.0) / np.pi
-    return float(np.mean(largest)) - 0.5772 * scale, scale
-
-
-def _chance(t: float, count: Float) -> float:
-    """That a sweep without bad images shows a T as large.  ``count``: observations of each image."""
-    # rounded to a quarter of an octave, so that sweeps of nearly equal size share what was made up
-    images = max(int(2 ** (round(4 * np.log2(len(count))) / 4)), 4)
-    per_image = max(int(2 ** (round(4 * np.log2(max(float(np.median(count)), 1.0))) / 4)), 1)
-    location, scale = _gumbel(images, per_image)
-    return float(-np.expm1(-np.exp(-(t - location) / scale)))
-
-
 def _described(data: Deviations, d: int, first: int, last: int, chance: float) -> Stretch:
     inside = (data.data_set == d) & (data.image >= first) & (data.image <= last)
     known = np.isfinite(data.z2)
@@ -251,10 +278,11 @@ def gain_without(data: Deviations, inside: Bool) -> tuple[float, float]:
     predicted by the weighted mean of the others, with and without the inside ones. ``inside``: (n,).
     Returns the share of the mean squared deviation that is gained; NaN where no reflection can tell.
     """
-    groups, w = data.groups, 1.0 / data.variance
+    data, inside = _thinned(data, inside)
+    groups, w = data.groups, data.merged / data.variance
     wx = w * data.x
-    outside = ~inside
-    n_in, n_out = groups.sum(inside.astype(float)), groups.sum(outside.astype(float))
+    outside = ~inside & data.merged
+    n_in, n_out = groups.sum((inside & data.merged).astype(float)), groups.sum(outside.astype(float))
     tells = groups.spread((n_in > 0) & (n_out > 1)) & outside
     if not tells.any():
         return float("nan"), float("nan")
@@ -277,6 +305,30 @@ def gain_without(data: Deviations, inside: Bool) -> tuple[float, float]:
     mean = float(per_group.sum() / n)
     error = float(np.sqrt(((per_group[use] - mean * members[use]) ** 2).sum())) / n
     return mean / base, error / base
+
+
+def _thinned(data: Deviations, inside: Bool) -> tuple[Deviations, Bool]:
+    """The reflections that have observations inside, of many every k-th."""
+    groups = data.groups
+    use = groups.sum(inside.astype(float)) > 0
+    n_rows = int(groups.sizes()[use].sum())
+    if n_rows > MOST_ROWS:
+        kept = np.zeros(len(groups), bool)
+        kept[np.flatnonzero(use)[:: -(-n_rows // MOST_ROWS)]] = True
+        use = kept
+    if use.all():
+        return data, inside
+    rows = np.flatnonzero(groups.spread(use))
+    part = Deviations(
+        groups.choose(use),
+        data.data_set[rows],
+        data.image[rows],
+        data.x[rows],
+        data.variance[rows],
+        data.z2[rows],
+        data.merged[rows],
+    )
+    return part, inside[rows]
 
 
 def _erfc(x: Array) -> Float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from braggscale.report.assessment import data_sets_standing_out
+from braggscale.report.exclusion_advice import data_sets_standing_out
 from braggscale.report.page.figure import (
     BLUE,
     INK,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from braggscale.report.assessment import images_standing_out
+from braggscale.report.exclusion_advice import images_standing_out
 from braggscale.report.page.data_sets import per_cent
 from braggscale.report.page.figure import (
     BLUE,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from braggscale.numerics.array_types import Float
-from braggscale.report.assessment import data_sets_standing_out
+from braggscale.report.exclusion_advice import data_sets_standing_out
 from braggscale.report.page.absorption import (
     rounded_grid,
     surfaces,

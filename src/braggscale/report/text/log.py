@@ -9,6 +9,9 @@ import numpy as np
 
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.fit.component_summaries import sentences
+from braggscale.report.checks import symmetry_entry
+from braggscale.report.summary_document import Advice
+from braggscale.report.symmetry_text import symmetry_sentences
 from braggscale.report.text import tables
 from braggscale.report.text.citations import papers
 from braggscale.scaling.result import Result
@@ -42,6 +45,8 @@ def log_result(result: Result, anomalous: bool) -> None:
         for line in result.batch_lines:
             log.info(line)
     _log_statistics(result, anomalous)
+    if result.symmetry_check.patterns or result.symmetry_check.elements:
+        _log_symmetry(result)
 
 
 def _log_choices(result: Result) -> None:
@@ -220,6 +225,30 @@ def _log_statistics(result: Result, anomalous: bool) -> None:
         )
 
 
+def _log_symmetry(result: Result) -> None:
+    """Screw axes by absences, and rotations of the lattice that the space group has not, or has in vain."""
+    found = result.symmetry_check
+    log.info("")
+    log.info("Symmetry")
+    for sentence in symmetry_sentences(symmetry_entry(result), str(result.symmetry)):
+        log.info(sentence)
+    if found.denied or found.missing:
+        header = ("rotation", "fold", "used", "pairs", "CC", "R_meas", "probability")
+        rows = [
+            (
+                e.operator,
+                e.fold,
+                "yes" if e.used else "no",
+                e.pairs,
+                f"{e.cc:.3f}",
+                f"{e.r_meas:.3f}",
+                f"{e.probability:.2f}",
+            )
+            for e in found.elements
+        ]
+        log.info(tables.text_table(header, rows))
+
+
 def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str], exports: Sequence[str]) -> None:
     """What was written: ``files``, and which exports follow.  ``keep``: old files and where they are kept."""
     log.info("")
@@ -247,17 +276,11 @@ def _log_papers(result: Result) -> None:
     log.info("")
 
 
-def log_next(result: Result, experiments: str, table: str, seconds: Mapping[str, float]) -> None:
-    """How long it took, and what to type next.  ``seconds``: of each stage."""
+def log_next(advice: Sequence[Advice], experiments: str, table: str, seconds: Mapping[str, float]) -> None:
+    """How long it took, and what to type next.  ``advice``: what the assessment proposes.  ``seconds``: by stage."""
     log.info(tables.times(seconds))
-    sweeps = [one for one in result.used if not one.experiment.is_still]
-    if sweeps and sweeps[-1].experiment.scan is not None:
-        last = sweeps[-1].experiment.scan.image_range[1]
-        name = "" if len(result.kept) == 1 else f"{sweeps[-1].identifier}:"
-        log.info("To leave out images that disagree and scale again, here the last twenty of the last sweep:")
-        log.info(f"  scale {experiments} {table} exclude_images={name}{max(last - 19, 1)}:{last}")
-    elif len(result.kept) > 1:
-        log.info("To leave out a data set that disagrees and scale again:")
-        log.info(f"  scale {experiments} {table} exclude_datasets={result.used[-1].identifier}")
+    for one in advice:
+        log.info(one.why)
+        log.info(f"  {one.command}")
     log.info("To merge the data, or take them to other programs:")
     log.info(f"  scale export {experiments} {table} merged_mtz=merged.mtz")

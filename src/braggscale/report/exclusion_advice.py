@@ -1,0 +1,150 @@
+"""What stands out, and the command that leaves it out: one place for the terminal, the report and scale.json.
+
+Images and data sets come from the tests of ``statistics.exclusions``. Data sets are also looked at by ΔCC1/2, CC1/2 of
+all data less CC1/2 without the data set: one that lowers it far more than any other one raises it is named, and left
+out if CC1/2 gains more by that than it is uncertain.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+import numpy as np
+
+from braggscale.numerics.array_types import Float
+from braggscale.report.summary_checks import ExclusionsEntry, StretchEntry
+from braggscale.report.summary_document import Advice, OutputNames, Summary
+from braggscale.wording import show_with_error
+
+FAR_BELOW = 10.0  # robust standard deviations of ΔCC1/2
+MORE_THAN_OTHERS_GAIN = 3.0  # times the largest ΔCC1/2: of stills the distribution has long tails
+UNCERTAIN = 0.002  # what CC1/2 is uncertain by where it has no interval
+FEWEST_OBSERVATIONS = 20
+MOST_RUNS = 24  # in one command
+
+
+def robust_excess(values: Float) -> Float:
+    """Distance of ``values``, (n,), from their median in robust standard deviations, (n,); NaN is kept.
+
+    The robust standard deviation is 1.4826 times the median of the absolute deviations.
+    """
+    known = values[np.isfinite(values)]
+    if len(known) < 4:
+        return np.full(len(values), np.nan)
+    middle = np.median(known)
+    spread = 1.4826 * float(np.median(np.abs(known - middle)))
+    return np.asarray((values - middle) / max(spread, 1e-3 * abs(float(middle)), 1e-12))
+
+
+def numbers(values: Sequence[float | None]) -> Float:
+    """A column of scale.json as an array, (n,), NaN for null."""
+    return np.array([np.nan if v is None else v for v in values], np.float64)
+
+
+def identifiers(summary: Summary) -> list[str]:
+    """Identifiers of the data sets in the output."""
+    return (
+        [entry.identifier for entry in summary.kept] if summary.by_data_set is None else summary.by_data_set.identifier
+    )
+
+
+def images_standing_out(summary: Summary) -> list[tuple[int, int, int]]:
+    """Runs of images that disagree with the rest: (position of the data set in ``by_data_set``, first, last)."""
+    if summary.exclusions is None:
+        return []
+    place = {name: k for k, name in enumerate(identifiers(summary))}
+    return [
+        (place[one.data_set], one.first, one.last)
+        for one in summary.exclusions.images
+        if one.data_set in place and one.first is not None and one.last is not None
+    ]
+
+
+def lowering_cc_half(summary: Summary) -> list[int]:
+    """Positions of data sets whose ΔCC1/2 is far below that of all others."""
+    table = summary.by_data_set
+    if table is None or len(table.identifier) < 4:
+        return []
+    delta = np.where(numbers(table.observations) >= FEWEST_OBSERVATIONS, numbers(table.delta_cc_half), np.nan)
+    if not np.isfinite(delta).any():
+        return []
+    with np.errstate(invalid="ignore"):
+        out = (robust_excess(delta) < -FAR_BELOW) & (delta < -MORE_THAN_OTHERS_GAIN * max(float(np.nanmax(delta)), 0.0))
+    return [int(k) for k in np.flatnonzero(out)]
+
+
+def data_sets_standing_out(summary: Summary) -> list[int]:
+    """Positions in ``by_data_set`` of those that disagree with all others, or without which CC1/2 rises."""
+    place = {name: k for k, name in enumerate(identifiers(summary))}
+    tested = [] if summary.exclusions is None else summary.exclusions.data_sets
+    found = [place[one.data_set] for one in tested if one.data_set in place]
+    return sorted({*found, *lowering_cc_half(summary)})
+
+
+def worth_leaving_out(summary: Summary) -> list[str]:
+    """Identifiers of the data sets that are recommended for exclusion."""
+    found = (
+        [] if summary.exclusions is None else [one.data_set for one in summary.exclusions.data_sets if one.recommended]
+    )
+    table, names = summary.by_data_set, identifiers(summary)
+    if table is not None:
+        for k in lowering_cc_half(summary):
+            if -(table.delta_cc_half[k] or 0.0) > _uncertainty(summary) and names[k] not in found:
+                found.append(names[k])
+    return found
+
+
+def _uncertainty(summary: Summary) -> float:
+    intervals = summary.statistics.intervals if summary.statistics else None
+    limits = intervals.cc_half if intervals else None
+    return UNCERTAIN if limits is None else 0.5 * (limits[1] - limits[0])
+
+
+def commands(
+    exclusions: ExclusionsEntry | None, data_sets: Sequence[str], names: Sequence[str], d_min: float | None,
+    output: OutputNames,
+) -> list[Advice]:  # fmt: skip
+    """What to try next, each with its command; empty where there is nothing to do.
+
+    ``data_sets``: identifiers of those to leave out.  ``names``: of all in the output.  ``d_min``: suggested limit of
+    resolution, Angstrom, None where the data end before the signal.
+    """
+    pair = [output.experiments, output.reflections]
+    compare = [f"report.compare={output.json}"] if output.json else []
+    found: list[Advice] = []
+    runs = [] if exclusions is None else [one for one in exclusions.images if one.recommended]
+    if runs or data_sets:
+        words = [f"exclude_datasets={','.join(data_sets)}"] if data_sets else []
+        if runs:
+            place = {name: k for k, name in enumerate(names)}
+            ordered = sorted(runs[:MOST_RUNS], key=lambda one: (place.get(one.data_set, 0), one.first or 0))
+            listed = ",".join(_run(one, names) for one in ordered)
+            words.append(f"exclude_images={listed}")
+        why = _why(exclusions, runs, data_sets)
+        found.append(Advice(why, shlex.join(["scale", *pair, *words, *compare])))
+    if d_min is not None:
+        why = f"Cut the resolution where CC1/2 falls to 0.3, {d_min:.2f} Å:"
+        found.append(Advice(why, shlex.join(["scale", *pair, f"d_min={d_min:.2f}", *compare])))
+    return found
+
+
+def _run(one: StretchEntry, names: Sequence[str]) -> str:
+    return f"{one.first}:{one.last}" if len(names) == 1 else f"{one.data_set}:{one.first}:{one.last}"
+
+
+def _why(exclusions: ExclusionsEntry | None, runs: Sequence[StretchEntry], data_sets: Sequence[str]) -> str:
+    """The sentence before the command: what is left out, and what that brings."""
+    parts = (
+        [] if not data_sets else [f"data set {data_sets[0]}" if len(data_sets) == 1 else f"{len(data_sets)} data sets"]
+    )
+    if runs:
+        images = sum((one.last or 0) - (one.first or 0) + 1 for one in runs)
+        parts.append(f"{images} image{'s' * (images > 1)}")
+    what = " and ".join(parts)
+    one = what == "1 image" or (len(data_sets) == 1 and not runs)
+    text = f"Leave out {what} that disagree{'s' * one} with the rest"
+    if exclusions is None or exclusions.gain is None:
+        return f"{text}; CC1/2 rises:"
+    gain = show_with_error(100 * exclusions.gain, 100 * (exclusions.gain_error or 0.0))
+    return f"{text}; other observations of the same reflections are then predicted {gain} % better:"

@@ -1,0 +1,70 @@
+"""The parts of scale.json that say what the data would be better without, and whether the symmetry holds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from braggscale.report.summary_values import Record, about
+
+
+class StretchEntry(Record, frozen=True):
+    """Images, or a whole data set, that disagree with the rest beyond chance."""
+
+    data_set: Annotated[str, about("Identifier.")]
+    first: Annotated[int | None, about("First image; null for a whole data set.")]
+    last: int | None
+    observations: int
+    excess: Annotated[float | None, about("Mean squared deviation there over that elsewhere.")]
+    chance: Annotated[float, about("That a run without bad images shows anything as striking.")]
+    gain: Annotated[
+        float | None,
+        about(
+            "How much better equivalents elsewhere are predicted without it, share of their squared deviation; null "
+            "where nothing can tell."
+        ),
+    ]
+    gain_error: Annotated[float | None, about("Standard error of the gain.")]
+    recommended: Annotated[bool, about("Whether it is better left out: the gain is above its error.")]
+
+
+class AbsencesEntry(Record, frozen=True):
+    """Space groups that forbid the same reflections."""
+
+    space_groups: Annotated[list[str], about("They cannot be told apart by absences.")]
+    probability: float
+    forbidden: Annotated[int, about("Reflections that they forbid and some other space group does not.")]
+    i_over_sigma: Annotated[float | None, about("Mean of these.")]
+
+
+class ElementEntry(Record, frozen=True):
+    """A rotation of the lattice: whether the intensities have it."""
+
+    operator: Annotated[str, about("On indices.")]
+    fold: int
+    used: Annotated[bool, about("Whether the space group of the run has it.")]
+    pairs: Annotated[int, about("Reflections compared.")]
+    cc: Annotated[float | None, about("Correlation of their normalised intensities; null with too few pairs.")]
+    r_meas: float | None
+    probability: Annotated[float | None, about("That the crystal has it; 0.95 is the most that it can be.")]
+    state: Annotated[
+        Literal["holds", "denied", "missing", "no", "unknown"],
+        about("Denied: used, but not there. Missing: there, but not used."),
+    ]
+
+
+class SymmetryEntry(Record, frozen=True):
+    """Whether the space group fits the intensities."""
+
+    likely: Annotated[list[str] | None, about("Space groups by absences, if they can be believed; else null.")]
+    absences: Annotated[list[AbsencesEntry], about("The most probable first, five at most.")]
+    elements: list[ElementEntry]
+
+
+class ExclusionsEntry(Record, frozen=True):
+    """What disagrees with the rest, and what leaving it out would bring."""
+
+    false_alarm: Annotated[float, about("Chance that a run without bad images gets any entry.")]
+    images: list[StretchEntry]
+    data_sets: list[StretchEntry]
+    gain: Annotated[float | None, about("Of all that is recommended together; null where nothing is.")]
+    gain_error: float | None

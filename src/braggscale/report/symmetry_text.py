@@ -1,0 +1,65 @@
+"""What the check of the symmetry says, in sentences: the same in the log and in the report."""
+
+from __future__ import annotations
+
+from braggscale.report.summary_checks import ElementEntry, SymmetryEntry
+from braggscale.wording import some_of
+
+
+def symmetry_sentences(found: SymmetryEntry, space_group: str) -> list[str]:
+    """Absences first, then rotations.  ``space_group``: that of the run."""
+    return [*_absences(found, space_group), *_rotations(found.elements, space_group)]
+
+
+def _absences(found: SymmetryEntry, space_group: str) -> list[str]:
+    if not found.absences:
+        return []
+    best = found.absences[0]
+    names = " or ".join(best.space_groups[:4])
+    seen = "" if best.i_over_sigma is None else f", whose mean I/sigma is {best.i_over_sigma:.2f}"
+    if found.likely is None:
+        return [
+            f"Systematic absences do not decide: {names} is the most probable space group with "
+            f"{best.probability:.2f}, then {' or '.join(found.absences[1].space_groups[:4])}."
+        ]
+    why = f"{best.forbidden} reflections{seen}" if best.forbidden else "no class of reflections"
+    text = f"Systematic absences: {names} with probability {best.probability:.3f}; it forbids {why}."
+    if space_group in best.space_groups:
+        return [text]
+    name = best.space_groups[0].replace(" ", "")
+    return [
+        f"{text} Scaling in {space_group} is the same; scale export writes {name}, and so does a run with "
+        f"space_group={name}."
+    ]
+
+
+def _rotations(elements: list[ElementEntry], space_group: str) -> list[str]:
+    by_state = {state: [e for e in elements if e.state == state] for state in ("holds", "denied", "missing", "no")}
+    said = []
+    if by_state["denied"]:
+        said.append(
+            f"The intensities do not have {_listed(by_state['denied'])}, which {space_group} has: merge with a lower "
+            "symmetry (space_group=), or is the crystal indexed in two ways?"
+        )
+    if by_state["missing"]:
+        said.append(
+            f"The intensities also have {_listed(by_state['missing'])}, which {space_group} has not: a higher symmetry "
+            "(space_group=), or a twin?"
+        )
+    holds, no = by_state["holds"], by_state["no"]
+    if holds and not by_state["denied"]:
+        said.append(f"All {len(holds)} rotations of {space_group} hold, {_range(holds)}.")
+    if no and not by_state["missing"]:
+        said.append(f"Of {len(no)} more of the lattice none holds, {_range(no)}.")
+    return said
+
+
+def _listed(elements: list[ElementEntry]) -> str:
+    return some_of([f"{e.operator} (CC {e.cc:.2f})" for e in elements], 4)
+
+
+def _range(elements: list[ElementEntry]) -> str:
+    known = sorted(e.cc for e in elements if e.cc is not None)
+    if len(known) == 1:
+        return f"CC {known[0]:.3f}"
+    return f"CC {known[0]:.3f} to {known[-1]:.3f}"

@@ -1,0 +1,66 @@
+"""Which images and data sets a run would be better without: all tests together.
+
+What ``bad_stretches`` finds is left out together here, and the gain of all of it is measured at once. A data set is
+also found by ΔCC1/2 (CC1/2 of all data less CC1/2 without it) if it is far below that of all others: then it is CC1/2
+that gains. What does not gain is mentioned and not recommended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.numerics.array_types import Bool
+from braggscale.statistics.bad_stretches import (
+    FALSE_ALARM,
+    Deviations,
+    Stretch,
+    bad_data_sets,
+    bad_stretches,
+    gain_without,
+)
+
+MOST_OF_ALL = 0.5  # more than this share of the observations is not called bad: which half is right?
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusions:
+    """``stretches``: runs of images that disagree; ``data_sets``: whole data sets.  ``false_alarm``: chance that a run
+    of the program without bad images shows any.
+
+    ``gain``, ``gain_error``: how much better observations outside are predicted without all that are recommended, share
+    of their squared deviation, and its standard error; NaN where nothing is recommended.
+    """
+
+    stretches: tuple[Stretch, ...] = ()
+    data_sets: tuple[Stretch, ...] = ()
+    false_alarm: float = FALSE_ALARM
+    gain: float = float("nan")
+    gain_error: float = float("nan")
+
+
+def exclusions(data: Deviations, n_images: Sequence[int]) -> Exclusions:
+    """What disagrees, and what leaving it out brings.  ``n_images``: of each data set, (n_sets,)."""
+    runs = bad_stretches(data, n_images)
+    # a data set with some bad images is not bad as a whole
+    rest = replace(data, z2=np.where(_inside(data, runs), np.nan, data.z2)) if runs else data
+    whole = bad_data_sets(rest, len(n_images))
+    gone = {one.data_set for one in whole if one.worth_leaving_out}
+    runs = [one for one in runs if one.data_set not in gone]
+    inside = _inside(data, [one for one in (*whole, *runs) if one.worth_leaving_out])
+    share = np.count_nonzero(inside) / max(len(inside), 1)
+    if share > MOST_OF_ALL:
+        nothing = float("nan")
+        runs, whole = ([replace(one, gain=nothing, gain_error=nothing) for one in found] for found in (runs, whole))
+        return Exclusions(tuple(runs), tuple(whole))
+    gain, error = gain_without(data, inside) if inside.any() else (float("nan"), float("nan"))
+    return Exclusions(tuple(runs), tuple(whole), gain=gain, gain_error=error)
+
+
+def _inside(data: Deviations, found: Sequence[Stretch]) -> Bool:
+    result = np.zeros(len(data.image), bool)
+    for one in found:
+        result |= (data.data_set == one.data_set) & (data.image >= one.first) & (data.image <= one.last)
+    return result
