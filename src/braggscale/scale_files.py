@@ -28,6 +28,7 @@ from braggscale.report.read_summary import read_summary
 from braggscale.report.summary import summary
 from braggscale.report.summary_document import Summary, summary_text
 from braggscale.report.text.log import log_end, log_next, log_result
+from braggscale.run_warnings import Warned, warnings_heard
 from braggscale.scaled_output import ScaledOutput, now, scaled_output, write_pair
 from braggscale.scaling.pipeline import run as run_pipeline
 from braggscale.scaling.plan import make_plan
@@ -47,8 +48,8 @@ def run(
     ``command``: what the summary says of the command line.
     ``log_text``: everything logged so far.  Raises UserError where the run cannot go on; nothing is written then.
     """
-    with threads(options.nproc or available_processors()):
-        _run(files, options, command, log_text)
+    with threads(options.nproc or available_processors()), warnings_heard() as warned:
+        _run(files, options, command, log_text, warned)
 
 
 def _run(
@@ -56,6 +57,7 @@ def _run(
     options: Options,
     command: Mapping[str, Any],
     log_text: Callable[[], str],
+    warned: Sequence[Warned],
 ) -> None:
     clock = Clock()
     with clock.stage("reading"):
@@ -67,7 +69,7 @@ def _run(
     options = with_mtz_files(options, data, files)
     result = scale_input(data, options, clock)
     log_result(result, options.anomalous)
-    scaled, problem = _write(data, result, options, command, log_text, clock, other)
+    scaled, problem = _write(data, result, options, command, log_text, clock, other, warned)
     if options.output.exports:
         _export(result, options, scaled, log_text, clock)
     if problem is not None:
@@ -158,6 +160,7 @@ def _write(
     log_text: Callable[[], str],
     clock: Clock,
     other: Summary | None,
+    warned: Sequence[Warned],
 ) -> tuple[ScaledOutput, OutputError | None]:
     """Writes the table, the experiments, the log, the summary and the report.
 
@@ -172,7 +175,7 @@ def _write(
             pairs += write_pair(scaled, output.experiments, output.reflections)
         with clock.stage("report"):
             wanted = output.json or output.html
-            found = summary(result, options, command, dict(clock.seconds)) if wanted else None
+            found = summary(result, options, command, dict(clock.seconds), warned) if wanted else None
             report, problem = _report(found, options, other)
         pairs += report
         written = [output.reflections, output.experiments, output.log, output.json, *(path for _, path in report)]
