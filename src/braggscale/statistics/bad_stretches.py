@@ -1,26 +1,27 @@
-"""Runs of images, and data sets, that disagree with the rest beyond chance, and what leaving them out brings.
+"""Runs of images, and data sets, that disagree with the rest significantly, and the gain if they are left out.
 
-**Test.** Each observation has a deviation z^2 from its equivalents. Its rank among the observations of about the same
-I/sigma gives it the score q, what z^2 - 1 would be at that rank if deviations were normal (Klotz, Ann. Math. Stat. 33
-(1962) 498). The distribution of q is the same whatever that of z^2; so neither strong reflections nor errors that are
-wrong by a factor make an image stand out. A run of images whose deviations are larger has a sum of q above 0. The
-statistic is the largest of
+**Test.** Each observation has a deviation z^2 from its equivalents. It is ranked among the observations with about
+the same I/sigma. Its score q is the value that z^2 - 1 has at this rank for normally distributed deviations (Klotz,
+Ann. Math. Stat. 33 (1962) 498). The distribution of q does not depend on that of z^2; so neither strong reflections
+nor errors that are wrong by a factor make an image stand out. A run of images whose deviations are larger has a sum
+of q above 0. The statistic is the largest of
 
     T(a, b) = sum_{a <= image <= b} q / sqrt(2 v_L n)
 
 over all runs of the lengths L in LENGTHS, n observations in the run. v_L is 1 for independent observations; it is
 measured from all runs of that length by their median absolute value, because errors of the scales make neighbouring
-images agree with each other. What the largest T is without bad images is known from made-up sweeps of as many images
-(a scan statistic: Naus, J. Am. Stat. Assoc. 60 (1965) 532), extrapolated by Gumbel's distribution; FALSE_ALARM holds
-for a whole run of the program.
+images agree with each other. The distribution of the largest T without bad images comes from simulated sweeps with
+as many images (a scan statistic: Naus, J. Am. Stat. Assoc. 60 (1965) 532) and is extrapolated by Gumbel's
+distribution. FALSE_ALARM is the probability of a false alarm in a whole run of the program.
 
 **Edges.** Around the best run every first and last image is tried; the pair with the highest likelihood of a shift of
-the mean is the answer.
+the mean is used.
 
-**Gain.** Every reflection with observations inside and outside is merged with and without the inside ones, one outside
-observation at a time left out; the mean decrease of its squared deviation, in units of its variance, with its standard
-error. A run is recommended for exclusion only where there is a gain. (Asking for a gain of two standard errors would
-find six of ten stretches of 200 observations with doubled errors; the test above has bounded false alarms already.)
+**Gain.** This uses reflections with observations inside and outside of the run. One outside observation at a time is
+left out and predicted from the others, with and without the observations inside. The gain is the mean decrease of its
+squared deviation, in units of its variance, given with its standard error. A run is recommended for exclusion only if
+there is a gain. (If the gain had to exceed two standard errors, only six of ten stretches of 200 observations with
+doubled errors would be found; the test above already limits the number of false alarms.)
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ FALSE_ALARM = 0.02  # chance that a run of the program without bad images gets a
 STRATA = 10  # classes of I/sigma in which ranks are taken
 SCORE_VARIANCE = 2.0  # of q
 MOST_STRETCHES = 5  # of one data set
-LONGEST = 0.5  # share of the images of a data set that a run may have: the rest tells what is normal
-_MADE_UP = 300  # sweeps that show what chance does
+LONGEST = 0.5  # share of the images of a data set that a run may have: the other images show what is normal
+_MADE_UP = 300  # simulated sweeps without bad images
 _SEED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Deviations:
-    """What the tests look at; rows that are merged, in the order of ``groups``.
+    """Deviations of the merged observations from their equivalents, rows in the order of ``groups``.
 
     ``groups``: unique reflections, Friedel mates as they are merged.  ``data_set``, ``image``: whole numbers, images
     from 0 within their data set; stills are one image each.  ``x``: scaled intensity, ``variance``: its variance,
@@ -64,9 +65,10 @@ class Deviations:
 class Stretch:
     """``data_set``: number.  ``first``, ``last``: images from 0, both ends included.  ``rows``: observations in it.
 
-    ``excess``: mean z^2 inside over that outside.  ``chance``: that a run of the program without bad images shows
-    anything as striking.  ``gain``, ``gain_error``: how much better observations outside are predicted without it,
-    share of their squared deviation, and its standard error; NaN where no reflection can tell.
+    ``excess``: mean z^2 inside over that outside.  ``chance``: probability that a run of the program without bad
+    images has any stretch with a T as large.  ``gain``, ``gain_error``: relative decrease of the squared deviation
+    with which observations outside are predicted, and its standard error; NaN if no reflection has observations on
+    both sides.
     """
 
     data_set: int
@@ -113,8 +115,9 @@ def bad_stretches(data: Deviations, n_images: Sequence[int], false_alarm: float 
 def bad_data_sets(data: Deviations, n_sets: int, false_alarm: float = FALSE_ALARM) -> list[Stretch]:
     """Whole data sets whose deviations are larger than those of the others, the worst first.
 
-    The mean of q of each data set, over its error, is compared with the median of all in units of their robust standard
-    deviation: data sets differ by more than chance, and one is bad only if it is outside of that.
+    The mean of q of each data set, divided by its error, is compared with the median of all data sets in units of
+    their robust standard deviation. Good data sets also differ by more than chance, so a data set is bad only if it
+    differs by more than they do.
     """
     score, known = scores(data)
     count = np.bincount(data.data_set[known], minlength=n_sets)
@@ -170,7 +173,7 @@ def _scan(total: Float, count: Float, out: Bool) -> tuple[Float, Int, Int]:
         clear = (gone[length:] == gone[:-length]) & (c > 0)
         t = np.divide(s, np.sqrt(np.maximum(c, 1.0) * SCORE_VARIANCE), out=np.full(len(s), -np.inf), where=clear)
         usual = np.abs(t[clear])
-        # 0.6745 is the median of |t| for independent observations; only what is wider than that counts
+        # 0.6745 is the median of |t| for independent observations; v_L is only ever raised above 1
         width = max(float(np.median(usual)) / 0.6745, 1.0) if len(usual) >= 8 else 1.0
         k = int(np.argmax(t))
         best.append(t[k] / width)
@@ -179,7 +182,7 @@ def _scan(total: Float, count: Float, out: Bool) -> tuple[Float, Int, Int]:
 
 
 def _most_striking(total: Float, count: Float, out: Bool) -> tuple[int, int, float] | None:
-    """First and last image of the run that stands out most, with the best edges, and its T."""
+    """First and last image of the run with the largest T after its edges have been adjusted, and this T."""
     centred = total - count * _centre(total, count, out)
     best, first, lengths = _scan(centred, count, out)
     k = int(np.argmax(best))
@@ -190,7 +193,7 @@ def _most_striking(total: Float, count: Float, out: Bool) -> tuple[int, int, flo
 
 
 def _centre(total: Float, count: Float, out: Bool) -> float:
-    """The usual mean of q: bad images lower the ranks of all others a little."""
+    """Mean of q of normal images, slightly below 0 because bad images lower the ranks of all others."""
     use = (count > 0) & ~out
     if not use.any():
         return 0.0
@@ -226,8 +229,8 @@ def _gumbel(n: int, per_image: int) -> tuple[float, float]:
 
 
 def _chance(t: float, count: Float) -> float:
-    """That a sweep without bad images shows a T as large.  ``count``: observations of each image."""
-    # rounded to a quarter of an octave, so that sweeps of nearly equal size share what was made up
+    """Probability that a sweep without bad images has a T as large.  ``count``: observations of each image."""
+    # rounded to a quarter of an octave, so that sweeps of nearly equal size share one simulation
     images = max(int(2 ** (round(4 * np.log2(len(count))) / 4)), 4)
     per_image = max(int(2 ** (round(4 * np.log2(max(float(np.median(count)), 1.0))) / 4)), 1)
     location, scale = _gumbel(images, per_image)
@@ -247,9 +250,9 @@ def _described(data: Deviations, d: int, first: int, last: int, chance: float) -
 def gain_without(data: Deviations, inside: Bool) -> tuple[float, float]:
     """How much better observations outside are predicted without those inside, and the standard error.
 
-    Of each reflection with two or more observations outside and one or more inside, every outside one is left out and
-    predicted by the weighted mean of the others, with and without the inside ones. ``inside``: (n,).
-    Returns the share of the mean squared deviation that is gained; NaN where no reflection can tell.
+    Every outside observation of a reflection with two or more observations outside and one or more inside is left
+    out and predicted by the weighted mean of the others, with and without the inside ones. ``inside``: (n,).
+    Returns the relative decrease of the mean squared deviation; NaN if there is no such reflection.
     """
     groups, w = data.groups, 1.0 / data.variance
     wx = w * data.x
@@ -267,7 +270,7 @@ def gain_without(data: Deviations, inside: Bool) -> tuple[float, float]:
     x, wi = data.x[safe], w[safe]
     cap = 25.0
     gained = np.minimum((x - with_them) ** 2 * wi, cap) - np.minimum((x - without) ** 2 * wi, cap)
-    # members of one reflection share what was left out, so reflections are the units of the error
+    # deviations within one reflection are correlated, so the error is calculated from sums over reflections
     number = np.repeat(np.arange(len(groups)), groups.sizes())[safe]
     per_group = np.bincount(number, gained, len(groups))
     members = np.bincount(number, minlength=len(groups))
