@@ -173,7 +173,7 @@ def _scan(total: Float, count: Float, out: Bool) -> tuple[Float, Int, Int]:
         clear = (gone[length:] == gone[:-length]) & (c > 0)
         t = np.divide(s, np.sqrt(np.maximum(c, 1.0) * SCORE_VARIANCE), out=np.full(len(s), -np.inf), where=clear)
         usual = np.abs(t[clear])
-        # 0.6745 is the median of |t| for independent observations; v_L is only ever raised above 1
+        # 0.6745 is the median of |t| for independent observations; v_L is at least 1
         width = max(float(np.median(usual)) / 0.6745, 1.0) if len(usual) >= 8 else 1.0
         k = int(np.argmax(t))
         best.append(t[k] / width)
