@@ -185,7 +185,7 @@ def statistics_of_sums(
 def _within(
     sums: ReflectionSums | None, symmetry: Symmetry, cell: UnitCell, n_bins: int
 ) -> tuple[tuple[Shell, ...], Shell] | None:
-    """The shells between the limits, and all of it; None without an observation there."""
+    """The statistics of the shells between the limits and of the whole range; None if there is no observation."""
     if sums is None:
         return None
     limits = shell_limits(sums.s, n_bins)
