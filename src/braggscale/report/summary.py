@@ -1,6 +1,6 @@
-"""From a Result to the summary: everything that the log says and all that the report shows, for programs.
+"""Makes the summary from a Result. It has all that the log and the report show, in a form for programs.
 
-The names in scale.json are a published format; the names in the program may change. Here one is made of the other.
+The names in scale.json are a published format, the names in the program may change; this module translates them.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ _NOTHING_YET = Verdict(state="look", sentence="", checks=[], commands=[])
 def summary(result: Result, options: Options, command: Mapping[str, Any], seconds: Mapping[str, float]) -> Summary:
     """The summary of a run; its entry ``run`` holds what may differ between two runs of the same command.
 
-    ``command``: what the entry of this name says.  ``seconds``: by stage.
-    It is written and read back once, so that what the report shows is what scale.json says.
+    ``command``: content of the entry of this name.  ``seconds``: by stage. The summary is written and read back
+    once, so that the report shows exactly the numbers of scale.json.
     """
     sections = collect(result, options)
     state = result.scaled.state
