@@ -14,7 +14,7 @@ __all__ = ["__version__", *_API, *_ERRORS]
 
 
 def __getattr__(name: str) -> object:
-    """What the package offers, imported when it is first used (PEP 562): numbers and compilers take a second."""
+    """A public name of the package, imported when it is first used (PEP 562): numpy and numba take a second."""
     if name not in __all__:
         raise AttributeError(f"module 'braggscale' has no attribute {name!r}")
     import importlib

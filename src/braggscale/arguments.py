@@ -1,4 +1,4 @@
-"""What was typed, sorted: options, assignments, names of files, and what is wrong with them.
+"""The words of the command line, sorted into options, assignments and names of files, and the errors in them.
 
 The options with a dash are defined here; those with a name and a value are in ``braggscale.options``.
 Nothing that takes long to import is imported before it is needed.
@@ -65,7 +65,7 @@ NAMES_TODAY = {
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """A parser whose mistakes are errors of the command, so that all end in one place."""
+    """A parser that raises CommandError, so that all errors of the command are reported in one place."""
 
     def error(self, message: str) -> NoReturn:
         """Raises CommandError instead of leaving the program."""

@@ -1,6 +1,6 @@
-"""The command: arguments in, exit status out. The only place that prints, and that turns errors into lines.
+"""The command: from arguments to the exit status. The only module that prints and that reports errors as text.
 
-Exit status: 0 done, 1 the data cannot be scaled or something broke, 2 the command is wrong, 130 interrupted, 143
+Exit status: 0 done, 1 the data cannot be scaled or an internal error, 2 the command is wrong, 130 interrupted, 143
 terminated.
 Nothing that takes long to import is imported before it is needed.
 """
@@ -44,10 +44,10 @@ log = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit status.  ``argv``: without the program's name, None for sys.argv."""
     arguments = tuple(sys.argv[1:] if argv is None else argv)
-    if sys.stdout is None:  # closed: the next file that is opened would take its place
+    if sys.stdout is None:  # closed: the next file that is opened would get its number
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError):  # not every stand-in for a terminal can do this
+        with suppress(AttributeError, ValueError):  # not every object that replaces a terminal can do this
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         with _ending_on_request():
@@ -87,26 +87,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _remove_temporaries() -> None:
-    """Files that were begun and not put in place, whatever ended the run; nothing is imported for that."""
+    """Remove temporary files of outputs after any kind of end; imports no module that is not loaded yet."""
     files = sys.modules.get("braggscale.io.atomic_files")
     if files is not None:
         files.discard_remaining()
 
 
-# What writing to a full or closed standard output gives.
+# Errors of writing to a full or closed standard output.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO)
 
 
 @contextmanager
 def _ending_on_request() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does: temporary files go, old outputs stay."""
+    """SIGTERM ends the run as Ctrl-C does: temporary files are removed, old outputs stay."""
 
     def end(*_: object) -> NoReturn:
         raise Terminated
 
     try:
         before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not the main thread: whoever runs this there decides about signals
+    except ValueError:  # not the main thread: signals are left to the caller
         yield
         return
     try:
@@ -184,7 +184,7 @@ def _scale(argv: tuple[str, ...], found: Arguments, settings: Settings) -> None:
         for note in settings.notes:
             log.info(note)
         _compile(found.options.quiet)
-        # a million objects are made here that all stay: collecting garbage among them is a sixth of the time
+        # a million objects are created that all stay in use: garbage collection would take a sixth of the time
         gc.disable()
         from braggscale.scale_files import run
 
@@ -203,7 +203,7 @@ def _export(found: Arguments, settings: Settings) -> None:
 
 
 def _compile(quiet: bool) -> None:
-    """Before the first run of all: compile everything at once, and say why it takes time."""
+    """Before the very first run: compile all kernels at once, and say why this takes time."""
     from braggscale.numerics.compiled.cache import warm, warm_up
 
     if warm():

@@ -1,4 +1,4 @@
-"""What is needed to find a fault of the program: where it happened, with the shapes of what was there, not the data."""
+"""The file that helps to find the cause of an internal error: traceback and shapes of variables, but no data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_FIELDS = 40
 def write_crash_file(error: BaseException, argv: tuple[str, ...]) -> bool:
     """Write version, command, traceback and the shapes of the variables of each call to ``scale.crash``.
 
-    Returns whether that worked; an old one is replaced.
+    Returns whether the file could be written; an existing one is replaced.
     """
     lines = [
         f"braggscale {__version__}, Python {platform.python_version()}, numpy {np.__version__}, {platform.platform()}",
@@ -35,7 +35,7 @@ def write_crash_file(error: BaseException, argv: tuple[str, ...]) -> bool:
     lines += _variables(error.__traceback__)
     text = "\n".join(lines) + "\n"
     with suppress(OSError):
-        # not through a link that somebody else has put there
+        # never write through a symbolic link, which another user may have made
         with suppress(FileNotFoundError):
             os.unlink(CRASH_FILE)
         with open(CRASH_FILE, "x", encoding="utf-8", errors="backslashreplace") as file:
@@ -57,7 +57,7 @@ def _variables(trace: TracebackType | None) -> list[str]:
 
 
 def shape_of(value: Any) -> str:
-    """What a value is, without what it holds: type, shape, length; plain numbers are shown."""
+    """Type, shape and length of a value, without its content; only plain numbers are shown."""
     name = type(value).__name__
     if isinstance(value, np.ndarray):
         return f"array {value.shape} {value.dtype}"

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Something the person at the terminal can act on; ``exit_status`` is what the program returns."""
+    """An error that the user can act on; ``exit_status`` is what the program returns."""
 
     exit_status = 1
 
@@ -22,22 +22,22 @@ class DataError(UserError):
 
 
 class OutputError(UserError):
-    """Writing failed part-way, for example on a full disk."""
+    """Writing an output failed, for example because the disk is full."""
 
 
 class Terminated(BaseException):
-    """The system asked the program to end (SIGTERM). Like KeyboardInterrupt no Exception: nothing may swallow it."""
+    """The system asked the program to end (SIGTERM). Not an Exception, so that no handler for errors catches it."""
 
 
 LONGEST_LINE = 300
-_ENDS = 120  # characters of a line that is shortened that stay at its end: the advice stands there
+_ENDS = 120  # characters kept at the end of a shortened line, because the advice stands at the end
 
 
 def one_line(text: str, room: int = LONGEST_LINE) -> str:
     """The text as one line of at most ``room`` printable characters.
 
-    Names and values come from files and command lines: what could move a cursor is written as an escape, and of what
-    is too long the middle is left out.
+    Names and values come from files and command lines. So control characters, which could move the cursor, are
+    written as escape sequences; if the text is too long, its middle is left out.
     """
     line = "".join(c if c.isprintable() else " " if c == "\n" else _escaped(c) for c in text.strip())
     if len(line) <= room:
@@ -47,7 +47,7 @@ def one_line(text: str, room: int = LONGEST_LINE) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with line breaks as they are and other characters that are not printable as escapes."""
+    """The text with escape sequences for characters that are not printable; line breaks are kept."""
     return (
         text
         if text.isascii() and text.isprintable()

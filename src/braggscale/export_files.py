@@ -1,6 +1,6 @@
 """Exports of a run, and of scaled files without a run. Both hand the same values to ``io.export.write``.
 
-What a run knows and its files would not say, the unit cell, is kept in the stored models.
+The unit cell of the run, which its files would not contain otherwise, is kept in the stored models.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def export_settings(output: Output) -> ExportSettings:
 def export_result(
     result: Result, options: Options, document: Mapping[str, Any], columns: Mapping[str, tuple[str, Sequence[Array]]]
 ) -> None:
-    """The files that were asked for, of a run that is written.
+    """Write the exports that the options name, after the run has written its data.
 
     ``document``: the experiments as written.  ``columns``: type and values, (n_rows,) of each data set, as written.
     Raises OutputError naming the files that could not be written.
@@ -73,7 +73,7 @@ def result_crystals(
     """The scaled observations of a run as all kinds of exports need them.
 
     ``document``: the experiments as written.  ``columns``: type and values, (n_rows,) of each data set, as written.
-    Raises DataError if the resolution limits leave nothing.
+    Raises DataError if no observation is within the resolution limits.
     """
     tables = [
         Changed(one.usable.table, {name: arrays[d] for name, (_, arrays) in columns.items()})

@@ -1,7 +1,7 @@
-"""From files to files: read, run the pipeline, write everything at once or nothing.
+"""A run from input files to output files: read, run the pipeline, write all outputs or none.
 
-The table, the log, the summary and the experiments belong together: each is written beside its target first, then all
-are renamed, the experiments last. A run that fails leaves what was there before.
+The table, the log, the summary and the experiments belong together. Each is first written beside its target; then all
+are renamed, the experiments last. A run that fails leaves the earlier files unchanged.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _run(
 ) -> None:
     clock = Clock()
     with clock.stage("reading"):
-        # before anything else: this run may replace the file
+        # read first, because this run may replace the file
         other = read_summary(options.report.compare) if options.report.compare and options.output.html else None
         data = open_files(files, options)
     data = as_asked(data, options)
@@ -78,13 +78,13 @@ def _run(
 
 
 def open_files(files: Sequence[str], options: Options) -> Input:
-    """Read the files, with what the options say about those that do not say it."""
+    """Read the files; the options give facts that some of them do not contain."""
     asked = options.input
     return open_inputs(files, known(asked.space_group, asked.unit_cell, asked.polarization_fraction))
 
 
 def as_asked(data: Input, options: Options) -> Input:
-    """The data with space group, unit cell and indices that the options ask for; logs what reading told, and this."""
+    """The data with space group, unit cell and indices as set by the options; logs this and the readers' notes."""
     for note in data.notes:
         log.info(note)
     asked = options.input
@@ -205,11 +205,11 @@ def _write(
 def _report(
     found: Summary | None, options: Options, other: Summary | None
 ) -> tuple[list[tuple[str, str]], OutputError | None]:
-    """The report beside its target, to be put in place after the data; or why there is none."""
+    """Write the report beside its target; it is renamed after the data. Returns an error instead if there is none."""
     target = options.output.html
     if not target or found is None:
         return [], None
-    # imported here: costs time that a run without a report need not spend
+    # imported here because a run without a report should not spend this time
     from braggscale.report.page.html import report_html
 
     failed: list[str] = []
@@ -219,7 +219,7 @@ def _report(
         return [(write_text(target, page), target)], problem
     except OutputError as error:
         return [], _without_report(target, error)
-    except Exception as error:  # a fault of ours in drawing must not cost the data
+    except Exception as error:  # an internal error of the report must not prevent the data from being written
         log.debug("the report failed", exc_info=True)
         return [], _without_report(target, OutputError(f"internal error, {type(error).__name__}: {error}"))
 
@@ -246,7 +246,7 @@ def _sources(data: Input) -> list[str]:
 def _withkept_before(path: str) -> str:
     stem, ending = os.path.splitext(path)
     name, n = f"{stem}.previous{ending}", 1
-    while os.path.exists(name):  # of an earlier run, which is nobody's to throw away
+    while os.path.exists(name):  # a copy that an earlier run has kept must not be overwritten
         n += 1
         name = f"{stem}.previous-{n}{ending}"
     return name

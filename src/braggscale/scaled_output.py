@@ -1,4 +1,4 @@
-"""What a run writes of the data: experiments with their models, and tables with new columns."""
+"""The scaled data as a run writes them: experiments with their models, and tables with new columns."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ NewColumns = dict[str, tuple[str, list[Array]]]  # by column name: type, and one
 class ScaledOutput:
     """The scaled data as they are written.
 
-    ``document``: the experiment list.  ``tables``: rows of each data set in the output, ``columns``: what is new or
-    changed in them.  ``identifiers``: by the number in the column ``id``.
+    ``document``: the experiment list.  ``tables``: rows of each data set in the output, ``columns``: their new or
+    changed columns.  ``identifiers``: by the number in the column ``id``.
     """
 
     document: Mapping[str, Any]
@@ -53,7 +53,7 @@ def stored_models_with_cell(result: Result) -> list[dict[str, Any]]:
 
 
 def scaled_output(data: Input, result: Result) -> ScaledOutput:
-    """What is to be written.  ``data``: that were scaled."""
+    """The content of ``scaled.expt`` and ``scaled.refl``.  ``data``: the input that was scaled."""
     models = stored_models_with_cell(result)
     kept = [_kept(one, model) for one, model in zip(result.used, models, strict=True)]
     document = output_data(data.document, kept, history_line(now(), __version__))

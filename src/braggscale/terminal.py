@@ -1,7 +1,7 @@
 """The log: on standard output, folded at 80 columns, and in memory for the log file; and a line of progress.
 
-On a terminal, and only there, warnings and commands to copy are coloured (unless NO_COLOR is set), and a run of more
-than a second shows what it is doing in a line that goes away. Both texts are otherwise the same.
+Only on a terminal, warnings and commands to copy are coloured (unless NO_COLOR is set), and a run of more than a
+second shows its progress in a line that disappears at the end. Otherwise both texts are the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from braggscale.numerics.timing import STAGE
 log = logging.getLogger(__name__)
 
 WIDTH = 80
-# Lines that begin so are never folded: commands, and batch numbers, which people search for.
+# Lines with such a beginning are never folded: commands, and batch numbers, because users search for them.
 _WHOLE = (" ", "scale ", "Experiment identifier:")
 _YELLOW, _RED, _CYAN, _PLAIN = "\x1b[33m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 _COMMAND = re.compile(r"^(  (?:scale|dials\.\w+) .*)$", re.MULTILINE)
@@ -33,12 +33,12 @@ FIRST_AFTER, EVERY = 1.0, 0.25  # seconds
 
 
 def in_colour(stream: TextIO) -> bool:
-    """Whether escape sequences for colours are welcome (https://no-color.org)."""
+    """Whether the output may contain colours (https://no-color.org)."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a person reads along. Consoles of Windows count as files: not all understand escape sequences."""
+    """Whether the stream is a terminal. Consoles of Windows count as files: not all understand escape sequences."""
     try:
         return os.name == "posix" and stream.isatty()
     except (AttributeError, ValueError):
@@ -46,12 +46,12 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def error_prefix(program: str) -> str:
-    """What a line about an error begins with, on standard error."""
+    """Beginning of a line with an error on standard error."""
     return f"{_RED}{program}: error:{_PLAIN}" if in_colour(sys.stderr) else f"{program}: error:"
 
 
 def let_go(stream: TextIO) -> None:
-    """Point a closed pipe at nothing, so that later writes and the flush at exit stay silent."""
+    """Redirect a closed pipe to the null device, so that later writes and the flush at exit raise no error."""
     with suppress(OSError, ValueError, AttributeError):
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream.fileno())
@@ -71,7 +71,7 @@ class Progress(logging.Handler):
         self.thread = threading.Thread(target=self._draw, daemon=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """A new stage, or the end of a round."""
+        """Show a new stage, or the end of a round."""
         if record.name == STAGE:
             self.stage = record.getMessage()
             self.round = ", round 1" if self.stage == "scaling" else ""
@@ -79,7 +79,7 @@ class Progress(logging.Handler):
             self.round = f", round {int(found[1]) + 1}"
 
     def text(self) -> str:
-        """The line, as long as the terminal is wide."""
+        """The line, cut at the width of the terminal."""
         seconds = int(perf_counter() - self.begin)
         time = f"{seconds // 60}:{seconds % 60:02d}" if seconds >= 60 else f"{seconds} s"
         return f"... {self.stage}{self.round}  {time}"[: shutil.get_terminal_size().columns - 1]
@@ -95,13 +95,13 @@ class Progress(logging.Handler):
                 self.shown = len(text)
 
     def clear(self) -> None:
-        """Take the line away, before another one is printed."""
+        """Remove the line before another one is printed."""
         if self.shown:
             self.stream.write("\r" + " " * self.shown + "\r")
             self.shown = 0
 
     def stop(self) -> None:
-        """For good."""
+        """Remove the line and show no progress any more."""
         self.over.set()
         if self.thread.is_alive():
             self.thread.join()
@@ -111,7 +111,7 @@ class Progress(logging.Handler):
 
 
 class _Terminal(logging.StreamHandler[TextIO]):
-    """A terminal that may go away: the run goes on without it."""
+    """Log on a terminal or pipe; if it is closed, the run goes on without it."""
 
     def __init__(self, stream: TextIO, progress: Progress | None) -> None:
         super().__init__(stream)
@@ -141,7 +141,7 @@ class _Terminal(logging.StreamHandler[TextIO]):
             return
         let_go(self.stream)
         self.setLevel(logging.CRITICAL + 1)
-        if not isinstance(error, BrokenPipeError):  # full or closed: once, not with every line
+        if not isinstance(error, BrokenPipeError):  # full or closed: one warning, not one for every line
             why = getattr(error, "strerror", None) or error
             with suppress(OSError, ValueError):
                 sys.stderr.write(f"scale: warning: the log stops here on standard output: {why}\n")
@@ -166,7 +166,7 @@ class _Memory(logging.Handler):
 class _Format(logging.Formatter):
     """Sentences are folded at 80 columns; lines that begin with a blank, tables and commands, are not.
 
-    Nor are batch numbers: each sweep has one line, which people search for.
+    Batch numbers are not folded either: each sweep has one line, for which users search.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -183,7 +183,7 @@ def _folded(line: str) -> str:
 
 
 class _AsDetail(logging.Handler):
-    """Python's warnings are for developers: they go where details go."""
+    """Logs Python's warnings, which are meant for developers, as details."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log.debug(record.getMessage().rstrip())

@@ -30,7 +30,7 @@ def all_of(names: Iterable[str]) -> str:
 
 
 def decimals(error: float) -> int:
-    """Decimals of a number with this error: those of the error's first two digits, 0 to 7; 4 if it has no size.
+    """Decimals of a number with this error: those of the error's first two digits, 0 to 7; 4 if the error is 0.
 
     ``error``: a standard deviation or the width of an interval.
     """
@@ -60,6 +60,6 @@ def show_with_error(value: float | None, error: float | None, unknown: str = UNK
 
 
 def show_interval(low: float, high: float, between: str, fewest: int = 3) -> str:
-    """Both ends of an interval with two digits of its width, but ``fewest`` decimals or more."""
+    """Both ends of an interval, with decimals for two digits of its width but at least ``fewest``."""
     n = max(decimals(high - low), fewest)
     return f"{low:.{n}f}{between}{high:.{n}f}"

@@ -1,8 +1,8 @@
-"""The way in from Python: read, scale, look at what was found, write.
+"""The Python interface: read, scale, look at the results, write.
 
-``import braggscale`` offers everything that is here; nothing is imported before it is used. Nothing here prints, ends
-the process, or changes warnings, logging, environment or the number of BLAS threads of its caller: what a run has to
-tell goes to the logger ``braggscale``, and what is wrong is raised with the sentence that the command would print.
+``import braggscale`` offers all names of this package; modules are imported when they are first used. Nothing here
+prints, ends the process, or changes warnings, logging, environment or the number of BLAS threads of the caller. The log
+of a run goes to the logger ``braggscale``; errors are exceptions with the sentences that the command would print.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ from braggscale.api.tables import Curve, MergedData, ObservationTable
 
 __all__ = ["Component", "Curve", "Data", "MergedData", "ObservationTable", "Report", "Run", "read", "scale"]
 
-# Whoever wants to read along adds a handler. Without any, Python would print warnings.
+# The caller may add another handler to see the log. Without any handler Python would print warnings.
 logging.getLogger("braggscale").addHandler(logging.NullHandler())

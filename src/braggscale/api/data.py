@@ -53,11 +53,11 @@ class Data:
         return f"<braggscale.Data: {sets}, {self.input.n_rows} reflections from {', '.join(self.files)}{without}>"
 
     def without(self, images: str | Sequence[str] = (), data_sets: str | Sequence[str] = ()) -> Data:
-        """The same data without some images, or without whole data sets; ``self`` stays as it is.
+        """The same data without some images, or without whole data sets; ``self`` does not change.
 
         ``images``: ``"ID:first:last"``, ``"*:first:last"`` for every sweep, ``"first:last"`` for a single one, or
         several of these.  ``data_sets``: identifiers, or ``"#n"`` for the n-th.
-        Raises CommandError for what is not there, and where nothing would be left.
+        Raises CommandError for images or data sets that do not exist, and if no data would be left.
         """
         images, data_sets = _listed(images), _listed(data_sets)
         experiments = [data_set.experiment for data_set in self.input.data_sets]
@@ -80,7 +80,7 @@ def _listed(value: str | Sequence[str]) -> list[str]:
 
 
 def read(*files: str | os.PathLike[str], **options: Any) -> Data:
-    """Read experiments and reflections, in any order and number; what a file holds is found by looking into it.
+    """Read experiments and reflections, in any order and number; a format is recognised by the content of the file.
 
     ``options``: those of the section ``input`` of the command, for example ``space_group="P 21 21 21"``,
     ``unit_cell=(5.4, 8.1, 12.0, 90, 90, 90)``, ``reindex="k,h,-l"``.
@@ -99,7 +99,7 @@ def read(*files: str | os.PathLike[str], **options: Any) -> Data:
 
 
 def refuse(made: Sequence[Assignment], allowed: Callable[[str], bool], why: str) -> None:
-    """Raises CommandError for assignments to options that have no place here; unknown names are left to ``settled``."""
+    """Raises CommandError for options that are not allowed here; unknown names are left to ``settled``."""
     problems = []
     for one in made:
         try:

@@ -1,4 +1,4 @@
-"""The report of a run, as an object that shows itself in a notebook."""
+"""The report of a run, as an object that a notebook displays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braggscale.report.summary_document import Summary, summary_text
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """``html``: the page, complete in itself.  ``summary``: the numbers behind it, as in ``scale.json``."""
+    """``html``: the page, which needs no other file.  ``summary``: its numbers, as in ``scale.json``."""
 
     html: str
     summary: Summary
@@ -21,7 +21,7 @@ class Report:
         return f"<braggscale.Report of {len(self.html)} characters; save(path) writes it>"
 
     def _repr_html_(self) -> str:
-        """For notebooks: the page in a frame of its own, so that its style does not touch the notebook's."""
+        """For notebooks: the page in its own frame, so that its style does not change that of the notebook."""
         page = html.escape(self.html, quote=True)
         return f'<iframe srcdoc="{page}" style="width: 100%; height: 800px; border: 0"></iframe>'
 

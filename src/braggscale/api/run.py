@@ -1,4 +1,4 @@
-"""Scaling, and everything that can be asked of a run that is done."""
+"""Scaling, and the methods of a finished run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Component:
     """One correction of one data set, as it was fitted.
 
     ``data_set``: identifier.  ``name``: scale, decay, absorption, ...  ``parameters``: (n,), ``esd``: their standard
-    deviations, (n,), None where the run made no full matrix.  ``images``: first and last image in use, (0, 0) for a
+    deviations, (n,), None if the run had no full matrix.  ``images``: first and last image in use, (0, 0) for a
     still.
     """
 
@@ -71,7 +71,7 @@ class Component:
         """The correction along the images: inverse scale factor of a scale, B in Angstrom^2 of a decay.
 
         ``images``: numbers of images, (n,), whole numbers for their middle; None for every image in use.
-        Raises DataError for a component that is no curve: a surface, a map of the detector, or one effect per image.
+        Raises DataError for a component that is not a curve: a surface, a map of the detector, or one effect per image.
         """
         if self.evaluate is None:
             raise DataError(
@@ -85,7 +85,7 @@ class Component:
 
 
 class Run:
-    """What scaling found.  Made by ``scale``."""
+    """The results of scaling.  ``scale`` returns it."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Run:
         r_meas = "" if self.statistics is None else f", R_meas {self.statistics.overall.r_meas:.4f}"
         return f"<braggscale.Run: {n} observations of {sets} data set{'s' * (sets != 1)}{r_meas}>"
 
-    # What was found
+    # Results
 
     @property
     def options(self) -> Options:
@@ -117,7 +117,7 @@ class Run:
 
     @property
     def statistics(self) -> Statistics | None:
-        """Merging statistics, overall and by resolution; None where nothing could be merged."""
+        """Merging statistics, overall and by resolution; None if nothing could be merged."""
         return self._result.statistics
 
     @property
@@ -137,7 +137,7 @@ class Run:
 
     @cached_property
     def observations(self) -> ObservationTable:
-        """Every observation that was scaled, outliers, too."""
+        """Every observation that was scaled, including outliers."""
         result = self._result
         rows, state, scaled = result.data.rows, result.scaled.state, result.scaled
         still = np.array([one.experiment.is_still for one in result.used])
@@ -196,8 +196,8 @@ class Run:
     def merge(self, anomalous: bool = False, wavelength: int | None = None) -> MergedData:
         """One intensity for each unique reflection, as the export ``merged_mtz`` writes it.
 
-        ``anomalous``: with means of both Friedel mates.  ``wavelength``: number of the wavelength, from 1, where there
-        are several.  Raises CommandError for one that is not there.
+        ``anomalous``: with means of both Friedel mates.  ``wavelength``: number of the wavelength, from 1, if there
+        are several.  Raises CommandError for a number that does not exist.
         """
         with self._threads():
             sets = self._export_data.sets
@@ -224,7 +224,7 @@ class Run:
     def export(self, **options: Any) -> None:
         """Write files of other programs: ``merged_mtz=``, ``unmerged_mtz=``, ``shelx=`` and so on, as ``scale export``.
 
-        ``options``: those of ``scale export``; what is not said is as in the run.
+        ``options``: those of ``scale export``; options that are not given have their values in the run.
         Raises CommandError for a wrong option or path, OutputError naming the files that could not be written.
         """
         made = assignments_of(options)
@@ -288,9 +288,9 @@ def scale(data: Data, *, start: Run | None = None, **options: Any) -> Run:
 
     ``options``: those of the command ``scale``, under the same names (``d_min=1.2``, ``restraints="fixed"``,
     ``physical__lmax=6``), without those that name files.
-    ``start``: an earlier run whose models, error model and intensity choice are the starting point; outliers are judged
-    afresh.  Data sets are found in it by their identifiers.
-    Raises CommandError for wrong options, with all that is wrong, and DataError where the data cannot be scaled.
+    ``start``: an earlier run whose models, error model and intensity choice are the starting point; all observations
+    are tested for outliers anew.  Its data sets are found by their identifiers.
+    Raises CommandError that lists all wrong options, and DataError if the data cannot be scaled.
     """
     made = assignments_of(options)
     names = {*_PATHS, *(f"output.{name}" for name in EXPORTS)}
@@ -329,6 +329,6 @@ def _started(data: Input, start: Run) -> Input:
 
 
 def _check(wanted: Sequence[tuple[str, Sequence[str]]], inputs: Sequence[str]) -> None:
-    """Raises CommandError with all that is wrong with the paths."""
+    """Raises CommandError that lists all problems of the paths."""
     if problems := path_problems(wanted, inputs):
         raise CommandError("\n".join(problems))

@@ -1,4 +1,4 @@
-"""What a run found as arrays, and as data frames where pandas is installed."""
+"""Results of a run as arrays, and as data frames if pandas is installed."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def _frame(columns: Mapping[str, Array], index: Mapping[str, Array] | None = Non
         import pandas
     except ImportError:
         raise CommandError(
-            "data frames need pandas, which is not installed: pip install 'braggscale[pandas]'; the same numbers are "
-            "there as arrays"
+            "data frames need pandas, which is not installed: pip install 'braggscale[pandas]'; the same "
+            "numbers are attributes of the table, as arrays"
         ) from None
     levels = None
     if index is not None:
@@ -40,7 +40,7 @@ class Curve:
     """A correction along the images.
 
     ``image``: image numbers, (n,); a number is the middle of the image.  ``value``: a factor, or B in Angstrom^2, (n,).
-    ``esd``: its standard deviation, (n,); None where the run made no full matrix.
+    ``esd``: its standard deviation, (n,); None if the run had no full matrix.
     """
 
     image: Float
@@ -55,10 +55,11 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class ObservationTable:
-    """The observations of a run, one per row, those of a reflection together; arrays are (n,) unless it says otherwise.
+    """The observations of a run, one per row, sorted by unique reflection; arrays are (n,) unless another shape is
+    given.
 
     ``data_set``: identifiers.  ``hkl``: Miller indices as measured, (n, 3).  ``asu``: in the asymmetric unit, (n, 3).
-    ``friedel_minus``: whether it is the mate of ``asu``.  ``d``: resolution, Angstrom.
+    ``friedel_minus``: whether the observation is the Friedel mate of ``asu``.  ``d``: resolution, Angstrom.
     ``intensity``, ``sigma``: I/g and its standard deviation, on the common scale.
     ``scale``, ``scale_sigma``: inverse scale factor g and its standard deviation, 0 without a full matrix.
     ``outlier``: whether it was rejected; the others are merged.
@@ -99,9 +100,9 @@ class ObservationTable:
 class MergedData:
     """One intensity for each unique reflection: weighted means, w = 1/sigma^2; arrays are (n,).
 
-    ``hkl``: in the asymmetric unit, sorted, (n, 3).  ``intensity``, ``sigma``, ``n``: of all observations, and how many
-    they are.  ``plus``, ``sigma_plus``, ``n_plus``, and the same with ``minus``: of Friedel mates; NaN and 0 where none
-    was measured, None where mates were not asked for.  ``wavelength``: Angstrom.
+    ``hkl``: in the asymmetric unit, sorted, (n, 3).  ``intensity``, ``sigma``, ``n``: of all observations, and
+    their number.  ``plus``, ``sigma_plus``, ``n_plus``, and the same with ``minus``: of Friedel mates; NaN and 0 if
+    a mate was not measured, None if the data were merged without ``anomalous``.  ``wavelength``: Angstrom.
     """
 
     hkl: Int32
@@ -154,7 +155,7 @@ class MergedData:
     def to_gemmi(self) -> gemmi.Mtz:
         """The reflections as a gemmi.Mtz, with amplitudes by French and Wilson (Acta Cryst. A34 (1978) 517).
 
-        What the export ``merged_mtz`` writes of one wavelength, without free flags.
+        It has the columns of the export ``merged_mtz`` for one wavelength, except the free flags.
         """
         anomalous = self.plus is not None
         return merged_mtz([self.source], self.symmetry, self.cell, anomalous=anomalous)
@@ -165,5 +166,5 @@ class MergedData:
 
 
 def image_numbers(z: Float, still: Bool) -> Int:
-    """Number of the image that the array index ``z``, (n,), lies on; 0 where ``still``."""
+    """Number of the image that contains the array index ``z``, (n,); 0 where ``still``."""
     return np.where(still, 0, np.floor(z).astype(np.int64) + 1)

@@ -1,4 +1,4 @@
-"""Files in: what was named on the command line becomes data sets. Files out: see writing, document and outputs."""
+"""Reading files into data sets. For writing see table_writer, experiment_list and atomic_files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOTHING = Known()
 def open_inputs(paths: Sequence[str], known: Known = _NOTHING) -> Input:
     """Reads experiments and reflections, in any order and number, and pairs them.
 
-    ``known``: what the user says of files that do not say it.
+    ``known``: facts from the user that files may not contain.
     The kind of a file is decided by its content. Columns of reflection files stay on disk until they are used.
     Raises CommandError for a path that is missing, unreadable or given twice; InputError for a damaged file and for
     files that do not belong together.

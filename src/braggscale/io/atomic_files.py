@@ -1,6 +1,6 @@
 """Puts output files in place: each is written beside its target first, then all are renamed.
 
-A run that fails leaves the files of the previous run as they were, and nothing half-written beside them.
+A run that fails leaves the files of the previous run unchanged and no incomplete files beside them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import IO
 
 from braggscale.errors import CommandError, OutputError
 
-# Temporary files of this process that are not yet in place nor removed.
+# Temporary files of this process that are neither renamed nor removed yet.
 _MADE: set[str] = set()
 # .NAME.HOST-PROCESS-NUMBER.tmp
 _TEMPORARY = re.compile(r"\.(.+)\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp")
-# Real paths of inputs, which only a scaled pair may replace; see ``protected``.
+# Real paths of inputs, which only the scaled experiments and reflections may replace; see ``protected``.
 _INPUTS: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar("inputs", default=frozenset())
 # Whether files and folders are forced onto the disk; see ``durable``.
 _DURABLE: contextvars.ContextVar[bool] = contextvars.ContextVar("durable", default=False)
@@ -29,9 +29,9 @@ _DURABLE: contextvars.ContextVar[bool] = contextvars.ContextVar("durable", defau
 
 @contextlib.contextmanager
 def durable(wanted: bool) -> Iterator[None]:
-    """While this lasts (and ``wanted``) a power cut leaves old or new files, too: each is forced onto the disk.
+    """Inside this context (if ``wanted``) even a power failure leaves either complete old or complete new files.
 
-    Files before they are renamed, their folders after it. Costs what the disk takes for that.
+    Files are forced onto the disk before they are renamed, and their folders afterwards, which takes time.
     """
     token = _DURABLE.set(wanted)
     try:
@@ -42,7 +42,7 @@ def durable(wanted: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def protected(inputs: Iterable[str]) -> Iterator[None]:
-    """While this lasts no file that stands for itself (an export, a log) takes the place of one of these."""
+    """Inside this context no output that is written alone (an export, a log) may replace one of these files."""
     token = _INPUTS.set(frozenset(os.path.realpath(path) for path in inputs))
     try:
         yield
@@ -81,7 +81,7 @@ def write_beside(target: str, write: Callable[[IO[bytes]], None]) -> str:
     """
     temporary = _beside(os.path.realpath(target))
     try:
-        # with the rights that a new file gets here
+        # with the permissions that a new file gets by default
         with open(temporary, "x+b") as file:
             write(file)
             file.flush()
@@ -106,9 +106,9 @@ def write_text(target: str, text: str) -> str:
 
 
 def write_alone(target: str, content: bytes) -> None:
-    """A file that belongs to no other: beside its target first, then in place.
+    """Write a file that does not belong to a set: first beside its target, then rename it.
 
-    Raises OutputError if that fails, or would replace an input; what stood there before is unchanged then.
+    Raises OutputError if that fails, or if it would replace an input; an existing file is then unchanged.
     """
     if os.path.realpath(target) in _INPUTS.get():
         raise OutputError(f"{target} is an input; give the output another name")
@@ -121,7 +121,7 @@ def write_alone(target: str, content: bytes) -> None:
 
 @contextlib.contextmanager
 def pending() -> Iterator[list[tuple[str, str]]]:
-    """A list to collect (temporary, target) in; temporaries that are still there at the end are removed."""
+    """A list for pairs (temporary, target); temporary files that still exist at the end are removed."""
     pairs: list[tuple[str, str]] = []
     try:
         yield pairs
@@ -130,10 +130,10 @@ def pending() -> Iterator[list[tuple[str, str]]]:
 
 
 def commit(pairs: Sequence[tuple[str, str]], keep: Mapping[str, str] | None = None) -> None:
-    """Renames each temporary file to its target, in the given order; all or nothing, whatever interrupts it.
+    """Renames each temporary file to its target, in the given order; all or none, even if it is interrupted.
 
-    The experiments go last: whoever finds new experiments finds the table that belongs to them.
-    ``keep``: from target to the name under which the file that it replaces shall stay.
+    The experiments are renamed last, so that new experiments never exist without the table that belongs to them.
+    ``keep``: from target to the name under which the file that it replaces is kept.
     Raises OutputError if a rename fails; files already renamed are put back, all temporaries removed.
     """
     begun: list[tuple[str, str, str | None]] = []
@@ -145,7 +145,7 @@ def commit(pairs: Sequence[tuple[str, str]], keep: Mapping[str, str] | None = No
             old = _second_name(target, spare)
             if target in names and (kept := _second_name(target, spare)) is not None:
                 os.replace(kept, names[target])
-            # noted before it is done: an interrupt may come between any two steps
+            # recorded before it is done, because an interrupt may come between any two steps
             begun.append((temporary, target, old))
             os.replace(temporary, target)
         _sync_folders(target for _, target, _ in begun)
@@ -170,7 +170,7 @@ def commit(pairs: Sequence[tuple[str, str]], keep: Mapping[str, str] | None = No
 
 
 def discard(paths: Iterable[str | None]) -> None:
-    """Removes files that may or may not be there."""
+    """Removes files, if they exist."""
     for path in paths:
         if path is not None:
             with contextlib.suppress(OSError):
@@ -184,7 +184,7 @@ def discard_remaining() -> None:
 
 
 def _beside(target: str) -> str:
-    """A fresh name in the target's folder, which tells whose it is."""
+    """A new name in the target's folder, which contains computer and process."""
     folder, name = os.path.split(target)
     path = os.path.join(folder, f".{name[:150]}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
     _MADE.add(path)
@@ -192,7 +192,7 @@ def _beside(target: str) -> str:
 
 
 def _host() -> str:
-    """A number for this computer: process numbers mean nothing on another one that shares the folder."""
+    """A number for this computer, because other computers that share the folder have other process numbers."""
     return f"{zlib.crc32(os.uname().nodename.encode() if hasattr(os, 'uname') else b''):08x}"
 
 
@@ -220,7 +220,7 @@ def _runs(process: int) -> bool:
 def _second_name(target: str, spare: list[str]) -> str | None:
     """A second name for the file at ``target``, so that it can be put back; None if there is no such file.
 
-    ``spare``: gets the name, before there is such a file.
+    ``spare``: the name is appended to it before the file is made.
     """
     if not os.path.exists(target):
         return None
@@ -235,7 +235,7 @@ def _second_name(target: str, spare: list[str]) -> str | None:
 
 
 def _sync_folders(targets: Iterable[str]) -> None:
-    """Forces names onto the disk; where a system cannot open folders, it keeps names by itself."""
+    """Forces the names of files onto the disk; systems that cannot open folders do this by themselves."""
     if not _DURABLE.get():
         return
     for folder in {os.path.dirname(target) for target in targets}:

@@ -117,7 +117,7 @@ class StoredColumn:
         return values if in_a_run else np.take(values, rows - first, axis=0)
 
     def forget(self) -> None:
-        """Gives back the memory of the column's whole pages; only of a mapped file, which still has them."""
+        """Returns the column's memory to the system; only of a mapped file, from which it can be read again."""
         owner = self.buffer.obj
         if not isinstance(owner, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
             return
@@ -147,7 +147,7 @@ class FileTable:
 
     ``path``: the file, with the group inside it where a file holds several tables.
     ``identifiers``: from number in the ``id`` column to identifier; empty where the file has none.
-    ``notes``: what the reader of the log should know about the file.
+    ``notes``: sentences about the file for the log.
     """
 
     path: str
@@ -158,7 +158,7 @@ class FileTable:
 
 
 def check_types(table: FileTable) -> None:
-    """Raises InputError if a column that scaling reads is not of the type that its name promises."""
+    """Raises InputError if a column that scaling reads does not have the type that belongs to its name."""
     for name, (parts, whole) in _USED.items():
         column = table.columns.get(name)
         if column is None:

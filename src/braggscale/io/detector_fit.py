@@ -1,4 +1,4 @@
-"""Where a flat detector stands, from where reflections meet it and the directions in which they left.
+"""Position and orientation of a flat detector, from the positions of reflections and their directions.
 
 A reflection at (x, y), pixels, on a detector with origin o, and pixel edges f and s, mm, left in the direction of
 o + x f + y s. So s1 is parallel to H (x, y, 1) with H = [f s o], known up to a factor:
@@ -25,7 +25,7 @@ _SKEW = 0.01  # cosine between the edges of a pixel
 def flat_panel(
     s1: Array, xy: Array, distance: float, image_size: tuple[int, int], name: str = "Panel"
 ) -> NewPanel | None:
-    """The detector, or None where the reflections do not tell or do not lie on one plane with square corners.
+    """The detector; None if the reflections do not determine it or do not fit a plane with perpendicular edges.
 
     ``s1``: diffracted beams, (n, 3); zero rows do not count.  ``xy``: pixels, (n, 2).  ``distance``: mm, above 0.
     """

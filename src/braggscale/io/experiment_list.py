@@ -1,10 +1,10 @@
-"""Experiment lists as JSON documents: kept word for word, joined, and written with what scaling changes.
+"""Experiment lists as JSON documents, which are kept as they are, joined, and written with the entries of scaling.
 
     {"__id__": "ExperimentList",
      "experiment": [{"identifier": ..., "beam": 0, "scan": 0, ...}, ...],
      "beam": [...], "scan": [...], ..., "history": [...]}
 
-An experiment names its models by their position in the lists. Whatever is not understood travels unchanged.
+An experiment names its models by their position in the lists. Unknown entries are copied unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LIST = "ExperimentList"
 class Document:
     """One or several experiment lists.
 
-    ``data``: the JSON as read, never changed.  ``experiments``: what scaling needs of it, in the same order.
+    ``data``: the JSON as read, never changed.  ``experiments``: the parts that scaling needs, in the same order.
     ``files``: the file that each experiment comes from.
     """
 
@@ -38,11 +38,11 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class OutputExperiment:
-    """What becomes of one experiment in the output.
+    """One experiment of the output.
 
     ``index``: its position in the document.  ``scaling_model``: the model as a dictionary, None for none.
-    ``valid_image_ranges``: images in use, runs of (first, last); None leaves them as they are.
-    ``batch_offset``: None leaves it as it is.
+    ``valid_image_ranges``: images in use, runs of (first, last); None for no change. ``batch_offset``: None for no
+    change.
     """
 
     index: int
@@ -64,8 +64,8 @@ def read_document(source: Source) -> Document:
 def join(documents: Sequence[Document]) -> Document:
     """All experiments in the given order, as one document.
 
-    Lists are put one after the other and positions shifted; history lines are merged by time; of other entries the
-    first document's is kept.
+    Lists are concatenated and positions shifted; history lines are merged by time; other entries are those of the
+    first document.
     """
     if len(documents) == 1:
         return documents[0]
@@ -186,7 +186,7 @@ def _scans(document: Document, kept: Sequence[OutputExperiment], entries: Sequen
 
 
 def own_lists(document: Document) -> dict[str, Any]:
-    """The document with lists that may be added to; the entries are still those of the input."""
+    """The document with copies of the lists, so that they can be extended; the entries are those of the input."""
     data = dict(document.data)
     for name, values in model_lists(data).items():
         data[name] = list(values)
@@ -224,7 +224,7 @@ def _json(value: Any) -> str:
     try:
         return json.dumps(value, default=lambda item: item.tolist(), allow_nan=False)
     except ValueError:
-        # JSON has no such numbers; what cannot be read as a number is none
+        # JSON has neither NaN nor infinities; they become null
         return json.dumps(_finite(value), default=lambda item: _finite(item.tolist()), allow_nan=False)
 
 

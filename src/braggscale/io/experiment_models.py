@@ -31,7 +31,7 @@ from braggscale.run_warnings import Code, warn
 
 log = logging.getLogger(__name__)
 
-# The lists of models that are always treated as such; any other list that experiments refer to by number as well.
+# These are always lists of models; so is any other list to which experiments refer by number.
 _MODELS = ("imageset", "beam", "detector", "goniometer", "scan", "crystal", "profile", "scaling_model")
 # Parsed JSON takes about this many times the memory of its text.
 _JSON_GROWTH = 10
@@ -42,7 +42,7 @@ Ranges = tuple[tuple[int, int], ...]
 
 
 def load_json(source: Source) -> dict[str, Any]:
-    """The JSON object in a file. Raises InputError if it is none, too deep, or too large for the memory."""
+    """The JSON object in a file. Raises InputError if it is not an object, too deep, or too large for the memory."""
     if len(source.data) * _JSON_GROWTH > available_memory():
         raise InputError(f"{source.path}: {len(source.data)} bytes of JSON do not fit into memory")
     try:
@@ -88,7 +88,7 @@ def experiments_of(path: str, data: Mapping[str, Any]) -> tuple[Experiment, ...]
 
 
 def is_text(value: Any) -> bool:
-    """Whether this is a text that UTF-8 can hold: JSON can also have halves of characters."""
+    """Whether this is a text that UTF-8 can represent; JSON may contain single surrogates, which it cannot."""
     try:
         return isinstance(value, str) and bool(value.encode() or True)
     except UnicodeEncodeError:
@@ -102,7 +102,7 @@ def _short(value: Any) -> str:
 
 
 class _Reader:
-    """Interprets the models of one document, each once."""
+    """Interprets the models of one document; each is interpreted only once."""
 
     def __init__(self, path: str, data: Mapping[str, Any]) -> None:
         self.path = path
@@ -244,7 +244,7 @@ class _Reader:
         return float(starts[0]), float(width)
 
     def image_width(self, where: str, degrees: float) -> float:
-        """The rotation of one image, if there can be such an image."""
+        """The rotation of one image; refuses a width that no image has."""
         if abs(degrees) > WIDEST_IMAGE:
             raise self.damaged(where, f"images of {degrees:g} degrees; no image is wider than {WIDEST_IMAGE:g}")
         return degrees
@@ -296,7 +296,7 @@ class _Reader:
         return Crystal(axes, hall, cell)
 
     def check_scan_points(self, where: str, entry: Mapping[str, Any], scan: Scan) -> None:
-        """Orientations at scan points are not used; a wrong number of them still says that something is odd."""
+        """Warns of a wrong number of orientations at scan points; they are not used, but the file may be damaged."""
         found = self.model(where, entry, "crystal")
         points = found[1].get("A_at_scan_points") if found else None
         if isinstance(points, list) and len(points) not in (0, scan.n_images + 1):
@@ -389,7 +389,7 @@ class _Reader:
         limits = LIMITS.get(name)
         if limits is not None and not (limits.low <= result.min() and result.max() <= limits.high):
             shown = _short(value[0] if n == 1 else value)
-            raise self.damaged(where, f"{name} {shown} is outside what can be, {limits.text()}")
+            raise self.damaged(where, f"{name} {shown} is outside the possible range, {limits.text()}")
         return result
 
     def direction(self, where: str, entry: Mapping[str, Any], name: str) -> Float:

@@ -1,4 +1,4 @@
-"""What a file is, decided by its first bytes and never by its name."""
+"""The format of a file, recognised by its first bytes and never by its name."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from enum import Enum
 from braggscale.errors import CommandError, InputError
 from braggscale.io.readers import Reader, reader_of
 
-# Largest ratio of expanded to compressed size that is believed; tables compress by less than a factor of 3.
+# Largest ratio of expanded to compressed size that is accepted; tables compress by less than a factor of 3.
 GZIP_RATIO = 200
-# Below this size a file is expanded whatever the ratio (bytes).
+# Expanded files below this size are accepted with any ratio (bytes).
 GZIP_SMALL = 1 << 24
 
 _CHUNK = 1 << 20
 
 
 class Kind(Enum):
-    """Kinds of input file; the value is what people read."""
+    """Kinds of input file; the value is the name in messages."""
 
     MSGPACK = "reflection table"
     PICKLE = "reflection table in the old pickle form"
@@ -42,7 +42,7 @@ _EXPECTED = (
 class Source:
     """An opened file. ``data``: its bytes, expanded if it was compressed; a mapping of the file otherwise.
 
-    ``reader``: who reads it if its kind is OTHER.
+    ``reader``: the reader for it if its kind is OTHER.
     """
 
     path: str
@@ -67,7 +67,7 @@ def kind_of(head: bytes | memoryview) -> Kind | None:
 
 
 def open_source(path: str) -> Source:
-    """Opens a file, expands it if it is gzip, and tells its kind.
+    """Opens a file, expands it if it is compressed by gzip, and recognises its kind.
 
     Raises CommandError if the path is missing or cannot be read, InputError if the file is of no known kind.
     """
@@ -85,7 +85,7 @@ def open_source(path: str) -> Source:
 
 
 def available_memory() -> int:
-    """Memory that can still be had, bytes; a large number where the system does not say."""
+    """Available memory, bytes; a large number if the system does not say how much it is."""
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             for line in lines:
@@ -122,7 +122,7 @@ def _read(path: str) -> memoryview:
 
 
 def _newer_name(path: str) -> str:
-    """A hint at a file under today's name: scaled.expt for scaled_experiments.json, scaled.refl for scaled.pickle."""
+    """A hint if the file exists under its present name: scaled.expt for scaled_experiments.json, for example."""
     for pattern, today in ((r"_experiments\.json$", ".expt"), (r"\.json$", ".expt"), (r"\.pickle$", ".refl")):
         other, n = re.subn(pattern, today, path)
         if n and os.path.exists(other):
@@ -131,7 +131,7 @@ def _newer_name(path: str) -> str:
 
 
 def _expand(path: str, data: memoryview) -> memoryview:
-    """Undoes gzip, possibly in several members, without trusting the size the file claims."""
+    """Expands gzip data, possibly of several members, without relying on the size that the file states."""
     limit = min(max(GZIP_RATIO * len(data), GZIP_SMALL), available_memory())
     out = io.BytesIO()
     position = 0

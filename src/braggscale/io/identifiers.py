@@ -1,4 +1,4 @@
-"""Sets identifiers by hand: the data of a run are written again, only named anew."""
+"""Gives data sets the identifiers that the user chooses; the data are written again without other changes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def split_names(text: str) -> list[str]:
 def assign_identifiers(data: Input, names: list[str], experiments: str, reflections: str, history: str) -> None:
     """Write the data sets with these identifiers, in the order of the experiments, to the two paths.
 
-    Everything else stays as it is, except that all data sets are in one pair of files, numbered by their place, and
-    rows that belong to none are left out. Raises CommandError unless there is one name for each, all different.
+    Nothing else changes, except that all data sets are written to one pair of files and numbered by their position,
+    and that rows which belong to no data set are left out. Raises CommandError unless there is one name for each,
+    all different.
     """
     old = [data_set.identifier for data_set in data.data_sets]
     if len(names) != len(old):

@@ -1,6 +1,7 @@
-"""What a number in an experiment list may be: one table of every entry that scaling reads.
+"""Ranges for the numbers in an experiment list: one table with every entry that scaling reads.
 
-Wide ranges: all that any instrument has, and nothing that makes later arithmetic overflow or arrays outgrow the input.
+The ranges are wide. They include the values of all instruments, and exclude those with which later arithmetic would
+overflow or arrays would become much larger than the input.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ LIMITS: dict[str, Limits] = {
     "image_range": Limits(-1e9, 1e9),
     "batch_offset": Limits(-1e9, 1e9),
 }
-# Vectors are brought to length 1; shorter ones have lost their direction.
+# Vectors are scaled to length 1; the direction of a shorter one is not reliable.
 SHORTEST_VECTOR = 1e-6
 SHORTEST_CELL_AXIS = 0.1  # Angstrom
-# A sine below this, of angles or of a whole cell, spans no volume.
+# If the sine of an angle, or that of the whole cell, is below this, the axes span no volume.
 LEAST_VOLUME = 1e-6
-# Longer than any scan so far by a factor of ten; every image may cost some memory.
+# Ten times the length of the longest known scan; every image takes some memory.
 MOST_IMAGES = 1_000_000
 WIDEST_IMAGE = 360.0  # degrees

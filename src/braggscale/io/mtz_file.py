@@ -1,11 +1,11 @@
-"""MTZ files (CCP4) as their bytes have them: header records, batch headers, and the table of reflections.
+"""The layout of MTZ files (CCP4): header records, batch headers, and the table of reflections.
 
     "MTZ " | header position in words, from 1 | machine stamp | ... 80 bytes
     n_rows x n_columns single-precision numbers
     header: records of 80 characters up to END, history, then for each batch BH, TITLE, whole numbers, numbers, BHCH
 
-Every size that the file claims is compared with the length of the file before anything is made of it. Meanings of
-the numbers in a batch header: CCP4, mtzlib, "orientation block".
+Every size that the file states is compared with the length of the file before it is used. The meaning of the
+numbers in a batch header: CCP4, mtzlib, "orientation block".
 """
 
 from __future__ import annotations
@@ -88,15 +88,15 @@ class MtzFile:
         """The values of a column, double precision, (n_rows,).  Raises KeyError if there is none."""
         for k, column in enumerate(self.columns):
             if column.label == label:
-                with np.errstate(invalid="ignore"):  # any bit pattern may stand in a file
+                with np.errstate(invalid="ignore"):  # a file may contain any bit pattern
                     return self.values[:, k].astype(np.float64)
         raise KeyError(label)
 
 
 def read_mtz_file(path: str, data: memoryview) -> MtzFile:
-    """All of an MTZ file but what its numbers mean.
+    """Read an MTZ file without interpreting its numbers.
 
-    ``path``: for messages.  Raises InputError for a file that is cut short or damaged, with what was expected.
+    ``path``: for messages.  Raises InputError that says what was expected if the file is cut short or damaged.
     """
     order, start = _header_start(path, data)
     header = _Header(path)
@@ -156,7 +156,7 @@ def _check_sizes(path: str, n_bytes: int, start: int, header: _Header) -> None:
 
 
 class _Header:
-    """What the records say so far."""
+    """The contents of the header records that have been read so far."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -193,7 +193,7 @@ class _Header:
         return position
 
     def record(self, key: str, text: str) -> None:
-        """Takes up one record of the main header."""
+        """Interprets one record of the main header."""
         if key == "NCOL":
             n_columns, n_rows, n_batches = (int(x) for x in self.numbers(text, 3))
             if not (0 < n_columns <= _MOST_COLUMNS and n_rows >= 0 and n_batches >= 0):
@@ -258,7 +258,7 @@ def _batches(path: str, data: memoryview, position: int, order: str) -> Iterator
         except ValueError:
             raise InputError(f"{path}: damaged batch header: {text.rstrip()[:60]!r}") from None
         if not (n_whole >= 29 and n_real >= 156 and n_whole + n_real <= words <= _MOST_WORDS):
-            raise InputError(f"{path}: the header of batch {number} has sizes that cannot be: {text.rstrip()[:60]!r}")
+            raise InputError(f"{path}: the header of batch {number} has impossible sizes: {text.rstrip()[:60]!r}")
         title = str(bytes(data[position + _RECORD : position + 2 * _RECORD]), "latin-1")[6:].strip(" \0")
         at = position + 2 * _RECORD
         if at + 4 * words > len(data):

@@ -1,4 +1,4 @@
-"""Geometry out of MTZ batch headers: sweeps, orientations, beams, directions of the diffracted beams.
+"""Geometry from MTZ batch headers: sweeps, orientations, beams, directions of the diffracted beams.
 
 In the Cambridge frame, z along the rotation axis and x roughly along the beam, the reciprocal lattice vector of h at
 scan angle phi is
@@ -9,9 +9,11 @@ U and B from the header (B upper triangular, a* along x: Busing & Levy, Acta Cry
 angles, M = Rz Ry Rx, and E, F the other axes of the goniometer at their datum angles. The diffracted beam is
 s1 = s0 + r. Checked on MOSFLM's and POINTLESS' files: |s1| is 1/lambda to 1e-7 and 2e-4.
 
-Everything is turned into the frame of this program, x along the axis, z towards the source: (x, y, z) -> (z, y, -x).
+All vectors are transformed to the frame of this program, x along the axis, z towards the source: (x, y, z) -> (z,
+y, -x).
 
-Sources: CCP4, mtzlib, "orientation block"; POINTLESS (Evans, Acta Cryst. D62 (2006) 72) for cutting runs.
+Sources: CCP4, mtzlib, "orientation block"; POINTLESS (Evans, Acta Cryst. D62 (2006) 72) for the rules by which
+batches are divided into sweeps.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ _GAP = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What one batch header says, in this program's frame.
+    """The contents of one batch header, in this program's frame.
 
     ``start``, ``end``: scan angle, degrees.  ``axis``, ``to_source``: (3,), zeros where the header has none.
     ``orientation``: A = E F M U B, (3, 3), 1/Angstrom, zeros where the header has none.  ``cell``: of the header.
@@ -144,8 +146,8 @@ def busing_levy(cell: Sequence[float]) -> Array:
 def sweeps(images: Sequence[Image]) -> list[list[Image]]:
     """Cuts images, sorted by batch number, into sweeps.
 
-    Images are of one sweep if their batch numbers and scan angles follow each other (missing images are allowed
-    where the angles agree with the numbers), and data set, wavelength, width, beam and orientation stay.
+    Images belong to one sweep if their batch numbers and scan angles follow each other (images may be missing if
+    the angles agree with the numbers), and if data set, wavelength, width, beam and orientation do not change.
     """
     result: list[list[Image]] = []
     for image in images:
@@ -175,7 +177,7 @@ def _continues(before: Image, image: Image) -> bool:
 
 
 def _turned(before: Array, after: Array) -> float:
-    """Angle between two orientations, degrees; 180 where the lattice is another."""
+    """Angle between two orientations, degrees; 180 if the lattices differ."""
     between = after @ np.linalg.inv(before)
     if np.abs(between @ between.T - np.eye(3)).max() > 0.05:
         return 180.0
@@ -211,10 +213,10 @@ def unwrapped_angles(angle: Array, batch: Array, images: Sequence[Image]) -> Arr
 
 
 def diffracted_beams(hkl: Array, angle: Array, batch: Array, images: Sequence[Image], wavelength: float) -> Array:
-    """s1 = s0 + R(e, phi) A h in units of 1/Angstrom, brought to length 1/lambda, (n, 3).
+    """s1 = s0 + R(e, phi) A h in units of 1/Angstrom, scaled to length 1/lambda, (n, 3).
 
-    Rows whose s1 is longer or shorter than 1/lambda by more than a tenth do not belong to the headers; they are left
-    as zeros.  ``hkl``: as measured, (n, 3).  ``angle``: degrees, ``batch``: number, (n,).
+    If s1 differs from 1/lambda by more than a tenth, the row does not fit the headers, and its s1 is set to zeros.
+    ``hkl``: as measured, (n, 3).  ``angle``: degrees, ``batch``: number, (n,).
     """
     first = images[0].batch
     orientation = np.zeros((images[-1].batch - first + 1, 3, 3))

@@ -28,9 +28,10 @@ _OTHER_CELL = 1e-4  # relative
 
 
 def header_numbers(path: str, batch: Array, images: Sequence[Image]) -> tuple[Array, bool]:
-    """Batch numbers that all have headers, (n,), and whether they were moved by one to reach their headers.
+    """Batch numbers that all have headers, (n,), and whether 1 was subtracted so that they agree with the headers.
 
-    DIALS counts the batches of stills one further than their headers.  ``batch``: of each row, (n,).
+    In files of DIALS the batch numbers of stills are larger by one than those of their headers.  ``batch``: of each
+    row, (n,).
     Raises InputError if rows are of batches without headers.
     """
     if not images:
@@ -49,7 +50,7 @@ def header_numbers(path: str, batch: Array, images: Sequence[Image]) -> tuple[Ar
 
 
 def images_of_rows(file: MtzFile, batch: Array, angle: Array | None) -> tuple[list[Image], str]:
-    """Images for a file without batch headers: rotation as far as ROT tells, else stills; and what to say.
+    """Images for a file without batch headers, rotated if ROT follows the batches, else stills; and a note for the log.
 
     ``batch``: of each row, ``angle``: ROT of each row, degrees, None without such a column, (n,) both.
     """
@@ -72,7 +73,7 @@ def images_of_rows(file: MtzFile, batch: Array, angle: Array | None) -> tuple[li
     if not abs(width) > 1e-6:
         what = "no batch headers, and rotation angles that do not follow the batches: each batch is a still"
         return [image(int(n), 0.0, 0.0) for n in numbers], what
-    # a run of batches whose angles follow the numbers; where it begins from the median over all of it
+    # a run of batches whose angles follow the numbers; its first angle is the median of the values from all batches
     new = np.concatenate(([True], np.abs(steps - width) * np.diff(numbers) > 0.5 * abs(width)))
     images = []
     for run in np.split(np.arange(len(numbers)), np.flatnonzero(new)[1:]):
@@ -82,7 +83,7 @@ def images_of_rows(file: MtzFile, batch: Array, angle: Array | None) -> tuple[li
 
 
 def name_of_sweep(file: MtzFile, group: Sequence[Image], before: Sequence[NewExperiment]) -> str:
-    """The identifier: the batch number of a still, the place of a sweep."""
+    """The identifier: the batch number of a still, the position of a sweep among the sweeps."""
     return str(group[0].batch) if group[0].width == 0 and len(group) == 1 else str(len(before))
 
 
@@ -99,7 +100,7 @@ def cell_of(path: str, file: MtzFile, group: Sequence[Image]) -> UnitCell:
 
 
 def experiment_of(file: MtzFile, group: Sequence[Image], cell: UnitCell, hall: str, identifier: str) -> NewExperiment:
-    """What the headers of a sweep say."""
+    """The experiment that the headers of a sweep describe."""
     first = group[0]
     wavelength = first.wavelength
     if not wavelength > 0:
@@ -130,7 +131,7 @@ def experiment_of(file: MtzFile, group: Sequence[Image], cell: UnitCell, hall: s
 
 
 def _runs(present: set[int], numbers: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """Runs of batches that are there."""
+    """Runs of consecutive batches that exist."""
     sorted_numbers = np.array(sorted(present))
     pieces = np.split(sorted_numbers, np.flatnonzero(np.diff(sorted_numbers) > 1) + 1)
     return tuple((int(piece[0]), int(piece[-1])) for piece in pieces)
@@ -150,14 +151,14 @@ def _axes(image: Image, cell: UnitCell) -> Array:
 
 
 def with_panel(experiment: NewExperiment, group: Sequence[Image], s1: Array, xy: Array, known: bool) -> NewExperiment:
-    """The experiment with its detector, where the positions are known and lie on a plane.
+    """The experiment with its detector, if the positions are known and lie on a plane.
 
     ``s1``: 1/Angstrom, (n, 3).  ``xy``: positions of the spots, pixels, (n, 2).  ``known``: whether the file has them.
     """
     x0, x1, y0, y1 = group[0].detector
     if not known:
         return experiment
-    # the header's limits, and never less than what the reflections reach
+    # the limits of the header, extended to contain all reflections
     reach = np.ceil(np.minimum(xy.max(axis=0), _MOST_PIXELS)).astype(int) + 1
     size = (
         max(int(min(max(x1, x0), _MOST_PIXELS)), int(reach[0])),
@@ -168,7 +169,7 @@ def with_panel(experiment: NewExperiment, group: Sequence[Image], s1: Array, xy:
 
 
 def notes_on_sweeps(path: str, groups: Sequence[Sequence[Image]]) -> list[str]:
-    """What these data cannot give, in one line each."""
+    """One line for each kind of information that these data do not contain."""
     notes = []
     if any(group[0].width != 0 and not group[0].is_oriented for group in groups) and any(
         group[0].axis.any() for group in groups

@@ -1,7 +1,7 @@
-"""Experiments of data that come without an experiment list, as such a list.
+"""Experiment lists for data that come without one.
 
-A reader of another program's file describes what it knows as a :class:`NewExperiment`; here it becomes the JSON that
-DIALS' programs and the next run read. What is not known is left out where the list allows that.
+A reader of another program's file describes a data set as a :class:`NewExperiment`; here it becomes the JSON that
+DIALS' programs and the next run read. Entries that are not known are left out if the format allows that.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class NewExperiment:
     images_in_use: tuple[tuple[int, int], ...] = field(default=())
 
 
-# Name of a panel that stands for a detector of which nothing is known.
+# Name of a panel that takes the place of an unknown detector.
 UNKNOWN_PANEL = "not known"
-# DIALS' programs want a detector; its name says that nothing is known of it.
+# DIALS' programs need a detector; its name says that it is unknown.
 _NOT_KNOWN = (
     NewPanel(
         UNKNOWN_PANEL,
@@ -128,7 +128,7 @@ def _models(experiment: NewExperiment) -> list[tuple[str, dict[str, Any]]]:
 def _beam(experiment: NewExperiment) -> dict[str, Any]:
     direction = unit(experiment.to_source)
     fraction, normal = experiment.polarisation or (0.5, np.array([0.0, 1.0, 0.0]))
-    # the normal of the polarisation plane must be across the beam
+    # the normal of the polarisation plane must be perpendicular to the beam
     normal = np.asarray(normal, np.float64) - direction * float(np.dot(normal, direction))
     if np.linalg.norm(normal) < 1e-6:
         other = np.eye(3)[np.argmin(np.abs(direction))]
@@ -230,7 +230,7 @@ def standard_axes(cell: UnitCell) -> Float:
 
 
 def as_cell(numbers: Sequence[float]) -> UnitCell | None:
-    """Six numbers as a unit cell, Angstrom and degrees; None if they are none: lengths, angles, volume above zero."""
+    """Six numbers as a unit cell, Angstrom and degrees; None unless lengths, angles and volume are above zero."""
     values = np.asarray(numbers, np.float64)
     if values.shape != (6,) or not np.isfinite(values).all() or values.min() <= 0 or values[3:].max() >= 180:
         return None

@@ -1,4 +1,4 @@
-"""Tables of numbers in text files, read at the speed of the disk, with the line and number of whatever is wrong."""
+"""Fast reading of tables of numbers in text files; errors name the line and the number that is wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def read_number_lines(
 ) -> Array:
     """Numbers of all lines in ``data[start:stop]``, (n_columns, n_rows), double precision.
 
-    ``slots``: for each item of a line the column that takes it, -1 for none.  ``names``: of the items, for messages.
+    ``slots``: for each item of a line the column in which it is stored, -1 for none.  ``names``: of the items, for
+    messages.
     Raises InputError for a line with fewer items, with a word in place of a number, or with numbers run together.
     """
     text = np.frombuffer(data, np.uint8)
@@ -50,7 +51,7 @@ def read_fixed_lines(
 
 
 def _complain(path: str, data: memoryview, text: Array, why: int, at: int, item: int, names: Sequence[str]) -> None:
-    """Raises InputError if the reading ended before the end."""
+    """Raises InputError if reading stopped before the end of the data."""
     if why in (text_numbers.END, text_numbers.FULL):
         return
     line = text_numbers.count_lines(text, 0, at) + 1

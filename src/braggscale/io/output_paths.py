@@ -1,4 +1,4 @@
-"""Whether files can be written where they are wanted, found out before anything is computed."""
+"""Checks before the run whether the output files can be written."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from braggscale.errors import CommandError
 from braggscale.io.atomic_files import check_writable
 
-# Options of the files that may take the place of those that they are made from.
+# Options of the files that may replace input files.
 PAIR = ("experiments", "reflections")
 
 
 def path_problems(wanted: Iterable[tuple[str, Sequence[str]]], inputs: Iterable[str]) -> list[str]:
     """What is wrong with the paths of outputs: not writable, named twice, or a file that would replace an input.
 
-    Only the scaled pair may take the place of an input.
+    Only the scaled experiments and reflections may replace an input.
     ``wanted``: names of options of the section ``output``, and the files that each will write.  ``inputs``: paths.
     """
     problems = []

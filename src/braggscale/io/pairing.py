@@ -1,4 +1,4 @@
-"""Brings experiments and reflections together, by identifier where there are any, by order where not."""
+"""Assigns reflections to experiments, by identifiers if there are any, otherwise by the order of the files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
-# Rows that are looked at to see whether reflections belong to an experiment, and the relative distance of their
-# reciprocal lattice vectors beyond which they do not. Pairs that belong together are off by at most 3.4 % in the
-# l-cysteine, quartz and CuNiR data, wrong pairs of the same by 55 % and more.
+# Number of rows that are checked to see whether reflections belong to an experiment, and the largest relative error
+# # of their reciprocal lattice vectors if they do. In the l-cysteine, quartz and CuNiR data the error of correct
+# pairs # is at most 3.4 %, that of wrong pairs at least 55 %.
 _SAMPLE = 200
 _STRANGE = 0.2
 
@@ -33,7 +33,7 @@ class Input:
 
     ``data_sets``: one for each experiment of ``document``, in its order.
     ``not_indexed``: number of rows that belong to no experiment (id -1).  ``n_rows``: of all input tables.
-    ``notes``: what the log should tell.  ``all_other``: whether nothing came from DIALS.
+    ``notes``: sentences for the log.  ``all_other``: whether nothing came from DIALS.
     """
 
     data_sets: tuple[DataSet, ...]
@@ -61,9 +61,10 @@ class _Share:
 def pair(document: Document, tables: Sequence[FileTable]) -> Input:
     """Gives each experiment its reflections.
 
-    Tables with identifiers are matched by them; the others by order: table to file if there are as many of the one
-    as of the other (numbers in ``id`` then count the experiments of that file), else in the order in which the
-    numbers occur. Experiments without an identifier get '0', '1', ..., the smallest that are free.
+    Tables with identifiers are matched by them, the others by order. If there are as many tables as files of
+    experiments, one table belongs to one file, and the numbers in ``id`` count the experiments of that file.
+    Otherwise data sets follow in the order in which the numbers occur. Experiments without an identifier get the
+    smallest unused of '0', '1', ...
     Raises InputError naming the files if something is left over on either side, or the same data were given twice.
     """
     shares = [_split(table) for table in tables]
@@ -124,7 +125,7 @@ def _split(table: FileTable) -> list[_Share]:
 
 
 def _by_identifier(document: Document, shares: Iterable[_Share]) -> dict[int, _Share]:
-    """Position of the experiment to its share. Of several with one identifier, the first goes to the first."""
+    """From the position of an experiment to its share. If several have one identifier, they are matched by order."""
     waiting: dict[str, list[int]] = {}
     for k, experiment in enumerate(document.experiments):
         if experiment.identifier:
@@ -153,9 +154,9 @@ def _by_identifier(document: Document, shares: Iterable[_Share]) -> dict[int, _S
 def _by_order(
     document: Document, tables: Sequence[FileTable], shares: Sequence[list[_Share]], matches: dict[int, _Share]
 ) -> dict[int, str]:
-    """Matches what has no identifier on one side or both; adds to ``matches``.
+    """Matches experiments or reflections without an identifier; adds to ``matches``.
 
-    Returns the identifiers that experiments take over from their reflections, by position of the experiment.
+    Returns the identifiers that experiments get from their reflections, by position of the experiment.
     """
     taken = {id(share) for share in matches.values()}
     left = [k for k in range(len(document.experiments)) if k not in matches]
@@ -218,7 +219,7 @@ def _within(name: str, places: Sequence[int], free: Sequence[_Share]) -> list[tu
 
 
 def _refuse_strangers(document: Document, matches: Mapping[int, _Share]) -> None:
-    """Raises InputError where the order of the files, or an identifier used twice, joined what does not belong."""
+    """Raises InputError if reflections that were matched by order, or by an ambiguous identifier, do not fit."""
     counts = Counter(experiment.identifier for experiment in document.experiments)
     for k, experiment in enumerate(document.experiments):
         table, rows = matches[k].table, matches[k].rows
@@ -239,7 +240,7 @@ def _refuse_strangers(document: Document, matches: Mapping[int, _Share]) -> None
 
 
 def _identifiers(document: Document, adopted: dict[int, str]) -> tuple[list[str], list[str]]:
-    """The identifier of each data set, all different, and what to tell about new ones."""
+    """The identifier of each data set, all different, and notes on new ones for the log."""
     given = [adopted.get(k) or experiment.identifier for k, experiment in enumerate(document.experiments)]
     used = set(given)
     free = (text for n in range(2 * len(given) + 1) if (text := str(n)) not in used)

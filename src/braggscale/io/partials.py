@@ -1,6 +1,6 @@
-"""Puts partials together: a reflection that was recorded on several images and written down once for each.
+"""Sums partials: the parts of a reflection that was recorded on several images and has one row for each.
 
-MOSFLM integrates every image by itself. The parts of a reflection stand in consecutive batches, with the calculated
+MOSFLM integrates every image separately. The parts of a reflection are in consecutive batches, with the calculated
 fraction of each; I, its variance and the fraction of the whole are their sums (Evans, Acta Cryst. D62 (2006) 72).
 """
 
@@ -18,7 +18,7 @@ _SAME_ANGLE = 1.0  # image widths
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """``rows``: all rows, those of a reflection together and by batch, (n,).  ``starts``: where each begins, (m,).
+    """``rows``: all rows, sorted by reflection and batch, (n,).  ``starts``: first row of each reflection, (m,).
 
     ``largest``: the row with the largest fraction of each reflection, (m,).
     """
@@ -49,7 +49,8 @@ class Parts:
 
 
 def find_parts(key: Array, batch: Array, is_part: Array, fraction: Array, angle: Array | None, width: float) -> Parts:
-    """Rows that belong together: equal keys, all of them parts, in consecutive batches, at nearly the same angle.
+    """Parts of one reflection: rows with equal keys that are marked as parts, in consecutive batches, at nearly one
+    angle.
 
     ``key``: one number for each index as measured, (n,).  ``batch``: (n,).  ``is_part``: whether the row is a part,
     (n,). ``fraction``: (n,).  ``angle``: calculated, degrees, (n,), None where it is not known.  ``width``: of an

@@ -1,14 +1,14 @@
 """Unmerged SHELX files of the kind HKLF 4 as data sets.
 
 Fixed columns: h k l (4 characters each), I and its sd (8 each), batch (4, optional), and in files of SAINT and some
-others six direction cosines (8 each). A row 0 0 0 ends the data; what stands after it, often the .ins or .cif again, is
-not data. The intensities are those that the program before has corrected.
+others six direction cosines (8 each). A row 0 0 0 ends the data; text after it, often a copy of the .ins or .cif,
+is ignored. The intensities have been corrected by the program that wrote the file.
 
 Direction cosines. p = -s0/|s0|, towards the source, and u = s1/|s1| have the cosines p.a/|a| ... with the axes of the
-crystal, in the order p u p u p u for a, b, c. Laue's equations say (p + u).a = lambda h, which tells whether the six
-numbers are what they should be. As the crystal turns, p goes around the rotation axis on a cone in the crystal's frame:
-the axis is the normal of the circle on which its end lies, the scan angle the position on the circle. So the geometry
-of the sweep comes back from the cosines. Source: SHELX-97 manual, HKLF; the circle is elementary.
+crystal, in the order p u p u p u for a, b, c. Laue's equations (p + u).a = lambda h show whether the six numbers
+really are direction cosines. As the crystal turns, p moves in the crystal's frame on a cone about the rotation
+axis. The axis is therefore the normal of the circle that the end of p describes, and the scan angle is the position
+on the circle. So the geometry of the sweep can be calculated from the cosines. Source: SHELX-97 manual, HKLF.
 
 A unit cell and a space group come from the options, else from an .ins, .res or .cif file of the same name beside it.
 """
@@ -41,16 +41,16 @@ _NAMES = ("h", "k", "l", "I", "sigma", "batch", "cosine 1", "cosine 2", "cosine 
 _WIDTHS = (4, 4, 4, 8, 8, 4, 8, 8, 8, 8, 8, 8)
 _NOTHING = Known()
 _MOST_RUNS = 1000  # more batches than this are images, not runs
-_MOST_TEXT = 1 << 22  # bytes of a file beside the data that are looked at
-_LAUE = 0.02  # median of |(p + u).a - lambda h| / lambda beyond which cosines are something else
-_LEAST_TURN = 5.0  # degrees that p has to turn to show its circle
+_MOST_TEXT = 1 << 22  # bytes that are read of a file beside the data
+_LAUE = 0.02  # median of |(p + u).a - lambda h| / lambda beyond which the numbers are not direction cosines
+_LEAST_TURN = 5.0  # degrees by which p has to turn so that its circle is determined
 _CIRCLE = 0.01  # rms distance from the circle, of a unit vector
-_IMAGE = 1.0  # degrees that count as an image, as the files have none
+_IMAGE = 1.0  # degrees of rotation for one image, because the files do not have images
 
 
 @dataclass(frozen=True, slots=True)
 class _Beside:
-    """What an .ins, .res or .cif file says; None for what it does not."""
+    """Facts from an .ins, .res or .cif file; None for those that it does not contain."""
 
     path: str
     cell: UnitCell | None = None
@@ -124,7 +124,7 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
 
 
 def _experiment(k: int, cell: UnitCell, hall: str, wavelength: float, turn: _Turn | None) -> NewExperiment:
-    """A run; a sweep where its rotation is known."""
+    """The experiment of a run; it is a sweep if its rotation is known."""
     axes = standard_axes(cell)
     if turn is None:
         return NewExperiment(str(k), wavelength, np.array([0.0, 0.0, 1.0]), cell, hall, axes)
@@ -143,7 +143,7 @@ def _experiment(k: int, cell: UnitCell, hall: str, wavelength: float, turn: _Tur
 
 
 def _said(path: str, experiments: list[NewExperiment], has_cosines: bool) -> list[str]:
-    """What these data cannot give, in one line."""
+    """One line on the information that these data do not contain."""
     sweeps = sum(experiment.axis is not None for experiment in experiments)
     runs = "1 run" if len(experiments) == 1 else f"{len(experiments)} runs"
     if sweeps == len(experiments):
@@ -165,7 +165,7 @@ def _split(cosines: Array) -> tuple[Array, Array]:
 
 
 def _wavelength(cosines: Array, hkl: Array, cell: UnitCell) -> float | None:
-    """lambda from Laue's equations, None where the cosines do not tell."""
+    """lambda from Laue's equations; None if the cosines do not determine it."""
     p, u = _split(cosines)
     left = (p + u) * np.array(cell[:3])
     usable = np.isfinite(left).all(axis=1)
@@ -178,7 +178,7 @@ def _wavelength(cosines: Array, hkl: Array, cell: UnitCell) -> float | None:
 
 
 def _turn(cosines: Array, hkl: Array, cell: UnitCell, wavelength: float | None) -> _Turn | None:
-    """How the crystal turned in a run; None where the cosines are not there or are something else."""
+    """Rotation of the crystal in a run; None if there are no direction cosines."""
     p_cosines, u_cosines = _split(cosines)
     if wavelength is None or len(hkl) < 3 or not np.isfinite(cosines).all():
         return None

@@ -2,10 +2,11 @@
 
 Columns H K L [M/ISYM] BATCH I SIGI [IPR SIGIPR] [FRACTIONCALC] [XDET YDET] [ROT] [LP] [QE] [SCALEUSED] [FLAG].
 Intensities are those of whole reflections with c = LP/QE applied, except where M/ISYM marks them as parts
-(M/ISYM = 256 M + isym). isym = 2 n - 1 says that the file's h is h' R of the measured h' with the n-th operator, 2 n
-that it is -h' R. I is the summation intensity and IPR the profile-fitted one where there are both.
+(M/ISYM = 256 M + isym). isym = 2 n - 1 means that the file's h is h' R, where h' was measured and R is the rotation
+of the n-th operator; isym = 2 n means -h' R. If there are both, I is the summation intensity and IPR the profile-
+fitted one.
 
-The number of a batch is the number of an image here, so that both mean the same everywhere.
+Batch numbers are used as image numbers, so that both are the same everywhere.
 """
 
 from __future__ import annotations
@@ -53,12 +54,12 @@ from braggscale.numerics.array_types import Array
 WHOLE = (0.95, 1.05)
 _NOTHING = Known()
 _PART = 256  # M/ISYM: added to isym for a part of a reflection
-_INSIDE = 1e-6  # of an image: how far within its image a position is kept
+_INSIDE = 1e-6  # of an image: positions are moved inside their image by at least this
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The reflections of the file, partials put together.  All of n rows.
+    """The reflections of the file after partials have been summed; all arrays have n rows.
 
     ``values``: columns by name, double precision, as they are after summing.
     """
@@ -73,8 +74,8 @@ class _Rows:
 def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     """The data sets of an unmerged MTZ file.
 
-    Raises InputError for a merged file, one with amplitudes only, one that is cut short or damaged, and for rows that
-    the batch headers do not know.
+    Raises InputError for a merged file, one with amplitudes only, one that is cut short or damaged, and for rows
+    whose batch has no header.
     """
     file = read_mtz_file(path, data)
     names = _names(path, file)
@@ -160,7 +161,7 @@ _POSITIONS = (("XDET", "YDET"), ("xobs", "yobs"), ("xcal", "ycal"))
 
 
 def _rows(path: str, file: MtzFile, names: dict[str, str], batch: Array, groups: Sequence[Sequence[Image]]) -> _Rows:
-    """Indices as measured, intensities and the rest; partials summed, scales of another program undone."""
+    """The rows with indices as measured; partials are summed, and scales of another program are undone."""
     hkl, isym, is_part = _measured_indices(path, file)
     values = {key: file.column(label) for key, label in names.items() if key != "BATCH"}
     values |= {name: file.column(name) for name in _TAKEN if file.has(name)}
@@ -212,7 +213,7 @@ def _measured_indices(path: str, file: MtzFile) -> tuple[Array, Array, Array]:
 
 
 def _operators(path: str, file: MtzFile) -> list[Array]:
-    """Of each operator the inverse of R, whole numbers, that takes an index of the file, as a row, to the measured."""
+    """The inverse of R for each operator; it transforms an index of the file, as a row, to the measured index."""
     try:
         turns = [rotation_of(text) for text in file.operators or ("x,y,z",)]
     except InputError as error:
@@ -229,7 +230,7 @@ def _summed(
     groups: Sequence[Sequence[Image]],
     notes: list[str],
 ) -> _Rows:
-    """The rows after partials are put together; a whole reflection that is not complete is marked.
+    """The rows after partials have been summed; a reflection whose parts are not complete is marked.
 
     ``measured``: as from ``_measured_indices``.
     """
@@ -245,7 +246,7 @@ def _summed(
             result[name] = parts.sum(values[name])
     fraction = result["FRACTIONCALC"]
     several = is_part[parts.largest]
-    # intensities are to be those of whole reflections
+    # from here on intensities are those of whole reflections
     with np.errstate(divide="ignore", invalid="ignore"):
         whole = np.where(several & (fraction > 0) & ~_complete(fraction), 1.0 / fraction, 1.0)
     for name, power in (("I", 1), ("SIGI", 2), ("IPR", 1), ("SIGIPR", 2)):

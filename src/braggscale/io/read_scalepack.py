@@ -4,7 +4,7 @@
     two lines for each operator: its rotation, nine numbers of 3 characters, and its shift, three, in twelfths
     rows: h k l as measured, h k l in the asymmetric unit (4 characters each), batch (6), flags (2, 2, 3), I, sd (8)
 
-Intensities are scaled and corrected; what was done to them stays. A batch is an image. Neither the width of images nor
+Intensities have been scaled and corrected, which is not undone. A batch is an image. Neither the width of images nor
 directions of the beams are known. Source: SCALEPACK manual, 5th edition, p. 132.
 """
 
@@ -37,7 +37,7 @@ _NOTHING = Known()
 def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     """The data sets of a SCALEPACK file: one for each run of batch numbers without a gap.
 
-    Raises InputError for a damaged file, and where no unit cell is given: the file has none.
+    Raises InputError for a damaged file, and if no unit cell is given, because the file has none.
     """
     first = bytes(data[:200]).split(b"\n", 1)[0].decode("latin-1")
     match = re.match(r"\s*(\d+)\s+(.*)", first)

@@ -1,8 +1,8 @@
 """CrystFEL streams as data sets: each crystal is a still with its own cell, orientation and beam.
 
-Intensities are sums over the part that was recorded, and nobody knows which part; so they count as whole, and the
-scatter that comes of it is the error model's. The space group is not in a stream; without space_group= it is the one of
-lowest symmetry that the lattice type allows, because indexing does not tell which it is.
+Intensities are sums over the recorded part of a reflection, and this fraction is not known. So they are treated as
+whole, and the error model describes the scatter that results. A stream does not contain the space group; without
+space_group= it is the one of lowest symmetry that the lattice type allows.
 
 CrystFEL's frame has z along the beam; here z points to the source: (x, y, z) -> (-x, y, -z).
 """
@@ -31,7 +31,7 @@ from braggscale.numerics.array_types import Array, Float
 _NOTHING = Known()
 _TURN = np.diag([-1.0, 1.0, -1.0])
 _EV = 12398.419843320026  # Angstrom times eV
-# The space group of lowest symmetry without screws for a lattice; what follows the centring letter.
+# The space group of lowest symmetry without screw axes for a lattice; the symbol after the centring letter.
 _LOWEST = {
     "triclinic": "1",
     "monoclinic": "2",
@@ -100,7 +100,7 @@ def _experiment(path: str, k: int, crystal: StreamCrystal, hall: str, panels: tu
 
 
 def _detector(stream: Stream, camera: float | None) -> tuple[NewPanel, ...]:
-    """All panels at a camera length, metres, which has the offset of the panels in it; none where it is not known."""
+    """All panels at a camera length, metres, which contains the offset of the panels; none if it is not known."""
     if camera is None:
         return ()
     panels = []
@@ -163,7 +163,7 @@ def _columns(
 
 
 def _directions(experiment: NewExperiment, hkl: Array) -> Float:
-    """s1 = s0 + A h, brought to length 1/lambda, (n, 3)."""
+    """s1 = s0 + A h, scaled to length 1/lambda, (n, 3)."""
     s0 = -unit(experiment.to_source) / experiment.wavelength
     s1: Float = s0 + hkl @ np.linalg.inv(experiment.real_space).T
     length = np.linalg.norm(s1, axis=1)

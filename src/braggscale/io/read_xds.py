@@ -1,16 +1,17 @@
 """INTEGRATE.HKL, XDS_ASCII.HKL and the unmerged output of XSCALE as data sets.
 
-XDS writes intensities of whole reflections from profile fits, with the factor RLP applied: that of INTEGRATE is L/P for
-a beam that is not polarised, CORRECT's has its own polarisation and IOBS more corrections, which stay. With the
-position (X, Y) of a reflection on the detector, pixels counted from 1,
+XDS writes profile-fitted intensities of whole reflections to which the factor RLP has been applied. In
+INTEGRATE.HKL it is L/P for an unpolarised beam. In XDS_ASCII.HKL it is for the polarisation that CORRECT was given,
+and IOBS contains further corrections, which are not undone. With the position (X, Y) of a reflection on the
+detector, pixels counted from 1,
 
     s1 parallel to  QX (X - ORGX) x + QY (Y - ORGY) y + DISTANCE (x cross y)
 
-and the scan angle is STARTING_ANGLE + OSCILLATION_RANGE (Z - STARTING_FRAME + 1), so Z counts as image numbers do here,
-from 0 at the beginning of image 1.
+and the scan angle is STARTING_ANGLE + OSCILLATION_RANGE (Z - STARTING_FRAME + 1), so Z is the image coordinate of
+this program, 0 at the beginning of image 1.
 
-A negative SIGMA marks a misfit of CORRECT. A reflection is saturated where its largest pixel, MAXC, is at the limit of
-the detector: OVERLOAD in the header, else where values of MAXC pile up at the top.
+A negative SIGMA marks a misfit of CORRECT. A reflection is saturated if its largest pixel, MAXC, is at the limit of
+the detector. This limit is OVERLOAD in the header, or the value at which the largest values of MAXC pile up.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ _WANTED = ("H", "K", "L", "IOBS", "SIGMA", "XD", "YD", "ZD", "RLP", "PEAK", "MAX
 _NOTHING = Known()
 _ELECTRONS = 0.1  # Angstrom: no X-ray diffractometer has a shorter wavelength
 _MOST_IMAGES = 10_000_000
-# Values of MAXC within 1 % of the largest are a pile-up if they are many, more than those of the next 4 % many times.
+# Values of MAXC within 1 % of the largest pile up if they are many, and many times more than those of the next 4 %.
 _TOP, _BELOW, _PILE, _MANY = 0.99, 0.95, 5, 5
-_LEAST_LIMIT = 1000  # counts: equal values below this say nothing
+_LEAST_LIMIT = 1000  # counts: a pile-up below this is not a limit of a detector
 
 
 @dataclass(frozen=True, slots=True)
 class _Geometry:
-    """What the header says of the experiment; vectors in XDS' laboratory frame."""
+    """The experiment that the header describes; vectors in XDS' laboratory frame."""
 
     s0: Array
     wavelength: float
@@ -63,7 +64,7 @@ class _Geometry:
 def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     """The data sets of a file of XDS.
 
-    The polarisation that is known replaces the 0.5 of INTEGRATE.
+    A polarisation in ``known`` replaces the fraction of 0.5 that INTEGRATE assumes.
     Raises InputError for a merged, damaged or shortened file.
     """
     file = read_xds_file(path, data, _WANTED)
@@ -143,7 +144,7 @@ def _positions(file: XdsFile, z: Array) -> Array:
 
 
 def _rejection(file: XdsFile, notes: list[str]) -> Array:
-    """Saturated rows and misfits; what there is to say about them goes to ``notes``."""
+    """The fates of saturated rows and misfits; a sentence on each is added to ``notes``."""
     rejection = np.where(file.items["SIGMA"] < 0, Fate.MISFIT, Fate.SCALED).astype(np.int32)
     n_misfits = int(np.count_nonzero(rejection))
     if n_misfits:
@@ -163,9 +164,10 @@ def _rejection(file: XdsFile, notes: list[str]) -> Array:
 
 
 def pile_up(values: Array) -> float | None:
-    """The limit at which ``values``, (n,), pile up at the top of their range, None where they do not.
+    """The limit at which ``values``, (n,), pile up at the top of their range; None if they do not.
 
-    Counts of pixels fall off towards the largest ones; those beyond the limit of a detector are all written as it.
+    The larger a count, the fewer pixels have it; but all counts beyond the limit of a detector are written as this
+    limit.
     """
     known = values[np.isfinite(values)]
     if not len(known) or known.max() < _LEAST_LIMIT:
@@ -234,7 +236,7 @@ def _panel(file: XdsFile) -> NewPanel | None:
 
 
 def _directions(file: XdsFile, geometry: _Geometry, n: int) -> Array:
-    """s1, 1/Angstrom, (n, 3); zeros where the header or the rows do not tell."""
+    """s1, 1/Angstrom, (n, 3); zeros if it cannot be calculated from the header and the row."""
     panel = geometry.panel
     if panel is None or "XD" not in file.items or "YD" not in file.items:
         return np.zeros((n, 3))
@@ -288,7 +290,7 @@ def _oscillation(file: XdsFile, z: Array, geometry: _Geometry) -> tuple[float, f
 
 
 def _of_xscale(file: XdsFile, hkl: Array, hall: str, notes: list[str]) -> Reading:
-    """The data sets that XSCALE has put together, each by itself again."""
+    """The data sets that XSCALE has joined, separated again."""
     path, n = file.path, len(hkl)
     which = np.ones(n, np.int64)
     if "ISET" in file.items:

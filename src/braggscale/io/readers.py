@@ -1,7 +1,7 @@
 """The files of other programs that can be read: one line each in ``READERS``, and one module each.
 
 A module ``read_*`` has a function ``read(path, data, known)`` that turns the bytes of a file into a
-:class:`braggscale.io.reading.Reading`. It is imported when a file of its kind is met.
+:class:`braggscale.io.reading.Reading`. It is imported only if the input has a file of its kind.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from braggscale.io.reading import Known, Reading
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """``name``: what the file is called in messages.  ``begins``: how its bytes begin.  ``module``: who reads it."""
+    """``name``: of the format in messages.  ``begins``: pattern of the first bytes.  ``module``: that reads it."""
 
     name: str
     begins: re.Pattern[bytes]

@@ -15,16 +15,16 @@ from braggscale.io.new_experiments import NewExperiment
 from braggscale.numerics.array_types import Array
 from braggscale.wording import some_of
 
-_MOST_HALF = 100.0  # images; reflections near the axis rock for ever
+_MOST_HALF = 100.0  # images; reflections near the rotation axis have extremely wide rocking curves
 _FARTHEST = 1e9  # pixels or images
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the user says about files that do not say it themselves; None for nothing.
+    """Facts from the user that files may not contain; None if they are not given.
 
-    ``space_group``: name or number.  ``unit_cell``: Angstrom and degrees.  ``polarisation``: fraction as XDS counts
-    it, 0.5 for a beam without.
+    ``space_group``: name or number.  ``unit_cell``: Angstrom and degrees.  ``polarisation``: fraction as XDS defines
+    it, 0.5 for an unpolarised beam.
     """
 
     space_group: str | None = None
@@ -36,8 +36,8 @@ class Known:
 class Reading:
     """One file of reflections.
 
-    ``experiments``: what is known of each data set.  ``columns``: type name and values, (n,) or (n, 3); ``id`` counts
-    the experiments.  ``notes``: what the log should tell, one line each.
+    ``experiments``: one for each data set.  ``columns``: type name and values, (n,) or (n, 3); ``id`` is the number
+    of the experiment.  ``notes``: sentences for the log, one line each.
     """
 
     path: str
@@ -48,12 +48,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRows:
-    """What a format says of each reflection beside its intensity.
+    """The data of each reflection beside its intensity.
 
     ``number``: data set, (n,).  ``hkl``: as measured, (n, 3).  ``d``: Angstrom, (n,).  ``xyz``: pixels and image number
     as array index, (n, 3).  ``s1``: 1/Angstrom, zero where it is not known, (n, 3).
-    ``factor``: c, what the intensities were multiplied by, (n,).  ``partiality``: (n,).
-    ``rejection``: a fate that the program before has settled, 0 for none, (n,).
+    ``factor``: c, by which the intensities were multiplied, (n,).  ``partiality``: (n,). ``rejection``: fate of a
+    row that the other program has rejected, 0 for none, (n,).
     """
 
     number: Array
@@ -74,8 +74,8 @@ def reading_columns(
 ) -> dict[str, tuple[str, Array]]:
     """The columns of a reflection table, type and values, (n,) or (n, 3), by name.
 
-    ``summed``, ``profile``: I and its variance, of whole reflections, c included, (n,) each. They are stored as
-    tables have them: recorded counts I p/c and I/c.
+    ``summed``, ``profile``: I and its variance, of whole reflections, c included, (n,) each. They are stored in the
+    form of reflection tables: recorded counts I p/c and I/c.
     """
     n = len(rows.hkl)
     one = np.ones(n)
@@ -113,8 +113,9 @@ def reading_columns(
 def rocking_boxes(xyz: Array, s1: Array, experiment: NewExperiment) -> Array:
     """Boxes of reflections as in the column ``bbox``, (n, 6): three sd of the rocking curve to either side.
 
-    A reflection rocks through sigma_m/|zeta|, zeta = (s1 x s0).e/|s1 x s0| (Kabsch, Acta Cryst. D66 (2010) 133). On the
-    detector the box is a stand-in of five pixels. Zeros where rocking curves are not known.
+    The rocking curve of a reflection has the sd sigma_m/|zeta|, zeta = (s1 x s0).e/|s1 x s0| (Kabsch, Acta Cryst.
+    D66 (2010) 133). On the detector the box has a nominal size of five pixels. Zeros if rocking curves are not
+    known.
     ``xyz``, ``s1``: (n, 3).
     """
     if experiment.axis is None or not experiment.sigma_m > 0 or not s1.any():
@@ -136,7 +137,7 @@ def rocking_boxes(xyz: Array, s1: Array, experiment: NewExperiment) -> Array:
 
 
 def sweep_of_unknown_width(experiment: NewExperiment, images: tuple[int, int]) -> NewExperiment:
-    """The experiment as a sweep whose images stand for the rotation: one degree each, or 180 degrees together."""
+    """The experiment as a sweep with assumed image widths: one degree each, or 180 degrees divided by their number."""
     n = images[1] - images[0] + 1
     return replace(experiment, axis=np.array([1.0, 0.0, 0.0]), images=images, oscillation=(0.0, 180.0 / max(n, 180)))
 

@@ -1,4 +1,4 @@
-"""What a reader found, in the form that files of DIALS have: an experiment list and a reflection table."""
+"""Converts the result of a reader to the form of DIALS' files: an experiment list and a reflection table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from braggscale.io.reading import Reading
 def as_if_from_files(reading: Reading, first: int) -> tuple[Document, FileTable]:
     """Experiments and reflections of a file of another program.
 
-    ``first``: number of experiments in files before it; identifiers that only count go on from there.
+    ``first``: number of experiments in earlier files; identifiers that are mere numbers continue from there.
     """
     experiments, notes = _with_wavelengths(reading)
     if first:
@@ -34,9 +34,9 @@ def as_if_from_files(reading: Reading, first: int) -> tuple[Document, FileTable]
 
 
 def _with_wavelengths(reading: Reading) -> tuple[tuple[NewExperiment, ...], tuple[str, ...]]:
-    """The experiments, with a number in the place of wavelengths that are not known, and what to say about it.
+    """The experiments with an assumed value for wavelengths that are not known, and a note on it for the log.
 
-    It is one with which all reflections can be measured: lambda < 2 d.
+    With the assumed wavelength all reflections can be measured: lambda < 2 d.
     """
     if all(experiment.wavelength > 0 for experiment in reading.experiments):
         return reading.experiments, ()

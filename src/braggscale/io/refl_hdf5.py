@@ -3,8 +3,8 @@
     /dials/<process>/group_N      attributes "identifiers" (texts) and "experiment_ids" (uint64)
         <column>                  one dataset each: (n,), (n, 2), (n, 3), (n, 6), (n, 3, 3)
 
-The last child of /dials counts; its groups are tables of their own. Only plain datasets inside the file are read: no
-links to other places, no external storage, no filters but gzip, LZF and shuffle.
+The last child of /dials is read; each of its groups is a table. Only plain datasets inside the file are read: no
+links to other places, no external storage, no filters except gzip, LZF and shuffle.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def read_tables(source: Source) -> list[FileTable]:
     Raises InputError if the file is damaged or has another layout.
     """
     try:
-        # Not from source.data: HDF5 seeks about and reads plain files faster by itself.
+        # Not from source.data: HDF5 jumps within the file and is faster if it reads the file itself.
         file = h5py.File(_Bytes(source.data) if source.compressed else source.path, "r")
         process = _last_process(source.path, file)
         groups = [(name, _hard(source.path, process, name)) for name in process]
@@ -179,7 +179,7 @@ def _table(where: str, group: Any) -> FileTable:
         if tag is None:
             warn(log, Code.COLUMN_DROPPED, f"{where}: column {name} is dropped: its type {item.dtype} is not known")
             continue
-        # chunks that were never written take no room in the file, but are zeros in memory
+        # chunks that were never written take no space in the file, but become zeros in memory
         if item.nbytes > max(GZIP_RATIO * item.id.get_storage_size(), GZIP_SMALL):
             raise InputError(f"{where}: column {name!r} claims {item.nbytes} bytes, far more than the file holds of it")
         n_rows = len(item) if n_rows is None else n_rows

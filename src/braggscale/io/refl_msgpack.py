@@ -5,8 +5,8 @@
         "nrows": n,
         "data": map { column name: array(2) [ type, array(2) [ n, bytes ] ] } } ]
 
-Columns are the bytes of little-endian arrays. The reader walks the headers over a mapping of the file and leaves
-the columns where they are; every length is compared with the file before it is used. Versions 1 and 2 differ in
+Columns are the bytes of little-endian arrays. The reader interprets only the headers, in a mapping of the file;
+columns stay on disk. Every length is compared with that of the file before it is used. Versions 1 and 2 differ in
 the shoebox column only, which is skipped, so version 1 is written: every DIALS reads it.
 """
 
@@ -35,7 +35,7 @@ _SIZES = {1: ">B", 2: ">H", 4: ">I", 8: ">Q"}
 
 
 class _Walker:
-    """Reads msgpack headers one after the other; knows where it is, for the error messages."""
+    """Reads msgpack headers one after the other; keeps the position for error messages."""
 
     def __init__(self, path: str, data: memoryview) -> None:
         self.path = path
@@ -121,7 +121,7 @@ def read_table(source: Source) -> FileTable:
 
     The shoebox column is left out; columns of ``std::string``, which hold memory addresses instead of text, are
     left out with a warning. Columns of a type that is not known are kept as bytes.
-    Raises InputError with the byte position if anything is not as it must be.
+    Raises InputError with the byte position if the file violates the format.
     """
     walker = _Walker(source.path, source.data)
     if (n := walker.array("the table")) != 3:

@@ -1,8 +1,8 @@
 """Reflection tables from before 2019: pickled arrays. Read only, and never unpickled.
 
-A small interpreter of our own follows the few opcodes that such files consist of. It builds texts, numbers, tuples,
-dictionaries and inert records of "class so-and-so, these arguments, that state"; it imports nothing and calls
-nothing. What comes out must have exactly the shape of a table:
+A small interpreter executes the few opcodes of such files. It builds texts, numbers, tuples, dictionaries and
+passive records that hold the name of a class, its arguments and its state; it imports nothing and calls nothing.
+The result must have exactly the structure of a table:
 
     reflection_table(), state (1, n_rows, n_columns, {name: array})                     2013-2018
                               (2, {number: identifier}, n_rows, n_columns, {name: array})
@@ -13,9 +13,10 @@ magnitude, least significant first, H + 128 for negative numbers; zero is the by
 digits of f, most significant first (value sum d_i/256^i, 1/2 <= f < 1), and a whole number e: f 2^e; zero is the
 byte 0 alone. (Format: scitbx serialisation.)
 
-The length of an element follows from its first bytes, so the positions of all elements are the orbit of
-next(i), the position after an element that would start at i. It is found by doubling: next is computed for all i at
-once, then next^2, next^4, ...; a few steps of that, then a short walk with the long stride, then the gaps are filled.
+The length of an element follows from its first bytes. Let next(i) be the position after an element that would start
+at i; the positions of all elements are 0, next(0), next(next(0)), ... They are found by doubling: next is computed
+for all i at once, then next applied twice, four times, and so on. After a few doublings every 16th position is
+found by a short loop, and the positions between them are filled in.
 """
 
 from __future__ import annotations
@@ -59,14 +60,14 @@ _DOUBLINGS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Global:
-    """A class or function by its name; nothing stands behind it."""
+    """The name of a class or function; nothing is imported for it."""
 
     name: tuple[str, str]
 
 
 @dataclass(slots=True, eq=False)
 class _Record:
-    """What a call would have made."""
+    """Record of a call that is not executed: its function, arguments and state."""
 
     name: tuple[str, str]
     arguments: tuple[Any, ...]
@@ -127,7 +128,7 @@ class _Interpreter:
         raise self.damaged("an instruction has nothing to work on")
 
     def run(self) -> Any:
-        """The object that the file describes. Raises InputError at anything that a table does not need."""
+        """The object that the file describes. Raises InputError for an opcode that a table does not need."""
         while True:
             code = self.take(1)[0]
             if code == 0x2E:  # STOP
@@ -369,7 +370,7 @@ def _orbit(step: Int, n: int) -> Int:
     for half in reversed(doubled[:-1]):
         orbit = np.stack([orbit, half[orbit]], axis=1).ravel()
     orbit = orbit[:n]
-    # The last number must start before the end and stop at it; the end itself is where a walk gets stuck.
+    # The last number must start before the end and stop at it; next(end) is the end itself.
     if n and int(orbit[-1]) >= end or (int(step[orbit[-1]]) if n else 0) != end:
         raise InputError(f"{n} numbers do not fill its {end} bytes exactly")
     return orbit
@@ -424,7 +425,7 @@ def _reals(raw: Array, n: int) -> Array:
     mantissa = _digits(padded, positions).view(">u8")[:, 0].astype(np.float64)
     mantissa[raw[positions] > 127] *= -1.0
     zero = raw[positions] == 0
-    # For zeros any position will do; their own byte is 0, hence the exponent 0.
+    # For zeros any position is valid; their own byte is 0 and gives the exponent 0.
     places = np.where(zero, positions, after[positions])
     exponent = _digits(padded, places).view("<u8")[:, 0]
     if (exponent > 1 << 20).any():

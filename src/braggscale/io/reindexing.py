@@ -1,9 +1,9 @@
-"""Unit cell, space group and indices in place of those of the files, for all data sets or for one of them.
+"""Replaces unit cell, space group and indices of the files, for all data sets or for one of them.
 
-New indices h' = M h keep every reciprocal lattice vector where it is, A' h' = A h with A' = A M^-1, so the axes, the
-rows of A^-1, become M times the old ones. A unit cell keeps the orientation: A' = U B'. A space group has to fit the
-lattice: its rotations R leave the metric of the axes, G = (a.a, a.b, ...), as it is, R^T G R = G, within a few per
-cent; the cell becomes the one with the mean of all R^T G R, which has exactly the symmetry.
+New indices h' = M h do not change the reciprocal lattice vectors, A' h' = A h with A' = A M^-1; so the axes, the rows
+of A^-1, become M times the old ones. A new unit cell keeps the orientation: A' = U B'. A new space group has to fit the
+lattice: its rotations R must leave the metric of the axes, G = (a.a, a.b, ...), unchanged within a few per cent,
+R^T G R = G. The new cell has the mean of all R^T G R as its metric, which has exactly the symmetry.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
-# How far a lattice may be from the symmetry of its space group: relative difference of lengths, degrees.
+# Largest deviation of a lattice from the symmetry of its space group: relative difference of lengths, degrees.
 _LENGTHS, _ANGLES = 0.03, 3.0
 _MOST_LINES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What is asked for one data set; None for what stays.  ``turn``: M, (3, 3)."""
+    """The changes for one data set; None for no change.  ``turn``: M, (3, 3)."""
 
     turn: Float | None = None
     cell: UnitCell | None = None
@@ -51,9 +51,9 @@ class _Change:
 
 
 def known(space_group: Sequence[str], unit_cell: Sequence[str], polarisation: float | None) -> Known:
-    """What the options say about all files, for readers of files that do not say it.
+    """Facts from the options that hold for all files, for readers of files that do not contain them.
 
-    Raises CommandError for what is no unit cell.
+    Raises CommandError if the numbers are not a unit cell.
     """
     cells = [_cell_of(text) for text in unit_cell if ":" not in text]
     groups = [text for text in space_group if hall_symbol(text) is not None]
@@ -63,9 +63,9 @@ def known(space_group: Sequence[str], unit_cell: Sequence[str], polarisation: fl
 def changed(data: Input, space_group: Sequence[str], unit_cell: Sequence[str], reindex: Sequence[str]) -> Input:
     """The data sets with other indices, cells and space groups; indices change first, then cells, then groups.
 
-    Items are ``value`` for all data sets or ``ID:value`` for one; of several for one data set the last counts.
-    Raises CommandError for what is no space group, cell or operator, and for data sets that are not there; DataError
-    for a space group that the lattice cannot have.
+    Items are ``value`` for all data sets or ``ID:value`` for one; if there are several for one data set, the last
+    is used. Raises CommandError for a value that is not a space group, cell or operator, and for data sets that do
+    not exist; DataError for a space group that the lattice cannot have.
     """
     changes = [_Change() for _ in data.data_sets]
     names = [data_set.identifier for data_set in data.data_sets]
@@ -120,7 +120,7 @@ def _cell_of(text: str) -> UnitCell:
 
 
 def _operator_of(text: str) -> Float:
-    """M of h' = M h, (3, 3), from a text such as k,h,-l. Raises CommandError where it is none, or mirrors the axes."""
+    """M of h' = M h, (3, 3), from a text such as k,h,-l. Raises CommandError if it is not valid or mirrors the axes."""
     words = text.replace(" ", "").lower()
     problem = f"reindex={text}: expected an operator such as k,h,-l"
     if not re.fullmatch(r"[hkl0-9+\-*/.,()]+", words):
@@ -174,7 +174,7 @@ def symmetric_cell(cell: UnitCell, hall: str, name: str) -> UnitCell:
     symmetry = Symmetry.from_hall(hall)
     axes = orthogonalisation(cell).T
     metric = axes @ axes.T
-    # R takes x to R x, whose length x.G x must not change
+    # the length of x, x.G x, must be the same for R x
     others = np.array([turn.T @ metric @ turn for turn in symmetry.rotations])
     for other in others:
         one, two = np.array(_cell_of_metric(metric)), np.array(_cell_of_metric(other))
@@ -195,7 +195,7 @@ def _cell_of_metric(metric: Float) -> UnitCell:
         float(np.rad2deg(np.arccos(np.clip(metric[i, j] / (edges[i] * edges[j]), -1, 1))))
         for i, j in ((1, 2), (0, 2), (0, 1))
     ]
-    # a right angle is one to the last bit, and 120 degrees are
+    # angles of 90 and 120 degrees are exact to the last bit
     alpha, beta, gamma = (float(round(x)) if abs(x - round(x)) < 1e-9 else x for x in angles)
     a, b, c = (float(x) for x in edges)
     return a, b, c, alpha, beta, gamma
@@ -210,7 +210,7 @@ def _with_cell(axes: Float, cell: UnitCell) -> Float:
 
 
 def _new_table(table: Table, turn: Float, cell: UnitCell, made: dict[tuple[int, bytes], Any]) -> Table:
-    """The table with other indices and resolutions; tables of one file that change alike share their columns."""
+    """The table with other indices and resolutions; tables of one file with the same change share their columns."""
     key = (id(table.columns), np.array([*turn.ravel(), *cell]).tobytes())
     if key not in made:
         hkl = np.asarray(table.columns["miller_index"].load())
@@ -218,11 +218,11 @@ def _new_table(table: Table, turn: Float, cell: UnitCell, made: dict[tuple[int, 
         if not np.array_equal(turn, np.eye(3)):
             moved = hkl @ turn.T
             whole = np.abs(moved - np.rint(moved)).max(axis=1) < 1e-6
-            # what has no index in the new lattice has none at all
+            # a reflection without an index in the new lattice is not indexed any more
             hkl = np.where(whole[:, None], np.rint(moved), 0).astype(np.int32)
             new["miller_index"] = held(table.columns["miller_index"].tag, hkl)
         new["d"] = held("double", d_spacings(cell, hkl))
-        made[key] = table.columns, new  # the old ones too: their id must not be used again
+        made[key] = table.columns, new  # keeps the old columns, so that their id is not used again
     return replace(table, columns=made[key][1])
 
 
@@ -244,7 +244,7 @@ def _put_crystal(document: dict[str, Any], entry: dict[str, Any], crystal: Cryst
 
 
 def _say(before: Sequence[DataSet], after: Sequence[DataSet]) -> None:
-    """One line for each change that several data sets have in common; many different ones are only counted."""
+    """Log one line for each change, with the data sets that have it; if there are many different ones, their number."""
     lines: dict[str, list[str]] = {}
     for old, new in zip(before, after, strict=True):
         one, two = old.experiment.crystal, new.experiment.crystal

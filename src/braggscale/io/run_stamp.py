@@ -1,7 +1,7 @@
-"""What table and experiments of one run carry, so that files of two runs are not taken for a pair.
+"""A number in table and experiments of one run, so that files of different runs are not taken for a pair.
 
-Both are replaced by renames, one after the other; a computer that stops between the two leaves new reflections beside
-old experiments. The number is made from the models, so the same input and options give the same files.
+Both files are replaced by renames, one after the other; if the computer stops between the two, new reflections stand
+beside old experiments. The number is made from the models, so the same input and options give the same files.
 """
 
 from __future__ import annotations

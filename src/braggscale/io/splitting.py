@@ -1,7 +1,7 @@
 """Cuts sweeps: one data set becomes several, each with its own experiment, scan and reflections.
 
-Everything in the document that has one entry per image, or per scan point, is cut with the scan. Image numbers,
-rotation angles and batch numbers stay what they were.
+Lists in the document with one entry per image, or per scan point, are divided together with the scan. Image numbers,
+rotation angles and batch numbers do not change.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def split_sweeps(data: Input, values: Sequence[str]) -> Input:
     """The data sets after the cuts that ``values`` name (see sweep_cuts.choose_splits).
 
     The first part keeps its place, identifier and number; the others follow at the end of the list and get the next
-    free ones. Batch numbers are assigned before the cut. Logs what became of each sweep.
+    free ones. Batch numbers are assigned before the cut. The log names the parts of each sweep.
     Raises CommandError for an item that is malformed, or names no data set or an image that is not inside it, and for
     a part without an image in use.
     """

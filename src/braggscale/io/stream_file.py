@@ -55,7 +55,7 @@ class StreamCrystal:
     """One crystal.  ``reciprocal``: columns a*, b*, c*, 1/Angstrom, (3, 3).  ``table``: h k l I sigma fs ss, (7, n).
 
     ``panels``: name of the panel of each reflection; empty where the stream does not say.
-    ``lattice``: type, centring and unique axis, "?" where not said.  ``energy``: eV, ``camera``: metres, None unknown.
+    ``lattice``: type, centring and unique axis, "?" if unknown.  ``energy``: eV, ``camera``: metres, None if unknown.
     """
 
     line: int
@@ -104,7 +104,7 @@ def read_stream_file(path: str, data: memoryview) -> Stream:
 
 
 class _Text:
-    """A file's bytes with searches; what is found stands at the beginning of a line."""
+    """The bytes of a file, with a search for text at the beginning of lines."""
 
     def __init__(self, path: str, data: memoryview) -> None:
         self.path, self.data = path, data
@@ -211,7 +211,7 @@ def _panels(path: str, text: str) -> dict[str, StreamPanel]:
         if not slash:
             common[key] = value
         elif not name.startswith("bad"):
-            # what is said for all panels holds from there on
+            # an entry for all panels applies to the panels that follow
             found.setdefault(name, dict(common))[entry] = value
     panels = {}
     for name, entries in found.items():
@@ -239,7 +239,7 @@ def _panel(name: str, entries: Mapping[str, str]) -> StreamPanel | None:
 
 
 def _direction(text: str) -> Float | None:
-    """A direction such as -0.005x +0.999y -0.001z, (3,); None where it is none."""
+    """A direction such as -0.005x +0.999y -0.001z, (3,); None if the text is not one."""
     vector = np.zeros(3)
     parts = re.findall(r"([-+]?\s*[0-9.]*(?:[eE][-+]?[0-9]+)?)\s*([xyz])", text)
     for number, axis in parts:

@@ -1,4 +1,4 @@
-"""Writes a reflection table made of pieces of other tables and new columns, without holding it in memory."""
+"""Writes a reflection table that consists of pieces of other tables and new columns, without loading it completely."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def write_table(
 
 
 def _joined(pieces: Sequence[Table]) -> list[Table]:
-    """The same rows in fewer pieces: those of one file that follow each other are one. Stills come by the thousand."""
+    """The same rows in fewer pieces: neighbouring pieces of one file become one (there may be thousands)."""
     result = []
     for _, found in groupby(pieces, key=lambda piece: id(piece.columns)):
         one, *more = found
@@ -72,7 +72,7 @@ def _joined(pieces: Sequence[Table]) -> list[Table]:
 
 
 def _copied(pieces: Sequence[Table], left_out: Collection[str]) -> Iterator[OutputColumn | None]:
-    """The columns that come from the pieces as they are."""
+    """The columns that are copied from the pieces unchanged."""
     rows = [_rows(piece) for piece in pieces]
     for name in sorted({name for piece in pieces for name in piece.columns}):
         if name not in left_out:
@@ -154,7 +154,7 @@ def _cast(block: Array, dtype: np.dtype[np.generic], name: str, source: str) -> 
 
 
 def _rows(piece: Table) -> Array | slice:
-    """The rows of a piece, as a range where they stand together."""
+    """The rows of a piece, as a range if they are consecutive."""
     rows = piece.rows
     if rows is None:
         return slice(0, piece.n_file)

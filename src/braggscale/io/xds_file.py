@@ -26,7 +26,7 @@ _ENTRY = re.compile(r"([A-Z][A-Z0-9_'().\-]*)=\s*(.*?)(?=\s+[A-Z][A-Z0-9_'().\-]
 
 @dataclass(frozen=True, slots=True)
 class XdsFile:
-    """``header``: entries as text.  ``program``: INTEGRATE, CORRECT or XSCALE, "" where it is not said.
+    """``header``: entries as text.  ``program``: INTEGRATE, CORRECT or XSCALE, "" if the file does not name it.
 
     ``sets``: the entries of each ISET of XSCALE.  ``items``: columns by name, (n_rows,) each.
     ``complete``: whether the line !END_OF_DATA is there.
@@ -145,7 +145,7 @@ def _items(path: str, header: Mapping[str, str], lines: Sequence[str]) -> list[s
 
 
 def _end_of_data(data: memoryview) -> tuple[int, bool]:
-    """Where the rows end, and whether the line that says so is there."""
+    """The byte at which the rows end, and whether the line !END_OF_DATA is there."""
     tail = max(0, len(data) - 4096)
     found = bytes(data[tail:]).rfind(_END_OF_DATA)
     return (tail + found, True) if found >= 0 else (len(data), False)

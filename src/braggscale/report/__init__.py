@@ -1,1 +1,1 @@
-"""What people read: tables, the log, and the summary for programs."""
+"""Presentation of the results: log, tables, the report page, and the summary for programs."""

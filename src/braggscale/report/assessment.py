@@ -24,7 +24,7 @@ LOOK: State = "look"
 BAD: State = "bad"
 # look beyond the first, bad beyond the second
 MULTIPLICITY = 2.5, 1.5
-COMPLETENESS = 0.9, 0.0  # a few stills are never complete: no reason against what they hold
+COMPLETENESS = 0.9, 0.0  # a few stills are never complete, which is no fault of the data
 INNER_R_MEAS = 0.10, 0.25  # strong reflections at low resolution: systematic errors
 INNER_CC_HALF = 0.98, 0.90
 OUTLIER_SHARE = 0.03, 0.08

@@ -1,4 +1,4 @@
-"""Reading the summary of another run: a file that anybody may have written, checked before it is used."""
+"""Reads the summary of another run. The file is not trusted: every entry is checked before it is used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_BYTES = 200_000_000
 def read_summary(path: str) -> Summary:
     """The summary in the file, every entry of its type.
 
-    Raises InputError for a file that is not one: what is wrong, and how to make one.
+    Raises InputError for a file that is not a summary; it says what is wrong and how to make one.
     """
 
     def wrong(what: str) -> InputError:

@@ -1,6 +1,6 @@
-"""From a Result to the summary: everything that the log says and all that the report shows, for programs.
+"""Makes the summary from a Result. It has all that the log and the report show, in a form for programs.
 
-The names in scale.json are a published format; the names in the program may change. Here one is made of the other.
+The names in scale.json are a published format, the names in the program may change; this module translates them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the structs of scale.json are made of: their base class, kinds of columns, descriptions.
+"""The building blocks of the structs of scale.json: base class, types of columns, descriptions.
 
 A struct is a fixed set of named values with types. msgspec writes it, reads it back with every type checked, and
 describes it as JSON schema. The docstring of a struct and the sentences of ``about`` are the descriptions there.

@@ -1,8 +1,8 @@
 """Which space group the systematic absences point to.
 
-All space groups with the rotations and the centring of the data are compared. They differ in what screw axes and glide
-planes forbid. Reflections that none or all of them forbid say nothing; of the others the likelihood of each intensity
-is taken under "absent" and under "present":
+All space groups with the rotations and the centring of the data are compared. They differ in the reflections that
+screw axes and glide planes forbid. Reflections that none or all of them forbid give no information. For the others
+the likelihood of each intensity is calculated for the cases "absent" and "present":
 
     present   J of Wilson's distribution about its local mean S, measured with the error sigma
     absent    J = 0, measured with the error sigma; in one of eight cases a small intensity leaks in (a multiple
@@ -10,8 +10,9 @@ is taken under "absent" and under "present":
               present (a wrong index)
 
 Space groups that forbid the same reflections are one *pattern*: enantiomorphs such as P 41 and P 43 cannot be told
-apart. The probability of a pattern is its likelihood over the sum of those of all, every pattern as likely as any other
-beforehand. Compare Evans, Acta Cryst. D67 (2011) 282, section 3, who judges axis by axis.
+apart. The probability of a pattern is its likelihood divided by the sum of the likelihoods of all patterns; the
+prior probabilities of all patterns are equal. Compare Evans, Acta Cryst. D67 (2011) 282, section 3, who tests each
+axis separately.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from braggscale.data.normalised_intensities import Shells
 from braggscale.data.symmetry import Symmetry
 from braggscale.numerics.array_types import Array, Bool, Float
 
-IMPOSTOR = 0.02  # share of absent reflections that are something else
-LEAKING, LEAKAGE = 0.125, 0.02  # share of those into which something leaks, and how much of the local mean
-FEWEST = 3  # reflections that must tell a pattern from the one without absences
+IMPOSTOR = 0.02  # share of absent reflections whose intensity belongs to something else
+LEAKING, LEAKAGE = 0.125, 0.02  # share of absent reflections with a small intensity; its size / local mean
+FEWEST = 3  # least number of reflections that distinguish a pattern from the one without absences
 _NODES = 48
 
 
@@ -49,7 +50,7 @@ class Pattern:
 def judge_absences(
     hkl: Array, intensity: Float, sigma: Float, d: Float, symmetry: Symmetry, candidates: Sequence[Symmetry]
 ) -> list[Pattern]:
-    """Patterns of absences, the most probable first; empty where the data hold no reflection that could tell.
+    """Patterns of absences, the most probable first; empty if no reflection of the data distinguishes between them.
 
     ``hkl``: unique reflections, Friedel mates merged, (n, 3); ``intensity``, ``sigma``: merged, any scale; ``d``:
     Angstrom, (n,).  ``symmetry``: of the data, used for its rotations.  ``candidates``: space groups with the same

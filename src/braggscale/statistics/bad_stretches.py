@@ -1,21 +1,21 @@
-"""Runs of images, and data sets, that disagree with the rest beyond chance, and what leaving them out brings.
+"""Runs of images, and data sets, that disagree with the rest significantly, and the gain if they are left out.
 
-**Test.** Each observation has a deviation z^2 from its equivalents. Its rank among the observations of about the same
-I/sigma gives it the score q, what z^2 - 1 would be at that rank if deviations were normal (Klotz, Ann. Math. Stat. 33
-(1962) 498). The distribution of q is the same whatever that of z^2; so neither strong reflections nor errors that are
-wrong by a factor make an image stand out. A run of images whose deviations are larger has a sum of q above 0. The
-statistic is the largest of
+**Test.** Each observation has a deviation z^2 from its equivalents. It is ranked among the observations with about
+the same I/sigma. Its score q is the value that z^2 - 1 has at this rank for normally distributed deviations (Klotz,
+Ann. Math. Stat. 33 (1962) 498). The distribution of q does not depend on that of z^2; so neither strong reflections
+nor errors that are wrong by a factor make an image stand out. A run of images whose deviations are larger has a sum
+of q above 0. The statistic is the largest of
 
     T(a, b) = sum_{a <= image <= b} q / sqrt(2 v_L n)
 
 over all runs of the lengths L in LENGTHS, n observations in the run. v_L is 1 for independent observations; it is
 measured from all runs of that length by their median absolute value, because errors of the scales make neighbouring
-images agree with each other. What the largest T is without bad images is known from made-up sweeps of as many images
-(a scan statistic: Naus, J. Am. Stat. Assoc. 60 (1965) 532), extrapolated by Gumbel's distribution; FALSE_ALARM holds
-for a whole run of the program.
+images agree with each other. The distribution of the largest T without bad images comes from simulated sweeps with
+as many images (a scan statistic: Naus, J. Am. Stat. Assoc. 60 (1965) 532) and is extrapolated by Gumbel's
+distribution. FALSE_ALARM is the probability of a false alarm in a whole run of the program.
 
 **Edges.** Around the best run every first and last image is tried; the pair with the highest likelihood of a shift of
-the mean is the answer.
+the mean is used.
 
 **Gain.** Every reflection with observations inside and outside is merged with and without the inside ones, one outside
 observation at a time left out; the mean decrease of its squared deviation, in units of its variance, with its standard
@@ -47,7 +47,7 @@ MOST_ROWS = 300_000  # of more observations every k-th reflection tells what a r
 
 @dataclass(frozen=True, slots=True)
 class Deviations:
-    """What the tests look at, in the order of ``groups``.
+    """Deviations of the merged observations from their equivalents, rows in the order of ``groups``.
 
     ``groups``: unique reflections, Friedel mates as they are merged.  ``data_set``, ``image``: whole numbers, images
     from 0 within their data set; stills are one image each.  ``x``: scaled intensity, ``variance``: its variance,
@@ -68,9 +68,10 @@ class Deviations:
 class Stretch:
     """``data_set``: number.  ``first``, ``last``: images from 0, both ends included.  ``rows``: observations in it.
 
-    ``excess``: mean z^2 inside over that outside.  ``chance``: that a run of the program without bad images shows
-    anything as striking.  ``gain``, ``gain_error``: how much better observations outside are predicted without it,
-    share of their squared deviation, and its standard error; NaN where no reflection can tell.
+    ``excess``: mean z^2 inside over that outside.  ``chance``: probability that a run of the program without bad
+    images has any stretch with a T as large.  ``gain``, ``gain_error``: relative decrease of the squared deviation
+    with which observations outside are predicted, and its standard error; NaN if no reflection has observations on
+    both sides.
     """
 
     data_set: int
@@ -162,8 +163,9 @@ def _of_one(total: Float, count: Float, n_tested: int, false_alarm: float) -> li
 def bad_data_sets(data: Deviations, n_sets: int, false_alarm: float = FALSE_ALARM) -> list[Stretch]:
     """Whole data sets whose deviations are larger than those of the others, the worst first.
 
-    The mean of q of each data set, over its error, is compared with the median of all in units of their robust standard
-    deviation: data sets differ by more than chance, and one is bad only if it is outside of that.
+    The mean of q of each data set, divided by its error, is compared with the median of all data sets in units of
+    their robust standard deviation. Good data sets also differ by more than chance, so a data set is bad only if it
+    differs by more than they do.
     """
     score, known = scores(data)
     count = np.bincount(data.data_set[known], minlength=n_sets)
@@ -219,7 +221,7 @@ def _scan(total: Float, count: Float, out: Bool) -> tuple[Float, Int, Int]:
         clear = (gone[length:] == gone[:-length]) & (c > 0)
         t = np.divide(s, np.sqrt(np.maximum(c, 1.0) * SCORE_VARIANCE), out=np.full(len(s), -np.inf), where=clear)
         usual = np.abs(t[clear])
-        # 0.6745 is the median of |t| for independent observations; only what is wider than that counts
+        # 0.6745 is the median of |t| for independent observations; v_L is at least 1
         width = max(float(np.median(usual)) / 0.6745, 1.0) if len(usual) >= 8 else 1.0
         k = int(np.argmax(t))
         best.append(t[k] / width)
@@ -228,7 +230,7 @@ def _scan(total: Float, count: Float, out: Bool) -> tuple[Float, Int, Int]:
 
 
 def _most_striking(total: Float, count: Float, out: Bool) -> tuple[int, int, float] | None:
-    """First and last image of the run that stands out most, with the best edges, and its T."""
+    """First and last image of the run with the largest T after its edges have been adjusted, and this T."""
     centred = total - count * _centre(total, count, out)
     best, first, tried = _scan(centred, count, out)
     k = int(np.argmax(best))
@@ -239,7 +241,7 @@ def _most_striking(total: Float, count: Float, out: Bool) -> tuple[int, int, flo
 
 
 def _centre(total: Float, count: Float, out: Bool) -> float:
-    """The usual mean of q: bad images lower the ranks of all others a little."""
+    """Mean of q of normal images, slightly below 0 because bad images lower the ranks of all others."""
     use = (count > 0) & ~out
     if not use.any():
         return 0.0
@@ -274,9 +276,9 @@ def _described(data: Deviations, d: int, first: int, last: int, chance: float) -
 def gain_without(data: Deviations, inside: Bool) -> tuple[float, float]:
     """How much better observations outside are predicted without those inside, and the standard error.
 
-    Of each reflection with two or more observations outside and one or more inside, every outside one is left out and
-    predicted by the weighted mean of the others, with and without the inside ones. ``inside``: (n,).
-    Returns the share of the mean squared deviation that is gained; NaN where no reflection can tell.
+    Every outside observation of a reflection with two or more observations outside and one or more inside is left
+    out and predicted by the weighted mean of the others, with and without the inside ones. ``inside``: (n,).
+    Returns the relative decrease of the mean squared deviation; NaN if there is no such reflection.
     """
     data, inside = _thinned(data, inside)
     groups, w = data.groups, data.merged / data.variance
@@ -295,7 +297,7 @@ def gain_without(data: Deviations, inside: Bool) -> tuple[float, float]:
     x, wi = data.x[safe], w[safe]
     cap = 25.0
     gained = np.minimum((x - with_them) ** 2 * wi, cap) - np.minimum((x - without) ** 2 * wi, cap)
-    # members of one reflection share what was left out, so reflections are the units of the error
+    # deviations within one reflection are correlated, so the error is calculated from sums over reflections
     number = np.repeat(np.arange(len(groups)), groups.sizes())[safe]
     per_group = np.bincount(number, gained, len(groups))
     members = np.bincount(number, minlength=len(groups))

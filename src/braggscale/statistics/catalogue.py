@@ -1,7 +1,7 @@
-"""The merging statistics by name: what each is called, how it is shown, what it means and how it is computed.
+"""The catalogue of merging statistics: label, number of digits, meaning and formula of each.
 
 Log tables, report, comparison of runs, mmCIF files, the schema of ``scale.json`` and docs/statistics.md take names,
-digits and sentences from here, so that a statistic is the same thing in all of them.
+digits and sentences from here, so that a statistic has the same definition in all of them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Statistic:
     ``name``: in ``scale.json``, and of the field of ``merging_statistics.Shell``.  ``label``: in the report.
     ``heading``: of its column in the tables of the log.  ``line``: of its row in the summary of the log.
     ``digits``: decimals that are shown.  ``unit``: empty for a pure number.
-    ``meaning``: a sentence.  ``formula``: empty where the meaning says all.
-    ``better``: whether a larger (up) or smaller (down) value is the better one; None where neither is.
+    ``meaning``: a sentence.  ``formula``: empty if the meaning is a complete definition. ``better``: whether a
+    larger (up) or a smaller (down) value is better; None if neither is.
     ``percent``: shown as 100 times the value, which is between 0 and 1.
     ``anomalous``: about the differences of Friedel mates; unknown for centrosymmetric space groups.
     ``cif``: its items in mmCIF, None where the dictionary has none.

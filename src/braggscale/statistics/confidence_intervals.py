@@ -5,24 +5,24 @@ errors of one image have common causes. So what is drawn at random are images, i
 crystals where there are many (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8; Kunsch, Ann. Stat.
 17 (1989) 1217).
 
-If drawn observations were merged anew, copies of one observation would count as independent, and every R factor would
-come out too low. Therefore the first-order effect of each observation on the statistic is drawn. With residuals
-r = x - m_h, v = sigma^2 - 1/sum w their expected square, n observations of h, and factors k that make the sum over all
+If the drawn observations were merged anew, copies of one observation would count as independent, and every R factor
+would be too low. Therefore the first-order effect of each observation on the statistic is drawn. With residuals r =
+x - m_h, v = sigma^2 - 1/sum w their expected square, n observations of h, and factors k that make the sum over all
 observations vanish:
 
     R_meas, R_pim    e = f_n (|r| - k sqrt v),           f_n = sqrt(n/(n - 1)) or sqrt(1/(n - 1))
     CC               e = g_i^2 n/(n - 1) (r^2 - k v),    g_i = w_i/sum w, or 1/n for CC_anom
 
 The members of a group share their mean: |r| of a pair are equal. If errors are normal, residuals of n equal weights
-correlate by -1/(n - 1), their sum of |r| or r^2 varies by kappa_n more than independent ones would, and e is multiplied
-by sqrt(kappa_n):
+correlate by -1/(n - 1). The variance of their sum of |r| or r^2 is kappa_n times that of independent residuals, and
+e is multiplied by sqrt(kappa_n):
 
     |r|    kappa = 1 + (n - 1) (rho asin rho + sqrt(1 - rho^2) - 1)/(pi/2 - 1),  rho = 1/(n - 1)
     r^2    kappa = n/(n - 1) (1 + (j (n - 1) - 1)/D)
 
-D is the number of random divisions that CC1/2 (j = 1) and CC_anom (j = 2, both mates are divided) are the mean of: one
-division sees the error of a mean with one degree of freedom instead of n - 1. The denominator of R factors, sum x, has
-r sqrt(n/(n - 1)) per observation.
+D is the number of random divisions of which CC1/2 (j = 1) and CC_anom (j = 2, both mates are divided) are the mean:
+one division estimates the error of a mean with one degree of freedom instead of n - 1. The effect of an observation
+on the denominator of R factors, sum x, is r sqrt(n/(n - 1)).
 
 A correlation of half-set means y with errors of variance E and variance Y over reflections is CC = (1 - q)/(1 + q),
 q = E/Y. Both vary: E with e as above, Y = <(y_h - <y>)^2> by 2 (y_h - <y>) g_i r sqrt(n/(n - 1)) per observation. The
@@ -48,7 +48,7 @@ from braggscale.statistics.half_sets import COINS_PER_SHUFFLE, SHUFFLES
 
 LEVEL = 0.95
 DRAWS = 1000
-# Fewer blocks say too little about how blocks differ; more than this are joined, neighbours first.
+# With fewer blocks their variance is too uncertain; if there are more, neighbouring blocks are joined.
 FEWEST_BLOCKS, MOST_BLOCKS = 10, 1000
 MANY_DATA_SETS = 20  # from here on whole data sets are drawn
 DEGREES = 1.0
@@ -127,7 +127,7 @@ def intervals(
 
     ``friedel_merged``, ``friedel_split``: groups of the same rows with Friedel mates merged and split, I+ first.
     ``x``, ``sigma``: I/g and its standard deviation, (n_rows,).
-    ``values``: the statistics by the names of Intervals' fields; what is NaN has no interval.
+    ``values``: the statistics by the names of Intervals' fields; a statistic that is NaN has no interval.
     """
     if blocks.n < FEWEST_BLOCKS or friedel_merged.n_rows == 0:
         return None
@@ -152,17 +152,17 @@ class _Bootstrap:
     draws: Int
 
     def drawn(self, effect: Float, rows: Bool) -> Float:
-        """Sum of the effects in the drawn blocks, their mean taken off, (DRAWS,).  ``effect``: of ``rows``."""
+        """Sum of the effects in the drawn blocks minus its mean, (DRAWS,).  ``effect``: of ``rows``."""
         n = self.blocks.n
         sums = np.bincount(self.blocks.number[rows], effect, n)
         sums -= sums.mean()
-        # n blocks vary by (n - 1)/n too little about their own mean
+        # the variance of n blocks about their own mean is too small by the factor (n - 1)/n
         return np.asarray(sums[self.draws].sum(axis=1) * math.sqrt(n / (n - 1.0)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Spread:
-    """Observations of groups with several members.  ``rows``: which they are; all other arrays over these rows.
+    """Observations of groups with several members.  ``rows``: marks these rows; all other arrays are over them.
 
     ``groups``: of these rows.  ``mean``, ``total``: weighted mean and sum of weights of each group.
     ``n``: size of the row's group.  ``residual``: r.  ``expected``: v.  ``total_x``: sum of x over the rows.

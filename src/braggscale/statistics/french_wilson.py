@@ -24,10 +24,10 @@ from braggscale.statistics.merging import MOST_WILSON_SHELLS, WILSON_SHELL, Merg
 
 log = logging.getLogger(__name__)
 
-# Fewer reflections than this say too little about their mean in shells; the prior is then flat (DIALS behaviour).
+# With fewer reflections their mean in shells is too uncertain; the prior is then flat (DIALS behaviour).
 WILSON_MINIMUM = 200
-# French & Wilson's limit: below it an intensity is an error of measurement, not a weak reflection. Their second limit,
-# t > -4, is where their tables end; it would throw away every reflection of a shell whose mean is below sigma/4.
+# French & Wilson's limit: a lower intensity is an error of measurement, not a weak reflection. Their second limit,
+# # t > -4, is the end of their tables; it would reject every reflection of a shell whose mean is below sigma/4.
 LOWEST_I_OVER_SIGMA = -3.7
 _NODES = 48
 _REACH = 8.7  # in sigma: beyond it a normal distribution holds 1e-17
@@ -122,8 +122,8 @@ def french_wilson(intensity: Float, sigma: Float, prior: Float, centric: Bool) -
     """Amplitudes F = <sqrt J> and their standard deviations, (n,); NaN where I is missing or too negative.
 
     ``intensity``, ``sigma``: merged, ``prior``: expected intensity of the reflection, epsilon included; infinity for a
-    flat prior, which knows no difference between centric and acentric (set ``centric`` False), all (n,).
-    Too negative is I/sigma < -3.7 (French & Wilson).
+    flat prior, which is the same for centric and acentric reflections (set ``centric`` False), all (n,).
+    Intensities with I/sigma < -3.7 are too negative (French & Wilson).
     """
     f, sigma_f = np.full(len(intensity), np.nan), np.full(len(intensity), np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):

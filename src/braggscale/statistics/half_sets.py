@@ -1,15 +1,15 @@
 """Correlations between halves of the data: CC1/2, CC_anom, and the analytic CC1/2.
 
-The observations of each unique reflection are divided at random into halves of equal number (for an odd number the
-toss of a coin gives the one left over to either), each half is averaged, and the two sets of averages are correlated
-over reflections (Karplus & Diederichs, Science 336 (2012) 1030). One division is noisy: on a shell of a hundred
-reflections measured six times CC1/2 = 0.50 comes out 0.05 higher or lower by chance (simulated). The mean of twelve
-divisions has the same expectation, so it is comparable with the one division that DIALS makes, and a third of the
-scatter.
+The observations of each unique reflection are divided at random into halves of equal number (if the number is odd, the
+last one goes to either half at random). Each half is averaged, and the two sets of averages are correlated over
+reflections (Karplus & Diederichs, Science 336 (2012) 1030). The result of one division is noisy: for a shell of a
+hundred reflections that were measured six times, CC1/2 = 0.50 is higher or lower by 0.05 by chance (simulated). The
+mean of twelve divisions has the same expectation, so it is comparable with the one division that DIALS makes, and its
+scatter is a third.
 
-Random divisions cost a sort each if made from scratch. Here rows are shuffled within their reflection a few times;
-for each shuffle neighbours (1, 2), (3, 4), ... form pairs and a coin per pair sends one of them to either half. Every
-division made so is a fair draw from all divisions into equal halves.
+A new random division from scratch would need a sort. Here the rows are shuffled within their reflection a few times.
+For each shuffle, neighbours (1, 2), (3, 4), ... form pairs, and a random bit for each pair decides which member goes to
+which half. All divisions into equal halves have the same probability.
 
 The analytic form (Assmann, Brehm & Diederichs, J. Appl. Cryst. 49 (2016) 1021) needs no division,
 
@@ -189,14 +189,15 @@ def critical_correlation(pairs: Array) -> Float:
 def _halves(groups: Groups, weight: Float, x: Float) -> Iterator[tuple[Float, Float]]:
     """Weighted means of random halves of each group; no group may have fewer than two rows.
 
-    Both halves are summed, neither is the rest of a total: one row may outweigh all others by any factor.
+    Both halves are summed directly. A half that is computed as the total minus the other one would lose its digits
+    if one row had a much larger weight than the others.
     """
     if len(groups) == 0:
         return
     random = np.random.PCG64(_SEED)
     pairs = np.append(0, np.cumsum((groups.sizes() + 1) // 2))
     for _ in range(SHUFFLES):
-        # the raw words of the generator are the same for all versions of numpy, unlike what is drawn from them
+        # the raw words of the generator are the same in all versions of numpy; the derived random numbers are not
         words = random.random_raw(groups.n_rows)
         coins = np.stack([_coins(int(pairs[-1]), random) for _ in range(COINS_PER_SHUFFLE)])
         first, second = np.empty((2, COINS_PER_SHUFFLE, len(groups)))

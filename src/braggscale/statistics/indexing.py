@@ -1,14 +1,14 @@
-"""Whether data sets are indexed alike, and which operator brings each of them in line with the others.
+"""Whether all data sets are indexed in the same way, and which operator reindexes each of them like the others.
 
-Each data set is compared with a reference made of the others, under every way to index it; the way with the highest
-correlation wins. The reference grows: it begins with one data set, takes those that fit it with the least doubt, and
-when all are in, every data set is judged once more against all others, until nothing changes. That costs a few passes
-over the observations, where correlations of all pairs (Brehm & Diederichs, Acta Cryst. D70 (2014) 101) would cost the
-square of the number of data sets.
+Each data set is compared with a reference, the merged other data sets, under every possible way to index it; the way
+with the highest correlation is chosen. The reference begins with one data set. Step by step the data sets whose
+indexing is most certain are added to it. When it contains all of them, each data set is compared with all others again
+until nothing changes. This takes a few passes over the observations. Correlations of all pairs of data sets (Brehm &
+Diederichs, Acta Cryst. D70 (2014) 101) would take a time proportional to the square of their number.
 
-Correlations are weighted; x of an observation is its intensity over the mean of its resolution shell, with a limit on
-both sides, so that a few strong reflections do not decide. The doubt is measured by Fisher's transformation: of n
-common reflections, atanh(CC) has the standard deviation 1/sqrt(n - 3).
+Correlations are weighted. x of an observation is its intensity divided by the mean of its resolution shell, limited on
+both sides, so that a few strong reflections do not dominate. The certainty is measured by Fisher's transformation: for
+n common reflections, atanh(CC) has the standard deviation 1/sqrt(n - 3).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 
 from braggscale.numerics.array_types import Array, Bool, Float, Int
 
-# With fewer common reflections nothing is decided, and z below DECIDED leaves it open.
+# The operator remains undecided with fewer common reflections, or if z is below DECIDED.
 FEWEST_COMMON = 8
 DECIDED = 2.5
-# Starting points that are tried, and rounds of judging everybody against the others.
+# Data sets that are tried as the first reference, and rounds of comparing each data set with all others.
 SEEDS = 3
-CLEAR = 0.9  # share of the data sets beyond doubt after which no other starting point is tried
+CLEAR = 0.9  # if this share of the data sets is decided, no other first reference is tried
 MOST_ROUNDS = 20
 LARGEST, SMALLEST = 5.0, -1.0  # limits of x
 
@@ -43,7 +43,7 @@ class Indexed:
 
     @property
     def decided(self) -> Bool:
-        """Data sets whose operator is beyond doubt, (n_sets,)."""
+        """Marks the data sets whose operator is significantly better than all others, (n_sets,)."""
         result: Bool = (self.common >= FEWEST_COMMON) & (self.z >= DECIDED)
         return result
 
@@ -59,7 +59,8 @@ def find_indexing(unique: Array, data_set: Array, x: Float, weight: Float, n_set
 
     ``unique``: number of the unique reflection of every observation under each operator, whole numbers from 0,
     (n_operators, n).  ``data_set``: (n,).  ``x``: see ``compressed``, ``weight``: 1/variance of x, both (n,).
-    All operators may be wrong by one that is common to all data sets: which way is the right one cannot be known.
+    The same operator may be missing from all of them: the data can show that data sets are indexed alike, but not
+    which of the ways is the right one.
     """
     sums = _Sums.of(np.asarray(unique), np.asarray(data_set), x, weight, n_sets)
     best: Indexed | None = None
@@ -80,7 +81,8 @@ class _Sums:
     """The observations, and weighted sums over those that are in the reference.
 
     ``cell``: number of the pair of data set and unique reflection that every observation belongs to under each
-    operator, (n_operators, n): what a data set brings to the reference by itself is taken out before it is compared.
+    operator, (n_operators, n). With it the contribution of a data set to the reference is subtracted before the two
+    are compared.
     """
 
     unique: Array
@@ -160,7 +162,7 @@ def _grown(sums: _Sums, seed: int) -> Int:
         sure = new[z[new] >= DECIDED]
         if len(sure) == 0:
             sure = new[:1]
-            if z[sure[0]] <= 0.0:  # nobody has enough in common: the others stay as they are
+            if z[sure[0]] <= 0.0:  # no other data set has enough reflections in common: they keep their indexing
                 return operator
         operator[sure] = best[sure]
         members[sure] = True
@@ -168,7 +170,7 @@ def _grown(sums: _Sums, seed: int) -> Int:
 
 
 def _refined(sums: _Sums, operator: Int) -> Indexed:
-    """Everybody judged against all others, one half of the data sets after the other, until nothing changes."""
+    """Compare each data set with all others until nothing changes; in turn one half of the data sets is updated."""
     everybody = np.ones(sums.n_sets, bool)
     halves = [np.arange(sums.n_sets) % 2 == part for part in range(2)]
     for _ in range(MOST_ROUNDS):

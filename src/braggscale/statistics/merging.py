@@ -24,8 +24,8 @@ class Merged:
 
     ``hkl``: in the asymmetric unit, (n, 3).  ``centric``, ``absent``, ``epsilon``: see symmetry.py.
     ``mean``, ``plus``, ``minus``: weighted means of all observations, of I+ and of I-, with ``sigma...`` and ``n...``;
-    centric reflections have no I-.  ``half1``, ``half2``: means of two random halves of the observations, of
-    reflections with two or more.
+    centric reflections have no I-.  ``half1``, ``half2``: means of two random halves of the observations, for
+    reflections with two or more observations.
     """
 
     hkl: Int32
@@ -61,7 +61,8 @@ def merge(hkl: Array, intensity: Float, sigma: Float, symmetry: Symmetry, *, int
 
     ``hkl``: Miller indices as measured, (n, 3).  ``intensity``, ``sigma``: I/g and its standard deviation, (n,); rows
     that are not finite or have no positive sigma do not count.
-    ``internal_variance``: sigma_h is at least what the scatter of the equivalents says, see ``weighted_means``.
+    ``internal_variance``: sigma_h is at least as large as the scatter of the equivalents implies, see
+    ``weighted_means``.
     """
     good = np.isfinite(intensity) & np.isfinite(sigma) & (sigma > 0)
     asu, is_minus = symmetry.asu(np.asarray(hkl)[good])
@@ -102,9 +103,9 @@ def weighted_means(groups: Groups, weight: Float, x: Float, n: Int, internal: bo
 
 
 def _first_half(groups: Groups, unique: Int32) -> Bool:
-    """Which rows make up the first half of their group; an odd one out joins either half.
+    """Rows that belong to the first half of their group; if the number of rows is odd, the last joins either half.
 
-    A hash decides, not a stream of random numbers: the split of one reflection does not depend on the others.
+    A hash decides and not a sequence of random numbers, so the halves of a reflection do not depend on the others.
     """
     if groups.n_rows == 0:
         return np.zeros(0, bool)

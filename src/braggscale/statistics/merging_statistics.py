@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 # Relative widening of the outermost shell limits, so that no reflection falls on them (as DIALS).
 _MARGIN = 1e-6
-# Relative width that takes in a reflection exactly on a limit that was asked for.
+# Relative tolerance of d_min and d_max, so that a reflection exactly at a limit is included.
 _ON_THE_LIMIT = 1e-9
 
 
@@ -141,7 +141,7 @@ def merging_statistics(
     """Statistics of scaled observations in ``n_bins`` shells and overall.
 
     ``d_min``, ``d_max``: limits, Angstrom; without ``d_min`` a limit is suggested where the signal ends.
-    ``use_internal_variance``: sigmas of merged intensities at least as large as the scatter of the equivalents tells.
+    ``use_internal_variance``: sigmas of merged intensities are at least as large as the scatter of equivalents implies.
     Returns None, with a warning in the log, if no observation is left.
     """
 
@@ -190,7 +190,7 @@ def statistics_of_sums(
 def _within(
     sums: ReflectionSums | None, symmetry: Symmetry, cell: UnitCell, n_bins: int
 ) -> tuple[tuple[Shell, ...], Shell] | None:
-    """The shells between the limits, and all of it; None without an observation there."""
+    """The statistics of the shells between the limits and of the whole range; None if there is no observation."""
     if sums is None:
         return None
     limits = shell_limits(sums.s, n_bins)
@@ -218,7 +218,7 @@ def _prepare(data: Unmerged, d_min: float | None, d_max: float | None) -> _Sorte
     data = data.usable()
     asu_hkl, x, sigma = data.asu_hkl, data.x, data.sigma
     order, friedel_merged, friedel_split = group_rows(asu_hkl, data.minus)
-    # members by their intensity: random halves must not depend on the order in which a file has its rows
+    # members of a group sorted by intensity, so that random halves do not depend on the order of rows in the file
     order = order[np.lexsort((x[order], friedel_split.index()))]
     hkl = asu_hkl[order[friedel_merged.offsets[:-1]]]
     s = inverse_d_squared(hkl, data.cell)
@@ -232,7 +232,7 @@ def _prepare(data: Unmerged, d_min: float | None, d_max: float | None) -> _Sorte
     if len(order) == 0:
         return None
     parent = np.searchsorted(friedel_merged.offsets[:-1], friedel_split.offsets[:-1], side="right") - 1
-    # The I- of a pair stands right after its I+; only acentric reflections have an I-.
+    # The group of I- directly follows that of I+; only acentric reflections have an I-.
     first = np.flatnonzero(parent[1:] == parent[:-1])
     weight = 1.0 / np.square(sigma[order])
     counted = ~data.symmetry.is_absent(hkl)

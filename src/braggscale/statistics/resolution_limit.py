@@ -2,8 +2,9 @@
 
 CC1/2 of the shells is fitted by 1/2 (1 - tanh((x - s0)/r)), x = 1/d_min^2 of the shell (as Aimless, Evans &
 Murshudov, Acta Cryst. D69 (2013) 1204, and DIALS), each shell with the weight n - 3 of Fisher's approximation for a
-correlation of n pairs. Shells with three reflections or fewer to correlate say nothing about the signal and are left
-out; counted as CC1/2 = 0 they would pull the limit in for strong data of low multiplicity.
+correlation of n pairs. Shells with three reflections or fewer to correlate give no information on the signal and
+are left out. If they counted as CC1/2 = 0, the limit would be too low a resolution for strong data of low
+multiplicity.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import numpy as np
 from braggscale.numerics.array_types import Float
 
 CC_LIMIT = 0.3
-# Pairs that a shell needs for its correlation to have an error estimate, and shells that the two parameters need.
+# Pairs that a shell needs so that the error of its correlation is known; shells that the two parameters need.
 _FEWEST_PAIRS = 4
 _FEWEST_SHELLS = 3
-# A suggestion closer than this to the limit of the data is none, Angstrom.
+# No limit is suggested if it is closer than this to the limit of the data, Angstrom.
 _NEAR = 0.005
 _START = (0.4, 0.2)
 _STEPS = 200
@@ -27,7 +28,7 @@ _STEPS = 200
 
 @dataclass(frozen=True, slots=True)
 class ResolutionLimit:
-    """``d_min``: suggested limit, Angstrom, None where the data go as far as the signal or cannot tell.
+    """``d_min``: suggested limit, Angstrom; None if the signal does not end inside the data, or if this is unknown.
 
     ``reason``: the sentence for the log.
     """

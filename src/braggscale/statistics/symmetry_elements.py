@@ -2,9 +2,10 @@
 
 Scaled observations are merged as if the crystal had no symmetry but Friedel's law. For each rotation R of the lattice,
 pairs of reflections h and h R are compared: the correlation of their normalised intensities and R_meas. If R is a
-symmetry of the crystal the correlation is what errors leave of 1, and otherwise anywhere below, as pseudo-symmetry
-makes it. The probability of the element follows Evans, Acta Cryst. D67 (2011) 282, equations 2 to 4: a Lorentzian about
-the expected correlation, against one about mu, averaged over mu with the density (1 - mu^2)^(1/2) from 0 to 1.
+symmetry of the crystal, only errors make the correlation smaller than 1. Otherwise it may have any smaller value,
+which depends on the pseudo-symmetry of the crystal. The probability of the element follows Evans, Acta Cryst. D67
+(2011) 282, equations 2 to 4: a Lorentzian about the expected correlation, against one about mu, averaged over mu
+with the density (1 - mu^2)^(1/2) from 0 to 1.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def symmetry_elements(
 
     ``hkl``: unique reflections without symmetry, one of each Friedel pair, (n, 3); ``intensity``, ``sigma``: merged;
     ``d``: Angstrom, (n,).  ``rotations``: M with h -> h M, (3, 3) each, the identity left out.  ``used``: whether the
-    space group has it.  ``expected_cc``: what errors leave of a perfect correlation, CC1/2 for example.
+    space group has it.  ``expected_cc``: correlation that is expected if the element is a symmetry, CC1/2 for example.
     """
     e2 = np.minimum(normalised_intensities(intensity, d, np.ones(len(d))), LARGEST)
     weight = 1.0 / ((sigma / np.maximum(np.abs(intensity), 1e-30) * e2) ** 2 + 0.1)
@@ -100,7 +101,7 @@ def _fold(matrix: Float) -> int:
 
 def _correlation(x: Float, y: Float, w: Float) -> float:
     total = w.sum()
-    dx, dy = x - (w @ (x + y)) / (2 * total), y - (w @ (x + y)) / (2 * total)  # both are of one population
+    dx, dy = x - (w @ (x + y)) / (2 * total), y - (w @ (x + y)) / (2 * total)  # about their common mean
     size = 0.5 * float(w @ (dx * dx + dy * dy))
     return float(w @ (dx * dy)) / size if size > 0 else float("nan")
 

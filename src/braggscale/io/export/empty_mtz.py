@@ -1,4 +1,4 @@
-"""An MTZ file without data, with what merged and unmerged ones have in common."""
+"""An MTZ file without data, the common beginning of merged and unmerged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an export is: one record for each kind of file, and the data that every kind is made from."""
+"""The record that describes a kind of export, and the data from which every export is made."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from braggscale.statistics.merging_statistics import Statistics
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """What a user may choose about the content of exports.
+    """The user's choices for the content of exports.
 
     ``free_flags``: path of an MTZ file whose free flags are taken over; None makes new ones.
-    ``crystal_name``, ``project_name``: stand in MTZ files.
+    ``crystal_name``, ``project_name``: written into MTZ files.
     ``use_internal_variance``: sigmas of merged intensities also from the scatter of equivalents, see ``merging.merge``.
     """
 
@@ -32,7 +32,7 @@ class ExportData:
     """The scaled data as all kinds of files need them.
 
     ``crystals``: the observations, in a setting of the space group that tables list.  ``statistics``: of the data,
-    None where no file needs them or nothing could be merged.  Merged data and free flags are made when the first file
+    None if no file needs them or nothing could be merged.  Merged data and free flags are made when the first file
     needs them, and only once.
     """
 
@@ -59,7 +59,7 @@ class ExportData:
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
-    """One file.  ``content``: makes its bytes; raises a UserError where the format cannot hold the data."""
+    """One file.  ``content``: makes its bytes; raises a UserError if the format cannot hold the data."""
 
     path: str
     content: Callable[[], bytes]

@@ -28,13 +28,13 @@ def fields_of_8(values: Float) -> list[str]:
     """Numbers from -9999 to 99999 in fields of 8 characters, a blank first, with as many decimals as fit, 1 to 5.
 
     ``values``: (n,).
-    Fixed formats such as F8.2 are read with the decimal point where it is written, so weak reflections need not lose
-    their last digits.
+    Programs that read a format such as F8.2 accept a decimal point at any place, so weak reflections can keep more
+    digits.
     """
-    values = values + 0.0  # no minus before zero
+    values = values + 0.0  # turns -0.0 into 0.0
     size = np.maximum(np.floor(np.log10(np.maximum(np.abs(values), 1.0))), 0.0)
     places = np.clip(5 - size - (values < 0), 0, 5).astype(np.int64)
-    # rounding up may add a digit
+    # rounding may add a digit before the decimal point
     over = np.abs(values) + 0.5 * 10.0**-places >= 10.0 ** (size + 1)
     places = np.clip(places - over, 1, 5)
     return [f"{value:8.{n}f}" for value, n in zip(values.tolist(), places.tolist(), strict=True)]
@@ -49,6 +49,6 @@ def with_esd(value: float, esd: float) -> str:
 
 
 def scale_to_fit(largest: float, smallest: float, top: float, bottom: float) -> float:
-    """1, or the factor that brings the numbers between ``bottom`` (negative) and ``top``: a round one."""
+    """The power of ten, at most 1, that brings all numbers between ``bottom`` (negative) and ``top``."""
     need = max(largest / top, smallest / bottom, 1.0)
     return 1.0 if need == 1.0 else 10.0 ** -np.ceil(np.log10(need))

@@ -22,9 +22,9 @@ from braggscale.statistics.merging import hash_indices
 log = logging.getLogger(__name__)
 
 FRACTION = 0.05
-# A flag with at most this many values, 0 and 1 or -1 and 1, marks one set instead of numbering many.
+# If flags have at most this many values, 0 and 1 or -1 and 1, they mark a single set; otherwise they number many sets.
 _TWO = 2
-# Labels in the order in which they are looked for, without case; the first are CCP4's and Phenix'.
+# Labels in the order in which they are searched, ignoring case; the first are those of CCP4 and Phenix.
 _LARGEST_FLAG, _LARGEST_INDEX = 1000, 100_000
 _LONGEST_HEADER = 1 << 20
 _LABELS = ("freer_flag", "free", "r-free-flags", "rfree", "free_flag", "freerflag", "test", "rfree_flag")
@@ -45,8 +45,8 @@ class FreeFlags:
 def new_flags(hkl: Array, fraction: float = FRACTION) -> FreeFlags:
     """Flags 0 to n - 1, n = 1/fraction to the nearest whole number, by a hash of the index.
 
-    The same reflection has the same flag in every run and every data set of the same space group, whatever else was
-    measured.  ``hkl``: in the asymmetric unit, (n, 3).  Raises CommandError unless 0 < fraction <= 0.5.
+    A reflection has the same flag in every run and every data set of the same space group, independent of the other
+    reflections.  ``hkl``: in the asymmetric unit, (n, 3).  Raises CommandError unless 0 < fraction <= 0.5.
     """
     if not 0 < fraction <= 0.5:
         raise CommandError(f"fraction of free reflections: {fraction:g} is not between 0 and 0.5")
@@ -57,9 +57,9 @@ def new_flags(hkl: Array, fraction: float = FRACTION) -> FreeFlags:
 def flags_from_mtz(path: str, hkl: Array, symmetry: Symmetry, label: str | None = None) -> FreeFlags:
     """Flags of an earlier MTZ file, extended to reflections that it does not have.
 
-    Its indices are brought into the asymmetric unit of ``symmetry``; where equivalents have different flags, as after
-    a change to a higher symmetry, the smallest holds. The extension has as many sets, or the same share in the free
-    set, as the file.
+    Its indices are moved to the asymmetric unit of ``symmetry``. If equivalents have different flags, as after a
+    change to a higher symmetry, the smallest is used. New flags have as many sets as the file, or the same fraction
+    of free reflections.
     ``hkl``: in the asymmetric unit, (n, 3).  ``label``: of the column, None to look for the usual ones.
     Raises CommandError if the file or the column is not there, InputError if no index of it is among ``hkl``.
     """
@@ -129,9 +129,9 @@ def _read(path: str, label: str | None) -> tuple[Int32, Int32]:
 
 
 def _check_header(path: str) -> None:
-    """Raises InputError where the header of an MTZ file claims more numbers than the file holds.
+    """Raises InputError if the header of an MTZ file states more numbers than the file contains.
 
-    The library that reads it makes room for what the header claims.
+    The library that reads it would allocate memory for the stated number.
     """
     try:
         size = os.path.getsize(path)

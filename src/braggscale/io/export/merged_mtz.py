@@ -33,8 +33,8 @@ def merged_mtz(
 
     Columns: [FreeR_flag] IMEAN SIGIMEAN N F SIGF I(+) SIGI(+) I(-) SIGI(-) N(+) N(-) F(+) SIGF(+) F(-) SIGF(-) DANO
     SIGDANO [IHALF1 SIGIHALF1 IHALF2 SIGIHALF2 NHALF1 NHALF2], as dials.merge names them; with several wavelengths each
-    with the suffix _WAVE1, _WAVE2, ... in a data set of its own. Missing numbers are NaN. Centrosymmetric groups have
-    no anomalous columns; nor has anything without ``anomalous``.
+    with the suffix _WAVE1, _WAVE2, ... in a data set of its own. Missing numbers are NaN. There are no anomalous
+    columns for centrosymmetric groups and without ``anomalous``.
     ``free``: flags of the reflections ``union(sets)``, (n,).  ``symmetry``: a listed setting.
     """
     mtz = empty_mtz(symmetry, cell)

@@ -1,4 +1,4 @@
-"""What merged and unmerged mmCIF files (PDBx version 5) have in common: the head of a block, and statistics."""
+"""Common parts of merged and unmerged mmCIF files (PDBx version 5): the head of a block, and statistics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def loop(category: str, names: Sequence[str]) -> str:
 
 
 def head(entry: str, symmetry: Symmetry, cell: UnitCell, wavelengths: Sequence[float], of: Int) -> str:
-    """Everything in a block but statistics and reflections.
+    """The text of a block before statistics and reflections.
 
     ``entry``: name of the block.  ``wavelengths``: Angstrom.  ``of``: number of the wavelength of each diffraction
     experiment, (n_experiments,).

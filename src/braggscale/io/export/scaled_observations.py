@@ -1,4 +1,4 @@
-"""The scaled observations of all data sets, as the files of other programs want them."""
+"""The scaled observations of all data sets in the form that exports need."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.errors import DataError
 from braggscale.numerics.array_types import Array, Bool, Float, Int
 
-# Wavelengths closer than this, Angstrom, are one (DIALS behaviour).
+# Wavelengths that differ by less than this, Angstrom, are treated as equal (DIALS behaviour).
 WAVELENGTH_TOLERANCE = 1e-4
 
 
-# Bounds of what is exported: inverse scale factors, indices, and positions and other columns.
+# Limits of exported values: inverse scale factors, indices, and positions and other columns.
 SMALLEST_SCALE, LARGEST_INDEX, LARGEST_PLACE = 1e-12, 4096, 1e9
 # Columns that a table must have to count as scaled.
 NEEDED = ("intensity.scale.value", "intensity.scale.variance", "inverse_scale_factor", "flags", "miller_index")
@@ -58,7 +58,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Unmerged:
-    """Scaled observations, one per row, (n,) each; what a table does not have is NaN (``qe``, ``partiality``: 1).
+    """Scaled observations, one per row, (n,) each; columns that a table lacks are NaN (``qe``, ``partiality``: 1).
 
     ``data_set``: position of the experiment.  ``hkl``: as measured, (n, 3).
     ``intensity``, ``sigma``: I/g and its standard deviation.  ``scale``, ``scale_sigma``: g and its own.
@@ -93,7 +93,7 @@ class Unmerged:
 def collect(
     tables: Sequence[Columns], cell: UnitCell, *, d_min: float | None = None, d_max: float | None = None
 ) -> Unmerged:
-    """Every row that was scaled and is no outlier, of scaled tables in the order of their experiments.
+    """All rows of scaled tables that were scaled and are not outliers, in the order of the experiments.
 
     Kept are rows without a bad-for-scaling flag whose variance and inverse scale factor are positive.
     ``cell``: for the limits ``d_min`` and ``d_max``, Angstrom.
@@ -119,7 +119,7 @@ def _of_table(number: int, table: Columns) -> Unmerged:
     good = (table["flags"] & np.uint64(BAD_FOR_SCALING)) == 0
     good &= (variance > 0) & np.isfinite(variance) & (scale > 0) & np.isfinite(scale) & np.isfinite(value)
     good &= (hkl != 0).any(axis=1)
-    # what a damaged file may hold, and no run writes
+    # values that no run writes, but a damaged file may contain
     low, high = RANGES["intensity.sum.variance"].low, RANGES["intensity.sum.variance"].high
     good &= (variance >= low) & (variance <= high) & (np.abs(value) <= RANGES["intensity.sum.value"].high)
     good &= (scale >= SMALLEST_SCALE) & (scale <= 1.0 / SMALLEST_SCALE) & (np.abs(hkl) <= LARGEST_INDEX).all(axis=1)
@@ -165,10 +165,11 @@ def _of_table(number: int, table: Columns) -> Unmerged:
 def wavelength_groups(
     experiments: Sequence[Experiment], tolerance: float = WAVELENGTH_TOLERANCE
 ) -> tuple[tuple[float, ...], Int]:
-    """The different wavelengths, in the order of their first experiments, and the number of each experiment's own.
+    """The different wavelengths, in the order of their first experiments, and the number of the wavelength of each one.
 
-    Wavelengths belong together if each is within ``tolerance`` of the next: the shots of a free-electron laser are one
-    data set, two sides of an absorption edge are two. A group's wavelength is the mean over its experiments.
+    Wavelengths belong to one group if, sorted, each is within ``tolerance`` of the next. So the shots of a
+    free-electron laser are one data set, and the two sides of an absorption edge are two. A group's wavelength is
+    the mean over its experiments.
     Returns Angstrom, and (n_experiments,).
     """
     values = np.array([experiment.beam.wavelength for experiment in experiments])
@@ -195,8 +196,8 @@ def scan_angles(rows: Unmerged, experiments: Sequence[Experiment]) -> Float:
 class Crystals:
     """Observations with the geometry and symmetry that belong to their indices.
 
-    ``orientations``: A at scan points (image boundaries), (n_images + 1, 3, 3), 1/Angstrom, None where the crystal
-    does not move; one per experiment.
+    ``orientations``: A at scan points (image boundaries), (n_images + 1, 3, 3), 1/Angstrom, None if the orientation
+    is constant; one per experiment.
     ``cell_esd``: standard deviations of the cell, Angstrom and degrees; None where they are not known.
     """
 
@@ -211,8 +212,8 @@ class Crystals:
 def in_listed_setting(data: Crystals) -> Crystals:
     """The same data with indices in a setting that tables list; unchanged if theirs is listed.
 
-    Other programs know space groups by name. A setting such as ``C 2y (x-y,x+y,z)`` has none; its indices, cells and
-    orientations are carried to the reference setting: h' = h M, rows of axes a' = M^T a, A' = A M^-T.
+    Other programs know space groups by name. A setting such as ``C 2y (x-y,x+y,z)`` has no name; so its indices,
+    cells and orientations are transformed to the reference setting: h' = h M, rows of axes a' = M^T a, A' = A M^-T.
     Raises DataError if no table lists any setting of the group.
     """
     return data if data.symmetry.name is not None else in_reference_setting(data)
@@ -274,11 +275,12 @@ def scan_points(document: Mapping[str, Any], experiments: Sequence[Experiment]) 
 
 
 def cell_esd(document: Mapping[str, Any], cell: UnitCell) -> UnitCell | None:
-    """Standard deviations of the cell, Angstrom and degrees, from an experiment list, None unless all crystals say it.
+    """Standard deviations of the cell, Angstrom and degrees, from an experiment list; None unless all crystals have
+    them.
 
-    They are what cell refinement stored (``recalculated_cell_parameter_sd``), or propagated from the covariance of B,
-    J C J^T with J = d cell/d B by finite differences. ``cell`` must be the cell of every crystal: there is no standard
-    deviation of a median.
+    They are those of cell refinement (``recalculated_cell_parameter_sd``), or propagated from the covariance of B,
+    J C J^T with J = d cell/d B by finite differences. ``cell`` must be the cell of every crystal, because the standard
+    deviation of a median is not known.
     """
     found = None
     for entry in document["experiment"]:
@@ -322,7 +324,7 @@ def _cell_by_b(b: Float) -> Float:
 def orientations_at_images(experiment: Experiment, points: Float | None) -> Float:
     """A in the middle of each image, zero scan angle, (n_images, 3, 3); one of them for a still.
 
-    The middle of two scan points: an image is so narrow that the mean of the matrices is a rotation to 1e-9.
+    It is the mean of A at the two ends: images are so narrow that this mean is a rotation within 1e-9.
     ``points``: A at the scan points, (n_images + 1, 3, 3); None where the crystal does not change.
     """
     n = 1 if experiment.scan is None else experiment.scan.n_images

@@ -1,7 +1,7 @@
 """Merged intensities in scalepack's format (HKL-2000), anomalous or not.
 
-After three lines of header: h k l (3I4), I+ sigma+ I- sigma- or I sigma (F8.1). A missing I+ leaves blanks, a missing
-I- nothing.
+After three lines of header: h k l (3I4), I+ sigma+ I- sigma- or I sigma (F8.1). A missing I+ is left blank; a
+missing I- is omitted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BLANK = " " * 16
 def scalepack(merged: Merged, symmetry: Symmetry, cell: UnitCell, *, anomalous: bool = True) -> str:
     """The text of a .sca file.
 
-    Intensities that do not fit into eight characters are all divided by a power of ten, which the log says.
+    If an intensity does not fit into eight characters, all are divided by a power of ten, and the log says so.
     Centric reflections have one intensity, as I+.  ``anomalous``: no effect for centrosymmetric groups.
     Raises DataError for an index beyond four characters.
     """

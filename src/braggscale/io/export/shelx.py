@@ -32,7 +32,7 @@ _ATOM_VOLUME = 18.0
 
 
 def one_wavelength(data: Crystals) -> float:
-    """The wavelength of the data, Angstrom. Raises DataError if there are several: SHELX has no place for them."""
+    """The wavelength of the data, Angstrom. Raises DataError if there are several, which SHELX cannot store."""
     wavelengths, _ = wavelength_groups(data.experiments)
     if len(wavelengths) > 1:
         shown = ", ".join(f"{w:.5f}" for w in wavelengths)
@@ -43,7 +43,7 @@ def one_wavelength(data: Crystals) -> float:
 def hkl_file(rows: Unmerged) -> str:
     """The text of a .hkl file, in the order of the rows.
 
-    Intensities that do not fit into eight characters are all divided by a power of ten, which the log says.
+    If an intensity does not fit into eight characters, all are divided by a power of ten, and the log says so.
     Raises DataError for an index beyond four characters.
     """
     if np.abs(rows.hkl).max(initial=0) > 999:
@@ -97,7 +97,7 @@ def _esds(data: Crystals) -> list[float]:
         return [0.0] * 6
     import gemmi
 
-    # an angle that is 90 or 120 degrees for a lattice that has only the symmetry in common with this one
+    # symmetry fixes an angle if it is 90 or 120 degrees in every lattice with this symmetry
     metric = np.array([[3.0, 0.4, 0.5], [0.4, 5.0, 0.6], [0.5, 0.6, 7.0]])
     rotations = [np.array(op.rot) / 24.0 for op in gemmi.symops_from_hall(data.symmetry.hall).sym_ops]
     metric = sum((r.T @ metric @ r for r in rotations), np.zeros((3, 3)))
@@ -109,7 +109,7 @@ def _esds(data: Crystals) -> list[float]:
 def lattice(symmetry: Symmetry) -> tuple[int, list[str]]:
     """LATT number (negative without a centre of symmetry) and the operators that SYMM lists.
 
-    The identity is not listed, nor what the lattice or the centre of symmetry at the origin makes of others.
+    The identity is not listed, nor operators that follow from others by centring or the centre of symmetry.
     Raises DataError for a lattice that SHELX does not have, and for a centre of symmetry that is not at the origin.
     """
     import gemmi
@@ -134,10 +134,10 @@ def lattice(symmetry: Symmetry) -> tuple[int, list[str]]:
 
 
 def cif(data: Crystals, statistics: Statistics | None, *, transmission: tuple[float, float] | None = None) -> str:
-    """What data processing knows of a small-molecule CIF (core dictionary), to be merged into the refinement's.
+    """The items of a small-molecule CIF (core dictionary) that come from data processing, for the refinement's CIF.
 
-    ``transmission``: smallest and largest factor by which the corrections weakened a reflection, the largest at most 1;
-    None takes inverse scale factors between their 0.1 and 99.9 percentiles, g/g_max.
+    ``transmission``: smallest and largest transmission of a reflection, the largest at most 1; None uses the 0.1 and
+    99.9 percentiles of the relative inverse scale factors, g/g_max.
     """
     rows = data.rows
     wavelength = one_wavelength(data)
@@ -194,7 +194,7 @@ def _range_of_scales(rows: Unmerged) -> tuple[float, float]:
 
 
 def _esd_text(esd: float) -> str:
-    """A standard deviation with at least two digits that count: 0.0000 would say that there is none."""
+    """A standard deviation with at least two significant digits, so that a small one does not become 0.0000."""
     if not 0.0 < esd < 1e-2:
         return f"{esd:.4f}"
     return f"{esd:.{1 - math.floor(math.log10(esd))}f}"

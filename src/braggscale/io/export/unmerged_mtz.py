@@ -35,7 +35,7 @@ from braggscale.numerics.array_types import Array, Float
 if TYPE_CHECKING:
     import gemmi
 
-# MTZ numbers are single precision: beyond this, neighbouring batches would become one.
+# MTZ numbers are single precision: beyond this, neighbouring batch numbers would become equal.
 _LARGEST_BATCH = 1 << 24
 
 
@@ -62,7 +62,7 @@ def unmerged_mtz(
 
     Columns: H K L M/ISYM BATCH I SIGI SCALEUSED SIGSCALEUSED [BG SIGBG] FRACTIONCALC XDET YDET ROT [LP] QE, as
     dials.export names them; I = I/g and SCALEUSED = g. XDET, YDET: predicted position, pixels; ROT: scan angle,
-    degrees. Indices are in the asymmetric unit, sorted; M/ISYM says which operation took them there.
+    degrees. Indices are in the asymmetric unit, sorted; M/ISYM is the number of the operation that moved them there.
     ``data``: in a listed setting.  ``tolerance``: between wavelengths that are one data set, Angstrom.
     Raises DataError for batch numbers that single precision cannot tell apart.
     """
@@ -96,7 +96,7 @@ def unmerged_mtz(
             header.dataset_id = int(group[k]) + 1
             header.wavelength = wavelengths[group[k]]
             mtz.batches.append(header)
-    # gemmi must be told before it gets them that these are indices as measured
+    # gemmi must know that these are indices as measured before they are set
     mtz.switch_to_original_hkl()
     mtz.set_data(np.column_stack((rows.hkl, *(values for _, _, values in table))).astype(np.float32))
     mtz.switch_to_asu_hkl()
@@ -162,7 +162,7 @@ def cambridge_frame(experiment: Experiment) -> tuple[Float, Float]:
     """
     beam = unit(experiment.beam.s0)
     if experiment.goniometer is None:
-        # any axis across the beam
+        # any axis perpendicular to the beam
         axis = np.eye(3)[np.argmin(np.abs(beam))]
         axis = unit(axis - beam * (axis @ beam))
         mount = np.eye(3)
@@ -209,7 +209,7 @@ def _cells(metric: Array) -> list[list[float]]:
 
 
 def _template(experiment: Experiment, frame: Float) -> gemmi.Mtz.Batch:
-    """A header with what all images of a sweep share; positions as in CCP4's description of batch headers."""
+    """A header with the values that are common to all images of a sweep; positions as in CCP4's description."""
     import gemmi
 
     header = gemmi.Mtz.Batch()

@@ -36,9 +36,10 @@ def wavelength_sets(
     minimum: int = WILSON_MINIMUM,
     internal_variance: bool = False,
 ) -> tuple[WavelengthSet, ...]:
-    """The observations of each wavelength merged, with French-Wilson amplitudes; a wavelength without any is left out.
+    """Merged data and French-Wilson amplitudes of each wavelength; a wavelength without observations is left out.
 
-    ``minimum``: reflections from which on Wilson's prior is used.  ``internal_variance``: see ``merging.merge``.
+    ``minimum``: least number of reflections for which Wilson's prior is used.  ``internal_variance``: see
+    ``merging.merge``.
     """
     wavelengths, group = wavelength_groups(data.experiments, tolerance)
     result = []

@@ -1,4 +1,4 @@
-"""Write every export that was asked for, one file at a time: what fails is named at the end, the others stand."""
+"""Write all exports, one file at a time; files that fail are named at the end, the others are kept."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def write_exports(
 
 
 def _reason(error: UserError) -> str:
-    """Why a file could not be made; of a failed write what the system says."""
+    """Why a file could not be made; for a failed write the message of the system."""
     cause = error.__cause__
     return str(cause.strerror or cause) if isinstance(cause, OSError) else str(error)
 

@@ -157,7 +157,7 @@ def _error_model(experiment: Experiment) -> tuple[float, float] | None:
 
 
 def _sweep_names(identifiers: Sequence[str]) -> list[str]:
-    """Identifiers as parts of file names: what an identifier says must not lead to another folder."""
+    """Identifiers as parts of file names, without characters that could lead to another folder."""
     names = [re.sub(r"[^\w.-]", "_", identifier) for identifier in identifiers]
     return names if len(set(names)) == len(names) else [str(k) for k in range(len(names))]
 

@@ -1,1 +1,1 @@
-"""From the result of a run to the numbers of the summary, one file a topic."""
+"""Calculates the numbers of the summary from the result of a run, one module for each topic."""

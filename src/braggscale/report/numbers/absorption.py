@@ -1,4 +1,4 @@
-"""What the absorption surface was used for: directions that were measured, corrections that were applied."""
+"""The use of the absorption surface: directions of measured reflections and sizes of applied corrections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braggscale.report.summary_sections import AbsorptionUse
 from braggscale.scaling.result import Result
 
 POLAR, AZIMUTH = 18, 36  # cells of ten degrees
-MOST_ROWS = 40_000  # of more observations every k-th is looked at
+MOST_ROWS = 40_000  # if there are more, every k-th observation is used
 BINS = 40
 
 

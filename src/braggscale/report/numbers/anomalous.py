@@ -1,8 +1,9 @@
 """Anomalous differences D = I+ - I-: against their errors, and of one half of the data against the other.
 
-The observations of I+ and of I- are divided into two halves each, every other one in the order of images, the first
-half chosen by a coin of fixed seed; unit weights, as DIALS. RMS correlation ratio = rms(D1 + D2)/rms(D1 - D2): length
-over width of the cloud D1 against D2 (Evans, Acta Cryst. D62 (2006) 72); 1 without signal.
+The observations of I+ and of I- are divided into two halves: in the order of images they go alternately to one half
+and the other, and a random number with a fixed seed decides which half is first. Weights are 1, as in DIALS. The
+RMS correlation ratio rms(D1 + D2)/rms(D1 - D2) is the length divided by the width of the cloud D1 against D2
+(Evans, Acta Cryst. D62 (2006) 72); 1 without signal.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _half_differences(seen: Observed, plus: Int) -> tuple[Float, Float, Bool]:
 
 
 def _scatter(first: Float, second: Float) -> HalfSetDifferences | None:
-    """Numbers of pairs by D1 and D2, within the central 99 %; the rest counts at the edge."""
+    """Numbers of pairs by D1 and D2, in the range of the central 99 %; the others are counted at its edge."""
     if len(first) < FEWEST:
         return None
     limit = float(np.quantile(np.abs(np.concatenate((first, second))), 0.99))

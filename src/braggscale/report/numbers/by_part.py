@@ -1,4 +1,4 @@
-"""What every run of images and every data set contributes: scale, R, I/sigma, completeness, CC1/2 without it.
+"""Statistics of every run of images and every data set: scale, R, I/sigma, completeness, CC1/2 without it.
 
 delta CC1/2 of a part = CC1/2 of all data - CC1/2 without the part, with the analytic CC1/2 of each resolution shell
 
@@ -6,8 +6,8 @@ delta CC1/2 of a part = CC1/2 of all data - CC1/2 without the part, with the ana
                                     e = mean of their variances of the mean, sum (x - <x>)^2/(n (n - 1)),
 
 averaged over the shells with the numbers of reflections as weights (Assmann, Brehm & Diederichs, J. Appl. Cryst. 49
-(2016) 1021). A part below zero makes the data worse. Taking a part away changes n, sum x and sum x^2 of the reflections
-that it measured and of no other, so all parts together cost one pass.
+(2016) 1021). A part with a negative value makes the data worse. Leaving out a part changes n, sum x and sum x^2
+only for the reflections that it measured, so one pass over the observations is enough for all parts.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from braggscale.report.summary_values import Matrix
 from braggscale.scaling.result import Result
 from braggscale.statistics.half_sets import cc_of_variances
 
-# Shells of delta CC1/2, as DIALS; and of the map of data sets.
+# Number of shells of delta CC1/2 (as in DIALS), and of the map of data sets.
 SHELLS = 10
-# Reflections that a part must share with the rest before a correlation says something.
+# A correlation is calculated only if a part has so many reflections in common with the rest.
 FEWEST_COMMON = 10
 # Observations that a cell of a map needs.
 FEWEST_IN_CELL = 5
@@ -36,9 +36,9 @@ FEWEST_IN_CELL = 5
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Observations of one reflection in one part.  ``order``: rows so that segments stand together, (n,).
+    """Rows sorted into segments; a segment is the observations of one reflection in one part.  ``order``: rows, (n,).
 
-    ``offsets``: where segments begin in ``order``, and the end, (n_segments + 1,).  ``group``, ``part``: of each
+    ``offsets``: beginning of each segment in ``order``, and the end, (n_segments + 1,).  ``group``, ``part``: of each
     segment, (n_segments,).
     """
 
@@ -69,7 +69,7 @@ class Segments:
 
 @dataclass(frozen=True, slots=True)
 class Influence:
-    """What leaving out each part would change, (n_parts,); NaN where it is not known.
+    """Effect of leaving out each part, (n_parts,); NaN where it is not known.
 
     ``delta``: delta CC1/2.  ``cc_rest``: correlation of the means of the part with those of all others.
     ``cc``: CC1/2 of all data, mean over shells.
@@ -108,7 +108,7 @@ def influence(x: Float, groups: Groups, segments: Segments, n_parts: int, s: Flo
 
 
 def _moments(n: Float, sums: Float, squares: Float) -> tuple[Float, Float, Float, Float]:
-    """What a reflection adds to: number, variance of the mean, mean, mean^2; zeros for fewer than two observations."""
+    """A reflection's number (1), variance of the mean, mean and mean^2; zeros for fewer than two observations."""
     several = n > 1.5
     mean = np.where(several, sums / np.maximum(n, 1.0), 0.0)
     scatter = np.maximum(squares - sums * mean, 0.0)
@@ -150,7 +150,7 @@ class PartsTable:
 
 
 def parts_table(seen: Observed, part: Int, n: int) -> PartsTable:
-    """What n parts of the observations are like.  ``part``: of each observation, (n_obs,)."""
+    """Statistics of n parts of the observations.  ``part``: of each observation, (n_obs,)."""
     several = seen.friedel_merged.spread(seen.friedel_merged.sizes() > 1)
     deviation = np.abs(seen.x - seen.friedel_merged.spread(seen.mean))
     known = np.isfinite(seen.z)
@@ -220,7 +220,7 @@ def by_data_set(seen: Observed, segments: Segments, result: Result, rejected: Bo
     n_coarse = len(limits) - 1
     shell = np.clip(shell, 0, n_coarse - 1) if n_coarse > 0 else np.zeros(len(seen.s), np.int64)
     n_coarse = max(n_coarse, 1)
-    several = n > 1  # nothing is left without the only one
+    several = n > 1  # a single data set has no others to compare with
     by_shell = parts_table(seen, seen.data_set * n_coarse + seen.friedel_merged.spread(shell), n * n_coarse)
     return ByDataSet(
         number=[one.number for one in result.used],
@@ -243,7 +243,7 @@ def by_data_set(seen: Observed, segments: Segments, result: Result, rejected: Bo
 
 
 def _map(by_shell: PartsTable, values: Float, n: int) -> Matrix:
-    """A row for each of n data sets; None where so few observations would colour the map with noise."""
+    """A row for each of n data sets; None where there are so few observations that the map would show only noise."""
     return grid(np.where(by_shell.observations >= FEWEST_IN_CELL, values, np.nan).reshape(n, -1))
 
 

@@ -6,7 +6,8 @@ Over pairs i, j of observations of one reflection in one data set,
               (Diederichs, Acta Cryst. D62 (2006) 96),
     R_cp(N) = the same over all pairs of which both images come before N, counted from the first of the sweep (CHEF).
 
-R_d is flat without damage. Pairs of different sweeps do not count: whether their doses add up is not in the files.
+Without damage R_d is constant. Pairs from different sweeps are not used, because the files do not say whether the
+doses of sweeps add up.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def _pairs(segments: Segments) -> tuple[Int, Int]:
     right: list[Int] = [np.zeros(0, np.int64)]
     for size in np.unique(sizes[use]).tolist():
         mine = use[sizes[use] == size]
-        # of a reflection with more members, so many spread evenly
+        # if a reflection has more members, so many of them are chosen at equal intervals
         spread = np.arange(size) * (segments.sizes()[mine] / size)[:, None]
         member = segments.order[starts[mine][:, None] + spread.astype(np.int64)]
         i, j = np.triu_indices(size, 1)

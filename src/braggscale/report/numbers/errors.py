@@ -1,7 +1,7 @@
-"""Whether the errors are right: deviations from equivalents against normal ones, by intensity, resolution, detector.
+"""Checks of the errors: deviations from equivalents by size, intensity, resolution and position on the detector.
 
-z is the leave-one-out deviation over its standard deviation, of scaled observations with equivalents, Friedel mates
-apart; outliers are not among them. Where errors are right z has variance 1 everywhere.
+z is the leave-one-out deviation divided by its standard deviation. It is calculated for scaled observations with
+equivalents, Friedel mates apart, without outliers. If the errors are right, z has variance 1 everywhere.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FEWEST = 8  # observations that a cell of the detector needs
 
 def error_models(seen: Observed) -> list[DeviationsOfModel]:
     """Of each error model: normal probability plot, histogram, coverage, I/sigma against I."""
-    # what the integration's errors alone say, on the same rows
+    # z with the errors of integration alone, for the same rows
     plain = leave_one_out(seen.intensity, seen.before, seen.scale, seen.friedel_split)
     n = int(seen.error_model.max()) + 1
     return [_one(seen, plain, seen.error_model == k if n > 1 else np.ones(len(seen.x), np.bool_)) for k in range(n)]
@@ -111,7 +111,7 @@ def _histogram(before: Int, after: Int) -> Histogram:
 
 
 def _in_bins(fine: Int, n: int) -> Int:
-    """Counts in n bins, (n,); what lies further out counts in the last bins."""
+    """Counts in n bins, (n,); values beyond are counted in the outermost bins."""
     skip = int((_WIDEST - _HISTOGRAM_TO) * _PER_UNIT)
     inner = fine[skip : len(fine) - skip].reshape(n, -1).sum(axis=1)
     inner[0] += fine[:skip].sum()
@@ -133,7 +133,7 @@ def _i_over_sigma(x: Float, sigma: Float) -> SignalMap | None:
     if np.count_nonzero(positive) < 2:
         return None
     a, b = np.log10(x[positive]), np.log10(x[positive] / sigma[positive])
-    # all but the faintest hundredth
+    # without the faintest hundredth
     low_a, low_b = float(np.quantile(a, 0.01)), max(float(b.min()), -1.0)
     high_a, high_b = float(a.max()), max(float(b.max()), low_b + 0.1)
     high_a = max(high_a, low_a + 0.1)

@@ -12,7 +12,7 @@ from braggscale.data.sorting import UsedDataSet
 from braggscale.numerics.array_types import Float, Int
 
 MOST_BINS = 2000
-# An R factor of so many observations is good to about a tenth of itself.
+# The relative error of an R factor from so many observations is about a tenth.
 WANTED = 40
 _NICE = (1, 2, 5)
 
@@ -21,7 +21,7 @@ _NICE = (1, 2, 5)
 class ImageBins:
     """``data_set``: first data set of each bin, ``first``, ``last``: images (0 for stills), (n,).
 
-    ``width``: images per bin.  ``merged``: data sets per bin, above 1 only where there are more than MOST_BINS.
+    ``width``: images per bin.  ``merged``: data sets per bin, above 1 only if there are more than MOST_BINS data sets.
     ``base``, ``origin``: first bin and first image of each data set, (n_data_sets,).
     """
 
@@ -41,7 +41,7 @@ class ImageBins:
         image = np.floor(z).astype(np.int64) + 1
         place = (image - self.origin[data_set]) // self.width
         ends = np.append(self.base[1:], len(self))
-        # several data sets in one bin begin where the next one does
+        # if a bin contains several data sets, all of them have the same first bin
         most = np.maximum(ends[data_set] - self.base[data_set] - 1, 0)
         found: Int = self.base[data_set] + np.clip(place, 0, most)
         return found

@@ -5,7 +5,7 @@
     L = (I_1 - I_2)/(I_1 + I_2) of neighbours in reciprocal space: <|L|> = 1/2, <L^2> = 1/3 for acentric reflections,
     3/8 and 1/5 for a perfect twin (Padilla & Yeates, Acta Cryst. D59 (2003) 1124).
 
-Noise broadens all of these; weak shells rise above the expected moments for that reason alone.
+Noise broadens all of these distributions; for this reason alone the moments of weak shells are above the expected ones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from braggscale.report.summary_values import Column, Numbers
 WILSON_BINS = 40
 FEWEST_IN_BIN = 5
 _Z = np.linspace(0.0, 1.0, 21)
-# Neighbours of the L test: even steps, so that classes of reflections in pseudo-centred cells stay apart.
+# Steps to the neighbours in the L test; they are even, so that reflections of pseudo-centred cells are not mixed.
 _STEPS = ((2, 0, 0), (0, 2, 0), (0, 0, 2))
 _L_EDGES = np.linspace(0.0, 1.0, 21)
 _LAST_MULTIPLICITY = 40
@@ -72,7 +72,7 @@ def _wilson(s: Float, value: Float) -> WilsonPlot:
     mean = np.where(number >= FEWEST_IN_BIN, share(total(place, n, value), number), np.nan)
     x = share(total(place, n, s), number)
     b, ln_k = None, None
-    # low resolution is bent by the solvent; small cells have nothing else
+    # the solvent makes the plot non-linear at low resolution, where small cells have all their reflections
     use = (mean > 0) & ((x > 1 / 9) | (high < 1 / 4))
     if np.count_nonzero(use) >= 3:
         slope, start = np.polyfit(x[use], np.log(mean[use]), 1)
@@ -95,8 +95,7 @@ def _cumulative(z: Float) -> Numbers:
 
 
 def _l_test(asu: Int, value: Float, use: Bool) -> LTest | None:
-    """Cumulative distribution of |L|; neighbours that are both in the asymmetric unit, which loses a few at its
-    edge."""
+    """Cumulative distribution of |L| for neighbours in the asymmetric unit; some pairs at its edge are lost."""
     hkl = asu[use].astype(np.int64)
     if len(hkl) < 100:
         return None
@@ -131,7 +130,7 @@ def _l_test(asu: Int, value: Float, use: Bool) -> LTest | None:
 
 
 def _multiplicity(sizes: Int, centric: Bool) -> Multiplicities:
-    """Number of unique reflections by multiplicity; the last entry holds all beyond."""
+    """Number of unique reflections by multiplicity; the last entry counts all with a higher one."""
     most = int(min(max(sizes.max(), 1), _LAST_MULTIPLICITY))
     width = 1
     if sizes.max() > _LAST_MULTIPLICITY:

@@ -1,4 +1,4 @@
-"""Numbers as scale.json keeps them: rounded to what they mean, None where nothing is known; sums over bins."""
+"""Numbers in the form of scale.json: rounded to significant digits, None if not known; sums over bins."""
 
 from __future__ import annotations
 

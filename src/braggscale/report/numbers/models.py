@@ -1,6 +1,6 @@
-"""The fitted corrections as curves with their esds, where grids and surfaces stand, and how parameters correlate.
+"""The fitted corrections as curves with their esds, positions of grid points, and correlations of parameters.
 
-Parameters themselves are in ``data_sets[..].model``; what is here cannot be told from them without the program.
+The parameters are in ``data_sets[..].model``; the numbers here cannot be calculated from them without the program.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MOST_KNOTS = 60
 WHOLE_MATRIX = 120
 STRONGEST = 15
 NOTEWORTHY = 0.5  # smaller correlations are not listed
-BLOCK = 512  # rows of the matrix looked at together
+BLOCK = 512  # rows of the matrix that are treated at a time
 FACTOR: Unit = "factor"
 UNIT_B: Unit = "A^2"
 
@@ -95,7 +95,7 @@ def _image_range(result: Result, d: int) -> tuple[int, int]:
 
 
 def _known_range(component: Component, first: float, last: float) -> tuple[float, float]:
-    """The part of the scan, array index, where the curve has parameters: where there are no data it says nothing."""
+    """The part of the scan, array index, in which the curve has parameters; outside of it the curve is not known."""
     places = component.describe().axes[0][1]
     step = abs(places[-1] - places[0]) / max(len(places) - 1, 1)
     low, high = float(places.min() - step), float(places.max() + step)
@@ -107,7 +107,7 @@ def _known_range(component: Component, first: float, last: float) -> tuple[float
 def correlations(result: Result) -> Correlations | None:
     """Correlations of parameters: the strongest, the strongest between components, and all of them if they are few.
 
-    None without a covariance, or with one in blocks: of thousands of crystals, each by itself.
+    None without a covariance, or if it consists of separate blocks, as for thousands of crystals.
     """
     whole = result.scaled.outcome.covariance
     if whole is None or whole.n_blocks != 1 or len(whole) < 2:
@@ -159,7 +159,7 @@ def _between_components(result: Result, covariance: Float, unit: Float) -> tuple
 def _strongest(covariance: Float, unit: Float) -> list[tuple[int, int, float]]:
     """Pairs of parameters with the largest correlations.
 
-    A block of rows at a time: the matrix of thousands of parameters fills the memory once already.
+    A block of rows is treated at a time, because a second copy of the matrix might not fit into memory.
     """
     n = len(covariance)
     found: list[tuple[int, int, float]] = []

@@ -1,7 +1,7 @@
-"""The scaled observations of a finished run, prepared once for everything that the report counts.
+"""The scaled observations of a finished run, prepared once for all numbers of the report.
 
-Rows that end as scaled stand in the order of unique reflections. Deviations are leave-one-out: an observation is
-compared with its equivalents without itself (leave_one_out.py), Friedel mates apart.
+Rows with the fate scaled are in the order of unique reflections. Deviations are leave-one-out: an observation is
+compared with the mean of its equivalents without itself (leave_one_out.py), Friedel mates apart.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from braggscale.weighting.leave_one_out import leave_one_out
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """``rows``: places of the scaled observations among all usable ones, (n,); all else per scaled observation.
+    """``rows``: positions of the scaled observations among all usable ones, (n,); other arrays have one entry for each.
 
     ``data_set``: position among the kept data sets.  ``xyz``: px, px, array index of the image, (n, 3).
     ``variance``: V' as written out.  ``scale``: g.  ``x``: I/g.
@@ -57,7 +57,7 @@ class Observed:
 
     @property
     def intensity(self) -> Float:
-        """I, counts, (n,); made when looked at, for memory is short here."""
+        """I, counts, (n,); calculated at each use to save memory."""
         return self.x * self.scale
 
     @property
@@ -67,7 +67,7 @@ class Observed:
 
     @property
     def n_data_sets(self) -> int:
-        """How many data sets have a place, with observations or without."""
+        """Number of data sets, including those without observations."""
         return int(self.data_set.max()) + 1
 
     @property

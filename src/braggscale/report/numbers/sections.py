@@ -1,6 +1,6 @@
-"""From a Result to the binned numbers of scale.json: everything that the report shows and a run does not keep anyway.
+"""Calculates the binned numbers of scale.json from a Result: those that the report shows and the run does not have yet.
 
-Nothing here grows with the number of reflections.
+The size of these numbers does not depend on the number of reflections.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from braggscale.weighting.error_model import assign
 
 @dataclass(frozen=True, slots=True)
 class Sections:
-    """The parts of scale.json that the report shows; None where there is nothing to say."""
+    """The parts of scale.json that the report shows; None for a part without numbers."""
 
     models: list[ModelEntry]
     correlations: Correlations | None
@@ -72,7 +72,7 @@ def collect(result: Result, options: Options) -> Sections:
     error_model_of = assign(errors.grouping, n_sets, errors.error_model_group or ())
     good = usable(result.data.rows.data_set, result.scaled, options.cut_data.small_scale_cutoff)
     statistics = result.statistics
-    # in scaling; with estimated restraints mates are one reflection there, whatever is asked for
+    # in the fit; with estimated restraints mates are one reflection there, independent of the option
     apart = len(result.scaled.state.mean_intensity) > len(result.data.friedel_merged)
     seen = observe(result, good, error_model_of, apart, options.output.merging.nbins)
     if seen is None or statistics is None:

@@ -1,1 +1,1 @@
-"""From the summary to the HTML page, one file a topic."""
+"""Makes the HTML page from the summary, one module for each topic."""

@@ -1,4 +1,4 @@
-"""The absorption surface: as a map, on a sphere, its coefficients, and what it was used for."""
+"""The absorption surface: as a map, on a sphere, its coefficients, and the corrections that were applied."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from braggscale.report.summary_sections import Surface
 POLAR, AZIMUTH = 25, 49
 
 
-NOTHING = 6e-4  # an absorption surface that deviates less from 1 corrects nothing
+NOTHING = 6e-4  # if an absorption surface deviates from 1 by less than this, it has no effect
 
 
 def surfaces(summary: Summary, found: Sequence[tuple[int, Surface]], names: Sequence[str]) -> list[Figure]:
-    """The surface as a map, what of it acts on the undiffracted beam, and on a sphere."""
+    """The surface as a map, its even part (its effect on the undiffracted beam), and the surface on a sphere."""
     polar, azimuth = np.linspace(0, 180, POLAR), np.linspace(0, 360, AZIMUTH)
     theta, phi = np.meshgrid(np.radians(polar), np.radians(azimuth), indexing="ij")
     direction = np.stack((np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)), axis=-1)
@@ -65,7 +65,7 @@ def surfaces(summary: Summary, found: Sequence[tuple[int, Surface]], names: Sequ
         return []
     if all(max(1 - float(row[1]), float(row[2]) - 1) < NOTHING for row in rows):
         for made in (even, spheres):
-            made.clear()  # three empty pictures say no more than one
+            made.clear()  # one picture is enough for a surface without effect
     table = Table("Absorption surface", ("data set", "lowest", "highest", "rms"), rows, words=(0,))
     drawn = zip(_SURFACE_PLOTS, (maps, even, spheres), strict=True)
     return [
@@ -91,7 +91,7 @@ _SURFACE_PLOTS = (
     (
         "absorption-even",
         "Undiffracted beam",
-        "The even part of the surface: what a beam straight through the crystal loses.",
+        "The even part of the surface: the absorption of a beam that goes straight through the crystal.",
     ),
     ("absorption-sphere", "On the sphere", "The same surface; drag to turn it."),
 )
@@ -135,7 +135,7 @@ def _coefficients(summary: Summary, found: Sequence[tuple[int, Surface]], names:
 
 
 def absorption_use(summary: Summary) -> list[Figure]:
-    """What the surface was used for: corrections applied, and directions that were measured."""
+    """The corrections that were applied, and the directions that were measured."""
     found = summary.absorption_use
     if not found:
         return []

@@ -1,4 +1,4 @@
-"""Two runs side by side: did the change help?"""
+"""Comparison of two runs, to see whether a change has improved the result."""
 
 from __future__ import annotations
 

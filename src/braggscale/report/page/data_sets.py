@@ -1,4 +1,4 @@
-"""Data sets against the merged data of all."""
+"""Each data set compared with the merged data of all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from braggscale.report.summary_sections import ByDataSet
 from braggscale.report.summary_values import Column, Matrix
 
 NAMED = 40  # data sets with their names on the axis of a map
-FEWEST = 3  # data sets that plots compare
+FEWEST = 3  # least number of data sets for plots that compare them
 MOST_ROWS = 500  # of the tables behind the maps
 
 
@@ -36,7 +36,7 @@ def per_cent(value: float | None) -> str:
 
 
 def by_data_set(summary: Summary) -> Section:
-    """A sortable table, the scatter of data sets, and maps by resolution; legible for one and for five hundred."""
+    """A sortable table, the scatter of data sets, and maps by resolution, for one data set or hundreds."""
     table = summary.by_data_set
     section = Section("data-sets", "Data sets", "Each data set against the merged data of all.")
     if table is None:
@@ -202,7 +202,7 @@ def _map(
     trace = heat(shells, y, z, label, zmin=0, zmax=top, hovertemplate=template)
     y_axis = axis("data set", type="category" if few else "linear", autorange="reversed", automargin=True)
     if not few:
-        # the rows are numbers, so that the ticks do not fall over each other; hovering gives the name
+        # rows are numbered because names would overlap on the axis; hovering over a point shows the name
         trace["customdata"] = [[name] * len(shells) for name in labels]
         trace["hovertemplate"] = template.replace("%{y}", "%{customdata}")
         y_axis["title"] = {"text": "data set, place in the table"}

@@ -110,7 +110,7 @@ def _parameters(models: Sequence[ErrorModelFit], found: Sequence[DeviationsOfMod
 
 def _normal(found: NormalPlot, suffix: str, name: str) -> Figure:
     x = found.expected
-    # what lies beyond the range that was counted is left out of the plot
+    # deviations beyond the counted range are not plotted
     before, after = ([None if abs(v) >= 12 else v for v in values] for values in (found.before, found.after))
     hover = "expected %{x:.1f}, found %{y:.2f}<extra>%{fullData.name}</extra>"
     return Figure(
@@ -133,7 +133,7 @@ def _normal(found: NormalPlot, suffix: str, name: str) -> Figure:
 
 
 def _clipped(after: Sequence[float | None], before: Sequence[float | None]) -> list[float]:
-    """Room for the corrected curve, and for the other one up to twice of that."""
+    """Range of the axis: that of the corrected curve, and that of the other one up to twice this range."""
     top = max([4.5, *(abs(v) for v in after if v is not None)])
     other = max([top, *(abs(v) for v in before if v is not None)])
     limit = 1.05 * min(other, 2 * top)
@@ -263,8 +263,8 @@ def detector(summary: Summary) -> Section:
     return Section(
         "detector",
         "Detector",
-        "All images together, by place on the detector. What stays in one place is not the crystal: shadows of the "
-        "beam stop or loop, bad modules, wrong flat field.",
+        "All images together, by position on the detector. Deviations at a fixed position do not come from the "
+        "crystal, but from shadows of beam stop or loop, bad modules, or a wrong flat field.",
     )
 
 

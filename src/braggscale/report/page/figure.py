@@ -1,7 +1,8 @@
-"""What a page of the report consists of: figures, tables, sections; and the pieces that figures share.
+"""The elements of a page of the report (figures, tables, sections), and common parts of figures.
 
-A figure is the dictionary that plotly draws, written here by hand: importing plotly takes longer than scaling a small
-data set. Colours are names of roles ("@blue"); the page puts in those of its light or dark palette.
+A figure is the dictionary from which plotly draws. It is made without plotly, because importing plotly takes longer
+than scaling a small data set. Colours have names ("@blue"); the page replaces them by colours of its light or dark
+palette.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from braggscale.report.summary_run import ShellEntry
 from braggscale.report.text.tables import short_names
 from braggscale.wording import show, show_short
 
-Trace = dict[str, object]  # what plotly draws, and how it lays it out: JSON
+Trace = dict[str, object]  # traces and layout of plotly, as JSON
 Layout = dict[str, object]
 Cell = str | int | float | None
 Choice = tuple[str, Sequence[Mapping[str, object]], Mapping[str, object]]
@@ -108,7 +109,7 @@ class Section:
 
 
 def middles(shells: Sequence[ShellEntry]) -> list[float]:
-    """Where a shell stands on an axis in 1/d^2, 1/Angstrom^2."""
+    """Position of each shell on an axis in 1/d^2, 1/Angstrom^2."""
     return [0.5 * (shell.d_max**-2 + shell.d_min**-2) for shell in shells]
 
 
@@ -118,7 +119,7 @@ def escaped(text: str) -> str:
 
 
 def names_of(summary: Summary) -> list[str]:
-    """Identifiers of the data sets in the output, cut to the shortest length that tells them apart."""
+    """Identifiers of the data sets in the output, cut to the shortest length at which they differ."""
     return short_names([] if summary.by_data_set is None else summary.by_data_set.identifier)
 
 
@@ -170,7 +171,7 @@ def bars(x: Sequence[object], y: Sequence[object], name: str, colour: str, **mor
 
 
 def colour_bar(label: str, **more: object) -> Layout:
-    """The bar that says which number a colour means."""
+    """The bar that shows the value of each colour."""
     return {"title": {"text": label, "side": "right"}, "thickness": 12, "outlinewidth": 0, **more}
 
 

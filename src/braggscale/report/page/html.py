@@ -1,7 +1,7 @@
-"""scale.html: one page that needs nothing beside itself, made from scale.json and from nothing else.
+"""scale.html: a single page that needs no other file. It is made from scale.json alone.
 
 plotly's script and the figures are compressed into the page; the browser unpacks and draws them. All numbers are in
-tables, too, so that the page can be read without JavaScript. The page asks for nothing from the network, and its
+tables, too, so that the page can be read without JavaScript. The page requests nothing from the network; its
 content security policy forbids it.
 """
 
@@ -24,7 +24,7 @@ from braggscale.wording import some_of
 
 TEMPLATES = Path(__file__).with_name("templates")
 MOST_FILES = 2  # names of files in the title
-# Smaller levels save nothing that a person would notice.
+# A lower level of compression would not save a noticeable time.
 LEVEL = 6
 STATES = {"good": ("✓", "fine"), "look": ("!", "worth a look"), "bad": ("×", "not good")}
 
@@ -34,10 +34,10 @@ def report_html(
 ) -> str:
     """The page for a summary (the content of scale.json), and beside it another one, whose path is ``label``.
 
-    ``failed``: gets what became of a section that a fault of the program spoils; the others stand. None: it is raised.
+    ``failed``: a sentence is added for each section that an internal error prevents. None: the error is raised.
     Raises OutputError if plotly's script is not installed.
     """
-    # imported here: a run without a report has no use for it
+    # imported here because a run without a report does not need it
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     shown = sections(summary, failed)
@@ -88,7 +88,7 @@ def _packed(content: bytes) -> str:
 
 
 def _plotly_script() -> bytes:
-    """The script as plotly's package holds it; the package itself is not imported, which would take a second."""
+    """The script from plotly's package; the package itself is not imported because this takes a second."""
     found = importlib.util.find_spec("plotly")
     for folder in (found.submodule_search_locations or ()) if found else ():
         path = Path(folder) / "package_data" / "plotly.min.js"

@@ -35,7 +35,7 @@ MOST_ROWS = 300  # of the table by image
 
 @dataclass(frozen=True, slots=True)
 class _Plot:
-    """A quantity of ``by_image``: key, title, axis, factor, format, help; ``at``: where a dotted line helps."""
+    """A quantity of ``by_image``: key, title, axis, factor, format, help; ``at``: position of a dotted line."""
 
     key: str
     title: str
@@ -223,7 +223,7 @@ def _layout(where: _Places, data_set: Sequence[int], names: Sequence[str], still
 
 
 def _traces(where: _Places, values: Sequence[float | None], plot: _Plot, marked: Sequence[bool]) -> list[Trace]:
-    """One broken line; points that stand out once more, larger."""
+    """A line with gaps between data sets, and larger points for images that stand out."""
     x: list[float | None] = []
     y: list[float | None] = []
     text: list[str] = []
@@ -257,7 +257,7 @@ def _traces(where: _Places, values: Sequence[float | None], plot: _Plot, marked:
 
 
 def _image_table(columns: ByImage, names: Sequence[str], stills: bool) -> Table:
-    """All runs of images, or the worst where they are very many."""
+    """All runs of images, or only the worst if there are very many."""
     order = list(range(len(columns.first)))
     caption = "By data set" if stills else "By image"
     if len(order) > MOST_ROWS:

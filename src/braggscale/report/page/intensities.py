@@ -198,7 +198,7 @@ def _axis(shells: Sequence[ShellEntry]) -> Layout:
 
 
 def anomalous(summary: Summary) -> Section:
-    """Differences of Friedel mates, and in words how far they are a signal."""
+    """Differences of Friedel mates, and a sentence on the resolution to which they are significant."""
     section = Section("anomalous", "Anomalous signal", "Differences of Friedel mates, I+ − I−.")
     if summary.anomalous is not None:
         section.notes.append(_signal(summary))

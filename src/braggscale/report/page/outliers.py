@@ -31,8 +31,8 @@ def outliers(summary: Summary) -> Section:
     return Section(
         "outliers",
         "Outliers",
-        "Observations that cannot belong to their equivalents, the worst first. Where they are on the detector and in "
-        "time: see there.",
+        "Observations that disagree with their equivalents, the worst first. The sections by image and detector show "
+        "where they occur.",
     )
 
 
@@ -175,7 +175,7 @@ def ledger(summary: Summary) -> Section:
 
 
 def waterfall(summary: Summary) -> list[Figure]:
-    """From the rows in the files to those that are scaled, step by step."""
+    """Number of rows from the files to the scaled data, with the loss at each step."""
     counts = summary.ledger.total
     texts = {name: entry.text for name, entry in summary.ledger.codes.items()}
     rows = summary.ledger.rows

@@ -82,7 +82,7 @@ def by_resolution(summary: Summary) -> Section:
 
 @dataclass(frozen=True, slots=True)
 class _Shells:
-    """Resolution shells as an axis: ``x`` where they stand, ``ranges`` their names for hovering."""
+    """Resolution shells as an axis: ``x`` are their positions, ``ranges`` their limits as text."""
 
     statistics: StatisticsEntry
     x: list[float]
@@ -133,7 +133,7 @@ def cc_half(summary: Summary) -> list[Figure]:
         layout |= {"shapes": [horizontal(0.3), shape], "annotations": [label]}
     text = (
         "Correlation of two halves of the data. CC1/2 above 0.3 is signal; the fitted curve crosses 0.3 at the "
-        "suggested limit. Below the dashed line a correlation is chance. It should start near 1: a low start means "
+        "suggested limit. A correlation below the dashed line may be chance. It should start near 1; a low start means "
         "wrong symmetry, indexing or a shadow. CC_anom above 0.3 at low resolution is a usable anomalous signal."
     )
     return [Figure("cc-half", "CC1/2 and CC_anom", text, data, layout)]
@@ -145,9 +145,9 @@ def r_factors(summary: Summary) -> list[Figure]:
         return []
     shells = _Shells.of(summary.statistics)
     text = (
-        "R_meas says how well single observations agree, R_pim how precise the merged intensities are; R_merge grows "
-        "with multiplicity and is shown out of habit. Below 0.05 in the inner shells is good, above 0.1 points to "
-        "systematic errors. In weak outer shells R has no upper limit and says nothing; use CC1/2 there."
+        "R_meas measures how well single observations agree, R_pim how precise the merged intensities are. R_merge "
+        "grows with multiplicity; it is shown because it is familiar. A value below 0.05 in the inner shells is good, "
+        "above 0.1 points to systematic errors. In weak outer shells R values are meaningless; use CC1/2 there."
     )
     chosen_lines = (("r_meas", BLUE), ("r_merge", GREY), ("r_pim", GREEN))
     data = [shells.curve(name, CATALOGUE[name].label, colour) for name, colour in chosen_lines]
@@ -161,8 +161,8 @@ def signal_to_noise(summary: Summary) -> list[Figure]:
         return []
     shells = _Shells.of(summary.statistics)
     text = (
-        "Mean of merged I/σ in each shell. It should fall smoothly; a dip in one shell is often an ice ring. 2 is "
-        "where people used to cut; CC1/2 decides better."
+        "Mean of merged I/σ in each shell. It should fall smoothly; a dip in one shell is often an ice ring. Data "
+        "used to be cut where it falls to 2; CC1/2 is a better criterion."
     )
     layout = {"xaxis": shells.axis, "yaxis": axis("⟨I/σ⟩", rangemode="tozero"), "shapes": [horizontal(2.0)]}
     return [Figure("i-over-sigma", "Signal to noise", text, [shells.curve("mean_i_over_sigma", "⟨I/σ⟩", BLUE)], layout)]

@@ -1,4 +1,4 @@
-"""What the report shows, in its order: sections and the plots in each. A new plot is a function and a name here."""
+"""The list of sections of the report, in order, with the plots of each. A new plot adds the name of its function."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SectionPlan:
-    """``frame``: title, sentences and open tables of a section.  ``plots``: its figures; none where nothing is known.
+    """``frame``: title, sentences and open tables of a section.  ``plots``: functions that make its figures.
 
-    A plot may give several figures, or none.
+    A function may return several figures, or none if the numbers are not known.
     """
 
     frame: Callable[[Summary], Section]
@@ -86,9 +86,9 @@ def sections(summary: Summary, failed: list[str] | None = None) -> list[Section]
 
 
 def safely(make: Callable[[Summary], Section], name: str, summary: Summary, failed: list[str] | None) -> Section:
-    """A section, or in its place why there is none.
+    """A section, or a section with the reason why it is missing.
 
-    ``failed``: gets what became of a section that a fault of the program spoils; the others stand. None: it is raised.
+    ``failed``: a sentence is added for each section that an internal error prevents. None: the error is raised.
     """
     try:
         return make(summary)

@@ -18,7 +18,7 @@ R_MEAS = "Diederichs & Karplus (1997) Nat. Struct. Biol. 4, 269"
 
 
 def papers(kinds: Collection[str], estimated: bool, has_error_model: bool) -> list[tuple[str, str]]:
-    """What is cited, in the order of the run: (method, paper).
+    """The papers to cite, in the order of the run: (method, paper).
 
     ``kinds``: of models that data sets have.  ``estimated``: whether strengths of restraints were estimated.
     ``has_error_model``: whether an error model was fitted.

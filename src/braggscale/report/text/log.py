@@ -1,4 +1,4 @@
-"""What the log says of a finished run, in the order in which it is read."""
+"""Writes the results of a finished run to the log, in the order of the log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIGNIFICANT = 2.0
 # Below this mean multiplicity scales are hardly determined by equivalents.
 LOW_MULTIPLICITY = 1.5
 MOST_DATA_SETS = 40
-HELD_BACK = 0.1  # share of its parameters below which a correction is held at nothing
+HELD_BACK = 0.1  # if less than this share of its parameters is effective, the restraint suppresses the correction
 MOST_FINDINGS = 60
 
 
@@ -92,7 +92,7 @@ def _log_choices(result: Result) -> None:
 
 
 def _profiles(result: Result) -> list[str]:
-    """How profiles and sums of the data sets compare; of many data sets the first few."""
+    """Sentences on the ratio of profiles to sums; if there are many data sets, only for the first few."""
     found = result.scaled.profiles
     names = [result.members[k].identifier for k in result.kept]
     words = [finding.sentence(names) for finding in found[:MOST_DATA_SETS]]
@@ -144,7 +144,7 @@ def _log_fit(result: Result) -> None:
 
 
 def _log_findings(result: Result) -> None:
-    """Table of the components, and in words what they turned out to be."""
+    """Table of the components, and a sentence on each."""
     found = result.scaled.component_summaries
     if not found:
         return
@@ -170,7 +170,7 @@ def _log_findings(result: Result) -> None:
 
 
 def _log_validation(result: Result) -> None:
-    """How well this model and simpler ones predict reflections that they have not seen."""
+    """How well this model and simpler ones predict reflections that were left out of the fit."""
     found = result.validation
     if found is None:
         return
@@ -194,7 +194,7 @@ def _ordinal(n: int) -> str:
 
 
 def _log_advice(result: Result) -> None:
-    """What to try where most parameters say nothing: held back by their weight, or too many."""
+    """Advice if most parameters are not significant, because their restraint is too strong or there are too many."""
     surfaces = [f for f in result.scaled.component_summaries if f.component == "absorption"]
     held = sum(f.effective for f in surfaces) < HELD_BACK * sum(f.n_parameters for f in surfaces)
     if surfaces and held and result.settings[0].model == "physical":
@@ -257,7 +257,7 @@ def _log_symmetry(result: Result) -> None:
 
 
 def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str], exports: Sequence[str]) -> None:
-    """What was written: ``files``, and which exports follow.  ``keep``: old files and where they are kept."""
+    """The files that were written, and the exports that follow.  ``keep``: new names of old files that are kept."""
     log.info("")
     _log_papers(result)
     for path, previous in keep.items():

@@ -20,9 +20,9 @@ from braggscale.statistics.shell_statistics import Shell
 from braggscale.wording import decimals, show_interval, show_short
 
 WIDTH = 80
-# Longer identifiers are shown by the shortest prefix of at least this length that tells them apart.
+# Longer identifiers are cut to the shortest common length, at least this, at which they differ.
 _NAME = 8
-# What a column of numbers consists of: numbers, ranges of numbers, marks of significance.
+# Cells of a column of numbers: numbers, ranges of numbers, marks of significance.
 _NUMERIC = re.compile(r"[\d\s.,+\-*%()/]*(e[+-]?\d+)?[*%]?|nan|inf")
 
 Cell = str | int | float | None
@@ -31,9 +31,9 @@ Cell = str | int | float | None
 def text_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """Columns under a header and a rule: numbers to the right, words to the left; two blanks between.
 
-    Floats are shown with four digits unless the caller made text of them; None and NaN as a dash. A column counts as
-    numbers if all its cells look like numbers or ranges of them. Raises ValueError if a row has too many or too few
-    cells.
+    Floats are shown with four digits unless the caller passes them as text; None and NaN are shown as a dash. A
+    column counts as numbers if all its cells look like numbers or ranges of them. Raises ValueError if a row has
+    too many or too few cells.
     """
     cells = [[_text(cell) for cell in row] for row in rows]
     for number, row in enumerate(cells):
@@ -49,7 +49,7 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
 def merging_table(statistics: Statistics) -> str:
     """Statistics by resolution shell, the last line for all, as two tables below each other.
 
-    The first says how much was measured and how strong it is, the second how well equivalents agree. An asterisk
+    The first has numbers of reflections and signal-to-noise, the second the agreement of equivalents. An asterisk
     marks a correlation that is significantly above zero.
     """
     return f"{_by_shell(statistics, AMOUNT)}\n\n{_by_shell(statistics, AGREEMENT)}"
@@ -112,10 +112,10 @@ def summary_table(statistics: Statistics) -> str:
 
 
 def ledger_table(ledger: Mapping[str, Mapping[Fate, int]], texts: Mapping[Fate, str], most: int) -> str:
-    """What became of every input row: fates down, data sets across, and the total they add up to.
+    """Number of input rows by fate (rows) and data set (columns), with totals.
 
-    Where the data sets do not fit side by side, the totals, then a line per data set; with more than ``most`` of them
-    only those with the smallest share of scaled rows.  ``ledger``: counts by data set and fate.
+    If the data sets do not fit side by side, the totals are followed by a line for each data set, or, if there are more
+    than ``most``, for those with the smallest share of scaled rows.  ``ledger``: counts by data set and fate.
     """
     fates = [fate for fate in texts if any(counts.get(fate) for counts in ledger.values())]
     names = short_names(list(ledger))
@@ -145,7 +145,7 @@ def times(seconds: Mapping[str, float]) -> str:
 
 
 def short_names(identifiers: Sequence[str]) -> list[str]:
-    """Identifiers cut to the shortest common length, 8 or more, that tells all of them apart."""
+    """Identifiers cut to the shortest common length, 8 or more, at which all of them differ."""
     longest = max((len(name) for name in identifiers), default=0)
     different = len(set(identifiers))
     for length in range(_NAME, longest):
