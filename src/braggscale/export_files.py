@@ -177,7 +177,9 @@ def _crystals(
     document: Mapping[str, Any],
     options: Options,
 ) -> Crystals:
-    rows = collect(tables, cell, d_min=options.cut_data.d_min, d_max=options.cut_data.d_max)
+    wavelengths = [experiment.beam.wavelength for experiment in experiments]
+    cut = options.cut_data
+    rows = collect(tables, cell, d_min=cut.d_min, d_max=cut.d_max, wavelengths=wavelengths)
     return Crystals(rows, experiments, symmetry, cell, scan_points(document, experiments), cell_esd(document, cell))
 
 

@@ -36,6 +36,7 @@ class Code(StrEnum):
     MATRIX_SINGULAR = "matrix-singular"
     PARAMETERS_UNDETERMINED = "parameters-undetermined"
     SCALE_TOO_SMALL = "scale-too-small"
+    IMPLAUSIBLE_SCALE = "implausible-scale"
     LOW_MULTIPLICITY = "low-multiplicity"
     NO_STATISTICS = "no-statistics"
     NOT_SCALED_TOGETHER = "not-scaled-together"

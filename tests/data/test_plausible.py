@@ -36,6 +36,8 @@ def set_(name, value, place=None):
         (set_("d", 30.0), "1 with a d that contradicts the index"),
         (set_("d", 1e200), "1 with d outside 0.01 to 100000 Angstrom"),
         (set_("s1", [1e-3, 0.0, 1.0]), "1 with a diffracted beam that contradicts the index"),
+        (set_("s1", [np.inf, 0.0, 1.0]), "1 with a diffracted beam that is not finite or beyond all bounds"),
+        (set_("s1", [1e-200, 0.0, 0.0]), "1 with a diffracted beam that is not finite or beyond all bounds"),
         (set_("intensity.sum.value", 7e277), "1 with intensity.sum.value outside -1e\\+25 to 1e\\+25 counts"),
         (set_("intensity.prf.value", 1e15), "1 with intensity.prf.value or its standard deviation 1e\\+09 times"),
         (set_("intensity.prf.variance", 1e-300), "1 with intensity.prf.variance outside"),

@@ -8,10 +8,18 @@ from dataclasses import dataclass, field
 import io_samples
 import numpy as np
 
-from . import good_files, mutations
+from . import good_files, mutations, other_programs
 from .mutations import Random, pick
 
-KINDS = ("msgpack", "pickle", "hdf5", "json", "gzip", "phil", "mtz", "summary", "export")
+KINDS = ("msgpack", "pickle", "hdf5", "json", "gzip", "phil", "mtz", "summary", "export",
+         "unmerged", "xds", "hklf4", "stream", "scalepack")  # fmt: skip
+OTHER_PROGRAMS = {
+    "unmerged": other_programs.damaged_unmerged,
+    "xds": other_programs.damaged_xds,
+    "hklf4": other_programs.damaged_hklf4,
+    "stream": other_programs.damaged_stream,
+    "scalepack": other_programs.damaged_scalepack,
+}
 # What a run is asked for: quick ones mostly, since a campaign has thousands of them.
 MODELS: tuple[tuple[str, ...], ...] = (
     (), (), (), (), (), ("model=physical",), ("model=array",), ("outlier_rejection=simple",), ("anomalous=True",),
@@ -78,15 +86,24 @@ def make(kind: str, seed: int, number: int) -> Case:
         files["in.refl"] = good
         text = mutations.damaged_phil(random)
         files["p.phil"] = mutations.damaged_bytes(random, text) if random.random() < 0.1 else text
+        if random.integers(2):
+            argv += [pick(random, ("model=physical", "model=array"))]
         argv += ["p.phil"]
     elif kind == "mtz":
         files |= {"in.expt": good_files.scaled()["scaled.expt"], "in.refl": good_files.scaled()["scaled.refl"]}
-        files["free.mtz"] = mutations.damaged_mtz(random)
+        files["free.mtz"] = mutations.damaged_mtz(random, good_files.free_flags())
         argv = ["export", "-q", "in.expt", "in.refl", "merged_mtz=m.mtz", "free_flags=free.mtz"]
     elif kind == "summary":
         files["in.refl"] = good
         files["other.json"] = mutations.damaged_json(random, good_files.summary())
         argv = ["-q", "in.expt", "in.refl", *good_files.QUICK[:-1], "report.compare=other.json"]
+    elif kind in OTHER_PROGRAMS:
+        files = {"in.dat": OTHER_PROGRAMS[kind](random)}
+        argv = ["-q", "in.dat", *argv[3:]]
+        if random.random() < 0.85:
+            argv += other_programs.KNOWN if kind in ("hklf4", "scalepack") else other_programs.KNOWN[:1]
+        if random.random() < 0.6:
+            argv += ["merged_mtz=None", "unmerged_mtz=None"]
     else:
         files["in.expt"] = good_files.scaled()["scaled.expt"]
         files["in.refl"] = table_bytes(random, "msgpack", good_files.scaled_columns())

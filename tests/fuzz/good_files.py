@@ -95,7 +95,9 @@ def hdf5(table: Columns, identifiers: dict[int, str]) -> bytes:
     out = io.BytesIO()
     with h5py.File(out, "w") as file:
         group = file.create_group("dials/processing/group_0")
-        group.attrs["identifiers"] = np.array(list(identifiers.values()), dtype=h5py.string_dtype())
+        group.attrs["identifiers"] = np.array(
+            [text.replace("\0", "~") for text in identifiers.values()], dtype=h5py.string_dtype()
+        )
         group.attrs["experiment_ids"] = np.array(list(identifiers), dtype=np.uint64)
         for name, (tag, values) in table.items():
             array = np.frombuffer(values[1], np.uint8) if isinstance(values, tuple) else np.asarray(values)

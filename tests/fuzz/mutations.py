@@ -12,7 +12,6 @@ import numpy as np
 
 from braggscale.options.assignments import definitions
 
-from . import good_files
 from .good_files import Columns
 
 Random = np.random.Generator
@@ -239,9 +238,8 @@ def damaged_bytes(random: Random, good: bytes, most: int = 8, head: int = 0) -> 
     return bytes(data)
 
 
-def damaged_mtz(random: Random) -> bytes:
+def damaged_mtz(random: Random, good: bytes) -> bytes:
     """An MTZ file with other numbers in its header, other values, or other bytes."""
-    good = good_files.free_flags()
     how = random.integers(3)
     if how == 0:
         return damaged_bytes(random, good)

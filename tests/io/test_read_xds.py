@@ -134,6 +134,20 @@ def test_bad_files_are_refused_with_one_line(old: str, new: str, message: str) -
         reading(INTEGRATE.replace(old, new, 1))
 
 
+@pytest.mark.parametrize("z", ["5000.0", "-700.0", "1e300", "NaN", "********"])
+def test_one_absurd_position_does_not_stretch_the_scan(z: str) -> None:
+    rows = "".join(
+        f" {k % 7} 1 {k % 5} 9.7E+01 2.0E+00 100.4 1031.3 {k / 50:.2f} 0.9 100 83 90 100.2 1031.6 0 0 0 0 0 0\n"
+        for k in range(1000)
+    )
+    rows += f" 3 5 2 1.350E+02 4.466E+01 1e300 957.6 {z} 0.9 100 28 46 1 9 9.4 -73.95 0.26 135.23 56.37 -89.79\n"
+    found = reading(INTEGRATE_HEADER + rows + END_OF_DATA)
+    (experiment,) = found.experiments
+    assert experiment.images == (1, 20)
+    xyz, s1 = values(found)["xyzobs.px.value"], values(found)["s1"]
+    assert np.isfinite(xyz[:-1]).all() and np.isfinite(s1).all()
+
+
 def test_merged_is_refused_and_a_missing_end_is_said() -> None:
     with pytest.raises(InputError, match="this file is merged"):
         reading(ASCII.replace("MERGE=FALSE", "MERGE=TRUE"))

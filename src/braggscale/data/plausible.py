@@ -36,6 +36,7 @@ MARGIN_IMAGES, MARGIN_DEGREES, MARGIN_SCAN = 2.0, 1.0, 0.1
 MARGIN_PIXELS = 10.0
 # Times the median standard deviation of the data set: no detector counts so far.
 MOST_SIGMAS = 1e9
+_LONGEST_BEAM = 1e6  # 1/Angstrom: only the direction counts
 # Rows below which a data set says nothing about whether its files belong together.
 FEWEST_JUDGED = 10
 
@@ -202,12 +203,17 @@ def _place_tests(xyz: Float, panel: Array | None, experiment: Experiment) -> Ite
     yield _Test("a position outside the detector", _STRANGERS, off & known)
 
 
+def longest_vector(wavelength: float) -> float:
+    """Length of the longest reciprocal lattice vector that is believed, 1/Angstrom: 2/wavelength and the tolerance."""
+    return 2.0 / wavelength * (1.0 + RELATIVE) + ABSOLUTE
+
+
 def _lattice_tests(rows: Rows, experiment: Experiment) -> Iterator[_Test]:
     """Index against the shortest d that the wavelength allows, against d, and against the diffracted beam."""
     with np.errstate(divide="ignore"):
         length = 1.0 / d_spacings(experiment.crystal.unit_cell, rows.hkl)
     longest = 2.0 / experiment.beam.wavelength
-    beyond = length > longest * (1.0 + RELATIVE) + ABSOLUTE
+    beyond = length > longest_vector(experiment.beam.wavelength)
     yield _Test(f"a Miller index beyond d = {1.0 / longest:.3g}, half the wavelength", _STRANGERS, beyond)
     d, s1 = rows.column("d"), rows.column("s1")
     if d is not None:
@@ -220,7 +226,10 @@ def _lattice_tests(rows: Rows, experiment: Experiment) -> Iterator[_Test]:
             # |s1/|s1| + direction to the source|, in units of 1/wavelength
             cosine = (beam @ experiment.beam.direction) / norm
             q = np.sqrt(np.maximum(2.0 + 2.0 * cosine, 0.0)) / experiment.beam.wavelength
-        unknown = ~(np.isfinite(norm) & (norm > 0))
+        unknown = norm == 0
+        far = ~((np.abs(beam) <= _LONGEST_BEAM).all(axis=1)) | ((norm == 0) & (beam != 0).any(axis=1))
+        yield _Test("a diffracted beam that is not finite or beyond all bounds", "the column s1 is damaged", far)
+        unknown |= far
         yield _against(length, np.where(unknown, length, q), "a diffracted beam that contradicts the index")
 
 

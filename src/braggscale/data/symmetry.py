@@ -25,6 +25,7 @@ import numpy as np
 
 from braggscale.data.geometry import UnitCell, reciprocal_matrix
 from braggscale.data.index_order import order_of_numbers, sort_order, unique_indices
+from braggscale.data.lattice_points import MOST_COUNTED, expected_in_shells, points_looked_at
 from braggscale.errors import InputError
 from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
 
@@ -270,10 +271,16 @@ class Symmetry:
     def possible_in_shells(self, cell: UnitCell, limits: Float) -> tuple[Int, Int]:
         """``possible`` for shells: limits[i] <= 1/d^2 < limits[i + 1].
 
+        Where one damaged index or a damaged cell makes them more than can be counted, they are estimated.
         ``limits``: 1/Angstrom^2, ascending, (n + 1,).  Returns unique and acentric reflections, (n,) each.
         """
         limits = np.asarray(limits, np.float64)
         n = len(limits) - 1
+        if points_looked_at(cell, float(limits[-1])) > MOST_COUNTED:
+            centrings = len(self.operators) // len(self.rotations)
+            laue = len(self.rotations) * (1 if self.centrosymmetric else 2)
+            about = expected_in_shells(cell, limits, laue * centrings)
+            return about, np.zeros_like(about) if self.centrosymmetric else about
         unique, acentric = np.zeros(n, np.int64), np.zeros(n, np.int64)
         for columns, s in self._inside(cell, float(limits[0]), float(limits[-1])):
             shell = np.searchsorted(limits, s, side="right") - 1

@@ -14,11 +14,12 @@ from __future__ import annotations
 import numpy as np
 
 from braggscale.io.new_experiments import NewPanel
-from braggscale.numerics.array_types import Array
+from braggscale.numerics.array_types import Array, Bool
 
 _MOST_ROWS = 5000
 _LEAST_ROWS = 20
 _MISFIT = 2.0  # pixels: median distance beyond which the positions are not those of one flat detector
+_BEYOND, _NEARLY_ALL = 10.0, 95.0  # times this percentile of all distances from the first pixel
 _SKEW = 0.01  # cosine between the edges of a pixel
 
 
@@ -29,7 +30,7 @@ def flat_panel(
 
     ``s1``: diffracted beams, (n, 3); zero rows do not count.  ``xy``: pixels, (n, 2).  ``distance``: mm, above 0.
     """
-    usable = np.flatnonzero((s1 != 0).any(axis=1) & np.isfinite(xy).all(axis=1))
+    usable = np.flatnonzero((s1 != 0).any(axis=1) & believed(xy))
     usable = usable[:: max(1, len(usable) // _MOST_ROWS)]
     if len(usable) < _LEAST_ROWS or distance <= 0:
         return None
@@ -44,6 +45,18 @@ def flat_panel(
     fast, slow, origin = found[:, 0] / spread[0], found[:, 1] / spread[1], found[:, 2]
     origin = origin - middle[0] * fast - middle[1] * slow
     return _panel(fast, slow, origin, beam, xy[usable], distance, image_size, name)
+
+
+def believed(xy: Array) -> Bool:
+    """Positions that are finite and not far beyond nearly all others, (n,): one absurd position is no detector.
+
+    ``xy``: pixels, (n, 2).
+    """
+    finite = np.asarray(np.isfinite(xy).all(axis=1))
+    if not finite.any():
+        return finite
+    farthest = np.abs(np.where(finite[:, None], xy, 0.0)).max(axis=1)
+    return np.asarray(finite & (farthest <= _BEYOND * np.percentile(farthest[finite], _NEARLY_ALL)))
 
 
 def _solve(beam: Array, place: Array) -> Array | None:

@@ -23,6 +23,7 @@ class Limits:
 
 
 _AXIS = Limits(-1e6, 1e6)
+_COSINE = Limits(-1.01, 1.01)
 _CELL_AXIS = Limits(-1e5, 1e5, "Angstrom")
 
 LIMITS: dict[str, Limits] = {
@@ -31,6 +32,8 @@ LIMITS: dict[str, Limits] = {
     "polarization_fraction": Limits(0.0, 1.0),
     "polarization_normal": _AXIS,
     "rotation_axis": _AXIS,
+    "fixed_rotation": _COSINE,
+    "setting_rotation": _COSINE,
     "axes": _AXIS,
     "angles": Limits(-1e5, 1e5, "degrees"),
     "oscillation": Limits(-1e7, 1e7, "degrees"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from braggscale.data.geometry import UnitCell
 from braggscale.errors import InputError
-from braggscale.io.detector_fit import flat_panel
+from braggscale.io.detector_fit import believed, flat_panel
 from braggscale.io.mtz_file import MtzFile
 from braggscale.io.mtz_geometry import (
     Image,
@@ -24,6 +24,7 @@ from braggscale.numerics.array_types import Array
 _FULL_WIDTH = 2.355  # full width at half maximum of a Gaussian, in sd: mosaicity of the headers is the former
 _MOST_PIXELS = 1e6
 _MOST_MOSAIC = 10.0  # degrees
+_MOST_ANGLE = 1e6  # degrees
 _OTHER_CELL = 1e-4  # relative
 
 
@@ -62,12 +63,16 @@ def images_of_rows(file: MtzFile, batch: Array, angle: Array | None) -> tuple[li
         limits = (0.0, 0.0, 0.0, 0.0)
         return Image(number, 0, start, end, nothing, nothing, matrix, file.cell, wavelength, 0.0, limits, 0.0)
 
+    angle = None if angle is None else np.where(np.abs(angle) <= _MOST_ANGLE, angle, np.nan)
     if angle is None or not np.isfinite(angle).any() or len(numbers) < 2:
         what = "neither batch headers nor rotation angles: each batch is a still"
         return [image(int(n), 0.0, 0.0) for n in numbers], what
     order = np.argsort(batch, kind="stable")
     parts = np.split(angle[order], np.flatnonzero(np.diff(batch[order])) + 1)
-    middle = np.array([np.nanmedian(part) for part in parts])
+    middle = np.array([_median(part) for part in parts])
+    known = np.isfinite(middle)
+    # batches without a single angle lie between their neighbours
+    middle = np.interp(numbers, numbers[known], middle[known])
     steps = np.diff(middle) / np.diff(numbers)
     width = float(np.median(steps))
     if not abs(width) > 1e-6:
@@ -80,6 +85,11 @@ def images_of_rows(file: MtzFile, batch: Array, angle: Array | None) -> tuple[li
         zero = float(np.median(middle[run] - (numbers[run] + 0.5) * width))
         images += [image(int(n), zero + n * width, zero + (n + 1) * width) for n in numbers[run]]
     return images, "no batch headers: rotation angles are known from the rows, directions of the beams are not"
+
+
+def _median(values: Array) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
 
 
 def name_of_sweep(file: MtzFile, group: Sequence[Image], before: Sequence[NewExperiment]) -> str:
@@ -158,8 +168,8 @@ def with_panel(experiment: NewExperiment, group: Sequence[Image], s1: Array, xy:
     x0, x1, y0, y1 = group[0].detector
     if not known:
         return experiment
-    # the limits of the header, extended to contain all reflections
-    reach = np.ceil(np.minimum(xy.max(axis=0), _MOST_PIXELS)).astype(int) + 1
+    # the header's limits, and never less than what the reflections reach
+    reach = np.ceil(np.clip(xy[believed(xy)].max(axis=0, initial=0.0), 0.0, _MOST_PIXELS)).astype(int) + 1
     size = (
         max(int(min(max(x1, x0), _MOST_PIXELS)), int(reach[0])),
         max(int(min(max(y1, y0), _MOST_PIXELS)), int(reach[1])),

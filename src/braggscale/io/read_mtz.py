@@ -43,6 +43,7 @@ from braggscale.io.reading import (
     Known,
     MeasuredRows,
     Reading,
+    on_detector,
     reading_columns,
     rocking_boxes,
     space_group,
@@ -283,7 +284,7 @@ def _data_sets(
     d, s1, xyz, ids = np.zeros(n), np.zeros((n, 3)), np.zeros((n, 3)), np.zeros(n, np.int32)
     box = np.zeros((n, 6), np.int32)
     if "XDET" in rows.values:
-        xyz[:, 0], xyz[:, 1] = np.nan_to_num(rows.values["XDET"]), np.nan_to_num(rows.values["YDET"])
+        xyz[:, 0], xyz[:, 1] = on_detector(rows.values["XDET"]), on_detector(rows.values["YDET"])
     experiments: list[NewExperiment] = []
     for k, group in enumerate(groups):
         mine = order[limits[k] : limits[k + 1]]
@@ -311,7 +312,8 @@ def _data_sets(
         ids[chosen] = len(experiments)
         experiments.append(experiment)
     one = np.ones(n)
-    factor = rows.values.get("LP", one) / rows.values.get("QE", one)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        factor = rows.values.get("LP", one) / rows.values.get("QE", one)
     partiality = np.nan_to_num(rows.values.get("FRACTIONCALC", one), nan=1.0)
     partiality = np.where(rows.rejection == Fate.INCOMPLETE, partiality, np.minimum(partiality, 1.0))
     summed = rows.values["I"], rows.values["SIGI"]

@@ -24,6 +24,7 @@ import numpy as np
 from braggscale.data.flags import Fate
 from braggscale.data.geometry import UnitCell, d_spacings
 from braggscale.errors import InputError
+from braggscale.io.model_limits import LIMITS
 from braggscale.io.new_experiments import NewExperiment, NewPanel, as_cell, standard_axes
 from braggscale.io.reading import (
     Known,
@@ -41,6 +42,9 @@ from braggscale.numerics.array_types import Array
 _WANTED = ("H", "K", "L", "IOBS", "SIGMA", "XD", "YD", "ZD", "RLP", "PEAK", "MAXC", "ISET")
 _NOTHING = Known()
 _ELECTRONS = 0.1  # Angstrom: no X-ray diffractometer has a shorter wavelength
+_LARGEST = 1e9  # pixels, images, counts
+_NEAREST = 1e-3  # mm
+_FEW, _MARGIN_IMAGES = 20, 10.0
 _MOST_IMAGES = 10_000_000
 # Values of MAXC within 1 % of the largest pile up if they are many, and many times more than those of the next 4 %.
 _TOP, _BELOW, _PILE, _MANY = 0.99, 0.95, 5, 5
@@ -68,6 +72,9 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     Raises InputError for a merged, damaged or shortened file.
     """
     file = read_xds_file(path, data, _WANTED)
+    for name in ("XD", "YD", "ZD", "RLP", "PEAK", "MAXC"):
+        if name in file.items:
+            _without_absurd(file.items[name])
     hkl = np.stack([whole_numbers(path, name, file.items[name], 1 << 20) for name in "HKL"], axis=1)
     if not len(hkl):
         raise InputError(f"{path}: the file has no reflections")
@@ -124,6 +131,12 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     columns = reading_columns(rows_read, profile=(intensity, _variance(sigma)))
     columns["bbox"] = "int6", rocking_boxes(xyz, s1, experiment)
     return Reading(path, (experiment,), columns, tuple(notes))
+
+
+def _without_absurd(values: Array) -> None:
+    """Numbers that no position or factor can have become NaN, in place, (n,)."""
+    if not np.abs(values).max(initial=0.0) <= _LARGEST:
+        values[~(np.abs(values) <= _LARGEST)] = np.nan
 
 
 def _variance(sigma: Array) -> Array:
@@ -201,8 +214,10 @@ def _geometry(file: XdsFile) -> _Geometry:
     """Beam, rotation, detector and crystal. Raises InputError where the header lacks one of the first three."""
     wavelength, width = file.number("X-RAY_WAVELENGTH"), file.number("OSCILLATION_RANGE")
     for key, value in (("X-RAY_WAVELENGTH", wavelength), ("OSCILLATION_RANGE", width)):
-        if value is None or (key == "X-RAY_WAVELENGTH" and value <= 0):
-            raise InputError(f"{file.path}: the header has no {key}; the file is damaged")
+        limits = LIMITS["wavelength" if key == "X-RAY_WAVELENGTH" else "oscillation_width"]
+        if value is None or not limits.low <= value <= limits.high:
+            what = f"no {key}" if value is None else f"{key}= {value:g}, outside {limits.text()}"
+            raise InputError(f"{file.path}: the header has {what}; the file is damaged")
     axes = [file.numbers(f"UNIT_CELL_{name}-AXIS", 3) for name in "ABC"]
     real_space = None if any(axis is None for axis in axes) else np.array(axes)
     if real_space is not None and abs(np.linalg.det(real_space)) < 1e-3 * np.prod(np.linalg.norm(real_space, axis=1)):
@@ -227,7 +242,10 @@ def _panel(file: XdsFile) -> NewPanel | None:
     nx, ny, qx, qy, x, y, distance = (float(value or 0.0) for value in size)
     fast, slow = _direction(file, "DIRECTION_OF_DETECTOR_X-AXIS"), _direction(file, "DIRECTION_OF_DETECTOR_Y-AXIS")
     slow = slow - fast * float(slow @ fast)
-    if not (min(nx, ny, qx, qy) > 0 and distance != 0 and np.linalg.norm(slow) > 0.1):
+    pixel, edge = LIMITS["pixel_size"], LIMITS["image_size"]
+    fine = all(pixel.low <= value <= pixel.high for value in (qx, qy))
+    fine &= all(edge.low <= value <= edge.high for value in (nx, ny)) and max(abs(x), abs(y)) <= edge.high
+    if not (fine and _NEAREST <= abs(distance) <= LIMITS["origin"].high and np.linalg.norm(slow) > 0.1):
         return None
     slow = slow / np.linalg.norm(slow)
     origin = distance * np.cross(fast, slow) - qx * (x - 0.5) * fast - qy * (y - 0.5) * slow
@@ -266,18 +284,34 @@ def _polarisation(s1: Array, geometry: _Geometry, fraction: float) -> Array:
     return np.where(result > 0, result, 1.0)
 
 
-def _images(file: XdsFile, z: Array, start: int) -> tuple[int, int]:
-    """First and last image."""
-    known = z[np.isfinite(z)]
+def _images(file: XdsFile, z: Array, start: int | None) -> tuple[int, int]:
+    """First and last image.  ``start``: number of the first if the header says it."""
+    known = _believed(z)
     if not len(known):
         raise InputError(f"{file.path}: no row has a position on the rotation (ZD)")
     low, high = int(np.floor(known.min())) + 1, int(np.ceil(known.max()))
     stated = file.numbers("DATA_RANGE", 2)
+    start = low if start is None else start
     first, last = (start, high) if stated is None else (int(stated[0]), int(stated[1]))
     first, last = min(first, low), max(last, high, low)
     if last - first > _MOST_IMAGES:
         raise InputError(f"{file.path}: positions on the rotation from {known.min():g} to {known.max():g} images")
     return first, last
+
+
+def _believed(z: Array) -> Array:
+    """The positions on the rotation that tell how far it went: one absurd z among many is a fate of its row.
+
+    ``z``: image numbers, (n,). Out are up to a thousandth at either end that lie beyond all others by a tenth of their
+    range and more.
+    """
+    known = np.sort(z[np.isfinite(z)])
+    if len(known) <= _FEW:
+        return known
+    k = len(known) // 1000 + 1
+    low, high = known[k], known[-k - 1]
+    margin = 0.1 * (high - low) + _MARGIN_IMAGES
+    return np.asarray(known[(known >= low - margin) & (known <= high + margin)])
 
 
 def _oscillation(file: XdsFile, z: Array, geometry: _Geometry) -> tuple[float, float]:
@@ -303,7 +337,7 @@ def _of_xscale(file: XdsFile, hkl: Array, hall: str, notes: list[str]) -> Readin
         entries = {**file.header, **file.sets.get(one, {})}
         cell = _cell(path, entries)
         wavelength = numbers_of(path, entries, "X-RAY_WAVELENGTH", 1)
-        images = _images(file, z[mine], int(np.floor(np.nanmin(z[mine]))) + 1)
+        images = _images(file, z[mine], None)
         plain = NewExperiment(
             identifier=str(k),
             wavelength=0.0 if wavelength is None else max(float(wavelength[0]), 0.0),

@@ -110,6 +110,15 @@ def reading_columns(
     return columns
 
 
+def on_detector(values: Array) -> Array:
+    """Positions that are finite, (n,): 0 where they are not known, absurd ones at a far bound.
+
+    ``values``: pixels or images, (n,).
+    """
+    known = np.nan_to_num(np.asarray(values, np.float64), posinf=_FARTHEST, neginf=-_FARTHEST)
+    return np.asarray(np.clip(known, -_FARTHEST, _FARTHEST))
+
+
 def rocking_boxes(xyz: Array, s1: Array, experiment: NewExperiment) -> Array:
     """Boxes of reflections as in the column ``bbox``, (n, 6): three sd of the rocking curve to either side.
 
@@ -129,9 +138,9 @@ def rocking_boxes(xyz: Array, s1: Array, experiment: NewExperiment) -> Array:
     half = np.clip(np.nan_to_num(half, nan=0.5, posinf=_MOST_HALF), 0.0, _MOST_HALF)
     box = np.empty((len(xyz), 6), np.int32)
     for k in (0, 1):
-        pixel = np.clip(np.nan_to_num(xyz[:, k]), -_FARTHEST, _FARTHEST).astype(np.int32)
+        pixel = on_detector(xyz[:, k]).astype(np.int32)
         box[:, 2 * k], box[:, 2 * k + 1] = pixel - 2, pixel + 3
-    z = np.clip(xyz[:, 2], -_FARTHEST, _FARTHEST)
+    z = on_detector(xyz[:, 2])
     box[:, 4], box[:, 5] = np.floor(z - half), np.ceil(z + half)
     return box
 

@@ -20,6 +20,7 @@ from braggscale.numerics.array_types import Array
 _END_OF_HEADER = b"!END_OF_HEADER"
 _END_OF_DATA = b"!END_OF_DATA"
 _MOST_HEADER = 1 << 20
+_LARGEST = 1e12  # number of a header: no frame, count or length is larger
 _MOST_ITEMS = 200
 _ENTRY = re.compile(r"([A-Z][A-Z0-9_'().\-]*)=\s*(.*?)(?=\s+[A-Z][A-Z0-9_'().\-]*=|$)")
 
@@ -53,7 +54,7 @@ class XdsFile:
 
 
 def numbers_of(path: str, header: Mapping[str, str], key: str, n: int) -> Array | None:
-    """The first n finite numbers of an entry of a header, (n,); None where there is no such entry.
+    """The first n numbers, none of them absurd, of an entry of a header, (n,); None where there is no such entry.
 
     Raises InputError if the entry has fewer.
     """
@@ -63,8 +64,10 @@ def numbers_of(path: str, header: Mapping[str, str], key: str, n: int) -> Array 
         values = np.array([float(word) for word in header[key].split()[:n]])
     except ValueError:
         values = np.zeros(0)
-    if len(values) < n or not np.isfinite(values).all():
-        raise InputError(f"{path}: {key}= {header[key]!r} in the header should be {n} number{'s' if n > 1 else ''}")
+    if len(values) < n or not (np.abs(values) <= _LARGEST).all():
+        raise InputError(
+            f"{path}: {key}= {header[key][:60]!r} in the header should be {n} number{'s' if n > 1 else ''}"
+        )
     return values
 
 

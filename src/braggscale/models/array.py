@@ -9,7 +9,7 @@ from braggscale.models.component import Component
 from braggscale.models.data_set_model import DataSetModel, Extent
 from braggscale.models.kind import ModelKind, StoredSetting
 from braggscale.models.restraints import Restraint, ridge, roughness
-from braggscale.models.settings import ModelSettings, SweepFacts, fixed_components
+from braggscale.models.settings import ModelSettings, SweepFacts, finest_interval, fixed_components
 from braggscale.models.smooth import Axis, Smooth, axis_over, binned_parameters, smooth_spacing
 from braggscale.options.model_options.array import ArrayModel
 from braggscale.options.model_options.record import corrections_of
@@ -44,18 +44,47 @@ class ArraySettings(ModelSettings):
 
 
 def settle(options: ArrayModel, facts: SweepFacts, estimate: bool) -> tuple[ArraySettings, list[str]]:
-    """Settings of a sweep; nothing depends on the data, and restraints are never estimated."""
+    """Settings of a sweep; restraints are never estimated.
+
+    No grid has more points than the sweep has reflections: it has fewer intervals then than the options say.
+    """
+    interval = max(options.decay_interval, finest_interval(facts))
+    n_time = smooth_spacing(facts.oscillation_range, facts.image_width, interval)[0]
+    resolution = _bounded(options.n_resolution_bins, 1, n_time, facts.n_rows)
+    absorption = _bounded(options.n_absorption_bins, 2, n_time, facts.n_rows)
+    modulation = _bounded(options.n_modulation_bins, 2, 1, facts.n_rows)
     settings = ArraySettings(
         decay=options.decay_correction,
         absorption=options.absorption_correction,
         modulation=options.modulation_correction,
-        decay_interval=options.decay_interval,
-        n_resolution_bins=options.n_resolution_bins,
-        n_absorption_bins=options.n_absorption_bins,
-        n_modulation_bins=options.n_modulation_bins,
+        decay_interval=interval,
+        n_resolution_bins=resolution,
+        n_absorption_bins=absorption,
+        n_modulation_bins=modulation,
         fixed=fixed_components(corrections_of(ArrayModel), options.correction.fix, map_has_modules=False),
     )
-    return settings, []
+    numbers = (
+        ("n_resolution_bins", settings.decay, options.n_resolution_bins, resolution),
+        ("n_absorption_bins", settings.absorption, options.n_absorption_bins, absorption),
+        ("n_modulation_bins", settings.modulation, options.n_modulation_bins, modulation),
+    )
+    sentences = [
+        f"{name} {n} instead of {wanted}: {facts.n_rows} reflections do not determine more"
+        for name, used, wanted, n in numbers
+        if used and n != wanted
+    ]
+    return settings, sentences
+
+
+def _bounded(bins: int, dimensions: int, beside: int, n_rows: int) -> int:
+    """Intervals of a grid along each of ``dimensions``, as many as given or as ``n_rows`` reflections allow.
+
+    ``beside``: points along the other axis.  ``n_rows``: 0 where it is not known.
+    """
+    if not n_rows:
+        return bins
+    most = int((n_rows / beside) ** (1.0 / dimensions) + 1e-9)
+    return min(bins, max(_bins(most), 1))
 
 
 def build(settings: ArraySettings, extent: Extent) -> DataSetModel:

@@ -12,6 +12,7 @@ from braggscale.models.settings import ModelSettings, SweepFacts
 
 AUTO, STILLS, SWEEPS = "auto", "KB", "physical"  # the option, and what it means for stills and for sweeps
 KB_BELOW = 1.0  # degrees of rotation; DIALS' limit for the automatic choice of KB
+FEWEST_FOR_CURVES = 20  # usable reflections of a sweep; a physical model has more parameters than that
 KB_SUGGESTED_BELOW = 3.0  # degrees
 
 
@@ -75,6 +76,8 @@ def _model_name(wanted: str, facts: SweepFacts) -> tuple[str, list[str]]:
         return STILLS, [f"model {STILLS} instead of {wanted}, which needs a rotation: it is a still"]
     if wanted == AUTO and degrees < KB_BELOW:
         return STILLS, [f"model {STILLS}, because the sweep covers {degrees:.3g} degrees, less than {KB_BELOW:g}"]
+    if wanted == AUTO and 0 < facts.n_rows < FEWEST_FOR_CURVES:
+        return STILLS, [f"model {STILLS}, because fewer than {FEWEST_FOR_CURVES} reflections are no curves"]
     advice = []
     if degrees < KB_SUGGESTED_BELOW:
         advice = [f"the sweep covers only {degrees:.3g} degrees: model={STILLS} may be the better choice"]

@@ -159,6 +159,8 @@ def as_seen_by_scales(choices: Sequence[Choice], design: Design, rows: Observati
     s = 0.5 / rows.d**2
     for constraint, choice in zip(constraints, choices, strict=True):
         if choice.kind != "grid":
-            constraint[:] = design.log_derivative(theta, s - s.mean() if choice.kind == "b" else np.ones(len(s)))
-            constraint /= np.linalg.norm(constraint)
+            seen = design.log_derivative(theta, s - s.mean() if choice.kind == "b" else np.ones(len(s)))
+            length = float(np.linalg.norm(seen))
+            if length > 0.0:  # rows of one resolution do not see B; then the choice stays as it is
+                constraint[:] = seen / length
     return constraints

@@ -119,11 +119,11 @@ weighting {
       .help = "None leaves the sigmas as they were measured."
     basic {
       a = None
-        .type = float(value_min=1e-3)
+        .type = float(value_min=1e-3, value_max=1e3)
         .expert_level = 1
         .help = "Fixed value of a. None: refined."
       b = None
-        .type = float(value_min=0)
+        .type = float(value_min=0, value_max=10)
         .expert_level = 1
         .help = "Fixed value of b. None: refined."
       minimisation = *individual

@@ -129,6 +129,10 @@ def _choice(option: Option, words: list[str]) -> str | None:
     raise CommandError(f"{' '.join(given)!r} is not one of {', '.join(_offered(option))}")
 
 
+# Its fourth power is finite.
+_LARGEST = 1e30
+
+
 def _number(option: Option, text: str) -> int | float:
     value: int | float
     if not _FLOAT.fullmatch(text):
@@ -142,6 +146,8 @@ def _number(option: Option, text: str) -> int | float:
         value = int(value)
     else:
         value = float(value)
+        if abs(value) > _LARGEST:
+            raise CommandError(f"{text!r} is too large for any option")
     if option.low is not None and value < option.low:
         raise CommandError(f"{text} is below {option.low:g}, the smallest value allowed")
     if option.high is not None and value > option.high:

@@ -21,8 +21,12 @@ from braggscale.scaling.plan import StatisticsRequest
 from braggscale.scaling.state import Scaled
 from braggscale.statistics.confidence_intervals import INTERVALS_OF, blocks_of, intervals
 from braggscale.statistics.merging_statistics import Statistics, Unmerged, merging_statistics
+from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
+
+# No two detectors count in units further apart than this; damaged intensities and cells do.
+MOST_APART = 1e6
 
 
 def usable(data_set: Int32, scaled: Scaled, cutoff: float) -> Bool:
@@ -37,12 +41,31 @@ def usable(data_set: Int32, scaled: Scaled, cutoff: float) -> Bool:
 def too_small(scale: Float, data_set: Int32, cutoff: float) -> Bool:
     """Observations whose inverse scale factor is below ``cutoff`` times the median of their data set, (n,).
 
-    The limit is relative, because data sets may be on scales of their own.
+    The limit is relative, because data sets may be on scales of their own, but not a million times another: all
+    observations of such a data set are marked, too, and single ones so far above the others of their data set.
     ``scale``: g, ``data_set``: position of the data set, (n,).
     """
+    typical = _typical(scale, data_set)
+    strange = _strangers(typical, data_set)
+    usual = np.abs(typical)[data_set]
+    result: Bool = ~((scale >= cutoff * usual) & (scale <= MOST_APART * usual)) | strange[data_set]
+    return result
+
+
+def _typical(scale: Float, data_set: Int32) -> Float:
+    """Median g of each data set, (n_data_sets,); 1 for one without observations."""
     places = rows_by_data_set(data_set, int(data_set.max(initial=-1)) + 1)
-    typical = np.array([np.median(scale[mine]) if len(mine) else 1.0 for mine in places])
-    result: Bool = ~(scale >= cutoff * np.abs(typical)[data_set])
+    return np.array([np.median(scale[mine]) if len(mine) else 1.0 for mine in places])
+
+
+def _strangers(typical: Float, data_set: Int32) -> Bool:
+    """Data sets whose scale is implausible beside that of most observations, (n_data_sets,).
+
+    ``typical``: g of each, (n_data_sets,).  ``data_set``: of each observation, (n,).
+    """
+    size = np.abs(typical)
+    usual = float(np.median(size[data_set])) if len(data_set) else 1.0
+    result: Bool = ~((size * MOST_APART >= usual) & (size <= MOST_APART * usual))
     return result
 
 
@@ -51,7 +74,17 @@ def final_fates(
 ) -> list[RunDataSet]:
     """The data sets with outliers and scales that are too small written into the fates of the input rows."""
     small = too_small(scaled.state.scale, data.rows.data_set, cutoff)
-    if small.any():
+    typical = _typical(scaled.state.scale, data.rows.data_set)
+    strange = np.flatnonzero(_strangers(typical, data.rows.data_set))
+    if len(strange):
+        names = [used(data_sets)[k].identifier for k in strange.tolist()]
+        warn(
+            log,
+            Code.IMPLAUSIBLE_SCALE,
+            f"data set {some_of(names, 4)}: the scale is a million times that of most observations, or a millionth; "
+            "left out, it is no measurement of the same crystal",
+        )
+    elif small.any():
         warn(
             log,
             Code.SCALE_TOO_SMALL,

@@ -398,7 +398,8 @@ def log_round(report: RoundReport) -> None:
     outcome = report.outcome
     steps = ", ".join(f"{name} {fit.steps}" for name, fit in outcome.fits)
     cost = outcome.fits[-1][1].cost if outcome.fits else 0.0
-    rms = np.sqrt(cost / max(outcome.n_observations, 1))
+    # a sum of squares that vanishes may be a rounding error below 0
+    rms = np.sqrt(max(cost, 0.0) / max(outcome.n_observations, 1))
     errors = "".join(f", {_parameters(found.model)}" for found in report.errors[:1])
     rejected = "" if report.rejection is None else f", {report.n_outliers} outliers"
     log.info(f"Round {report.number}: {steps}, rms {rms:.4f}{errors}{rejected}")

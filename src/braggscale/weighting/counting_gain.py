@@ -98,7 +98,8 @@ def _robust_line(x: Float, y: Float) -> tuple[float, float, float]:
         normal = design.T @ (design * weight[:, None])
         if not normal.diagonal().min() > 0:  # no intensity but 0
             return np.nan, np.nan, np.inf
-        if np.linalg.cond(normal / np.sqrt(np.outer(normal.diagonal(), normal.diagonal()))) > 1e12:
+        size = np.sqrt(normal.diagonal())
+        if np.linalg.cond(normal / np.outer(size, size)) > 1e12:
             return np.nan, np.nan, np.inf
         inverse = np.linalg.inv(normal)
         base, slope = inverse @ (design.T @ (weight * y))

@@ -366,7 +366,7 @@ class _Comparison:
         """
         residual, plain, scatter, sums = self.rows.compare(i_mid, self.best, self.strong)
         # an intensity that is 2 % smaller throughout scatters 2 % less and is no better
-        residual *= sums[1] / sums[0]
+        residual *= sums[1] / sums[0] if sums[0] != 0 else 1.0
         ratio = np.maximum(self._scatter(residual) / self.unit, 1e-300)
         score = float(np.exp(0.5 * np.dot(self.total, np.log(ratio)) / self.total.sum()))
         if np.count_nonzero(self.strong) < 2:

@@ -8,7 +8,7 @@ import numpy as np
 
 from braggscale.data.observations import Observations
 from braggscale.numerics.array_types import Float, Int
-from braggscale.weighting.profile_ratio import PLAUSIBLE, Ratio, Term, coordinates, terms_of
+from braggscale.weighting.profile_ratio import MOST_LOG, PLAUSIBLE, Ratio, Term, coordinates, terms_of
 
 OFFSET = "offset"  # kind of the penalty on the offset
 OFFSET_INTERVALS = 3
@@ -132,7 +132,7 @@ class FamilyFit:
     def _differences(self) -> tuple[Float, Float, Float, Float]:
         """ln R, P/R - S, its robust weight by itself, and D, (n,) each; brings the latter's coefficients up to date."""
         own, pairs = self.ratio, self.pairs
-        of_partiality = self.x[:, 1] * own.power
+        of_partiality = np.clip(self.x[:, 1] * own.power, -MOST_LOG, MOST_LOG)
         log_ratio = self.x @ own.theta + own.levels[self.place] - of_partiality
         log_ratio = np.clip(log_ratio, -PLAUSIBLE, PLAUSIBLE) + of_partiality
         ratio = np.exp(log_ratio)

@@ -21,6 +21,7 @@ RESOLUTION, DETECTOR, ROTATION = 8, 5, 18  # most intervals in 1/d^2, along x an
 ROWS_FOR_PARAMETER = 20
 FEWEST_IMAGES = 10.0  # fewer have no function of the image
 NULL = 1e-3  # share of a ridge in each penalty, so that straight lines can vanish, too
+MOST_LOG = 50.0  # bound of its part by the partiality, so that the ratio and its square stay finite
 PLAUSIBLE = 1.5  # bound of ln R beside the partiality: intensities that differ more are no two views of one reflection
 LEAST_COUNTING = 0.01  # of Difference, so that equal intensities do not have infinite weight
 _ITERATIONS, _SETTLED = 25, 1e-3
@@ -58,9 +59,12 @@ class Difference:
     def fitted(self, square: Float, saved: Float, factor: Float, expected: Float) -> Difference:
         """Robust maximum of a quasi-likelihood of the squared differences, beginning here; no coefficient below 0.
 
-        ``square``: (P/R - S)^2, counts^2, ``saved``: E, ``factor``: c, ``expected``: T, all (n,).
+        ``square``: (P/R - S)^2, counts^2, ``saved``: E, ``factor``: c, ``expected``: T, all (n,); without a row the
+        coefficients stay.
         """
         found = self
+        if not len(square):
+            return found
         columns = np.stack((saved, factor * expected, expected**2))
         for _ in range(_ITERATIONS):
             model = found.variance(saved, factor, expected)
@@ -191,7 +195,8 @@ class Ratio:
         for term, where in zip(self.terms, self.places(), strict=True):
             index, value = term.basis(coordinates(term.kind, rows))
             eta += (self.theta[where][index] * value).sum(axis=1)
-        return np.asarray(np.clip(eta, -PLAUSIBLE, PLAUSIBLE) + self.theta[1] * log_partiality(rows))
+        of_partiality = np.clip(self.theta[1] * log_partiality(rows), -MOST_LOG, MOST_LOG)
+        return np.asarray(np.clip(eta, -PLAUSIBLE, PLAUSIBLE) + of_partiality)
 
 
 def log_partiality(rows: Observations) -> Float:

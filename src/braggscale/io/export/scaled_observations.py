@@ -19,7 +19,7 @@ from braggscale.data.geometry import (
     scan_angle,
     unit_cell,
 )
-from braggscale.data.plausible import RANGES
+from braggscale.data.plausible import RANGES, longest_vector
 from braggscale.data.symmetry import Symmetry
 from braggscale.errors import DataError
 from braggscale.numerics.array_types import Array, Bool, Float, Int
@@ -91,20 +91,30 @@ class Unmerged:
 
 
 def collect(
-    tables: Sequence[Columns], cell: UnitCell, *, d_min: float | None = None, d_max: float | None = None
+    tables: Sequence[Columns],
+    cell: UnitCell,
+    *,
+    d_min: float | None = None,
+    d_max: float | None = None,
+    wavelengths: Sequence[float] = (),
 ) -> Unmerged:
     """All rows of scaled tables that were scaled and are not outliers, in the order of the experiments.
 
     Kept are rows without a bad-for-scaling flag whose variance and inverse scale factor are positive.
-    ``cell``: for the limits ``d_min`` and ``d_max``, Angstrom.
+    ``cell``: for the limits ``d_min`` and ``d_max``, Angstrom.  ``wavelengths``: of each table, Angstrom, where known:
+    no reflection beyond half of it can have been measured.
     Raises DataError if a table is not scaled, or nothing is left.
     """
     parts = [_of_table(k, table) for k, table in enumerate(tables)]
     joined = (np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Unmerged)) if parts else ()
     rows = Unmerged(*joined) if parts else None
-    if rows is not None and (d_min is not None or d_max is not None):
+    if rows is not None and (d_min is not None or d_max is not None or wavelengths):
         d = d_spacings(cell, rows.hkl)
-        rows = rows.take((d >= (d_min or 0.0)) & (d <= (d_max or np.inf)))
+        inside = (d >= (d_min or 0.0)) & (d <= (d_max or np.inf))
+        if wavelengths:
+            inside &= d >= np.array([1.0 / longest_vector(x) for x in wavelengths])[rows.data_set]
+        if not inside.all():
+            rows = rows.take(inside)
     if rows is None or len(rows) == 0:
         raise DataError("there is nothing to export: no scaled observation is left; check d_min and d_max")
     return rows

@@ -74,7 +74,7 @@ def _one(seen: Observed, plain: Float, mine: Bool) -> DeviationsOfModel:
 
 def _fine(z: Float) -> Int:
     half = int(_WIDEST * _PER_UNIT)
-    place = np.clip(np.floor(z * _PER_UNIT) + half, 0, 2 * half - 1).astype(np.int64)
+    place = np.clip(np.floor(z[~np.isnan(z)] * _PER_UNIT) + half, 0, 2 * half - 1).astype(np.int64)
     return np.bincount(place, minlength=2 * half)
 
 

@@ -107,9 +107,13 @@ def _multiplicity(first: int, last: int | None) -> str:
     return str(first) if first == last else f"{first} - {last}"
 
 
+def _known(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
+
+
 def _log_choice(choice: Choice) -> None:
     log.info(f"Intensities: {choice.name}, {choice.reason} ({choice.n_rows} observations compared)")
-    rows = [(row.name, f"{row.cc_half:.5f}", f"{row.r_meas:.5f}", f"{row.score:.4f}") for row in choice.table]
+    rows = [(row.name, _known(row.cc_half, 5), _known(row.r_meas, 5), _known(row.score, 4)) for row in choice.table]
     log.info(tables.text_table(("combination", "CC1/2", "R_meas", "scatter"), rows))
 
 
