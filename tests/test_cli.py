@@ -256,7 +256,9 @@ def talk() -> None:
 def test_how_much_is_said(runs, capsys, flags, printed, stored):
     runs.then = talk
     assert main(["a.expt", "a.refl", *flags]) == 0
-    assert capsys.readouterr().out.splitlines()[0 if "-q" in flags else 2 :] == printed
+    said = capsys.readouterr()
+    assert (said.err.splitlines() if "-q" in flags else said.out.splitlines()[2:]) == printed
+    assert not (said.out if "-q" in flags else said.err)
     assert runs[0].text.splitlines()[2:] == stored
 
 

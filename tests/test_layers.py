@@ -16,7 +16,7 @@ ROOT = Path(braggscale.__file__).parent
 # may import each other, but not in circles.
 LAYERS = (
     "__init__",
-    "errors numerics wording crash_file",
+    "errors numerics wording crash_file run_warnings",
     "data options terminal",
     "statistics models",
     "weighting",

@@ -130,7 +130,12 @@ def command_parser(command: Command) -> ArgumentParser:
     add("-e", "--expert-level", type=int, default=0, metavar="N", help="print parameters up to this level (0 to 2)")
     add("-a", "--attributes-level", type=int, metavar="N", help="print help (1), types (2), everything (3) with them")
     add("-v", "--verbose", action="count", default=0, help="log details")
-    add("-q", "--quiet", action="store_true", help="print warnings and errors only; the log file has everything")
+    add(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="warnings and errors only, on standard error; the log file has everything",
+    )
     add("--phil", action="append", default=[], metavar="FILE", help="read parameters from FILE, - for standard input")
     add("--durable", action="store_true", help="force outputs onto the disk: a power cut leaves old or new files")
     if command is SCALE:

@@ -35,6 +35,7 @@ from braggscale.numerics.array_types import Array
 from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
 from braggscale.options.schema import Options, Output
+from braggscale.run_warnings import Code, warn
 from braggscale.statistics.merging import merge
 from braggscale.statistics.merging_statistics import Statistics, Unmerged, merging_statistics
 from braggscale.statistics.symmetry_check import likely_group
@@ -102,8 +103,10 @@ def _export_scaled(files: Sequence[str], options: Options) -> None:
         for note in data.notes:
             log.info(note)
         if len(set(data.document.files)) > 1:
-            log.warning(
-                "the data sets come from several files; they are on one scale only if they were scaled together"
+            warn(
+                log,
+                Code.NOT_SCALED_TOGETHER,
+                "the data sets come from several files; they are on one scale only if they were scaled together",
             )
         data = changed(data, options.input.space_group, (), ())
         crystals = _stored(data, options)

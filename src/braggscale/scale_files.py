@@ -29,6 +29,7 @@ from braggscale.report.read_summary import read_summary
 from braggscale.report.summary import summary
 from braggscale.report.summary_document import Advice, Summary, summary_text
 from braggscale.report.text.log import log_end, log_next, log_result
+from braggscale.run_warnings import Warned, warnings_heard
 from braggscale.scaled_output import ScaledOutput, now, scaled_output, write_pair
 from braggscale.scaling.pipeline import run as run_pipeline
 from braggscale.scaling.plan import make_plan
@@ -48,8 +49,8 @@ def run(
     ``command``: what the summary says of the command line.
     ``log_text``: everything logged so far.  Raises UserError where the run cannot go on; nothing is written then.
     """
-    with threads(options.nproc or available_processors()):
-        _run(files, options, command, log_text)
+    with threads(options.nproc or available_processors()), warnings_heard() as warned:
+        _run(files, options, command, log_text, warned)
 
 
 def _run(
@@ -57,6 +58,7 @@ def _run(
     options: Options,
     command: Mapping[str, Any],
     log_text: Callable[[], str],
+    warned: Sequence[Warned],
 ) -> None:
     clock = Clock()
     with clock.stage("reading"):
@@ -68,7 +70,7 @@ def _run(
     options = with_mtz_files(options, data, files)
     result = scale_input(data, options, clock)
     log_result(result, options.anomalous)
-    scaled, advice, problem = _write(data, result, options, command, log_text, clock, other)
+    scaled, advice, problem = _write(data, result, options, command, log_text, clock, other, warned)
     if options.output.exports:
         _export(result, options, scaled, advice, log_text, clock)
     if problem is not None:
@@ -160,6 +162,7 @@ def _write(
     log_text: Callable[[], str],
     clock: Clock,
     other: Summary | None,
+    warned: Sequence[Warned],
 ) -> tuple[ScaledOutput, Sequence[Advice], OutputError | None]:
     """Writes the table, the experiments, the log, the summary and the report.
 
@@ -175,7 +178,7 @@ def _write(
             pairs += write_pair(scaled, output.experiments, output.reflections)
         with clock.stage("report"):
             wanted = output.json or output.html
-            found = summary(result, options, command, dict(clock.seconds)) if wanted else None
+            found = summary(result, options, command, dict(clock.seconds), warned) if wanted else None
             report, problem = _report(found, options, other)
         advice = found.verdict.commands if found is not None else advice_without_summary(result, options)
         pairs += report

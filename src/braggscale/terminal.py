@@ -191,7 +191,11 @@ class _AsDetail(logging.Handler):
 
 @contextmanager
 def logging_to(stream: TextIO, verbose: int, quiet: bool) -> Iterator[Callable[[], str]]:
-    """The package's log on ``stream`` and in memory; yields what returns the text of the log file."""
+    """The package's log on ``stream`` and in memory; yields what returns the text of the log file.
+
+    ``quiet``: only warnings are shown, on standard error, so that standard output stays empty.
+    """
+    stream = sys.stderr if quiet else stream
     logger, warned = logging.getLogger("braggscale"), logging.getLogger("py.warnings")
     stages = logging.getLogger(STAGE)
     progress = Progress(stream) if is_terminal(stream) and not quiet else None

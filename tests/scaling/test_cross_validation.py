@@ -176,7 +176,7 @@ def test_data_that_cannot_support_corrections_get_constants(caplog):
     work, _ = work_of(2, halves, wave=0.3, n_groups=8, data_set=lambda rows: rows.xyz[:, 2] > 450)
     with caplog.at_level("WARNING"):
         scaled = scale_data(work, first_run(work), SETTINGS)
-    assert "too few to find corrections" in caplog.text
+    assert "Too few repeated measurements" in caplog.text
     assert np.isfinite(scaled.state.scale).all() and np.isfinite(scaled.variance).all()
     for d in (0, 1):
         mine = work.rows.data_set == d

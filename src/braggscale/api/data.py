@@ -16,6 +16,7 @@ from braggscale.numerics.partitions import available_processors, threads
 from braggscale.options.assignments import definitions
 from braggscale.options.keywords import assignments_of, settled
 from braggscale.options.phil import Assignment
+from braggscale.run_warnings import Warned, warnings_heard
 from braggscale.scale_files import as_asked, open_files
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ class Data:
     """Experiments with their reflections. Columns stay on disk until they are used.
 
     ``files``: where they come from.  ``excluded``: assignments that leave out images or data sets.
+    ``warnings``: of reading.
     """
 
     input: Input
     files: tuple[str, ...]
     excluded: tuple[Assignment, ...] = ()
+    warnings: tuple[Warned, ...] = ()
 
     @property
     def identifiers(self) -> list[str]:
@@ -90,9 +93,9 @@ def read(*files: str | os.PathLike[str], **options: Any) -> Data:
     made = assignments_of(options)
     refuse(made, lambda path: path.startswith(READING) and path != "input.accept", "not an option of reading")
     found: Options = settled(made).options
-    with threads(found.nproc or available_processors()):
+    with threads(found.nproc or available_processors()), warnings_heard() as warned:
         data = as_asked(open_files(names, found), found)
-    return Data(data, names)
+    return Data(data, names, warnings=tuple(warned))
 
 
 def refuse(made: Sequence[Assignment], allowed: Callable[[str], bool], why: str) -> None:

@@ -36,6 +36,7 @@ from braggscale.report.read_summary import read_summary
 from braggscale.report.summary import summary
 from braggscale.report.summary_document import Summary
 from braggscale.report.text.log import log_result
+from braggscale.run_warnings import Warned, warnings_heard
 from braggscale.scale_files import kept_before, scale_input
 from braggscale.scaled_output import ScaledOutput, scaled_output, stored_models_with_cell, write_pair
 from braggscale.scaling.result import Result
@@ -87,9 +88,19 @@ class Run:
     """What scaling found.  Made by ``scale``."""
 
     def __init__(
-        self, data: Data, source: Input, made: Sequence[Assignment], settings: Settings, result: Result
+        self,
+        data: Data,
+        source: Input,
+        made: Sequence[Assignment],
+        settings: Settings,
+        result: Result,
+        warned: Sequence[Warned] = (),
     ) -> None:
-        """``data``: that were scaled, ``source``: as they were handed on.  ``made``: what was asked for."""
+        """``data``: that were scaled, ``source``: as they were handed on.  ``made``: what was asked for.
+
+        ``warned``: warnings of reading and scaling.
+        """
+        self.warnings = tuple(warned)
         self.data, self._source, self._made, self._settings, self._result = data, source, tuple(made), settings, result
 
     def __repr__(self) -> str:
@@ -254,7 +265,7 @@ class Run:
             "notes": list(settings.notes),
         }
         with self._threads():
-            return summary(self._result, settings.options, command, dict(self._result.seconds))
+            return summary(self._result, settings.options, command, dict(self._result.seconds), self.warnings)
 
     @cached_property
     def _output(self) -> ScaledOutput:
@@ -295,11 +306,11 @@ def scale(data: Data, *, start: Run | None = None, **options: Any) -> Run:
     for note in settings.notes:
         log.info(note)
     source = data.input if start is None else _started(data.input, start)
-    with threads(found.nproc or available_processors()):
+    with threads(found.nproc or available_processors()), warnings_heard() as warned:
         source = split_sweeps(source, found.split_at)
         result = scale_input(source, found, Clock())
         log_result(result, found.anomalous)
-    return Run(data, source, every, settings, result)
+    return Run(data, source, every, settings, result, (*data.warnings, *warned))
 
 
 def _started(data: Input, start: Run) -> Input:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from braggscale.data.experiment import Experiment, Still, Sweep
 from braggscale.data.image_ranges import Run, Runs
+from braggscale.run_warnings import Code, warn
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +71,12 @@ def assign_batches(experiments: Sequence[Experiment]) -> tuple[int | None, ...]:
             if place(k, scan.image_range, scan.batch_offset):
                 continue
             low = scan.image_range[0] + scan.batch_offset < 1
-            log.warning(
-                "The stored batch numbers of data set %s %s; it gets new ones.",
+            why = "begin below 1" if low else "belong to another data set too"
+            warn(
+                log,
+                Code.BATCHES_RENUMBERED,
+                f"The stored batch numbers of data set {experiment.identifier} {why}; it gets new ones.",
                 experiment.identifier,
-                "begin below 1" if low else "belong to another data set too",
             )
         waiting.append((k, scan.image_range))
     moved = [(k, images) for k, images in waiting if not place(k, images, max(1 - images[0], 0))]

@@ -13,6 +13,7 @@ from braggscale.data.unique_reflections import BLOCK
 from braggscale.errors import InputError
 from braggscale.numerics.array_types import Array, Int
 from braggscale.numerics.partitions import run_lanes
+from braggscale.run_warnings import Code, warn
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def without_empty_kinds(table: Table, there: tuple[str, ...], name: str) -> tupl
     held = tuple(kind for kind in there if np.any(_measured_values(table, kind)))
     if held and len(held) < len(there):
         empty = ", ".join(kind for kind in there if kind not in held)
-        log.warning(f"{name}: every {empty} intensity is 0, using {held[0]} instead")
+        warn(log, Code.INTENSITIES_MISSING, f"{name}: every {empty} intensity is 0, using {held[0]} instead")
     return held or there
 
 
@@ -106,7 +107,7 @@ def kinds_wanted(there: tuple[str, ...], choice: str, source: str) -> tuple[str,
     if choice == "combine" or choice in there:
         return there if choice == "combine" else (choice,)
     if there:
-        log.warning("%s: no %s intensities, using %s instead.", source, choice, there[0])
+        warn(log, Code.INTENSITIES_MISSING, f"{source}: no {choice} intensities, using {there[0]} instead.")
     return there
 
 
@@ -115,9 +116,24 @@ def say_what_is_missing(table: Table, experiment: Experiment, name: str) -> None
     place = "s1" in table or bool(experiment.panels)
     if "lp" not in table:
         instead = "is computed from the geometry" if place else "is unknown and counts as 1: R values do not tell"
-        log.warning(f"{name}: the table has no column lp; the Lorentz-polarisation factor {instead}")
+        warn(
+            log,
+            Code.COLUMN_MISSING,
+            f"{name}: the table has no column lp; the Lorentz-polarisation factor {instead}",
+            experiment.identifier,
+        )
     if "s1" not in table and not experiment.is_still:
         instead = "are computed from positions on the detector" if place else "are unknown: no absorption is corrected"
-        log.warning(f"{name}: the table has no column s1; diffracted beams {instead}")
+        warn(
+            log,
+            Code.COLUMN_MISSING,
+            f"{name}: the table has no column s1; diffracted beams {instead}",
+            experiment.identifier,
+        )
     if "partiality" not in table:
-        log.warning(f"{name}: the table has no column partiality; every reflection counts as wholly recorded")
+        warn(
+            log,
+            Code.COLUMN_MISSING,
+            f"{name}: the table has no column partiality; every reflection counts as wholly recorded",
+            experiment.identifier,
+        )

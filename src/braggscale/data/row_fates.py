@@ -17,6 +17,7 @@ from braggscale.data.reflection_columns import KINDS, ReflectionColumns, efficie
 from braggscale.data.repeated import repeats, row_keys
 from braggscale.data.signal import blank_images
 from braggscale.numerics.array_types import Array, Bool, Float, Int
+from braggscale.run_warnings import Code, warn
 
 log = logging.getLogger(__name__)
 
@@ -116,9 +117,19 @@ def not_plausible(
     judged = judge(Rows(hkl, xyz, column, measured), experiment, source)
     name = f"data set {experiment.identifier}"
     if judged.cell_off:
-        log.warning(f"{name}: its unit cell contradicts its reflections, d is off by {100 * judged.cell_off:.0f} %")
+        warn(
+            log,
+            Code.UNIT_CELL_CONTRADICTS,
+            f"{name}: its unit cell contradicts its reflections, d is off by {100 * judged.cell_off:.0f} %",
+            experiment.identifier,
+        )
     if judged.reasons:
-        log.warning(f"{name}: rows that cannot be are left out, {judged.text()}")
+        warn(
+            log,
+            Code.IMPOSSIBLE_ROWS,
+            f"{name}: rows that cannot be are left out, {judged.text()}",
+            experiment.identifier,
+        )
     return judged.bad
 
 
@@ -130,14 +141,24 @@ def without_repeats_and_blanks(rows: Observations, verdict: Array, experiment: E
     name = f"data set {experiment.identifier}"
     again = repeats(row_keys(rows))
     if again.any():
-        log.warning(f"{name}: {int(again.sum())} of {len(rows)} rows repeat others and count once")
+        warn(
+            log,
+            Code.REPEATED_ROWS,
+            f"{name}: {int(again.sum())} of {len(rows)} rows repeat others and count once",
+            experiment.identifier,
+        )
         verdict[rows.row[again]] = Fate.REPEATED
         rows = rows.take(~again)
     if not experiment.is_still:
         blank, images = blank_images(rows)
         if len(images):
             runs = show_runs(union([(int(image), int(image)) for image in images]))
-            log.warning(f"{name}: images {runs} have no signal and are left out, {int(blank.sum())} rows")
+            warn(
+                log,
+                Code.IMAGES_WITHOUT_SIGNAL,
+                f"{name}: images {runs} have no signal and are left out, {int(blank.sum())} rows",
+                experiment.identifier,
+            )
             verdict[rows.row[blank]] = Fate.NO_SIGNAL
             rows = rows.take(~blank)
     return rows

@@ -22,6 +22,7 @@ from braggscale.data.table import DataSet, forget
 from braggscale.data.unique_reflections import Groups
 from braggscale.errors import CommandError, DataError
 from braggscale.numerics.array_types import Array, Bool, Float, Int, UInt
+from braggscale.run_warnings import Code, warn
 
 log = logging.getLogger(__name__)
 
@@ -138,9 +139,11 @@ def best_cell(experiments: Sequence[Experiment], wanted: UnitCell | None) -> Uni
     far = [e.identifier for e in experiments if not _near(e.crystal.unit_cell, found)]
     if far:
         shown = ", ".join(far[:4]) + (f" and {len(far) - 4} more" if len(far) > 4 else "")
-        log.warning(
+        warn(
+            log,
+            Code.UNIT_CELL_DIFFERS,
             f"the unit cell of data set {shown} differs from that of the run by more than {100 * CELL_LENGTHS:g} % or "
-            f"{CELL_ANGLES:g} degrees; is it the same crystal form? Leave it out with exclude_datasets="
+            f"{CELL_ANGLES:g} degrees; is it the same crystal form? Leave it out with exclude_datasets=",
         )
     return found
 
@@ -179,7 +182,12 @@ def prepare_all(
             best_cell=cell,
         )
         if rows.reason:
-            log.warning(f"data set {data_set.identifier} is left out: {rows.reason}")
+            warn(
+                log,
+                Code.DATA_SET_LEFT_OUT,
+                f"data set {data_set.identifier} is left out: {rows.reason}",
+                data_set.identifier,
+            )
             found.append(LeftOut(number, data_set, experiment, rows.reason, rows.fate, rows.partials))
         else:
             found.append(UsedDataSet(number, data_set, experiment, rows, rows.fate))
@@ -223,7 +231,7 @@ def _without_blank(data_sets: Sequence[RunDataSet]) -> list[RunDataSet]:
         )
     lost = {id(one) for one in blank}
     shown = ", ".join(one.identifier for one in blank[:4]) + (f" and {len(blank) - 4} more" if len(blank) > 4 else "")
-    log.warning(f"data set {shown}: left out, no signal; the intensities scatter about 0")
+    warn(log, Code.DATA_SET_WITHOUT_SIGNAL, f"data set {shown}: left out, no signal; the intensities scatter about 0")
     result: list[RunDataSet] = []
     for one in data_sets:
         if isinstance(one, UsedDataSet) and id(one) in lost:
@@ -300,7 +308,7 @@ def drop_unconnected(
         if isinstance(one, LeftOut) or next(connected):
             left.append(one)
             continue
-        log.warning(f"data set {one.identifier} is left out: {reason}")
+        warn(log, Code.DATA_SET_ALONE, f"data set {one.identifier} is left out: {reason}", one.identifier)
         fate = np.where(one.fate == Fate.SCALED, np.uint8(Fate.DATA_SET_UNUSABLE), one.fate)
         left.append(LeftOut(one.number, one.data_set, one.experiment, reason, fate, one.usable.partials))
     stay = seen[data.rows.data_set]

@@ -27,6 +27,7 @@ from braggscale.io.model_limits import (
 )
 from braggscale.io.new_experiments import UNKNOWN_PANEL
 from braggscale.numerics.array_types import Float
+from braggscale.run_warnings import Code, warn
 
 log = logging.getLogger(__name__)
 
@@ -299,9 +300,11 @@ class _Reader:
         found = self.model(where, entry, "crystal")
         points = found[1].get("A_at_scan_points") if found else None
         if isinstance(points, list) and len(points) not in (0, scan.n_images + 1):
-            log.warning(
-                "%s: %s: %d crystal orientations for %d images; one more than images is usual",
-                *(self.path, where, len(points), scan.n_images),
+            warn(
+                log,
+                Code.SCAN_POINTS,
+                f"{self.path}: {where}: {len(points)} crystal orientations for {scan.n_images} images; "
+                "one more than images is usual",
             )
 
     def detector(self, where: str, entry: Mapping[str, Any]) -> tuple[Panel, ...]:

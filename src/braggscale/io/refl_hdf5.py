@@ -22,6 +22,7 @@ from braggscale.errors import InputError
 from braggscale.io.column_types import TYPES, FileTable, OutputColumn
 from braggscale.io.file_kind import GZIP_RATIO, GZIP_SMALL, Source
 from braggscale.numerics.array_types import Array
+from braggscale.run_warnings import Code, warn
 
 # The package carries no types.
 h5py: Any = _h5py
@@ -96,7 +97,11 @@ def write_hdf5(file: IO[bytes], n_rows: int, columns: Sequence[OutputColumn], id
         group.attrs["experiment_ids"] = np.array(numbers, dtype=np.uint64)
         for column in sorted(columns, key=lambda column: column.name):
             if column.tag not in TYPES:
-                log.warning("column %s is not written: HDF5 tables have no type %s", column.name, column.tag)
+                warn(
+                    log,
+                    Code.COLUMN_DROPPED,
+                    f"column {column.name} is not written: HDF5 tables have no type {column.tag}",
+                )
                 continue
             row_shape = (3, 3) if column.tag == "mat3<double>" else column.row_shape
             dtype = np.dtype(np.bool_) if column.tag == "bool" else column.dtype
@@ -162,7 +167,7 @@ def _table(where: str, group: Any) -> FileTable:
         item = _hard(where, group, name)
         if not isinstance(item, h5py.Dataset):
             if name != "shoebox":
-                log.warning("%s: %s is left out: it is not a column", where, name)
+                warn(log, Code.COLUMN_DROPPED, f"{where}: {name} is left out: it is not a column")
             continue
         properties = item.id.get_create_plist()
         filters = {properties.get_filter(k)[0] for k in range(properties.get_nfilters())}
@@ -172,7 +177,7 @@ def _table(where: str, group: Any) -> FileTable:
             raise InputError(f"{where}/{name}: not a column")
         tag = _TAGS.get((item.dtype.str, item.shape[1:]))
         if tag is None:
-            log.warning("%s: column %s is dropped: its type %s is not known", where, name, item.dtype)
+            warn(log, Code.COLUMN_DROPPED, f"{where}: column {name} is dropped: its type {item.dtype} is not known")
             continue
         # chunks that were never written take no room in the file, but are zeros in memory
         if item.nbytes > max(GZIP_RATIO * item.id.get_storage_size(), GZIP_SMALL):

@@ -20,6 +20,7 @@ from braggscale.data.table import Column
 from braggscale.errors import InputError, OutputError
 from braggscale.io.column_types import SHOEBOX, STRING, TYPES, FileTable, OutputColumn, StoredColumn
 from braggscale.io.file_kind import Source
+from braggscale.run_warnings import Code, warn
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +208,11 @@ def _column(walker: _Walker, name: str) -> tuple[Column | None, int]:
     if tag == SHOEBOX:
         return None, n
     if tag == STRING:
-        log.warning("%s: column %s is dropped: texts cannot be recovered from this format", walker.path, name)
+        warn(
+            log,
+            Code.COLUMN_DROPPED,
+            f"{walker.path}: column {name} is dropped: texts cannot be recovered from this format",
+        )
         return None, n
     if tag in TYPES:
         row_bytes = TYPES[tag].row_bytes
@@ -216,7 +221,7 @@ def _column(walker: _Walker, name: str) -> tuple[Column | None, int]:
     elif n and len(raw) % n == 0 and len(raw) <= n << 16:
         row_bytes = len(raw) // n
     else:
-        log.warning("%s: column %s is dropped: its type %s is not known", walker.path, name, tag)
+        warn(log, Code.COLUMN_DROPPED, f"{walker.path}: column {name} is dropped: its type {tag} is not known")
         return None, n
     return StoredColumn(walker.data, start, n, tag, row_bytes).column(), n
 

@@ -32,6 +32,7 @@ from braggscale.errors import InputError
 from braggscale.io.column_types import SHOEBOX, STRING, TYPES, FileTable, held
 from braggscale.io.file_kind import Source
 from braggscale.numerics.array_types import Array, Int
+from braggscale.run_warnings import Code, warn
 
 log = logging.getLogger(__name__)
 
@@ -273,7 +274,7 @@ def read_table(source: Source) -> FileTable:
         if tag == SHOEBOX:
             continue
         if tag == STRING:
-            log.warning("%s: column %s is dropped: texts have no place in today's tables", path, name)
+            warn(log, Code.COLUMN_DROPPED, f"{path}: column {name} is dropped: texts have no place in today's tables")
             continue
         try:
             columns[name] = held(tag, decode(buffer, tag, n_rows))

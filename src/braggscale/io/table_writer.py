@@ -17,6 +17,7 @@ from braggscale.io.atomic_files import write_beside
 from braggscale.io.column_types import TYPES, OutputColumn, raw_values
 from braggscale.io.refl_msgpack import write_msgpack
 from braggscale.numerics.array_types import Array
+from braggscale.run_warnings import Code, warn
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def _copy(name: str, pieces: Sequence[Table], rows: Sequence[Array | slice]) -> 
         if column.tag == tag and (tag in TYPES or raw_values(column).shape[1:] == row_shape):
             continue
         if tag not in TYPES or column.tag not in TYPES:
-            log.warning("column %s is dropped: its type is not known and differs between files", name)
+            warn(log, Code.COLUMN_DROPPED, f"column {name} is dropped: its type is not known and differs between files")
             return None
         if TYPES[tag].parts != TYPES[column.tag].parts:
             raise InputError(

@@ -47,8 +47,10 @@ from braggscale.report.summary_run import (
     ShellEntry,
     StatisticsEntry,
     ValidationEntry,
+    WarningEntry,
 )
 from braggscale.report.summary_values import Record
+from braggscale.run_warnings import Warned
 from braggscale.scaling.cross_validation import Validation
 from braggscale.scaling.result import Result
 from braggscale.statistics.merging_statistics import Statistics
@@ -59,10 +61,16 @@ Part = TypeVar("Part", bound=Record)
 _NOTHING_YET = Verdict(state="look", sentence="", checks=[], commands=[])
 
 
-def summary(result: Result, options: Options, command: Mapping[str, Any], seconds: Mapping[str, float]) -> Summary:
+def summary(
+    result: Result,
+    options: Options,
+    command: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    warned: Sequence[Warned] = (),
+) -> Summary:
     """The summary of a run; its entry ``run`` holds what may differ between two runs of the same command.
 
-    ``command``: what the entry of this name says.  ``seconds``: by stage.
+    ``command``: what the entry of this name says.  ``seconds``: by stage.  ``warned``: warnings of the run.
     It is written and read back once, so that what the report shows is what scale.json says.
     """
     sections = collect(result, options)
@@ -71,6 +79,7 @@ def summary(result: Result, options: Options, command: Mapping[str, Any], second
         schema=SCHEMA,
         program=Program(name="braggscale", version=__version__),
         command=msgspec.convert(command, Command),
+        warnings=[_same(one, WarningEntry) for one in warned],
         options=options.as_dict(),
         space_group=str(result.symmetry),
         unit_cell=result.cell,

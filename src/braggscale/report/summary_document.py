@@ -22,6 +22,7 @@ from braggscale.report.summary_run import (
     Selection,
     StatisticsEntry,
     ValidationEntry,
+    WarningEntry,
 )
 from braggscale.report.summary_sections import (
     AbsorptionUse,
@@ -99,6 +100,7 @@ class Summary(Record, frozen=True, kw_only=True):
     ]
     program: Program
     command: Command
+    warnings: Annotated[list[WarningEntry], about("Warnings of the run, in the order of the log.")] = []
     options: Annotated[JsonObject, about("All options as nested objects (docs/options.md); Auto and None are null.")]
     space_group: Annotated[str | None, about("Extended Hermann-Mauguin symbol.")]
     unit_cell: Annotated[UnitCell, about("a b c alpha beta gamma, Angstrom and degrees.")]

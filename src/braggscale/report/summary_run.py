@@ -35,6 +35,14 @@ class Command(Record, frozen=True, omit_defaults=True):
     notes: Annotated[list[str] | None, about("Names that were guessed or translated.")] = None
 
 
+class WarningEntry(Record, frozen=True):
+    """A warning of the run."""
+
+    code: Annotated[str, about("What it is about; stays the same from version to version (docs/guide/errors.md).")]
+    text: Annotated[str, about("As in the log.")]
+    data_set: Annotated[str | None, about("Identifier of the data set that it is about, if it is one.")]
+
+
 class Partials(Record, frozen=True):
     """How complete the recorded reflections are."""
 

@@ -22,6 +22,7 @@ from braggscale.models.settings import ModelSettings, SweepFacts
 from braggscale.models.stored_model import keep_stored, start_parameters
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.options.assignments import unused_model_options
+from braggscale.run_warnings import Code, warn
 from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def build_models(
     if not quiet:
         in_use = {model.kind for model in models}
         for sentence in unused_model_options(request.explicit, in_use, request.kind != "auto"):
-            log.warning(sentence)
+            warn(log, Code.OPTION_WITHOUT_EFFECT, sentence)
         _log_models(models, [member.identifier for member in members], joint.n_parameters)
     theta = joint.null()
     known: set[tuple[int, int]] = set()

@@ -16,6 +16,7 @@ from braggscale.data.sorting import LeftOut, RunDataSet, SortedObservations, use
 from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet
 from braggscale.numerics.array_types import Bool, Float, Int32
+from braggscale.run_warnings import Code, warn
 from braggscale.scaling.plan import StatisticsRequest
 from braggscale.scaling.state import Scaled
 from braggscale.statistics.confidence_intervals import INTERVALS_OF, blocks_of, intervals
@@ -51,10 +52,12 @@ def final_fates(
     """The data sets with outliers and scales that are too small written into the fates of the input rows."""
     small = too_small(scaled.state.scale, data.rows.data_set, cutoff)
     if small.any():
-        log.warning(
+        warn(
+            log,
+            Code.SCALE_TOO_SMALL,
             f"{int(small.sum())} reflections have an inverse scale factor below {cutoff:g} of the usual one of their "
             "data set and are left out; "
-            "fewer parameters or an exclusion of bad images may help"
+            "fewer parameters or an exclusion of bad images may help",
         )
     places = iter(rows_by_data_set(data.rows.data_set, len(used(data_sets))))
     result: list[RunDataSet] = []

@@ -14,6 +14,7 @@ from braggscale.data.observations import rows_by_data_set
 from braggscale.data.sorting import SortedObservations
 from braggscale.data.unique_reflections import Groups
 from braggscale.errors import DataError
+from braggscale.run_warnings import Code, warn
 from braggscale.scaling.plan import FitSelection
 from braggscale.weighting.intensity_choice import initial
 
@@ -38,7 +39,7 @@ def selected(
     pool = Pool(groups, rows.data_set, n_data_sets, values.intensity, values.variance, rows.d, rows.partiality, e2)
     selection = select(wanted.method, pool, wanted.limits, wanted.draw)
     for warning in selection.warnings:
-        log.warning(warning)
+        warn(log, Code.SELECTION_EXTENDED, warning)
     if not selection.mask.any():
         raise DataError(
             f"no reflection passes the selection ({wanted.method}: E2_range, Isigma_range, d_range, "

@@ -31,6 +31,7 @@ from braggscale.fit.solver import FitSettings
 from braggscale.models import MODELS
 from braggscale.models.joint_model import JointModel
 from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.run_warnings import Code, warn
 from braggscale.scaling.intensities import compare_intensities, decide_intensities, first_intensities
 from braggscale.scaling.starting_scales import starting_scales
 from braggscale.scaling.state import RoundReport, RoundSettings, Scaled, ScalingProblem, Start, State
@@ -203,9 +204,11 @@ def _too_few(problem: ScalingProblem) -> bool:
     needed = max(FEWEST_EXTRA * min(len(problem.model.data_sets), ENOUGH_SETS), FEWEST_OF_ALL)
     if extra >= needed or not problem.model.estimated:
         return False
-    log.warning(
-        f"{extra} observations more than reflections are too few to find corrections (at least {needed} are "
-        "needed): all of them are held at constants"
+    warn(
+        log,
+        Code.TOO_FEW_REPEATS,
+        f"Too few repeated measurements ({extra}; {needed} needed): nothing is fitted but one constant for each "
+        "correction",
     )
     return True
 

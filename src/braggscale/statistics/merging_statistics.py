@@ -28,6 +28,7 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int, Int32
 from braggscale.numerics.partitions import run_lanes
+from braggscale.run_warnings import Code, warn
 from braggscale.statistics.confidence_intervals import Intervals
 from braggscale.statistics.half_sets import halves_of_differences, halves_of_groups
 from braggscale.statistics.merging import weighted_means
@@ -164,7 +165,11 @@ def statistics_of_sums(
     """
     found = _within(sums(d_min), symmetry, cell, n_bins)
     if found is None:
-        log.warning("merging statistics: no observation with a positive sigma is inside the resolution limits")
+        warn(
+            log,
+            Code.NO_STATISTICS,
+            "merging statistics: no observation with a positive sigma is inside the resolution limits",
+        )
         return None
     shells, overall = found
     anomalous = not symmetry.centrosymmetric

@@ -26,6 +26,7 @@ from braggscale.data.unique_reflections import Groups, in_blocks, weighted_mean
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import agreement
 from braggscale.numerics.partitions import run_lanes
+from braggscale.run_warnings import Code, warn
 from braggscale.statistics.half_sets import cc_of_variances
 
 log = logging.getLogger(__name__)
@@ -99,9 +100,17 @@ def initial(obs: Observations, choice: str) -> Intensities:
     if choice not in CHOICES:
         raise ValueError(f"unknown intensity_choice {choice!r}; one of {', '.join(CHOICES)}")
     if choice == "profile" and len(obs) and not obs.has_prf.any():
-        log.warning("no reflection has a profile-fitted intensity: summation intensities are used")
+        warn(
+            log,
+            Code.INTENSITIES_MISSING,
+            "no reflection has a profile-fitted intensity: summation intensities are used",
+        )
     if choice == "sum" and len(obs) and not obs.has_sum.any():
-        log.warning("no reflection has a summation intensity: profile-fitted intensities are used")
+        warn(
+            log,
+            Code.INTENSITIES_MISSING,
+            "no reflection has a summation intensity: profile-fitted intensities are used",
+        )
     return combined(obs, SUMMATION if choice == "sum" else PROFILE)
 
 

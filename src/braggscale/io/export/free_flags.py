@@ -16,6 +16,7 @@ import numpy as np
 from braggscale.data.symmetry import Symmetry
 from braggscale.errors import CommandError, InputError
 from braggscale.numerics.array_types import Array, Float, Int32
+from braggscale.run_warnings import Code, warn
 from braggscale.statistics.merging import hash_indices
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,11 @@ def flags_from_mtz(path: str, hkl: Array, symmetry: Symmetry, label: str | None 
     same = (inside[1:] == inside[:-1]).all(axis=1)
     conflicts = int(np.count_nonzero(same & (values[1:] != values[:-1])))
     if conflicts:
-        log.warning(f"{path}: {conflicts} equivalent reflections have different free flags; the smallest is used")
+        warn(
+            log,
+            Code.FREE_FLAGS_DIFFER,
+            f"{path}: {conflicts} equivalent reflections have different free flags; the smallest is used",
+        )
     first = np.concatenate(([True], ~same))
     inside, values = inside[first], values[first]
     distinct, counts = np.unique(values, return_counts=True)

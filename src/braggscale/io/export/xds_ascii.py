@@ -26,6 +26,7 @@ from braggscale.io.export.export import Export, ExportData, ExportFile, numbered
 from braggscale.io.export.fixed_width import lines
 from braggscale.io.export.scaled_observations import Crystals, Unmerged, in_reference_setting
 from braggscale.numerics.array_types import Float
+from braggscale.run_warnings import Code, warn
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,12 @@ def xds_ascii(data: Crystals, number: int, *, error_model: tuple[float, float] |
     if experiment.is_still or experiment.goniometer is None or experiment.scan is None or not experiment.panels:
         raise DataError(f"data set {experiment.identifier}: XDS_ASCII needs a scan, a goniometer and a detector")
     if len(experiment.panels) > 1:
-        log.warning(f"data set {experiment.identifier}: XDS_ASCII describes only the first of its panels")
+        warn(
+            log,
+            Code.PANELS_NOT_DESCRIBED,
+            f"data set {experiment.identifier}: XDS_ASCII describes only the first of its panels",
+            experiment.identifier,
+        )
     rows = data.rows.take(data.rows.data_set == number)
     asu, minus = data.symmetry.asu(rows.hkl)
     rows = rows.take(sort_order(asu, minus))

@@ -14,6 +14,7 @@ from braggscale.report.summary_document import Advice
 from braggscale.report.symmetry_text import symmetry_sentences
 from braggscale.report.text import tables
 from braggscale.report.text.citations import papers
+from braggscale.run_warnings import Code, warn
 from braggscale.scaling.result import Result
 from braggscale.weighting.intensity_choice import Choice
 from braggscale.wording import some_of
@@ -119,16 +120,20 @@ def _log_fit(result: Result) -> None:
     for name, fit in outcome.fits:
         log.info(f"{name}: {fit.steps}, {fit.stop.value}")
     if outcome.message:
-        log.warning(outcome.message)
+        warn(log, Code.MATRIX_SINGULAR, outcome.message)
     _log_findings(result)
     _log_validation(result)
     if outcome.undetermined and any(component.n_parameters > 1 for _, component, _ in result.model.parts()):
         names = [result.parameter_name(p) for p in outcome.undetermined]
-        log.warning(
-            f"no data determine {some_of(names, 6)}; neighbouring parameters carry them over and give them their esds"
+        warn(
+            log,
+            Code.PARAMETERS_UNDETERMINED,
+            f"no data determine {some_of(names, 6)}; neighbouring parameters carry them over and give them their esds",
         )
     if len(result.models) == 1 and result.models[0]["__id__"] == "KB":
-        log.warning("one data set has nothing to be put on a scale with: model=KB leaves it as it is")
+        warn(
+            log, Code.NO_COMMON_SCALE, "one data set has nothing to be put on a scale with: model=KB leaves it as it is"
+        )
     if result.esd is not None and not result.model.estimated:
         null = result.model.null()
         weak = np.abs(outcome.theta - null) < SIGNIFICANT * result.esd
@@ -219,9 +224,11 @@ def _log_statistics(result: Result, anomalous: bool) -> None:
         log.info(with_limits)
     multiplicity = statistics.overall.multiplicity
     if multiplicity < LOW_MULTIPLICITY:
-        log.warning(
+        warn(
+            log,
+            Code.LOW_MULTIPLICITY,
             f"multiplicity {multiplicity:.2f} leaves little to scale: few reflections were measured twice, so scales "
-            "and statistics rest on these alone; more data sets would help"
+            "and statistics rest on these alone; more data sets would help",
         )
 
 
