@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from braggscale.options.assignments import definitions
-from braggscale.options.other_names import DIALS_ONLY, OLD_VALUES, RENAMED
+from braggscale.options.other_names import CHANGES_NOTHING, DIALS_ONLY, OLD_VALUES, RENAMED
 from braggscale.options.values import Option, format_value
 
 PAGE = Path(__file__).with_name("options.md")
@@ -20,6 +20,14 @@ models have (`decay_interval`) goes to the model that `model=` names, or to all 
 automatic. *Level* is the expert level: `scale -h` shows level 0, `-hh` level 1, `-hhh` level 2. `None` means off or
 no limit, `Auto` is decided from the data and logged. Lists take blanks or commas between their items.
 """
+OTHERS = """
+## Options that only dials.scale has
+
+They are accepted with values that change nothing, so that a file with all parameters of dials.scale can be given; the
+log names them. Other values are an error.
+
+| option | accepted | nearest |
+|---|---|---|"""
 
 
 def page() -> str:
@@ -43,10 +51,20 @@ def page() -> str:
         shown = ", ".join(f"`{value}` is `{values[value]}`" for value in ("True", "False") if value in values)
         paths = ", ".join(f"`{path}`" for path in master.members(new))
         parts.append(f"| `{old}` | {paths}{': ' + shown if shown else ''} |")
-    parts.append("\n## Options that only dials.scale has\n\n| option | nearest |\n|---|---|")
-    for name, nearest in DIALS_ONLY.items():
-        parts.append(f"| `{name}` | {nearest or ''} |")
+    parts.append(OTHERS)
+    foreign = {name: nearest for name, nearest in DIALS_ONLY.items() if not name.endswith(".*")}
+    foreign |= {name: None for name in CHANGES_NOTHING if name not in foreign and name not in master.options}
+    for name, nearest in foreign.items():
+        parts.append(f"| `{name}` | {_accepted(name)} | {nearest or ''} |")
     return "\n".join(parts) + "\n"
+
+
+def _accepted(name: str) -> str:
+    """With which values an option of dials.scale is accepted, and why it changes nothing then."""
+    harmless = CHANGES_NOTHING.get(name)
+    if harmless is None:
+        return ""
+    return f"{' or '.join(word.capitalize() for word in harmless.values) or 'every value'}: {harmless.why}"
 
 
 def _row(option: Option) -> str:

@@ -110,7 +110,7 @@ def test_names_that_begin_with_a_dash(runs, tmp_path):
         (["a.expt", "a.refl", "d_mim=2"], ["d_mim=2: unknown option; did you mean d_min?"]),
         (
             ["a.expt", "a.refl", "reference=x.mtz"],
-            ["reference=x.mtz: this is an option of dials.scale that scale does not have"],
+            None,
         ),
         (
             ["a.expt", "a.refl", "model=dose_decay"],
@@ -140,12 +140,20 @@ def test_wrong_commands(runs, capsys, tmp_path, arguments, expected):
 
 
 def test_all_problems_in_one_go(runs, capsys):
-    argv = ["b.expt", "-Q", "d_mim=2", "model=foo", "E2_range=5,0.8", "output.log=no/x.log", "additional_stats=1"]
+    argv = [
+        "b.expt",
+        "-Q",
+        "d_mim=2",
+        "model=foo",
+        "E2_range=5,0.8",
+        "output.log=no/x.log",
+        "weighting_scheme=GM",
+    ]
     assert main(argv) == 2
     assert [line.split(":")[0].split(";")[0] for line in lines_of(capsys)] == [
         "unknown option -Q",
         "d_mim=2",
-        "additional_stats=1",
+        "weighting_scheme=GM",
         "model=foo",
         "E2_range=5,0.8",
         "b.expt",
@@ -288,15 +296,17 @@ def test_names_that_are_not_text(runs, tmp_path, capsys):
         (["--help"], "exit status: 0 done", "min_partiality"),
         (["-hh"], "min_partiality", "small_scale_cutoff"),
         (["-hhh"], "small_scale_cutoff", "\x00"),
-        (["-c"], "d_min = None", "min_partiality"),
+        (["-c"], "small_scale_cutoff = 0.001", ".help"),
+        (["-c", "-e0"], "d_min = None", "min_partiality"),
         (["-c"], "lmax = Auto", ".help"),
         (["-c", "-e2"], "small_scale_cutoff", ".help"),
         (["-ce2"], "small_scale_cutoff", ".help"),
         (["-ce2", "-a1"], ".help", ".type"),
         (["-ce2", "-a", "2"], ".type", "\x00"),
-        (["-c", "d_min=1.5", "no.expt"], "d_min = 1.5", "min_partiality"),
+        (["-c", "d_min=1.5", "min_Ih=3"], "min_Ih = 3", ".help"),
         (["-h", "no.expt", "d_mim=2"], "usage: scale", "unknown option"),
         (["--version"], f"braggscale {__version__}", "usage"),
+        (["-V"], f"braggscale {__version__}", "usage"),
     ],
 )
 def test_what_is_printed_on_request(capsys, argv, needed, absent):
@@ -313,9 +323,29 @@ def test_no_arguments(capsys):
     assert found.err == f"scale: error: {NO_FILES}\n"
 
 
-def test_show_config_refuses_mistakes(capsys):
+def test_show_config_refuses_mistakes_and_what_it_cannot_read(runs, capsys, tmp_path):
     assert main(["-c", "d_mim=2"]) == 2
     assert lines_of(capsys) == ["d_mim=2: unknown option; did you mean d_min?"]
+    assert main(["-c", "no.phil"]) == 2
+    assert lines_of(capsys) == ["no.phil: no such file"]
+    (tmp_path / "my.txt").write_text("d_min = 2\n")
+    assert main(["-c", "my.txt"]) == 2
+    (line,) = lines_of(capsys)
+    assert line.startswith("my.txt: these are no data; parameters are read from") and line.endswith("--phil my.txt")
+    (tmp_path / "b.expt").write_text('{"__id__": "ExperimentList"}')
+    assert main(["-c", "b.expt", "--phil", "my.txt"]) == 0
+    assert "d_min = 2.0" in capsys.readouterr().out
+
+
+def test_options_of_every_level_come_back(runs, capsys, tmp_path):
+    text = "model = array\nd_min = 2\nmin_partiality = 0.5\nsmall_scale_cutoff = 0.01\nexclude_images = 0:1:2,0:7:9\n"
+    (tmp_path / "my.phil").write_text(text + "array.correction.fix = decay\nerror_model.error_model = None\n")
+    assert main(["-c", "my.phil"]) == 0
+    (tmp_path / "back.phil").write_text(capsys.readouterr().out)
+    for name in ("my.phil", "back.phil"):
+        assert main(["a.expt", "a.refl", name]) == 0
+    assert runs[0].command["modified"] == runs[1].command["modified"] and len(runs[0].command["modified"]) == 7
+    assert runs[0].options == runs[1].options and runs[0].options.explicit == runs[1].options.explicit
 
 
 def test_config_reads_back(runs, capsys, tmp_path):

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from braggscale.errors import CommandError
+from braggscale.errors import CommandError, InputError
 
 if TYPE_CHECKING:
     from braggscale.options.assignments import Settings
@@ -126,8 +126,8 @@ def command_parser(command: Command) -> ArgumentParser:
     )
     add = parser.add_argument
     add("-h", "--help", action="count", default=0, help="this text; -hh and -hhh show more parameters")
-    add("-c", "--show-config", action="store_true", help="print the parameters as they would be used, and stop")
-    add("-e", "--expert-level", type=int, default=0, metavar="N", help="print parameters up to this level (0 to 2)")
+    add("-c", "--show-config", action="store_true", help="print all parameters as they would be used, and stop")
+    add("-e", "--expert-level", type=int, metavar="N", help="print parameters up to level N (0 to 2), and those set")
     add("-a", "--attributes-level", type=int, metavar="N", help="print help (1), types (2), everything (3) with them")
     add("-v", "--verbose", action="count", default=0, help="log details")
     add(
@@ -146,7 +146,7 @@ def command_parser(command: Command) -> ArgumentParser:
             "output.experiments, output.reflections) without scaling",
         )
         add("--warm-up", action="store_true", help="compile what is compiled at the first run, for an installation")
-    add("--version", action="store_true", help="print the version and stop")
+    add("-V", "--version", action="store_true", help="print the version and stop")
     return parser
 
 
@@ -165,14 +165,22 @@ def sort_arguments(argv: tuple[str, ...]) -> Arguments:
     words = [*options.phil, *arguments]
     if words:
         from braggscale.options.file_names import file_names
+        from braggscale.options.other_names import INPUT_FILES
         from braggscale.options.phil import PHIL_SUFFIXES, read_argument, read_file
+
+    def assign(made: Assignment, typed: bool) -> None:
+        if made.name not in INPUT_FILES:
+            assignments.append((made, typed))
+        elif [text.lower() for text, _ in made.words] != ["none"]:
+            files.extend(name for text, _ in made.words for name in file_names(text))
 
     for k, argument in enumerate(words):
         try:
             if k < len(options.phil) or (argument.endswith(PHIL_SUFFIXES) and os.path.isfile(argument)):
-                assignments += [(made, False) for made in read_file(argument)]
+                for made in read_file(argument):
+                    assign(made, False)
             elif "=" in argument and not os.path.exists(argument) and not re.match(r"\w+://", argument):
-                assignments.append((read_argument(argument), True))
+                assign(read_argument(argument), True)
             else:
                 files += file_names(argument)
         except CommandError as error:
@@ -188,6 +196,23 @@ def file_problem(path: str) -> str | None:
         return f"{path}: no such file{_nearest_file(path)}"
     if not os.access(path, os.R_OK):
         return f"{path}: cannot be read: permission denied"
+    return None
+
+
+def kind_problem(path: str) -> str | None:
+    """What is wrong with the content of a file that exists, None if it is one of the kinds of data that are read."""
+    from braggscale.io.file_kind import open_source
+    from braggscale.options.phil import PHIL_SUFFIXES
+
+    try:
+        open_source(path)
+    except CommandError as error:
+        return str(error)
+    except InputError:
+        return (
+            f"{path}: these are no data; parameters are read from files that end in {' '.join(PHIL_SUFFIXES)}, from "
+            f"others with --phil {path}"
+        )
     return None
 
 

@@ -27,6 +27,7 @@ from braggscale.arguments import (
     Arguments,
     command_parser,
     file_problem,
+    kind_problem,
     output_problems,
     sort_arguments,
 )
@@ -126,7 +127,7 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
     master = definitions() if command is SCALE else export_definitions()
     nothing = argv in ((), (EXPORT,))
     if options.help or nothing:
-        level = max(options.expert_level, options.help - 1, command.level)
+        level = max(options.expert_level or 0, options.help - 1, command.level)
         attributes = 1 if options.attributes_level is None else options.attributes_level
         print(command_parser(command).format_help())
         print(command.parameters if level < 2 else "parameters:")
@@ -137,8 +138,10 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
         return 2 if nothing else 0
     settings, problems = settle(found.assignments, master)
     problems = [*found.problems, *problems]
+    if options.show_config:
+        problems += [problem for file in found.files if (problem := file_problem(file) or kind_problem(file))]
     if options.show_config and not problems:
-        level = max(options.expert_level, command.level)
+        level = _EVERY_LEVEL if options.expert_level is None else max(options.expert_level, command.level)
         print(master.report(settings.values, level, options.attributes_level or 0), end="")
         return 0
     if not options.show_config:
@@ -236,6 +239,7 @@ def _name(found: Arguments, settings: Settings) -> None:
 
 
 _MOST_PROBLEMS = 20
+_EVERY_LEVEL = 9
 
 # What goes wrong -----------------------------------------------------------------------------------------
 

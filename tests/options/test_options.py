@@ -76,7 +76,7 @@ def test_everything_is_frozen():
 def test_defaults():
     found = options()
     assert found.model == "auto" and found.nproc is None
-    assert found.reflection_selection.method == "intensity_ranges"
+    assert found.reflection_selection.method == "auto"
     assert found.reflection_selection.E2_range == (0.8, 5.0)
     assert found.reflection_selection.Isigma_range == (-5.0, 0.0)
     assert found.reflection_selection.min_partiality == 0.95
@@ -140,7 +140,6 @@ def test_later_assignments_win():
         ("outlier_zmax=2", "outlier_zmax=2: 2 is below 3, the smallest value allowed"),
         ("model=dose_decay", "model=dose_decay: dials.scale has dose_decay, scale has not; choose one of auto, phys"),
         ("minimisation=regression", "dials.scale has regression, scale has not"),
-        ("method=auto", "dials.scale has auto, scale has not"),
         ("optimise_errors=maybe", "optimise_errors=maybe: 'maybe' is not one of basic, None"),
         ("reference=x.mtz", "reference=x.mtz: this is an option of dials.scale that scale does not have"),
         ("d_mim=2", "d_mim=2: unknown option; did you mean d_min?"),

@@ -10,8 +10,17 @@ from typing import Any
 from braggscale.errors import CommandError
 from braggscale.options.master import EXPORT_FILES, export_options, master_text
 from braggscale.options.model_options import MODEL_OPTIONS
-from braggscale.options.other_names import DIALS_ONLY, DIALS_ONLY_VALUES, FULL_NAME_ONLY, OLD_VALUES, RENAMED
-from braggscale.options.phil import Assignment, Definitions
+from braggscale.options.other_names import (
+    CHANGES_NOTHING,
+    DIALS_ONLY,
+    DIALS_ONLY_VALUES,
+    FULL_NAME_ONLY,
+    OLD_VALUES,
+    RENAMED,
+    is_open_choice,
+    reason_to_accept,
+)
+from braggscale.options.phil import Assignment, Definitions, ForeignOption
 from braggscale.options.schema import ACCEPTED, Options, fill
 
 
@@ -52,9 +61,16 @@ def settle(
     notes: list[str] = []
     explicit: set[str] = set()
     targets = []
+    accepted: list[tuple[Assignment, bool, str]] = []
     for made, typed in assignments:
         try:
             target = master.resolve(made.name)
+        except ForeignOption as error:
+            if why := reason_to_accept(error.path, " ".join(text for text, _ in made.words)):
+                accepted.append((made, typed, why))
+            else:
+                problems.append(f"{made.origin}: {error}{_values_that_are_accepted(error.path)}")
+            continue
         except CommandError as error:
             elsewhere = _only_when_scaling(made.name, master)
             if elsewhere and not typed:  # a file of parameters may serve both commands
@@ -85,11 +101,28 @@ def settle(
         before = {path: values[path] for path in paths}
         if _assign(master, values, made, paths, words, problems):
             explicit |= {path for path in paths if typed or values[path] != before[path]}
+    notes += _notes_on_accepted(accepted)
     problems += _contradictions(values)
     explicit |= {path for path, option in master.options.items() if values[path] != option.default}
     options: Options = replace(fill(Options, "", values), explicit=frozenset(explicit))
     settings = Settings(values, options, master.modified(values), tuple(dict.fromkeys(notes)))
     return settings, list(dict.fromkeys(problems))
+
+
+def _values_that_are_accepted(path: str) -> str:
+    """What a refusal adds on the values that would do no harm."""
+    harmless = CHANGES_NOTHING.get(path)
+    if harmless is None:
+        return ""
+    return f"; it is accepted with {' or '.join(word.capitalize() for word in harmless.values)}, which changes nothing"
+
+
+def _notes_on_accepted(accepted: Sequence[tuple[Assignment, bool, str]]) -> list[str]:
+    """Sentences on options of dials.scale that change nothing: one for each that was typed, one for those of files."""
+    notes = [f"{made.origin}: accepted, but changes nothing: {why}" for made, typed, why in accepted if typed]
+    if names := [made.name for made, typed, _ in accepted if not typed]:
+        notes.append(f"Options of dials.scale that change nothing here: {', '.join(dict.fromkeys(names))}")
+    return notes
 
 
 def _only_when_scaling(name: str, master: Definitions) -> str:
@@ -105,6 +138,8 @@ def _only_when_scaling(name: str, master: Definitions) -> str:
 
 def _todays_words(made: Assignment, paths: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
     """The words, or today's word for a value that an old option had."""
+    if paths == ("model",) and is_open_choice(" ".join(text for text, _ in made.words)):
+        return (("auto", False),)  # how dials.scale -c prints that no model was chosen
     if len(made.words) != 1 or len(paths) != 1:
         return made.words
     word = made.words[0][0].lower()

@@ -57,12 +57,12 @@ REFLECTION_SELECTION = """
 reflection_selection
   .help = "Which reflections take part in the fit; all usable ones are scaled afterwards."
 {
-  method = *intensity_ranges quasi_random use_all random
+  method = *auto intensity_ranges quasi_random use_all random
     .type = choice
     .optional = False
-    .help = "intensity_ranges: by the ranges below; with restraints=estimated everything of stills and of inputs up to"
-            "250,000 rows, unless this or a range is given. quasi_random: a sample that connects all data sets and"
-            "resolutions. random: groups of equivalents at random. use_all: everything."
+    .help = "auto: with restraints=estimated everything of stills and of inputs up to 250,000 rows; otherwise, and if a"
+            "range is given, intensity_ranges. intensity_ranges: by the ranges below. quasi_random: a sample that"
+            "connects all data sets and resolutions. random: groups of equivalents at random. use_all: everything."
   random
     .help = "How much the methods random and quasi_random draw."
   {

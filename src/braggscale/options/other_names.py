@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 # Names of 2018 (and a few others in use) -> today's. ``*.name``: the parameter of the models that have it.
 RENAMED: dict[str, str] = {
     "parameterisation.scale_term": "*.scale_correction",
@@ -25,11 +27,13 @@ RENAMED: dict[str, str] = {
     "scaling_options.nproc": "nproc",
     "scaling_options.space_group": "input.space_group",
 }
-# Old option, its value in lower case -> today's value.
+# Option, a value of 2018 or of dials.scale in lower case -> the value here.
 OLD_VALUES: dict[tuple[str, str], str] = {
     **{("weighting.optimise_errors", word): "basic" for word in ("true", "yes", "on", "1")},
     **{("weighting.optimise_errors", word): "None" for word in ("false", "no", "off", "0")},
     ("model", "none"): "auto",
+    ("scaling_options.full_matrix", "auto"): "True",
+    ("cut_data.small_scale_cutoff", "auto"): "0.001",
 }
 
 # Too like the names of other options: these need a dot.
@@ -87,13 +91,112 @@ DIALS_ONLY: dict[str, str | None] = {
     "filtering.deltacchalf.group_size": None,
     "filtering.deltacchalf.stdcutoff": None,
     "filtering.output.scale_and_filter_results": None,
-    "input.experiments": "the name of the file alone",
-    "input.reflections": "the name of the file alone",
     "debug": "-v",
 }
+# Options that name input files, as dials.scale has them; a name alone does the same.
+INPUT_FILES = ("input.experiments", "input.reflections")
 # Values of shared options that only dials.scale has, in lower case.
 DIALS_ONLY_VALUES: dict[str, tuple[str, ...]] = {
     "model": ("dose_decay",),
-    "reflection_selection.method": ("auto",),
     "weighting.error_model.basic.minimisation": ("regression",),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Harmless:
+    """Values of an option of dials.scale with which it changes nothing here; no values: all of them."""
+
+    why: str
+    values: tuple[str, ...] = ()
+
+
+_OFF = Harmless("it is off", ("none", "false"))
+_UNUSED = Harmless("what it belongs to is off")
+_DOSE = "no data set has the model dose_decay"
+# Options of dials.scale that are accepted, because their values change nothing: by full name.
+CHANGES_NOTHING: dict[str, Harmless] = {
+    "reference": _OFF,
+    "reference_model.k_sol": _UNUSED,
+    "reference_model.b_sol": _UNUSED,
+    "scaling_options.reference": _OFF,
+    "scaling_options.target_model": _OFF,
+    "scaling_options.target_mtz": _OFF,
+    "scaling_options.target_cycle": Harmless("all data sets are scaled together", ("true",)),
+    "scaling_options.only_target": _OFF,
+    "scaling_options.only_save_targeted": _UNUSED,
+    "scaling_options.check_consistent_indexing": _OFF,
+    "scaling_options.use_free_set": _OFF,
+    "scaling_options.free_set_percentage": _UNUSED,
+    "scaling_options.free_set_offset": _UNUSED,
+    "scaling_options.concurrent": Harmless("all corrections are fitted together"),
+    "scaling_options.verbosity": Harmless("-v makes the log longer, -q shorter"),
+    "scaling_refinery.engine": Harmless("the size of the problem decides on the minimiser"),
+    "scaling_refinery.full_matrix_engine": Harmless("the size of the problem decides on the minimiser"),
+    "scaling_refinery.refinement_order": Harmless("all corrections are fitted together"),
+    "weighting.weighting_scheme": Harmless("weights are inverse variances", ("invvar",)),
+    "weighting.output_optimised_vars": Harmless("the error model is always applied", ("true",)),
+    "reflection_selection.combine.joint_analysis": Harmless("data sets are always compared together", ("true",)),
+    "output.delete_integration_shoeboxes": Harmless("shoeboxes are never written", ("true",)),
+    "output.additional_stats": _OFF,
+    "physical.analytical_correction": _OFF,
+    "array.analytical_correction": _OFF,
+    "KB.analytical_correction": _OFF,
+    "weighting.error_model.basic.stills.min_Isigma": Harmless("the usual limits hold", ("2", "2.0")),
+    "weighting.error_model.basic.stills.min_multiplicity": Harmless("the usual limits hold", ("4",)),
+    "output.plot_scaling_models": Harmless("the report has the plots"),
+    "output.debug.log": Harmless("-v makes the log longer"),
+    "output.exclude_on_image_scale": _OFF,
+    "output.exclude_on_batch_rmerge": _OFF,
+    "exclude_images_multiple": Harmless("it has no effect in dials.scale either"),
+    "physical.fix_initial": Harmless("the mean over all data sets sets the scale"),
+    "dose_decay.scale_interval": Harmless(_DOSE),
+    "dose_decay.relative_B_correction": Harmless(_DOSE),
+    "dose_decay.decay_correction": Harmless(_DOSE),
+    "dose_decay.share.decay": Harmless(_DOSE),
+    "dose_decay.resolution_dependence": Harmless(_DOSE),
+    "dose_decay.absorption_correction": Harmless(_DOSE),
+    "dose_decay.analytical_correction": Harmless(_DOSE),
+    "dose_decay.lmax": Harmless(_DOSE),
+    "dose_decay.surface_weight": Harmless(_DOSE),
+    "dose_decay.fix_initial": Harmless(_DOSE),
+    "dose_decay.correction.fix": Harmless(_DOSE),
+    "cross_validation.cross_validation_mode": Harmless("it is off", ("none",)),
+    "cross_validation.parameter": _UNUSED,
+    "cross_validation.parameter_values": _UNUSED,
+    "cross_validation.nfolds": _UNUSED,
+    "filtering.method": Harmless("it is off", ("none",)),
+    "filtering.deltacchalf.max_cycles": _UNUSED,
+    "filtering.deltacchalf.max_percent_removed": _UNUSED,
+    "filtering.deltacchalf.min_completeness": _UNUSED,
+    "filtering.deltacchalf.mode": _UNUSED,
+    "filtering.deltacchalf.group_size": _UNUSED,
+    "filtering.deltacchalf.stdcutoff": _UNUSED,
+    "filtering.output.scale_and_filter_results": _UNUSED,
+    "debug": Harmless("-v makes the log longer"),
+}
+# Choices of dials.scale of which none may be chosen; its parameters then list all of them without a star.
+_OPEN_CHOICES = (
+    {"physical", "array", "kb", "dose_decay"},
+    {"multi", "single"},
+    {"deltacchalf"},
+    {"none", "deltacchalf"},
+)
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def is_open_choice(text: str) -> bool:
+    """Whether a value is a list of choices of dials.scale of which none is marked."""
+    words = text.lower().split()
+    return len(words) > 1 and set(words) in _OPEN_CHOICES
+
+
+def reason_to_accept(path: str, text: str) -> str:
+    """Why an option of dials.scale can be accepted with this value, '' if it cannot.  ``path``: its full name."""
+    harmless = CHANGES_NOTHING.get(path)
+    if harmless is None:
+        return ""
+    words = text.lower().split()
+    starred = [word[1:] for word in words if word.startswith("*")]
+    value = "none" if is_open_choice(text) else starred[0] if len(starred) == 1 else " ".join(words)
+    value = "true" if value in _TRUE else "false" if value in _FALSE else value
+    return harmless.why if not harmless.values or value in harmless.values else ""

@@ -23,6 +23,7 @@ from braggscale.options.values import KINDS, Option, convert, format_value
 
 PHIL_SUFFIXES = (".phil", ".param", ".params", ".eff", ".def")
 MAX_FILE_BYTES = 1_000_000  # a parameter file of dials.scale with every attribute has 45 kB
+_DIALS_HEADING = re.compile(r"\AShowing configuration parameters with:\r?\n(?:[ \t]+\w+ = .*\r?\n)*")
 _EMPTY_SCOPE = re.compile(r"^ *[\w.]+(?: \{\n|\n(?: *\.\w+ = .*\n| +\".*\"\n)* *\{\n) *\}\n", re.MULTILINE)
 
 
@@ -89,6 +90,8 @@ def read_file(name: str) -> list[Assignment]:
         raise CommandError(f"{name}: not a parameter file: it is not UTF-8 text") from None
     if len(text) > MAX_FILE_BYTES:
         raise CommandError(f"{name}: not a parameter file: it is longer than {MAX_FILE_BYTES} bytes")
+    # what dials.scale -c prints before its parameters is no PHIL; the lines stay, for their numbers
+    text = _DIALS_HEADING.sub(lambda found: "\n" * found[0].count("\n"), text)
     try:
         return list(_walk(text, "standard input" if name == "-" else name))
     except RuntimeError as error:
@@ -175,6 +178,16 @@ class Target:
     note: str = ""
 
 
+class ForeignOption(CommandError):
+    """An option that only another program has.  ``path``: its full name there."""
+
+    def __init__(self, path: str, nearest: str | None) -> None:
+        super().__init__(
+            f"this is an option of dials.scale that scale does not have{f'; nearest: {nearest}' if nearest else ''}"
+        )
+        self.path = path
+
+
 class Definitions:
     """The master scope. ``families``: scopes in which the same name means the same kind of parameter.
 
@@ -225,8 +238,8 @@ class Definitions:
     def resolve(self, name: str) -> Target:
         """What ``name`` means: full path, old name, whole dotted end, and only then a guess, which is noted.
 
-        Raises CommandError for an unknown name (with what was probably meant), an ambiguous one, and one
-        that only dials.scale has.
+        Raises CommandError for an unknown name (with what was probably meant) and an ambiguous one, ForeignOption for
+        one that only dials.scale has.
         """
         if name in self.options:
             return Target((name,))
@@ -279,8 +292,7 @@ class Definitions:
         for path, nearest in self.foreign.items():
             scope = path.removesuffix("*")
             if name == path or (scope != path and name.startswith(scope)) or (tails and path.endswith("." + name)):
-                near = f"; nearest: {nearest}" if nearest else ""
-                raise CommandError(f"this is an option of dials.scale that scale does not have{near}")
+                raise ForeignOption(name if scope != path else path, nearest)
 
     def short(self, key: str) -> str:
         """The shortest name that means exactly this option: its leaf where that is unique."""
@@ -318,27 +330,39 @@ class Definitions:
         else:
             values[path] = (*(entry for entry in values[path] if entry != value), value)
 
-    def modified(self, values: Mapping[str, Any]) -> str:
-        """PHIL text of what differs from the defaults: one full path a line, in the master's order."""
+    def modified(self, values: Mapping[str, Any], above: int = -1) -> str:
+        """PHIL text of what differs from the defaults: one full path a line, in the master's order.
+
+        ``above``: only options of a higher expert level.
+        """
         return "".join(
             f"{path} = {format_value(entry)}\n"
             for path, option in self.options.items()
-            if values[path] != option.default
+            if values[path] != option.default and option.level > above
             for entry in (values[path] if option.multiple else (values[path],))
         )
 
+    def _write_none(self, scope: Any, values: Mapping[str, Any]) -> None:
+        """Write None for a choice of which the only word is not chosen: without a star it would read as chosen."""
+        word: Any = importlib.import_module("freephil.tokenizer").word
+        for found in scope.all_definitions():
+            if values[found.path] is None and len(self.options[found.path].choices) == 1:
+                found.object.words = [word("None")]
+
     def report(self, values: Mapping[str, Any], expert_level: int = 0, attributes_level: int = 0) -> str:
-        """The text for ``-c``; scopes that have nothing to show at this expert level are left out.
+        """The text for ``-c``: all options up to this expert level, and those of higher levels that were set.
+
+        Scopes that have nothing to show are left out.
 
         ``attributes_level``: 0 values, 1 help, 2 attributes that are set, 3 all.
         """
         source = load().parse(self.modified(values))
-        text: str = self._scope.fetch(source=source).as_str(
-            expert_level=expert_level, attributes_level=attributes_level
-        )
+        scope = self._scope.fetch(source=source)
+        self._write_none(scope, values)
+        text: str = scope.as_str(expert_level=expert_level, attributes_level=attributes_level)
         while _EMPTY_SCOPE.search(text):
             text = _EMPTY_SCOPE.sub("", text)
-        return text
+        return text + self.modified(values, expert_level)
 
 
 def load() -> Any:

@@ -58,7 +58,7 @@ class InputOptions:
 class ReflectionSelection:
     """``best_unit_cell``: Angstrom, degrees.  ``d_range``: (d_min, d_max), Angstrom, in this order."""
 
-    method: Literal["intensity_ranges", "quasi_random", "use_all", "random"]
+    method: Literal["auto", "intensity_ranges", "quasi_random", "use_all", "random"]
     random: Random
     best_unit_cell: tuple[float, float, float, float, float, float] | None
     E2_range: tuple[float, float]

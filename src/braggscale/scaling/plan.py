@@ -37,7 +37,7 @@ ZMAX, ZMAX_UNCALIBRATED = 4.0, 6.0
 # With estimated restraints all of so many observations take part in the fit; of more the ranges are enough.
 ALL_BELOW = 250_000
 # Options that choose the observations of the fit: who sets one of them gets what it says.
-_SELECTING = ("method", "E2_range", "Isigma_range", "d_range", "min_partiality")
+_SELECTING = ("E2_range", "Isigma_range", "d_range", "min_partiality")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +202,11 @@ def _settled(options: Options, chosen: Sequence[DataSet], models: ModelRequest) 
         scaling = replace(scaling, outlier_zmax=ZMAX if estimated and refined else ZMAX_UNCALIBRATED)
     asked = any(options.is_explicit(f"reflection_selection.{name}") for name in _SELECTING)
     n_rows = sum(len(data_set.table) for data_set in chosen)
-    if estimated and not asked and (stills or n_rows <= ALL_BELOW):
-        log.info("all observations take part in the fit (method=use_all)")
-        selection = replace(selection, method="use_all")
+    if selection.method == "auto":
+        everything = estimated and not asked and (stills or n_rows <= ALL_BELOW)
+        if everything:
+            log.info("all observations take part in the fit (method=use_all)")
+        selection = replace(selection, method="use_all" if everything else "intensity_ranges")
     return replace(options, cut_data=cut, scaling_options=scaling, reflection_selection=selection)
 
 
