@@ -28,7 +28,8 @@ truth.npz, arrays per row of the table (the column sim_row of the table counts t
     partner       row of the other piece of a reflection that was cut in two, or -1
 
 Per unique reflection: hkl, d, centric, plus, minus (T of I+ and I-). Per image: beam and drift, the beam with and
-without flicker; those of data set i stand between image_start[i] and image_start[i + 1]. options: as JSON.
+without flicker; those of data set i stand between image_start[i] and image_start[i + 1]. Per data set: operator, N of
+the indices in the table, h N.  options: as JSON.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from simulation.geometry import AXIS, PIXEL, zeta
 from simulation.lattice import laue_keys
 from simulation.passage import Passage, World, make_world, pass_through
 from simulation.recording import BOX, FOREGROUND, Noise, Recorded, record, with_loss
+from simulation.trouble import Trouble, seen_intensity, troubles
 
 BLOCK = 1 << 18
 STILL_BACKGROUND = 0.6  # a still collects as much background as this rotation, degrees
@@ -114,9 +116,12 @@ def columns_of(options: Options) -> dict[str, str]:
 
 
 def record_block(
-    world: World, plan: Plan, rows: Rows, block: int, first_row: int
+    world: World, plan: Plan, rows: Rows, block: int, first_row: int, trouble: Trouble
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Table columns and truth of one block of rows.  ``first_row``: number of its first row in the table."""
+    """Table columns and truth of one block of rows.  ``first_row``: number of its first row in the table.
+
+    The truth is that of good crystals, also of rows of a bad one.
+    """
     options, geometry = world.options, world.geometry
     path = pass_through(world, plan, rows)
     hkl = world.points[rows.point]
@@ -125,6 +130,7 @@ def record_block(
     intensity = world.truth.intensity[unique]
     lp, qe = geometry.lp(path.s1, plan.still), geometry.qe(path.s1)
     correction = lp / qe
+    scattered = seen_intensity(world.truth, trouble.foreign)[unique]
     rng = stream(options.seed, Stream.RECORDING, plan.number, block)
     image = np.minimum(path.z.astype(np.intp), plan.n_images - 1)
     bad = plan.disturbed[image] != 1
@@ -137,14 +143,14 @@ def record_block(
         options.instability, options.outliers, options.failed, options.background,
         recorded_profiles=options.recorded_profiles,
     )  # fmt: skip
-    full = intensity * path.g / correction
+    full = scattered * path.g / correction
     on_module = geometry.on_module(path.x, path.y)
     seen = record(rng, noise, full, path.true_partiality, degrees, falloff, disturbed, on_module, not plan.still)
     if options.profile_loss:
         outward, across = (options.d_min / path.d) ** 2, path.x / (PIXEL * geometry.pixels)
         seen = with_loss(seen, options.profile_loss, outward, across, path.true_partiality)
     table = _table(world, plan, rows, path, seen, rng)
-    table |= {"miller_index": hkl, "lp": lp, "qe": qe}
+    table |= {"miller_index": trouble.indices(hkl), "lp": lp, "qe": qe}
     table |= {"sim_row": np.arange(first_row, first_row + len(rows))}
     share = np.sqrt(path.inverse_variance) * path.partiality  # relative error of 1/p
     sigma_sum = correction * np.hypot(seen.sigma_sum, full * path.partiality * share) / path.partiality
@@ -227,7 +233,8 @@ def simulate(options: Options, out: Path) -> int:
     n = sum(len(r) for r in rows)
     columns = columns_of(options)
     identifiers = {plan.number: plan.identifier for plan in plans}
-    expt.write(out / "simulated.expt", world.geometry, plans, world.lattice.hall)
+    trouble = troubles(options, world.lattice)
+    expt.write(out / "simulated.expt", world.geometry, plans, world.lattice.hall, trouble)
     table = refl.create(out / "simulated.refl", identifiers, n, columns)
     truth: dict[str, Array] = {name: np.empty(n, kind) for name, kind in TRUTH.items()}
     at = 0
@@ -235,7 +242,7 @@ def simulate(options: Options, out: Path) -> int:
         base = at
         for block, start in enumerate(range(0, len(mine), BLOCK)):
             part = _rows_part(mine, slice(start, start + BLOCK))
-            values, true = record_block(world, plan, part, block, at)
+            values, true = record_block(world, plan, part, block, at, trouble[plan.number])
             here = slice(at, at + len(part))
             for name in columns:
                 table[name][here] = values[name]
@@ -252,6 +259,7 @@ def simulate(options: Options, out: Path) -> int:
         out / "truth.npz",
         options=json.dumps(asdict(options)),
         image_start=starts,
+        operator=np.array([one.operator for one in trouble]),
         **truth,
         **per_image,
         **unique,
@@ -304,6 +312,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--bad-last", type=float, default=o.bad_last, help="share of the last data set's images that disagree"
     )
+    p.add_argument("--misindexed", type=float, default=o.misindexed,
+                   help="share of the data sets that are indexed in another way that the lattice allows")  # fmt: skip
+    p.add_argument("--bad", type=int, default=o.bad,
+                   help="so many data sets, the last ones, have another cell, damage, or wrong indices")  # fmt: skip
+    p.add_argument("--cell-shape", default=o.cell_shape, help="proportions of the cell, a,b,c,alpha,beta,gamma")
     p.add_argument("--also", nargs="+", choices=other_programs.FORMATS, default=[], metavar="FORMAT",
                    help="the same data as simulated.mtz and INTEGRATE.HKL: mtz, xds")  # fmt: skip
     p.add_argument("--profile-loss", type=float, default=o.profile_loss,

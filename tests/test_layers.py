@@ -34,7 +34,8 @@ ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}
 ALONE = {
     "freephil": "options.phil",
     "numba": "numerics.compiled.cache",
-    "gemmi": "data.symmetry data.reindexing data.space_groups io.export api.tables",
+    "gemmi": "data.symmetry data.reindexing data.space_groups io.export api.tables "
+    "io.reference_file io.reference_model",
     "h5py": "io.refl_hdf5",
     "jinja2": "report.page.html",
     "msgspec": "report",

@@ -61,6 +61,9 @@ class Options:
     profile_loss: float = 0.0
     recorded_profiles: bool = False
     bad_last: float = 0.0
+    misindexed: float = 0.0
+    bad: int = 0
+    cell_shape: str = ""
     lean: bool = False
     identifier: str = ""
 
@@ -77,6 +80,7 @@ class Stream(IntEnum):
     VOLUME = 6
     RECORDING = 7
     BAD_IMAGES = 8
+    TROUBLE = 9
 
 
 def stream(seed: int, which: Stream, *numbers: int) -> np.random.Generator:
@@ -157,7 +161,7 @@ def choose_lattice(options: Options, geometry: Geometry) -> Lattice:
     if share == 0:
         raise ValueError("no reflection is recorded at all: use wider sweeps or a larger d_min")
     points = options.reflections / (share * options.count)
-    return lattice_of_volume(options.space_group, points * 3 * options.d_min**3 / (4 * np.pi))
+    return lattice_of_volume(options.space_group, points * 3 * options.d_min**3 / (4 * np.pi), options.cell_shape)
 
 
 def make_plans(options: Options, lattice: Lattice) -> list[Plan]:

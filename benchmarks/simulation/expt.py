@@ -24,6 +24,7 @@ from simulation.geometry import (
 
 if TYPE_CHECKING:
     from simulation.design import Plan
+    from simulation.trouble import Trouble
 
 _IMAGESET: dict[str, Any] = {
     "mask": None,
@@ -35,8 +36,10 @@ _IMAGESET: dict[str, Any] = {
 }
 
 
-def write(path: Path, geometry: Geometry, plans: Sequence[Plan], hall: str) -> None:
-    """Write the list; beam, detector, goniometer and profile are shared where they are equal."""
+def write(path: Path, geometry: Geometry, plans: Sequence[Plan], hall: str, troubles: Sequence[Trouble]) -> None:
+    """Write the list, with the axes of the indexing that ``troubles`` say; beam, detector, goniometer and profile are
+    shared where they are equal.
+    """
     still = plans[0].still
     fixed = [plan.fixed.reshape(-1).tolist() for plan in plans]
     goniometers: list[list[float]] = []
@@ -60,7 +63,7 @@ def write(path: Path, geometry: Geometry, plans: Sequence[Plan], hall: str) -> N
             entry |= {"goniometer": goniometers.index(fixed[i]), "scan": i}
             imagesets.append({"__id__": "ImageSequence", "template": f"simulated_{i + 1}_####.cbf", **_IMAGESET})
             scans.append(_scan(plan))
-        crystals.append(_crystal(plan, geometry, hall))
+        crystals.append(_crystal(plan, geometry, hall, troubles[i]))
         experiments.append(entry)
     document = {
         "__id__": "ExperimentList",
@@ -148,8 +151,8 @@ def _scan(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _crystal(plan: Plan, geometry: Geometry, hall: str) -> dict[str, Any]:
-    a, b, c = np.linalg.inv(plan.reciprocal).tolist()
+def _crystal(plan: Plan, geometry: Geometry, hall: str, trouble: Trouble) -> dict[str, Any]:
+    a, b, c = trouble.axes(plan).tolist()
     entry: dict[str, Any] = {
         "__id__": "crystal",
         "real_space_a": a,

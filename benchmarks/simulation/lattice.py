@@ -49,8 +49,8 @@ class Lattice:
         return out
 
 
-def lattice_of_volume(space_group: str, volume: float) -> Lattice:
-    """A cell of usual proportions for the crystal system, with the given volume in Angstrom^3."""
+def lattice_of_volume(space_group: str, volume: float, proportions: str = "") -> Lattice:
+    """A cell of the given volume, Angstrom^3.  ``proportions``: a,b,c,alpha,beta,gamma; empty for usual ones."""
     group = gemmi.SpaceGroup(space_group)
     if group.centring_type() != "P":
         raise ValueError(f"space group {space_group} is centred; choose a primitive one such as P212121")
@@ -64,12 +64,23 @@ def lattice_of_volume(space_group: str, volume: float) -> Lattice:
         "cubic": (1.0, 1.0, 1.0, 90.0, 90.0, 90.0),
     }
     shape = ratio[group.crystal_system_str()]
+    if proportions:
+        shape = shape_of(proportions)
     size = float(np.cbrt(volume / gemmi.UnitCell(*shape).volume))
     a, b, c = (round(size * x, 4) for x in shape[:3])
     cell = (a, b, c, *shape[3:])
     orth = np.array(gemmi.UnitCell(*cell).orth.mat.tolist())
     rotations = [np.array(op.rot) // gemmi.Op.DEN for op in group.operations().sym_ops]
     return Lattice(space_group, cell, orth, np.array(rotations, np.int64))
+
+
+def shape_of(text: str) -> tuple[float, float, float, float, float, float]:
+    """Proportions of a cell from a text, a,b,c,alpha,beta,gamma.  Raises ValueError where it is none."""
+    numbers = [float(word) for word in text.split(",")]
+    if len(numbers) != 6 or gemmi.UnitCell(*numbers).volume <= 0:
+        raise ValueError(f"cell shape {text}: six numbers are needed, a,b,c,alpha,beta,gamma")
+    a, b, c, alpha, beta, gamma = numbers
+    return a, b, c, alpha, beta, gamma
 
 
 def pack(hkl: Int | Int32) -> Int:

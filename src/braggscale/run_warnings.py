@@ -42,6 +42,7 @@ class Code(StrEnum):
     NOT_SCALED_TOGETHER = "not-scaled-together"
     FREE_FLAGS_DIFFER = "free-flags-differ"
     PANELS_NOT_DESCRIBED = "panels-not-described"
+    INDEXED_DIFFERENTLY = "indexed-differently"
 
 
 @dataclass(frozen=True, slots=True)

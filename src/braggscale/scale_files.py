@@ -13,27 +13,35 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from braggscale import __version__
-from braggscale.data.table import Table
+from braggscale.data.reference import Reference, turned
+from braggscale.data.reindexing import AUTO as REINDEX_AUTO
+from braggscale.data.reindexing import inverse_of
+from braggscale.data.table import Table, smallest_d
 from braggscale.errors import OutputError, UserError
 from braggscale.io import Input, open_inputs
 from braggscale.io.atomic_files import commit, pending, write_alone, write_text
 from braggscale.io.experiment_list import history_line
-from braggscale.io.reindexing import changed, known
+from braggscale.io.reindexing import changed, known, with_operators
 from braggscale.io.splitting import split_sweeps
 from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
 from braggscale.options.schema import Options
 from braggscale.report.checks import advice_without_summary
+from braggscale.report.filter_results import filter_results_text
 from braggscale.report.read_summary import read_summary
 from braggscale.report.summary import summary
 from braggscale.report.summary_document import Advice, Summary, summary_text
 from braggscale.report.text.log import log_end, log_next, log_result
 from braggscale.run_warnings import Warned, warnings_heard
 from braggscale.scaled_output import ScaledOutput, now, scaled_output, write_pair
-from braggscale.scaling.pipeline import run as run_pipeline
+from braggscale.scaling.filtered_run import run_filtered
+from braggscale.scaling.indexing_check import check_indexing, log_indexing
 from braggscale.scaling.plan import make_plan
 from braggscale.scaling.result import Result
+from braggscale.scaling.run_data import run_data
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +76,7 @@ def _run(
     data = as_asked(data, options)
     data = split_sweeps(data, options.split_at)
     options = with_mtz_files(options, data, files)
-    result = scale_input(data, options, clock)
+    data, result = scale_input(data, options, clock)
     log_result(result, options.anomalous)
     scaled, advice, problem = _write(data, result, options, command, log_text, clock, other, warned)
     if options.output.exports:
@@ -88,13 +96,45 @@ def as_asked(data: Input, options: Options) -> Input:
     for note in data.notes:
         log.info(note)
     asked = options.input
-    return changed(data, asked.space_group, asked.unit_cell, asked.reindex)
+    operators = [text for text in asked.reindex if text.lower() != REINDEX_AUTO]
+    return changed(data, asked.space_group, asked.unit_cell, operators)
 
 
-def scale_input(data: Input, options: Options, clock: Clock) -> Result:
-    """Scale what was read; nothing is written.  To be called inside ``partitions.threads``."""
+def scale_input(data: Input, options: Options, clock: Clock) -> tuple[Input, Result]:
+    """Scale what was read; nothing is written.  To be called inside ``partitions.threads``.
+
+    Returns also the data as they were scaled: reindexed where that was asked for and needed.
+    """
     plan = make_plan(options, data.data_sets)
-    return run_pipeline(data.data_sets, data.not_indexed, plan, clock)
+    reference = _reference(data, options)
+    found = run_data(data.data_sets, plan, clock, reference=reference)
+    with clock.stage("indexing"):
+        check = check_indexing(found)
+    if check is not None and reference is not None and check.common_operator and not plan.mend_indexing:
+        # all data sets agree with each other: it is the reference that is indexed in another way
+        log.info(f"Indexing: the reference is reindexed; {check.common_operator} takes the data to its indexing")
+        reference = turned(reference, inverse_of(check.common_operator))
+        found = run_data(data.data_sets, plan, clock, quiet=True, reference=reference)
+        check = check_indexing(found)
+    if check is not None and not check.alike and plan.mend_indexing:
+        data = with_operators(data, check.changes(), found.symmetry.hall)
+        check = replace(check, mended=True)
+        found = run_data(data.data_sets, plan, clock, quiet=True, reference=reference)
+    log_indexing(check)
+    return data, run_filtered(data.data_sets, data.not_indexed, plan, found, clock, check, reference)
+
+
+def _reference(data: Input, options: Options) -> Reference | None:
+    """The reference that the options name; None without one."""
+    if not options.reference:
+        return None
+    from braggscale.io.reference_file import read_reference
+    from braggscale.io.reference_model import ModelRequest
+
+    d_min = options.cut_data.d_min or smallest_d(data.data_sets)
+    wavelength = float(np.median([one.experiment.beam.wavelength for one in data.data_sets]))
+    solvent = options.reference_model
+    return read_reference(options.reference, ModelRequest(d_min, wavelength, solvent.k_sol, solvent.b_sol))
 
 
 def with_mtz_files(options: Options, data: Input, files: Sequence[str]) -> Options:
@@ -182,7 +222,9 @@ def _write(
             report, problem = _report(found, options, other)
         advice = found.verdict.commands if found is not None else advice_without_summary(result, options)
         pairs += report
-        written = [output.reflections, output.experiments, output.log, output.json, *(path for _, path in report)]
+        filtered = options.filtering.output.scale_and_filter_results if result.filtering is not None else None
+        written = [output.reflections, output.experiments, output.log, output.json]
+        written += [*(path for _, path in report), filtered]
         log_end(result, written, keep, exports)
         if problem is not None:
             log.info("The report could not be written" if not report else "The report is not complete")
@@ -193,6 +235,8 @@ def _write(
             between.append((write_text(output.log, log_text()), output.log))
         if output.json and found is not None:
             between.append((write_text(output.json, summary_text(found)), output.json))
+        if filtered:
+            between.append((write_text(filtered, filter_results_text(result)), filtered))
         pairs[1:1] = between
         commit(pairs[: len(pairs) - len(report)], keep)
         try:

@@ -141,7 +141,7 @@ def test_later_assignments_win():
         ("model=dose_decay", "model=dose_decay: dials.scale has dose_decay, scale has not; choose one of auto, phys"),
         ("minimisation=regression", "dials.scale has regression, scale has not"),
         ("optimise_errors=maybe", "optimise_errors=maybe: 'maybe' is not one of basic, None"),
-        ("reference=x.mtz", "reference=x.mtz: this is an option of dials.scale that scale does not have"),
+        ("target_cycle=False", "target_cycle=False: this is an option of dials.scale that scale does not have"),
         ("d_mim=2", "d_mim=2: unknown option; did you mean d_min?"),
     ],
 )

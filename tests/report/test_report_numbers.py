@@ -16,7 +16,7 @@ from braggscale.data.sorting import UsedDataSet
 from braggscale.data.unique_reflections import Groups
 from braggscale.models.curves import curve
 from braggscale.models.smooth import Smooth, axis_over
-from braggscale.report.numbers.by_part import SHELLS, Segments, growth, influence
+from braggscale.report.numbers.by_part import growth
 from braggscale.report.numbers.damage import MOST_PAIRS, _pairs, radiation_damage
 from braggscale.report.numbers.errors import _fine, _histogram, _normal_plot, _within, detector_map
 from braggscale.report.numbers.image_bins import MOST_BINS, image_bins
@@ -25,6 +25,7 @@ from braggscale.report.numbers.json_numbers import column, rounded
 from braggscale.report.numbers.models import _strongest
 from braggscale.report.numbers.scaled_observations import Observed
 from braggscale.report.summary_document import json_text
+from braggscale.statistics.influence import SHELLS, Segments, influence
 from braggscale.statistics.resolution_limit import fitted_curve, suggest_limit
 from braggscale.weighting.leave_one_out import leave_one_out
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from braggscale.data.batches import assign_batches
 from braggscale.data.data_set_names import choose_data_sets
 from braggscale.data.image_selection import ImageRequest, choose_images
+from braggscale.data.reindexing import AUTO as REINDEX_AUTO
 from braggscale.errors import CommandError
 from braggscale.io import Input
 from braggscale.numerics.partitions import available_processors, threads
@@ -29,8 +30,8 @@ READING = "input."  # options of reading begin so; ``input.accept`` belongs to s
 class Data:
     """Experiments with their reflections. Columns stay on disk until they are used.
 
-    ``files``: where they come from.  ``excluded``: assignments that leave out images or data sets.
-    ``warnings``: of reading.
+    ``files``: where they come from.  ``excluded``: assignments that leave out images or data sets, or ask for
+    operators that scaling finds (``reindex="auto"``).  ``warnings``: of reading.
     """
 
     input: Input
@@ -95,7 +96,9 @@ def read(*files: str | os.PathLike[str], **options: Any) -> Data:
     found: Options = settled(made).options
     with threads(found.nproc or available_processors()), warnings_heard() as warned:
         data = as_asked(open_files(names, found), found)
-    return Data(data, names, warnings=tuple(warned))
+    # the intensities say which operators these are: scaling looks at them
+    later = [one for one in made if any(text.lower() == REINDEX_AUTO for text, _ in one.words)]
+    return Data(data, names, tuple(later), warnings=tuple(warned))
 
 
 def refuse(made: Sequence[Assignment], allowed: Callable[[str], bool], why: str) -> None:

@@ -308,7 +308,7 @@ def scale(data: Data, *, start: Run | None = None, **options: Any) -> Run:
     source = data.input if start is None else _started(data.input, start)
     with threads(found.nproc or available_processors()), warnings_heard() as warned:
         source = split_sweeps(source, found.split_at)
-        result = scale_input(source, found, Clock())
+        source, result = scale_input(source, found, Clock())
         log_result(result, found.anomalous)
     return Run(data, source, every, settings, result, (*data.warnings, *warned))
 

@@ -3,13 +3,16 @@
 Where the lattice is more symmetric than the crystal, in fact or within a tolerance, each crystal can be indexed in
 several ways that look alike until intensities are compared (merohedral and pseudo-merohedral ambiguity). An operator
 takes an index, a row h, to h M. The crystal is the same crystal if its real-space basis changes with it: rows a, b, c
-of the basis become M^-1 times these rows, so that the reciprocal-lattice vector of every reflection stays.
+of the basis become M^T times these rows, so that the reciprocal-lattice vector of every reflection stays.
 
 Lattice symmetry is found by gemmi (Wojdyr, JOSS 7 (2022) 4200) with the obliquity criterion of Le Page, J. Appl. Cryst.
 15 (1982) 255.
 """
 
 from __future__ import annotations
+
+import re
+from fractions import Fraction
 
 import numpy as np
 
@@ -21,44 +24,64 @@ from braggscale.numerics.array_types import Array, Float, Int32
 # Twofold axes of the lattice may be off by so many degrees (obliquity): accidental ambiguities, too, mix up crystals.
 TOLERANCE = 2.5
 IDENTITY = "h,k,l"
+AUTO = "auto"  # in the place of an operator: the one that the intensities ask for
 
 
 def matrix_of(operator: str) -> Float:
-    """M of an operator such as ``k,h,-l``, (3, 3): index h becomes h M.
+    """M of an operator such as ``k,h,-l``, (3, 3): index h, a row, becomes h M.
 
-    Raises CommandError for text that is no such operator, or one that does not keep all indices whole.
+    Fractions are written as 1/2*h; they take indices of a centred lattice to whole numbers.
+    Raises CommandError for text that is no operator, that changes volumes, or that changes the hand of the axes.
     """
     import gemmi
 
-    message = f"reindex={operator[:40]}: this is no operator on indices; write it as k,h,-l or h+k,-k,-l"
+    words = operator.replace(" ", "").lower()
+    problem = f"reindex={operator[:60]}: expected an operator on indices; write it as k,h,-l or h+k,-k,-l"
+    if not re.fullmatch(r"[hkl0-9+\-*/,]+", words):
+        raise CommandError(problem)
     try:
-        op = gemmi.Op(operator)
+        op = gemmi.Op(words)
     except (RuntimeError, ValueError):
-        raise CommandError(message) from None
-    rows = np.array(op.rot, np.float64) / gemmi.Op.DEN
-    if any(op.tran) or not np.array_equal(rows, np.rint(rows)) or abs(abs(float(np.linalg.det(rows))) - 1.0) > 1e-6:
-        raise CommandError(message)
-    if not any(letter in operator.lower() for letter in "hkl"):
-        raise CommandError(message)
-    return rows  # gemmi writes an operator on indices so that the row h times its matrix is the new index
+        raise CommandError(problem) from None
+    matrix = np.array(op.rot, np.float64) / gemmi.Op.DEN  # a row h times it is the new index, as gemmi writes it
+    if any(op.tran) or abs(abs(float(np.linalg.det(matrix))) - 1.0) > 1e-6:
+        raise CommandError(problem)
+    if np.linalg.det(matrix) < 0:
+        other = text_of(-matrix)
+        raise CommandError(f"{problem}: this one changes the hand of the axes; {other} does not")
+    return matrix
+
+
+def inverse_of(operator: str) -> Float:
+    """M^-1 of an operator, (3, 3): what takes its new indices to the old ones.
+
+    Raises CommandError for text that is no operator.
+    """
+    result: Float = np.linalg.inv(matrix_of(operator)).astype(np.float64)
+    return result
 
 
 def text_of(matrix: Float) -> str:
-    """The text of a reindexing operator, such as ``k,h,-l``.  ``matrix``: M, (3, 3)."""
+    """The text of a reindexing operator, such as ``k,h,-l`` or ``1/2*h+1/2*k,...``.  ``matrix``: M, (3, 3)."""
     columns = []
-    for column in np.rint(matrix).astype(int).T.tolist():
+    for column in matrix.T.tolist():
         text = ""
-        for factor, letter in zip(column, "hkl", strict=True):
+        for value, letter in zip(column, "hkl", strict=True):
+            factor = Fraction(value).limit_denominator(12)
             if factor:
-                size = "" if abs(factor) == 1 else str(abs(factor))
+                size = "" if abs(factor) == 1 else f"{abs(factor)}{'*' if factor.denominator > 1 else ''}"
                 text += ("-" if factor < 0 else "+" if text else "") + size + letter
         columns.append(text or "0")
     return ",".join(columns)
 
 
 def reindexed(hkl: Array, matrix: Float) -> Int32:
-    """h M of each row, (n, 3).  ``hkl``: (n, 3) whole numbers, ``matrix``: M, (3, 3)."""
-    result: Int32 = np.rint(np.asarray(hkl, np.float64) @ matrix).astype(np.int32)
+    """h M of each row, (n, 3); 0 0 0 where that is no whole number.  ``hkl``: (n, 3) whole, ``matrix``: M, (3, 3)."""
+    moved = np.asarray(hkl, np.float64) @ matrix
+    whole = np.rint(moved)
+    if not np.array_equal(matrix, np.rint(matrix)):
+        whole[np.abs(moved - whole).max(axis=1) > 1e-6] = 0.0
+    result: Int32 = whole.astype(np.int32)
     return result
 
 

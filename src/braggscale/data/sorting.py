@@ -266,6 +266,13 @@ def sort_observations(
     return emptied, sorted_rows(rows.take(_in_groups(found, row_keys(rows))), found)
 
 
+def in_order(rows: Observations, symmetry: Symmetry) -> tuple[SortedObservations, Int]:
+    """The rows in the order of unique reflections, and where each of them stood, (n,)."""
+    found = symmetry.arrange(rows.hkl)
+    order = _in_groups(found, row_keys(rows))
+    return sorted_rows(rows.take(order), found), order
+
+
 def _in_groups(found: Arranged, keys: UInt) -> Int:
     """The order of the rows, members of a group by their keys: sums do not depend on the order of the input.
 
@@ -289,13 +296,18 @@ def sorted_rows(rows: Observations, found: Arranged) -> SortedObservations:
 
 
 def drop_unconnected(
-    data_sets: Sequence[RunDataSet], data: SortedObservations, symmetry: Symmetry, groups: Groups
+    data_sets: Sequence[RunDataSet],
+    data: SortedObservations,
+    symmetry: Symmetry,
+    groups: Groups,
+    known: Bool | None = None,
 ) -> tuple[list[RunDataSet], SortedObservations]:
     """Leave out data sets that share no unique reflection with anything, not even themselves.
 
+    ``known``: unique reflections that something else says something about, (n_groups,).
     Their scale would be a free number. With a single data set this ends the run: raises DataError.
     """
-    several = groups.spread(groups.sizes() > 1)
+    several = groups.spread((groups.sizes() > 1) | (known if known is not None else False))
     seen = np.bincount(data.rows.data_set, several, len(used(data_sets))) > 0
     if seen.all():
         return list(data_sets), data

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from braggscale.data.experiment import Experiment
+from braggscale.data.geometry import d_spacings
 from braggscale.numerics.array_types import Array, Int
 
 
@@ -71,3 +72,16 @@ class DataSet:
     identifier: str
     experiment: Experiment
     table: Table
+
+
+def smallest_d(data_sets: Sequence[DataSet]) -> float:
+    """The highest resolution of any row, Angstrom."""
+    found = float("inf")
+    for one in data_sets:
+        if "d" in one.table:
+            d = np.asarray(one.table["d"])
+        else:
+            d = d_spacings(one.experiment.crystal.unit_cell, np.asarray(one.table["miller_index"]))
+        good = np.isfinite(d) & (d > 0)
+        found = min(found, float(d[good].min(initial=np.inf)))
+    return found

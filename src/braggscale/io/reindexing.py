@@ -19,7 +19,8 @@ import numpy as np
 from braggscale.data.data_set_names import find_data_set
 from braggscale.data.experiment import Crystal
 from braggscale.data.geometry import UnitCell, d_spacings, orthogonalisation, unit_cell
-from braggscale.data.space_groups import hall_symbol, rotation_of, same_group_in_another_basis
+from braggscale.data.reindexing import matrix_of, reindexed
+from braggscale.data.space_groups import hall_symbol, same_group_in_another_basis
 from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import Column, DataSet, Table
 from braggscale.errors import CommandError, DataError
@@ -87,6 +88,21 @@ def changed(data: Input, space_group: Sequence[str], unit_cell: Sequence[str], r
     return replace(data, data_sets=tuple(data_sets), document=joined)
 
 
+def with_operators(data: Input, operators: Mapping[int, str], hall: str) -> Input:
+    """The data sets with the indices that operators such as ``k,h,-l`` give them, all in the same space group.
+
+    ``operators``: by the place of the data set.  ``hall``: the space group that the reindexed ones have afterwards;
+    their cells get its symmetry.  Raises DataError where a lattice is too far from it.
+    """
+    document = own_lists(data.document)
+    columns: dict[tuple[int, bytes], Mapping[str, Column]] = {}
+    data_sets = list(data.data_sets)
+    for k, text in operators.items():
+        data_sets[k] = _apply(data_sets[k], _Change(matrix_of(text).T, None, hall), document, k, columns)
+    joined = Document(document, tuple(data_set.experiment for data_set in data_sets), data.document.files)
+    return replace(data, data_sets=tuple(data_sets), document=joined)
+
+
 def _places(option: str, item: str, names: Sequence[str]) -> tuple[list[int], str]:
     """The data sets that an item names, and its value."""
     head, colon, rest = item.partition(":")
@@ -98,7 +114,7 @@ def _places(option: str, item: str, names: Sequence[str]) -> tuple[list[int], st
 
 def _asked(change: _Change, option: str, text: str) -> _Change:
     if option == "reindex":
-        return replace(change, turn=_operator_of(text))
+        return replace(change, turn=matrix_of(text).T)
     if option == "unit_cell":
         return replace(change, cell=_cell_of(text))
     hall = hall_symbol(text)
@@ -117,28 +133,6 @@ def _cell_of(text: str) -> UnitCell:
     if cell is None:
         raise CommandError(f"unit_cell={text}: six numbers are needed, a,b,c,alpha,beta,gamma, that make a cell")
     return cell
-
-
-def _operator_of(text: str) -> Float:
-    """M of h' = M h, (3, 3), from a text such as k,h,-l. Raises CommandError if it is not valid or mirrors the axes."""
-    words = text.replace(" ", "").lower()
-    problem = f"reindex={text}: expected an operator such as k,h,-l"
-    if not re.fullmatch(r"[hkl0-9+\-*/.,()]+", words):
-        raise CommandError(problem)
-    try:
-        # rows of h' in terms of h, k, l; rotation_of knows them as x, y, z
-        matrix = rotation_of(words.translate(str.maketrans("hkl", "xyz")))
-    except Exception:
-        raise CommandError(f"{problem}, whose determinant is 1") from None
-    if np.linalg.det(matrix) < 0:
-        raise CommandError(f"{problem}: this one changes the hand of the axes; {_mirrored(words)} does not")
-    return matrix
-
-
-def _mirrored(words: str) -> str:
-    """The same operator with all signs changed."""
-    parts = [part if part[:1] in "+-" else "+" + part for part in words.split(",")]
-    return ",".join(part.translate(str.maketrans("+-", "-+")).removeprefix("+") for part in parts)
 
 
 def _apply(
@@ -216,10 +210,8 @@ def _new_table(table: Table, turn: Float, cell: UnitCell, made: dict[tuple[int, 
         hkl = np.asarray(table.columns["miller_index"].load())
         new = dict(table.columns)
         if not np.array_equal(turn, np.eye(3)):
-            moved = hkl @ turn.T
-            whole = np.abs(moved - np.rint(moved)).max(axis=1) < 1e-6
             # a reflection without an index in the new lattice is not indexed any more
-            hkl = np.where(whole[:, None], np.rint(moved), 0).astype(np.int32)
+            hkl = reindexed(hkl, turn.T)
             new["miller_index"] = held(table.columns["miller_index"].tag, hkl)
         new["d"] = held("double", d_spacings(cell, hkl))
         made[key] = table.columns, new  # keeps the old columns, so that their id is not used again

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 #: Double-precision numbers.
 Float = NDArray[np.float64]
+#: Double-precision complex numbers.
+Complex = NDArray[np.complex128]
 #: 64-bit whole numbers.
 Int = NDArray[np.int64]
 #: 32-bit whole numbers.

@@ -140,9 +140,9 @@ def _todays_words(made: Assignment, paths: tuple[str, ...]) -> tuple[tuple[str, 
     """The words, or today's word for a value that an old option had."""
     if paths == ("model",) and is_open_choice(" ".join(text for text, _ in made.words)):
         return (("auto", False),)  # how dials.scale -c prints that no model was chosen
-    if len(made.words) != 1 or len(paths) != 1:
+    if len(paths) != 1:
         return made.words
-    word = made.words[0][0].lower()
+    word = " ".join(text for text, _ in made.words).lower()
     for (old, value), new in OLD_VALUES.items():
         named = old == made.name or old.endswith("." + made.name)
         if named and value == word and paths[0] in (RENAMED.get(old), old):

@@ -51,6 +51,27 @@ reset_exclusions = False
 nproc = Auto
   .type = int(value_min=1, value_max=4096)
   .help = "Number of threads. Auto: as many as this process may use. The result does not depend on it."
+reference = None
+  .type = strings
+  .help = "Intensities to scale against: an MTZ or CIF file with data, a structure model (PDB, CIF), or scaled.expt and"
+          "scaled.refl, separated by a comma. It sets the scale, and is no part of the output."
+reference_mode = *estimated fixed
+  .type = choice
+  .optional = False
+  .help = "How much the reference says about intensities. estimated: as its agreement with the data shows. fixed: they"
+          "are those of the reference."
+reference_model
+  .help = "How intensities are calculated from a structure model."
+{
+  k_sol = 0.35
+    .type = float(value_min=0)
+    .expert_level = 2
+    .help = "Density of the flat bulk solvent, electrons per cubic Angstrom."
+  b_sol = 46.0
+    .type = float(value_min=0)
+    .expert_level = 2
+    .help = "B of the bulk solvent, square Angstrom."
+}
 """
 
 REFLECTION_SELECTION = """
@@ -228,6 +249,48 @@ scaling_refinery {
 }
 """
 
+FILTERING = """
+filtering
+  .help = "Parts of the data that make the rest worse are left out, and what remains is scaled again."
+{
+  method = deltacchalf deviations
+    .type = choice
+    .optional = True
+    .help = "deltacchalf: parts without which CC1/2 is better, by far more than usual. deviations: parts that deviate
+    from"
+            "equivalents by far more than the others, which tells more of single crystals. None: nothing is left out."
+  deltacchalf {
+    mode = *dataset image_group
+      .type = choice
+      .optional = False
+      .help = "What is left out: whole data sets, or groups of images of one data set."
+    group_size = 10
+      .type = int(value_min=1)
+      .help = "Images of a group; what is left over at the end of a sweep joins the last one."
+    stdcutoff = 4.0
+      .type = float(value_min=0)
+      .help = "Robust standard deviations below the usual influence beyond which a part is left out."
+    max_cycles = 6
+      .type = int(value_min=1)
+      .help = "How often parts may be left out."
+    max_percent_removed = 10.0
+      .type = float(value_min=0, value_max=100)
+      .help = "Most that may be left out, per cent of the observations; the worst parts go first."
+    min_completeness = None
+      .type = float(value_min=0, value_max=100)
+      .help = "Completeness that must remain, per cent."
+    min_reflections = 0
+      .type = int(value_min=0)
+      .expert_level = 1
+      .help = "Parts with fewer observations are not judged."
+  }
+  output.scale_and_filter_results = scale_and_filter_results.json
+    .type = str
+    .optional = True
+    .help = "What was left out and why, in the form of dials.scale; None for no file."
+}
+"""
+
 # Exports: what each option of section output writes, with its expert level (``io.export.registry``).
 EXPORT_FILES: dict[str, tuple[int, str]] = {
     "merged_mtz": (0, "Merged intensities and amplitudes with free flags, as MTZ."),
@@ -315,7 +378,9 @@ input
   reindex = None
     .type = str
     .multiple = True
-    .help = "New indices from the old ones, such as k,h,-l; axes and space group change with them. Can be repeated."
+    .help = "New indices from the old ones, such as k,h,-l; axes and space group change with them. auto: data sets that"
+            "are indexed in another way than the others get the operator that their intensities ask for. Can be"
+            "repeated."
   polarization_fraction = None
     .type = float(value_min=0, value_max=1)
     .help = "Polarisation of the beam for INTEGRATE.HKL of XDS, which is corrected for a beam without (0.5);"
@@ -336,7 +401,8 @@ def master_text() -> str:
     output = OUTPUT.replace("{exports}", exports)
     general = GENERAL.replace("{models}", " ".join(MODEL_OPTIONS))
     models = ("\n" + one.text for one in MODEL_OPTIONS.values())
-    return "".join((general, INPUT, *models, REFLECTION_SELECTION, WEIGHTING, CUT_DATA, SCALING, output, REPORT))
+    scaling = (REFLECTION_SELECTION, WEIGHTING, CUT_DATA, SCALING, FILTERING)
+    return "".join((general, INPUT, *models, *scaling, output, REPORT))
 
 
 def export_options() -> tuple[str, ...]:

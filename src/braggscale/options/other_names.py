@@ -26,30 +26,31 @@ RENAMED: dict[str, str] = {
     "dataset_selection.include_datasets": "dataset_selection.use_datasets",
     "scaling_options.nproc": "nproc",
     "scaling_options.space_group": "input.space_group",
+    "scaling_options.reference": "reference",
+    "scaling_options.target_model": "reference",
+    "scaling_options.target_mtz": "reference",
+    "scaling_options.check_consistent_indexing": "input.reindex",
 }
 # Option, a value of 2018 or of dials.scale in lower case -> the value here.
 OLD_VALUES: dict[tuple[str, str], str] = {
     **{("weighting.optimise_errors", word): "basic" for word in ("true", "yes", "on", "1")},
     **{("weighting.optimise_errors", word): "None" for word in ("false", "no", "off", "0")},
+    **{("scaling_options.check_consistent_indexing", word): "auto" for word in ("true", "yes", "on", "1")},
+    **{("scaling_options.check_consistent_indexing", word): "None" for word in ("false", "no", "off", "0")},
     ("model", "none"): "auto",
     ("scaling_options.full_matrix", "auto"): "True",
+    ("filtering.method", "none deltacchalf"): "None",  # dials.scale prints its choices so where none is chosen
     ("cut_data.small_scale_cutoff", "auto"): "0.001",
 }
 
 # Too like the names of other options: these need a dot.
-FULL_NAME_ONLY = ("*.share.absorption",)
+FULL_NAME_ONLY = ("*.share.absorption", "filtering.method", "filtering.deltacchalf.min_reflections")
 
 # Options of dials.scale, of any version, that there are not, and what comes nearest.
 DIALS_ONLY: dict[str, str | None] = {
-    "reference": None,
-    "reference_model.*": None,
-    "scaling_options.reference": None,
-    "scaling_options.target_model": None,
-    "scaling_options.target_mtz": None,
     "scaling_options.target_cycle": None,
     "scaling_options.only_target": None,
     "scaling_options.only_save_targeted": None,
-    "scaling_options.check_consistent_indexing": None,
     "scaling_options.use_free_set": None,
     "scaling_options.free_set_percentage": None,
     "scaling_options.free_set_offset": None,
@@ -84,13 +85,6 @@ DIALS_ONLY: dict[str, str | None] = {
     "cross_validation.parameter": None,
     "cross_validation.parameter_values": None,
     "cross_validation.nfolds": None,
-    "filtering.*": "exclude_images, exclude_datasets",
-    "filtering.deltacchalf.max_cycles": None,
-    "filtering.deltacchalf.max_percent_removed": None,
-    "filtering.deltacchalf.min_completeness": None,
-    "filtering.deltacchalf.group_size": None,
-    "filtering.deltacchalf.stdcutoff": None,
-    "filtering.output.scale_and_filter_results": None,
     "debug": "-v",
 }
 # Options that name input files, as dials.scale has them; a name alone does the same.
@@ -115,16 +109,9 @@ _UNUSED = Harmless("what it belongs to is off")
 _DOSE = "no data set has the model dose_decay"
 # Options of dials.scale that are accepted, because their values change nothing: by full name.
 CHANGES_NOTHING: dict[str, Harmless] = {
-    "reference": _OFF,
-    "reference_model.k_sol": _UNUSED,
-    "reference_model.b_sol": _UNUSED,
-    "scaling_options.reference": _OFF,
-    "scaling_options.target_model": _OFF,
-    "scaling_options.target_mtz": _OFF,
     "scaling_options.target_cycle": Harmless("all data sets are scaled together", ("true",)),
     "scaling_options.only_target": _OFF,
     "scaling_options.only_save_targeted": _UNUSED,
-    "scaling_options.check_consistent_indexing": _OFF,
     "scaling_options.use_free_set": _OFF,
     "scaling_options.free_set_percentage": _UNUSED,
     "scaling_options.free_set_offset": _UNUSED,
@@ -164,14 +151,6 @@ CHANGES_NOTHING: dict[str, Harmless] = {
     "cross_validation.parameter": _UNUSED,
     "cross_validation.parameter_values": _UNUSED,
     "cross_validation.nfolds": _UNUSED,
-    "filtering.method": Harmless("it is off", ("none",)),
-    "filtering.deltacchalf.max_cycles": _UNUSED,
-    "filtering.deltacchalf.max_percent_removed": _UNUSED,
-    "filtering.deltacchalf.min_completeness": _UNUSED,
-    "filtering.deltacchalf.mode": _UNUSED,
-    "filtering.deltacchalf.group_size": _UNUSED,
-    "filtering.deltacchalf.stdcutoff": _UNUSED,
-    "filtering.output.scale_and_filter_results": _UNUSED,
     "debug": Harmless("-v makes the log longer"),
 }
 # Choices of dials.scale of which none may be chosen; its parameters then list all of them without a star.

@@ -137,6 +137,43 @@ class ScalingRefinery:
 
 
 @dataclass(frozen=True, slots=True)
+class DeltaCcHalf:
+    """filtering.deltacchalf.  ``max_percent_removed``, ``min_completeness``: per cent."""
+
+    mode: Literal["dataset", "image_group"]
+    group_size: int
+    stdcutoff: float
+    max_cycles: int
+    max_percent_removed: float
+    min_completeness: float | None
+    min_reflections: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilteringOutput:
+    """filtering.output"""
+
+    scale_and_filter_results: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FilteringOptions:
+    """filtering"""
+
+    method: Literal["deltacchalf", "deviations"] | None
+    deltacchalf: DeltaCcHalf
+    output: FilteringOutput
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceModel:
+    """reference_model; ``b_sol``: Angstrom^2."""
+
+    k_sol: float
+    b_sol: float
+
+
+@dataclass(frozen=True, slots=True)
 class Merging:
     """output.merging"""
 
@@ -193,6 +230,9 @@ class Options:
     split_at: tuple[str, ...]
     reset_exclusions: bool
     nproc: int | None
+    reference: tuple[str, ...] | None
+    reference_mode: Literal["estimated", "fixed"]
+    reference_model: ReferenceModel
     input: InputOptions
     models: ModelValues
     reflection_selection: ReflectionSelection
@@ -201,6 +241,7 @@ class Options:
     dataset_selection: DatasetSelection
     scaling_options: ScalingOptions
     scaling_refinery: ScalingRefinery
+    filtering: FilteringOptions
     output: Output
     report: Report
     explicit: frozenset[str] = field(default=frozenset(), compare=False)

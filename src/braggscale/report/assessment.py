@@ -7,6 +7,7 @@ in ten. Thresholds are what the field calls good, not laws: docs/guide/report.md
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,7 +63,8 @@ def _within_sentence(name: str) -> str:
 
 def _checks(summary: Summary) -> list[Check]:
     found = [_convergence(summary), *_statistics(summary), *_errors(summary), _outliers(summary)]
-    found += [_symmetry(summary), _images(summary), _data_sets(summary), _damage(summary), _detector(summary)]
+    found += [_indexing(summary), _symmetry(summary), _images(summary), _data_sets(summary)]
+    found += [_damage(summary), _detector(summary)]
     return [check for check in found if check is not None]
 
 
@@ -84,6 +86,29 @@ def _convergence(summary: Summary) -> Check:
     if not fit.converged:
         text += " A few observations at the border of being outliers still change sides."
     return Check("Fit", GOOD, text, "models")
+
+
+def needing_reindexing(summary: Summary) -> dict[str, str]:
+    """Data sets that are indexed in another way than the others, and the operators that they need."""
+    check = summary.indexing
+    if check is None or check.mended:
+        return {}
+    pairs = zip(check.data_sets, check.operator, strict=True)
+    return {name: operator for name, operator in pairs if operator != check.operators[0]}
+
+
+def _indexing(summary: Summary) -> Check | None:
+    if summary.indexing is None or len(summary.indexing.operators) == 1:
+        return None
+    needed = needing_reindexing(summary)
+    n = len(summary.indexing.data_sets)
+    if needed:
+        what = " and ".join(sorted(set(needed.values())))
+        text = f"{len(needed)} of {n} data sets are indexed in another way than the others: they need {what}."
+        return Check("Indexing", BAD, text, "data-sets")
+    if not summary.indexing.mended:
+        return Check("Indexing", GOOD, f"The {n} data sets are indexed alike.", "data-sets")
+    return Check("Indexing", GOOD, "Data sets were reindexed to agree with the others.", "data-sets")
 
 
 def _statistics(summary: Summary) -> list[Check]:
@@ -289,4 +314,8 @@ def _data_sets(summary: Summary) -> Check | None:
 
 def _commands(summary: Summary) -> list[Advice]:
     limit = summary.statistics.suggested_d_min if summary.statistics else None
-    return commands(summary.exclusions, worth_leaving_out(summary), identifiers(summary), limit, summary.output)
+    found = []
+    if needing_reindexing(summary):
+        words = ["scale", summary.output.experiments, summary.output.reflections, "reindex=auto"]
+        found.append(Advice("Index all data sets alike:", shlex.join(words)))
+    return found + commands(summary.exclusions, worth_leaving_out(summary), identifiers(summary), limit, summary.output)

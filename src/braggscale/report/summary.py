@@ -22,6 +22,9 @@ from braggscale.numerics.minimisers import Fit
 from braggscale.options.schema import Options
 from braggscale.report.assessment import verdict
 from braggscale.report.checks import exclusions_entry, symmetry_entry
+from braggscale.report.filter_results import filtering_entry
+from braggscale.report.numbers.indexing import indexing_entry
+from braggscale.report.numbers.reference import reference_entry
 from braggscale.report.numbers.sections import collect
 from braggscale.report.summary_document import SCHEMA, Summary, Verdict, from_json, to_json
 from braggscale.report.summary_run import (
@@ -84,6 +87,9 @@ def summary(
         space_group=str(result.symmetry),
         unit_cell=result.cell,
         data_sets=_data_sets(result),
+        indexing=indexing_entry(result.indexing),
+        reference=reference_entry(result.reference),
+        filtering=filtering_entry(result.filtering),
         ledger=_ledger(result),
         selection=Selection(
             observations=int(result.selection.mask.sum()),

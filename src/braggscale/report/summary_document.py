@@ -13,10 +13,13 @@ from braggscale.report.summary_run import (
     Command,
     DataSetEntry,
     ErrorModelFit,
+    FilteringEntry,
     FitEntry,
+    IndexingEntry,
     Ledger,
     ProfileEntry,
     Program,
+    ReferenceEntry,
     Round,
     RunEntry,
     Selection,
@@ -105,6 +108,9 @@ class Summary(Record, frozen=True, kw_only=True):
     space_group: Annotated[str | None, about("Extended Hermann-Mauguin symbol.")]
     unit_cell: Annotated[UnitCell, about("a b c alpha beta gamma, Angstrom and degrees.")]
     data_sets: list[DataSetEntry]
+    indexing: Annotated[IndexingEntry | None, about("Null for a single data set.")] = None
+    reference: Annotated[ReferenceEntry | None, about("Null without a reference.")] = None
+    filtering: Annotated[FilteringEntry | None, about("Null where nothing was filtered.")] = None
     ledger: Ledger
     selection: Selection
     rounds: list[Round]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -107,8 +107,13 @@ def final_fates(
     return result
 
 
-def with_excluded(data_sets: Sequence[DataSet], chosen: Sequence[RunDataSet]) -> tuple[RunDataSet, ...]:
-    """All data sets of the input in their order: those that were chosen, and those that the command excluded."""
+def with_excluded(
+    data_sets: Sequence[DataSet], chosen: Sequence[RunDataSet], reasons: Mapping[int, str]
+) -> tuple[RunDataSet, ...]:
+    """All data sets of the input in their order: those that were chosen, and those that the command excluded.
+
+    ``reasons``: why data sets were left out later, by their places in the input.
+    """
     by_number = {one.number: one for one in chosen}
     complete: list[RunDataSet] = []
     for k, data_set in enumerate(data_sets):
@@ -116,7 +121,7 @@ def with_excluded(data_sets: Sequence[DataSet], chosen: Sequence[RunDataSet]) ->
             complete.append(by_number[k])
             continue
         fate = np.full(len(data_set.table), Fate.DATA_SET_EXCLUDED, np.uint8)
-        complete.append(LeftOut(k, data_set, data_set.experiment, "excluded by the command", fate))
+        complete.append(LeftOut(k, data_set, data_set.experiment, reasons.get(k, "excluded by the command"), fate))
     return tuple(complete)
 
 

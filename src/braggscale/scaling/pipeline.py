@@ -13,20 +13,24 @@ from dataclasses import replace
 import numpy as np
 
 from braggscale.data import batches
+from braggscale.data.fit_subset import Selection
 from braggscale.data.sorting import UsedDataSet, used
 from braggscale.data.table import DataSet
 from braggscale.models import MODELS
 from braggscale.models.choice import ModelRequest
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
+from braggscale.numerics.array_types import Bool
 from braggscale.numerics.timing import Clock
 from braggscale.scaling.build_models import build_models, fixed_parameters
 from braggscale.scaling.conclusion import final_fates, statistics_of, usable, with_excluded, with_intervals
 from braggscale.scaling.cross_validation import validate
 from braggscale.scaling.fit_selection import selected
+from braggscale.scaling.indexing_check import IndexingCheck
 from braggscale.scaling.judgement import exclusions_of, symmetry_of
 from braggscale.scaling.plan import Plan
 from braggscale.scaling.previous_run import start_of
+from braggscale.scaling.reference import scale_with_reference, selection_of_observations
 from braggscale.scaling.result import Result
 from braggscale.scaling.rounds import scale_data
 from braggscale.scaling.run_data import RunData, run_data
@@ -37,14 +41,22 @@ from braggscale.weighting.error_model import assign
 log = logging.getLogger(__name__)
 
 
-def run(data_sets: Sequence[DataSet], not_indexed: int, plan: Plan, clock: Clock | None = None) -> Result:
+def run(
+    data_sets: Sequence[DataSet],
+    not_indexed: int,
+    plan: Plan,
+    found: RunData | None = None,
+    clock: Clock | None = None,
+    indexing: IndexingCheck | None = None,
+) -> Result:
     """Scale the data sets.
 
     ``not_indexed``: rows of the input that belong to no data set.  ``plan``: made for these data sets.
-    ``clock``: gets the seconds of each stage.  Raises UserError where data cannot be scaled.
+    ``found``: their observations, None to have them prepared.  ``clock``: gets the seconds of each stage.
+    ``indexing``: whether they are indexed alike, for the result.  Raises UserError where data cannot be scaled.
     """
     clock = clock or Clock()
-    found = run_data(data_sets, plan, clock)
+    found = found or run_data(data_sets, plan, clock)
     data, in_use = found.observations, used(found.data_sets)
     with clock.stage("models"):
         settings, model, theta, taken = build_models(in_use, data, plan.models)
@@ -54,12 +66,16 @@ def run(data_sets: Sequence[DataSet], not_indexed: int, plan: Plan, clock: Clock
         start = start_of(theta, taken, model, in_use, data, plan.continuation, of, everybody)
     with clock.stage("selection"):
         identifiers = [one.identifier for one in in_use]
-        selection = selected(data, found.groups, identifiers, plan.intensity_choice, plan.selection)
+        selection, chosen = _selected(found, identifiers, plan)
     with clock.stage("scaling"):
         work = ScalingProblem(
             data.rows, found.groups, data.friedel_split, data.epsilon, model, selection.mask, fixed, of
         )
-        scaled = scale_data(work, start, plan.rounds)
+        told = None
+        if found.beside is None:
+            scaled = scale_data(work, start, plan.rounds)
+        else:
+            scaled, told = scale_with_reference(work, start, plan.rounds, found.beside, plan.reference_mode, chosen)
     validation = None
     if plan.validate:
         with clock.stage("validation"):
@@ -76,7 +92,7 @@ def run(data_sets: Sequence[DataSet], not_indexed: int, plan: Plan, clock: Clock
     covariance = scaled.outcome.covariance
     esd = None if covariance is None else np.sqrt(np.maximum(covariance.diagonal(), 0.0))
     # data sets that were not chosen keep their place in the ledger
-    members = with_excluded(data_sets, final)
+    members = with_excluded(data_sets, final, plan.filtered)
     experiments = [one.experiment for one in final]
     return Result(
         members=members,
@@ -98,7 +114,19 @@ def run(data_sets: Sequence[DataSet], not_indexed: int, plan: Plan, clock: Clock
         validation=validation,
         exclusions=found_bad,
         symmetry_check=checked,
+        indexing=indexing,
+        reference=told,
     )
+
+
+def _selected(found: RunData, identifiers: list[str], plan: Plan) -> tuple[Selection, Bool]:
+    """Observations that take part in the fit; and which rows, where a reference stands among them."""
+    if found.beside is None:
+        selection = selected(found.observations, found.groups, identifiers, plan.intensity_choice, plan.selection)
+        return selection, selection.mask
+    both = found.beside
+    selection = selected(both.data, both.groups, [*identifiers, "reference"], plan.intensity_choice, plan.selection)
+    return selection_of_observations(selection, both.own), selection.mask | ~both.own
 
 
 def _other_restraints(

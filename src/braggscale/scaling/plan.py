@@ -9,21 +9,22 @@ set (models/choice.py).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from braggscale.data import data_set_names
 from braggscale.data.fit_subset import Draw, Limits
 from braggscale.data.flags import Fate
 from braggscale.data.geometry import UnitCell
 from braggscale.data.image_selection import ImageRequest
+from braggscale.data.reindexing import AUTO as REINDEX_AUTO
 from braggscale.data.row_fates import Cuts
 from braggscale.data.table import DataSet
 from braggscale.fit.solver import FitSettings
 from braggscale.models import MODELS
 from braggscale.models.choice import AUTO, ModelRequest, repeated_model
 from braggscale.models.stored_model import common_restraints
-from braggscale.options.schema import Options
+from braggscale.options.schema import FilteringOptions, Options
 from braggscale.scaling.previous_run import Continuation, OutlierLimits
 from braggscale.scaling.state import RoundSettings
 from braggscale.weighting.error_model import ErrorModelOptions
@@ -70,6 +71,25 @@ class StatisticsRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class FilterSettings:
+    """What filtering.deltacchalf asks for.
+
+    ``method``: deltacchalf or deviations.  ``mode``: dataset or image_group.  ``group_size``: images.  ``stdcutoff``:
+    standard deviations. ``max_percent_removed``: of the observations.  ``min_completeness``: per cent, None for no
+    limit. ``min_reflections``: observations below which a part is not judged.
+    """
+
+    method: str
+    mode: str
+    group_size: int
+    stdcutoff: float
+    max_cycles: int
+    max_percent_removed: float
+    min_completeness: float | None
+    min_reflections: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything about a run that depends on the options.
 
@@ -78,6 +98,9 @@ class Plan:
     ``best_unit_cell``: for resolution and statistics, Angstrom and degrees; None for the median of the data sets.
     ``anomalous``: whether all Friedel mates are apart in scaling.  ``small_scale_cutoff``: smallest inverse scale.
     ``validate``: whether the model is judged by reflections left out of the fit.
+    ``mend_indexing``: whether data sets that are indexed in another way than the others are reindexed.
+    ``reference_mode``: estimated or fixed, where there is a reference.
+    ``filtering``: None where nothing is filtered.  ``filtered``: why data sets were left out, by their positions.
     """
 
     data_sets: tuple[int, ...]
@@ -93,7 +116,11 @@ class Plan:
     continuation: Continuation
     small_scale_cutoff: float
     validate: bool
+    mend_indexing: bool
     statistics: StatisticsRequest
+    reference_mode: str = "estimated"
+    filtering: FilterSettings | None = None
+    filtered: Mapping[int, str] = field(default_factory=dict)
 
 
 def make_plan(options: Options, data_sets: Sequence[DataSet]) -> Plan:
@@ -126,7 +153,27 @@ def make_plan(options: Options, data_sets: Sequence[DataSet]) -> Plan:
         continuation=_continuation(options),
         small_scale_cutoff=cut.small_scale_cutoff,
         validate=options.validate,
+        mend_indexing=any(text.lower() == REINDEX_AUTO for text in options.input.reindex),
         statistics=StatisticsRequest(options.output.merging.nbins, options.output.use_internal_variance, cut.d_min),
+        reference_mode=options.reference_mode,
+        filtering=filter_settings(options.filtering),
+    )
+
+
+def filter_settings(options: FilteringOptions) -> FilterSettings | None:
+    """What the options say about filtering; None where nothing is filtered."""
+    if options.method is None:
+        return None
+    asked = options.deltacchalf
+    return FilterSettings(
+        options.method,
+        asked.mode,
+        asked.group_size,
+        asked.stdcutoff,
+        asked.max_cycles,
+        asked.max_percent_removed,
+        asked.min_completeness,
+        asked.min_reflections,
     )
 
 

@@ -16,6 +16,9 @@ from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
 from braggscale.numerics.array_types import Float
 from braggscale.scaling.cross_validation import Validation
+from braggscale.scaling.filter_cycles import Filtering
+from braggscale.scaling.indexing_check import IndexingCheck
+from braggscale.scaling.reference import ReferenceFit
 from braggscale.scaling.state import Scaled
 from braggscale.statistics.exclusions import Exclusions
 from braggscale.statistics.merging_statistics import Statistics
@@ -29,6 +32,8 @@ class Result:
     ``members``: every data set of the input with its rows' final fates.  ``kept``: positions (in ``members``) of those
     in the output, ``used``: these; observations, models and settings count them.  ``models``: dictionaries to store.
     ``esd``: standard deviations of theta, (n_parameters,), None without a covariance.
+    ``indexing``: whether the data sets are indexed alike, ``filtering``: what was filtered; None where nobody looked.
+    ``reference``: how a reference compared with the data, None without one.
     ``batch_lines``: the table of batch numbers after the run.  ``not_indexed``: rows that belong to no data set.
     ``exclusions``: images and data sets that disagree with the rest.  ``symmetry_check``: whether the space group fits.
     """
@@ -52,6 +57,9 @@ class Result:
     validation: Validation | None = None
     exclusions: Exclusions = field(default_factory=Exclusions)
     symmetry_check: SymmetryCheck = field(default_factory=SymmetryCheck)
+    indexing: IndexingCheck | None = None
+    filtering: Filtering | None = None
+    reference: ReferenceFit | None = None
 
     def parameter_name(self, p: int) -> str:
         """A parameter in words: component, number, data set, and the image where it acts.

@@ -12,12 +12,14 @@ from braggscale.data.experiment import Experiment
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.data.geometry import UnitCell
 from braggscale.data.preparation import count_fates
+from braggscale.data.reference import Placed, Reference, place
 from braggscale.data.sorting import RunDataSet, SortedObservations
 from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.timing import Clock
 from braggscale.scaling.plan import Plan
+from braggscale.scaling.reference import Beside, beside, groups_known
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ class RunData:
 
     ``data_sets``: those that the plan chose, in their order.  ``images``: in use, one entry for each of them.
     ``cell``: for resolution and statistics, Angstrom and degrees.
+    ``beside``: the observations with those of a reference; None where there is none.
     ``groups``: within which observations should agree: Friedel mates together, or apart in an anomalous run.
     """
 
@@ -37,13 +40,17 @@ class RunData:
     cell: UnitCell
     observations: SortedObservations
     groups: Groups
+    beside: Beside | None = None
 
 
-def run_data(data_sets: Sequence[DataSet], plan: Plan, clock: Clock) -> RunData:
+def run_data(
+    data_sets: Sequence[DataSet], plan: Plan, clock: Clock, quiet: bool = False, reference: Reference | None = None
+) -> RunData:
     """Choose images, prepare every data set that the plan chose, and sort the observations; logs what was found.
 
-    ``data_sets``: all of the input.  Raises CommandError for images that are not there, DataError where space groups
-    differ or nothing is usable.
+    ``data_sets``: all of the input.  ``quiet``: what was found has been logged.  ``reference``: intensities to be
+    scaled against.  Raises CommandError for images that are not there, DataError where space groups differ or nothing
+    is usable.
     """
     with clock.stage("preparation"):
         # every sweep gets its batch numbers, so that they do not depend on which data sets are left out
@@ -51,23 +58,44 @@ def run_data(data_sets: Sequence[DataSet], plan: Plan, clock: Clock) -> RunData:
         experiments = [numbered[k] for k in plan.data_sets]
         symmetry = sorting.common_symmetry(experiments)
         cell = sorting.best_cell(experiments, plan.best_unit_cell)
-        log.info(f"Space group {symmetry}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
         offsets = batches.offsets_of(experiments)
-        _log_batches(experiments, offsets)
         images = image_selection.choose_images(experiments, offsets, plan.images, plan.data_sets)
-        for line in images.lines:
-            log.info(line)
+        if not quiet:
+            log.info(f"Space group {symmetry}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
+            _log_batches(experiments, offsets)
+            for line in images.lines:
+                log.info(line)
         chosen = [data_sets[k] for k in plan.data_sets]
         prepared = sorting.prepare_all(
             chosen, plan.data_sets, experiments, images, plan.cuts, plan.intensity_choice, cell
         )
-        _log_preparation(prepared)
+        if not quiet:
+            _log_preparation(prepared)
     with clock.stage("symmetry"):
         prepared, observations = sorting.sort_observations(prepared, symmetry)
         groups = _groups(observations, plan.anomalous)
-        prepared, observations = sorting.drop_unconnected(prepared, observations, symmetry, groups)
+        both = None
+        if reference is not None:
+            placed = place(reference, symmetry, cell)
+            both = beside(observations, placed, symmetry, reference.calculated, plan.anomalous)
+        known = None if both is None else groups_known(both)
+        before = len(observations.rows)
+        prepared, observations = sorting.drop_unconnected(prepared, observations, symmetry, groups, known)
         groups = _groups(observations, plan.anomalous)
-    return RunData(tuple(prepared), images, symmetry, cell, observations, groups)
+        if reference is not None and both is not None and len(observations.rows) < before:
+            both = beside(observations, placed, symmetry, reference.calculated, plan.anomalous)
+        if reference is not None and both is not None and not quiet:
+            _log_reference(reference, placed, both)
+    return RunData(tuple(prepared), images, symmetry, cell, observations, groups, both)
+
+
+def _log_reference(reference: Reference, placed: Placed, both: Beside) -> None:
+    """What was taken, and what was done with it."""
+    notes = "".join(f"; {note}" for note in placed.notes)
+    log.info(
+        f"Reference {reference.source}: {reference.what}; {both.n_reference} of them are measured here"
+        f" (d {placed.d.max():.2f} to {placed.d.min():.2f}){notes}"
+    )
 
 
 def _groups(observations: SortedObservations, anomalous: bool) -> Groups:

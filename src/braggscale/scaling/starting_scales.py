@@ -21,7 +21,7 @@ def starting_scales(rows: Observations, groups: Groups, intensity: Float, weight
     common reflections, I_h given K and K_d = sum w I I_h / sum w I_h^2 given I_h, for data sets that share enough of
     them. The first data set has K = 1.  ``intensity``: counts, ``weight``: 1/counts^2, both (n,).
     """
-    k: Float = _wilson_scales(rows, intensity, n_data_sets)
+    k: Float = wilson_scales(rows, intensity, n_data_sets)
     data_set = rows.data_set
     first, last = groups.offsets[:-1], groups.offsets[1:] - 1
     low, high = np.minimum.reduceat(data_set, first), np.maximum.reduceat(data_set, first)
@@ -42,8 +42,11 @@ def starting_scales(rows: Observations, groups: Groups, intensity: Float, weight
     return np.asarray(k / k[0])
 
 
-def _wilson_scales(rows: Observations, intensity: Float, n_data_sets: int) -> Float:
-    """K_d = sum I / sum N(d), N(d) the mean of I/K over all data sets in the resolution shell; 1 where I vanishes."""
+def wilson_scales(rows: Observations, intensity: Float, n_data_sets: int) -> Float:
+    """K_d = sum I / sum N(d), N(d) the mean of I/K over all data sets in the resolution shell; 1 where I vanishes.
+
+    ``intensity``: counts, (n,).  Returns K, (n_data_sets,).
+    """
     data_set = rows.data_set
     order = np.argsort(rows.d, kind="stable")
     shell = np.empty(len(order), np.int64)

@@ -15,12 +15,12 @@ from __future__ import annotations
 import numpy as np
 
 from braggscale.numerics.array_types import Float, Int
-from braggscale.report.numbers.by_part import Segments
 from braggscale.report.numbers.image_bins import ImageBins
 from braggscale.report.numbers.json_numbers import column, counts, numbers, share, significant, total
 from braggscale.report.numbers.scaled_observations import Observed
 from braggscale.report.summary_sections import RadiationDamage, Trend
 from braggscale.report.summary_values import Matrix
+from braggscale.statistics.influence import Segments
 
 MOST_PAIRS = 400_000
 MOST_MEMBERS = 48  # of one reflection in one data set

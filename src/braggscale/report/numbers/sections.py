@@ -14,7 +14,7 @@ from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.options.schema import Options
 from braggscale.report.numbers.absorption import absorption_use
 from braggscale.report.numbers.anomalous import anomalous
-from braggscale.report.numbers.by_part import Segments, by_data_set, by_image
+from braggscale.report.numbers.by_part import by_data_set, by_image
 from braggscale.report.numbers.damage import radiation_damage
 from braggscale.report.numbers.errors import by_shell, detector_map, error_models
 from braggscale.report.numbers.image_bins import image_bins
@@ -41,6 +41,7 @@ from braggscale.report.summary_sections import (
 from braggscale.scaling.conclusion import usable
 from braggscale.scaling.result import Result
 from braggscale.statistics.half_sets import critical_correlation
+from braggscale.statistics.influence import Segments
 from braggscale.statistics.resolution_limit import fitted_curve
 from braggscale.statistics.shell_statistics import Shell
 from braggscale.weighting.error_model import assign

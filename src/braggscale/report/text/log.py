@@ -10,6 +10,7 @@ import numpy as np
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.fit.component_summaries import sentences
 from braggscale.report.checks import symmetry_entry
+from braggscale.report.numbers.reference import reference_lines
 from braggscale.report.summary_document import Advice
 from braggscale.report.symmetry_text import symmetry_sentences
 from braggscale.report.text import tables
@@ -44,6 +45,10 @@ def log_result(result: Result, anomalous: bool) -> None:
         log.info("")
         log.info("For reference, batch numbers assigned to datasets were:")
         for line in result.batch_lines:
+            log.info(line)
+    if result.reference is not None:
+        log.info("")
+        for line in reference_lines(result.reference):
             log.info(line)
     _log_statistics(result, anomalous)
     if result.symmetry_check.patterns or result.symmetry_check.elements:

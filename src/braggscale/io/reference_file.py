@@ -1,0 +1,296 @@
+"""Reference intensities from a file: what kind it is, and which of its columns are taken, by what they hold.
+
+    merged or unmerged MTZ          I(+) and I(-), I, F(+) and F(-), F, in this order; amplitudes are squared
+    mmCIF or core CIF with data     the same by the names of the dictionary
+    CIF or PDB with a structure     |F|^2 of the model (io/reference_model.py)
+    reflections with experiments    scaled intensities of an earlier run, merged
+
+Sigmas of squared amplitudes are 2 F sigma(F).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from braggscale.data.flags import Flag
+from braggscale.data.geometry import UnitCell
+from braggscale.data.reference import Reference
+from braggscale.errors import CommandError, InputError
+from braggscale.io import open_inputs
+from braggscale.io.file_kind import kind_of
+from braggscale.io.reference_model import ModelRequest, from_macromolecule, from_small_molecule, is_structure
+from braggscale.numerics.array_types import Array, Float
+
+MOST_BYTES = 1 << 30
+
+# (I or F of h, its sigma, of -h, its sigma) in the names of dictionaries, the best first; F: amplitudes.
+_IN_CIF = (
+    ("I", "pdbx_I_plus", "pdbx_I_plus_sigma", "pdbx_I_minus", "pdbx_I_minus_sigma"),
+    ("I", "intensity_meas", "intensity_sigma", "", ""),
+    ("I", "F_squared_meas", "F_squared_sigma", "", ""),
+    ("I", "F_squared_meas", "F_squared_meas_sigma", "", ""),
+    ("F", "pdbx_F_plus", "pdbx_F_plus_sigma", "pdbx_F_minus", "pdbx_F_minus_sigma"),
+    ("F", "F_meas_au", "F_meas_sigma_au", "", ""),
+    ("F", "F_meas", "F_meas_sigma", "", ""),
+    ("F", "F_meas", "F_sigma", "", ""),
+    ("I", "F_squared_calc", "", "", ""),
+    ("F", "F_calc", "", "", ""),
+    ("F", "F_calc_au", "", "", ""),
+)
+
+
+def read_reference(paths: Sequence[str], request: ModelRequest) -> Reference:
+    """The reference in a file, or in a pair of reflections and experiments.
+
+    ``request``: how a model is turned into intensities.
+    Raises CommandError for a file that cannot be read, InputError for one that holds nothing of this kind.
+    """
+    if len(paths) > 1:
+        return _scaled(paths)
+    path = paths[0]
+    content = _content(path)
+    if kind_of(content) is not None and content[:4] != b"MTZ ":
+        return _scaled(_with_partner(path))
+    if content[:4] == b"MTZ ":
+        return _mtz(path)
+    text = content.decode("utf-8", "replace")
+    if is_cif(text):
+        return _cif(path, text, request)
+    if is_structure(text):
+        return from_macromolecule(path, text, request)
+    raise InputError(
+        f"{path}: no reference; expected an MTZ file, a CIF file with data or a structure, a PDB file, or scaled.refl"
+    )
+
+
+def is_cif(text: str) -> bool:
+    """Whether the first word of a text that is no comment begins a data block."""
+    for line in text.splitlines():
+        word = line.strip()
+        if word and not word.startswith("#"):
+            return word.lower().startswith("data_")
+    return False
+
+
+def _content(path: str) -> bytes:
+    try:
+        if os.path.getsize(path) > MOST_BYTES:
+            raise InputError(f"{path}: a reference of more than {MOST_BYTES >> 30} GB is not read")
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or error}") from None
+    if content[:2] == b"\x1f\x8b":
+        import gzip
+
+        try:
+            with gzip.open(path) as packed:
+                content = packed.read(MOST_BYTES)
+        except (OSError, EOFError) as error:
+            raise InputError(f"{path}: damaged gzip file ({error})") from None
+    if not content:
+        raise InputError(f"{path}: the file is empty")
+    return content
+
+
+def _mtz(path: str) -> Reference:
+    import gemmi
+
+    try:
+        mtz = gemmi.read_mtz_file(path)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: {str(error)[:100]}") from None
+    hkl = np.array(mtz.make_miller_array(), np.int32)
+    cell, hall = _cell(mtz.cell), None if mtz.spacegroup is None else str(mtz.spacegroup.hall)
+    values = {column.label: np.array(column, np.float64) for column in mtz.columns}
+    kinds: dict[str, list[str]] = {}
+    for column in mtz.columns:
+        kinds.setdefault(column.type, []).append(column.label)
+
+    def sigma_of(label: str, kind: str) -> str | None:
+        """The sigma that follows its column."""
+        labels = [column.label for column in mtz.columns]
+        later = [c.label for c in mtz.columns[labels.index(label) + 1 :] if c.type == kind]
+        return later[0] if later else None
+
+    for kind, sigma_kind, squared in (("K", "M", False), ("J", "Q", False), ("G", "L", True), ("F", "Q", True)):
+        found = kinds.get(kind, [])
+        pairs = [(label, sigma_of(label, sigma_kind)) for label in found]
+        pairs = [(label, sigma) for label, sigma in pairs if sigma is not None or squared]
+        if kind in "KG" and len(pairs) >= 2:
+            (plus, s_plus), (minus, s_minus) = pairs[:2]
+            return _both(
+                path, hkl, [values[plus], values[minus]], [_sigma(values, s_plus), _sigma(values, s_minus)],
+                squared, cell, hall, f"{plus}, {minus}",
+            )  # fmt: skip
+        if kind in "JF" and pairs:
+            label, sigma = pairs[0]
+            return _one(path, hkl, values[label], _sigma(values, sigma), squared, cell, hall, label, bool(mtz.batches))
+    raise InputError(f"{path}: no intensities or amplitudes among the columns {', '.join(values)}")
+
+
+def _sigma(values: dict[str, Float], label: str | None) -> Float | None:
+    return None if label is None else values[label]
+
+
+def _cell(cell: Any) -> UnitCell | None:
+    numbers = [float(x) for x in cell.parameters]
+    if min(numbers) <= 0 or numbers[:3] == [1.0, 1.0, 1.0]:
+        return None
+    a, b, c, alpha, beta, gamma = numbers
+    return a, b, c, alpha, beta, gamma
+
+
+def _one(
+    path: str,
+    hkl: Array,
+    value: Float,
+    sigma: Float | None,
+    squared: bool,
+    cell: UnitCell | None,
+    hall: str | None,
+    label: str,
+    apart: bool = False,
+) -> Reference:
+    """A reference of one column."""
+    intensity, error = _intensities(value, sigma, squared)
+    good = np.isfinite(intensity) & np.isfinite(error) & ((error > 0) if sigma is not None else True)
+    if not good.any():
+        raise InputError(f"{path}: the column {label} holds no value with a positive sigma")
+    what = f"{int(good.sum())} {'squared amplitudes' if squared else 'intensities'}, column {label}"
+    return Reference(
+        hkl[good].astype(np.int32), intensity[good], error[good], apart, cell, hall, path, what, sigma is None
+    )
+
+
+def _both(
+    path: str,
+    hkl: Array,
+    values: Sequence[Float],
+    sigmas: Sequence[Float | None],
+    squared: bool,
+    cell: UnitCell | None,
+    hall: str | None,
+    label: str,
+) -> Reference:
+    """A reference of two columns, of h and of -h."""
+    sigma = None if sigmas[0] is None or sigmas[1] is None else np.concatenate([sigmas[0], sigmas[1]])
+    both = np.concatenate([hkl, -hkl])
+    return _one(path, both, np.concatenate(list(values)), sigma, squared, cell, hall, label, True)
+
+
+def _intensities(value: Float, sigma: Float | None, squared: bool) -> tuple[Float, Float]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not squared:
+            return value, np.zeros(len(value)) if sigma is None else sigma
+        return value * value, np.zeros(len(value)) if sigma is None else 2.0 * np.abs(value) * sigma + sigma * sigma
+
+
+def _cif(path: str, text: str, request: ModelRequest) -> Reference:
+    import gemmi
+
+    try:
+        document = gemmi.cif.read_string(text)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: {str(error)[:160]}") from None
+    for block in document:
+        found = _refln(path, block)
+        if found is not None:
+            return found
+    for block in document:
+        if block.find_values("_atom_site.Cartn_x"):
+            return from_macromolecule(path, text, request)
+        if block.find_values("_atom_site_fract_x"):
+            return from_small_molecule(path, block, request)
+    raise InputError(f"{path}: neither reflections nor a structure")
+
+
+def _refln(path: str, block: Any) -> Reference | None:
+    """The reflections of a block, None where it has none."""
+    for prefix in ("_refln.", "_refln_"):
+        index = [block.find_values(f"{prefix}index_{letter}") for letter in "hkl"]
+        if not all(index):
+            continue
+        hkl = np.column_stack([_numbers(column) for column in index])
+        for kind, plus, s_plus, minus, s_minus in _IN_CIF:
+            columns = [block.find_values(prefix + name) if name else None for name in (plus, s_plus, minus, s_minus)]
+            if not columns[0] or (s_plus and not columns[1]) or (minus and not (columns[2] and columns[3])):
+                continue
+            values = [None if column is None else _numbers(column) for column in columns]
+            if any(value is not None and len(value) != len(hkl) for value in values) or values[0] is None:
+                continue
+            cell, hall = _block_cell(block)
+            squared = kind == "F"
+            if values[2] is not None:
+                return _both(
+                    path, hkl, [values[0], values[2]], [values[1], values[3]], squared, cell, hall, f"{plus}, {minus}"
+                )
+            return _one(path, hkl, values[0], values[1], squared, cell, hall, plus)
+    return None
+
+
+def _numbers(column: Any) -> Float:
+    """Values of a CIF column, NaN for ? and ., without the esds in parentheses."""
+    import gemmi
+
+    return np.array([gemmi.cif.as_number(text) for text in column], np.float64)
+
+
+def _block_cell(block: Any) -> tuple[UnitCell | None, str | None]:
+    """Cell and Hall symbol of a block, None where they are not there."""
+    import gemmi
+
+    small = gemmi.make_small_structure_from_block(block)
+    cell = _cell(small.cell)
+    name = None
+    for tag in ("_symmetry.space_group_name_H-M", "_space_group.name_H-M_alt"):
+        name = name or block.find_value(tag)
+    group = small.spacegroup
+    if group is None and name:
+        group = gemmi.find_spacegroup_by_name(gemmi.cif.as_string(name))
+    if cell is None:
+        words = [block.find_value(f"_cell.{n}") for n in ("length_a", "length_b", "length_c")]
+        words += [block.find_value(f"_cell.angle_{n}") for n in ("alpha", "beta", "gamma")]
+        if all(words):
+            cell = _cell(gemmi.UnitCell(*(gemmi.cif.as_number(word) for word in words)))
+    return cell, None if group is None else str(group.hall)
+
+
+def _with_partner(path: str) -> list[str]:
+    """A reflection table or an experiment list with the file that belongs to it: of the same name, beside it."""
+    stem, ending = os.path.splitext(path)
+    for other in (".expt", ".json") if ending not in (".expt", ".json") else (".refl", ".h5", ".pickle"):
+        if os.path.exists(stem + other):
+            return [path, stem + other]
+    raise CommandError(f"reference={path}: give the pair of files, reference=scaled.expt,scaled.refl")
+
+
+def _scaled(paths: Sequence[str]) -> Reference:
+    """Scaled intensities of an earlier run, I/g, of all its data sets."""
+    data = open_inputs(paths)
+    hkl, intensity, sigma = [], [], []
+    for one in data.data_sets:
+        table = one.table
+        names = ("intensity.scale.value", "intensity.scale.variance", "inverse_scale_factor", "flags")
+        if any(name not in table for name in names):
+            raise InputError(f"{table.source}: data set {one.identifier} is not scaled; a reference must be")
+        value, variance, g, flags = (np.asarray(table[name]) for name in names)
+        left_out = np.uint64(
+            int(Flag.OUTLIER_IN_SCALING) | int(Flag.EXCLUDED_FOR_SCALING) | int(Flag.USER_EXCLUDED_IN_SCALING)
+        )
+        good = ((flags & left_out) == 0) & (variance > 0) & (g > 0)
+        hkl.append(np.asarray(table["miller_index"])[good])
+        intensity.append(value[good] / g[good])
+        sigma.append(np.sqrt(variance[good]) / g[good])
+    crystal = data.data_sets[0].experiment.crystal
+    together = np.concatenate(intensity)
+    if len(together) == 0:
+        raise InputError(f"{', '.join(paths)}: no scaled reflection; it cannot be a reference")
+    return Reference(
+        np.concatenate(hkl).astype(np.int32), together, np.concatenate(sigma), True, crystal.unit_cell, crystal.hall,
+        ", ".join(paths), f"{len(together)} scaled intensities, merged", False,
+    )  # fmt: skip

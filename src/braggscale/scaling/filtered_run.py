@@ -1,0 +1,64 @@
+"""Scaling with filtering: scale, leave out what makes the data worse, scale what is left."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from braggscale.data.reference import Reference
+from braggscale.data.table import DataSet
+from braggscale.numerics.timing import Clock
+from braggscale.scaling.filter_cycles import NO_MORE, Part
+from braggscale.scaling.filtering import begin, judge, log_filtering, reasons
+from braggscale.scaling.indexing_check import IndexingCheck
+from braggscale.scaling.pipeline import run
+from braggscale.scaling.plan import Plan
+from braggscale.scaling.result import Result
+from braggscale.scaling.run_data import RunData, run_data
+
+log = logging.getLogger(__name__)
+
+
+def run_filtered(
+    data_sets: Sequence[DataSet],
+    not_indexed: int,
+    plan: Plan,
+    found: RunData,
+    clock: Clock,
+    indexing: IndexingCheck | None,
+    reference: Reference | None = None,
+) -> Result:
+    """Scale, and filter where the plan says so; arguments as of ``pipeline.run`` and ``run_data``."""
+    result = run(data_sets, not_indexed, plan, found, clock, indexing)
+    if plan.filtering is None:
+        return result
+    seen = begin(result, plan.filtering)
+    while True:
+        before = len(seen.removed)
+        log.info("")
+        first = len(seen.cycles)
+        with clock.stage("filtering"):
+            seen = judge(result, plan, seen)
+        log_filtering(seen, first)
+        new = seen.removed[before:]
+        if not new:
+            return replace(result, filtering=seen)
+        plan = without(plan, new)
+        log.info("What is left is scaled again")
+        found = run_data(data_sets, plan, clock, quiet=True, reference=reference)
+        result = run(data_sets, not_indexed, plan, found, clock, indexing)
+        if seen.reason != NO_MORE:
+            return replace(result, filtering=seen)
+
+
+def without(plan: Plan, parts: Sequence[Part]) -> Plan:
+    """The plan without the parts."""
+    out = {part.number for part in parts if part.images is None}
+    images = [f"#{part.number}:{part.images[0]}:{part.images[1]}" for part in parts if part.images is not None]
+    return replace(
+        plan,
+        data_sets=tuple(k for k in plan.data_sets if k not in out),
+        images=replace(plan.images, exclude_images=(*plan.images.exclude_images, *images)),
+        filtered={**plan.filtered, **reasons(parts, plan.filtering.method if plan.filtering else "")},
+    )

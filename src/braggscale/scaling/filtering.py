@@ -1,0 +1,267 @@
+"""Parts of the data that make the rest worse are left out: whole data sets, or groups of images.
+
+The influence of every part on CC1/2 comes from sums over the scaled observations (statistics/influence.py), without
+scaling again. Parts are judged, the worst are left out, and what is left is judged again, on the same scales, until
+nothing stands out. Then what is left is scaled once, and judged once more with its own scales.
+
+A part is left out where CC1/2 is better without it, delta < 0, and delta is far below that of the others. With n
+observations in a part,
+
+    z = (delta/n - median(delta/n)) sqrt(n) / s,     s: 1.4826 times the median of the absolute values above it,
+
+z below -stdcutoff. A part of twice the size has twice the influence, with an error larger by sqrt(2). dials.scale takes
+mean and standard deviation instead, among which ten bad ones of a hundred are never four standard deviations away.
+
+CC1/2 depends on the strong reflections, and a crystal of a hundred changes it little. Deviations from the equivalents
+tell more: the method ``deviations`` judges the mean z^2 of a part in the same way, outliers included, each with at
+most 25. With both methods a part is left out only where its mean z^2 is larger than usual by 30 %: a part whose
+observations agree with their equivalents is not to blame.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.data.experiment import Still
+from braggscale.data.geometry import inverse_d_squared
+from braggscale.data.sorting import UsedDataSet
+from braggscale.data.unique_reflections import Groups, mean_of_others
+from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.scaling.conclusion import statistics_of, usable
+from braggscale.scaling.filter_cycles import (
+    COMPLETENESS,
+    CYCLES,
+    NO_MORE,
+    PERCENT,
+    STOP_TEXT,
+    Cycle,
+    Filtering,
+    Part,
+)
+from braggscale.scaling.plan import FilterSettings, Plan
+from braggscale.scaling.result import Result
+from braggscale.statistics.half_sets import ratio
+from braggscale.statistics.influence import Segments, influence
+from braggscale.wording import some_of
+
+log = logging.getLogger(__name__)
+
+# With fewer parts nobody can say what is usual.
+FEWEST_PARTS = 4
+MOST_NAMED = 10
+DELTA_CC = "deltacchalf"
+# z^2 of one observation counts for no more: the share of gross outliers differs from part to part by chance.
+LARGEST = 25.0
+# Mean z^2 over that of the usual part below which a part is not left out, however sure it is.
+SUBSTANTIAL = 1.3
+
+
+def stands_out(delta: Float, n: Float, stdcutoff: float) -> tuple[Bool, Float, float]:
+    """Which parts make CC1/2 worse by far more than the others, (n_parts,); z, (n_parts,); delta of the limit.
+
+    ``delta``: influence of each part, NaN where it is not known; ``n``: its observations, both (n_parts,).
+    """
+    known = np.isfinite(delta) & (n > 0)
+    nobody = np.zeros(len(delta), bool)
+    if np.count_nonzero(known) < FEWEST_PARTS:
+        return nobody, np.full(len(delta), np.nan), float("nan")
+    each = np.where(known, delta / np.maximum(n, 1.0), 0.0)
+    usual = float(np.median(each[known]))
+    off = (each - usual) * np.sqrt(n)
+    # the good side alone: bad parts do not widen the limit
+    above = np.abs(off[known & (off >= 0)])
+    width = 1.4826 * float(np.median(above)) if len(above) else 0.0
+    if width <= 0:
+        return nobody, np.full(len(delta), np.nan), float("nan")
+    z = np.where(known, off / width, np.nan)
+    typical = float(np.median(n[known]))
+    limit = usual * typical - stdcutoff * width * np.sqrt(typical)
+    return known & (z < -stdcutoff) & (delta < 0), z, limit
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaled:
+    """Scaled observations that are judged.  ``part``: of each, ``x``: I/g, ``place``: among all rows, (n,).
+
+    ``s``: 1/d^2 of each group.
+    """
+
+    x: Float
+    groups: Groups
+    s: Float
+    part: Int
+    place: Int
+
+    @classmethod
+    def of(cls, result: Result, good: Bool, part: Int) -> _Scaled:
+        """The ``good`` rows of a result.  ``good``, ``part``: of every row, (n,)."""
+        rows = np.flatnonzero(good)
+        groups = result.data.friedel_merged.subset(good)
+        x = result.scaled.state.values.intensity[rows] / result.scaled.state.scale[rows]
+        s = inverse_d_squared(result.data.asu[rows][groups.offsets[:-1]], result.cell)
+        return cls(x, groups, s, part[rows], rows)
+
+    def without(self, out: Bool) -> _Scaled:
+        """The observations of parts that stay.  ``out``: (n_parts,)."""
+        keep = ~out[self.part]
+        stay = self.groups.sum(keep) > 0
+        return _Scaled(self.x[keep], self.groups.subset(keep), self.s[stay], self.part[keep], self.place[keep])
+
+
+def begin(result: Result, settings: FilterSettings) -> Filtering:
+    """Before the first cycle."""
+    n = int(usable(result.data.rows.data_set, result.scaled, 0.0).sum())
+    return Filtering(settings, n, tuple((one.identifier, _images(one)) for one in result.used))
+
+
+def _images(one: UsedDataSet) -> tuple[int, int] | None:
+    kind = one.experiment.kind
+    if isinstance(kind, Still):
+        return None
+    runs = kind.scan.valid_image_ranges or (kind.scan.image_range,)
+    return runs[0][0], runs[-1][1]
+
+
+def judge(result: Result, plan: Plan, so_far: Filtering) -> Filtering:
+    """Cycles on the scales of one result, added to those before; the last of them leaves nothing out, or is a limit."""
+    settings = so_far.settings
+    parts, part = _parts(result, settings)
+    good = usable(result.data.rows.data_set, result.scaled, plan.small_scale_cutoff)
+    scaled = _Scaled.of(result, good, part)
+    complete = result.statistics.overall.completeness if result.statistics else float("nan")
+    possible = len(scaled.groups) / complete if complete > 0 else float("nan")
+    cycles, lost = list(so_far.cycles), sum(cycle.n_removed for cycle in so_far.cycles)
+    gone = np.zeros(len(parts), bool)
+    while True:
+        segments = Segments.of(scaled.groups, scaled.part, len(parts))
+        found = influence(scaled.x, scaled.groups, segments, len(parts), scaled.s)
+        n = np.bincount(scaled.part, minlength=len(parts)).astype(np.float64)
+        z2 = mean_deviations(result, good, part, gone)
+        value = found.delta if settings.method == DELTA_CC else deviation_as_influence(z2, n)
+        out, z, limit = stands_out(np.where(n >= settings.min_reflections, value, np.nan), n, settings.stdcutoff)
+        out &= substantially(z2)
+        worst = np.flatnonzero(out)[np.argsort(z[out], kind="stable")]
+        within, reason = _within_limits(worst, n, lost, len(cycles), so_far)
+        if len(within) and settings.min_completeness is not None:
+            left = len(scaled.without(_marked(within, len(parts))).groups)
+            if 100.0 * left / possible < settings.min_completeness:
+                within, reason = within[:0], COMPLETENESS
+        seen = [replace(parts[k], n=int(n[k]), delta=float(found.delta[k]), z2=float(z2[k])) for k in range(len(parts))]
+        removed = tuple(seen[k] for k in within.tolist())
+        lost += sum(one.n for one in removed)
+        at_all = _marked(scaled.place, len(good))
+        merged = statistics_of(result.data, result.scaled, at_all, result.cell, result.symmetry, plan.statistics)
+        listed = sorted((one for one in seen if one.n), key=lambda one: one.delta if np.isfinite(one.delta) else np.inf)
+        percent = 100.0 * lost / max(so_far.n_initial, 1)
+        cycles.append(Cycle(tuple(listed), removed, limit, percent, found.cc, merged))
+        if reason or not removed:
+            return replace(so_far, cycles=tuple(cycles), reason=reason or NO_MORE)
+        gone = gone | _marked(within, len(parts))
+        scaled = scaled.without(_marked(within, len(parts)))
+
+
+def _within_limits(worst: Int, n: Float, lost: int, n_cycles: int, so_far: Filtering) -> tuple[Int, str]:
+    """Those of the worst parts that may be left out, and why there will be no other cycle; empty where there may be."""
+    settings = so_far.settings
+    if len(worst) and n_cycles >= settings.max_cycles:
+        return worst[:0], CYCLES
+    room = 0.01 * settings.max_percent_removed * so_far.n_initial - lost
+    within = worst[np.cumsum(n[worst]) <= room]
+    return within, NO_MORE if len(worst) == 0 else PERCENT if len(within) < len(worst) else ""
+
+
+def mean_deviations(result: Result, good: Bool, part: Int, gone: Bool) -> Float:
+    """Mean z^2 of each part, (n_parts,); NaN where no equivalent is left, and of parts that are ``gone``, (n_parts,).
+
+    z is the deviation from the mean of the other observations, over the errors of both. The observations that are
+    ``good``, (n,), make the means; outliers are judged, too, but none counts for more than LARGEST.
+    ``part``: of each row, (n,).
+    """
+    state, groups = result.scaled.state, result.scaled.state.fit_groups
+    weight = np.where(good & ~gone[part], 1.0 / state.variance, 0.0)
+    mu, error = mean_of_others(groups, weight, state.scale, state.values.intensity)
+    seen = (error > 0) & ~gone[part] & (state.scale > 0) & ~state.impossible
+    z2 = np.minimum((state.values.intensity - mu)[seen] ** 2 / (state.variance + error)[seen], LARGEST)
+    n = np.bincount(part[seen], minlength=len(gone)).astype(np.float64)
+    return ratio(np.bincount(part[seen], z2, len(gone)), n)
+
+
+def substantially(z2: Float) -> Bool:
+    """Parts whose mean z^2 is larger than usual by SUBSTANTIAL, (n_parts,).  ``z2``: mean z^2, (n_parts,)."""
+    known = np.isfinite(z2)
+    result: Bool = known & (z2 > SUBSTANTIAL * (np.median(z2[known]) if known.any() else 1.0))
+    return result
+
+
+def deviation_as_influence(z2: Float, n: Float) -> Float:
+    """What ``stands_out`` takes, (n_parts,): the lower, the larger the deviations.
+
+    ``z2``: mean z^2, ``n``: observations of each part, (n_parts,).
+    """
+    return -n * z2
+
+
+def _marked(which: Int, n: int) -> Bool:
+    mark = np.zeros(n, bool)
+    mark[which] = True
+    return mark
+
+
+def _parts(result: Result, settings: FilterSettings) -> tuple[list[Part], Int]:
+    """The parts, and the part of each row, (n,)."""
+    rows = result.data.rows
+    if settings.mode == "dataset":
+        whole = [Part(one.number, one.data_set.id, one.identifier, None) for one in result.used]
+        return whole, rows.data_set.astype(np.int64)
+    parts: list[Part] = []
+    base, origin, last = [], [], []
+    for one in result.used:
+        base.append(len(parts))
+        images = _images(one)
+        if images is None:
+            parts.append(Part(one.number, one.data_set.id, one.identifier, None))
+            origin.append(0)
+            last.append(len(parts) - 1)
+            continue
+        first, end = images
+        n = max((end - first + 1) // settings.group_size, 1)  # what is left over joins the last group
+        for k in range(n):
+            begin = first + k * settings.group_size
+            stop = end if k == n - 1 else begin + settings.group_size - 1
+            parts.append(Part(one.number, one.data_set.id, one.identifier, (begin, stop)))
+        origin.append(first)
+        last.append(len(parts) - 1)
+    d = rows.data_set
+    image = np.floor(rows.xyz[:, 2]).astype(np.int64) + 1
+    place = np.maximum((image - np.array(origin)[d]) // settings.group_size, 0)
+    return parts, np.minimum(np.array(base)[d] + place, np.array(last)[d])
+
+
+def log_filtering(found: Filtering, first: int) -> None:
+    """What the cycles from number ``first`` on have left out, and why they ended."""
+    what = "data sets" if found.settings.mode == "dataset" else "groups of images"
+    for k, cycle in enumerate(found.cycles[first:], first + 1):
+        worst = cycle.parts[0] if cycle.parts else None
+        text = f"Filtering, cycle {k}: CC1/2 {cycle.cc_half:.4f} of {len(cycle.parts)} {what}"
+        if worst is not None:
+            text += f"; lowest delta CC1/2 {worst.delta:.5f} ({worst})"
+            text += f", limit {cycle.limit:.5f}" if found.settings.method == DELTA_CC else ""
+        log.info(text)
+        if cycle.removed:
+            shown = some_of([f"{part} ({why(part, found.settings.method)})" for part in cycle.removed], MOST_NAMED)
+            log.info(f"  left out: {shown}; {cycle.percent:.2f} % of the observations so far")
+    log.info(f"Filtering ends: {STOP_TEXT[found.reason]}")
+
+
+def why(part: Part, method: str) -> str:
+    """The number by which a part was judged."""
+    return f"delta CC1/2 {part.delta:.5f}" if method == DELTA_CC else f"mean z^2 {part.z2:.2f}"
+
+
+def reasons(parts: Sequence[Part], method: str) -> dict[int, str]:
+    """Why whole data sets are left out, by their places in the input."""
+    return {part.number: f"filtered: {why(part, method)}" for part in parts if part.images is None}

@@ -1,0 +1,134 @@
+"""What leaving out a part of the data would change: delta CC1/2, from sums, for all parts in one pass.
+
+delta CC1/2 of a part = CC1/2 of all data - CC1/2 without the part, with the analytic CC1/2 of each resolution shell
+
+    CC = (s_y^2 - e)/(s_y^2 + e),   s_y^2 = variance of the means of reflections with two or more observations,
+                                    e = mean of their variances of the mean, sum (x - <x>)^2/(n (n - 1)),
+
+averaged over the shells with the numbers of reflections as weights (Assmann, Brehm & Diederichs, J. Appl. Cryst. 49
+(2016) 1021). A part below zero makes the data worse. Taking a part away changes n, sum x and sum x^2 of the reflections
+that it measured and of no other, so all parts together cost one pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.data.unique_reflections import Groups
+from braggscale.numerics.array_types import Array, Float, Int
+from braggscale.statistics.half_sets import cc_of_variances, ratio
+
+# Shells of delta CC1/2, as DIALS.
+SHELLS = 10
+# Reflections that a part must share with the rest before a correlation says something.
+FEWEST_COMMON = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Observations of one reflection in one part.  ``order``: rows so that segments stand together, (n,).
+
+    ``offsets``: where segments begin in ``order``, and the end, (n_segments + 1,).  ``group``, ``part``: of each
+    segment, (n_segments,).
+    """
+
+    order: Int
+    offsets: Int
+    group: Int
+    part: Int
+
+    @classmethod
+    def of(cls, groups: Groups, part: Int, n_parts: int) -> Segments:
+        """``part``: of each row, (n_rows,)."""
+        key = groups.index() * n_parts + part
+        order = np.argsort(key, kind="stable")
+        ordered = key[order]
+        starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+        first = ordered[starts]
+        return cls(order, np.append(starts, len(key)), first // n_parts, first % n_parts)
+
+    def sizes(self) -> Int:
+        """Number of rows of each segment, (n_segments,)."""
+        return np.diff(self.offsets)
+
+    def sum(self, values: Float) -> Float:
+        """Sum over each segment, (n_segments,).  ``values``: (n_rows,)."""
+        result: Float = np.add.reduceat(values[self.order], self.offsets[:-1])
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """What leaving out each part would change, (n_parts,); NaN where it is not known.
+
+    ``delta``: delta CC1/2.  ``cc_rest``: correlation of the means of the part with those of all others.
+    ``cc``: CC1/2 of all data, mean over shells.
+    """
+
+    delta: Float
+    cc_rest: Float
+    cc: float
+
+
+def influence(x: Float, groups: Groups, segments: Segments, n_parts: int, s: Float) -> Influence:
+    """delta CC1/2 and correlation with the rest of each part.
+
+    ``x``: scaled intensities, (n_rows,).  ``s``: 1/d^2 of each group, (n_groups,); shells are of equal width in it.
+    """
+    low, high = float(s.min()), float(s.max())
+    shell = np.minimum((s - low) * (SHELLS / max(high - low, 1e-12)), SHELLS - 1).astype(np.int64)
+    # in units of the shell's mean, so that no shell dominates the correlation with the rest
+    level = ratio(_total(shell, SHELLS, groups.sum(np.abs(x))), _total(shell, SHELLS, groups.sizes()))
+    unit = np.where(level > 0, level, 1.0)[shell]
+    n, sums, squares = groups.sizes().astype(np.float64), groups.sum(x) / unit, groups.sum(x * x) / unit**2
+    at = segments.group
+    n_part, scale = segments.sizes().astype(np.float64), unit[at]
+    sum_part, square_part = segments.sum(x) / scale, segments.sum(x * x) / scale**2
+    everything = [_total(shell, SHELLS, v) for v in _moments(n, sums, squares)]
+    old = _moments(n[at], sums[at], squares[at])
+    rest = n[at] - n_part, sums[at] - sum_part, squares[at] - square_part
+    new = _moments(*rest)
+    where = segments.part * SHELLS + shell[at]
+    without = [
+        every + _total(where, n_parts * SHELLS, after - before).reshape(n_parts, SHELLS)
+        for every, after, before in zip(everything, new, old, strict=True)
+    ]
+    cc = float(_mean_cc(*(every[None] for every in everything))[0])
+    return Influence(cc - _mean_cc(*without), _with_the_rest(segments, n_part, sum_part, rest, n_parts), cc)
+
+
+def _moments(n: Float, sums: Float, squares: Float) -> tuple[Float, Float, Float, Float]:
+    """What a reflection adds to: number, variance of the mean, mean, mean^2; zeros for fewer than two observations."""
+    several = n > 1.5
+    mean = np.where(several, sums / np.maximum(n, 1.0), 0.0)
+    scatter = np.maximum(squares - sums * mean, 0.0)
+    variance = np.divide(scatter, n * (n - 1.0), out=np.zeros(len(n)), where=several)
+    return several.astype(np.float64), variance, mean, mean * mean
+
+
+def _mean_cc(number: Float, variance: Float, mean: Float, square: Float) -> Float:
+    """Mean CC1/2 over the shells.  All: (n_parts, SHELLS)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cc = cc_of_variances((square - mean * mean / number) / (number - 1.0), variance / number)
+    known = (number > 2.5) & np.isfinite(cc)
+    return ratio(np.where(known, number * cc, 0.0).sum(axis=1), np.where(known, number, 0.0).sum(axis=1))
+
+
+def _with_the_rest(segments: Segments, n: Float, sums: Float, rest: tuple[Float, Float, Float], n_parts: int) -> Float:
+    shared = rest[0] > 0.5
+    part = segments.part[shared]
+    a, b = (sums / n)[shared], (rest[1][shared] / rest[0][shared])
+    number = _total(part, n_parts)
+    mean_a, mean_b = (ratio(_total(part, n_parts, v), number) for v in (a, b))
+    a, b = a - mean_a[part], b - mean_b[part]
+    product, left, right = (_total(part, n_parts, v) for v in (a * b, a * a, b * b))
+    result = ratio(product, np.sqrt(left * right))
+    result[number < FEWEST_COMMON] = np.nan
+    return result
+
+
+def _total(index: Int, n: int, values: Array | None = None) -> Float:
+    """Sum of ``values``, or number of entries, in each bin, (n,).  ``index``: bin of each entry, (k,)."""
+    return np.bincount(index, values, n).astype(np.float64)
