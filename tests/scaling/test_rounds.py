@@ -67,6 +67,19 @@ def test_scales_errors_and_outliers_come_back():
     assert 0.001 < np.sqrt(np.median(spread)) < 0.02
 
 
+def test_more_rounds_move_no_merged_intensity(monkeypatch):
+    """Rounds end when nothing changes that the result shows: going on to the last round changes no more."""
+    work, _, _ = data()
+    result = scale_data(work, first_run(work), SETTINGS)
+    monkeypatch.setattr("braggscale.scaling.rounds.SAME_INTENSITY", -1.0)
+    longer = scale_data(work, first_run(work), SETTINGS)
+    assert not longer.converged and len(longer.rounds) == MOST_ROUNDS > len(result.rounds)
+    weight = np.where(result.state.rejected, 0.0, result.state.scale**2 / result.state.variance)
+    z = (longer.state.mean_intensity - result.state.mean_intensity) * np.sqrt(work.groups.sum(weight))
+    assert np.sqrt(np.mean(z**2)) < 0.02
+    assert np.count_nonzero(longer.state.rejected != result.state.rejected) == 0
+
+
 def test_a_second_run_from_the_result_changes_nothing():
     work, _, _ = data()
     first = scale_data(work, first_run(work), SETTINGS)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from braggscale.data.observations import Observations
 from braggscale.data.unique_reflections import Groups, mean_of_others, weighted_mean
-from braggscale.numerics.array_types import Float
+from braggscale.numerics.array_types import Float, Int32
 from braggscale.weighting.profile_mixture import Profiles
 from braggscale.weighting.profile_ratio import Difference, Term
 from braggscale.weighting.profile_summary import profile_findings
@@ -63,9 +63,10 @@ def expected(rows: Observations, intensity: Float, variance: Float) -> tuple[Flo
     return mean_of_others(grouped(rows), 1.0 / variance, np.ones(len(rows)), intensity)
 
 
-def found(rows: Observations) -> Profiles:
-    """As in a run: from the sums, then from the mixture."""
-    profiles = Profiles.of(rows, expected(rows, rows.i_sum, rows.v_sum), 1)
+def found(rows: Observations, of: Int32 | None = None, n_sets: int = 1) -> Profiles:
+    """As in a run: from the sums, then from the mixture.  ``of``: data set of each row, (n,)."""
+    rows = rows if of is None else dataclasses.replace(rows, data_set=of)
+    profiles = Profiles.of(rows, expected(rows, rows.i_sum, rows.v_sum), n_sets)
     assert profiles is not None
     everything = np.ones(len(rows), np.bool_)
     for _ in range(3):

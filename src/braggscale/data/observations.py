@@ -10,6 +10,8 @@ import numpy as np
 from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
 from braggscale.numerics.partitions import run_lanes
 
+FEW = 10_000  # rows that are copied in less time than it takes to hand the work to threads
+
 
 class ObservationGeometry(Protocol):
     """Where and when observations were made: what a scaling model needs to know.  Fields as in Observations."""
@@ -152,6 +154,8 @@ class Observations:
         places = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         columns = self._columns()
         # take is several times faster than an index where a row holds three numbers
+        if len(places) < FEW:
+            return Observations(*(np.take(column, places, axis=0) for column in columns))
         return Observations(*run_lanes(lambda k: np.take(columns[k], places, axis=0), len(columns)))
 
     @staticmethod

@@ -28,8 +28,9 @@ MOST_STRENGTH_STEPS = 40
 STRENGTH_WORK = 3e11
 # Largest change, in effective parameters, that is accepted from a normal matrix computed at another point.
 TRUSTED = 1.0
-# Part of the change that counts as none, below which strengths stop at one point.
-CLOSE = 0.2
+# Part of the change that counts as none, below which strengths stop at one point: in the last fit, and in rounds,
+# where the next one begins with other weights and goes on.
+CLOSE, CLOSE_IN_ROUNDS = 0.2, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,16 @@ class Dense:
             # for the price of a few evaluations the normal matrix saves four fifths of the steps
             matrix = target.quadratic(theta).matrix
         history: list[float] = []
+        enough = CLOSE_IN_ROUNDS * settled(target)
         for _ in range(ROUGH_TURNS):
             moved = 0.0
             if settings.estimate and target.restraints.strengths:
                 quadratic = target.quadratic(theta, matrix)
                 trusted = np.inf if fresh else TRUSTED
-                found, moved = strengths_nearby(quadratic, state.memory.mixing, settled(target), trusted)
+                found, moved = strengths_nearby(quadratic, state.memory.mixing, enough, trusted)
                 if moved > trusted:
                     quadratic = target.quadratic(theta)
-                    found, moved = strengths_nearby(quadratic, state.memory.mixing, settled(target))
+                    found, moved = strengths_nearby(quadratic, state.memory.mixing, enough)
                 target, matrix = target.at(found), quadratic.matrix
             rough = descend(target, theta, matrix, None, settings)
             history += rough.history if not history else rough.history[1:]

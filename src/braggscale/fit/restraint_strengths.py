@@ -36,7 +36,7 @@ import numpy as np
 
 from braggscale.models.component import Component
 from braggscale.models.joint_model import JointModel, Placed
-from braggscale.models.restraints import Restraint
+from braggscale.models.restraints import MeanPenalty, Restraint
 from braggscale.numerics import cholesky
 from braggscale.numerics.anderson import MOST_CHANGE
 from braggscale.numerics.array_types import Bool, Float, Int
@@ -117,6 +117,23 @@ class Inverse:
             columns = np.where(free >= 0, self.root[:, free], 0.0)
         return np.asarray(columns.T @ columns)
 
+    def trace_of_levels(self, where: slice | Int, penalty: MeanPenalty) -> float:
+        """tr(C S) of a penalty on levels m_d . theta_d: from R m_d alone, without a block of C.
+
+        ``where``: places of its parameters among all, in order, (k,).
+        """
+        index = np.arange(where.start, where.stop) if isinstance(where, slice) else where
+        row = penalty.row
+        if len(self.free) < self.n:
+            place = np.full(self.n, -1)
+            place[self.free] = np.arange(len(self.free))
+            row = np.where(place[index] >= 0, row, 0.0)
+            index = np.maximum(place[index], 0)
+        # above the diagonal the triangle is zero
+        columns = self.root[int(index.min()) :, index] * row
+        levels = np.add.reduceat(columns, penalty.starts[:-1], axis=1)
+        return float(penalty.within * np.sum(levels**2) + penalty.across * np.sum(levels.sum(axis=1) ** 2))
+
 
 def traces(restraints: Sequence[Placed], inverse: Inverse) -> dict[str, float]:
     """tr(C S) of every kind of estimated restraint.  ``restraints``: of the model.  ``inverse``: C."""
@@ -125,6 +142,10 @@ def traces(restraints: Sequence[Placed], inverse: Inverse) -> dict[str, float]:
     for where, restraint in restraints:
         if not restraint.kind:
             continue
+        if isinstance(restraint.penalty, MeanPenalty):
+            trace = inverse.trace_of_levels(where, restraint.penalty)
+            found[restraint.kind] = found.get(restraint.kind, 0.0) + trace
+            continue
         if isinstance(where, slice):
             key = where.start, where.stop
             if key not in parts:
@@ -132,7 +153,7 @@ def traces(restraints: Sequence[Placed], inverse: Inverse) -> dict[str, float]:
             part = parts[key]
         else:
             part = inverse.part(where)
-        found[restraint.kind] = found.get(restraint.kind, 0.0) + float(np.sum(part * restraint.dense()))
+        found[restraint.kind] = found.get(restraint.kind, 0.0) + float(np.vdot(part, restraint.dense()))
     return found
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from braggscale.models.joint_model import Placed
-from braggscale.numerics.array_types import Bool, Float
+from braggscale.models.restraints import MeanPenalty
+from braggscale.numerics.array_types import Bool, Float, Int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,11 @@ class Restraints:
     def add_matrix(self, matrix: Float) -> None:
         """Add sum strength S to ``matrix``, (n_parameters, n_parameters)."""
         for where, restraint in self.placed:
+            if isinstance(restraint.penalty, MeanPenalty):
+                _add_levels(matrix, where, restraint.penalty * restraint.strength)
+                continue
             block = (where, where) if isinstance(where, slice) else np.ix_(where, where)
-            matrix[block] += restraint.strength * restraint.dense()
+            matrix[block] += restraint.strength * restraint.penalty
 
     def estimated_places(self, n: int) -> Bool:
         """Parameters whose restraint is estimated, (n,): there are many more of them than the data need, on purpose.
@@ -75,3 +79,15 @@ class Restraints:
         for where, restraint in self.model:
             places[where] |= bool(restraint.kind) and not restraint.couples_data_sets
         return places
+
+
+def _add_levels(matrix: Float, where: slice | Int, penalty: MeanPenalty) -> None:
+    """Add a penalty on means without forming its matrix.  ``where``: places of its parameters, (k,)."""
+    index = np.arange(where.start, where.stop) if isinstance(where, slice) else where
+    row = penalty.row
+    for i, across in zip(index.tolist(), (penalty.across * row).tolist(), strict=True):
+        matrix[i, index] += across * row
+    if penalty.within:
+        for first, last in zip(penalty.starts[:-1].tolist(), penalty.starts[1:].tolist(), strict=True):
+            here, part = index[first:last], row[first:last]
+            matrix[here[:, None], here] += np.outer(penalty.within * part, part)

@@ -5,8 +5,8 @@ fits the error model and judges outliers with the new scales. The first rounds j
 verdicts, so that the result depends on the data alone and not on the path: scaling again, and taking an exclusion back,
 end with the same result. Later rounds change a choice only for a clear reason, because otherwise some choices would
 alternate for ever: a rejected observation returns only below 0.9 outlier_zmax, only once, and after some rounds not at
-all; another intensity must be better by 0.5 %. When a round changes nothing (or after MOST_ROUNDS) a last fit uses the
-final choices.
+all; another intensity must be better by 0.5 %. When a round changes nothing that the result shows (or after
+MOST_ROUNDS) a last fit uses the final choices.
 
 Weights of a round: 1/V', V' = a^2 (V + c mu+ + (b mu)^2) the error model at the expected intensity mu = g I_h with the
 expected variance V, both from the round before, times a factor that limits the influence of outliers that have not been
@@ -67,8 +67,9 @@ FEWEST_OF_ALL = 150
 # After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
 # go on exchanging a few of them.
 RETURNING_ROUNDS = 7
-# Largest change of a merged intensity that counts as none, in its standard deviations.
-SAME_INTENSITY = 0.05
+# A round changed nothing that can be seen in the result if merged intensities moved by less than this, rms in their
+# standard deviations, and verdicts by less than this share: there is always a row at the limit of a large set.
+SAME_INTENSITY, SAME_VERDICTS = 0.05, 1e-5
 # Expected photons from which on a reflection counts for the errors by which outliers are told where no model is wanted.
 MIN_PHOTONS = 25.0
 # Rounds fit to this part of the tolerance: what a round leaves to the next must not look like a change.
@@ -384,13 +385,17 @@ def _outlier_inputs(context: _Context, state: State) -> OutlierInputs:
 
 
 def _same(problem: ScalingProblem, old: State, new: State) -> bool:
-    """Whether a round left intensities, error models and outliers as they were, and moved no I_h that matters."""
-    close = nearly_equal(old.errors, new.errors)
-    if not close or old.i_mid != new.i_mid or not np.array_equal(old.rejected, new.rejected):
+    """Whether a round left intensities, error models, outliers and I_h as they were, as far as the result shows it."""
+    changed = np.count_nonzero(old.rejected != new.rejected)
+    if (
+        old.i_mid != new.i_mid
+        or changed > SAME_VERDICTS * len(new.rejected)
+        or not nearly_equal(old.errors, new.errors)
+    ):
         return False
     share = np.where(new.rejected, 0.0, new.scale**2 / new.variance)
     moved = (new.mean_intensity - old.mean_intensity) ** 2 * problem.groups.sum(share)
-    return bool((moved <= SAME_INTENSITY**2).all())
+    return float(np.sqrt(np.mean(moved))) <= SAME_INTENSITY
 
 
 def log_round(report: RoundReport) -> None:

@@ -22,14 +22,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from braggscale.data.observations import Observations
-from braggscale.numerics.array_types import Bool, Float
+from braggscale.numerics.array_types import Array, Bool, Float, Int
 from braggscale.weighting.counting_gain import counting_gain
 from braggscale.weighting.intensity_choice import PROFILE, SUMMATION, Intensities, combined
 from braggscale.weighting.profile_fit import Pairs
-from braggscale.weighting.profile_ratio import Ratio
-from braggscale.weighting.profile_scale import FEWEST, ProfileScale, fit
+from braggscale.weighting.profile_ratio import Ratio, Sites
+from braggscale.weighting.profile_scale import FEWEST, ProfileScale, Sample, fit
 
 SETTLED = 5e-4  # rms change of ln R that counts as none: 0.005 sigma of what is taken from profiles
+ENOUGH = 2_000  # rows that tell whether the ratio changed
 SHELLS = 10  # resolution shells in which the ratio is told
 
 
@@ -62,33 +63,34 @@ class Profiles:
 
         ``others``: expected intensity of each row from its equivalents alone, counts, and its variance, (n,) each.
         """
-        if np.count_nonzero(_both(rows)) < FEWEST:
+        both = _both(rows)
+        if np.count_nonzero(both) < FEWEST:
             return None
         gains = Gains.of(rows, n_sets)
-        scale = fit(_pairs(rows, gains, others[0], _both(rows), others[1]), n_sets)
-        return cls(scale, gains, np.exp(scale.log_ratio(rows)), np.zeros(0)) if scale.ratios else None
+        sample = Sample.of(rows.data_set, both & np.isfinite(others[0]), n_sets)
+        scale = fit(_pairs(rows, gains, *others, sample.rows), sample)
+        return cls(scale, gains, np.exp(scale.log_ratio(Sites.of(rows))), np.zeros(0)) if scale.ratios else None
 
     def again(self, rows: Observations, others: tuple[Float, Float], keep: Bool) -> Profiles:
         """With better expected intensities, of the rows to ``keep``, (n,); the ratio stays where it hardly changes.
 
         ``others``: as in ``of``, (n,) each.
         """
-        n_sets = len(self.gains.summed)
-        pairs = _pairs(rows, self.gains, others[0], keep & _both(rows), others[1])
-        scale = fit(pairs, n_sets, self.scale)
+        sample = Sample.of(rows.data_set, keep & _both(rows) & np.isfinite(others[0]), len(self.gains.summed))
+        pairs = _pairs(rows, self.gains, *others, sample.rows)
+        scale = fit(pairs, sample, self.scale)
         if not scale.ratios:
             return self
-        sample = pairs.rows.take(np.arange(0, len(pairs), max(1, len(pairs) // 2000)))
-        change = scale.log_ratio(sample) - self.scale.log_ratio(sample)
+        some = pairs.rows.take(slice(None, None, max(1, len(pairs) // ENOUGH)))
+        change = scale.log_ratio(some) - self.scale.log_ratio(some)
         same = [r.alone for r in scale.ratios] == [r.alone for r in self.scale.ratios]
         if same and float(np.sqrt(np.mean(change**2))) < SETTLED:
             return self
-        return replace(self, scale=scale, ratio=np.exp(scale.log_ratio(rows)))
+        return replace(self, scale=scale, ratio=np.exp(scale.log_ratio(Sites.of(rows))))
 
     def intensities(self, rows: Observations, expected: Float) -> tuple[Profiles, Intensities]:
         """The mixture with the least expected error, and the same with ``share``.  ``expected``: T, counts, (n,)."""
-        every = np.ones(len(rows), np.bool_)
-        pairs, ratio = _pairs(rows, self.gains, expected, every), self.ratio
+        pairs, ratio = _pairs(rows, self.gains, expected, None, None), self.ratio
         family = self.scale.family(len(self.gains.summed))[rows.data_set]
         counting, linear, square, power, fixed = _columns(self.scale.ratios)[:, family]
         saved = pairs.saved(ratio, power)
@@ -135,13 +137,21 @@ def _both(rows: Observations) -> Bool:
     return found
 
 
-def _pairs(rows: Observations, gains: Gains, expected: Float, chosen: Bool, uncertainty: Float | None = None) -> Pairs:
-    usable = chosen & np.isfinite(expected)
-    where = np.flatnonzero(usable)
-    mine = rows if len(where) == len(rows) else rows.take(where)
+def _pairs(rows: Observations, gains: Gains, expected: Float, uncertainty: Float | None, chosen: Int | None) -> Pairs:
+    """Both intensities of the rows with the numbers ``chosen``, (k,), or of all.
+
+    ``expected``, ``uncertainty``: of all rows, (n,); the latter is 0 where it is None.
+    """
+
+    def of(column: Array) -> Array:
+        return column if chosen is None else column[chosen]
+
+    sites = Sites.of(rows)
+    mine = sites if chosen is None else sites.take(chosen)
+    n = len(mine)
     return Pairs(
-        mine, mine.i_prf, mine.v_prf, gains.profile[mine.data_set], mine.i_sum, mine.v_sum,
-        gains.summed[mine.data_set] / np.where(mine.partiality > 0, mine.partiality, 1.0), mine.correction,
-        np.zeros(len(mine)) if mine.relative is None else mine.relative, np.maximum(expected[where], 0.0),
-        np.zeros(len(mine)) if uncertainty is None else uncertainty[where],
+        mine, of(rows.i_prf), of(rows.v_prf), gains.profile[mine.data_set], of(rows.i_sum), of(rows.v_sum),
+        gains.summed[mine.data_set] / np.where(mine.partiality > 0, mine.partiality, 1.0), of(rows.correction),
+        np.zeros(n) if rows.relative is None else of(rows.relative), np.maximum(of(expected), 0.0),
+        np.zeros(n) if uncertainty is None else of(uncertainty),
     )  # fmt: skip

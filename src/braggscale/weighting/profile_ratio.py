@@ -9,13 +9,13 @@ functions are cubic B-splines with squared second differences as penalty (Eilers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 
 from braggscale.data.observations import Observations
-from braggscale.numerics.array_types import Float, Int
+from braggscale.numerics.array_types import Float, Int, Int32
 
 RESOLUTION, DETECTOR, ROTATION = 8, 5, 18  # most intervals in 1/d^2, along x and along y, over the images
 ROWS_FOR_PARAMETER = 20
@@ -62,40 +62,118 @@ class Difference:
         ``square``: (P/R - S)^2, counts^2, ``saved``: E, ``factor``: c, ``expected``: T, all (n,); without a row the
         coefficients stay.
         """
-        found = self
-        if not len(square):
-            return found
+        start = np.array([[self.counting, self.linear, self.square]])
         columns = np.stack((saved, factor * expected, expected**2))
-        for _ in range(_ITERATIONS):
-            model = found.variance(saved, factor, expected)
-            z2 = square / model
-            # a row beyond 4 sigma (7 of what is usual, if all is far off yet) does not count
-            inside = z2 < max(16.0, 50.0 * float(np.median(z2)))
-            counting, linear, quadratic = _not_negative(columns, square, inside / model**2)
-            found = replace(self, counting=max(counting, LEAST_COUNTING), linear=linear, square=quadratic)
-            if float(np.median(np.abs(np.log(found.variance(saved, factor, expected) / model)))) < _SETTLED:
-                break
-        return found
+        return Difference(*fitted_differences(start, square, columns, np.array([0, len(square)]))[0].tolist())
 
 
-def _not_negative(columns: Float, y: Float, weight: Float) -> list[float]:
-    """Least squares y = sum_k x_k columns_k with x_k >= 0: the best of all subsets.  ``columns``: (k, n)."""
-    n = len(columns)
-    normal, right = (columns * weight) @ columns.T, (columns * weight) @ y
-    scale = np.sqrt(normal.diagonal())
-    best, result = np.inf, [0.0] * n
-    usable = np.flatnonzero(scale > 0).tolist()
-    for size in range(1, n + 1):
-        for mine in combinations(usable, size):
+def fitted_differences(start: Float, square: Float, columns: Float, offsets: Int) -> Float:
+    """The coefficients of ``Difference`` of several families at once, (n_families, 3); see ``Difference.fitted``.
+
+    ``start``: coefficients to begin with, (n_families, 3).  ``square``: (P/R - S)^2, counts^2, (n,), the rows of family
+    k from ``offsets[k]`` to ``offsets[k + 1]``, ``offsets``: (n_families + 1,).  ``columns``: E, c T and T^2, (3, n).
+    A family without rows keeps what it has.
+    """
+    found, sizes = start.copy(), np.diff(offsets)
+    settled = sizes == 0
+    for _ in range(_ITERATIONS):
+        moving = np.flatnonzero(~settled)
+        if not len(moving):
+            break
+        if len(moving) < len(sizes):  # the others are done: only the rows of those that are not
+            mine = np.concatenate([np.arange(offsets[k], offsets[k + 1]) for k in moving.tolist()])
+            here_square, here_columns = square[mine], columns[:, mine]
+        else:
+            here_square, here_columns = square, columns
+        ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes[moving])))
+        model = _variances(found[moving], here_columns, ends)
+        z2 = here_square / model
+        # a row beyond 4 sigma (7 of what is usual, if all is far off yet) does not count
+        bound = np.maximum(16.0, 50.0 * _medians(z2, ends))
+        weight = (z2 < np.repeat(bound, np.diff(ends))) / model**2
+        new = _not_negative(here_columns, here_square, weight, ends)
+        new[:, 0] = np.maximum(new[:, 0], LEAST_COUNTING)
+        change = np.abs(np.log(_variances(new, here_columns, ends) / model))
+        found[moving] = new
+        settled[moving] = _medians(change, ends) < _SETTLED
+    return found
+
+
+def _variances(coefficients: Float, columns: Float, offsets: Int) -> Float:
+    """D of each row, (n,)."""
+    sizes = np.diff(offsets)
+    found = np.zeros(columns.shape[1])
+    for column, mine in zip(columns, coefficients.T, strict=True):
+        found += np.repeat(mine, sizes) * column
+    return found
+
+
+def _medians(values: Float, offsets: Int) -> Float:
+    """Median of each run of rows, none empty, (n_families,)."""
+    edges = offsets.tolist()
+    return np.array([np.median(values[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+
+
+def _not_negative(columns: Float, y: Float, weight: Float, offsets: Int) -> Float:
+    """Least squares y = sum_k x_k columns_k with x_k >= 0 in each run of rows: the best of all subsets.
+
+    ``columns``: (k, n).  Returns (n_families, k).
+    """
+    n, begin = len(columns), offsets[:-1]
+    weighted = columns * weight
+    normal = np.empty((len(begin), n, n))
+    for a in range(n):
+        for b in range(a, n):
+            normal[:, a, b] = normal[:, b, a] = np.add.reduceat(weighted[a] * columns[b], begin)
+    right = np.stack([np.add.reduceat(row * y, begin) for row in weighted], axis=1)
+    scale = np.sqrt(normal[:, np.arange(n), np.arange(n)])
+    scale = np.where(scale > 0, scale, 1.0)  # a column of zeros gets x = 0
+    normal /= scale[:, :, None] * scale[:, None, :]
+    right /= scale
+    best, result = np.full(len(begin), np.inf), np.zeros((len(begin), n))
+    left = np.arange(len(begin))
+    for size in range(n, 0, -1):
+        for mine in combinations(range(n), size):
             where = np.array(mine)
-            a = normal[np.ix_(where, where)] / np.outer(scale[where], scale[where])
-            x = np.linalg.lstsq(a, right[where] / scale[where], rcond=1e-10)[0] / scale[where]
-            cost = float(x @ normal[np.ix_(where, where)] @ x - 2.0 * x @ right[where])
-            if (x >= 0).all() and cost < best:
-                best, result = cost, [0.0] * n
-                for k, value in zip(mine, x.tolist(), strict=True):
-                    result[k] = value
-    return result
+            part = normal[left[:, None, None], where[:, None], where]
+            value = right[left[:, None], where]
+            x = (np.linalg.pinv(part, rcond=1e-10, hermitian=True) @ value[..., None])[..., 0]
+            cost = np.einsum("fi,fij,fj->f", x, part, x) - 2.0 * np.einsum("fi,fi->f", x, value)
+            better = (x >= 0).all(axis=1) & (cost < best[left])
+            best[left[better]] = cost[better]
+            result[left[better]] = 0.0
+            result[left[better][:, None], where] = x[better]
+        if size == n:  # the least of all where no coefficient is negative: no subset can be better
+            left = left[~(result[left] > 0).any(axis=1)]
+            if not len(left):
+                break
+    return result / scale
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """What the ratio of observations depends on, and the data set each belongs to.
+
+    ``data_set``: position in the run, (n,), ``d``: resolution, Angstrom, (n,), ``xyz``: position on the detector, px,
+    px, and image number, (n, 3), ``partiality``: recorded fraction, (n,).
+    """
+
+    data_set: Int32
+    d: Float
+    xyz: Float
+    partiality: Float
+
+    @classmethod
+    def of(cls, rows: Observations) -> Sites:
+        """Those of all ``rows``, not copied."""
+        return cls(rows.data_set, rows.d, rows.xyz, rows.partiality)
+
+    def __len__(self) -> int:
+        return len(self.d)
+
+    def take(self, chosen: Int | slice) -> Sites:
+        """Those of the rows with the numbers ``chosen``, (k,)."""
+        return Sites(self.data_set[chosen], self.d[chosen], self.xyz[chosen], self.partiality[chosen])
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +258,7 @@ class Ratio:
         ends = np.cumsum([2, *(term.n for term in self.terms)]).tolist()
         return [slice(first, last) for first, last in zip(ends[:-1], ends[1:], strict=True)]
 
-    def design(self, rows: Observations) -> Float:
+    def design(self, rows: Sites) -> Float:
         """X, ln R = X theta + levels, (n, n_parameters)."""
         x = np.zeros((len(rows), len(self.theta)))
         x[:, 0], x[:, 1] = 1.0, log_partiality(rows)
@@ -189,7 +267,7 @@ class Ratio:
             x[np.arange(len(rows))[:, None], where.start + index] = value
         return x
 
-    def log(self, rows: Observations) -> Float:
+    def log(self, rows: Sites) -> Float:
         """ln R of each row, (n,).  ``rows``: of these data sets alone."""
         eta = self.theta[0] + self.levels[np.searchsorted(self.data_sets, rows.data_set)]
         for term, where in zip(self.terms, self.places(), strict=True):
@@ -199,12 +277,12 @@ class Ratio:
         return np.asarray(np.clip(eta, -PLAUSIBLE, PLAUSIBLE) + of_partiality)
 
 
-def log_partiality(rows: Observations) -> Float:
+def log_partiality(rows: Sites) -> Float:
     """ln p, (n,)."""
     return np.log(np.clip(rows.partiality, 1e-3, 1.0))
 
 
-def coordinates(kind: str, rows: Observations) -> tuple[Float, ...]:
+def coordinates(kind: str, rows: Sites) -> tuple[Float, ...]:
     """What a term of this kind is a function of: 1/d^2, x and y, or the image number, (n,) each."""
     if kind == "resolution":
         return (1.0 / rows.d**2,)
@@ -213,7 +291,7 @@ def coordinates(kind: str, rows: Observations) -> tuple[Float, ...]:
     return (rows.xyz[:, 2],)
 
 
-def terms_of(rows: Observations, alone: bool) -> tuple[Term, ...]:
+def terms_of(rows: Sites, alone: bool) -> tuple[Term, ...]:
     """The functions that the rows can have: of resolution, of position, and of a sweep ``alone`` its rotation."""
     terms: list[Term] = []
     for kind, most in (("resolution", RESOLUTION), ("position", DETECTOR), ("rotation", ROTATION)):

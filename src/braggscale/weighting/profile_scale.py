@@ -26,18 +26,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.data.observations import Observations
-from braggscale.numerics.array_types import Float, Int
-from braggscale.weighting.profile_fit import OFFSET, FamilyFit, Pairs, stepped_strength
-from braggscale.weighting.profile_ratio import Ratio
+from braggscale.data.observations import rows_by_data_set
+from braggscale.numerics.array_types import Bool, Float, Int, Int32
+from braggscale.numerics.partitions import run_lanes
+from braggscale.weighting.profile_fit import MOST_LANES, FamilyFits, Pairs, stepped_strength
+from braggscale.weighting.profile_ratio import Ratio, Sites
 
 FEWEST = 50  # rows with both intensities below which nothing is said about their ratio
 OWN_ROWS = 500  # a data set with fewer shares its functions with the other small ones
 # Of more rows every k-th is used: R is then good to 0.1 %. Of many data sets so many of each.
 MOST_ROWS, ENOUGH_ROWS = 40_000, 1_000
-STEPS, MORE_STEPS = 12, 3  # most from nothing, and from the result of an earlier round: each takes ms a data set
+STEPS, MORE_STEPS = 8, 1  # most from nothing, and from the result of an earlier round
+STILL = 1e-4  # rms change of ln R in a step that counts as none
 # Strengths stay when a step asks for less than this many effective parameters.
 SAME_STRENGTH = 0.02
+PART = 16_384  # rows whose ratio is worked out at once
 START = 100.0  # strength to start with: second differences of 10 %, of an offset a tenth of the noise
 
 
@@ -55,7 +58,7 @@ class ProfileScale:
             found[ratio.data_sets] = k
         return found
 
-    def log_ratio(self, rows: Observations) -> Float:
+    def log_ratio(self, rows: Sites) -> Float:
         """ln R of each row, 0 where nothing is known or profiles are used alone, (n,)."""
         found = np.zeros(len(rows))
         if not len(rows):
@@ -63,43 +66,75 @@ class ProfileScale:
         last = max([int(rows.data_set.max()), *(int(ratio.data_sets.max()) for ratio in self.ratios)])
         family = self.family(last + 1)[rows.data_set]
         order = np.argsort(family, kind="stable")
-        ends = np.searchsorted(family[order], np.arange(len(self.ratios) + 1))
-        for ratio, first, last in zip(self.ratios, ends[:-1], ends[1:], strict=True):
-            for part in np.array_split(order[first:last], max(1, (last - first) // 65_536)):
-                if len(part) and ratio.alone != "profiles":
-                    found[part] = ratio.log(rows.take(part))
+        ends = np.searchsorted(family[order], np.arange(len(self.ratios) + 1)).tolist()
+        parts = [
+            (ratio, order[begin : min(begin + PART, last)])
+            for ratio, first, last in zip(self.ratios, ends[:-1], ends[1:], strict=True)
+            if ratio.alone != "profiles"
+            for begin in range(first, last, PART)
+        ]
+        lanes = min(len(parts), MOST_LANES)
+
+        def lane(k: int) -> None:
+            for ratio, part in parts[k::lanes]:
+                found[part] = ratio.log(rows.take(part))
+
+        run_lanes(lane, lanes)
         return found
 
 
-def fit(pairs: Pairs, n_sets: int, before: ProfileScale | None = None) -> ProfileScale:
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Observations from which ratios are found.
+
+    ``rows``: their numbers, (n,), those of family k from ``offsets[k]`` to ``offsets[k + 1]``, (n_families + 1,).
+    ``families``: data sets of each, in rising order, (n_sets,).
+    """
+
+    rows: Int
+    offsets: Int
+    families: tuple[Int, ...]
+
+    @classmethod
+    def of(cls, data_set: Int | Int32, usable: Bool, n_sets: int) -> Sample:
+        """Of many rows every k-th.  ``data_set``: position of the data set, ``usable``: has both intensities, (n,)."""
+        usable_rows = np.flatnonzero(usable)
+        mine = data_set[usable_rows]
+        families = _families(np.bincount(mine, minlength=n_sets))
+        enough = max(MOST_ROWS // max(len(families), 1), ENOUGH_ROWS)
+        family = np.full(n_sets, -1, np.int32)
+        for k, data_sets in enumerate(families):
+            family[data_sets] = k
+        # data sets without a family come first
+        parts = rows_by_data_set(family[mine] + 1, len(families) + 1)[1:]
+        chosen = [usable_rows[part[:: max(1, -(-len(part) // enough))]] for part in parts]
+        offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum([len(part) for part in chosen], dtype=np.int64)))
+        return cls(np.concatenate(chosen) if chosen else np.zeros(0, np.int64), offsets, tuple(families))
+
+
+def fit(pairs: Pairs, sample: Sample, before: ProfileScale | None = None) -> ProfileScale:
     """Ratio of profile to sum of every data set; empty where fewer than 50 observations have both.
 
-    ``before``: result of an earlier round, to start from.
+    ``pairs``: the rows of ``sample``, in its order.  ``before``: result of an earlier round, to start from.
     """
+    if not sample.families:
+        return ProfileScale((), {} if before is None else dict(before.strengths))
     known = {} if before is None else {tuple(r.data_sets.tolist()): r for r in before.ratios}
-    problems = []
-    families = _families(np.bincount(pairs.rows.data_set, minlength=n_sets))
-    enough = max(MOST_ROWS // max(len(families), 1), ENOUGH_ROWS)
-    for data_sets in families:
-        mine = np.flatnonzero(np.isin(pairs.rows.data_set, data_sets))
-        mine = mine[:: max(1, -(-len(mine) // enough))]
-        problems.append(FamilyFit(pairs.take(mine), data_sets, known.get(tuple(data_sets.tolist()))))
+    found = [known.get(tuple(data_sets.tolist())) for data_sets in sample.families]
+    fits = FamilyFits(pairs, sample.offsets, sample.families, found)
     strengths = {} if before is None else dict(before.strengths)
-    for problem in problems:
-        for term in problem.ratio.terms:
-            strengths.setdefault(term.kind, START)
-            strengths.setdefault(OFFSET, START)
+    for kind in sorted(fits.kinds()):
+        strengths.setdefault(kind, START)
     for _ in range(STEPS if before is None else MORE_STEPS):
         size, free = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
-        for problem in problems:
-            problem.step(strengths, size, free)
+        change = fits.step(strengths, size, free)
         moved = 0.0
         for kind, old in strengths.items():
             strengths[kind] = stepped_strength(old, free[kind], size[kind])
             moved = max(moved, abs(np.log(strengths[kind] / old)) * free[kind])
-        if moved < SAME_STRENGTH:
+        if moved < SAME_STRENGTH or change < STILL:
             break
-    return ProfileScale(tuple(problem.judged() for problem in problems), strengths)
+    return ProfileScale(fits.judged(), strengths)
 
 
 def _families(counts: Int) -> list[Int]:

@@ -10,7 +10,7 @@ import numpy as np
 from braggscale.data.observations import Observations
 from braggscale.numerics.array_types import Float, Int
 from braggscale.weighting.profile_mixture import Profiles
-from braggscale.weighting.profile_ratio import Ratio
+from braggscale.weighting.profile_ratio import Ratio, Sites
 
 SHELLS = 10
 NOTHING = 0.005  # a ratio nearer to 1 than this is not worth a word
@@ -86,12 +86,13 @@ def profile_findings(profiles: Profiles, rows: Observations, expected: Float) ->
 def _finding(ratio: Ratio, profiles: Profiles, rows: Observations, expected: Float, mine: Int) -> ProfileFinding:
     by_d = _ranges(mine, -rows.d)
     by_intensity = _ranges(mine, expected)
+    sites = Sites.of(rows)
     share = profiles.share if len(profiles.share) else np.zeros(len(rows))
     return ProfileFinding(
         tuple(ratio.data_sets.tolist()),
         len(mine),
         tuple(float(np.mean(rows.d[part])) for part in by_d),
-        tuple(float(np.exp(np.mean(ratio.log(rows.take(part))))) for part in by_d),
+        tuple(float(np.exp(np.mean(ratio.log(sites.take(part))))) for part in by_d),
         tuple(float(np.median(expected[part])) for part in by_intensity),
         tuple(float(np.mean(share[part])) for part in by_intensity),
         ratio.power,

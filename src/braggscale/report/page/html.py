@@ -24,8 +24,8 @@ from braggscale.wording import some_of
 
 TEMPLATES = Path(__file__).with_name("templates")
 MOST_FILES = 2  # names of files in the title
-# A lower level of compression would not save a noticeable time.
-LEVEL = 6
+# The next two levels of compression make the page 4 % smaller and take twice as long.
+LEVEL = 4
 STATES = {"good": ("✓", "fine"), "look": ("!", "worth a look"), "bad": ("×", "not good")}
 
 
