@@ -1,9 +1,9 @@
-"""Other ways to index the same lattice: operators that the lattice allows and the space group does not.
+"""Other ways to index the same lattice: operators that are symmetries of the lattice but not of the space group.
 
-Where the lattice is more symmetric than the crystal, in fact or within a tolerance, each crystal can be indexed in
-several ways that look alike until intensities are compared (merohedral and pseudo-merohedral ambiguity). An operator
-takes an index, a row h, to h M. The crystal is the same crystal if its real-space basis changes with it: rows a, b, c
-of the basis become M^-1 times these rows, so that the reciprocal-lattice vector of every reflection stays.
+If the lattice has higher symmetry than the crystal, exactly or within a tolerance, each crystal can be indexed in
+several ways that differ only in the intensities (merohedral and pseudo-merohedral ambiguity). An operator transforms an
+index, a row h, to h M. The real-space basis changes with it: the rows a, b, c become M^-1 times these rows, so that the
+reciprocal-lattice vector of every reflection stays the same.
 
 Lattice symmetry is found by gemmi (Wojdyr, JOSS 7 (2022) 4200) with the obliquity criterion of Le Page, J. Appl. Cryst.
 15 (1982) 255.
@@ -18,7 +18,7 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.errors import CommandError
 from braggscale.numerics.array_types import Array, Float, Int32
 
-# Twofold axes of the lattice may be off by so many degrees (obliquity): accidental ambiguities, too, mix up crystals.
+# Tolerance for twofold axes of the lattice, degrees (obliquity); approximate symmetry also leads to mixed indexing.
 TOLERANCE = 2.5
 IDENTITY = "h,k,l"
 
@@ -26,7 +26,7 @@ IDENTITY = "h,k,l"
 def matrix_of(operator: str) -> Float:
     """M of an operator such as ``k,h,-l``, (3, 3): index h becomes h M.
 
-    Raises CommandError for text that is no such operator, or one that does not keep all indices whole.
+    Raises CommandError if the text is not such an operator, or if it does not keep indices whole numbers.
     """
     import gemmi
 
@@ -40,7 +40,7 @@ def matrix_of(operator: str) -> Float:
         raise CommandError(message)
     if not any(letter in operator.lower() for letter in "hkl"):
         raise CommandError(message)
-    return rows  # gemmi writes an operator on indices so that the row h times its matrix is the new index
+    return rows  # gemmi's convention for operators on indices: the row h times the matrix is the new index
 
 
 def text_of(matrix: Float) -> str:
@@ -63,9 +63,10 @@ def reindexed(hkl: Array, matrix: Float) -> Int32:
 
 
 def alternatives(cell: UnitCell, symmetry: Symmetry, tolerance: float = TOLERANCE) -> tuple[str, ...]:
-    """Operators that turn the indexing into another one, the identity first; only that where there is no ambiguity.
+    """Operators to the other possible ways of indexing, the identity first; only the identity without an ambiguity.
 
-    One operator stands for all that the space group makes equivalent to it.  ``cell``: Angstrom and degrees.
+    There is one operator for each set of operators that are equivalent by the space group.  ``cell``: Angstrom and
+    degrees.
     ``tolerance``: degrees of obliquity.
     """
     import gemmi
@@ -82,7 +83,7 @@ def alternatives(cell: UnitCell, symmetry: Symmetry, tolerance: float = TOLERANC
 def lattice_rotations(cell: UnitCell, symmetry: Symmetry, tolerance: float = TOLERANCE) -> tuple[Float, ...]:
     """Rotations of the lattice on indices, the identity left out, (3, 3) each.
 
-    ``symmetry``: of the data; its centring tells which lattice it is.  ``tolerance``: degrees of obliquity.
+    ``symmetry``: of the data, used for its centring.  ``tolerance``: degrees of obliquity.
     """
     import gemmi
 
