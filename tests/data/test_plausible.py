@@ -1,4 +1,4 @@
-"""Rows that are not plausible get a fate of their own; files that do not belong together are refused."""
+"""Rows that cannot be get a fate of their own; files that do not belong together are refused."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def not_plausible(
         warn(
             log,
             Code.IMPOSSIBLE_ROWS,
-            f"{name}: rows that cannot be are left out, {judged.text()}",
+            f"{name}: rows that are not plausible are left out, {judged.text()}",
             experiment.identifier,
         )
     return judged.bad
