@@ -36,10 +36,10 @@ OLD_VALUES: dict[tuple[str, str], str] = {
     ("cut_data.small_scale_cutoff", "auto"): "0.001",
 }
 
-# Too like the names of other options: these need a dot.
+# These old names need a dot, because they are similar to names of other options.
 FULL_NAME_ONLY = ("*.share.absorption",)
 
-# Options of dials.scale, of any version, that there are not, and what comes nearest.
+# Options of any version of dials.scale that this program does not have, and the nearest option that it has.
 DIALS_ONLY: dict[str, str | None] = {
     "reference": None,
     "reference_model.*": None,
