@@ -56,7 +56,7 @@ def test_one_row_that_cannot_be(change, reason, caplog):
     change(data, 7)
     found = fates(data)
     assert found[7] == Fate.NOT_PLAUSIBLE and (np.delete(found, 7) == Fate.SCALED).all()
-    assert caplog.text.count("rows that cannot be are left out") == 1
+    assert caplog.text.count("rows that are not plausible are left out") == 1
     assert re.search(reason, caplog.text)
 
 

@@ -1,1 +1,1 @@
-"""What was measured and which of it is used: experiments, tables, symmetry, unique reflections, exclusions."""
+"""The measured data and the choice of what is used: experiments, tables, symmetry, unique reflections, exclusions."""

@@ -41,12 +41,12 @@ def offsets_of(experiments: Sequence[Experiment]) -> list[int | None]:
 def assign_batches(experiments: Sequence[Experiment]) -> tuple[int | None, ...]:
     """Batch offset of each data set, None for stills: batch number = image number + offset.
 
-    Offsets that an earlier run stored stay: where any stored offset is not 0, those of scaled sweeps and
-    those that differ from 0 are kept, unless two of them overlap.  The other sweeps, in order, keep their
-    image numbers if these do not overlap what is taken; numbers below 1 are moved up to begin with 1.  Then those
-    that are left follow one after the other, each beginning at :func:`next_epoch` of the highest number so far.
-    DIALS' algorithm: 1-1800, 1-1700, 1-1700, 1-1700 become 1-1800, 1901-3600, 3701-5400, 5501-7200; 101-200
-    after 1-100 stays, so the two parts of a sweep that was cut keep their numbers.
+    Offsets of an earlier run are kept: if any stored offset is not 0, those of scaled sweeps and those that differ
+    from 0 stay, unless two of them overlap.  The other sweeps, in order, keep their image numbers if these are
+    free; numbers below 1 are shifted to begin with 1.  The remaining sweeps follow one after the other, each
+    beginning at :func:`next_epoch` of the highest number so far. DIALS' algorithm: 1-1800, 1-1700, 1-1700, 1-1700
+    become 1-1800, 1901-3600, 3701-5400, 5501-7200; 101-200 after 1-100 stays, so the two parts of a sweep that was
+    cut keep their numbers.
     """
     offsets: list[int | None] = [None] * len(experiments)
     taken: list[Run] = []  # disjoint, sorted

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from braggscale.errors import CommandError
 from braggscale.wording import some_of
 
-# A prefix stands for an identifier only if it is this long and the identifier is a long one: '1' or '1000'
-# must never be taken for '10' or '10000'.
+# A prefix is accepted for an identifier only if it has this length and the identifier is a long one: '1' or '1000'
+# # must never be taken for '10' or '10000'.
 SHORTEST_PREFIX = 4
 LONG_IDENTIFIER = 9
 MOST_LISTED = 12
@@ -37,7 +37,7 @@ def find_data_set(name: str, identifiers: Sequence[str], option: str, numbers: S
 
     ``name`` is an identifier, ``#n`` with n from ``numbers`` (the numbers in the log, by default positions),
     or the beginning, at least 4 characters and unique, of a long identifier.
-    Raises CommandError, which names ``option`` and lists what there is.
+    Raises CommandError, which names ``option`` and lists the data sets.
     """
     if name in identifiers:
         return list(identifiers).index(name)
@@ -60,7 +60,7 @@ def _find_all(
 ) -> set[int]:
     found: set[int] = set()
     for value in values:
-        # An identifier set by hand may itself hold a space or a comma.
+        # An identifier that the user has chosen may contain a space or a comma.
         names = [value] if value in identifiers else re.split(r"[\s,]+", value.strip())
         found |= {find_data_set(n, identifiers, f"{option}={value}", numbers) for n in names if n}
     return found
@@ -72,12 +72,12 @@ def choose_data_sets(
     exclude: Sequence[str] = (),
     numbers: Sequence[int] | None = None,
 ) -> tuple[int, ...]:
-    """Positions of the data sets that stay, in the order of the input.
+    """Positions of the data sets that are used, in the order of the input.
 
     ``use``, ``exclude``: the values of ``use_datasets`` and ``exclude_datasets``; each holds one or more
     names, separated by spaces or commas (see :func:`find_data_set`).  ``numbers``: n of ``#n``, by default
     positions.
-    Raises CommandError if both are given, a name is unknown or ambiguous, or nothing stays.
+    Raises CommandError if both are given, if a name is unknown or ambiguous, or if no data set would be left.
     """
     if use and exclude:
         raise CommandError(

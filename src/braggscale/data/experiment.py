@@ -1,4 +1,4 @@
-"""The experiment as frozen values: beam, goniometer, scan, crystal, detector. No file knowledge."""
+"""The experiment as frozen values: beam, goniometer, scan, crystal, detector; independent of file formats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ STILL_WIDTH = 5.73e-6
 class Beam:
     """``direction``: unit vector from the sample to the source, (3,).  ``wavelength``: Angstrom.
 
-    ``polarisation_fraction``: 0.5 without, 1 for a beam that is fully polarised in the plane whose unit normal is
+    ``polarisation_fraction``: 0.5 for an unpolarised beam, 1 for a beam that is fully polarised in the plane whose
+    unit normal is
     ``polarisation_normal``.
     """
 
@@ -64,7 +65,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A crystal that turned while images were taken, each of them over the scan's width."""
+    """A crystal that was rotated during each image by the width of the scan."""
 
     goniometer: Goniometer
     scan: Scan
@@ -72,7 +73,7 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A crystal at rest.  ``scan``: numbers the images, where a file has one; None otherwise."""
+    """A crystal at rest.  ``scan``: gives the numbers of the images, if the file has one; None otherwise."""
 
     scan: Scan | None
 
@@ -82,7 +83,7 @@ class Crystal:
     """``real_space``: rows a, b, c, laboratory frame at zero rotation, (3, 3), Angstrom.
 
     ``hall``: Hall symbol.  ``unit_cell``: a b c alpha beta gamma, Angstrom and degrees; the recalculated one
-    (for example from a cell refinement after integration) where the file has it.
+    (for example from a cell refinement after integration) if the file has it.
     """
 
     real_space: Float
@@ -107,7 +108,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """One data set's geometry. ``scaling_model``: the stored model's dictionary, None where unscaled."""
+    """Geometry of one data set.  ``scaling_model``: dictionary of the stored model, None if it is not scaled."""
 
     identifier: str
     beam: Beam
@@ -119,7 +120,7 @@ class Experiment:
 
     @property
     def kind(self) -> Sweep | Still:
-        """A still is what has no scan, no goniometer, or images of no width."""
+        """An experiment without scan or goniometer, or with images of width 0, is a still."""
         if self.goniometer is None or self.scan is None or abs(self.scan.oscillation[1]) < STILL_WIDTH:
             return Still(self.scan)
         return Sweep(self.goniometer, self.scan)
@@ -130,11 +131,11 @@ class Experiment:
         return isinstance(self.kind, Still)
 
     def with_images(self, in_use: tuple[tuple[int, int], ...]) -> Experiment:
-        """The same with these images in use, runs of (first, last); a still stays as it is."""
+        """The same with these images in use, runs of (first, last); a still is returned unchanged."""
         kind = self.kind
         return self if isinstance(kind, Still) else replace(self, scan=replace(kind.scan, valid_image_ranges=in_use))
 
     def with_batch_offset(self, offset: int) -> Experiment:
-        """The same with this difference between batch and image numbers; a still stays as it is."""
+        """The same with this difference between batch and image numbers; a still is returned unchanged."""
         kind = self.kind
         return self if isinstance(kind, Still) else replace(self, scan=replace(kind.scan, batch_offset=offset))

@@ -7,14 +7,15 @@ Observations are in the order of the groups (unique reflections as runs of rows)
     partiality > min_partiality
     d_min < d < d_max
 
-An observation says something about scales only together with another one of the same reflection, so groups in
-which a single candidate is left do not take part.  ``intensity_ranges`` takes all the others; ``random`` and
-``quasi_random`` draw whole groups from them, the latter so that every data set is tied to others in every
-resolution shell; ``use_all`` looks at nothing but the group's size.
+An observation gives information on scales only together with another one of the same reflection, so groups with a
+single candidate do not take part.  ``intensity_ranges`` uses all other groups.  ``random`` and ``quasi_random`` draw
+whole groups from them, the latter so that every data set is connected to others in every resolution shell.
+``use_all`` only requires that a group has two rows.
 
-The limits hold for every part of every method.  (In DIALS they are skipped where ``quasi_random`` connects
-data sets, and an unlucky cut-off on <I/sigma> of the groups ends the run; here it is lowered to 0, then
-dropped.) Sources: DIALS behaviour; random numbers from the Mersenne Twister with its seed, 43.
+The limits apply to every part of every method.  (In DIALS they are skipped in that part of ``quasi_random`` that
+connects data sets, and a cut-off on <I/sigma> that no group passes ends the run; here it is lowered to 0, then
+dropped.)
+Sources: DIALS behaviour; random numbers from the Mersenne Twister with the seed of DIALS, 43.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from braggscale.numerics.array_types import Bool, Float, Int, Int32
 
 SEED = 43
 
-# Data sets with no more usable rows than this take part whole as regards E^2: shells too thin for a mean
-# (DIALS).
+# Data sets with at most this number of usable rows have no limits on E^2, because the mean of a shell would be too
+# # uncertain (DIALS).
 FEW_ROWS = 10_000
 
 N_SHELLS = 20
@@ -44,7 +45,7 @@ NARROWEST_SHELL = 0.004
 class Limits:
     """Both ends of a range are excluded.
 
-    ``e2_range``: normalised intensity squared amplitude, dimensionless.  ``isigma_range``: I/sigma, upper end
+    ``e2_range``: normalised intensity E^2, dimensionless.  ``isigma_range``: I/sigma, upper end
     0 for none.  ``d_range``: smallest and largest d, Angstrom.  ``min_partiality``: rows must lie above.
     """
 
@@ -69,12 +70,11 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """What is chosen from; all arrays in the order of ``groups``, (n,).
+    """The observations from which is chosen; all arrays in the order of ``groups``, (n,).
 
     ``data_set``: position of the data set.  ``n_data_sets``: in the run.  ``intensity``, ``variance``:
     counts, counts^2.  ``d``: Angstrom.  ``partiality``: recorded fraction.  ``e2``: normalised intensity,
-    None to leave E^2 out of it.  ``allowed``: rows that may take part at all (not outliers, not in a free
-    set), None for all.
+    None for no limits on E^2.  ``allowed``: rows that may take part (no outliers, not in a free set), None for all.
     """
 
     groups: Groups
@@ -90,10 +90,10 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one data set gives to the fit: rows by the first reason that keeps them out, and those chosen.
+    """Rows of one data set: those chosen for the fit, and the others by the first reason why they are not.
 
     The numbers from ``not_allowed`` to ``chosen`` add up to ``usable``.  ``not_allowed``: outliers and free
-    set.  ``single``: no partner left in the group.  ``not_drawn``: left out by the random choice.
+    set.  ``single``: no other candidate in the group.  ``not_drawn``: left out by the random choice.
     ``e2_applies``: False for 10,000 usable rows or fewer.
     """
 
@@ -136,12 +136,12 @@ class Selection:
 
     @property
     def empty(self) -> tuple[int, ...]:
-        """Positions of the data sets of which nothing takes part."""
+        """Positions of the data sets without any row in the fit."""
         return tuple(share.data_set for share in self.shares if share.chosen == 0)
 
 
 def select(method: str, pool: Pool, limits: Limits, draw: Draw | None = None) -> Selection:
-    """The rows that take part, by the name of the method.  Raises ValueError for a name that is none."""
+    """The rows that take part, by the name of the method.  Raises ValueError for an unknown name."""
     if method == "use_all":
         return use_all(pool)
     if method == "intensity_ranges":
@@ -181,7 +181,7 @@ def random(pool: Pool, limits: Limits, draw: Draw) -> Selection:
 
 
 def quasi_random(pool: Pool, limits: Limits, draw: Draw) -> Selection:
-    """Groups that tie the data sets together, then some of each data set, then some of all.
+    """Groups that connect the data sets, then some of each data set, then some of all.
 
     With n data sets and groups of m members on average, T = max(m min_groups, min_reflections) rows are wanted.
 
@@ -227,7 +227,7 @@ def quasi_random(pool: Pool, limits: Limits, draw: Draw) -> Selection:
 
 
 class _Candidates:
-    """Rows within the limits that have a partner.
+    """Rows within the limits, in groups with at least two of them.
 
     ``reason``: number of the first limit that a row fails, 0 for none, (n,).  ``mask``: candidates, (n,).
     ``sizes``: candidates in each group, 0 or at least 2, (n_groups,).
@@ -310,7 +310,7 @@ def _connect_data_sets(parts: _Parts, pool: Pool, rows_wanted: float) -> tuple[B
     """First part of :func:`quasi_random`: which parts are taken, (n_parts,), and the shells."""
     n = pool.n_data_sets
     minimum, maximum = int(rows_wanted / N_SHELLS), int(1.2 * rows_wanted / N_SHELLS)
-    # With more data sets than rows wanted the share of each would be 0 and could not be raised.
+    # If there were more data sets than wanted rows, the share of each would be 0 and could not be increased.
     target = max(1, int(rows_wanted / (4 * n) / N_SHELLS))
     s = pool.d[pool.groups.offsets[parts.group]] ** -2.0
     margin = 1e-6 * (s.max() - s.min())

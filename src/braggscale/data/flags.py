@@ -26,7 +26,7 @@ SCALING_VERDICTS = BAD_FOR_SCALING | Flag.SCALED
 
 
 class Fate(IntEnum):
-    """Where an input row ended. Every row has exactly one; the numbers are stored in ``scaling_fate``."""
+    """The reason why an input row was scaled or not. Every row has one; the numbers are stored in ``scaling_fate``."""
 
     SCALED = 0
     OUTLIER = 1
@@ -77,10 +77,10 @@ FATE_TEXT: dict[Fate, str] = {
     Fate.REPEATED: "repeats another row",
 }
 
-# Fates that the program before has settled: the only ones that a column ``rejection`` may hold.
+# Fates of rows that another program has rejected: the only ones that a column ``rejection`` may contain.
 BEFORE = frozenset({Fate.SATURATED, Fate.MISFIT, Fate.FLAGGED, Fate.INCOMPLETE})
 
-# The flag that DIALS' programs look at, for each fate.
+# The flag for each fate, for the programs of DIALS.
 FATE_FLAG: dict[Fate, Flag] = {
     Fate.SCALED: Flag.SCALED,
     Fate.OUTLIER: Flag.OUTLIER_IN_SCALING,

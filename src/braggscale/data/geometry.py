@@ -1,18 +1,18 @@
 """Angles and directions of a diffraction experiment.
 
-Laboratory frame, fixed; crystal frame, turning with the crystal. At scan angle phi a vector fixed to the crystal
-stands in the laboratory at R(phi) v, with
+The laboratory frame is fixed; the crystal frame turns with the crystal. At scan angle phi a vector v that is fixed to
+the crystal has the direction R(phi) v in the laboratory, with
 
     R(phi) = S . Rot(e, phi) . F
 
-e the goniometer's datum axis, F the rotation between crystal and axis, S the one between axis and laboratory.
+where e is the goniometer's datum axis, F the rotation between crystal and axis, and S that between axis and laboratory.
 The reciprocal lattice vector of hkl is q = R(phi) A h; A, the orientation matrix, is the inverse of the matrix
 whose rows are a, b, c.
 
-The absorption surface lives in the crystal frame. There the way in is R^T d, d the direction to the source, and the
-way out R^T s1/|s1|. For the harmonics the axes are renamed so that the laboratory x axis, along which most
-instruments turn the crystal, becomes the pole: (x, y, z) -> (-z, y, x). Every sweep is treated alike, so sweeps can
-share a surface. (DIALS behaviour.)
+The absorption surface is a function in the crystal frame. There the direction to the source is R^T d, where d is
+this direction in the laboratory, and that of the diffracted beam is R^T s1/|s1|. For the harmonics the axes are
+exchanged so that the laboratory x axis, the rotation axis of most instruments, becomes the pole: (x, y, z) -> (-z,
+y, x). This is the same for every sweep, so that sweeps can share a surface. (DIALS behaviour.)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from braggscale.numerics.partitions import run_lanes
 
 UnitCell = tuple[float, float, float, float, float, float]
 
-# Rows that are worked on together, so that temporary arrays stay in the cache.
+# Rows that are treated together, so that temporary arrays fit into the cache.
 _BLOCK = 1 << 15
 
 # Rows are the new axes: (x, y, z) -> (-z, y, x).
@@ -56,8 +56,9 @@ def rotation(axis: Float, degrees: float) -> Float:
 def several_axes(axes: Float, degrees: Sequence[float], scan_axis: int) -> Goniometer:
     """A goniometer of several axes as one that turns about ``scan_axis``.
 
-    Axes are listed from the crystal outwards; those before the scan axis make the fixed rotation, those after it
-    the setting rotation, later ones multiplying from the left. The scan axis' own angle has no part in it.
+    Axes are listed from the crystal outwards. The rotations about the axes before the scan axis make the fixed
+    rotation, those about the axes after it the setting rotation; later ones multiply from the left. The angle of
+    the scan axis itself is not used.
     ``axes``: (n, 3).  ``degrees``: setting of each.
     """
     units = [unit(axis) for axis in axes]
@@ -95,7 +96,8 @@ def crystal_frame_directions(experiment: Experiment, z: Array, s1: Array) -> tup
         return s0c, s1c
     goniometer, scan = kind.goniometer, kind.scan
     axis = unit(goniometer.axis)
-    # An orthonormal frame whose third axis is the rotation axis: in it, Rot(-phi) mixes the first two only.
+    # An orthonormal frame whose third axis is the rotation axis, so that Rot(-phi) changes the first two
+    # coordinates only.
     first = unit(np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))]))
     frame = np.stack([first, np.cross(axis, first), axis], axis=1)
     inward = goniometer.setting @ frame
@@ -140,8 +142,9 @@ def crystal_frame_axis(goniometer: Goniometer) -> Float:
 def rocking_width(sweep: Sweep, s0: Float, s1: Array, n_images: Array) -> float:
     """Standard deviation of the rocking curve, degrees, from the boxes of integration; 0 if they are one image wide.
 
-    A box reaches three standard deviations sigma_m/|zeta| to either side of the centre, rounded outwards to whole
-    images, which adds one on the average (DIALS; Kabsch, Acta Cryst. D66 (2010) 133). The median over the rows.
+    A box extends by three standard deviations sigma_m/|zeta| to either side of the centre and is rounded outwards
+    to whole images, which adds one image on average (DIALS; Kabsch, Acta Cryst. D66 (2010) 133). The median over
+    the rows.
     ``s0``: (3,), ``s1``: (n, 3), incident and diffracted beam.  ``n_images``: images in the box, (n,).
     """
     if len(s1) == 0:
@@ -213,10 +216,10 @@ def d_spacings(cell: UnitCell, hkl: Array) -> Float:
 
 
 def indexing_residual(experiment: Experiment, z: Array, s1: Array, hkl: Array) -> float:
-    """How far reflections are from where the experiment's lattice has them: median of |q - A h| / |A h|.
+    """Deviation of reflections from the lattice of the experiment: median of |q - A h| / |A h|.
 
-    q = s1 - s0, turned back into the crystal frame for scans. A few per cent where reflections belong to the
-    experiment (the crystal moves during the scan), of order 1 where they do not; nan without usable rows.
+    q = s1 - s0, rotated back into the crystal frame for scans. The value is a few per cent if the reflections belong to
+    the experiment (the crystal moves during the scan), and of order 1 if they do not; nan without usable rows.
     ``z``: image number as array index, (n,).  ``s1``: (n, 3).  ``hkl``: (n, 3).
     """
     expected = np.asarray(hkl, np.float64) @ orientation_matrix(experiment.crystal).T
@@ -260,5 +263,5 @@ def largest_scattering_angle(s0: Float, s1: Array) -> float:
 
 
 def _cosine(degrees: float) -> float:
-    """Cosine, exact where it is 0: a right angle must give orthogonal axes to the last bit."""
+    """Cosine, exactly 0 for a right angle, so that axes are orthogonal to the last bit."""
     return 0.0 if degrees == 90 else float(np.cos(np.deg2rad(degrees)))

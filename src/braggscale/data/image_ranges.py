@@ -21,7 +21,7 @@ Runs = tuple[Run, ...]
 
 
 def union(runs: Iterable[Run]) -> Runs:
-    """The same images as sorted runs that neither overlap nor touch."""
+    """The same images as sorted runs that neither overlap nor follow each other without a gap."""
     out: list[Run] = []
     for first, last in sorted(runs):
         if out and first <= out[-1][1] + 1:
@@ -61,9 +61,9 @@ def show_runs(runs: Iterable[Run]) -> str:
 def rows_in_use(z: Array, image_range: Run, runs: Runs) -> Bool:
     """Rows on images in use.
 
-    Image number = floor(z) + 1, held within ``image_range``: a centroid exactly on the outer face of the
-    sweep belongs to the edge image, so that all images in use means all rows in use.
-    ``z``: array index along the sweep, (n,).  Rows with a z that is not finite are out.  Returns (n,).
+    Image number = floor(z) + 1, limited to ``image_range``: a centroid exactly at the end of the sweep belongs to
+    the last image, so that all rows are in use if all images are. ``z``: array index along the sweep, (n,).  Rows
+    whose z is not finite are not in use.  Returns (n,).
     """
     z = np.asarray(z, dtype=np.float64)
     known = np.isfinite(z)

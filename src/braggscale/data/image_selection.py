@@ -1,7 +1,7 @@
 """Which images are in use.
 
-Image numbers count from 1 within a sweep as its scan does. The result does not depend on how a command spells a set of
-images or spreads it over several runs:
+Images have the numbers of their scan, usually from 1. The result depends only on the set of images, not on the way
+in which the options name it or on its division over several runs:
 
     in use = ((stored or all) minus all exclusions) plus all inclusions
 """
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """What was asked for.
+    """The values of the options that select images.
 
     ``exclude_images``, ``include_images``: values that hold ``ID:first:last``, ``*:first:last`` (every sweep)
     or ``first:last`` (there is one sweep), separated by spaces or commas; ID as in :func:`find_data_set`.
@@ -46,8 +46,8 @@ class ImageRequest:
 class ImageChoice:
     """``in_use``: for each data set the runs of images in use, () if none is left, None for a still.
 
-    ``emptied``: positions of sweeps that had images before and lost all of them; they are to be dropped with
-    a warning.  ``lines``: what was taken over from the input and what the options did, for the log.
+    ``emptied``: positions of sweeps that had images before and lost all of them; they must be dropped with a
+    warning. ``lines``: sentences for the log on exclusions of the input and effects of the options.
     """
 
     in_use: tuple[Runs | None, ...]
@@ -57,7 +57,7 @@ class ImageChoice:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One item of an option: the images it names within each sweep, by position."""
+    """One item of an option: the images that it names in each sweep, by position of the sweep."""
 
     text: str
     images: dict[int, Run]

@@ -1,4 +1,4 @@
-"""Miller indices in order, and the different ones among many: by one number for each index."""
+"""Sorts Miller indices and finds the different ones, with one integer for each index."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from braggscale.numerics.array_types import Array, Bool, Int, Int32
 
 # Three indices of 21 bits each fit into one signed 64-bit word.
 _LARGEST_INDEX = (1 << 20) - 1
-# A table over the box of indices replaces sorting while it is not much larger than the data.
+# A table with an entry for each possible index replaces sorting if it is not much larger than the data.
 _SMALLEST_BOX = 1 << 22
 
 
@@ -25,7 +25,7 @@ def sort_order(asu_hkl: Array, minus: Bool) -> Int:
 def group_rows(asu_hkl: Array, minus: Bool) -> tuple[Int, Groups, Groups]:
     """The order that sorts rows, (n,), as ``sort_order``, and the groups of the sorted rows.
 
-    The first groups have Friedel mates together, the second apart.
+    In the first result Friedel mates are in one group, in the second they are apart.
     ``asu_hkl``: index in the asymmetric unit, (n, 3).  ``minus``: whether the row is I-, (n,).
     Raises InputError if an index is too large to be one.
     """
@@ -64,7 +64,7 @@ def unique_indices(hkl: Array) -> tuple[Int32, Int | Int32]:
     filled = np.flatnonzero(seen)
     number = np.empty(size, np.int32)
     number[filled] = np.arange(len(filled), dtype=np.int32)
-    # an index from its number, as _pack has made it
+    # the index that belongs to a number of _pack
     low, extent = _box(np.asarray(hkl))
     unique = np.column_stack(np.unravel_index(filled, extent)) + low
     return unique.astype(np.int32), number[key]

@@ -1,4 +1,4 @@
-"""Columns that a table lacks and that follow from the geometry: diffracted beams, and the Lorentz-polarisation factor.
+"""Calculates columns that a table lacks from the geometry: diffracted beams, and the Lorentz-polarisation factor.
 
 The Lorentz factor of a reflection that passes the sphere of reflection by rotation about e (Kabsch, Acta Cryst. D66
 (2010) 125, eq. 13) and the polarisation factor of a beam with fraction p in the plane of normal n are
@@ -17,15 +17,15 @@ from braggscale.data.experiment import Experiment
 from braggscale.data.geometry import unit
 from braggscale.numerics.array_types import Array, Float
 
-# Polarisation and Lorentz factors below this are on the rotation axis, or nonsense.
+# If a polarisation or Lorentz factor is below this, the reflection is on the rotation axis, or the geometry is wrong.
 _LEAST = 1e-6
 
 
 def diffracted_beams(experiment: Experiment, xyz: Float, panel: Array | None) -> Float | None:
     """s1 from positions on the detector, of length 1/wavelength, (n, 3); None where the detector is not known.
 
-    ``xyz``: pixels, pixels, image, (n, 3).  ``panel``: (n,), None for a detector of one panel.  The depth at which a
-    photon is stopped in the sensor is not regarded.
+    ``xyz``: pixels, pixels, image, (n, 3).  ``panel``: (n,), None for a detector of one panel.  The depth at which
+    photons are absorbed in the sensor is neglected.
     """
     panels = experiment.panels
     if not panels or (panel is None and len(panels) > 1):

@@ -8,7 +8,7 @@ import numpy as np
 
 from braggscale.numerics.array_types import Array, Bool, Float, Int
 
-# Beyond the outermost shell centres the line may fall to zero; it is held above this share of the shell's mean.
+# Beyond the outermost shell centres the line may fall to zero; it is kept above this share of the shell's mean.
 _LOWEST_SHARE = 0.1
 
 
@@ -23,11 +23,11 @@ def normalised_intensities(intensity: Float, d: Float, epsilon: Float, shells: i
     """E^2 of each observation.
 
     Shells of equal width in 1/d^2; N = mean of max(I, 0)/epsilon in each, linear in 1/d between the middles (in 1/d)
-    of the shells and beyond the outer ones; E^2 = I/N(d). An empty shell is bridged by its neighbours.
+    of the shells and beyond the outer ones; E^2 = I/N(d). Across an empty shell N is interpolated.
     ``intensity``: counts, any common scale, ``d``: Angstrom, positive, ``epsilon``: multiplicity of the reflection in
     the point group, all (n,).  ``shells``: their number, None for ``n_shells(n)``.
-    Returns (n,), dimensionless; NaN everywhere if no intensity is positive. The observation's own epsilon stays in E^2,
-    as in DIALS. Averages after Wilson, Nature 150 (1942) 152.
+    Returns (n,), dimensionless; NaN everywhere if no intensity is positive. E^2 is not divided by epsilon of the
+    observation, as in DIALS. Averages after Wilson, Nature 150 (1942) 152.
     """
     if len(intensity) == 0:
         return np.zeros(0)

@@ -14,7 +14,7 @@ FEW = 10_000  # rows that are copied in less time than it takes to hand the work
 
 
 class ObservationGeometry(Protocol):
-    """Where and when observations were made: what a scaling model needs to know.  Fields as in Observations."""
+    """Geometry of the observations, as far as scaling models need it.  Fields as in Observations."""
 
     @property
     def data_set(self) -> Int32:
@@ -46,7 +46,7 @@ class ObservationGeometry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GeometryCopy:
-    """Geometry of n rows in arrays of its own: ``data_set``, ``d`` (n,), ``xyz``, ``s0c``, ``s1c`` (n, 3)."""
+    """Geometry of n rows, copied: ``data_set``, ``d`` (n,), ``xyz``, ``s0c``, ``s1c`` (n, 3)."""
 
     data_set: Int32
     d: Float
@@ -67,7 +67,7 @@ class GeometryCopy:
 class GeometryView:
     """Some rows of ``rows``: those with the numbers ``chosen``, (n,), or a slice of them.
 
-    An array is taken when it is asked for; of a slice it is a view, not a copy.
+    Each attribute is computed when it is used; for a slice it is a view, not a copy.
     """
 
     rows: ObservationGeometry
@@ -126,7 +126,8 @@ class Observations:
     ``i_sum``, ``v_sum``: summation intensity c I/p and its variance c^2 V/p^2, counts, counts^2, (n,).
     ``i_prf``, ``v_prf``: profile intensity c I and variance c^2 V, (n,).
     ``has_sum``, ``has_prf``: which of the two were measured, (n,); at least one is True, with positive variance.
-    ``relative``: r = p^2 V(1/p), share of I^2 in ``v_sum`` that comes of the partiality, (n,); None where it is 0.
+    ``relative``: r = p^2 V(1/p), relative variance of the partiality; r I^2 is its part of ``v_sum``, (n,); None if
+    all are 0.
     """
 
     row: Int

@@ -1,4 +1,4 @@
-"""Reflections that integration has split over several rows are put together again."""
+"""Sums the pieces of reflections that integration has divided into several rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WHOLE = 0.99
 
 
 def find_pieces(table: Table, kinds: tuple[str, ...]) -> tuple[Int, Int]:
-    """Rows that are pieces of one reflection, and where each reflection begins among them.
+    """Rows that are pieces of reflections, and the beginning of each reflection among them.
 
     Pieces share ``partial_id`` and the Miller index, have a partiality below 0.99 and a positive variance of
     every kind of intensity in ``kinds`` (and of the scaled intensity, if there is one).
@@ -28,8 +28,8 @@ def find_pieces(table: Table, kinds: tuple[str, ...]) -> tuple[Int, Int]:
         candidate &= table[name] > 0
     rows = np.flatnonzero(candidate)
     ids = table["partial_id"][rows].astype(np.uint64)
-    # Pieces are few: find the numbers that occur twice by counting where they are small, as they always are
-    # in practice, and sort only those rows.
+    # There are few pieces: numbers that occur twice are found by counting if they are small, as they always are in
+    # # practice, and only those rows are sorted.
     if len(ids) and int(ids.max()) < 16 * len(table) + 1024:
         ids = ids.astype(np.int64)
         again = np.bincount(ids)[ids] > 1
@@ -40,7 +40,7 @@ def find_pieces(table: Table, kinds: tuple[str, ...]) -> tuple[Int, Int]:
     if len(rows) == 0:
         return nothing
     hkl = table.select(rows)["miller_index"]
-    # a reflection is represented by its first piece in the scan, wherever the table has it
+    # a reflection is represented by its first piece in the scan, which need not be the first in the table
     z = _scan_places(table, rows)
     order = np.lexsort((rows, z, hkl[:, 2], hkl[:, 1], hkl[:, 0], ids))
     rows, ids, hkl = rows[order], ids[order], hkl[order]
@@ -53,7 +53,7 @@ def find_pieces(table: Table, kinds: tuple[str, ...]) -> tuple[Int, Int]:
 
 
 def _scan_places(table: Table, rows: Int) -> Float:
-    """Where in the scan the rows are, by z and then by the rest of the position, (n,) ranks."""
+    """Rank of each row in the scan, by z and then by the other coordinates, (n,)."""
     name = next((name for name in ("xyzobs.px.value", "xyzcal.px") if name in table), None)
     if name is None:
         return np.zeros(len(rows))
@@ -64,7 +64,7 @@ def _scan_places(table: Table, rows: Int) -> Float:
 
 
 def sum_partials(table: Table, kinds: tuple[str, ...]) -> tuple[Int, dict[str, Array], Int, Int]:
-    """The rows that remain, (n_remaining,), the altered columns over them, and pieces as in :func:`find_pieces`.
+    """The rows that remain, (n_remaining,), their changed columns, and pieces as in :func:`find_pieces`.
 
     Of each reflection the first piece remains, with the summed intensities and partiality:
     summation I = sum I, V = sum V;  partiality p = sum p;
@@ -96,8 +96,7 @@ def sum_partials(table: Table, kinds: tuple[str, ...]) -> tuple[Int, dict[str, A
     if "profile" in kinds:
         value, variance, _ = KINDS["profile"]
         i, v = few[value], few[variance]
-        # A variance next to nothing may overflow; what comes of it is not finite and is rejected with the
-        # rest.
+        # The inverse of a tiny variance may overflow; the result is not finite, and such rows are rejected later.
         with np.errstate(over="ignore", invalid="ignore"):
             u = i * i / v
             total = np.add.reduceat(u, starts)

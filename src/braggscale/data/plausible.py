@@ -1,20 +1,21 @@
-"""What a row of a reflection table may be: the range of each column, and how columns and geometry belong together.
+"""Finds rows of a reflection table that are not plausible, by the range of each column and by its geometry.
 
-One absurd row among a million good ones must not decide anything: it gets a fate of its own before the values reach
-arithmetic. Where most rows of a data set contradict its experiment, the files do not belong together.
+One absurd row among a million good ones must not influence the result; so it gets a fate of its own before its values
+are used. If most rows of a data set contradict its experiment, the files do not belong together.
 
-Ranges are wide: they let pass what any instrument, unit or program has ever written, and hold back what makes squares
-overflow or variances vanish. Relations have tolerances far beyond the errors of refinement:
+Ranges are wide. They include all values of any instrument, unit or program, and exclude those whose squares overflow or
+whose variances vanish. The tolerances of geometric relations are much larger than the errors of refinement:
 
     d        |1/d - |B h|| <= 1/4 |B h| + 1/100 A^-1
     s1       |s1 |s0|/|s1| - s0| likewise
     z        inside the scan, with a margin of two images and, of up to a tenth of the scan, one degree more
     x, y     on the panel, with a margin of ten pixels
 
-A cell that is off by less than that, but for all rows, is no fault of any row: then d and s1 are not asked, and the
-log says so.
+If the cell itself is wrong by less than that, no single row is at fault: then d and s1 are not tested, and the log says
+so.
 
-Found on the l-cysteine, quartz, CuNiR and simulated data, none of whose rows is beyond a third of a tolerance.
+The tolerances were chosen with the l-cysteine, quartz, CuNiR and simulated data, in which no deviation exceeds a third
+of its tolerance.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from braggscale.errors import InputError
 from braggscale.numerics.array_types import Array, Bool, Float, Int
 
 RELATIVE, ABSOLUTE = 0.25, 0.01  # of reciprocal lattice vectors; the latter in 1/Angstrom
-# Median deviation above which the cell, not the rows, is off; 4 % in stills with a wrong beam centre.
+# If the median deviation is larger, the cell is wrong and not the rows; it is 4 % in stills with a wrong beam centre.
 CELL_OFF = 0.08
 MARGIN_IMAGES, MARGIN_DEGREES, MARGIN_SCAN = 2.0, 1.0, 0.1
 MARGIN_PIXELS = 10.0
-# Times the median standard deviation of the data set: no detector counts so far.
+# In units of the median standard deviation of the data set; no detector has such a dynamic range.
 MOST_SIGMAS = 1e9
 _LONGEST_BEAM = 1e6  # 1/Angstrom: only the direction counts
 # Rows below which a data set says nothing about whether its files belong together.
@@ -67,7 +68,7 @@ RANGES: dict[str, Range] = {
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """``bad``: rows that cannot be, (n,).  ``reasons``: why, with the number of rows that have it as their first.
+    """``bad``: rows that are not plausible, (n,).  ``reasons``: why, with the number of rows for each first reason.
 
     ``cell_off``: median relative deviation of the rows from the lattice if it is more than CELL_OFF, else 0.
     """
@@ -83,7 +84,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows that are judged.
+    """The rows that are tested.
 
     ``hkl``: Miller index, (n, 3).  ``xyz``: position on the detector, pixels, and image number (array index), (n, 3).
     ``column``: gives the values of a column, (n,) or (n, 3), None if the table does not have it.
@@ -97,7 +98,7 @@ class Rows:
 
 
 def judge(rows: Rows, experiment: Experiment, source: str) -> Judged:
-    """Which rows cannot be, and why.
+    """Which rows are not plausible, and why.
 
     Raises InputError if more than half of the rows fail one and the same test: then the file is damaged, or belongs to
     another experiment.
@@ -124,9 +125,9 @@ def judge(rows: Rows, experiment: Experiment, source: str) -> Judged:
 
 @dataclass(frozen=True, slots=True)
 class _Test:
-    """``what`` is wrong with a row, what it means if most rows have it, and which rows have it, (n,).
+    """``what`` is wrong with a row, what this means if most rows have it, and which rows have it, (n,).
 
-    ``off``: median deviation of all rows, where the test is one of the lattice.
+    ``off``: median deviation of all rows, for tests of the lattice.
     """
 
     what: str
@@ -160,7 +161,7 @@ def _beyond(values: Array, limits: Range) -> Bool:
 
 
 def _intensity_tests(rows: Rows, value: str, variance: str, measured: Bool) -> Iterator[_Test]:
-    """Range of both, and how far from the data set's typical standard deviation."""
+    """Tests of the range of both, and of their size in units of the data set's typical standard deviation."""
     i, v = rows.column(value), rows.column(variance)
     if i is None or v is None:
         return
@@ -209,7 +210,7 @@ def longest_vector(wavelength: float) -> float:
 
 
 def _lattice_tests(rows: Rows, experiment: Experiment) -> Iterator[_Test]:
-    """Index against the shortest d that the wavelength allows, against d, and against the diffracted beam."""
+    """Tests of the index against the smallest d that the wavelength allows, against d, and against s1."""
     with np.errstate(divide="ignore"):
         length = 1.0 / d_spacings(experiment.crystal.unit_cell, rows.hkl)
     longest = 2.0 / experiment.beam.wavelength

@@ -1,4 +1,4 @@
-"""From one data set's table to its usable reflections: partials summed, cuts made, intensities corrected.
+"""Selects the usable reflections from the table of a data set: sums partials, applies limits, corrects intensities.
 
 With the stored intensity I_r, variance V_r, partiality p and c = lp/qe (Lorentz-polarisation factor over
 detector efficiency):
@@ -6,13 +6,12 @@ detector efficiency):
     summation   I = c I_r / p      V = c^2 V_r / p^2 + (c I_r)^2 V(1/p)
     profile     I = c I_r          V = c^2 V_r
 
-V(1/p), the variance of the reciprocal partiality, is there for stills only; what it adds is r I^2 with r = p^2 V(1/p),
-which the stages after this one take at the expected intensity.  A reflection that integration
-has split over several rows is put together before anything is judged, so that a whole reflection is never
-dropped for the low partiality of its first piece.  Verdicts of earlier scaling runs in ``flags`` are not
-looked at.
+V(1/p), the variance of the reciprocal partiality, exists for stills only. It contributes r I^2 with r = p^2 V(1/p)
+to the variance; later stages use the expected intensity in this term.  The pieces of a reflection that integration
+has divided into several rows are summed before any limit is applied, so that a whole reflection is never lost
+because of the low partiality of its first piece.  Flags of earlier scaling runs are ignored.
 
-Source: DIALS behaviour, except that it judges partiality before it puts partials together.
+Source: DIALS behaviour, except that DIALS applies the limit on partiality before it sums partials.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Partials:
 
     ``edges``: partiality, (k,); bin i reaches from edges[i] up to edges[i + 1], the last one upwards.
     ``rows``, ``usable``: integrated rows after summing, and those of them that are used, (k,).
-    ``n_sums``: reflections put together.  ``n_pieces``: rows that they were made of.
+    ``n_sums``: reflections that were summed from pieces.  ``n_pieces``: number of these pieces.
     """
 
     edges: tuple[float, ...]
@@ -70,13 +69,14 @@ class Partials:
 class UsableRows:
     """One data set ready for scaling.
 
-    ``table``: the rows that remain after summing partials, in file order.  ``changed``: columns that summing
-    has altered, over the remaining rows, (n_remaining,) or (n_remaining, 3).  ``kept``: row of the input table of each
-    remaining row, (n_remaining,). ``fate``: where each input row ended, (n_input,), uint8, see
-    :class:`braggscale.data.flags.Fate`; usable rows are SCALED until a later stage decides otherwise. ``observations``:
+    ``table``: the rows that remain after summing partials, in file order.  ``changed``: columns that summing has
+    changed, over the remaining rows, (n_remaining,) or (n_remaining, 3).  ``kept``: row of the input table of each
+    remaining row, (n_remaining,). ``fate``: fate of each input row, (n_input,), uint8, see
+    :class:`braggscale.data.flags.Fate`; usable rows are SCALED until a later stage decides otherwise.
+    ``observations``:
     the usable rows.  Where only one kind of intensity was measured (``has_sum``, ``has_prf``) the other columns repeat
     it, so that each pair of columns can be used throughout. ``intensity``: ``sum``, ``profile`` or ``combine``, as
-    asked for or what there is. ``reason``: empty, or why nothing is usable.
+    chosen or as available. ``reason``: empty, or why nothing is usable.
     """
 
     table: Table
@@ -94,7 +94,7 @@ class UsableRows:
 
 
 def count_fates(fate: Array) -> dict[Fate, int]:
-    """Number of rows by fate, without those that nobody met.  ``fate``: (n,)."""
+    """Number of rows by fate, without fates that no row has.  ``fate``: (n,)."""
     numbers = np.bincount(fate, minlength=max(Fate) + 1)
     return {f: int(numbers[f]) for f in Fate if numbers[f]}
 
@@ -122,7 +122,7 @@ def _observe(
 ) -> Observations:
     """The given rows with corrected intensities.  Rows whose corrected variance is not positive are left out.
 
-    ``there``: kinds of intensity that hold something.  ``kinds``: those that every row must have right.
+    ``there``: kinds of intensity that the table has.  ``kinds``: those that must be valid in every row.
     """
     n = len(rows)
     s1 = _diffracted_beams(columns, rows, xyz, experiment)
@@ -176,9 +176,10 @@ def _diffracted_beams(columns: ReflectionColumns, rows: Int, xyz: Float, experim
 def _corrected(
     columns: ReflectionColumns, there: tuple[str, ...], kinds: tuple[str, ...], rows: Int, correction: Float, p: Float
 ) -> tuple[dict[str, tuple[Float, Float, Bool]], Bool, Float | None]:
-    """Corrected intensity, variance and where they were measured, by kind; rows fit to be used; r of Observations.
+    """By kind: corrected intensity, variance, rows where it was measured; then rows that can be used; r of
+    Observations.
 
-    ``correction``: c, ``p``: partiality, (n,).  A row is fit if every kind in ``kinds`` that was measured is.
+    ``correction``: c, ``p``: partiality, (n,).  A row can be used if every measured kind in ``kinds`` is valid.
     """
     flags = columns.rows("flags", rows)
     relative: Float | None = None
@@ -203,7 +204,7 @@ def _corrected(
 
 
 def _or(values: Float, there: Bool, other: Float) -> Float:
-    """``values``, or where they are not there the others."""
+    """``values``, replaced by ``other`` where they were not measured."""
     return values if there.all() else np.where(there, values, other)
 
 
@@ -234,20 +235,20 @@ def prepare(
     """The usable reflections of one data set, and the fate of every row of ``table``.
 
     ``data_set``: position in the run.  ``in_use``: runs of image numbers, None for all (stills too).
-    ``intensity``: ``sum``, ``profile`` or ``combine`` (either); what is not there is replaced by what is,
-    with a warning.  ``best_cell``: for the resolution limits, Angstrom and degrees; by default the crystal's.
+    ``intensity``: ``sum``, ``profile`` or ``combine`` (either); if the table does not have it, the other kind is
+    used, with a warning.  ``best_cell``: for the resolution limits, Angstrom and degrees; by default the crystal's.
 
     Each row gets the first of these fates that applies:
-    summed into another row; image excluded (the first piece's image, for a sum); rejected by the program before
-    (column ``rejection``); not integrated; no Miller
-    index or no resolution; detector efficiency not positive; variance not positive, or a value that is not
-    finite, before or after correction, of any kind of intensity asked for and measured; outside the
-    resolution limits; partiality 0 or below the cut-off; I/sigma below the limit; not plausible (see
-    :mod:`braggscale.data.plausible`); repeats another row; image without a signal.  What is wrong with a measurement
-    comes before what the user cuts, so the number beside a cut is what this cut costs.
+    summed into another row; image excluded (the first piece's image, for a sum); rejected by an earlier program
+    (column ``rejection``); not integrated; no Miller index or no resolution; detector efficiency not positive;
+    variance not positive, or a value that is not finite, before or after correction, for any chosen kind of
+    intensity that was measured; outside the resolution limits; partiality 0 or below the cut-off; I/sigma below the
+    limit; not plausible (see
+    :mod:`braggscale.data.plausible`); repeats another row; image without a signal.  Faults of a measurement come
+    before the limits of the user, so the number beside a limit says how many good rows it removes.
 
     If nothing is usable, ``reason`` says why.
-    Raises InputError if columns are missing that nothing can replace, or most rows cannot be.
+    Raises InputError if indispensable columns are missing, or if most rows are not plausible.
     """
     for name in ("miller_index", "flags"):
         if name not in table:
@@ -286,9 +287,10 @@ def _observations(
     experiment: Experiment,
     data_set: int,
 ) -> Observations:
-    """The rows that are still SCALED, as observations; writes into ``verdict``, (n,), why others of them are not.
+    """The rows that are still SCALED, as observations; writes the fates of those that are rejected here to ``verdict``.
 
-    ``found_and_wanted``: kinds of intensity that there are, and those that every row must have right.
+    ``found_and_wanted``: kinds of intensity that the table has, and those that must be valid in every row.
+    ``verdict``: (n,).
     """
     there, kinds = found_and_wanted
     candidates = np.flatnonzero(verdict == Fate.SCALED)
@@ -308,7 +310,7 @@ def _observations(
 
 
 def _on_images(columns: ReflectionColumns, experiment: Experiment, in_use: Runs | None) -> Bool | None:
-    """Rows on images in use, (n,); None where these are all."""
+    """Rows on images in use, (n,); None if these are all rows."""
     kind = experiment.kind
     if in_use is None or isinstance(kind, Still) or in_use == (kind.scan.image_range,):
         return None

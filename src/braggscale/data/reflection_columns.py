@@ -1,4 +1,4 @@
-"""Columns of a reflection table: what they hold, which kinds of intensity there are, and reading each only once."""
+"""Columns of a reflection table: the kinds of intensity that it has, and access that reads each column only once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCALED_COLUMNS = ("intensity.scale.value", "intensity.scale.variance")
 
 
 class ReflectionColumns:
-    """The columns of a table after summing; each is read once, and only if it is asked for."""
+    """The columns of a table after partials have been summed; each is read at its first use."""
 
     def __init__(self, table: Table, changed: dict[str, Array]) -> None:
         self.table, self.changed = table, changed
@@ -45,7 +45,7 @@ class ReflectionColumns:
     def fetch(self) -> None:
         """Read all columns that most tables have and that are needed as a whole, on threads."""
         names = [name for name in _WHOLE if name in self.table and name not in self._read]
-        if len(self.table) <= BLOCK:  # threads cost more than they bring where there is little to do
+        if len(self.table) <= BLOCK:  # for a small table starting threads takes longer than reading
             self._read |= {name: self.table[name] for name in names}
             return
         self._read |= zip(names, run_lanes(lambda k: self.table[names[k]], len(names)), strict=True)
@@ -73,7 +73,7 @@ def position_column(columns: ReflectionColumns) -> str:
 
 
 def kinds_measured(table: Table) -> tuple[str, ...]:
-    """The kinds of intensity that integration has left in the table.  Raises InputError if there is none."""
+    """The kinds of intensity in the table.  Raises InputError if there is none."""
     there = tuple(k for k, names in KINDS.items() if all(name in table for name in names[:2]))
     if not there:
         raise InputError(f"{table.source}: the table has neither intensity.sum nor intensity.prf columns")
@@ -85,9 +85,9 @@ def kinds_measured(table: Table) -> tuple[str, ...]:
 
 
 def without_empty_kinds(table: Table, there: tuple[str, ...], name: str) -> tuple[str, ...]:
-    """The kinds of intensity that hold something. One that is 0 in every measured row was never determined.
+    """The kinds of intensity without those that are 0 in every measured row, because these were never determined.
 
-    All of them if none holds anything: what is wrong is then said of the data set.
+    If all of them are 0, all are returned; the error is then reported for the data set.
     """
     held = tuple(kind for kind in there if np.any(_measured_values(table, kind)))
     if held and len(held) < len(there):
@@ -103,7 +103,7 @@ def _measured_values(table: Table, kind: str) -> Array:
 
 
 def kinds_wanted(there: tuple[str, ...], choice: str, source: str) -> tuple[str, ...]:
-    """The kinds asked for, or what there is."""
+    """The kinds that ``choice`` names, or those that the table has."""
     if choice == "combine" or choice in there:
         return there if choice == "combine" else (choice,)
     if there:
@@ -112,7 +112,7 @@ def kinds_wanted(there: tuple[str, ...], choice: str, source: str) -> tuple[str,
 
 
 def say_what_is_missing(table: Table, experiment: Experiment, name: str) -> None:
-    """Columns whose lack changes results, and what is used instead."""
+    """Warns of missing columns that change results, and says what is used instead."""
     place = "s1" in table or bool(experiment.panels)
     if "lp" not in table:
         instead = "is computed from the geometry" if place else "is unknown and counts as 1: R values do not tell"

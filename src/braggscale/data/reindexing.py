@@ -1,4 +1,4 @@
-"""Other ways to index the same lattice: operators that the lattice allows and the space group does not.
+"""Other ways to index the same lattice: operators that are symmetries of the lattice but not of the space group.
 
 Where the lattice is more symmetric than the crystal, in fact or within a tolerance, each crystal can be indexed in
 several ways that look alike until intensities are compared (merohedral and pseudo-merohedral ambiguity). An operator
@@ -21,7 +21,7 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.errors import CommandError
 from braggscale.numerics.array_types import Array, Float, Int32
 
-# Twofold axes of the lattice may be off by so many degrees (obliquity): accidental ambiguities, too, mix up crystals.
+# Tolerance for twofold axes of the lattice, degrees (obliquity); approximate symmetry also leads to mixed indexing.
 TOLERANCE = 2.5
 IDENTITY = "h,k,l"
 AUTO = "auto"  # in the place of an operator: the one that the intensities ask for
@@ -86,9 +86,10 @@ def reindexed(hkl: Array, matrix: Float) -> Int32:
 
 
 def alternatives(cell: UnitCell, symmetry: Symmetry, tolerance: float = TOLERANCE) -> tuple[str, ...]:
-    """Operators that turn the indexing into another one, the identity first; only that where there is no ambiguity.
+    """Operators to the other possible ways of indexing, the identity first; only the identity without an ambiguity.
 
-    One operator stands for all that the space group makes equivalent to it.  ``cell``: Angstrom and degrees.
+    There is one operator for each set of operators that are equivalent by the space group.  ``cell``: Angstrom and
+    degrees.
     ``tolerance``: degrees of obliquity.
     """
     import gemmi
@@ -105,7 +106,7 @@ def alternatives(cell: UnitCell, symmetry: Symmetry, tolerance: float = TOLERANC
 def lattice_rotations(cell: UnitCell, symmetry: Symmetry, tolerance: float = TOLERANCE) -> tuple[Float, ...]:
     """Rotations of the lattice on indices, the identity left out, (3, 3) each.
 
-    ``symmetry``: of the data; its centring tells which lattice it is.  ``tolerance``: degrees of obliquity.
+    ``symmetry``: of the data, used for its centring.  ``tolerance``: degrees of obliquity.
     """
     import gemmi
 

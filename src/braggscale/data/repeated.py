@@ -1,6 +1,7 @@
-"""Rows and data sets that are there twice: a measurement counts once.
+"""Finds rows and data sets that were given twice, so that each measurement is used only once.
 
-Two rows are the same if index, position and intensities agree to the last bit; two different measurements never do.
+Two rows are the same measurement if index, position and intensities agree to the last bit, which never happens for two
+different measurements.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _FACTORS = (
 
 
 def row_keys(rows: Observations) -> UInt:
-    """A number of each row, uint64, (n,): equal for equal rows, and for others with a chance of one in 2^64."""
+    """A number for each row, uint64, (n,): equal for equal rows; for different ones with a probability of 1 in 2^64."""
     columns = [*rows.hkl.T, *rows.xyz.T, rows.i_sum, rows.i_prf, rows.v_sum, rows.v_prf]
     key = np.zeros(len(rows), np.uint64)
     for column, factor in zip(columns, _FACTORS, strict=True):
@@ -29,7 +30,7 @@ def row_keys(rows: Observations) -> UInt:
 
 
 def _bits(values: Array) -> UInt:
-    wide = np.ascontiguousarray(values, np.float64) + 0.0  # one zero
+    wide = np.ascontiguousarray(values, np.float64) + 0.0  # turns -0.0 into 0.0
     return wide.view(np.uint64)
 
 

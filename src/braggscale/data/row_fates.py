@@ -27,7 +27,7 @@ class Cuts:
     """``d_min``, ``d_max``: resolution limits, Angstrom, None for no limit.
 
     ``partiality_cutoff``: rows below are left out.  ``min_isigi``: rows with I/sigma below are left out, None
-    or 0 for no limit.  ``accept``: fates settled by the program before that do not count.
+    or 0 for no limit.  ``accept``: fates from earlier programs that are ignored.
     """
 
     d_min: float | None = None
@@ -66,7 +66,7 @@ def fates_of(
     reject((flags & np.uint64(wanted)) == 0, Fate.NOT_INTEGRATED)
     hkl = columns["miller_index"]
     d = columns["d"] if "d" in columns else d_spacings(cell, hkl)
-    # column by column: numpy is slow along a second axis of three
+    # column by column, because numpy is slow along a second axis of length three
     zero = (hkl[:, 0] == 0) & (hkl[:, 1] == 0) & (hkl[:, 2] == 0)
     reject(zero | ~(np.isfinite(d) & (d > 0)), Fate.NO_GEOMETRY)
     if (name := efficiency_column(columns)) is not None:
@@ -97,10 +97,10 @@ def fates_of(
 def not_plausible(
     columns: ReflectionColumns, kinds: tuple[str, ...], rows: Int, xyz: Float, experiment: Experiment
 ) -> Bool:
-    """Which of the given rows cannot be, (n,); the log says why.
+    """Which of the given rows are not plausible, (n,); the log says why.
 
     ``rows``: their numbers, (n,).  ``xyz``: position on the detector, pixels, and image number, (n, 3).
-    Raises InputError if most of them cannot be.
+    Raises InputError if most of them are not plausible.
     """
     flags = columns.rows("flags", rows)
     measured = tuple(
@@ -127,16 +127,16 @@ def not_plausible(
         warn(
             log,
             Code.IMPOSSIBLE_ROWS,
-            f"{name}: rows that cannot be are left out, {judged.text()}",
+            f"{name}: rows that are not plausible are left out, {judged.text()}",
             experiment.identifier,
         )
     return judged.bad
 
 
 def without_repeats_and_blanks(rows: Observations, verdict: Array, experiment: Experiment) -> Observations:
-    """The rows but for those that are there twice, and those on images without a signal.
+    """The rows without those that repeat another row and those on images without a signal.
 
-    ``verdict``: fate of each row of the table, (n_rows,), into which theirs are written.
+    ``verdict``: fate of each row of the table, (n_rows,); the fates of the removed rows are written into it.
     """
     name = f"data set {experiment.identifier}"
     again = repeats(row_keys(rows))

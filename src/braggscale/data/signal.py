@@ -1,11 +1,11 @@
-"""Images and data sets without a signal: the beam was off, the shot missed, or nothing was integrated but background.
+"""Finds images and data sets without a signal: the beam was off, the shot missed, or only background was integrated.
 
-Their intensities scatter about 0, so that no scale fits them; left in, they teach the error model a scatter that the
-others do not have. Of n rows with I/sigma of mean 0 and variance 1
+Their intensities scatter about 0, so that no scale can be found for them. If they were used, the error model would
+describe their scatter, which the other data do not have. For n rows whose I/sigma has mean 0 and variance 1
 
     t = sum(I/sigma) / sqrt(n)
 
-is distributed normally. Nothing is blank whose strongest reflections stand out, however few they are.
+has a normal distribution. Data with a few significant strong reflections are never regarded as blank.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from braggscale.data.observations import Observations
 from braggscale.numerics.array_types import Bool, Float, Int
 
-# t below which a stretch of rows shows no signal, and the t that its data set leads to expect there.
+# Images have no signal if t is below the first number although the data set predicts a t above the second one.
 BLANK, EXPECTED = 2.0, 10.0
 FEWEST_OF_IMAGE, FEWEST_OF_DATA_SET = 10, 20
-# A reflection that stands out; by chance one of 30,000.
+# I/sigma of a significant reflection; 1 of 30,000 by chance.
 STANDS_OUT = 4.0
-# Share of rows that may stand out by chance and by errors that are too small.
+# Share of rows that may be significant by chance and because errors are too small.
 BY_CHANCE = 0.005
 SIGNAL = 5.0  # t of a data set that surely has one
 
@@ -54,7 +54,7 @@ def blank_images(rows: Observations) -> tuple[Bool, Int]:
     n = np.bincount(image - first)
     t = np.bincount(image - first, ratio) / np.sqrt(np.maximum(n, 1))
     out = np.bincount(image - first, ratio > STANDS_OUT)
-    # what half of the rows of this data set show, at least
+    # exceeded by half of the rows of this data set
     usual = float(np.median(ratio))
     blank = (n >= FEWEST_OF_IMAGE) & (t < BLANK) & (out == 0) & (usual * np.sqrt(n) > EXPECTED)
     if not blank.any():

@@ -1,4 +1,4 @@
-"""From data sets to one sorted set of observations with a model: everything that precedes the first fit."""
+"""Makes one sorted set of observations from all data sets."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from braggscale.run_warnings import Code, warn
 
 log = logging.getLogger(__name__)
 
-# Cells of one crystal form differ by less: 4 % in edges of stills of CuNiR, of crystals at several temperatures 2 %.
+# Cells of one crystal form differ by less: the edges by 4 % for stills of CuNiR, by 2 % for different temperatures.
 CELL_LENGTHS, CELL_ANGLES = 0.07, 4.0
-# What a cell that is asked for may differ by, and the volume below which it is none.
+# Largest difference of a cell that the user gives, and the smallest relative volume of a valid cell.
 LARGEST_RATIO, LEAST_VOLUME = 1.0, 1e-6
-# Rows of each data set that are looked up to find data given twice.
+# Rows of each data set that are compared to find data that were given twice.
 _COMPARED = 8
 
 
@@ -56,9 +56,9 @@ class UsedDataSet:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A data set of the input that takes no part in the run, or no part any more, and why.
+    """A data set of the input that was left out of the run, at its beginning or later, and the reason.
 
-    ``number``, ``experiment``: as for one that does.  ``fate``: of each row of the input, (n_input,).  ``partials``:
+    ``number``, ``experiment``: as for ``UsedDataSet``.  ``fate``: of each row of the input, (n_input,).  ``partials``:
     None if its table was never read.
     """
 
@@ -79,7 +79,7 @@ RunDataSet = UsedDataSet | LeftOut
 
 
 def used(data_sets: Sequence[RunDataSet]) -> list[UsedDataSet]:
-    """Those that take part; observations, models and settings count these."""
+    """Those that take part; numbers of data sets in observations, models and settings refer to this list."""
     return [one for one in data_sets if isinstance(one, UsedDataSet)]
 
 
@@ -126,7 +126,7 @@ def common_symmetry(experiments: Sequence[Experiment]) -> Symmetry:
 def best_cell(experiments: Sequence[Experiment], wanted: UnitCell | None) -> UnitCell:
     """The cell for resolution limits and statistics: as wanted, or the median over the data sets.
 
-    Raises CommandError if the wanted one is no cell, or not one of these data.
+    Raises CommandError if the wanted one is not a valid cell or differs too much from those of the data.
     """
     if wanted and not (max(wanted[3:]) < 180 and relative_volume(wanted) > LEAST_VOLUME):
         raise CommandError(f"best_unit_cell={' '.join(f'{x:g}' for x in wanted)}: these angles span no cell")
@@ -202,11 +202,11 @@ def prepare_all(
 
 
 def _refuse_twice(data_sets: Sequence[UsedDataSet]) -> None:
-    """Raises DataError if two data sets have more than half of their rows in common: the same data given twice."""
+    """Raises DataError if two data sets share more than half of their rows, because the same data were given twice."""
     seen: dict[int, tuple[UsedDataSet, UInt]] = {}
     for one in data_sets:
         keys = np.sort(row_keys(one.usable.observations))
-        # the smallest numbers of equal data sets are equal, and hardly ever those of others
+        # equal data sets have the same smallest keys; those of different data sets are hardly ever equal
         for key in keys[:_COMPARED].tolist():
             other = seen.setdefault(key, (one, keys))
             if other[0] is not one and 2 * shared_rows(keys, other[1]) > min(len(keys), len(other[1])):
@@ -247,10 +247,10 @@ def _without_blank(data_sets: Sequence[RunDataSet]) -> list[RunDataSet]:
 def sort_observations(
     data_sets: Sequence[RunDataSet], symmetry: Symmetry
 ) -> tuple[list[RunDataSet], SortedObservations]:
-    """One set of observations from all data sets in use; ``data_set`` counts these.
+    """One set of observations from all data sets in use; ``data_set`` is the position among these.
 
-    Members of a group stand in an order of their own, which does not depend on that of the input.
-    Returns also the data sets without their own observations, which would be in memory twice.
+    The order of the members of a group does not depend on the order of the input.
+    Also returns the data sets without their observations, so that these are in memory only once.
     """
     parts = [
         replace(one.usable.observations, data_set=np.full(len(one.usable.observations), position, np.int32))
@@ -274,10 +274,10 @@ def in_order(rows: Observations, symmetry: Symmetry) -> tuple[SortedObservations
 
 
 def _in_groups(found: Arranged, keys: UInt) -> Int:
-    """The order of the rows, members of a group by their keys: sums do not depend on the order of the input.
+    """The order of the rows, with members of a group sorted by their keys; so sums do not depend on the input's order.
 
-    Otherwise rows in another order would give other last digits, and minimisers could end elsewhere within their
-    tolerance.  ``keys``: of the rows as they come, (n,).
+    Otherwise another order of rows would change the last digits of sums, and the minimisers' result within their
+    tolerance.  ``keys``: of the rows in the order of the input, (n,).
     """
     group = np.repeat(np.arange(len(found.sizes)), found.sizes)
     order: Int = found.order[np.lexsort((keys[found.order], group))]
@@ -302,7 +302,7 @@ def drop_unconnected(
     groups: Groups,
     known: Bool | None = None,
 ) -> tuple[list[RunDataSet], SortedObservations]:
-    """Leave out data sets that share no unique reflection with anything, not even themselves.
+    """Leave out data sets none of whose reflections was measured twice, in the same or in another data set.
 
     ``known``: unique reflections that something else says something about, (n_groups,).
     Their scale would be a free number. With a single data set this ends the run: raises DataError.
@@ -327,5 +327,5 @@ def drop_unconnected(
     new_position = np.cumsum(seen) - 1
     rows = data.rows.take(stay)
     rows = replace(rows, data_set=new_position[rows.data_set].astype(np.int32))
-    # still in order, so that nothing moves
+    # the rows that remain are still in order
     return left, sorted_rows(rows, symmetry.arrange(rows.hkl))

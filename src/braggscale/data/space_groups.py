@@ -1,4 +1,4 @@
-"""Space groups and index operators as people and files write them, turned into Hall symbols and matrices."""
+"""Converts names of space groups and index operators to Hall symbols and matrices."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def hall_symbol(name: str) -> str | None:
 def hall_symbol_of(triplets: Sequence[str]) -> str | None:
     """The Hall symbol of the space group with these operators, x,y,z each; None for one that no table lists.
 
-    Not all operators need be there, as long as their products make the group.
+    The list may be incomplete if products of its operators generate the group.
     """
     import gemmi
 
@@ -45,7 +45,7 @@ def hall_symbol_of(triplets: Sequence[str]) -> str | None:
 
 
 def rotation_of(triplet: str) -> Float:
-    """R of the operator x,y,z -> R (x, y, z) + t, (3, 3).  Raises InputError for a text that is none."""
+    """R of the operator x,y,z -> R (x, y, z) + t, (3, 3).  Raises InputError for an invalid text."""
     import gemmi
 
     try:

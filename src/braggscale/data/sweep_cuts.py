@@ -20,7 +20,7 @@ from braggscale.numerics.array_types import Array, Int
 def choose_splits(
     values: Sequence[str], experiments: Sequence[Experiment], numbers: Sequence[int] | None = None
 ) -> dict[int, tuple[int, ...]]:
-    """Where sweeps are to be cut: position of the data set -> the images at which a new data set begins.
+    """Where to cut sweeps: from the position of a data set to the images at which a new data set begins.
 
     ``values``: items ``ID:image``, or ``image`` if there is one sweep, separated by spaces or commas.
     Raises CommandError for a malformed item, an unknown data set, a still, or an image that is not inside the
@@ -45,8 +45,8 @@ def choose_splits(
 def split_scan(scan: Scan, starts: Sequence[int], in_use: Runs) -> tuple[tuple[Scan, Runs], ...]:
     """The scan of each part when a new part begins at each image of ``starts``, and its images in use.
 
-    Image numbers, rotation angles (degrees) and batch numbers stay what they were.  ``in_use``: of the whole
-    sweep; a part that has none of them gets () and is to be dropped.
+    Image numbers, rotation angles (degrees) and batch numbers do not change.  ``in_use``: of the whole sweep; a
+    part without any of them gets () and must be dropped.
     """
     firsts = [scan.image_range[0], *starts]
     lasts = [*(s - 1 for s in starts), scan.image_range[1]]
@@ -60,6 +60,5 @@ def split_scan(scan: Scan, starts: Sequence[int], in_use: Runs) -> tuple[tuple[S
 
 
 def part_of_rows(z: Array, starts: Sequence[int]) -> Int:
-    """Number of the part, 0 to len(starts), that each row lies in.  ``z``: array index, (n,).  Returns
-    (n,)."""
+    """Number of the part that contains each row, 0 to len(starts), (n,).  ``z``: array index, (n,)."""
     return np.searchsorted(np.asarray(starts, dtype=np.float64), np.floor(z) + 1.0, side="right").astype(np.int64)

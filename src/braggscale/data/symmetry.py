@@ -8,11 +8,11 @@ An operator (R, t) takes x to R x + t and the index h, a row, to h R. Reflection
     absent      some (R, t) has h R = h and h.t not a whole number
 
 The asymmetric unit is that of the Laue group in the reference setting of the space group, as in CCP4 and cctbx;
-other settings are carried there by the change of basis. Operators and tables come from gemmi (Wojdyr, JOSS 7 (2022)
-4200); the Hall symbols are those of Hall, Acta Cryst. A37 (1981) 517.
+indices of other settings are transformed by the change of basis. Operators and tables come from gemmi (Wojdyr, JOSS
+7 (2022) 4200); the Hall symbols are those of Hall, Acta Cryst. A37 (1981) 517.
 
-Scaled data repeat few different indices many times, so each function works on the different ones and spreads the
-answer.
+Few different indices occur many times in the data, so each function computes its result for the different ones and
+distributes it to the rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from braggscale.data.lattice_points import MOST_COUNTED, expected_in_shells, poi
 from braggscale.errors import InputError
 from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
 
-# Relative width that takes in a reflection exactly on a resolution limit.
+# Relative tolerance, so that a reflection exactly at a resolution limit is included.
 _ON_THE_LIMIT = 1e-9
 # Most reflections of a plane enumerated at once (80 MB of temporary arrays).
 _PLANE = 1 << 21
@@ -37,7 +37,7 @@ _PLANE = 1 << 21
 _Test = Callable[[Float, Float, Float], Array]
 
 # The asymmetric units of the Laue groups, by the sentence that gemmi prints for them (some groups share one, -3m has
-# two). The second entry says which of h, k, l are never negative inside.
+# two). The second entry marks those of h, k, l that are never negative in the unit.
 _UNITS: dict[str, tuple[_Test, tuple[bool, bool, bool]]] = {
     "l>0 or (l=0 and (h>0 or (h=0 and k>=0)))": (
         lambda h, k, l: (l > 0) | ((l == 0) & ((h > 0) | ((h == 0) & (k >= 0)))),
@@ -137,7 +137,7 @@ class Symmetry:
         )
 
     def __str__(self) -> str:
-        """The name; where no table lists the setting, that of the group and its change: I 2 3 (y+z,x+z,x+y)."""
+        """The name; for a setting that no table lists, the group and its change of basis: I 2 3 (y+z,x+z,x+y)."""
         if self.name is not None:
             return self.name
         base, bracket, change = self.hall.strip().partition("(")
@@ -152,8 +152,8 @@ class Symmetry:
     def asu(self, hkl: Array) -> tuple[Int32, Bool]:
         """The reflection's representative in the asymmetric unit, and whether the observation is an I-.
 
-        ``hkl``: (n, 3), whole numbers.  Returns (n, 3) int32 and (n,); an I- is reached from its representative
-        through a Friedel mate only, which centric reflections never are.
+        ``hkl``: (n, 3), whole numbers.  Returns (n, 3) int32 and (n,). An observation is an I- if only -h R, and no
+        h R, is its representative; centric reflections are never I-.
         Raises InputError for indices beyond one million.
         """
         unique, inverse = unique_indices(hkl)
@@ -163,7 +163,7 @@ class Symmetry:
     def arrange(self, hkl: Array) -> Arranged:
         """All reflections by their index in the asymmetric unit.  ``hkl``: (n, 3).  Errors as ``asu``.
 
-        Only the different indices are moved and sorted; of the rows it is enough to count.
+        Only the different indices are transformed and sorted; the rows are only counted.
         """
         unique, inverse = unique_indices(hkl)
         if len(unique) == 0:
@@ -209,7 +209,7 @@ class Symmetry:
     def epsilon(self, hkl: Array) -> Int:
         """Number of point-group operations that leave h unchanged, (n,); centring does not count.
 
-        Mean intensities of a class of reflections go with epsilon.  ``hkl``: (n, 3).
+        Mean intensities are proportional to epsilon.  ``hkl``: (n, 3).
         """
         unique, inverse = unique_indices(hkl)
         return self._epsilon(unique)[inverse]
@@ -359,7 +359,7 @@ class Arranged:
 
 
 def _largest_of_orbit(unique: Int32, rotations: Float) -> tuple[Int32, Bool]:
-    """Representatives where no reference setting is known: of all +-h R the largest by l, then k, then h."""
+    """Representatives if no reference setting is known: the largest of all +-h R, by l, then k, then h."""
     points = unique.astype(np.float64)
     best, minus = points.copy(), np.zeros(len(points), bool)
     for sign in (1.0, -1.0):
@@ -375,7 +375,7 @@ def _largest_of_orbit(unique: Int32, rotations: Float) -> tuple[Int32, Bool]:
 
 
 def _listed_relative(gemmi: Any, hall: str, rotations: Float) -> tuple[Any, Float]:
-    """The listed space group that an unlisted ``symbol (change of basis)`` starts from, and the change for indices.
+    """The listed space group of an unlisted ``symbol (change of basis)``, and the change of basis for indices.
 
     An index times the matrix, (3, 3), is in the listed setting. None and the identity if there is no such group.
     """
@@ -385,7 +385,7 @@ def _listed_relative(gemmi: Any, hall: str, rotations: Float) -> tuple[Any, Floa
         return None, np.eye(3)
     wanted = _unique_matrices(gemmi, listed.operations())
     step = gemmi.Op(change.rstrip(" )")) if "," in change else gemmi.Op("x,y,z")
-    # Programs differ in the direction in which they read the change; the operators say which it was.
+    # Programs differ in the direction of the change of basis; the operators show which one is meant.
     for op in (step, step.inverse()):
         matrix = np.array(op.rot, np.float64) / gemmi.Op.DEN
         turned = np.unique(np.rint(np.linalg.inv(matrix) @ rotations @ matrix), axis=0)

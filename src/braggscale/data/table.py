@@ -1,4 +1,4 @@
-"""Columns of equal length: what a reflection file holds."""
+"""Tables: columns of equal length from a reflection file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Column:
     """One column of a file: ``tag`` is the type as the file names it, ``load`` gives all rows of the file.
 
     ``load`` returns a read-only array, (n_file,) or (n_file, k); it may be a view on a mapped file.
-    ``pick`` gives some rows of it, for columns of which that is cheaper than taking them from the whole.
-    ``forget`` gives back the memory behind a mapped file until the column is loaded again.
+    ``pick`` gives some rows, for columns for which this is cheaper than loading all of them. ``forget`` returns the
+    memory of a mapped file to the system until the column is loaded again.
     """
 
     tag: str
@@ -57,7 +57,7 @@ class Table:
 
 
 def forget(tables: Iterable[Table]) -> None:
-    """Gives back the memory of mapped files; whoever loads a column again reads it again."""
+    """Returns the memory of mapped files to the system; a column that is loaded later is read again."""
     for columns in {id(table.columns): table.columns for table in tables}.values():
         for column in columns.values():
             if column.forget is not None:

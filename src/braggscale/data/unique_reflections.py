@@ -1,7 +1,7 @@
-"""Unique reflections as runs of consecutive rows.
+"""Unique reflections as ranges of consecutive rows.
 
-Observations are sorted once so that all members of a unique reflection stand together, I+ before I-. A grouping
-is then nothing but offsets, Friedel mates together or apart, and every sum over a group is a segmented sum.
+Observations are sorted once so that the members of a unique reflection follow each other, I+ before I-. Groups, with
+Friedel mates together or apart, are then given by offsets, and a sum over a group is a sum over a range of rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from braggscale.numerics.partitions import run_lanes
 
 Partial = TypeVar("Partial")
 
-# Rows of a block: its arrays stay in the cache, and there are enough blocks for all threads.
+# Rows of a block: few enough that its arrays stay in the cache, and that there are enough blocks for all threads.
 BLOCK = 1 << 16
 
 
@@ -70,16 +70,16 @@ class Groups:
         return np.repeat(values, self.sizes(), axis=0)
 
     def subset(self, keep: Bool) -> Groups:
-        """The grouping of the rows that are kept; groups that lose all members disappear.  ``keep``: (n_rows,)."""
+        """Groups of the rows that are kept; groups without any of them disappear.  ``keep``: (n_rows,)."""
         counts = self.sum(keep).astype(np.int64)
         return Groups.of_sizes(counts[counts > 0])
 
     def choose(self, keep: Bool) -> Groups:
-        """The grouping of the rows of the groups that are kept.  ``keep``: (n_groups,)."""
+        """The groups that are kept, over their rows alone.  ``keep``: (n_groups,)."""
         return Groups.of_sizes(self.sizes()[keep])
 
     def blocks(self, rows: int = 16384) -> Int:
-        """Group numbers at which to cut so that a block holds about ``rows`` rows, whole groups only.
+        """Group numbers at which blocks begin, so that each has whole groups and about ``rows`` rows.
 
         Returns (n_blocks + 1,). Depends on the data alone, never on the number of threads.
         """

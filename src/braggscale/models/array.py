@@ -14,8 +14,8 @@ from braggscale.models.smooth import Axis, Smooth, axis_over, binned_parameters,
 from braggscale.options.model_options.array import ArrayModel
 from braggscale.options.model_options.record import corrections_of
 
-# Grid points that no reflection touches (corners of the detector) take the value of their neighbours, and the
-# factors that two grids share (any function of rotation) are told apart by pulling both weakly to 1.
+# Grid points without reflections (corners of the detector) get the value of their neighbours. Two grids can share a
+# # factor (any function of rotation); weak restraints of both towards 1 determine its division between them.
 GRID_ROUGHNESS = 10.0  # 1/0.3^2 on differences of neighbours
 GRID_RIDGE = 1.0
 

@@ -18,12 +18,12 @@ KB_SUGGESTED_BELOW = 3.0  # degrees
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What models a run is asked to have.
+    """The user's choice of models for a run.
 
     ``kind``: name of a model, or auto.  ``estimated``: whether the data determine the strengths of restraints.
     ``kind_is_explicit``, ``restraints_are_explicit``: whether the user said so, or they are defaults.
     ``options``: of every kind of model, by its name.  ``explicit``: full names of those that the user set.
-    ``use_stored``: whether a run starts from the models that data sets bring, and repeats them.
+    ``use_stored``: whether a run has the same models as stored with the data sets and starts from their values.
     """
 
     kind: str
@@ -45,9 +45,9 @@ def repeated_model(request: ModelRequest, stored: Mapping[str, Any] | None) -> M
 
 
 def resolve_model(request: ModelRequest, facts: SweepFacts) -> tuple[ModelSettings, list[str]]:
-    """The settings of a data set's model, and a sentence for the log on each choice that a user may wonder about.
+    """The settings of a data set's model, and a sentence for the log on each choice that may surprise the user.
 
-    The sentences do not name the data set, so that equal ones can be put together. Limits and automatic values
+    The sentences do not name the data set, so that equal ones can be combined. Limits and automatic values
     are those of DIALS.  Raises CommandError when the options leave the model without a component.
     """
     name, sentences = _model_name(request.kind, facts)

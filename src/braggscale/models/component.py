@@ -1,13 +1,13 @@
-"""What every component of a scaling model answers.
+"""The protocol of the components of a scaling model.
 
-A component turns an observation into eta = sum_k basis_k theta_k and that into a factor of the inverse scale,
-offset + eta or exp(eta). Only few basis values of a row are not zero, and only these *nonzeros* are kept. Number s of
-them belongs to parameter start + columns[s], where ``start`` depends on the row and ``columns`` does not
+For each observation a component computes eta = sum_k basis_k theta_k, and from it a factor of the inverse scale,
+offset + eta or exp(eta). Few basis values of a row are not zero, and only these *nonzeros* are stored. Nonzero s
+belongs to parameter start + columns[s], where ``start`` depends on the row and ``columns`` does not
 (numerics/compiled/scale_factor.py).
 
-Whoever asks about a component asks the component: what the data leave open of it (models/gauge.py), what it looks like
-(reports), and what it takes over from an earlier run (models/stored_model.py). A new kind of component is one class
-that answers this protocol; nobody else tells kinds apart.
+The component itself also knows which means the data cannot determine (models/gauge.py), how it is described in reports,
+and what it takes over from an earlier run (models/stored_model.py). A new kind of component is one class that fulfils
+this protocol; no other module distinguishes kinds of component.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ GaugeRole = Literal["factor", "b", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a component looks like, for whoever draws or names it.
+    """Description of a component, for plots and tables.
 
     ``form``: "constant", one number; "curve", a function of the image; "grid", values at points of several
     coordinates; "surface", spherical harmonics of directions in the crystal; "images", one number per few images.
-    ``axes``: of each axis its coordinate ("image": array index; "x", "y": pixels; "inverse_d2": 1/Angstrom^2) and where
-    the parameters stand on it, (n,).  ``lmax``: highest order of a surface, 0 for other forms.
+    ``axes``: for each axis its coordinate ("image": array index; "x", "y": pixels; "inverse_d2": 1/Angstrom^2) and
+    the positions of the parameters on it, (n,).  ``lmax``: highest order of a surface, 0 for other forms.
     """
 
     form: Literal["constant", "curve", "grid", "surface", "images"]
@@ -44,8 +44,8 @@ class StoredComponent:
     """A component of the same name as an earlier run stored it.
 
     ``values``: its parameters, (n_stored,), at least one.  ``same_images``: it covers the same images, with a model of
-    the same kind.  ``curve``: its value at images (array index, (n,)), where it was a curve; None where it was not, or
-    where that is not known.
+    the same kind.  ``curve``: its value at images (array index, (n,)) if it was a curve; None if it was not, or if
+    this is not known.
     """
 
     values: Float
@@ -54,7 +54,7 @@ class StoredComponent:
 
 
 class Component(Protocol):
-    """What the models need of a component. ``start`` counts from the component's own first parameter."""
+    """Protocol of a component.  ``start`` is counted from the first parameter of the component."""
 
     @property
     def name(self) -> str:
@@ -63,7 +63,7 @@ class Component(Protocol):
 
     @property
     def n_parameters(self) -> int:
-        """How many parameters it has."""
+        """Number of parameters."""
         ...
 
     @property
@@ -78,7 +78,7 @@ class Component(Protocol):
 
     @property
     def null(self) -> float:
-        """Value of every parameter that corrects nothing."""
+        """Value of all parameters for which the component corrects nothing."""
         ...
 
     @property
@@ -93,37 +93,37 @@ class Component(Protocol):
 
     @property
     def dense(self) -> bool:
-        """Whether there are many nonzeros, neighbours in theta: ``columns`` is 0, 1, 2, ..."""
+        """Whether there are many nonzeros, consecutive in theta: ``columns`` is 0, 1, 2, ..."""
         ...
 
     @property
     def gauge_role(self) -> GaugeRole:
-        """Whether the intensities can take up its mean: as a factor, as a B, or not at all (``offset`` 1, say)."""
+        """Whether a change of its mean acts like a change of all intensities: by a factor, by a B, or not at all."""
         ...
 
     def basis(self, rows: ObservationGeometry) -> tuple[Int32, Float]:
         """Start and basis values of n rows.
 
-        Start: the first parameter of each row, counted from the component's own first, (n,). Basis values:
+        Start: the first parameter of each row, counted from the first of the component, (n,). Basis values:
         (n, n_nonzeros).
         """
         ...
 
     def gauge_rows(self, rows: ObservationGeometry, chosen: Int, overall: bool) -> list[Float]:
-        """Rows m, (n_parameters,) each, with sum 1: m . theta are means that the data leave open.
+        """Rows m, (n_parameters,) each, with sum 1: m . theta are means that the data cannot determine.
 
-        ``chosen``: the ``rows`` that are averaged over, increasing.  ``overall``: whether the component carries the
-        scale (or B) of its data set, of which one mean is open; otherwise it stands beside one that does. Empty where
+        ``chosen``: numbers of the ``rows`` in the average, increasing.  ``overall``: whether the component is the scale
+        (or B) of its data set, whose mean is not determined; otherwise it stands beside such a component. Empty if
         ``gauge_role`` is "none".
         """
         ...
 
     def describe(self) -> Description:
-        """What it looks like."""
+        """Its description for reports."""
         ...
 
     def read_off(self, stored: StoredComponent) -> Float | None:
-        """Parameters that repeat an earlier run's, (n_parameters,); None where they cannot be taken over."""
+        """Parameters that reproduce those of an earlier run, (n_parameters,); None if they cannot be taken over."""
         ...
 
     def with_restraints(self, restraints: tuple[Restraint, ...]) -> Self:
@@ -132,15 +132,15 @@ class Component(Protocol):
 
 
 class NoGauge:
-    """Answers of a component of whose mean the data leave nothing open: corrections around 1 that are restrained."""
+    """Methods of a component whose mean is determined: a restrained correction around 1."""
 
     __slots__ = ()
 
     @property
     def gauge_role(self) -> GaugeRole:
-        """The intensities take up nothing."""
+        """No change of it is equivalent to a change of the intensities."""
         return "none"
 
     def gauge_rows(self, rows: ObservationGeometry, chosen: Int, overall: bool) -> list[Float]:
-        """Nothing is open: no row, (n_parameters,), at all.  ``chosen``: numbers of rows, (k,)."""
+        """An empty list of rows, (n_parameters,): all means are determined.  ``chosen``: numbers of rows, (k,)."""
         return []

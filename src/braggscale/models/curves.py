@@ -35,7 +35,7 @@ def curve(component: Component, theta: Float, covariance: Float | None, image: F
 
 
 def _points(image: Float) -> GeometryCopy:
-    """Observations of which nothing but the image counts, at the resolution where exp(B/(2 d^2)) is exp(B)."""
+    """Artificial observations at these images, at the resolution where exp(B/(2 d^2)) is exp(B)."""
     n = len(image)
     nothing, blank = np.zeros((n, 3)), np.zeros(n)
     xyz = np.column_stack((blank, blank, image))

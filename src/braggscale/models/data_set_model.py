@@ -1,4 +1,4 @@
-"""One data set's model: its components, how far its data reach, and the dictionary that is stored."""
+"""The model of one data set: its components, the ranges of its data, and the dictionary that is stored."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _span(values: Float) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class DataSetModel:
-    """``kind``: its name in ``MODELS``.  ``configuration``: what the stored dictionary says beside components.
+    """``kind``: its name in ``MODELS``.  ``configuration``: entries of the stored dictionary beside the components.
 
     ``beyond_dials``: names of components that the DIALS model of the same name does not know.
     """
@@ -103,9 +103,9 @@ class DataSetModel:
         """The dictionary that goes into the experiment list, in DIALS' form.
 
         ``theta``, ``esd``: one array per component; ``extra``: more configuration (error model, intensity choice).
-        ``strengths``: of estimated restraints. They, and components that the DIALS model does not have, stand beside
-        its components, not in the configuration: DIALS drops them when it writes a model of its own, so they are
-        never out of date.
+        ``strengths``: of estimated restraints. They, and components that the DIALS model does not have, stand
+        beside its components and not in the configuration. DIALS drops these entries when it writes a model, so
+        they never contradict it.
         """
         stored: dict[str, Any] = {"__id__": self.kind}
         for k, component in enumerate(self.components):

@@ -11,8 +11,8 @@ from braggscale.numerics.block_matrix import BlockMatrix
 from braggscale.numerics.compiled import scale_factor
 from braggscale.numerics.partitions import run_lanes
 
-CHUNK = 65536  # rows whose basis is in memory at once when all observations are scaled
-SMALL_CHUNK = 8192  # the same, where it stays in the cache
+CHUNK = 65536  # rows whose basis is in memory at the same time when all observations are scaled
+SMALL_CHUNK = 8192  # the same, if the basis should stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Design:
     ``basis``: (n, n_nonzeros).  ``start``: (n, n_components).  ``family``: (n,).  By family: ``columns``, (n_families,
     n_nonzeros), ``component_ptr``, (n_families, n_components + 1), ``dense``, (n_families,), ``exponential`` and
     ``offset``, (n_families, n_components).
-    ``block``: which of ``blocks`` the dense nonzeros of a row belong to, (n,), -1 for none.
+    ``block``: number in ``blocks`` of the dense nonzeros of each row, (n,), -1 for none.
     ``blocks``: slice of theta of each dense component.
     """
 

@@ -11,11 +11,11 @@ from braggscale.models.smooth import Smooth, axis_over, binned_parameters
 
 @lru_cache(maxsize=8)
 def detector_map(size: tuple[int, int], bins: int, estimated: bool) -> Smooth:
-    """Response of the detector: a grid over its panel, the same whenever it was looked at, of mean 1.
+    """Response of the detector: a grid over its panel, independent of time, with mean 1.
 
-    One object for all data sets of a detector: thousands of stills share the penalty.
-    Not a component of DIALS' physical and KB models: stored under a name of its own, which DIALS leaves out when it
-    writes a model.  ``size``: pixels, fast and slow.
+    There is one object for all data sets of a detector, because thousands of stills share its penalty.
+    DIALS' physical and KB models do not have this component. It is stored under a name of its own, which DIALS leaves
+    out when it writes a model.  ``size``: pixels, fast and slow.
     """
     n = binned_parameters(bins)
     x = axis_over("x", bins / size[0], 0.0, float(size[0]), n)
@@ -26,4 +26,4 @@ def detector_map(size: tuple[int, int], bins: int, estimated: bool) -> Smooth:
     return Smooth("modulation", (x, y), restraints=(restraint,))
 
 
-START_MODULATION = 1e4  # neighbouring differences change by 1 %; the strength where it is not estimated, too
+START_MODULATION = 1e4  # neighbouring differences change by 1 %; also the strength if it is not estimated

@@ -1,7 +1,7 @@
-"""One factor per module of the detector: modules are calibrated one by one, and the smooth map cannot follow a step.
+"""One factor for each module of the detector: each is calibrated separately, and a smooth map cannot follow the steps.
 
-Where modules meet is told by the gaps between them, which experiment lists keep as masked rectangles: strips across the
-whole panel. Not a component of the DIALS model.
+The borders of the modules are found from the gaps between them, which experiment lists keep as masked rectangles across
+the whole panel. The DIALS model does not have this component.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Edges = tuple[tuple[float, ...], tuple[float, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Modules(NoGauge):
-    """Factor 1 + theta_k for what falls on module k, row by row, the fast axis first.
+    """Factor 1 + theta_k for reflections on module k; modules are numbered along the fast axis first.
 
     ``x``, ``y``: edges of the modules, those of the panel first and last, pixels, increasing.
     """
@@ -69,7 +69,7 @@ class Modules(NoGauge):
         return Description("grid", (("x", x), ("y", y)))
 
     def read_off(self, stored: StoredComponent) -> Float | None:
-        """The stored factors, (n_parameters,), where there are as many modules."""
+        """The stored factors, (n_parameters,), if the number of modules is the same."""
         return stored.values if len(stored.values) == self.n_parameters else None
 
     def with_restraints(self, restraints: tuple[Restraint, ...]) -> Self:
@@ -79,7 +79,7 @@ class Modules(NoGauge):
 
 @lru_cache(maxsize=8)
 def module_factors(edges: Edges, estimated: bool) -> Modules:
-    """One factor for every module of the panel, one object for all data sets; stored as the map is."""
+    """One factor for every module of the panel, one object for all data sets; stored in the same way as the map."""
     found = Modules("modules", *edges)
     restraint = ridge(found.n_parameters, START_MODULES)
     if estimated:
@@ -99,7 +99,7 @@ def module_edges(size: tuple[int, int], masked: Sequence[tuple[int, int, int, in
 def _strips(
     size: tuple[int, int], masked: Sequence[tuple[int, int, int, int]]
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """From and to of rectangles that cross the panel, along x and along y."""
+    """Beginning and end of the rectangles that cross the panel, along x and along y."""
     found: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
     for x0, y0, x1, y1 in masked:
         for k, (begin, end), (low, high) in ((0, (x0, x1), (y0, y1)), (1, (y0, y1), (x0, x1))):

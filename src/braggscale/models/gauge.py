@@ -1,17 +1,19 @@
-"""What the data leave open: one factor and one B factor common to everything.
+"""The gauge: fixes a factor and a B factor that are common to all observations and that the data cannot determine.
 
-Multiplying every inverse scale by a constant, or by exp(B / (2 d^2)), is taken up by the unknown intensities. The
-choice made here: over the observations that take part, the mean of all data sets' mean scales is 1, and the mean B of
-all observations is 0, so each data set weighs with its number of observations. No data set is special: the order in
-which they are given has no say, and one with few reflections, whose B is poorly known, has little.
-Inside one data set, grids beyond the first (the array model's absorption and modulation) have mean 1, because a
-factor could wander between them. A map of the detector has mean 1 in every shell of resolution: equivalents have one
-resolution, so on one detector a function of it is taken up by the intensities. Left to its smoothness, a map that the
-data determine all around a ring but not in its level carries errors of half a per cent from ring to ring.
+If every inverse scale is multiplied by a constant, or by exp(B / (2 d^2)), the unknown intensities change accordingly
+and all residuals stay the same. The convention here is: over the observations in the fit, the mean of all data sets'
+mean scales is 1, and the mean B of all observations is 0, so that the weight of a data set is its number of
+observations. No data set is special: their order has no influence, and a data set with few reflections, whose B is
+poorly determined, has little.
+Within a data set, grids after the first one (the array model's absorption and modulation) have mean 1, because a factor
+could move from one grid to another. A map of the detector has mean 1 in every shell of resolution: equivalent
+reflections have the same resolution, so with one detector a function of resolution cannot be distinguished from a
+change of the intensities. If only the smoothness restrained the map, which the data determine along each ring but not
+in its mean level, there would be errors of half a per cent from ring to ring.
 
-Each choice is a linear function m . theta of few parameters. As a restraint s (m . theta - t)^2 it moves no residual at
-all, for it acts in a direction that the data do not see; it keeps the minimiser from drifting. As a constraint it
-defines the covariance. Without it, a restraint on roughness would shrink all scales to nothing.
+Each condition is a linear function m . theta of few parameters. As a restraint s (m . theta - t)^2 it changes no
+residual, because it acts in a direction on which the residuals do not depend; it prevents a drift of the minimiser. As
+a constraint it defines the covariance. Without it, a restraint on roughness would shrink all scales towards 0.
 """
 
 from __future__ import annotations
@@ -31,11 +33,11 @@ from braggscale.numerics.array_types import Bool, Float, Int
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One linear function m . theta of the parameters whose value is chosen, because no observation tells it.
+    """One linear function m . theta of the parameters whose value is fixed by convention, as no data determine it.
 
     ``kind``: "scale", the mean of all data sets' mean scales; "b", the mean B; "grid", the mean of a further grid, or
     that of a detector map in one shell.
-    ``where``: the places in theta that take part, (k,).  ``row``: m, dimensionless, sums to 1, (k,).
+    ``where``: the positions of these parameters in theta, (k,).  ``row``: m, dimensionless, sums to 1, (k,).
     """
 
     kind: Literal["scale", "b", "grid"]
@@ -44,16 +46,16 @@ class Choice:
 
 
 def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[Choice]:
-    """Every choice that is open; m . theta is the mean of a component over its rows.
+    """All conditions that are needed; m . theta is the mean of a component over its rows.
 
-    ``rows``: of the observations that take part.
-    ``fixed``: parameters that keep their values, (n_parameters,): a fixed component already settles its choice.
+    ``rows``: of the observations in the fit.
+    ``fixed``: parameters that keep their values, (n_parameters,); a fixed component needs no condition.
     """
     choices: list[Choice] = []
     overall = {role: not _any_fixed(model, fixed, role) for role in ("factor", "b")}
-    # a common B can only be taken up if every data set has one
+    # a common B is undetermined only if every data set has a B
     overall["b"] &= all(any(c.exponential for c in m.components) for m in model.data_sets)
-    # by role and by place in theta: m of each data set, and its number of observations
+    # by role and by position in theta: m of each data set, and its number of observations
     means: dict[str, dict[int, tuple[slice, Float, int]]] = {"factor": {}, "b": {}}
     sharing = _sharing(model)
     settled: set[int] = set()
@@ -85,9 +87,10 @@ def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[Cho
 
 
 def _overall(kind: Literal["scale", "b"], means: list[tuple[slice, Float, int]]) -> list[Choice]:
-    """The choice that the mean over all data sets settles.
+    """The condition on the mean over all data sets.
 
-    ``means``: where, m and number of observations of each. Scales count alike, B by its observations.
+    ``means``: position, m and number of observations of each. All scales have the same weight; the weight of a B is its
+    number of observations.
     """
     if not means:
         return []
@@ -102,7 +105,7 @@ def _any_fixed(model: JointModel, fixed: Bool, role: str) -> bool:
 
 
 def _sharing(model: JointModel) -> dict[int, list[int]]:
-    """Data sets that have the component whose parameters begin at a place in theta, by that place."""
+    """For each first position of a component in theta: the data sets that have this component."""
     found: dict[int, list[int]] = {}
     for d, _, where in model.parts():
         found.setdefault(where.start, []).append(d)
@@ -110,9 +113,10 @@ def _sharing(model: JointModel) -> dict[int, list[int]]:
 
 
 def on_gauge(theta: Float, choices: Sequence[Choice]) -> Float:
-    """theta, (n_parameters,), with all scales multiplied so that their mean is 1, where that is the choice.
+    """theta, (n_parameters,), with all scales multiplied so that their mean is 1, if this is the condition.
 
-    No residual changes. A minimiser that starts elsewhere spends its first step, and its metric, on the way there.
+    No residual changes. Otherwise a minimiser would need its first step only to satisfy the condition, and its metric
+    would belong to scales of another size.
     ``theta``: (n_parameters,); a copy is returned.
     """
     for choice in choices:
@@ -125,7 +129,7 @@ def on_gauge(theta: Float, choices: Sequence[Choice]) -> Float:
 
 
 def as_restraints(choices: Sequence[Choice], model: JointModel, strength: float) -> list[Placed]:
-    """The choices as restraints. ``strength``: of the order of the data's own information on a scale."""
+    """The conditions as restraints.  ``strength``: of the order of the information of the data on a scale."""
     null = model.null()
     return [(c.where, Restraint(MeanPenalty.one(c.row), strength, float(null[c.where][0]))) for c in choices]
 
@@ -139,7 +143,7 @@ def as_rows(gauge_restraints: Sequence[Placed], n: int) -> Float:
 
 
 def as_constraints(choices: Sequence[Choice], n_parameters: int) -> Float:
-    """The choices as rows of a constraint matrix, (n_choices, n_parameters)."""
+    """The conditions as rows of a constraint matrix, (n_choices, n_parameters)."""
     matrix = np.zeros((len(choices), n_parameters))
     for row, choice in zip(matrix, choices, strict=True):
         row[choice.where] = choice.row
@@ -147,12 +151,13 @@ def as_constraints(choices: Sequence[Choice], n_parameters: int) -> Float:
 
 
 def as_seen_by_scales(choices: Sequence[Choice], design: Design, rows: ObservationGeometry, theta: Float) -> Float:
-    """Constraints that define the covariance, (n_choices, n_parameters): overall choices as means over the scales.
+    """Constraints that define the covariance, (n_choices, n_parameters): overall conditions on means over the scales.
 
-    The mean of a curve is not the mean of g: absorption surface and curve share a constant that no observation can
-    split. If the covariance held the curve's mean, every scale would carry that uncertainty, though nothing that is
-    merged does. So the choice of the overall scale becomes mean(ln g) = const, and that of B becomes
-    sum (s - mean s) ln g = const, s = 1/(2 d^2): derivatives with respect to theta, summed over the rows.
+    The mean of a curve is not the mean of g, because absorption surface and curve share a constant that no observation
+    can divide between them. If the covariance fixed the mean of the curve, every scale would have the uncertainty of
+    this constant, although no merged intensity depends on it. So the condition on the overall scale becomes
+    mean(ln g) = const, and that on B becomes sum (s - mean s) ln g = const, s = 1/(2 d^2). The rows are derivatives
+    with respect to theta, summed over the rows.
     ``design``: of the ``rows``.  ``theta``: all parameters, (n_parameters,).
     """
     constraints = as_constraints(choices, len(theta))

@@ -60,7 +60,7 @@ class Harmonics(NoGauge):
         return Description("surface", lmax=self.lmax)
 
     def read_off(self, stored: StoredComponent) -> Float:
-        """The coefficients, (n_parameters,), of the orders that both have; the others are 0."""
+        """The stored coefficients, (n_parameters,), of the orders that both surfaces have; the others are 0."""
         theta = np.zeros(self.n_parameters)
         n = min(len(stored.values), len(theta))
         theta[:n] = stored.values[:n]

@@ -1,13 +1,14 @@
 """One effect per image, or per few images: beam flicker, a shutter that is late, a crystal that vibrates.
 
-A reflection is recorded while it passes through the sphere, on several images, so it sees the mean of their effects
-weighted with the share of its rocking curve in each. With u the centre of the curve, in bins of ``per_bin`` images,
+A reflection is recorded on several images while it passes through the Ewald sphere. So its effect is the mean of
+the effects of these images, weighted with the share of its rocking curve in each. With u the centre of the curve,
+in bins of ``per_bin`` images,
 
     eta = sum_k w_k theta_k,   w_k = Phi((k + 1 - u)/s) - Phi((k - u)/s),   s = sigma_m/(|zeta| width of a bin)
 
 Phi the normal distribution function, sigma_m the mosaic spread and zeta = e . (s1 x s0)/|s1 x s0| the Lorentz factor of
-the rotation (Kabsch, Acta Cryst. D66 (2010) 133). A window of bins around the centre takes part, its weights brought to
-a sum of 1. Not a component of the DIALS model.
+the rotation (Kabsch, Acta Cryst. D66 (2010) 133). Only a window of bins around the centre is used, with weights
+normalised to a sum of 1. The DIALS model does not have this component.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from braggscale.models.component import Description, NoGauge, StoredComponent
 from braggscale.models.restraints import Restraint
 from braggscale.numerics.array_types import Float, Int32
 
-LEAST_ZETA = 0.05  # nearer to the axis integration gives up
+LEAST_ZETA = 0.05  # reflections nearer to the rotation axis are not integrated
 MOST_BINS = 15
 
 
@@ -54,7 +55,7 @@ class Images(NoGauge):
 
     @property
     def width(self) -> int:
-        """Bins that take part in a reflection: 2.5 sigma to either side for |zeta| = 0.6."""
+        """Number of bins that are used for a reflection: 2.5 sigma to either side for |zeta| = 0.6."""
         return min(self.n, MOST_BINS, 1 + 2 * math.ceil(2.5 * self.spread / (0.6 * self.per_bin)))
 
     @property
@@ -76,7 +77,7 @@ class Images(NoGauge):
         edges = start[:, None] + np.arange(self.width + 1)
         values = np.diff(ndtr((edges - u[:, None]) / sigma[:, None]), axis=1)
         total = values.sum(axis=1, keepdims=True)
-        # a centre outside the images in use is nearest to the bin at the end
+        # a centre outside the images in use is moved to the bin at the end
         nearest = np.arange(self.width) == np.clip(np.floor(u) - start, 0, self.width - 1)[:, None]
         np.divide(values, total, out=values, where=total > 1e-6)
         return start, np.where(total > 1e-6, values, nearest.astype(np.float64))
@@ -86,7 +87,7 @@ class Images(NoGauge):
         return Description("images")
 
     def read_off(self, stored: StoredComponent) -> Float | None:
-        """The stored effects, (n_parameters,); their number and the images in use say which is which."""
+        """The stored effects, (n_parameters,), if their number and the images in use are the same."""
         return stored.values if stored.same_images and len(stored.values) == self.n else None
 
     def with_restraints(self, restraints: tuple[Restraint, ...]) -> Self:

@@ -1,10 +1,11 @@
 """The models of all data sets as one parameter vector.
 
-Layout of theta: data set after data set, component after component, each in its own parameter order; a shared
-absorption surface stands where the first data set has it. ``starts[d, c]`` is where component c of data set d begins.
+theta has the parameters of one data set after the other, and within a data set those of one component after the other.
+A shared absorption surface is stored among the parameters of the first data set. ``starts[d, c]`` is the first position
+of component c of data set d.
 
-Data sets whose components are equal (all KB models, for example) form a family: they differ only in ``starts``, so
-the basis of thousands of stills is made in one go.
+Data sets whose components are equal (all KB models, for example) form a family. They differ only in ``starts``, so the
+basis values of thousands of stills can be computed together.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from braggscale.numerics.block_matrix import BlockMatrix
 from braggscale.numerics.compiled import scale_factor
 from braggscale.numerics.partitions import run_lanes
 
-# A restraint and the places in theta that it acts on.
+# A restraint and the positions in theta on which it acts.
 Placed = tuple[slice | Int, Restraint]
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What all rows of a family have in common, and where dense components stand; see Design.
+    """Arrays that are common to all rows of a family, and positions of dense components; see Design.
 
     ``columns``, ``component_ptr``, ``dense``, ``exponential``, ``offset``: by family, (n_families, ...).
     ``block``: of each data set, (n_data_sets,).
@@ -62,7 +63,7 @@ class JointModel:
 
     @classmethod
     def of(cls, data_sets: Sequence[DataSetModel]) -> JointModel:
-        """Lay out theta.  A component that every one of its data sets wants to share is stored once."""
+        """Define the layout of theta.  A component that all data sets share is stored once."""
         most = max(len(model.components) for model in data_sets)
         starts = np.zeros((len(data_sets), most), np.int32)
         shared: dict[Component, int] = {}
@@ -72,7 +73,7 @@ class JointModel:
         for d, model in enumerate(data_sets):
             families[d] = known.setdefault(_signature(model.components), len(known))
             for c, component in enumerate(model.components):
-                key = _bare(component)  # maps of detectors of two sizes are two
+                key = _bare(component)  # detectors of different sizes have different maps
                 if component.name in model.configuration.get("shared", ()):
                     if key in shared:
                         starts[d, c] = shared[key]
@@ -85,13 +86,13 @@ class JointModel:
         return cls(tuple(data_sets), starts, families, leaders, n, tables)
 
     def where(self, data_set: int, component: int) -> slice:
-        """Where a component's parameters stand in theta."""
+        """Positions of a component's parameters in theta."""
         start = int(self.starts[data_set, component])
         return slice(start, start + self.data_sets[data_set].components[component].n_parameters)
 
     @property
     def estimated(self) -> bool:
-        """Whether the strength of any restraint is left to the data."""
+        """Whether the strength of any restraint is estimated."""
         return any(r.kind for _, component, _ in self.parts() for r in component.restraints)
 
     def parts(self) -> Iterator[tuple[int, Component, slice]]:
@@ -101,16 +102,16 @@ class JointModel:
                 yield d, component, self.where(d, c)
 
     def null(self) -> Float:
-        """Parameters that correct nothing, (n_parameters,)."""
+        """Parameters with which all scale factors are 1, (n_parameters,)."""
         theta = np.zeros(self.n_parameters)
         for _, component, where in self.parts():
             theta[where] = component.null
         return theta
 
     def restraints(self, theta: Float | None = None) -> list[Placed]:
-        """Every restraint with the parameters it acts on; those of a shared component once.
+        """Every restraint with the parameters on which it acts; those of a shared component once.
 
-        ``theta``: gives relative restraints their unit, (n_parameters,); None: the parameters that correct nothing.
+        ``theta``: gives relative restraints their unit, (n_parameters,); None: that of ``null``.
         """
         theta = self.null() if theta is None else theta
         seen: dict[tuple[int, int], tuple[slice, tuple[Restraint, ...]]] = {}
@@ -129,7 +130,7 @@ class JointModel:
     def design(self, rows: ObservationGeometry) -> Design:
         """Basis values of the rows, which may belong to any data sets in any order."""
         start = np.ascontiguousarray(self.starts[rows.data_set])
-        # zeroed: rows of a family with fewer nonzeros than another leave the rest unused
+        # zeros, because rows of a family with fewer nonzeros than another do not use all columns
         basis = np.zeros((len(rows), self.tables.columns.shape[1]))
         pieces = self._pieces(rows)
 
@@ -205,7 +206,7 @@ class JointModel:
 
 
 def _dense_blocks(data_sets: Sequence[DataSetModel], starts: Int32) -> tuple[Int32, tuple[slice, ...]]:
-    """Which dense component each data set has, (n_data_sets,), -1 for none, and where these stand in theta."""
+    """Number of the dense component of each data set, (n_data_sets,), -1 for none, and positions of these in theta."""
     numbers: dict[int, int] = {}
     blocks: list[slice] = []
     of = np.full(len(data_sets), -1, np.int32)
@@ -251,7 +252,7 @@ def _in_units(restraint: Restraint, unit: float) -> Restraint:
 def _differences(members: Sequence[tuple[slice, Restraint]], theta: Float) -> Placed:
     """One restraint on the levels l_d = m_d . theta of n data sets: sum_d (l_d - mean)^2, of rank n - 1.
 
-    The mean itself is free: only how much data sets differ tells how much they should.
+    The mean itself is not restrained: the strength depends only on the differences between data sets.
     """
     where = np.concatenate([np.arange(place.start, place.stop) for place, _ in members])
     penalty = MeanPenalty.about_mean([np.asarray(restraint.penalty) for _, restraint in members])
@@ -260,7 +261,7 @@ def _differences(members: Sequence[tuple[slice, Restraint]], theta: Float) -> Pl
 
 
 def _signature(components: tuple[Component, ...]) -> tuple[Component, ...]:
-    """Equal for components with equal bases; restraints hold arrays, which cannot be compared, and do not matter."""
+    """Equal for components with equal bases; restraints are left out because their arrays cannot be compared."""
     return tuple(_bare(component) for component in components)
 
 

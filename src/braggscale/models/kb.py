@@ -28,9 +28,9 @@ from braggscale.options.model_options.record import corrections_of
 # Components that DIALS' model of this name does not have.
 BEYOND_DIALS = ("modulation", "modules")
 
-# A data set with very few common reflections keeps finite values: weights of K/K0 - 1, where K0 is the starting scale
-# from mean intensities, and of B (Angstrom^2). They stand for an uncertainty of K0 of 50 % and B of 5 Angstrom^2;
-# a hundred common reflections known to 10 % have a weight of 10000.
+# Weights of K/K0 - 1, where K0 is the starting scale from mean intensities, and of B (Angstrom^2). They keep the
+# values # of a data set with very few common reflections finite, and correspond to an uncertainty of K0 of 50 % and
+# of B of # 5 Angstrom^2; a hundred common reflections known to 10 % have a weight of 10000.
 SCALE_RIDGE = 4.0
 DECAY_RIDGE = 0.04
 
@@ -91,7 +91,7 @@ def build(settings: KBSettings, extent: Extent) -> DataSetModel:
 
 
 def around_start(model: DataSetModel, start: float) -> DataSetModel:
-    """The model with its scale restrained around a starting scale instead of 1, unless around that of the others."""
+    """The model with its scale restrained to ``start`` instead of 1, unless it is restrained to the mean of all scales."""
     restraints = (ridge(1, SCALE_RIDGE / start**2, start),)
     components = tuple(
         c.with_restraints(restraints) if c.name == "scale" and not any(r.couples_data_sets for r in c.restraints) else c

@@ -1,4 +1,4 @@
-"""What the program needs to know of a kind of scaling model: one record, in the file of the model."""
+"""The record that describes a kind of scaling model; each model's module has one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Settings = TypeVar("Settings", bound=ModelSettings)
 
 @dataclass(frozen=True, slots=True)
 class StoredSetting:
-    """A number that a run takes over from a stored model, unless the user sets it or it makes no sense.
+    """A number that a run takes over from a stored model, unless the user sets it or it is outside the valid range.
 
     ``key``: its name in the stored configuration.  ``setting``: its name in the settings, and the option's.
-    ``low``, ``high``: values that make sense, ends included.
-    ``component``: the number means something only where the restraints of this component are fixed; "" for always.
-    ``of_stored``: the setting that a stored whole number came of; None where they are the same.
+    ``low``, ``high``: valid range, ends included.
+    ``component``: the number is used only if the restraints of this component are fixed; "" for always.
+    ``of_stored``: calculates the setting from a stored whole number; None if they are the same.
     """
 
     key: str
@@ -39,15 +39,15 @@ class ModelKind(Generic[Options, Settings]):
     ``options``: class of its options (options/schema.py); an option ``NAME_correction`` switches a component.
     ``settings``: class of its settings, whose ``model`` is the name of the kind.
     ``settle``: settings from the options, the facts about a data set, and whether restraints are estimated; with
-    sentences for the log on each choice that a user may wonder about.
-    ``build``: the model of a data set from its settings and how far its data reach.
+    sentences for the log on each choice that may surprise the user. ``build``: the model of a data set from its
+    settings and the ranges of its data.
     ``at_least_one_of``: corrections of which one must be on.
-    ``needs_rotation``: whether it makes no sense for a still.
+    ``needs_rotation``: whether it cannot be used for stills.
     ``estimates``: whether restraints can be estimated.
     ``stored``: numbers that scaling again takes over.
-    ``implied``: options that count as set where another one is, by the name of that one.
-    ``beyond_dials``: components that the DIALS model of the same name does not know.
-    ``around_start``: the model restrained around a data set's starting scale, where the kind has that.
+    ``implied``: options that count as set if another one is set, by the name of that one.
+    ``beyond_dials``: components that the DIALS model of the same name does not have.
+    ``around_start``: returns the model restrained to a data set's starting scale, if the kind has such a restraint.
     """
 
     options: type[Options]

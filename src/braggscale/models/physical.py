@@ -29,19 +29,20 @@ from braggscale.options.model_options.record import corrections_of
 # Components that DIALS' model of this name does not have.
 BEYOND_DIALS = ("modulation", "modules", "image")
 
-ABSORPTION_ABOVE = 60.0  # degrees of rotation; DIALS' limit: less does not cover the surface
+ABSORPTION_ABOVE = 60.0  # degrees of rotation; DIALS' limit, because less rotation does not cover the surface
 ABSORPTION_ANGLE = 2.5626  # degrees, acos(0.999): s0 and s1 nearly coincide, as in electron diffraction (DIALS' limit)
 DEFAULT_LMAX = 4
 DEFAULT_SURFACE_WEIGHT = 5e5
 DEFAULT_DECAY_RESTRAINT = 0.1
-# With estimated restraints a basis only has to be fine enough: finer than these changed no merged intensity.
+# With estimated restraints a basis only has to be fine enough; finer ones than these did not change merged intensities.
 FINE_INTERVAL = 2.5  # degrees; of the decay twice as much
 FINEST_INTERVAL = 1e-3  # degrees, however narrow the sweep
 LEAST_INTERVALS, MOST_INTERVALS = 4, 80  # of the scale, per sweep
 FINE_LMAX, WEDGE_LMAX = 6, 4  # of sweeps, and of those below ABSORPTION_ABOVE
 IMAGE_INTERVAL = 1.0  # degrees
-# Image effects by themselves: images at least as wide as rocking curves (full width at half maximum, 2.355 sd), and
-# so many reflections for each effect that its error, about 3 % over their root, is below the usual flicker of a beam.
+# Image effects by default: if images are at least as wide as rocking curves (full width at half maximum, 2.355 sd)
+# and # each effect has so many reflections n that its error, about 3 %/sqrt(n), is below the usual flicker of a
+# beam.
 FULL_WIDTH = 2.355
 LEAST_PER_EFFECT = 50
 # Sweep width below which, scale interval, decay interval; degrees. DIALS' automatic values.
@@ -49,15 +50,15 @@ INTERVALS = ((5.0, 1.0, 1.5), (10.0, 2.0, 3.0), (25.0, 4.0, 5.0), (90.0, 8.0, 10
 # lmax, surface weight; DIALS' values.
 ABSORPTION_LEVELS = {"low": (4, 5e5), "medium": (6, 5e4), "high": (6, 5e3)}
 
-# Weights of squared second differences of neighbouring parameters. So weak that a parameter which sees even ten
-# reflections does not feel them (a scale known to 3 % per reflection has a weight near 1e4); across a gap in the
-# images they carry the curve over in a straight line, so that no parameter is left undetermined.
+# Weights of squared second differences of neighbouring parameters. They are negligible for a parameter with ten #
+# reflections (each determines a scale to 3 %, which gives a weight near 1e4). Across a gap in the images they make
+# the # curve a straight line, so that no parameter is undetermined.
 SCALE_ROUGHNESS = 4.0  # 1/0.5^2: neighbouring slopes of the scale differ by about 0.5
 DECAY_ROUGHNESS = 0.04  # 1/(5 Angstrom^2)^2
 
-# Where estimated strengths start, 1/sd^2; they end where the data want them. Bends of 2 % and 0.3 Angstrom^2 over 10
-# degrees, changes of 10 % and 3 Angstrom^2 over a sweep, B of 3 Angstrom^2 between sweeps; coefficients of the surface
-# of 5 % for l = 1, falling with l (l + 1).
+# Starting values of estimated strengths, 1/sd^2; the data determine the final ones. The sd are: curvature of 2 %
+# and # 0.3 Angstrom^2 over 10 degrees, changes of 10 % and 3 Angstrom^2 over a sweep, B of 3 Angstrom^2 between
+# sweeps, # coefficients of the surface of 5 % for l = 1, decreasing with l (l + 1).
 START_SCALE = (2500.0, 100.0)
 START_DECAY = (10.0, 0.1)
 START_DECAY_LEVEL = 0.1
@@ -167,8 +168,9 @@ def _intervals(options: Physical, facts: SweepFacts, estimated: tuple[str, ...])
 def _images(options: Physical, facts: SweepFacts, estimate: bool) -> tuple[bool, float]:
     """Whether there are image effects, and the rotation that shares one, degrees.
 
-    Interval if none is given: one image if images are as wide as rocking curves and have enough reflections, the least
-    number of images that has if that is up to IMAGE_INTERVAL, else IMAGE_INTERVAL.
+    If no interval is given, it is one image if images are as wide as rocking curves and have enough reflections;
+    else the smallest number of images with enough reflections, if this is at most IMAGE_INTERVAL; else
+    IMAGE_INTERVAL.
     """
     width, interval = facts.image_width, IMAGE_INTERVAL
     wide = facts.mosaicity > 0 and width >= FULL_WIDTH * facts.mosaicity
@@ -183,7 +185,7 @@ def _images(options: Physical, facts: SweepFacts, estimate: bool) -> tuple[bool,
 
 
 def _estimated(options: Physical) -> tuple[str, ...]:
-    """Components of which the user gave no number."""
+    """Components for which the user has given no number."""
     set_by_number = {
         "scale": options.scale_interval is not None,
         "decay": options.decay_interval is not None or options.decay_restraint != DEFAULT_DECAY_RESTRAINT,
@@ -195,7 +197,7 @@ def _estimated(options: Physical) -> tuple[str, ...]:
 def _absorption(options: Physical, facts: SweepFacts, estimated: bool) -> tuple[bool, str]:
     """Whether the surface is on; if it was switched off automatically, why.
 
-    A sweep too narrow to determine a surface is no reason to leave it out where its strength is estimated.
+    If its strength is estimated, the surface is used even if the sweep is too narrow to determine it.
     """
     if facts.largest_angle == 0:
         return False, "absorption correction off: the directions of the beams are not known"
@@ -249,7 +251,7 @@ def build(settings: PhysicalSettings, extent: Extent) -> DataSetModel:
         components.append(_image_effects(extent, settings.image_interval))
     if settings.modulation and extent.detector is not None:
         components.append(detector_map(extent.detector, MODULATION_BINS, "modulation" in settings.estimated))
-        # one detector has one response, whatever sweep looks at it
+        # the response of the detector is the same for all sweeps
         configuration["shared"] = [*configuration.get("shared", ()), "modulation"]
         if extent.modules is not None:
             components.append(module_factors(extent.modules, "modulation" in settings.estimated))

@@ -13,11 +13,11 @@ from braggscale.numerics.array_types import Float, Int
 
 @dataclass(frozen=True, slots=True)
 class MeanPenalty:
-    """A penalty on means (levels) l_d = m_d . theta_d of the parameters of many data sets, without its n^2 numbers.
+    """A penalty on means (levels) l_d = m_d . theta_d of the parameters of many data sets, stored with 2 n numbers.
 
     theta'S theta = within sum_d l_d^2 + across (sum_d l_d)^2, so S = within sum_d m_d m_d' + across v v' with v all
     m_d side by side.
-    ``row``: v, (n,).  ``starts``: where each m_d begins in it, and its end, (n_levels + 1,), none empty.
+    ``row``: v, (n,).  ``starts``: first element of each m_d in it, and its end, (n_levels + 1,), none empty.
     """
 
     row: Float
@@ -64,13 +64,14 @@ class MeanPenalty:
 class Restraint:
     """Adds strength (theta - target)' penalty (theta - target) to the cost, theta the n parameters of a component.
 
-    ``penalty``: (n, n), or a penalty on means.  ``strength``: one over the variance that the correction is expected to
-    have, in units of the penalty.  ``target``: value of every parameter that costs nothing.
-    ``kind``: empty for a strength that somebody chose. Otherwise the data choose it (restraint_strengths.py): all
-    restraints of one kind, of whatever data set, have the same strength, and ``strength`` is where it starts.
-    ``relative``: parameters count in units of their mean, so that a weak crystal is as smooth as a strong one.
-    ``couples_data_sets``: it acts on how much the data sets differ from one another, not on each of them by itself;
-    ``penalty`` is then the row m of the level m . theta, (n,).  ``rank``: of the penalty, where there is a kind.
+    ``penalty``: (n, n), or a penalty on means.  ``strength``: inverse of the expected variance of the correction, in
+    units of the penalty.  ``target``: value of all parameters at which the penalty is 0.
+    ``kind``: empty for a fixed strength. Otherwise the strength is estimated (restraint_strengths.py): all restraints
+    of one kind have the same strength in all data sets, and ``strength`` is its starting value.
+    ``relative``: parameters are measured in units of their mean, so that the restraint is the same for weak and strong
+    crystals.
+    ``couples_data_sets``: it acts on the differences between data sets, not on each data set separately; ``penalty`` is
+    then the row m of the level m . theta, (n,).  ``rank``: of the penalty, if there is a kind.
     """
 
     penalty: Float | MeanPenalty
@@ -99,12 +100,12 @@ class Restraint:
 
 
 def smoothness(name: str, n: int, spacing: float, curvature: float, trend: float, relative: bool) -> list[Restraint]:
-    """Estimated restraints of a curve with ``n`` parameters: its bends, and its straight part.
+    """Estimated restraints of a curve with ``n`` parameters: on its curvature, and on its linear trend.
 
-    Bends: sum (second difference)^2 (10/spacing)^3, which tends to the integral of the squared second derivative and
-    so means the same for curves with different ``spacing``, degrees. Straight part: (change from end to end)^2.
-    Second differences alone would leave the straight part free in every sweep, however little the data say.
-    ``curvature``, ``trend``: strengths to start with.
+    Curvature: sum (second difference)^2 (10/spacing)^3, which approaches the integral of the squared second derivative
+    and so has the same meaning for curves with different ``spacing``, degrees. Trend: (change from end to end)^2.
+    Second differences alone would not restrain the trend, even in a sweep whose data hardly determine it.
+    ``curvature``, ``trend``: starting strengths.
     """
     found = []
     if n > 2:
@@ -134,15 +135,16 @@ def bending(name: str, lmax: int, strength: float) -> Restraint:
 def unevenness(name: str, shape: tuple[int, int], strength: float) -> Restraint:
     """Estimated restraint of a map: second differences along both axes, and a little of its scatter about the mean.
 
-    Without the last part (Marra & Wood, Comput. Stat. Data Anal. 55 (2011) 2372) planes would be free; with it the map
-    can vanish. Its mean stays free: another component takes it up.
+    Without the last part (Marra & Wood, Comput. Stat. Data Anal. 55 (2011) 2372) planes would not be restrained;
+    with it the map can vanish. The mean of the map is not restrained, because another component contains it.
     """
     bends = roughness(shape, 1.0).dense()
     n = len(bends)
     return Restraint(bends + SCATTER * (np.eye(n) - 1.0 / n), strength, kind=name, rank=n - 1)
 
 
-# Share of the scatter in the penalty of a map: a plane costs as much as bends of a thirtieth of its height.
+# Share of the scatter in the penalty of a map: a plane costs as much as second differences of a thirtieth of its
+# height.
 SCATTER = 1e-3
 
 
@@ -154,7 +156,7 @@ def ridge(n: int, strength: float, target: float = 0.0) -> Restraint:
 def roughness(shape: tuple[int, ...], strength: float, order: int = 2) -> Restraint:
     """strength * sum of squared differences of neighbouring parameters along every axis (first axis fastest).
 
-    ``order`` 2 leaves straight lines free; an axis with too few parameters for it takes order 1.
+    ``order`` 2 does not restrain straight lines; an axis with too few parameters for it has order 1.
     """
     n = math.prod(shape)
     penalty = np.zeros((n, n))

@@ -1,6 +1,6 @@
 """The model of one data set with every automatic choice made, and the facts that the choices depend on.
 
-Each kind of model has settings of its own, beside it (physical.py, array.py, kb.py); what all of them say is here.
+Each kind of model has its own settings in its module (physical.py, array.py, kb.py); the common part is here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ NO_PANEL = "modulation correction off: the detector has several panels or is not
 
 @dataclass(frozen=True, slots=True)
 class SweepFacts:
-    """What the choice of a model depends on.
+    """Facts about a data set on which the choice of its model depends.
 
     ``oscillation_range``: total rotation, degrees, without sign.  ``largest_angle``: between s0 and s1 over the
     usable reflections, degrees; 0 without directions of the beams, None where it is not known.
@@ -36,7 +36,7 @@ class SweepFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """What the settings of every kind of model say; each kind adds a switch for each correction, and its numbers.
+    """The common part of the settings of all kinds of models; each kind adds a switch for each correction, and numbers.
 
     ``model``: name of the kind.  ``fixed``: components that keep their values.
     ``estimated``: components whose restraints the data determine.
@@ -49,7 +49,7 @@ class ModelSettings:
 
 
 def settings_table(settings: ModelSettings) -> dict[str, Any]:
-    """All that the settings of any model say, by name; what this one has no use for is False or 0."""
+    """The settings of all kinds of models by name; those that this model does not have are False or 0."""
     return {name: getattr(settings, name, nothing) for name, nothing in _NOTHING.items()}
 
 
@@ -93,7 +93,7 @@ def fixed_components(corrections: Sequence[str], fix: Sequence[str] | None, map_
 
 
 def has_detector_map(wanted: bool | None, facts: SweepFacts, estimate: bool) -> tuple[bool, list[str]]:
-    """Whether there is a map of the detector; where it is asked for and cannot be, a sentence says so.
+    """Whether there is a map of the detector, and a sentence if the user wants one that is not possible.
 
     ``wanted``: the option, None for automatic: on if its restraints are estimated (``estimate``).
     """

@@ -1,7 +1,7 @@
 """Smooth functions of rotation, resolution or position, in the form in which DIALS stores them.
 
 Smooth terms average Gaussian weights over neighbouring parameters (Evans & Murshudov, Acta Cryst. D69 (2013)
-1204; the form and the constants are those of the DIALS scaling models, so that either program reads the other's).
+1204; the form and the constants are those of the DIALS scaling models, so that both programs can read the models).
 With n parameters on N intervals of one axis and u the position in intervals, parameter i stands at i - 1/2
 (at i for n < 4), and
 
@@ -48,7 +48,7 @@ class Axis:
 
     @property
     def width(self) -> int:
-        """How many parameters are averaged."""
+        """Number of parameters that are averaged."""
         return min(3, self.n)
 
     def position(self, rows: ObservationGeometry) -> Float:
@@ -58,11 +58,11 @@ class Axis:
         return u
 
     def places(self) -> Float:
-        """Where the parameters stand, in intervals, (n,)."""
+        """Positions of the parameters, in intervals, (n,)."""
         return np.arange(self.n, dtype=np.float64) - (0.5 if self.n >= 4 else 0.0)
 
     def raw_places(self) -> Float:
-        """Where the parameters stand in the raw coordinate (images, pixels, 1/Angstrom^2), (n,)."""
+        """Positions of the parameters in the raw coordinate (images, pixels, 1/Angstrom^2), (n,)."""
         raw: Float = (self.places() * (self.span / self.intervals) + self.origin) / self.factor
         return raw
 
@@ -130,13 +130,13 @@ class Smooth:
 
     @property
     def gauge_role(self) -> GaugeRole:
-        """The intensities can take up a constant factor, or a constant B."""
+        """A constant factor, or a constant B, is equivalent to a change of all intensities."""
         return "b" if self.b_factor else "factor"
 
     def gauge_rows(self, rows: ObservationGeometry, chosen: Int, overall: bool) -> list[Float]:
         """Shares of the parameters in the mean, (n_parameters,), over the rows ``chosen``, (k,).
 
-        A map of the detector beside a scale has one mean in every resolution shell, of equal numbers of rows.
+        A map of the detector beside a scale has a mean in every resolution shell; shells have equal numbers of rows.
         """
         if overall or [axis.coordinate for axis in self.axes] != ["x", "y"]:
             return [self._mean_row(GeometryView(rows, chosen))]
@@ -159,8 +159,8 @@ class Smooth:
     def read_off(self, stored: StoredComponent) -> Float | None:
         """Parameters, (n_parameters,), from the stored ones.
 
-        They are the same for the same layout and the mean where a curve becomes a constant or a constant a curve;
-        otherwise they are read off the old curve.
+        If the layout is the same, so are the parameters. If a curve becomes a constant or a constant a curve, all
+        parameters are the mean of the stored ones. Otherwise they are values of the old curve.
         """
         if len(stored.values) == 1 or self.n_parameters == 1:
             return np.full(self.n_parameters, float(stored.values.mean())) if len(self.axes) <= 1 else None
@@ -182,7 +182,7 @@ def smooth_basis(axes: Sequence[Axis], position: Float, factor: Float) -> tuple[
     """
     start = np.zeros(len(factor), np.int32)
     values = np.empty((len(factor), math.prod(axis.width for axis in axes)))
-    # the axis with the fewest neighbours sets one sigma for all axes
+    # the axis with the fewest neighbours determines sigma for all axes
     sigma = 0.65 + 0.05 * (min((axis.width for axis in axes), default=2) - 2)
     n = np.array([axis.n for axis in axes], np.int64)
     basis.smooth(np.ascontiguousarray(position), n, sigma, factor, start, values)

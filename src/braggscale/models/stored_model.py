@@ -1,7 +1,7 @@
 """Starting from a model that an earlier run (ours or DIALS') stored with the data.
 
-A component of the same layout is taken over as it is. Where intervals, lmax or the images in use have changed, a
-smooth curve is read off the old one at the places of the new parameters, and the harmonics of low order are kept.
+A component with the same layout is copied. If intervals, lmax or the images in use have changed, the parameters of
+a smooth curve are values of the old curve at the new positions, and the harmonics of low order are kept.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from braggscale.models.settings import ModelSettings
 from braggscale.models.smooth import Axis, axis_over, smooth_basis
 from braggscale.numerics.array_types import Float
 
-# What a stored model says beside its components that other programs do not know: the intervals that were asked for
-# (the configuration has the spacing that came of them, which would shrink with every exclusion that is taken back)
-# and the limits of the outlier test. A program that rewrites the model drops the entry, so it cannot go stale.
+# Entry of the stored model that other programs do not know. It has the intervals that the user chose (the spacing
+# in # the configuration, which results from them, would become smaller with every exclusion that is taken back) and
+# the # limits of the outlier test. A program that rewrites the model drops the entry, so it never contradicts the
+# model.
 OWN_ENTRY = "braggscale"
 
-# Where the stored configuration keeps images -> normalised units for each smooth component.
+# Names in the stored configuration of the factor from images to normalised units, for each smooth component.
 _FACTORS = {"scale": "s_norm_fac", "decay": "d_norm_fac"}
 
 
@@ -47,7 +48,7 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
     configuration = _configuration(stored)
     same_kind = stored.get("__id__") == model.kind
     same_images = configuration.get("valid_image_range") == model.configuration.get("valid_image_range")
-    # what belongs to the whole panel does not depend on the images in use
+    # components of the whole panel do not depend on the images in use
     same_images |= component.name in model.beyond_dials and component.name != "image"
     known = StoredComponent(old, same_kind and same_images)
     axis = _stored_axis(component.name, len(old), configuration)
@@ -57,7 +58,7 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
 
 
 def stored_strengths(stored: Mapping[str, Any]) -> dict[str, float]:
-    """Estimated strengths by kind; what is not a positive number is left out."""
+    """Estimated strengths by kind; entries that are not positive numbers are left out."""
     found = stored.get("estimated_strengths")
     if not isinstance(found, dict):
         return {}
@@ -100,16 +101,16 @@ def _read_off(axis: Axis, parameters: Float, images: Float) -> Float:
 def keep_stored(
     settings: ModelSettings, stored: Mapping[str, Any], explicit: Collection[str], restraints_are_explicit: bool
 ) -> tuple[ModelSettings, list[str]]:
-    """Settings that repeat the stored model, except for what the user set; and sentences on what was kept.
+    """Settings of the stored model, except for options that the user has set; and sentences on what was kept.
 
     ``settings``: for a model of the stored kind.  ``explicit``: full names of options of models that the user set.
-    ``restraints_are_explicit``: whether the user said how restraints are to be.
+    ``restraints_are_explicit``: whether the user has set the kind of restraints.
     """
     kind = MODELS[settings.model]
     own = stored.get(OWN_ENTRY)
     own = own if isinstance(own, dict) else {}
     if not restraints_are_explicit and were_estimated(stored) and isinstance(own.get("estimated"), list):
-        # what had a number of its own then was fixed, and stays so with that number
+        # a component for which the user had given a number was fixed, and stays fixed with this number
         free = own["estimated"]
         settings = replace(settings, estimated=tuple(name for name in settings.estimated if name in free))
     sentences = []
@@ -132,7 +133,7 @@ def _stored_components(settings: ModelSettings, stored: Mapping[str, Any]) -> di
     """Whether the stored model has each of the components that a model of its kind may have, where that is known."""
     kind = MODELS[settings.model]
     shared = _configuration(stored).get("shared")
-    # what other programs drop is only known to have been absent where nobody has rewritten the model since
+    # absence of a component that other programs drop is known only if no other program has rewritten the model
     rewritten = not isinstance(stored.get(OWN_ENTRY), dict) or not stored[OWN_ENTRY]
     extras_known = not rewritten and were_estimated(stored) == bool(settings.estimated)
     found = {}
@@ -141,16 +142,16 @@ def _stored_components(settings: ModelSettings, stored: Mapping[str, Any]) -> di
         if name in kind.beyond_dials:
             if not extras_known:
                 continue
-            there |= isinstance(shared, list) and name in shared  # its values stand with the first that has it
+            there |= isinstance(shared, list) and name in shared  # stored with the first that has it
         found[name] = there
     return found
 
 
 def _stored_numbers(settings: ModelSettings, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers of the stored model that these settings can take over: they make sense, and the data do not find them."""
+    """Numbers of the stored model that these settings can take over: valid, and not estimated from the data."""
     own, configuration = stored.get(OWN_ENTRY), _configuration(stored)
     own = own if isinstance(own, dict) else {}
-    # the fine intervals of estimated restraints make no sense under fixed ones
+    # the fine intervals of estimated restraints are not suitable for fixed ones
     back_to_fixed = were_estimated(stored) and not settings.estimated
     found = {}
     for one in MODELS[settings.model].stored:
@@ -170,7 +171,7 @@ def _configuration(stored: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def own_entry(settings: ModelSettings) -> dict[str, Any]:
-    """Intervals as asked for, degrees, and how restraints were set, for OWN_ENTRY of the stored model."""
+    """Intervals as chosen, degrees, and the kind of restraints, for OWN_ENTRY of the stored model."""
     kept = [one.setting for one in MODELS[settings.model].stored if "interval" in one.setting]
     return {setting: getattr(settings, setting) for setting in kept} | {
         "restraints": "estimated" if settings.estimated else "fixed",
@@ -179,7 +180,7 @@ def own_entry(settings: ModelSettings) -> dict[str, Any]:
 
 
 def with_run(model: Mapping[str, Any], cell: UnitCell, run: int) -> dict[str, Any]:
-    """A model to store that remembers the unit cell of the run, for exports from the stored files, and its number."""
+    """The model to be stored, with the unit cell of the run (for exports from the stored files) and its number."""
     return {**model, OWN_ENTRY: {**model.get(OWN_ENTRY, {}), "unit_cell": list(cell), "run": run}}
 
 
@@ -198,9 +199,9 @@ def stored_cell(models: Sequence[Mapping[str, Any] | None]) -> UnitCell | None:
 def common_restraints(
     models: Sequence[Mapping[str, Any]], default: Literal["estimated", "fixed"]
 ) -> tuple[Literal["estimated", "fixed"], str]:
-    """What a run does that repeats these models, and why, for the log: one kind for all data sets, new ones, too.
+    """Kind of restraints for all data sets of a run that starts from these models, and the reason, for the log.
 
-    A model that cannot estimate restraints is stored as fixed without anybody's choice.
+    A model that cannot estimate restraints is ignored, because it is always stored as fixed.
     """
     chosen = [model for model in models if (kind := MODELS.get(str(model.get("__id__")))) is None or kind.estimates]
     earlier = {stored_restraints(model) for model in chosen} - {None}
@@ -212,7 +213,7 @@ def common_restraints(
 
 
 def stored_restraints(stored: Mapping[str, Any]) -> Literal["estimated", "fixed"] | None:
-    """What the run that stored this model did: "estimated" or "fixed"; None if another program stored it."""
+    """Kind of restraints of the run that stored this model; None if another program stored it."""
     own = stored.get(OWN_ENTRY)
     found = own.get("restraints") if isinstance(own, dict) else None
     return "estimated" if found == "estimated" else "fixed" if found == "fixed" else None

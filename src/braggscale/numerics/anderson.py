@@ -1,4 +1,4 @@
-"""Anderson's acceleration of a fixed point, for positive numbers that move by factors."""
+"""Anderson's acceleration of a fixed-point iteration for positive numbers, in their logarithms."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 from braggscale.numerics.array_types import Float
 
 MOST_CHANGE = 30.0  # factor by which a number changes at most in one step
-# An accelerated step is so many times as long as the plain one.
+# Limits of the length of an accelerated step, in units of the plain one.
 SHORTEST, LONGEST = 0.3, 8.0
 
 
 class Mixing:
-    """Anderson's acceleration of the fixed point x = G(x) of numbers x = ln lambda that are called by name.
+    """Anderson's acceleration of the fixed-point iteration x = G(x) for numbers x = ln lambda that have names.
 
-    Plain steps x -> G(x) go a constant share of the way each. The combination of least size of the last steps
-    f_j = G(x_j) - x_j predicts where they lead (Walker & Ni, SIAM J. Numer. Anal. 49 (2011) 1715, algorithm AA). Only
-    differences of consecutive steps enter, so that those of an earlier problem of the same kind serve as well.
+    Each plain step x -> G(x) covers a constant fraction of the remaining distance. The linear combination of the last
+    steps f_j = G(x_j) - x_j that has the smallest norm predicts the fixed point (Walker & Ni, SIAM J. Numer. Anal. 49
+    (2011) 1715, algorithm AA). Only differences of consecutive steps are used, so those of an earlier, similar problem
+    remain valid.
     ``memory``: how many differences are kept.
     """
 
@@ -42,7 +43,7 @@ class Mixing:
         if self.differences:
             moves, images = (np.array(of).T for of in zip(*self.differences, strict=True))
             share = np.linalg.lstsq(images - moves, g - x, rcond=1e-6)[0]
-            # in the direction of the step itself: what grows without end must not be thrown back
+            # in the direction of the step itself, so that a number that grows without limit never moves back
             step = g - x
             times = np.divide(step - images @ share, step, out=np.ones(len(x)), where=step != 0.0)
             g = x + np.clip(times, SHORTEST, LONGEST) * step

@@ -1,4 +1,4 @@
-"""Names for the array types in signatures; shapes and units stand in the docstrings."""
+"""Names of array types for signatures; docstrings give shapes and units."""
 
 from typing import Any
 

@@ -1,12 +1,11 @@
-"""One thread for linear algebra while a run lasts.
+"""Restricts linear algebra to one thread during a run.
 
-BLAS on several threads adds up in an order that depends on their number, so results would depend on the machine; and
-its threads would compete with ours for the same processors.
+With several threads, the order in which BLAS adds numbers depends on their number, so results would depend on the
+machine; and its threads would compete with ours for the same processors.
 
-Most BLAS libraries have one number of threads for the whole process. It is set when the first run begins and given back
-when the last one ends, so that the process that called the library keeps its own number, and a run that ends does not
-disturb another that goes on. Libraries built with OpenMP have a number for each thread that calls them; there every
-thread of a run sets its own.
+Most BLAS libraries have one number of threads for the whole process. It is set when the first run begins and restored
+when the last one ends. So the calling process keeps its own number, and a run that ends does not disturb another one.
+Libraries built with OpenMP have a number for each thread that calls them; there every thread of a run sets its own.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ def _limit() -> list[tuple[Any, int]]:
 
 
 def _set(library: Any, number: int) -> None:
-    # threadpoolctl lets only one Python thread change a number that belongs to the process, until that thread ends.
-    # Here the lock and the count of runs keep order, and the run may be in any thread.
+    # threadpoolctl allows only one Python thread to change a number that belongs to the process, until this thread
+    # # ends. Here the lock and the count of runs protect the number, and a run may be in any thread.
     setter = getattr(library, "_real_set_num_threads", library.set_num_threads)
     setter(number)

@@ -1,7 +1,7 @@
-"""A symmetric matrix over all parameters of which only blocks along the diagonal exist; often there is one block.
+"""A symmetric matrix over all parameters that consists of blocks along the diagonal; often there is one block.
 
-With thousands of crystals neither the normal matrix nor its inverse is formed. What a crystal's scale needs is the part
-of the covariance that belongs to the crystal.
+With thousands of crystals neither the normal matrix nor its inverse is formed. The variance of a crystal's scale needs
+only the block of the covariance that belongs to the crystal.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from braggscale.numerics.array_types import Array, Bool, Float, Int
 
 @dataclass(frozen=True, slots=True)
 class BlockMatrix:
-    """Block k covers parameters ``starts[k]`` to ``starts[k + 1]`` - 1, (n_blocks + 1,); what is outside is zero.
+    """Block k has the parameters ``starts[k]`` to ``starts[k + 1]`` - 1, (n_blocks + 1,); other elements are zero.
 
     ``store``: the blocks one after the other, each row by row.
     """
@@ -40,17 +40,17 @@ class BlockMatrix:
 
     @property
     def n_blocks(self) -> int:
-        """How many there are."""
+        """Number of blocks."""
         return len(self.starts) - 1
 
     @property
     def bases(self) -> Int:
-        """Where each block begins in ``store``, (n_blocks,)."""
+        """First element of each block in ``store``, (n_blocks,)."""
         sizes = np.diff(self.starts) ** 2
         return np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
 
     def arguments(self) -> tuple[Array, ...]:
-        """Block of each parameter, (n,), ``starts``, (n_blocks + 1,), where blocks begin, (n_blocks,), and ``store``.
+        """Block of each parameter, (n,), ``starts``, (n_blocks + 1,), ``bases``, (n_blocks,), and ``store``.
 
         This is the order in which the kernels take them.
         """
@@ -58,7 +58,7 @@ class BlockMatrix:
         return block, self.starts.astype(np.int64), self.bases, self.store
 
     def places(self, row: Int, column: Int) -> tuple[Bool, Int]:
-        """Which of the elements stand in a block, (n,), and the places of those in ``store``, (k,).
+        """Which of the elements are in a block, (n,), and the positions of these in ``store``, (k,).
 
         ``row``, ``column``: of each element, (n,).
         """
@@ -120,7 +120,7 @@ class BlockMatrix:
 
 
 class Arrow:
-    """A positive definite matrix in the form of an arrow, and its inverse: blocks, and columns that all blocks share.
+    """A positive definite arrow matrix, diagonal blocks and columns shared by all blocks, and its inverse.
 
         M = [ D  B  ]      M^-1 r:  y_s = E (r_s - B' D^-1 r_o),  y_o = D^-1 r_o - W y_s,
             [ B' S  ]               W = D^-1 B,  E = (S - B' W)^-1
@@ -131,7 +131,8 @@ class Arrow:
     def __init__(self, blocks: BlockMatrix, cross: Float, shared: Int) -> None:
         """``blocks``: of M.  ``cross``: columns ``shared`` of M, (n, n_shared).
 
-        Where both have an element, that of ``blocks`` counts. What cannot be inverted is replaced by its diagonal.
+        If both have an element, that of ``blocks`` is used. A block that cannot be inverted is replaced by its
+        diagonal.
         """
         self.shared = shared
         own = np.ones(len(blocks), bool)

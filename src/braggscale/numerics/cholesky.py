@@ -1,8 +1,9 @@
-"""Cholesky factors and what follows from them: numpy for small matrices, LAPACK's own routines for larger ones.
+"""Cholesky factors, solutions and inverses: by numpy for small matrices, by LAPACK for larger ones.
 
-numpy has no triangular solver; its general one costs several times as much, which counts from a few hundred unknowns
-on. scipy, which has LAPACK, takes longer to import than small systems take to solve. Beyond LARGE unknowns tiles,
-matrix products of which go to all threads: LAPACK itself runs on one, so that results do not depend on their number.
+numpy has no triangular solver; its general one takes several times as long, which matters for a few hundred unknowns
+and more. scipy, which has LAPACK, takes longer to import than small systems take to solve. Beyond LARGE unknowns the
+matrix is divided into tiles, and products of tiles are computed on all threads. LAPACK itself runs on one thread, so
+that results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def solve(factor: Float, right: Float) -> Float:
     """x of L L' x = ``right``, (n,) or (n, k).  ``factor``: L, (n, n)."""
     if len(factor) <= SMALL:
         return np.asarray(np.linalg.solve(factor.T, np.linalg.solve(factor, right)))
-    # the transposed view is what LAPACK, column by column, calls an upper triangle
+    # LAPACK stores matrices by columns, so the transposed view is an upper triangle there
     x, _ = _lapack("potrs", factor)(factor.T, right, lower=False)
     return np.asarray(x)
 

@@ -1,4 +1,4 @@
-"""Linear systems of which only products with the matrix are known, for many right sides at a time."""
+"""Solves linear systems by products with the matrix alone, for many right-hand sides at a time."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def conjugate_gradients(
 
     Preconditioned conjugate gradients (Golub & Van Loan, Matrix Computations, algorithm 11.5.1).
     ``product``, ``precondition``: N x and M^-1 x, (n, m).  ``start``: x to begin with, (n, m).  ``tolerance``: of the
-    residual in the norm of M^-1, relative to that of ``right``.  ``floor``: square of a residual, in that norm, that is
-    small enough in any case: where N x = -gradient/2, about what is left to gain.
+    residual in the norm of M^-1, relative to that of ``right``.  ``floor``: square of a residual, in that norm,
+    that is small enough in any case; for N x = -gradient/2 it is about the decrease of the cost that is still
+    possible.
     """
     x = np.zeros_like(right) if start is None else start.copy()
     residual = right.copy() if start is None else right - product(x)

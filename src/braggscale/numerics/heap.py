@@ -1,8 +1,8 @@
-"""How the C library keeps memory: one heap that grows and is given back after each stage.
+"""Settings of the C library for memory: one heap, whose free part is returned to the system after each stage.
 
-A run makes and drops arrays of millions of numbers in a few threads. Left to itself, glibc gives each thread a heap of
-its own and keeps what was freed in all of them: at a million reflections a quarter of a gigabyte, and a second in which
-the system hands out the same pages again and again. Other C libraries have nothing to set; nothing happens then.
+A run allocates and frees arrays of millions of numbers in several threads. By default glibc gives each thread a heap
+of its own and keeps freed memory in all of them. For a million reflections this costs a quarter of a gigabyte, and a
+second for mapping the same pages again and again. Other C libraries have no such settings; for them nothing is done.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def one_heap() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(_ARENA_MAX, 1)
         library.mallopt(_TRIM_THRESHOLD, 1 << 30)
-        library.mallopt(_MMAP_MAX, 0)  # large arrays, too: a fresh page costs more than to fill it
+        library.mallopt(_MMAP_MAX, 0)  # large arrays, too, because mapping a new page takes longer than filling it
 
 
 def give_back() -> None:
-    """Freed memory goes back to the system."""
+    """Return freed memory to the system."""
     import ctypes
 
     with suppress(AttributeError, OSError, TypeError):

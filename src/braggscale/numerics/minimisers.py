@@ -5,9 +5,9 @@ by the normal matrix at the start, or by the square root of each parameter's cur
 harmonics differ by a factor of a thousand in size. ``levenberg_marquardt``: Gauss-Newton steps with Marquardt's
 multiplicative damping (J. SIAM 11 (1963) 431), so that the damping does not depend on units either.
 
-Both stop when a step lowers the root-mean-square residual by less than a relative ``tolerance`` (as DIALS,
-which compares consecutive steps), or when the gain that the model predicts is below that. Neither raises when it cannot
-go on: it returns the best point with the reason, which is the sentence that the user reads.
+Both stop when a step lowers the root-mean-square residual by less than a relative ``tolerance`` (as DIALS, which
+compares consecutive steps), or when the decrease that the quadratic model predicts is below that. If a minimiser
+cannot continue, it raises no exception but returns the best point and the reason, as a sentence for the user.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from braggscale.numerics import cholesky
 from braggscale.numerics.array_types import Float
 
-MEMORY = 8  # pairs of steps that L-BFGS remembers; more brought nothing on rotation data
+MEMORY = 8  # pairs of steps that L-BFGS stores; more had no advantage for rotation data
 ARMIJO = 1e-4  # Nocedal & Wright, equation 3.4
 WOLFE = 0.9  # equation 3.7b
 MAX_DAMPING = 1e8
@@ -53,7 +53,7 @@ class Fit:
 
     @property
     def steps(self) -> str:
-        """How many were made, in words."""
+        """The number of steps, in words."""
         n = max(len(self.history) - 1, 0)
         return "1 step" if n == 1 else f"{n} steps"
 
@@ -68,8 +68,9 @@ def lbfgs(
 ) -> Fit:
     """Minimise ``function(theta) -> cost, gradient``, starting from ``theta``, (n,); the gradient is (n,).
 
-    ``metric``: half the curvature along each parameter, (n,), or half the Hessian, (n, n), roughly, in which variables
-    are scaled; or such a scaling. A matrix that is not positive definite counts as its diagonal.
+    ``metric``: approximately half the curvature along each parameter, (n,), or half the Hessian, (n, n), from which
+    the scaling of the variables is computed; or the scaling itself. Of a matrix that is not positive definite only
+    the diagonal is used.
     """
     if len(theta) == 0:
         return Fit(theta, function(theta)[0], Stop.NOTHING_TO_REFINE, ())
@@ -87,7 +88,7 @@ def lbfgs(
     for _ in range(max_iterations):
         direction = -_two_loop(slope, pairs)
         expected = float(slope @ direction)
-        if expected >= 0.0:  # the memory has gone bad: steepest descent
+        if expected >= 0.0:  # no direction of descent: clear the memory and use steepest descent
             pairs.clear()
             direction, expected = -0.5 * slope, -0.5 * float(slope @ slope)
         found = _line_search(scaled, x, cost, expected, direction)
@@ -127,7 +128,7 @@ class Scaling:
 
 def _scaling(metric: Float) -> Scaling:
     diagonal = metric if metric.ndim == 1 else np.diag(metric)
-    # a little on the diagonal: directions of no curvature must not run away
+    # a small number on the diagonal limits steps in directions without curvature
     root = None if metric.ndim == 1 else cholesky.inverse_root(metric, 1e-6)
     unit = 1.0 / np.sqrt(np.maximum(diagonal, 1e-12 * max(float(diagonal.max()), 1e-300)))
     return Scaling(unit if root is None else root)
@@ -158,7 +159,7 @@ def _line_search(
     expected: float,
     direction: Float,
 ) -> tuple[Float, float, Float] | None:
-    """A step that meets Armijo's condition and, where it can be had by bisection, Wolfe's; None if there is none."""
+    """A step that meets Armijo's condition and, if bisection finds one, Wolfe's; None if there is none."""
     low, high, length = 0.0, np.inf, 1.0
     best: tuple[Float, float, Float] | None = None
     for _ in range(LINE_SEARCH_STEPS):
@@ -188,7 +189,7 @@ def levenberg_marquardt(
     """Minimise ``function(theta) -> cost, gradient, normal`` with normal = half the Gauss-Newton Hessian.
 
     Solves (N + mu diag N) step = -gradient/2.  ``theta``: starting point, (n,); the gradient is (n,), ``normal`` (n,
-    n). The result carries the undamped N at its point.
+    n). The result contains the undamped N at its point.
     """
     if len(theta) == 0:
         return Fit(theta, function(theta)[0], Stop.NOTHING_TO_REFINE, (), np.empty((0, 0)))
@@ -199,7 +200,7 @@ def levenberg_marquardt(
         while damping <= MAX_DAMPING:
             step = _damped_step(normal, gradient, damping)
             if step is not None:
-                # gain that the quadratic model promises; below tolerance nothing is left to win
+                # decrease that the quadratic model predicts; below the tolerance the fit has converged
                 expected = -float(gradient @ step) - float(step @ normal @ step)
                 if 0.0 <= expected <= 2.0 * tolerance * tolerance * cost:
                     return Fit(theta, cost, Stop.CONVERGED, tuple(history), normal)
@@ -240,8 +241,9 @@ def _positive_definite(normal: Float) -> bool:
 def constrained_covariance(normal: Float, constraints: Float) -> Float | None:
     """Covariance of theta on the surface ``constraints @ theta`` = const: Z (Z' N Z)^-1 Z', Z spans their null space.
 
-    Removes a gauge: directions in which N knows nothing, or nothing but restraints. Restraints along the constraints,
-    with rows q in place of these, change nothing on the surface: with C = (N + q q')^-1 it is C - C q (q' C q)^-1 q' C.
+    This removes the gauge, directions in which N is zero or has restraints only. Adding restraints along the
+    constraints (orthonormal columns q) changes nothing on the surface: with C = (N + q q')^-1 the result is C - C q
+    (q' C q)^-1 q' C.
     ``normal``: N, (n, n).  ``constraints``: (k, n), k may be 0.
     Returns (n, n), None where N is singular on the surface.
     """
@@ -257,7 +259,7 @@ def constrained_covariance(normal: Float, constraints: Float) -> Float | None:
     factor = cholesky.cholesky(work, overwrite=True)
     if factor is None:
         return None
-    # nearly singular counts as singular: 1e-13 of the largest pivot is rounding
+    # nearly singular matrices count as singular: 1e-13 of the largest pivot is rounding error
     pivots = np.diag(factor) ** 2
     if len(pivots) and pivots.min() < 1e-13 * pivots.max():
         return None

@@ -1,7 +1,7 @@
-"""Runs a kernel over blocks of whole groups and adds the results up, the same for any number of threads.
+"""Runs a kernel over blocks of whole groups and adds the results; the sum is the same for any number of threads.
 
-The blocks are dealt to a fixed number of lanes that depends on the data alone. A lane adds its blocks up in order;
-the lanes are then added in order. Threads only decide which lane runs when, so they cannot change a single bit.
+The blocks are divided among a fixed number of lanes, which depends on the data alone. A lane adds its blocks in order;
+the sums of the lanes are then added in order. Threads only decide when a lane is computed, so they change no bit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def available_processors() -> int:
     """Processors that this process may use: affinity and the cgroup's quota, whichever is less."""
     try:
         count = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
+    except AttributeError:  # not available on every system
         count = os.cpu_count() or 1
     return max(1, min(count, _cgroup_quota() or count))
 
@@ -52,8 +52,9 @@ _pool: ContextVar[ThreadPoolExecutor | None] = ContextVar("pool", default=None)
 def threads(n: int) -> Iterator[None]:
     """Inside, ``run_lanes`` works on ``n`` threads, and linear algebra (BLAS) on one.
 
-    The pool is set once for a run and belongs to the thread that set it: two runs in two threads of one process have a
-    pool each. No result depends on ``n``; BLAS adds up in another order on more than one thread, so it gets one.
+    The pool exists for the whole run and belongs to the thread that made it; two runs in two threads of one process
+    have a pool each. No result depends on ``n``. BLAS is limited to one thread because its order of addition would
+    change.
     """
     with one_blas_thread(), ThreadPoolExecutor(n, initializer=hold_new_libraries) if n > 1 else nullcontext() as pool:
         token = _pool.set(pool)
@@ -66,8 +67,8 @@ def threads(n: int) -> Iterator[None]:
 def run_lanes(lane: Callable[[int], Partial], n_lanes: int) -> Sequence[Partial]:
     """``lane(k)`` for every k, on the threads of the run; results in the order of k.
 
-    A lane that has lanes of its own works them off itself: threads of the pool know of no pool. Otherwise all of them
-    might be waiting for others.
+    If a lane itself calls this function, its lanes are computed one after the other in the same thread. Otherwise
+    all threads of the pool might wait for each other.
     """
     pool = _pool.get()
     if pool is None or n_lanes <= 1:

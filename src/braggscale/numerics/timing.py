@@ -1,4 +1,4 @@
-"""How long each stage of a run takes; what a stage has freed goes back to the system at its end."""
+"""Measures the time of each stage of a run, and returns freed memory to the system at its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from time import perf_counter
 from braggscale.numerics.heap import give_back
 
 log = logging.getLogger(__name__)
-# Gets the name of each stage as it begins. Nobody listens unless there is a terminal to show it on.
+# Receives the name of each stage as it begins; has a handler only if a terminal shows the progress.
 STAGE = "braggscale.stage"
 
 

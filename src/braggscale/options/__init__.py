@@ -1,1 +1,1 @@
-"""What may be asked of the program: the options, their grammar, values and names."""
+"""The options of the program: their grammar, values and names."""

@@ -1,4 +1,4 @@
-"""From assignments to options: names, models, old names, contradictions."""
+"""Turns assignments into options: resolves names, models and old names, and finds contradictions."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def export_definitions() -> Definitions:
 def settle(
     assignments: Sequence[tuple[Assignment, bool]], master: Definitions | None = None
 ) -> tuple[Settings, list[str]]:
-    """Apply assignments in order, later ones win.  Each comes with whether an argument, not a file, made it.
+    """Apply assignments in order; a later one replaces an earlier one. The flag says whether an argument made it.
 
-    A short name that several models have goes to the model named by ``model=``, and to all of them when the
-    model is automatic.  Returns the settings and the problems, one line each; what is wrong is left at its default.
-    ``master``: what may be assigned, None for ``definitions()``.
+    A short name that several models have sets the option of the model named by ``model=``, or of all models if the
+    model is automatic.  Returns the settings and the problems, one line each; a wrong option keeps its default.
+    ``master``: the options that may be assigned, None for ``definitions()``.
     """
     master = master or definitions()
     values = definitions().defaults()
@@ -73,7 +73,7 @@ def settle(
             continue
         except CommandError as error:
             elsewhere = _only_when_scaling(made.name, master)
-            if elsewhere and not typed:  # a file of parameters may serve both commands
+            if elsewhere and not typed:  # a file of parameters may be used for both commands
                 notes.append(f"{made.origin}: {elsewhere}")
             else:
                 problems.append(f"{made.origin}: {elsewhere or error}")
@@ -81,7 +81,7 @@ def settle(
         if target.note:
             notes.append(f"{made.origin}: {target.note}")
         targets.append((made, typed, target, _todays_words(made, target.paths)))
-    # the model first: other names depend on the one that is named last
+    # the model first, because short names depend on the model that is named last
     for made, _, target, words in targets:
         if target.paths == ("model",):
             _assign(master, values, made, target.paths, words, [])
@@ -126,7 +126,7 @@ def _notes_on_accepted(accepted: Sequence[tuple[Assignment, bool, str]]) -> list
 
 
 def _only_when_scaling(name: str, master: Definitions) -> str:
-    """What to say of a name that another command of the program knows, '' if none does."""
+    """The message for an option that only the other command of the program has, '' if this is not the case."""
     if master is definitions():
         return ""
     try:
@@ -137,7 +137,7 @@ def _only_when_scaling(name: str, master: Definitions) -> str:
 
 
 def _todays_words(made: Assignment, paths: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
-    """The words, or today's word for a value that an old option had."""
+    """The words, with old values of an option replaced by the present ones."""
     if paths == ("model",) and is_open_choice(" ".join(text for text, _ in made.words)):
         return (("auto", False),)  # how dials.scale -c prints that no model was chosen
     if len(paths) != 1:
@@ -158,7 +158,7 @@ def _assign(
     words: tuple[tuple[str, bool], ...],
     problems: list[str],
 ) -> bool:
-    """Set all paths, or add one problem; whether it went well."""
+    """Set all paths, or add one problem; returns whether all could be set."""
     shown = " ".join(text for text, _ in words).lower()
     if shown in DIALS_ONLY_VALUES.get(paths[0], ()):
         rest = ", ".join(master.options[paths[0]].choices)
@@ -174,7 +174,7 @@ def _assign(
 
 
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
-    """What PHIL types cannot say: order of ranges, options that exclude each other."""
+    """Errors that PHIL types cannot express: order of ranges, options that exclude each other."""
     found: list[str] = []
     selection = "reflection_selection."
     low, high = values[selection + "E2_range"]
@@ -215,7 +215,7 @@ def unused_model_options(explicit: Collection[str], models_in_use: Collection[st
 
     ``explicit``: full names of the options that the user set.  ``models_in_use``: names of the models of all data
     sets, once they are known.  ``named``: whether the user named a model with ``model=``.  Raises CommandError with
-    the same sentences where that is so: then it is a mistake, not a guess that went wrong.
+    the same sentences in that case, because then the option is a mistake of the user.
     """
     master = definitions()
     paths = [path for path in master.options if path.split(".")[0] in MODEL_OPTIONS and path in explicit]

@@ -1,6 +1,6 @@
-"""Names of input files as they may be typed: patterns, and lists in a file.
+"""Names of input files as arguments: patterns, and lists in a file.
 
-Shells expand patterns by themselves, but not where they are quoted and not on every system.
+Shells expand patterns, but not those in quotes, and not on every system.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def file_names(argument: str, depth: int = 0) -> list[str]:
 
     A list has one name or pattern in a line; lines that are empty or begin with # do not count. Names in it are
     relative to the folder of the list.
-    Raises CommandError for a pattern or list without a file, or that cannot be read.
+    Raises CommandError for a pattern or list without a file, and for a list that cannot be read.
     """
     if os.path.exists(argument):
         return [argument]

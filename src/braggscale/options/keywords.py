@@ -1,8 +1,8 @@
 """Options as keyword arguments of Python, under the names that the command has.
 
 A dot in a name is written as two underscores, or the part after it stands in a mapping: ``physical__lmax=6`` and
-``physical={"lmax": 6}`` are ``physical.lmax=6``. The values go through the same code as words of a command line, so
-that names may be shortened in the same way and mistakes are answered with the same sentences.
+``physical={"lmax": 6}`` are ``physical.lmax=6``. The values are treated by the same code as words of a command
+line. So names may be shortened in the same way, and the error messages are the same.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def assignments_of(keywords: Mapping[str, Any], prefix: str = "") -> list[Assign
 
 
 def settled(assignments: Iterable[Assignment], master: Definitions | None = None) -> Settings:
-    """The options after these assignments, later ones win.  ``master``: what may be assigned, None for everything.
+    """The options after these assignments; later ones replace earlier ones.  ``master``: allowed options, None for all.
 
-    Raises CommandError with all that is wrong, one line each, as the command would say it.
+    Raises CommandError with all errors, one line each, in the words of the command.
     """
     settings, problems = settle([(made, True) for made in assignments], master)
     if problems:
@@ -52,7 +52,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _assignment(name: str, value: Any) -> Assignment:
-    """One assignment; its origin is what a command line would have had."""
+    """One assignment; its origin is the argument that a command line would have."""
     text = (",".join(_word(name, entry) for entry in value) or "None") if _is_list(value) else _word(name, value)
     return Assignment(name, ((text, isinstance(value, os.PathLike)),), f"{name}={text}")
 

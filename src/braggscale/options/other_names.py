@@ -46,7 +46,7 @@ OLD_VALUES: dict[tuple[str, str], str] = {
 # Too like the names of other options: these need a dot.
 FULL_NAME_ONLY = ("*.share.absorption", "filtering.method", "filtering.deltacchalf.min_reflections")
 
-# Options of dials.scale, of any version, that there are not, and what comes nearest.
+# Options of any version of dials.scale that this program does not have, and the nearest option that it has.
 DIALS_ONLY: dict[str, str | None] = {
     "scaling_options.target_cycle": None,
     "scaling_options.only_target": None,

@@ -1,9 +1,9 @@
 """PHIL: the options' grammar, names, values and messages. The only importer of freephil.
 
-freephil 0.2.1 parses the master text and prints it. Everything that comes from a user is read here, because
-freephil evaluates numbers, ``.type``, ``.call`` and ``.expert_level`` as Python: arguments are split at the
-first ``=``, parameter files are cut into words by freephil's tokenizer and read for names and values only
-(attributes are skipped unread), and ``phil_values`` turns each value into a Python value.
+freephil 0.2.1 parses the master text and prints it. Input of the user is not parsed by freephil, because freephil
+evaluates numbers, ``.type``, ``.call`` and ``.expert_level`` as Python: arguments are split at the first ``=``,
+parameter files are cut into words by freephil's tokenizer and read for names and values only (attributes are
+skipped unread), and ``phil_values`` turns each value into a Python value.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _EMPTY_SCOPE = re.compile(r"^ *[\w.]+(?: \{\n|\n(?: *\.\w+ = .*\n| +\".*\"\n)* *
 
 
 def _import_freephil() -> Any:
-    """freephil, with what it needs and shields from what it must not find.
+    """Import freephil with temporary replacements for two modules.
 
-    It imports ``pkg_resources``, which setuptools 82 dropped, and takes over libtbx's exception class where
-    cctbx is installed: a stand-in and a blank stand in their places while it loads.
+    It imports ``pkg_resources``, which setuptools 82 does not have any more, and it uses libtbx's exception class if
+    cctbx is installed. While it is imported, a minimal module replaces the first and an empty one the second.
     """
     stub = types.ModuleType("pkg_resources")
     stub.iter_entry_points = lambda group: ()  # type: ignore[attr-defined]
@@ -51,7 +51,7 @@ def _import_freephil() -> Any:
 class Assignment:
     """``name = words`` as a user wrote it. ``words``: the text of each and whether it was quoted.
 
-    ``origin`` is what messages call it: the argument itself, or file and line.
+    ``origin``: the argument itself, or file and line, for messages.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Assignment:
 
 
 def read_argument(argument: str) -> Assignment:
-    """``name=value`` from the command line; quotes that the shell left around the value are taken off.
+    """``name=value`` from the command line; quotes that the shell has left around the value are removed.
 
     Raises CommandError when the name or the value is missing.
     """
@@ -148,7 +148,7 @@ def _walk(text: str, source: str) -> Iterable[Assignment]:
         if name == "include":
             raise RuntimeError(f"include is not allowed in a parameter file{word.where_str()}")
         follow = words.pop_unquoted()
-        while follow.value.lstrip("!").startswith("."):  # the attributes of a scope stand before its brace
+        while follow.value.lstrip("!").startswith("."):  # the attributes of a scope precede its brace
             words.pop_unquoted().assert_expected("=")
             collect(words, follow)
             follow = words.pop_unquoted()
@@ -168,9 +168,9 @@ def _walk(text: str, source: str) -> Iterable[Assignment]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a name means. ``note``: a sentence for the log when that was a guess or an old name.
+    """The options to which a name refers.  ``note``: a sentence for the log if this was a guess or an old name.
 
-    ``family``: the paths are the same parameter of several models, and the name did not say of which.
+    ``family``: the paths are the same option of several models, and the name does not contain the model.
     """
 
     paths: tuple[str, ...]
@@ -192,8 +192,8 @@ class Definitions:
     """The master scope. ``families``: scopes in which the same name means the same kind of parameter.
 
     ``renamed``: old full path -> new path, or ``*.name`` for a parameter of the families.
-    ``foreign``: paths that another program has (``scope.*`` for all of a scope) -> nearest of ours or None.
-    ``only``: paths of the text that count, None for all.  ``program``: whose help lists them.
+    ``foreign``: paths that only another program has (``scope.*`` for a whole scope) -> our nearest option or None.
+    ``only``: paths of the text that are used, None for all.  ``program``: the command whose help lists them.
     """
 
     def __init__(
@@ -273,7 +273,7 @@ class Definitions:
         return [key for key in hits if "." in name or key not in self.full_name_only]
 
     def _one_of(self, name: str, keys: list[str], guess: bool) -> Target:
-        """The option among candidates: a whole dotted end may be decided by expert level, a guess may not."""
+        """The option among candidates; for complete last parts the expert level may decide, for a guess it may not."""
         levels = {key: min(self.options[path].level for path in self.members(key)) for key in keys}
         lowest = [key for key in keys if levels[key] == min(levels.values())]
         if len(lowest) > 1 or (guess and len(keys) > 1):
@@ -295,7 +295,7 @@ class Definitions:
                 raise ForeignOption(name if scope != path else path, nearest)
 
     def short(self, key: str) -> str:
-        """The shortest name that means exactly this option: its leaf where that is unique."""
+        """The shortest name that refers to this option only: its last part if that is unique."""
         leaf = key.rsplit(".", 1)[-1]
         unique = self._tails(leaf, str) == [key] or leaf == key
         return leaf if unique else key.removeprefix("*.")
@@ -378,7 +378,7 @@ def _scopes(scope: Any) -> Iterable[Any]:
 
 
 def _prune(scope: Any, paths: frozenset[str]) -> None:
-    """Take out what is not one of the paths, and scopes that are left empty."""
+    """Remove everything that is not one of the paths, and scopes that become empty."""
     kept = []
     for inner in scope.objects:
         if inner.is_scope:

@@ -197,7 +197,7 @@ class Output:
     merging: Merging
 
 
-# What ``input.accept`` may name: rejections of the program before.
+# Values of ``input.accept``: reasons for which an earlier program rejected a row.
 ACCEPTED = ("saturated", "misfit", "flagged", "incomplete")
 
 # Options of section output that name a file of scaled data.
@@ -263,7 +263,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """What was typed.  ``modified``: PHIL text of what differs from the defaults.
+    """The command line.  ``modified``: PHIL text of the options that differ from their defaults.
 
     ``notes``: sentences on every name that was guessed or translated, for the log.
     """

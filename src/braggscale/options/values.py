@@ -17,7 +17,7 @@ _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 
 
 class AutoType:
-    """The value ``Auto``: decide from the data. Apart from None, which is "no limit" or "off"."""
+    """The value ``Auto``: decide from the data. It is different from None, which is "no limit" or "off"."""
 
     _only: AutoType | None = None
 
@@ -57,7 +57,7 @@ class Option:
 
     @property
     def type_text(self) -> str:
-        """What a value looks like, for the option reference."""
+        """Description of the type, for the list of options."""
         if self.kind == "choice":
             text = ", ".join(self.choices)
         elif self.kind in ("ints", "floats"):
@@ -123,7 +123,7 @@ def _choice(option: Option, words: list[str]) -> str | None:
     if len(given) == 1 and given[0].lower() in known and (starred or len(words) == 1):
         return known[given[0].lower()]
     if option.none and not starred and tuple(words) == option.choices:
-        return None  # this is how a choice without a star is printed
+        return None  # a choice without a star is printed like this
     if len(given) > 1 and all(word.lower() in known for word in given):
         raise CommandError(f"{' '.join(given)!r} are {len(given)} values; {_expected(option)}")
     raise CommandError(f"{' '.join(given)!r} is not one of {', '.join(_offered(option))}")

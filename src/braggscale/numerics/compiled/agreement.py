@@ -19,8 +19,8 @@ from braggscale.numerics.compiled.variance import ROW_JIT, with_error_model
 def residuals(first, last, offsets, intensity, expected, scale, fitted, out, error_model, square, freedom, mu):
     """Fill r^2/f, f = (1 - h)(1 - s) and mu = g I_h, (n,), of the rows that are not ``out``; of the others 0, 0 and mu.
 
-    I_h is weighted with 1/V, then three times with 1/V' at the I_h before.  f is 0 for a member that makes up its
-    group.  s = mu^2 var(g)/g^2/V', at most 0.9; ``fitted``: var(g)/g^2, (n,), or empty where s = 0.
+    I_h is weighted with 1/V, then three times with 1/V' at the I_h before.  f is 0 for a member that is alone in
+    its group.  s = mu^2 var(g)/g^2/V', at most 0.9; ``fitted``: var(g)/g^2, (n,), or empty where s = 0.
     ``error_model``: a2, b2, linear.
     """
     a2, b2, linear = error_model
@@ -63,7 +63,7 @@ def residuals(first, last, offsets, intensity, expected, scale, fitted, out, err
     **ROW_JIT,
 )
 def scoring_sums(first, last, square, freedom, expected, mu, error_model, cut2, sums):
-    """Add up, over the rows first to last - 1 with z^2 <= ``cut2``, what a scoring step needs, (11,).
+    """Add the 11 sums of a scoring step over the rows first to last - 1 with z^2 <= ``cut2``, (11,).
 
     With x = (V, mu^2, mu+), y = r^2/(1 - h) and w = (1 - h)/V'^2:  w x x' (00, 01, 02, 11, 12, 22), w x y, w V' y,
     w V'^2.  ``error_model``: a2, b2, linear.
@@ -99,7 +99,7 @@ def compare(
     first, last, offsets, summed, profile, raw, midpoint, weight, scale, mean_intensity, strong,
     residual, plain, scatter, sums,
 ):  # fmt: skip
-    """One candidate for the intensities: residuals I - g m (n,) from its own weighted means m, and sums over groups.
+    """A candidate for the intensities: residuals I - g m (n,) from its weighted means m, and sums over groups.
 
     ``midpoint``: 0 profile, 1 summation, else the mixture with u = 1/(1 + (raw/midpoint)^3).
     ``mean_intensity``: I_h of the reference, (n_groups,).  Adds sum w g m g I_h, sum w (g I_h)^2, and over the
@@ -149,8 +149,9 @@ def compare(
 def halve(first, last, offsets, words, pairs, coins, weight, x, one, other):
     """Weighted means of random halves of each group, for each row of coins, (n_coins, n_groups) each.
 
-    Rows are put in the order of their ``words`` (n,), neighbours (1, 2), (3, 4), ... form pairs, counted from
-    pairs[h] on, and a coin (n_coins, n_pairs) sends the first of a pair to ``one`` half and the second to the other.
+    Rows are sorted by their ``words`` (n,). Neighbours (1, 2), (3, 4), ... form pairs, numbered from pairs[h] on,
+    and ``coins`` (n_coins, n_pairs) decides which member of a pair goes to the half ``one``; the second goes to
+    ``other``.
     """
     longest = 0
     for h in range(first, last):

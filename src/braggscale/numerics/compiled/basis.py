@@ -7,7 +7,7 @@ import numpy as np
 from braggscale.numerics.compiled.cache import njit
 
 _JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
-TILE = 64  # rows that are worked on at once: their intermediate values stay in the nearest cache
+TILE = 64  # rows that are treated together, so that their intermediate values stay in the first-level cache
 
 
 @njit("void(float64[:, ::1], int64[::1], float64, float64[::1], int32[::1], float64[:, ::1])", **_JIT)
@@ -15,8 +15,8 @@ def smooth(position, n, sigma, factor, start, values):
     """Fill ``start`` (n_rows,) and ``values`` (n_rows, product of widths): Gaussian weights of sum ``factor``.
 
     ``position``: u, in intervals, (n_rows, n_axes).  ``n``: parameters of each axis.  ``factor``: (n_rows,).
-    Of each axis the three nearest parameters take part (all where there are fewer), near the ends the rules of DIALS
-    decide which; the first axis varies fastest.
+    On each axis the three nearest parameters are averaged (all if there are fewer), near the ends by the rules of
+    DIALS; the first axis varies fastest.
     """
     w = np.empty(3)
     for i in range(len(start)):
@@ -41,7 +41,7 @@ def smooth(position, n, sigma, factor, start, values):
                 distance = u - (first + b - shift)
                 inside = low <= first + b < high
                 w[b] = np.exp(-distance * distance / (sigma * sigma)) if inside else 0.0
-            # from the last to the first, so that what is multiplied is still there
+            # from the last to the first, so that values are not overwritten before they are used
             for b in range(k - 1, -1, -1):
                 for a in range(m):
                     values[i, b * m + a] = values[i, a] * w[b]

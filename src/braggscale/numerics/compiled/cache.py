@@ -1,20 +1,20 @@
-"""Where compiled kernels are kept, and the decorator that keeps them there.
+"""The folder in which compiled kernels are kept, and the decorator that stores them there.
 
-The machine code of the kernels is written to disk by numba and loaded by later runs. These files are pickles: who can
-write them can run code. So a folder is used only if nobody else can write to it, and the first of these that allows
-it is taken:
+The machine code of the kernels is written to disk by numba and loaded by later runs. These files are pickles:
+whoever can write them can run code. So a folder is used only if nobody else can write to it. The first suitable
+folder of this list is used:
 
     1. NUMBA_CACHE_DIR, if it is set
-    2. ``__pycache__`` of the package, as trustworthy as the code beside it: an installation that may be written to
+    2. ``__pycache__`` of the package, if it can be written to; it is as trustworthy as the code beside it
     3. XDG_CACHE_HOME/braggscale, or ~/.cache/braggscale
     4. braggscale-UID in the folder for temporary files, 0700
 
-Where none does, kernels are compiled in every run. Numba itself cannot read a cache in a folder where it cannot write;
-so a complete one that an installer left there is copied, once, to the first folder that can be written to.
+If there is none, kernels are compiled in every run. Numba cannot read a cache in a folder to which it cannot write;
+so a complete cache in such a folder, made at installation, is copied once to the first folder that can be written to.
 
-Each combination of processor, Python, numba, its options that change code, and sources of all kernels has its folder.
-Numba looks at less: neither does it see that a function changed which a kernel in another file calls, nor can two kinds
-of processor that share a home fill its index at the same time without harm.
+Each combination of processor, Python, numba, its options that change code, and sources of all kernels has its own
+folder. Numba itself distinguishes less: it does not notice a change of a function that a kernel in another file calls,
+and its index is damaged if two kinds of processor that share a home directory write it at the same time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ import braggscale
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# All modules with compiled functions: those beside this one, which a test demands.
+# All modules with compiled functions; a test checks that these are all modules of this package.
 _HERE = Path(__file__).resolve().parent
 KERNELS = tuple(f"{__package__}.{m.name}" for m in pkgutil.iter_modules([str(_HERE)]) if m.name != "cache")
 PACKAGE = Path(braggscale.__file__).resolve().parent
@@ -53,7 +53,7 @@ _broken: list[Exception] = []
 
 @dataclass(frozen=True, slots=True)
 class Warmth:
-    """What ``warm_up`` did.  ``folder``: None where nothing can be kept.  ``compiled``: kernels not found there."""
+    """Result of ``warm_up``.  ``folder``: None if kernels cannot be kept.  ``compiled``: number compiled now."""
 
     folder: Path | None
     kernels: int
@@ -61,7 +61,7 @@ class Warmth:
 
 
 def njit(*signature: Any, **options: Any) -> Callable[[F], Any]:
-    """numba.njit with its cache in a safe place; a cache that cannot be read or written stops no run."""
+    """numba.njit with its cache in a safe folder; a cache that cannot be read or written does not stop a run."""
     import numba
 
     def decorate(function: F) -> Any:
@@ -76,7 +76,7 @@ def njit(*signature: Any, **options: Any) -> Callable[[F], Any]:
                 made = numba.njit(*signature, **options)(function)
                 _compiled.append(made)
                 return made
-            except Exception as error:  # damaged files, a full disk: what numba says depends on what it meets
+            except Exception as error:  # for damaged files, a full disk and so on numba raises various exceptions
                 _broken.append(error)
                 shutil.rmtree(place, ignore_errors=True)
             finally:
@@ -90,7 +90,7 @@ def njit(*signature: Any, **options: Any) -> Callable[[F], Any]:
 
 @contextmanager
 def _without_blas() -> Iterator[None]:
-    """Before its first function numba looks for BLAS by importing scipy.linalg: 0.2 s for what no kernel uses."""
+    """Prevents numba from importing scipy.linalg before its first function, which takes 0.2 s; no kernel needs BLAS."""
     name = "scipy.linalg.cython_blas"
     if name in sys.modules:
         yield
@@ -103,7 +103,7 @@ def _without_blas() -> Iterator[None]:
 
 
 def warm() -> bool:
-    """Whether the kernels need no compiling: they are loaded already, or all in the folder."""
+    """Whether no kernel has to be compiled: they are loaded already, or all are in the folder."""
     place = folder()
     return all(name in sys.modules for name in KERNELS) or (place is not None and _is_complete(place))
 
@@ -147,10 +147,10 @@ def folder() -> Path | None:
 def is_safe(path: Path) -> bool:
     """Whether nobody but this user, the administrator and those who can change the package can write to ``path``.
 
-    ``path``: a folder, resolved: where no link is followed, none can be turned after it was looked at. Folders above
-    it that others can write to are accepted where, as in /tmp, only owners may rename what is in them.
+    ``path``: a folder without symbolic links, because a link could be changed after the check. Folders above it to
+    which others can write are accepted if, as in /tmp, only owners may rename their files.
     """
-    if not hasattr(os, "getuid"):  # Windows: a user's folders are closed to others
+    if not hasattr(os, "getuid"):  # Windows: other users have no access to a user's folders
         return True
     try:
         return _only_us(path.lstat(), PACKAGE in path.parents) and _is_safe_above(path.parent)
@@ -164,7 +164,7 @@ def _is_safe_above(path: Path) -> bool:
         return True
     for here in (path, *path.parents):
         if here == PACKAGE:
-            return True  # whoever can replace it can change the code itself
+            return True  # whoever can replace it can also change the code
         status = here.lstat()
         sticky = status.st_mode & stat.S_ISVTX and status.st_uid in (0, os.getuid())
         if not sticky and not _only_us(status, PACKAGE in here.parents):
@@ -202,7 +202,7 @@ def _places() -> Iterator[Path]:
 
 def _prepare(place: Path) -> Path | None:
     """Make the folder; its resolved path if it is safe and can be written to, otherwise None."""
-    # what lies beside the package is for all who may read the package, everything else for this user
+    # a folder beside the package may be read by all users of the package, other folders only by this user
     mode = 0o777 if PACKAGE in place.parents else 0o700
     missing = [path for path in (place, *place.parents) if not os.path.exists(path)]
     try:
@@ -224,7 +224,7 @@ def _is_complete(place: Path) -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a complete cache: each file aside, then renamed, and the mark of completeness last."""
+    """Copy a complete cache: each file under a temporary name, then renamed; the mark of completeness last."""
     with suppress(OSError):
         for path in (found for found in source.rglob("*") if found.is_file() and found != source / _COMPLETE):
             copy = target / path.relative_to(source)
@@ -236,7 +236,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _name() -> str:
-    """Name of the folder: what the machine code depends on, then the sources."""
+    """Name of the folder: from everything on which the machine code depends, then from the sources."""
     import llvmlite.binding as llvm
     import numba
 
@@ -261,7 +261,7 @@ def _digest(*parts: bytes) -> str:
 
 
 def _remove_older(place: Path) -> None:
-    """Remove kernels of earlier sources: a run that is just loading them compiles its own again."""
+    """Remove kernels of earlier sources; a run that is loading them at this moment compiles them again."""
     for other in place.parent.glob(place.name.partition("-")[0] + "-*"):
         if other != place:
             shutil.rmtree(other, ignore_errors=True)

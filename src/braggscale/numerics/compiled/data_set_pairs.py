@@ -1,9 +1,9 @@
 """Compiled loops of the normal matrix by pairs of data sets (data_set_pairs.py).
 
 Arguments and derivation as in normal_equations.py; ``factor``, ``size``, ``along`` are those of
-jacobian_products.linearise. ``owner``: of each parameter the only data set that has it, -1 where several have it,
-(n_parameters,).  ``place``: its number among the parameters of the data set, or among those that are shared,
-(n_parameters,). A row of J0 has a part of its own data set's parameters, x, and a part of shared ones, y.
+jacobian_products.linearise. ``owner``: data set of each parameter, -1 for parameters that several share,
+(n_parameters,).  ``place``: number of each parameter among those of its data set, or among the shared ones,
+(n_parameters,). A row of J0 consists of x for the parameters of its data set and y for shared ones.
 """
 
 import numpy as np
@@ -16,7 +16,8 @@ ROWS = DESIGN + ", float64[:, ::1], float64[::1], float64[::1], int32[::1], int3
 
 @njit("void(int64, int64, int64[::1], " + ROWS + ", float64[:, ::1], float64[:, ::1])", **JIT)
 def shared_rows(first, last, offsets, design, factor, size, along, owner, place, rows, matrix):
-    """Of the groups ``first`` to ``last`` - 1 the shared part of J0'J0 and of what is projected out.
+    """The parts of J0'J0, and of the projection, that belong to shared parameters, for groups ``first`` to ``last``
+    - 1.
 
     ``rows``: sum_i along_i y_i of each group, (n_groups, n_shared).  ``matrix``: y_i y_i' are added to it,
     (n_shared, n_shared).
@@ -41,7 +42,7 @@ def shared_rows(first, last, offsets, design, factor, size, along, owner, place,
     **JIT,
 )
 def own_rows(mine, cell, width, design, factor, size, along, owner, place, cells, block, cross):
-    """What the rows ``mine`` of one data set bring.  ``cell``: of each row, (n,).
+    """Contributions of the rows ``mine`` of one data set.  ``cell``: of each row, (n,).
 
     ``cells``: sum_i along_i x_i of each cell, (n_cells, widest).  ``block``: x_i x_i' are added to it, (width, widest).
     ``cross``: y_i x_i' are added to it, (n_shared, widest).
@@ -76,7 +77,7 @@ def own_rows(mine, cell, width, design, factor, size, along, owner, place, cells
     **JIT,
 )
 def projected_cross(first, last, group, cells, offsets, index, value, cross):
-    """Take b_c r_h' off ``cross``, (n_shared, widest), for the cells ``first`` to ``last`` - 1.
+    """Subtract b_c r_h' from ``cross``, (n_shared, widest), for the cells ``first`` to ``last`` - 1.
 
     ``group``: of each cell, (n_cells,).  r_h: ``value`` at ``index`` from ``offsets[h]`` on.
     """
@@ -95,13 +96,13 @@ def projected_cross(first, last, group, cells, offsets, index, value, cross):
     **JIT,
 )
 def pairs(d, first, group, offsets, of_group, owner, cells, members, bounds, matrix):
-    """Take sum_h b_dh b_eh' off ``matrix``, (n_parameters, n_parameters), for all data sets e from ``d`` on.
+    """Subtract sum_h b_dh b_eh' from ``matrix``, (n_parameters, n_parameters), for all data sets e from ``d`` on.
 
-    On one side of the diagonal only, where e is d half of it: the matrix is to be added to its transpose.
+    Only one side of the diagonal is filled, and for e = d only half the value; the caller adds the transpose.
 
     ``first``: first cell of each data set and the end, (n_sets + 1,).  ``group``, ``owner``: of each cell, (n_cells,).
     ``of_group``: cells of group h in order from ``offsets[h]`` on.
-    ``members``: places in theta of the parameters of data set e from ``bounds[e]`` on.
+    ``members``: positions in theta of the parameters of data set e, from ``bounds[e]`` on.
     """
     n_sets = len(first) - 1
     place = np.zeros(n_sets + 1, np.int64)
@@ -128,7 +129,7 @@ def pairs(d, first, group, offsets, of_group, owner, cells, members, bounds, mat
             continue
         total[:] = 0.0
         columns = np.uint64(bounds[e + 1] - bounds[e])
-        # four at a time: a sum is loaded and stored once for them
+        # four at a time, so that each sum is loaded and stored only once for them
         while k + 4 <= last:
             l0, l1, l2, l3 = left[k], left[k + 1], left[k + 2], left[k + 3]
             r0, r1 = np.uint64(right[k]), np.uint64(right[k + 1])

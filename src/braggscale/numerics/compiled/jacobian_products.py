@@ -1,4 +1,4 @@
-"""Compiled products with the normal matrix, and its blocks along the diagonal, where it is too large to be formed.
+"""Compiled products with a normal matrix that is too large to be formed, and its blocks along the diagonal.
 
 Arguments and derivation as in normal_equations.py.
 """
@@ -17,9 +17,9 @@ def block_matrices(
     """Add parts of J'J, as in ``normal_matrix``: its blocks along the diagonal, and columns of shared parameters.
 
     ``block``: of each parameter, (n_parameters,).  Block k holds parameters first_of[k] to first_of[k + 1] - 1; its
-    matrix stands row by row in ``store`` from base[k] on; each pair is added on either side of the diagonal, once.
-    ``column``: of each parameter that several data sets share its column in ``cross``, (n_parameters, n_shared), -1 for
-    the others; these columns of J'J are complete.
+    matrix is stored row by row in ``store`` from base[k] on; each pair is added once, on one side of the diagonal.
+    ``column``: the column in ``cross``, (n_parameters, n_shared), of each parameter that several data sets share,
+    -1 for the others; these columns of J'J are complete.
     """
     basis, start = design[:2]
     longest = longest_group(first, last, offsets)
@@ -85,7 +85,7 @@ def block_matrices(
 
 @njit("float64(" + GROUPS + ", float64[::1], float64[::1], float64[:, ::1], float64[::1], float64[::1])", **JIT)
 def linearise(first, last, offsets, intensity, weight, design, theta, gradient, factor, size, along):
-    """As ``cost_gradient``; also fill what a product with J needs of each row.
+    """As ``cost_gradient``; also fill the values of each row that products with J need.
 
     ``factor``: d ln value_c / d eta_c, (n, n_components).  ``size``: sqrt(w) I_h g, so that J0 = -size phi, (n,).
     ``along``: a_i/|a| with a = sqrt(w) g, (n,).

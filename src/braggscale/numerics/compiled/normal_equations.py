@@ -1,8 +1,9 @@
 """Compiled loops over unique reflections: cost, gradient, curvature and normal matrix of the least-squares problem.
 
-Every kernel works on the groups ``first <= h < last`` of one block and adds to the arrays it is given, so that blocks
-can run on threads (the interpreter lock is released) and be added up in a fixed order. Each has a slow, obvious twin in
-tests/naive.py. The arguments ``design`` and ``theta`` are described in scale_factor.py; further
+Every kernel works on the groups ``first <= h < last`` of one block and adds to the arrays that it gets, so that
+blocks can run on threads (the interpreter lock is released) and their results can be added in a fixed order. Each
+has a slow, obvious twin in tests/naive.py. The arguments ``design`` and ``theta`` are described in scale_factor.py;
+further
 
     offsets   (n_groups + 1,) rows of each unique reflection
     intensity, weight   (n,) I and w = 1/V'
@@ -83,15 +84,15 @@ def curvature(first, last, offsets, intensity, weight, design, theta, diagonal):
 def normal_matrix(
     first, last, offsets, intensity, weight, design, theta, block, free, gradient, matrix, dense_rows, group_rows
 ):
-    """Return sum w (I - g I_h)^2 of the block; add its gradient and what BLAS does not do better of its part of J'J.
+    """Return sum w (I - g I_h)^2 of the block; add its gradient, and those parts of J'J that are not left to BLAS.
 
     J0 = -sqrt(w) I_h dg, a = sqrt(w) g, and J = J0 - a (a.J0)/(a.a) inside each group (Kaufman's form of
     variable projection), hence J'J = J0'J0 - sum_h A_h A_h'/(a.a)_h with A_h = sum_i a_i J0_i.
-    Pairs of nonzeros of which not both are dense are added to ``matrix``, (n_parameters, n_parameters), once, on either
-    side of the diagonal: their full matrix is M + M' - diag(M). What is left to matrix products:
-    ``dense_rows``: J0 of the dense nonzeros, (rows, most dense nonzeros), a row at the next free place, ``free``, of
-    its ``block``, (n,).  ``group_rows``: A_h / sqrt((a.a)_h), (last - first, n_parameters). With no rows in it, the
-    outer products of A_h are added to ``matrix`` too: better where a group sees few of many parameters.
+    Pairs of nonzeros, at least one of them not dense, are added to ``matrix``, (n_parameters, n_parameters), once, on
+    either side of the diagonal: their full matrix is M + M' - diag(M). The caller computes the rest by matrix products:
+    ``dense_rows``: J0 of the dense nonzeros, (rows, most dense nonzeros), each row at the next free position, ``free``,
+    of its ``block``, (n,).  ``group_rows``: A_h / sqrt((a.a)_h), (last - first, n_parameters). If it has no rows, the
+    outer products of A_h are added to ``matrix``, which is faster if a group depends on few of many parameters.
     """
     basis, start, family, columns, component_ptr, dense = design[:6]
     n_components = start.shape[1]

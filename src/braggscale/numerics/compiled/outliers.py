@@ -1,4 +1,4 @@
-"""Compiled passes over unique reflections: which members deviate from the others of their group.
+"""Compiled passes over unique reflections: the outlier test of members against the others of their group.
 
 Every function works on the groups ``first <= h < last`` of one block; arguments are described in variance.py. Each has
 a slow twin in tests/naive.py.
@@ -12,11 +12,11 @@ import numpy as np
 from braggscale.numerics.compiled.cache import njit
 from braggscale.numerics.compiled.variance import MODEL, ROW_JIT, variance_at
 
-# Below this share of the weight of a group the others know nothing about a member, and rounding decides the rest.
+# If the others have less than this share of the weight of a group, a member is not tested: rounding would decide.
 _NEGLIGIBLE = 1e-10
 # Deviations that differ by less than this are equal: which one is larger must not depend on the order of the rows.
 _TIE = 1e-9
-# A member weighs at most this many times the median of its group.
+# The weight of a member is at most this many times the median of its group.
 CAP = 10.0
 _MATES = "float64[::1], float64[::1], float64[::1], boolean[::1], float64[::1]"
 _SQUARES = "void(int64, float64[::1], float64[::1], float64[::1], boolean[::1], float64, boolean[::1], float64[::1])"
@@ -77,13 +77,14 @@ def _squares(n, i, v, g, plus, difference, out, z2):
         _plain_squares(n, i, v, g, out, z2)
 
 
-# Inlined, so that no code for Friedel mates is left where there are none: 20 % faster.
+# Inlined, so that calls without Friedel mates are compiled without the code for them: 20 % faster.
 @njit(inline="always", **ROW_JIT)
 def _leave_worst_out(n, i, v, g, plus, difference, out, z2, leave, join):
-    """Move the worst member of one group out while z^2 > ``leave``, the best back in while z^2 < ``join``.
+    """Reject the worst member of a group while its z^2 > ``leave``; accept the best rejected one while z^2 < ``join``.
 
-    The first n entries of i, v, g (I, V', g) and ``plus`` are the group; ``out`` is updated, z2 is room to work. At
-    least two stay in. Returns the number of moves. See leave_one_out.py for the formulas, and for why this ends.
+    The first n entries of i, v, g (I, V', g) and ``plus`` are the group; ``out`` is updated, z2 is scratch space. At
+    least two members are kept. Returns the number of changes. See leave_one_out.py for the formulas, and for why
+    this ends.
     """
     moves = 0
     while True:
@@ -113,7 +114,7 @@ def _leave_worst_out(n, i, v, g, plus, difference, out, z2, leave, join):
 
 @njit("void(int64, float64[::1], float64[::1], float64[::1], boolean[::1], float64[::1], float64, float64)", **ROW_JIT)
 def _one_pass(n, i, v, g, out, size, zmax, back):
-    """All members of one group beyond ``zmax`` (those that are out: not below ``back``) go, the two best stay."""
+    """Reject all members of a group beyond ``zmax`` (those that are out: beyond ``back``), but keep the two best."""
     total, above = 0.0, 0.0
     for j in range(n):
         total += g[j] * g[j] / v[j]
@@ -157,7 +158,7 @@ def median(values, n):
 
 @njit(inline="always", **ROW_JIT)
 def _cap_weights(n, v, g, room):
-    """Raise V' of the n members of a group so that none weighs more than CAP times the median weight g^2/V'."""
+    """Increase V' of members of a group so that no weight g^2/V' is more than CAP times the median weight."""
     smallest, largest = np.inf, -np.inf
     for j in range(n):
         room[j] = g[j] * g[j] / v[j]
@@ -176,13 +177,16 @@ def _cap_weights(n, v, g, room):
     **ROW_JIT,
 )
 def verdicts(first, last, offsets, model, scale, limits, how, before, out, changed):
-    """Fill who is out (n,) and whether that is new (n_groups,); return the most moves in a group and bad variances.
+    """Fill the rejected rows (n,) and the groups that changed (n_groups,).
 
-    I_h and V' are those of the members that are not out ``before``. For verdicts they start from equal weights of I/g
-    and take three steps, and the weights g^2/V' are capped.  ``limits``: z_max, z_back.  ``how``: simple, trim, afresh
+    Returns the largest number of changes in a group, and the number of bad variances.
+
+    I_h and V' come from the members that were not out ``before``. For the outlier test they start from equal weights of
+    I/g and are iterated three times, and the weights g^2/V' are limited.  ``limits``: z_max, z_back.  ``how``: three
+    switches,
     simple   one pass instead of a search
-    trim     I_h and V' start from 1/V and take two steps, no cap
-    afresh   everybody is in when the search begins
+    trim     I_h and V' start from weights 1/V and are iterated twice; weights are not limited
+    afresh   the search begins without rejected members
     """
     intensity, variance, factor, data_set, gain, floor, a2, b2, linear, relative = model
     simple, trim, afresh = how
@@ -237,7 +241,8 @@ def verdicts(first, last, offsets, model, scale, limits, how, before, out, chang
 
 @njit("void(int64, int64, int64[::1], " + _MATES + ", UniTuple(float64, 2), boolean[::1])", **ROW_JIT)
 def separate(first, last, offsets, intensity, variance, scale, plus, difference, limits, out):
-    """Update who is out, (n,), with Friedel mates that may differ; a group with fewer than two in begins with all in.
+    """Update ``out``, (n,), for Friedel mates that may differ; the search begins without rejected members if fewer
+    than two are accepted.
 
     ``variance``: V', (n,).  ``limits``: z_max, z_back.
     """
@@ -262,7 +267,7 @@ def separate(first, last, offsets, intensity, variance, scale, plus, difference,
 
 @njit("void(int64, int64, int64[::1], " + _MATES + ", boolean[::1], float64[::1])", **ROW_JIT)
 def squares(first, last, offsets, intensity, variance, scale, plus, difference, out, z2):
-    """Fill z^2, (n,), of all rows, inside or ``out``, against the others that are in; 0 where there are none."""
+    """Fill z^2, (n,), of all rows against the accepted others of their group; 0 where there are none."""
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
         _squares(

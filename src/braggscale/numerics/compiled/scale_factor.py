@@ -1,13 +1,13 @@
 """Compiled loops over rows: the inverse scale factor and its derivative. Arrays and scalars in, arrays out.
 
-The non-zero coefficients of a row. The inverse scale factor of a row is a product over components c,
+The inverse scale factor of a row is a product over components c,
 
     g = prod_c value_c,   value_c = offset_c + eta_c  or  exp(eta_c),   eta_c = sum_s basis[i, s] theta[index(i, s)]
 
 with s from component_ptr[f, c] to component_ptr[f, c + 1] for rows of family f, and
-index(i, s) = start[i, c] + columns[f, s]: the non-zero coefficients of a row are few, and their places in theta
-follow from one number per component. One component of a family may be *dense*: its nonzeros are many and neighbours in
-theta (columns 0, 1, 2, ...), as those of an absorption surface; loops over them run on vector instructions.
+index(i, s) = start[i, c] + columns[f, s]: a row has few non-zero coefficients, and their positions in theta follow
+from one number per component. One component of a family may be *dense*: it has many nonzeros, which are consecutive
+in theta (columns 0, 1, 2, ...), as for an absorption surface; loops over them use vector instructions.
 
 Arguments that all kernels of the fit share
     design    (basis, start, family, columns, component_ptr, dense, exponential, offset):
@@ -29,7 +29,7 @@ ARRAYS = (
     "float64[:, ::1]"
 )
 DESIGN = "Tuple((" + ARRAYS + "))"
-# A symmetric matrix of which only blocks along the diagonal exist.
+# A symmetric matrix that consists of blocks along the diagonal.
 BLOCKS = "int32[::1], int64[::1], int64[::1], float64[::1]"
 # Sums inside a row may be taken in any order, which lets them run on vector instructions; always the same order on one
 # kind of processor.
@@ -76,9 +76,9 @@ def jacobian_row(i, design, log_factor, x, leave, phi, index):
     """Fill ``phi`` with the non-zero elements of x d ln g_i / d theta; return how many there are.
 
     With x = -sqrt(w) I_h g they are a row of J0.  ``leave``: a component that is left out, -1 for none.
-    ``index``: where the elements stand in theta.  ``phi``, ``index``: (n_nonzeros,) at least. ``add_row``,
-    ``add_squared_row`` and ``row_product`` are the same derivative where it is only summed over: there nothing is
-    stored, and dense nonzeros run on vector instructions.
+    ``index``: positions of the elements in theta.  ``phi``, ``index``: at least (n_nonzeros,).  ``add_row``,
+    ``add_squared_row`` and ``row_product`` use the same derivative in sums; they store nothing, and loops over
+    dense nonzeros use vector instructions.
     """
     basis, start, family, columns, component_ptr, dense, exponential, offset = design
     f = family[i]
@@ -147,8 +147,8 @@ def row_product(i, design, log_factor, v):
 def scales(design, theta, block, first_of, base, store, g, variance):
     """Fill g (n,) and var(g) = g^2 phi' C phi (n,), phi = d ln g / d theta.
 
-    ``block``, ``first_of``, ``base``, ``store``: C in blocks, see ``block_matrices``; an empty ``store`` leaves
-    ``variance`` alone.
+    ``block``, ``first_of``, ``base``, ``store``: C in blocks, see ``block_matrices``; if ``store`` is empty,
+    ``variance`` is not changed.
     """
     basis, start, family, columns, component_ptr, dense, exponential, offset = design
     n_components = start.shape[1]

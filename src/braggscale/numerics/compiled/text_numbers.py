@@ -1,9 +1,9 @@
-"""Compiled loops over text: numbers in lines, as programs in this field write them.
+"""Compiled loops that read numbers from lines of text in the formats of crystallographic programs.
 
 A number is digits with at most one point and perhaps an exponent (E, e, D or d). Its value is the decimal number
 rounded once: up to 15 digits with an exponent within +-22 are exact in double precision before the one operation that
 follows (Clinger, Proc. PLDI (1990) 92); longer ones are off by a few units in the last place.
-Stars, as Fortran writes for a number that does not fit, and NaN are read as NaN.
+Asterisks, which Fortran writes for a number that does not fit, and NaN are read as NaN.
 """
 
 import numpy as np
@@ -12,11 +12,11 @@ from braggscale.numerics.compiled.cache import njit
 from braggscale.numerics.compiled.scale_factor import JIT
 
 _POWERS = np.array([10.0**k for k in range(23)])
-# bytes of a file, which nobody may write to
+# read-only bytes of a file
 _TEXT = "Array(uint8, 1, 'C', True)"
 _EXACT = JIT | {"fastmath": False}
 
-# What ended the reading.
+# Why reading stopped.
 END, FULL, TOO_FEW, NOT_A_NUMBER, RUN_TOGETHER = 0, 1, 2, 3, 4
 
 
@@ -34,7 +34,7 @@ def count_lines(text, start, stop):
 
 @njit(f"Tuple((int64, int64, float64))({_TEXT}, int64, int64)", **_EXACT)
 def number_at(text, i, stop):
-    """The number that begins at ``i``: where it ends, 0 or why it is none, and its value."""
+    """The number that begins at ``i``: the byte after it, 0 or the reason why it is not a number, and its value."""
     negative = False
     if i < stop and (text[i] == 45 or text[i] == 43):
         negative = text[i] == 45
@@ -101,8 +101,8 @@ def number_at(text, i, stop):
 def read_rows(text, start, stop, comment, slots, table):
     """Reads lines of numbers from text[start:stop] into ``table``, (n_columns, n_rows).
 
-    ``comment``: the character that begins lines to be passed over; blank lines are, too.
-    ``slots``: for each number of a line the column that takes it, -1 for none; what stands after these is not read.
+    ``comment``: lines that begin with this character are skipped, and so are blank lines. ``slots``: for each
+    number of a line its column, -1 for none; the rest of the line is not read.
     Returns the number of rows read, why it ended (END, FULL, TOO_FEW, NOT_A_NUMBER, RUN_TOGETHER), the byte where the
     last line begins, and the number within that line, from 0.
     """
@@ -153,7 +153,8 @@ def read_rows(text, start, stop, comment, slots, table):
     **_EXACT,
 )
 def read_fixed(text, start, stop, zeros_end, widths, table):
-    """Reads lines of numbers in columns of fixed width, which may touch, into ``table``, (n_columns, n_rows).
+    """Reads lines of numbers in columns of fixed width, without blanks between them, into ``table``, (n_columns,
+    n_rows).
 
     ``widths``: characters of each number; a number of blanks, or beyond the end of the line, is NaN. Blank lines end
     the reading, and with ``zeros_end`` lines whose first three numbers are 0. Returns as ``read_rows``.

@@ -1,4 +1,4 @@
-"""Compiled loops of linear algebra that BLAS is not made for."""
+"""Compiled loops of linear algebra for which BLAS has no routine."""
 
 import numpy as np
 

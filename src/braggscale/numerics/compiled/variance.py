@@ -1,8 +1,8 @@
 """Compiled passes over unique reflections: the variance model V'(mu), expected intensities, robust weights.
 
-Every function works on the groups ``first <= h < last`` of one block, on arrays that it is given, and releases the
-interpreter lock. Everything here is within a group, so the cut into blocks changes no number. Each has a slow twin in
-tests/naive.py.
+Every function works on the groups ``first <= h < last`` of one block, on arrays that it gets, and releases the
+interpreter lock. Each result depends on one group only, so the division into blocks changes no number. Each has a
+slow twin in tests/naive.py.
 
 Arguments that several share, here and in outliers.py and agreement.py
     offsets     (n_groups + 1,) rows of each unique reflection
@@ -28,22 +28,22 @@ MODEL = (
     "Tuple((float64[::1], float64[::1], float64[::1], int32[::1], "
     "float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1]))"
 )
-# The part of a variance that counting errors have at least where all the rest is the partiality's.
+# Smallest part of a variance that belongs to counting errors; the rest may come from the partiality.
 _ROUNDING = 1e-12
 
 
 @njit("float64(float64, float64, float64, float64, float64)", **ROW_JIT)
 def with_error_model(expected, mu, a2, b2, linear):
-    """V' of one row from the variance V that is expected of it: a2 (V + linear max(mu, 0) + b2 mu^2)."""
+    """V' of one row from its expected variance V: a2 (V + linear max(mu, 0) + b2 mu^2)."""
     return a2 * (expected + linear * max(mu, 0.0) + b2 * mu * mu)
 
 
-# Of scalars: a function that takes the tuple, and takes it apart for each row, is seven times slower.
+# The arguments are scalars: a function that gets the tuple and unpacks it for each row is seven times slower.
 @njit("float64(" + ", ".join(["float64"] * 10) + ")", **ROW_JIT)
 def variance_at(mu, intensity, variance, factor, gain, floor, a2, b2, linear, r):
     """V' of one row at the expected intensity mu: the only place where the variance model is evaluated."""
     if r > 0.0:
-        # what is left may be lost in rounding where the partiality is everything
+        # the difference may be lost in rounding if nearly all of the variance comes from the partiality
         variance = max(variance - r * intensity * intensity, _ROUNDING * variance)
     if gain > 0.0:
         variance = max(variance + gain * factor * (mu - abs(intensity)), factor * factor * floor)
@@ -107,9 +107,9 @@ def expect(first, last, offsets, model, scale, out, mean_intensity, result):
 def robust_weights(first, last, offsets, intensity, error, scale, mean_intensity, out, unit, shape, weight, z2):
     """Fill w (n,) of robust_weights.Robust and z^2 (n,), unless the latter is empty.
 
-    z^2 from the members that are not ``out``, for these with their leverage (at least 0.05 left). Weights of those that
-    are out fall from w at z/zmax = 1 to 0 at ``zero_weight_at``.  ``error``: V', (n,).  ``mean_intensity``: I_h,
-    (n_groups,).  ``shape``: flat, soft_limit, zmax, zero_weight_at.
+    z^2 is calculated from the members that are not ``out``, for these with their leverage h (1 - h at least 0.05).
+    The weights of rows that are out fall from w at z/zmax = 1 to 0 at ``zero_weight_at``.  ``error``: V', (n,).
+    ``mean_intensity``: I_h, (n_groups,).  ``shape``: flat, soft_limit, zmax, zero_weight_at.
     """
     flat, soft_limit, zmax, zero_weight_at = shape
     for h in range(first, last):
