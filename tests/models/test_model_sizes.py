@@ -39,13 +39,13 @@ def test_grids_have_no_more_points_than_reflections(n_rows: int, bins: int, inte
 
 def test_what_many_reflections_determine_is_left_as_it_is() -> None:
     facts = SweepFacts("0", False, 180.0, 40.0, True, 0.1, 0.0, 5000)
-    found, said = settle_array(options().array, facts, False)
-    assert said == [] and found.n_resolution_bins == options().array.n_resolution_bins
+    found, said = settle_array(options().models["array"], facts, False)
+    assert said == [] and found.n_resolution_bins == options().models["array"].n_resolution_bins
 
 
 def test_a_surface_has_no_more_terms_than_reflections() -> None:
     facts = SweepFacts("0", False, 180.0, 40.0, False, 0.1, 0.0, 30)
-    wanted = options("physical.lmax=16", "physical.scale_interval=1").physical
+    wanted = options("physical.lmax=16", "physical.scale_interval=1").models["physical"]
     found, said = settle_physical(wanted, facts, False)
     assert found.lmax * (found.lmax + 2) <= 30 and any("lmax 4 instead of 16" in text for text in said)
     assert found.scale_interval == 6.0

@@ -49,7 +49,7 @@ def settle(options: ArrayModel, facts: SweepFacts, estimate: bool) -> tuple[Arra
     No grid has more points than the sweep has reflections: it has fewer intervals then than the options say.
     """
     interval = max(options.decay_interval, finest_interval(facts))
-    n_time = smooth_spacing(facts.oscillation_range, facts.image_width, interval)[0]
+    n_time = smooth_spacing(max(facts.oscillation_range, 1e-9), facts.image_width, interval)[0]
     resolution = _bounded(options.n_resolution_bins, 1, n_time, facts.n_rows)
     absorption = _bounded(options.n_absorption_bins, 2, n_time, facts.n_rows)
     modulation = _bounded(options.n_modulation_bins, 2, 1, facts.n_rows)

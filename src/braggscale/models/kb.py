@@ -91,7 +91,7 @@ def build(settings: KBSettings, extent: Extent) -> DataSetModel:
 
 
 def around_start(model: DataSetModel, start: float) -> DataSetModel:
-    """The model with its scale restrained to ``start`` instead of 1, unless it is restrained to the mean of all scales."""
+    """The model with its scale restrained to ``start`` instead of 1, unless the mean of all scales restrains it."""
     restraints = (ridge(1, SCALE_RIDGE / start**2, start),)
     components = tuple(
         c.with_restraints(restraints) if c.name == "scale" and not any(r.couples_data_sets for r in c.restraints) else c

@@ -132,7 +132,8 @@ def _i_over_sigma(x: Float, sigma: Float) -> SignalMap | None:
     positive = x > 0
     if np.count_nonzero(positive) < 2:
         return None
-    a, b = np.log10(x[positive]), np.log10(x[positive] / sigma[positive])
+    a = np.log10(x[positive])
+    b = a - np.log10(sigma[positive])
     # without the faintest hundredth
     low_a, low_b = float(np.quantile(a, 0.01)), max(float(b.min()), -1.0)
     high_a, high_b = float(a.max()), max(float(b.max()), low_b + 0.1)
