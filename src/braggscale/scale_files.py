@@ -24,6 +24,7 @@ from braggscale.errors import OutputError, UserError
 from braggscale.io import Input, open_inputs
 from braggscale.io.atomic_files import commit, pending, write_alone, write_text
 from braggscale.io.experiment_list import history_line
+from braggscale.io.image_names import image_names
 from braggscale.io.reindexing import changed, known, with_operators
 from braggscale.io.splitting import split_sweeps
 from braggscale.numerics.partitions import available_processors, threads
@@ -218,7 +219,8 @@ def _write(
             pairs += write_pair(scaled, output.experiments, output.reflections)
         with clock.stage("report"):
             wanted = output.json or output.html
-            found = summary(result, options, command, dict(clock.seconds), warned) if wanted else None
+            images = image_names(data.document.data)
+            found = summary(result, options, command, dict(clock.seconds), warned, images) if wanted else None
             report, problem = _report(found, options, other)
         advice = found.verdict.commands if found is not None else advice_without_summary(result, options)
         pairs += report

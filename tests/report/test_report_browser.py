@@ -51,6 +51,7 @@ def show(driver, path, size=LAPTOP, scheme="light", scripts=True):
     if not scripts:
         return
     until(driver, "return !!window.braggscale")
+    driver.execute_script("document.querySelectorAll('details.fold').forEach((fold) => { fold.open = true; })")
 
 
 def draw_all(driver):
@@ -103,6 +104,17 @@ def test_every_plot_draws_without_errors_or_requests(browser, example_run, size,
     # nothing is wider than the screen
     assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
     assert browser.execute_script("return document.getElementById('notice').hidden")
+
+
+def test_sections_are_folded_and_a_link_opens_them(browser, example_run):
+    """Folded the page is a few screens long; what a link points to is shown."""
+    show(browser, example_run / "scale.html")
+    browser.execute_script("document.querySelectorAll('details.fold').forEach((fold) => { fold.open = false; })")
+    assert browser.execute_script("return document.documentElement.scrollHeight") < 6000
+    browser.execute_script("document.querySelector(\"nav a[href='#outliers']\").click()")
+    until(browser, "return document.querySelector('#outliers details').open")
+    folded = "return [...document.querySelectorAll('details.fold')].filter((d) => d.open).length"
+    assert browser.execute_script(folded) == 1
 
 
 def test_tables_sort(browser, example_run):
@@ -219,7 +231,7 @@ def test_readable_without_scripts(browser, example_run):
     found = browser.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
     text = browser.find_element("tag name", "body").text
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-    assert "Plots need JavaScript" in text and "Statistics by resolution" in text and "What to try" in text
+    assert "Plots need JavaScript" in text and "By resolution" in text and "What to try" in text
     assert found["width"] <= LAPTOP[0]
 
 

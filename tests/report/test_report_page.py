@@ -20,6 +20,7 @@ from braggscale.cli import main
 from braggscale.errors import InputError
 from braggscale.report.assessment import verdict
 from braggscale.report.exclusion_advice import commands, data_sets_standing_out, images_standing_out, worth_leaving_out
+from braggscale.report.many_data_sets import shortened
 from braggscale.report.numbers.sections import Sections
 from braggscale.report.page import html, sections
 from braggscale.report.page.figure import Figure, Table, line
@@ -346,10 +347,39 @@ def test_the_title_tells_two_pages_apart(example_run, summary):
     page = (example_run / "scale.html").read_text()
     when = summary["run"]["finished"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", when)
-    assert f"<title>simulated.expt, simulated.refl, {when}: scaling report, worth a look</title>" in page
+    assert f"<title>simulated: simulated.expt, simulated.refl, {when}: scaling report, worth a look</title>" in page
+    assert "<h1>simulated: scaling report</h1>" in page  # images are simulated_1_#####.cbf
     assert f'<p class="subject">simulated.expt, simulated.refl, {when}</p>' in page
-    nameless = typed(summary | {"command": {}, "run": summary["run"] | {"finished": None}})
+    nameless = typed(summary | {"sample": None, "command": {}, "run": summary["run"] | {"finished": None}})
     assert "<title>scaling report, worth a look</title>" in report_html(nameless)
+
+
+def test_sections_fold_and_the_first_screen_does_not(example_run):
+    page = (example_run / "scale.html").read_text()
+    before, first, *folded = re.split(r"<details class=.fold.", page)
+    assert '<p class="sentence">' in before and 'id="table-one"' in before
+    assert before.count("<figure") == 1 and '<figure id="cc-half"' in before
+    assert len(folded) > 8 and "<figure" not in folded[-1]
+    assert re.search(r'id="images">\s*<details class="fold">\s*<summary>.*class="look"', page)
+
+
+def test_a_comb_of_many_sweeps_becomes_a_map(summary):
+    """Beyond a dozen sweeps images and data sets are the axes of one map, with a choice of what it shows."""
+    changed = copy.deepcopy(summary)
+    n, table = 30, changed["by_image"]
+    many = {name: (column * n if isinstance(column, list) else column) for name, column in table.items()}
+    sets = len(changed["by_data_set"]["identifier"])
+    size = len(table["first"])
+    many["data_set"] = [d + sets * (k // size) for k, d in enumerate(many["data_set"])]
+    columns = changed["by_data_set"]
+    for name, column in columns.items():
+        if isinstance(column, list) and name != "shell_limits":
+            columns[name] = column * n
+    columns["identifier"] = [f"x{k}" for k in range(n * sets)]
+    changed["by_image"] = many
+    (figure,) = (f for s in sections.sections(typed(changed)) if s.name == "images" for f in s.figures)
+    assert figure.data[0]["type"] == "heatmap" and len(figure.data[0]["z"]) == n * sets
+    assert len(figure.choices) == 7
 
 
 def test_every_plot_has_numbers(example_run):
@@ -415,6 +445,24 @@ def test_a_run_with_nothing_to_merge(summary):
     assert "should not be used" in report_html(structs.replace(found, verdict=verdict(found)))
 
 
+def test_many_data_sets_say_once_what_they_share(summary):
+    """Beyond twenty, settings and entries of the models that are the first one's are written once; the same is read."""
+    many = copy.deepcopy(summary)
+    kept = [entry for entry in many["data_sets"] if "model" in entry]
+    many["data_sets"] = [kept[k % 2] | {"identifier": f"x{k}"} for k in range(50)]
+    whole = typed(many)
+    short = shortened(whole)
+    assert len(summary_text(short)) < 0.5 * len(summary_text(whole))
+    for d in (0, 1, 49):
+        assert short.kind(d) == whole.kind(d) == "physical"
+        for name in ("scale", "absorption"):
+            one, two = short.stored(d, name), whole.stored(d, name)
+            assert one.parameters == pytest.approx(two.parameters, rel=1e-6)
+        assert short.shares(d, "absorption") == whole.shares(d, "absorption")
+    assert short.data_sets[0] == whole.data_sets[0]
+    assert shortened(typed(summary)) == typed(summary)
+
+
 def test_hundreds_of_data_sets(summary):
     many = copy.deepcopy(summary)
     n = 500
@@ -430,7 +478,7 @@ def test_hundreds_of_data_sets(summary):
     found = typed(many)
     page = report_html(structs.replace(found, verdict=verdict(found)))
     assert len(page) < 3_000_000
-    assert "crystal-499" in page
+    assert "The 300 of 500 data sets that agree worst with the rest" in page
     assert "Plots of 40 of 500 data sets" in page
 
 

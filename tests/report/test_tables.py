@@ -145,9 +145,9 @@ def test_ledger_of_many_data_sets_shows_the_worst():
     totals, worst = table.split("\n\n")
     assert column(totals, "all rows") == 60 * 100 + 5
     assert max(len(line) for line in table.splitlines()) <= 80
-    assert "The 10 of 61 data sets" in worst
-    lines = worst.splitlines()[3:]
-    assert len(lines) == 10
+    assert "Scaled rows of 61 data sets: 0.0 to 90.0 %" in worst
+    lines = worst.splitlines()[4:]
+    assert len(lines) == 5
     assert lines[0].split()[0] == "-" and lines[1].split()[0] == "0059beef"
     everything = ledger_table(counts, FATE_TEXT, 100).split("\n\n")[1]
     assert len(everything.splitlines()) == 2 + 61

@@ -22,6 +22,7 @@ from braggscale.io import Input
 from braggscale.io.atomic_files import commit, pending
 from braggscale.io.export.export import ExportData
 from braggscale.io.export.registry import EXPORTS
+from braggscale.io.image_names import image_names
 from braggscale.io.output_paths import path_problems
 from braggscale.io.splitting import split_sweeps
 from braggscale.models.curves import curve, is_curve
@@ -265,7 +266,9 @@ class Run:
             "notes": list(settings.notes),
         }
         with self._threads():
-            return summary(self._result, settings.options, command, dict(self._result.seconds), self.warnings)
+            images = image_names(self._source.document.data)
+            seconds = dict(self._result.seconds)
+            return summary(self._result, settings.options, command, seconds, self.warnings, images)
 
     @cached_property
     def _output(self) -> ScaledOutput:

@@ -17,12 +17,14 @@ import numpy as np
 from braggscale import __version__
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.data.sorting import LeftOut
+from braggscale.io.image_names import sample_name
 from braggscale.models.settings import settings_table
 from braggscale.numerics.minimisers import Fit
 from braggscale.options.schema import Options
 from braggscale.report.assessment import verdict
 from braggscale.report.checks import exclusions_entry, symmetry_entry
 from braggscale.report.filter_results import filtering_entry
+from braggscale.report.many_data_sets import shortened
 from braggscale.report.numbers.indexing import indexing_entry
 from braggscale.report.numbers.reference import reference_entry
 from braggscale.report.numbers.sections import collect
@@ -70,10 +72,12 @@ def summary(
     command: Mapping[str, Any],
     seconds: Mapping[str, float],
     warned: Sequence[Warned] = (),
+    images: Sequence[str] = (),
 ) -> Summary:
     """The summary of a run; its entry ``run`` holds what may differ between two runs of the same command.
 
     ``command``: what the entry of this name says.  ``seconds``: by stage.  ``warned``: warnings of the run.
+    ``images``: names of the images of each data set of the input; none where they are not known.
     It is written and read back once, so that what the report shows is what scale.json says.
     """
     sections = collect(result, options)
@@ -84,9 +88,10 @@ def summary(
         command=msgspec.convert(command, Command),
         warnings=[_same(one, WarningEntry) for one in warned],
         options=options.as_dict(),
+        sample=sample_name([images[one.number] for one in result.used] if images else []) or None,
         space_group=str(result.symmetry),
         unit_cell=result.cell,
-        data_sets=_data_sets(result),
+        data_sets=_data_sets(result, images),
         indexing=indexing_entry(result.indexing),
         reference=reference_entry(result.reference),
         filtering=filtering_entry(result.filtering),
@@ -127,7 +132,7 @@ def summary(
         ),
         verdict=_NOTHING_YET,
     )
-    plain = from_json(to_json(found))
+    plain = shortened(from_json(to_json(found)))
     return msgspec.structs.replace(plain, verdict=verdict(plain))
 
 
@@ -136,7 +141,7 @@ def _same(value: object, kind: type[Part]) -> Part:
     return kind(**{name: getattr(value, name) for name in kind.__struct_fields__})
 
 
-def _data_sets(result: Result) -> list[DataSetEntry]:
+def _data_sets(result: Result, images: Sequence[str]) -> list[DataSetEntry]:
     models = dict(zip(result.kept, result.models, strict=True))
     settings = dict(zip(result.kept, result.settings, strict=True))
     listed = []
@@ -152,6 +157,7 @@ def _data_sets(result: Result) -> list[DataSetEntry]:
                 image_range=None if scan is None else list(scan.image_range),
                 images_in_use=None if scan is None else [list(images) for images in in_use],
                 batch_offset=None if scan is None else scan.batch_offset,
+                images=(images[member.number] or None) if images else None,
                 settings=settings_table(settings[k]) if k in settings else None,
                 model=models.get(k),
                 partials=None if partials is None else _same(partials, Partials),

@@ -43,6 +43,8 @@ from braggscale.report.summary_sections import (
 )
 from braggscale.report.summary_values import JsonObject, Numbers, Record, State, UnitCell, about
 
+ONE_LINE = 400  # characters of an entry that needs no lines of its own
+
 SCHEMA: Literal["braggscale.scale/1"] = "braggscale.scale/1"
 
 
@@ -105,6 +107,7 @@ class Summary(Record, frozen=True, kw_only=True):
     command: Command
     warnings: Annotated[list[WarningEntry], about("Warnings of the run, in the order of the log.")] = []
     options: Annotated[JsonObject, about("All options as nested objects (docs/options.md); Auto and None are null.")]
+    sample: Annotated[str | None, about("What the names of all images begin with.")] = None
     space_group: Annotated[str | None, about("Extended Hermann-Mauguin symbol.")]
     unit_cell: Annotated[UnitCell, about("a b c alpha beta gamma, Angstrom and degrees.")]
     data_sets: list[DataSetEntry]
@@ -162,17 +165,21 @@ class Summary(Record, frozen=True, kw_only=True):
 
         Raises msgspec.ValidationError if it is damaged.
         """
-        model = self.kept[d].model or {}
+        model = self._whole_model(d)
         return msgspec.convert(model[name], StoredComponent) if name in model else None
+
+    def _whole_model(self, d: int) -> JsonObject:
+        """The model of data set ``d`` in the output, with what it shares with the first one."""
+        return {**(self.kept[0].model or {}), **(self.kept[d].model or {})}
 
     def shares(self, d: int, name: str) -> bool:
         """Whether all data sets have component ``name`` in common, by the model of data set ``d`` in the output."""
-        model = self.kept[d].model or {}
+        model = self._whole_model(d)
         return name in msgspec.convert(model.get("configuration_parameters", {}), _Configuration).shared
 
     def kind(self, d: int) -> str:
         """The kind of the model of data set ``d`` in the output."""
-        return str((self.kept[d].model or {}).get("__id__", ""))
+        return str(self._whole_model(d).get("__id__", ""))
 
 
 def to_json(summary: Summary) -> bytes:
@@ -201,8 +208,15 @@ def summary_text(summary: Summary) -> str:
 
 
 def json_text(value: object, depth: int = 0) -> str:
-    """JSON with an entry per line, lists of plain values on one line.  ``value``: what ``json.loads`` gives."""
+    """JSON with an entry per line, lists of plain values and short objects on one line.
+
+    ``value``: what ``json.loads`` gives.
+    """
     inner, outer = " " * (depth + 1), " " * depth
+    if depth > 1 and isinstance(value, dict | list) and len(value) < ONE_LINE:
+        line = json.dumps(value, allow_nan=False)
+        if len(line) < ONE_LINE:
+            return line
     if isinstance(value, dict) and value:
         entries = (f"{inner}{json.dumps(key)}: {json_text(item, depth + 1)}" for key, item in value.items())
         return "{\n" + ",\n".join(entries) + f"\n{outer}}}"

@@ -62,9 +62,21 @@ class DataSetEntry(Record, frozen=True, omit_defaults=True):
     image_range: list[int] | None
     images_in_use: list[list[int]] | None
     batch_offset: int | None
-    settings: Annotated[JsonObject | None, about("The model with every Auto settled.")] = None
-    model: Annotated[JsonObject | None, about("As stored in the experiments: parameters, esds, configuration.")] = None
-    partials: Annotated[Partials | None, about("Partial observations that were summed.")] = None
+    images: Annotated[str | None, about("Template of the names of its images; of a still, of its image.")] = None
+    settings: Annotated[
+        JsonObject | None,
+        about("The model with every Auto settled; of more than 20 data sets absent where it is that of the first."),
+    ] = None
+    model: Annotated[
+        JsonObject | None,
+        about(
+            "As stored in the experiments: parameters, esds, configuration; of more than 20 data sets without entries "
+            "that are those of the first."
+        ),
+    ] = None
+    partials: Annotated[
+        Partials | None, about("Partial observations that were summed; absent with more than 20 data sets.")
+    ] = None
 
 
 class IndexingEntry(Record, frozen=True):
@@ -142,20 +154,20 @@ class Ledger(Record, frozen=True):
     rows: int
 
 
-class FitShare(Record, frozen=True):
+class FitShare(Record, frozen=True, omit_defaults=True):
     """What one data set gives to the fit: rows by the first reason that keeps them out, and those chosen."""
 
     data_set: Annotated[int, about("Place among the data sets in use.")]
     usable: int
-    not_allowed: Annotated[int, about("Outliers.")]
-    e2: int
-    i_over_sigma: int
-    partiality: int
-    d: Annotated[int, about("Outside the range of resolution.")]
-    single: Annotated[int, about("Without a partner.")]
-    not_drawn: Annotated[int, about("Left out by the random choice.")]
-    chosen: int
-    e2_applies: Annotated[bool, about("False for 10,000 usable rows or fewer.")]
+    not_allowed: Annotated[int, about("Outliers.")] = 0
+    e2: int = 0
+    i_over_sigma: int = 0
+    partiality: int = 0
+    d: Annotated[int, about("Outside the range of resolution.")] = 0
+    single: Annotated[int, about("Without a partner.")] = 0
+    not_drawn: Annotated[int, about("Left out by the random choice.")] = 0
+    chosen: int = 0
+    e2_applies: Annotated[bool, about("False for 10,000 usable rows or fewer.")] = False
 
 
 class Selection(Record, frozen=True):
@@ -225,7 +237,7 @@ class ProfileEntry(Record, frozen=True):
     why: Annotated[str, about("Why one is used alone.")]
 
 
-class ComponentEntry(Record, frozen=True):
+class ComponentEntry(Record, frozen=True, omit_defaults=True):
     """What a component of a data set turned out to be."""
 
     data_set: str
@@ -235,9 +247,12 @@ class ComponentEntry(Record, frozen=True):
     rms: Annotated[float | None, about("Of the correction about its mean, as a fraction.")]
     low: Annotated[float | None, about("Smallest correction over the observations in the fit.")]
     high: Annotated[float | None, about("Largest one.")]
-    strengths: Annotated[dict[str, float | None], about("Estimated restraints by kind; empty where they were fixed.")]
-    first: Annotated[bool, about("False if an earlier data set shares the component.")]
-    text: Annotated[str, about("The same as a sentence.")]
+    strengths: Annotated[
+        dict[str, float | None],
+        about("Estimated restraints by kind; empty where they were fixed, or are those of fit and data sets are many."),
+    ] = {}
+    first: Annotated[bool, about("False if an earlier data set shares the component.")] = True
+    text: Annotated[str, about("The same as a sentence; absent with more than 20 data sets.")] = ""
 
 
 class FitEntry(Record, frozen=True):

@@ -19,8 +19,9 @@ from braggscale.numerics.array_types import Bool, Float, Int32
 from braggscale.run_warnings import Code, warn
 from braggscale.scaling.plan import StatisticsRequest
 from braggscale.scaling.state import Scaled
-from braggscale.statistics.confidence_intervals import INTERVALS_OF, blocks_of, intervals
+from braggscale.statistics.confidence_intervals import INTERVALS_OF, Intervals, blocks_of, intervals
 from braggscale.statistics.merging_statistics import Statistics, Unmerged, merging_statistics
+from braggscale.statistics.shell_statistics import Shell
 from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
@@ -171,4 +172,16 @@ def with_intervals(
         blocks_of(rows.data_set[good], rows.xyz[good, 2], widths),
         {name: getattr(statistics.overall, name) for name in INTERVALS_OF},
     )
-    return replace(statistics, intervals=found)
+    return replace(statistics, intervals=found, overall=_significance(statistics.overall, found))
+
+
+def _significance(overall: Shell, found: Intervals | None) -> Shell:
+    """A correlation whose interval contains 0 is not called significant, whatever the test of random halves says."""
+    if found is None:
+        return overall
+    contain_zero = {
+        f"{name}_significant": False
+        for name, limits in (("cc_half", found.cc_half), ("cc_anom", found.cc_anom))
+        if limits is not None and limits[0] <= 0.0
+    }
+    return replace(overall, **contain_zero)

@@ -23,6 +23,8 @@ from braggscale.scaling.reference import Beside, beside, groups_known
 
 log = logging.getLogger(__name__)
 
+WORST = 5  # data sets with a line of their own where there are very many
+
 
 @dataclass(frozen=True, slots=True)
 class RunData:
@@ -121,10 +123,14 @@ def _log_batches(experiments: Sequence[Experiment], offsets: Sequence[int | None
 
 def _log_preparation(data_sets: Sequence[RunDataSet]) -> None:
     """Rows and reasons of each data set."""
-    for one in data_sets[:MOST_LOGGED]:
-        counts = count_fates(one.fate)
-        good = counts.pop(Fate.SCALED, 0)
-        log.info(f"Data set {one.identifier}: {good} of {len(one.fate)} rows usable")
-        log.debug("; ".join(f"{n} {FATE_TEXT[fate]}" for fate, n in counts.items()))
+    counts = [count_fates(one.fate) for one in data_sets]
+    good = [found.pop(Fate.SCALED, 0) for found in counts]
+    shown = list(range(len(data_sets)))
     if len(data_sets) > MOST_LOGGED:
-        log.info(f"... and {len(data_sets) - MOST_LOGGED} more data sets")
+        rows = sum(len(one.fate) for one in data_sets)
+        log.info(f"{sum(good)} of {rows} rows of {len(data_sets)} data sets usable, {min(good)} to {max(good)} of each")
+        log.info("The data sets with the fewest:")
+        shown = sorted(shown, key=good.__getitem__)[:WORST]
+    for k in shown:
+        log.info(f"Data set {data_sets[k].identifier}: {good[k]} of {len(data_sets[k].fate)} rows usable")
+        log.debug("; ".join(f"{n} {FATE_TEXT[fate]}" for fate, n in counts[k].items()))

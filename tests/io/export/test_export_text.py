@@ -19,6 +19,7 @@ from braggscale.io.export.export import ExportData, ExportSettings
 from braggscale.io.export.fixed_width import fields_of_8, scale_to_fit
 from braggscale.io.export.merged_cif import merged_cif
 from braggscale.io.export.scaled_observations import Changed, cell_esd, collect, scan_points, wavelength_groups
+from braggscale.io.export.transmission import transmission_range
 from braggscale.io.export.unmerged_cif import unmerged_cif
 from braggscale.io.export.wavelengths import wavelength_sets
 from braggscale.statistics.merging_statistics import Unmerged, merging_statistics
@@ -187,13 +188,33 @@ def test_deviations_of_the_cell():
 def test_small_molecule_cif(sample):
     block = gemmi.cif.read_string(shelx.cif(sample, statistics(sample))).sole_block()
     assert int(block.find_value("_diffrn_reflns_number")) == len(sample.rows)
-    low, high = (float(block.find_value(f"_exptl_absorpt_correction_T_{e}")) for e in ("min", "max"))
-    assert 0.6 < low < 0.75 and high == 1
+    # the model of the sample has no absorption correction, whatever its scale does
+    assert [block.find_value(f"_exptl_absorpt_correction_T_{e}") for e in ("min", "max")] == ["?", "?"]
     largest = 2 * np.sin(np.deg2rad(float(block.find_value("_diffrn_reflns_theta_max")))) / 0.9
     assert 1 / largest == pytest.approx(2.6, abs=0.01)
     given = gemmi.cif.read_string(shelx.cif(sample, None, transmission=(0.2, 0.9))).sole_block()
     assert given.find_value("_exptl_absorpt_correction_T_min") == "0.2000"
     assert given.find_value("_diffrn_reflns_av_R_equivalents") == "?"
+
+
+def test_transmission_is_that_of_the_absorption_alone(sample):
+    """A surface of known contrast; the scale of the model, which varies more, does not count."""
+    # Y_10 = sqrt(3/4 pi) z: at small angles incoming and outgoing z cancel, so that only even orders act
+    odd, even = [0.0, 0.3, 0.0], [0.0] * 3 + [0.0, 0.0, 0.2, 0.0, 0.0]
+    ranges = []
+    for values in (odd, even):
+        stored = {"__id__": "physical", "scale": {"parameters": [0.2, 5.0]}, "absorption": {"parameters": values}}
+        experiments = [replace(e, scaling_model=stored) for e in sample.experiments]
+        ranges.append(transmission_range(experiments, 0.5))
+    assert ranges[0][0] > 0.99 and ranges[0][1] == 1.0
+    # Y_20 = sqrt(5/16 pi) (3 z^2 - 1), from -0.315 to 0.631
+    assert ranges[1][0] == pytest.approx((1 - 0.2 * 0.315) / (1 + 0.2 * 0.631), abs=0.01)
+    grid = {"__id__": "array", "absorption": {"parameters": [0.8, 1.0, 1.1]}}
+    assert transmission_range([replace(sample.experiments[0], scaling_model=grid)], 20.0)[0] == pytest.approx(
+        0.727, abs=0.002
+    )
+    wrong = {"__id__": "physical", "absorption": {"parameters": [0.1, 0.2]}}
+    assert transmission_range([replace(sample.experiments[0], scaling_model=wrong)], 20.0) is None
 
 
 # scalepack

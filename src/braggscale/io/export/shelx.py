@@ -20,6 +20,7 @@ from braggscale.errors import DataError
 from braggscale.io.export.export import Export, ExportData, ExportFile
 from braggscale.io.export.fixed_width import fields_of_8, scale_to_fit, with_esd
 from braggscale.io.export.scaled_observations import Crystals, Unmerged, wavelength_groups
+from braggscale.io.export.transmission import transmission_range
 from braggscale.statistics.merging import merge
 from braggscale.statistics.merging_statistics import Statistics
 
@@ -136,14 +137,14 @@ def lattice(symmetry: Symmetry) -> tuple[int, list[str]]:
 def cif(data: Crystals, statistics: Statistics | None, *, transmission: tuple[float, float] | None = None) -> str:
     """The items of a small-molecule CIF (core dictionary) that come from data processing, for the refinement's CIF.
 
-    ``transmission``: smallest and largest transmission of a reflection, the largest at most 1; None uses the 0.1 and
-    99.9 percentiles of the relative inverse scale factors, g/g_max.
+    ``transmission``: smallest and largest transmission of a reflection, the largest at most 1; None uses those of the
+    absorption correction, and leaves them out without one.
     """
     rows = data.rows
     wavelength = one_wavelength(data)
-    low, high = transmission or _range_of_scales(rows)
     q = np.sqrt(inverse_d_squared(rows.hkl, data.cell))
     theta = np.rad2deg(np.arcsin(np.clip(0.5 * q * wavelength, 0.0, 1.0)))
+    limits = transmission or transmission_range(data.experiments, float(theta.max()))
     items: list[tuple[str, object]] = [
         ("_space_group_name_H-M_alt", f"'{str(data.symmetry).split(':')[0].strip()}'"),
         ("_space_group_name_Hall", f"'{data.symmetry.hall.strip()}'"),
@@ -163,8 +164,8 @@ def cif(data: Crystals, statistics: Statistics | None, *, transmission: tuple[fl
         items.append((f"_diffrn_reflns_limit_{letter}_max", int(rows.hkl[:, k].max())))
     items += [
         ("_exptl_absorpt_correction_type", "multi-scan"),
-        ("_exptl_absorpt_correction_T_min", f"{low:.4f}"),
-        ("_exptl_absorpt_correction_T_max", f"{high:.4f}"),
+        ("_exptl_absorpt_correction_T_min", "?" if limits is None else f"{limits[0]:.4f}"),
+        ("_exptl_absorpt_correction_T_max", "?" if limits is None else f"{limits[1]:.4f}"),
         ("_exptl_absorpt_process_details", f"'braggscale {__version__}'"),
         ("_computing_data_reduction", f"'braggscale {__version__}'"),
     ]
@@ -186,11 +187,6 @@ def _sigma_share(data: Crystals) -> float:
     merged = merge(data.rows.hkl, data.rows.intensity, data.rows.sigma, data.symmetry)
     total = float(merged.mean.sum())
     return float(merged.sigma.sum()) / total if total > 0 else float("nan")
-
-
-def _range_of_scales(rows: Unmerged) -> tuple[float, float]:
-    low, high = np.quantile(rows.scale, (0.001, 0.999))
-    return float(low / high), 1.0
 
 
 def _esd_text(esd: float) -> str:

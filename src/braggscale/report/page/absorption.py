@@ -20,6 +20,7 @@ from braggscale.report.page.figure import (
     Trace,
     axis,
     bars,
+    count_axis,
     heat,
     horizontal,
     line,
@@ -148,7 +149,12 @@ def absorption_use(summary: Summary) -> list[Figure]:
             "Absorption corrections applied",
             f"Factors of {found.sampled} observations.",
             [bars(middle, found.counts, "observations", BLUE, hovertemplate="%{x:.4f}: %{y}<extra></extra>")],
-            {"xaxis": axis("factor"), "yaxis": axis("observations"), "bargap": 0.05, "showlegend": False},
+            {
+                "xaxis": axis("factor"),
+                "yaxis": count_axis("observations", max(found.counts, default=0)),
+                "bargap": 0.05,
+                "showlegend": False,
+            },
             Table(
                 "Absorption corrections applied",
                 ("factor", "observations"),

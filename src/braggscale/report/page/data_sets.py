@@ -27,7 +27,8 @@ from braggscale.report.summary_values import Column, Matrix
 
 NAMED = 40  # data sets with their names on the axis of a map
 FEWEST = 3  # least number of data sets for plots that compare them
-MOST_ROWS = 500  # of the tables behind the maps
+MOST_ROWS = 200  # of the tables behind the maps
+MOST_LISTED = 300  # data sets in tables
 
 
 def per_cent(value: float | None) -> str:
@@ -100,7 +101,9 @@ def scale_and_b(summary: Summary) -> list[Figure]:
 def _data_set_table(summary: Summary, table: ByDataSet, names: Sequence[str]) -> Table:
     fates = summary.ledger.data_sets
     rows: list[list[Cell]] = []
-    for k, name in enumerate(names):
+    listed = _listed(summary, table, len(names))
+    for k in listed:
+        name = names[k]
         n, lost = table.observations[k], table.outliers[k]
         counts = fates.get(table.identifier[k], {})
         rows.append(
@@ -139,14 +142,26 @@ def _data_set_table(summary: Summary, table: ByDataSet, names: Sequence[str]) ->
         "mean g",
         "B / Å²",
     )
-    return Table("Data sets (click a heading to sort)", header, rows, words=(1,))
+    caption = "Data sets (click a heading to sort)"
+    if len(listed) < len(names):
+        caption = f"The {len(listed)} of {len(names)} data sets that agree worst with the rest; scale.json has all"
+    return Table(caption, header, rows, words=(1,))
+
+
+def _listed(summary: Summary, table: ByDataSet, n: int) -> list[int]:
+    """Positions of the data sets in the table: all, or of very many those that agree worst with the rest."""
+    if n <= MOST_LISTED:
+        return list(range(n))
+    rest = [2.0 if value is None else value for value in table.cc_rest]
+    worst = sorted(range(n), key=rest.__getitem__)[:MOST_LISTED]
+    return sorted({*worst, *data_sets_standing_out(summary)})
 
 
 def _image_ranges(summary: Summary, names: Sequence[str]) -> list[Table]:
     """Images of the scan, those in use, and batches; nothing for stills."""
     kept = summary.kept
     rows = []
-    for name, entry in zip(names, kept, strict=False):
+    for name, entry in list(zip(names, kept, strict=False))[:MOST_LISTED]:
         images = entry.image_range
         if images is None:
             continue
@@ -154,7 +169,10 @@ def _image_ranges(summary: Summary, names: Sequence[str]) -> list[Table]:
         in_use = ", ".join(f"{a}–{b}" for a, b in entry.images_in_use or [images])
         rows.append([name, f"{images[0]}–{images[1]}", in_use, f"{images[0] + offset}–{images[1] + offset}"])
     header = ("data set", "images", "in use", "batches")
-    return [Table("Images and batches", header, rows, words=(0, 1, 2, 3))] if rows else []
+    caption = "Images and batches"
+    if len(names) > MOST_LISTED:
+        caption += f" of the first {MOST_LISTED} data sets; scale.json has all"
+    return [Table(caption, header, rows, words=(0, 1, 2, 3))] if rows else []
 
 
 def maps_by_resolution(summary: Summary) -> list[Figure]:

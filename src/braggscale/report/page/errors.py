@@ -19,6 +19,7 @@ from braggscale.report.page.figure import (
     axis,
     bars,
     colour_bar,
+    count_axis,
     heat,
     horizontal,
     line,
@@ -154,7 +155,7 @@ def _histogram(found: Histogram, suffix: str, name: str) -> Figure:
             bars(x, found.after, "with error model", BLUE, hovertemplate="z %{x}: %{y}<extra></extra>"),
             line(x, ideal, "normal", ORANGE, mode="lines", hoverinfo="skip"),
         ],
-        {"xaxis": axis("z"), "yaxis": axis("observations"), "bargap": 0.05},
+        {"xaxis": axis("z"), "yaxis": count_axis("observations", max(found.after, default=0)), "bargap": 0.05},
         Table(
             "Distribution of deviations",
             ("z", "before", "after", "normal"),
@@ -282,10 +283,9 @@ def excess(summary: Summary) -> list[Figure]:
     if (found := summary.detector) is None:
         return []
     z = [[None if v is None else 100 * v for v in row] for row in found.excess]
-    text = (
-        "Sum of intensities over the sum expected from equivalents, in per cent. Negative patches are shadows. "
-        "modulation_correction=True fits such a map."
-    )
+    text = "Sum of intensities over the sum expected from equivalents, in per cent. Negative patches are shadows."
+    if not any(c.name == "modulation" for entry in summary.models for c in entry.components):
+        text += " modulation_correction=True fits such a map."
     return _on_detector(found, "detector-excess", "Excess over the equivalents", text, z, "%", 1, both=True)
 
 

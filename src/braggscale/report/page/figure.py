@@ -202,6 +202,12 @@ def axis(title: str, **more: object) -> Layout:
     return {"title": {"text": title}, **more}
 
 
+def count_axis(title: str, largest: float, **more: object) -> Layout:
+    """An axis of whole numbers from 0: no ticks between them.  ``largest``: number on it."""
+    steps: Layout = {"dtick": 1, "tick0": 0} if largest <= MOST_TICKS else {"tickformat": ",d"}
+    return axis(title, rangemode="tozero", **steps, **more)
+
+
 def resolution_axis(limits: Sequence[float]) -> Layout:
     """An axis in 1/d^2 that is labelled in Angstrom.  ``limits``: d of the data, Angstrom."""
     low, high = min(1 / d**2 for d in limits), max(1 / d**2 for d in limits)

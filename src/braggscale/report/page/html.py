@@ -16,13 +16,14 @@ from pathlib import Path, PurePath
 
 from braggscale.errors import OutputError
 from braggscale.report.page.compare import compare
-from braggscale.report.page.figure import Cell, Figure, Table
+from braggscale.report.page.figure import Cell, Figure, Section, Table
 from braggscale.report.page.resolution import summary_table
 from braggscale.report.page.sections import safely, sections
 from braggscale.report.summary_document import Summary
 from braggscale.wording import some_of
 
 TEMPLATES = Path(__file__).with_name("templates")
+FIRST_FIGURE = "cc-half"  # stands beside the summary
 MOST_FILES = 2  # names of files in the title
 # The next two levels of compression make the page 4 % smaller and take twice as long.
 LEVEL = 4
@@ -52,6 +53,7 @@ def report_html(
     )
     environment.filters["cell"] = _cell
     figures = [figure for section in shown for figure in section.figures]
+    first_figures = _taken_out(shown, FIRST_FIGURE)
     statistics = summary.statistics
     page: str = environment.get_template("page.html").render(
         summary=summary,
@@ -59,7 +61,10 @@ def report_html(
         states=STATES,
         checks=sorted(summary.verdict.checks, key=lambda check: ("bad", "look", "good").index(check.state)),
         facts=_facts(summary),
+        name=summary.sample or "",
         subject=_subject(summary),
+        first_figures=first_figures,
+        marks=_marks(summary),
         table_one=None if statistics is None else summary_table(statistics),
         left_out=[(e.identifier, e.dropped) for e in summary.data_sets if e.dropped][:20],
         sections=shown,
@@ -70,6 +75,25 @@ def report_html(
         plotly=_packed(_plotly_script()),
     )
     return page
+
+
+def _taken_out(shown: Iterable[Section], name: str) -> list[Figure]:
+    """The figure of this name, taken from its section; none if it is not there."""
+    for section in shown:
+        for figure in section.figures:
+            if figure.name == name:
+                section.figures.remove(figure)
+                return [figure]
+    return []
+
+
+def _marks(summary: Summary) -> dict[str, list[str]]:
+    """The worst state of the checks that point to each section."""
+    order = list(STATES)
+    found: dict[str, str] = {}
+    for check in summary.verdict.checks:
+        found[check.section] = max(check.state, found.get(check.section, order[0]), key=order.index)
+    return {section: [state] for section, state in found.items()}
 
 
 def _payload(figures: Iterable[Figure]) -> dict[str, object]:
@@ -116,7 +140,8 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     """The line under the title."""
     cell = summary.unit_cell
     n = len(summary.kept)
-    kinds = list(dict.fromkeys(str((entry.model or {}).get("__id__", "")) for entry in summary.kept))
+    first = summary.kind(0) if n else ""
+    kinds = list(dict.fromkeys(str((entry.model or {}).get("__id__", first)) for entry in summary.kept))
     statistics = summary.statistics
     facts = [
         ("space group", str(summary.space_group)),

@@ -1,4 +1,4 @@
-"""By image over all data sets, and radiation damage."""
+"""By image over all data sets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from braggscale.report.exclusion_advice import images_standing_out
 from braggscale.report.page.data_sets import per_cent
 from braggscale.report.page.figure import (
     BLUE,
-    COLOURS,
     GREY,
     ORANGE,
     Cell,
+    Choice,
     Figure,
     Layout,
     Section,
@@ -20,15 +20,16 @@ from braggscale.report.page.figure import (
     Trace,
     axis,
     escaped,
+    heat,
     horizontal,
     line,
     names_of,
-    short,
     shown,
 )
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_sections import ByImage
 
+MOST_LABELLED = 60  # data sets with their name on an axis
 MOST_NAMED = 12  # data sets with their name in a plot
 MOST_ROWS = 300  # of the table by image
 
@@ -139,9 +140,14 @@ def image_curves(summary: Summary) -> list[Figure]:
     table, names = summary.by_image, names_of(summary)
     if table is None or len(table.first) < 2:
         return []
+    if len(set(table.data_set)) > MOST_NAMED and any(table.first):
+        return image_maps(table, names)
     where = _places(summary, table, names)
-    out = {(d, image) for d, a, b in images_standing_out(summary) for image in range(a, b + 1)}
-    marked = [(d, first) in out for d, first in zip(table.data_set, table.first, strict=True)]
+    out = images_standing_out(summary)
+    marked = [
+        any(d == k and a <= last and first <= b for k, a, b in out)
+        for d, first, last in zip(table.data_set, table.first, table.last, strict=True)
+    ]
     edges, layout = _layout(where, table.data_set, names, not any(table.first) or table.data_sets_per_bin > 1)
     figures = []
     for plot in PLOTS:
@@ -151,6 +157,61 @@ def image_curves(summary: Summary) -> list[Figure]:
         own = {**layout, "shapes": shapes, "yaxis": y}
         figures.append(Figure(f"image-{plot.key}", plot.title, plot.help, data, own, wide=True, height=260))
     return figures
+
+
+def image_maps(table: ByImage, names: Sequence[str]) -> list[Figure]:
+    """Each quantity of ``PLOTS`` by image, across, and data set, down: many sweeps side by side would be a comb."""
+    sets = list(dict.fromkeys(table.data_set))
+    row = {d: k for k, d in enumerate(sets)}
+    begin: dict[int, int] = {}
+    for d, first in zip(table.data_set, table.first, strict=True):
+        begin[d] = min(first, begin.get(d, first))
+    width = table.images_per_bin
+    column = [(first - begin[d]) // width for d, first in zip(table.data_set, table.first, strict=True)]
+    across = [k * width + 1 for k in range(max(column) + 1)]
+    labels = [escaped(names[d]) for d in sets]
+    choices: list[Choice] = []
+    few = len(sets) <= MOST_LABELLED
+    y_axis = axis("data set", type="category" if few else "linear", autorange="reversed", automargin=True)
+    layout: Layout = {"xaxis": axis("image, from the first of the sweep"), "yaxis": y_axis}
+    for plot in PLOTS:
+        z: list[list[float | None]] = [[None] * len(across) for _ in sets]
+        for k, value in enumerate(_values(table, plot.key)):
+            if value is not None:
+                z[row[table.data_set[k]]][column[k]] = float(f"{plot.factor * value:.3g}")
+        known = sorted(v for line_ in z for v in line_ if v is not None)
+        if not known:
+            continue
+        limits = {"zmin": known[int(0.01 * (len(known) - 1))], "zmax": known[int(0.99 * (len(known) - 1))]}
+        hover = f"data set %{{customdata}}<br>image %{{x}}<br>{plot.axis} %{{z:{plot.form}}}<extra></extra>"
+        named = [[name] * len(across) for name in labels]
+        y: Sequence[object] = labels if few else list(range(len(labels)))
+        choices.append(
+            (plot.title, [heat(across, y, z, plot.axis, customdata=named, hovertemplate=hover, **limits)], layout)
+        )
+    if not choices:
+        return []
+    text = (
+        "A line for each data set, a column for each run of images. A stretch that differs from its line is something "
+        "that happened to the crystal or the beam; a line that differs from all others is another crystal."
+    )
+    height = max(320, min(900, 160 + 12 * len(sets)))
+    title = "By image and data set"
+    shown_first = choices[1] if len(choices) > 1 else choices[0]
+    ordered = [shown_first, *(one for one in choices if one is not shown_first)]
+    return [
+        Figure(
+            "image-map",
+            title,
+            text,
+            shown_first[1],
+            layout,
+            wide=True,
+            height=height,
+            choices=ordered,
+            choice_of="quantity",
+        )
+    ]
 
 
 def _values(table: ByImage, key: str) -> Sequence[float | None]:
@@ -293,59 +354,3 @@ def _image_table(columns: ByImage, names: Sequence[str], stills: bool) -> Table:
         "ΔCC1/2 / %",
     )
     return Table(caption, header, rows, words=(0,))
-
-
-def damage(summary: Summary) -> Section:
-    """Whether the crystal changed while it was measured."""
-    return Section(
-        "damage",
-        "Radiation damage",
-        "Pairs of equivalent observations within one sweep. If the crystal changes, those far apart agree worse.",
-    )
-
-
-def damage_curves(summary: Summary) -> list[Figure]:
-    """R_d and R_cp."""
-    found, figures = summary.radiation_damage, []
-    if found is None:
-        return []
-    limits = found.range_limits
-    ranges = [f"{a:.2f} – {b:.2f} Å" for a, b in zip(limits[:-1], limits[1:], strict=True)]
-    for key, at, values, by_range, title, text, label in (
-        (
-            "r_d",
-            found.difference,
-            found.r_d,
-            found.r_d_by_range,
-            "R_d against the difference of images",
-            "Decay R factor. A horizontal line means no damage; a rise, most at high resolution, means that late "
-            "images "
-            "differ from early ones. Leaving out the end of each sweep then helps.",
-            "images between the two observations",
-        ),
-        (
-            "r_cp",
-            found.image,
-            found.r_cp,
-            found.r_cp_by_range,
-            "R_cp against the number of images",
-            "Cumulative pairwise R factor: agreement of everything collected up to this image. It levels out without "
-            "damage and keeps rising with it.",
-            "image, from the first of the sweep",
-        ),
-    ):
-        hover = "%{y:.3f}<extra>%{fullData.name}</extra>"
-        data = [line(at, values, "all", BLUE, hovertemplate=hover)]
-        for name, one, colour in zip(ranges, by_range, COLOURS[1:], strict=False):
-            data.append(line(at, one, name, colour, hovertemplate=hover, width=1, size=3))
-        if key == "r_d" and found.trend:
-            trend = found.trend
-            ends = [0.0, max(at)]
-            fit = [trend.start, trend.start + trend.rise]
-            data.append(line(ends, fit, "straight line", GREY, mode="lines", dash="dash", width=1, hoverinfo="skip"))
-        header = (label, "all", *ranges)
-        rows = [[short(v, 4), *(shown(c[i], 3) for c in (values, *by_range))] for i, v in enumerate(at)]
-        name = key.replace("_", "-")
-        y = axis(title.split()[0], rangemode="tozero")
-        figures.append(Figure(name, title, text, data, {"xaxis": axis(label), "yaxis": y}, Table(title, header, rows)))
-    return figures

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from braggscale.data.geometry import relative_volume
 from braggscale.report.page.figure import (
     AMBER,
     BLUE,
@@ -16,6 +17,7 @@ from braggscale.report.page.figure import (
     Table,
     axis,
     bars,
+    count_axis,
     heat,
     horizontal,
     line,
@@ -30,6 +32,9 @@ from braggscale.report.summary_run import ShellEntry
 MODEST_CC_ANOM = 0.3
 
 
+SMALL_CELL = 20_000.0  # Angstrom^3: below it the crystal is that of a small molecule
+
+
 def distribution(summary: Summary) -> Section:
     """How merged intensities are distributed."""
     return Section(
@@ -37,6 +42,17 @@ def distribution(summary: Summary) -> Section:
         "Distribution of intensities",
         "What the merged intensities look like: sharp deviations from the expected curves point to twinning, wrong "
         "symmetry, ice or translational pseudo-symmetry. Noise alone raises the moments of weak shells.",
+    )
+
+
+def _of_wilson(summary: Summary) -> str:
+    """How the plot should look, by the size of the cell: a small molecule has no shells of solvent."""
+    cell = summary.unit_cell
+    if cell is not None and relative_volume(cell) * cell[0] * cell[1] * cell[2] < SMALL_CELL:
+        return "It should follow a straight line, with waves about it where distances between atoms repeat."
+    return (
+        "Macromolecules dip near 6 Å and peak near 4.5 Å; beyond 3 Å it should be a straight line. Spikes are "
+        "ice rings (3.9, 3.67, 3.44, 2.67, 2.25 Å)."
     )
 
 
@@ -59,8 +75,7 @@ def wilson_plot(summary: Summary) -> list[Figure]:
         Figure(
             "wilson",
             "Wilson plot",
-            "Logarithm of the mean intensity per multiplicity factor. Macromolecules dip near 6 Å and peak near 4.5 Å; "
-            "beyond 3 Å it should be a straight line. Spikes are ice rings (3.9, 3.67, 3.44, 2.67, 2.25 Å)." + text,
+            "Logarithm of the mean intensity per multiplicity factor. " + _of_wilson(summary) + text,
             data,
             {"xaxis": d_axis, "yaxis": axis("ln ⟨I/ε⟩")},
             Table("Wilson plot", ("d / Å", "⟨I/ε⟩"), rows),
@@ -183,7 +198,11 @@ def multiplicities(summary: Summary) -> list[Figure]:
             "How often reflections were measured",
             "Number of unique reflections by multiplicity. Those measured once carry no information on scales.",
             data,
-            {"xaxis": axis("observations of a reflection"), "yaxis": axis("reflections"), "barmode": "stack"},
+            {
+                "xaxis": count_axis("observations of a reflection", max(found.first, default=0)),
+                "yaxis": count_axis("reflections", max([*found.acentric, *found.centric], default=0)),
+                "barmode": "stack",
+            },
             Table(
                 "Multiplicities",
                 ("observations", "acentric", "centric"),

@@ -137,9 +137,10 @@ def _curves(summary: Summary, found: Sequence[tuple[int, Curve]], names: Sequenc
         "g is multiplied by exp(B/(2 d²)). It takes up what depends on resolution: radiation damage makes it fall "
         "steadily along the sweep. Changes of several Å² are serious."
         if exponential
-        else "Beam, illuminated volume, and whatever else changes along the sweep. Smooth curves are good; a band as "
-        "wide as the wiggles means that the interval is too short."
+        else "Beam, illuminated volume, and whatever else changes along the sweep. Smooth curves are good."
     )
+    if not summary.fit.strengths:
+        text += " A band as wide as the wiggles means that the interval is too short."
     return Figure(
         f"model-{name}",
         title,
@@ -301,10 +302,11 @@ def correlations(summary: Summary) -> list[Figure]:
         [[p.first, p.second, shown(p.correlation, 3)] for p in found.strongest],
         words=(0, 1),
     )
-    text = (
-        "Parameters that are strongly correlated (beyond 0.95) cannot be told apart by the data: fewer, or larger "
-        "intervals, would describe them as well. "
-    )
+    text = "Parameters that are strongly correlated (beyond 0.95) cannot be told apart by the data"
+    if summary.fit.strengths:
+        text += "; estimated restraints decide between them. "
+    else:
+        text += ": fewer, or larger intervals, would describe them as well. "
     if found.percent is not None and found.parameter_names is not None:
         n = len(found.percent)
         whole = np.eye(n)

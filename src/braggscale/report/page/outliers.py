@@ -16,6 +16,7 @@ from braggscale.report.page.figure import (
     Trace,
     axis,
     bars,
+    count_axis,
     escaped,
     resolution_axis,
     short,
@@ -24,6 +25,8 @@ from braggscale.report.page.figure import (
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_sections import WorstGroup
 from braggscale.report.text.tables import short_names
+
+MOST_LISTED = 300  # data sets in a table
 
 
 def outliers(summary: Summary) -> Section:
@@ -203,7 +206,7 @@ def waterfall(summary: Summary) -> list[Figure]:
     }
     layout = {
         "xaxis": axis("", tickangle=-30, automargin=True),
-        "yaxis": axis("rows", rangemode="tozero"),
+        "yaxis": count_axis("rows", rows),
         "showlegend": False,
     }
     text = (
@@ -226,6 +229,9 @@ def _fates(summary: Summary) -> Table:
     names = short_names(list(by_set))
     rows: list[list[Cell]] = [
         [name, *(counts.get(fate, 0) for fate in fates), sum(counts.values())]
-        for name, counts in zip(names, by_set.values(), strict=True)
+        for name, counts in list(zip(names, by_set.values(), strict=True))[:MOST_LISTED]
     ]
-    return Table("Fates by data set", ("data set", *(texts[fate] for fate in fates), "all rows"), rows, words=(0,))
+    caption = "Fates by data set"
+    if len(names) > MOST_LISTED:
+        caption += f", the first {MOST_LISTED} of {len(names)}; scale.json has all"
+    return Table(caption, ("data set", *(texts[fate] for fate in fates), "all rows"), rows, words=(0,))

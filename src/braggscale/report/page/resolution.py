@@ -27,7 +27,7 @@ from braggscale.report.page.figure import (
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_run import ShellEntry, StatisticsEntry
 from braggscale.statistics.catalogue import AMOUNT, CATALOGUE, SUMMARY, Statistic, chosen
-from braggscale.wording import show_interval
+from braggscale.wording import decimals, show, show_interval
 
 COLUMNS = (
     *AMOUNT, "r_merge", "r_meas", "r_pim", "cc_half", "cc_half_analytic", "r_anom", "cc_anom",
@@ -60,9 +60,18 @@ def summary_table(statistics: StatisticsEntry) -> Table:
     intervals = statistics.intervals
     if intervals:
         header.append(f"{100 * intervals.level:g} % interval, overall")
+        place = list(columns).index("overall") + 1
         for row, statistic in zip(rows, listed, strict=True):
-            row.append(_interval(getattr(intervals, statistic.name, None)))
+            limits = getattr(intervals, statistic.name, None)
+            row.append(_interval(limits))
+            if limits and row[-1]:  # the number with as many digits as its interval
+                star = "*" * row[place].endswith("*")
+                row[place] = show(getattr(overall, statistic.name), _decimals(limits)) + star
     return Table("Summary", tuple(header), rows, words=(0,))
+
+
+def _decimals(limits: tuple[float, float]) -> int:
+    return max(decimals(limits[1] - limits[0]), 3)
 
 
 def _interval(limits: tuple[float, float] | None) -> str:

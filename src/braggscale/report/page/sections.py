@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from braggscale.report.page.absorption import absorption_use
+from braggscale.report.page.damage import damage, damage_curves
 from braggscale.report.page.data_sets import by_data_set, maps_by_resolution, scale_and_b, what_each_adds
 from braggscale.report.page.errors import (
     counts_on_detector,
@@ -18,7 +19,7 @@ from braggscale.report.page.errors import (
     outliers_on_detector,
 )
 from braggscale.report.page.figure import Figure, Section
-from braggscale.report.page.images import by_image, damage, damage_curves, image_curves
+from braggscale.report.page.images import by_image, image_curves
 from braggscale.report.page.intensities import (
     anomalous,
     anomalous_halves,
@@ -42,6 +43,7 @@ from braggscale.report.page.resolution import (
     r_factors,
     signal_to_noise,
 )
+from braggscale.report.page.symmetry import symmetry
 from braggscale.report.summary_document import Summary
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ class SectionPlan:
 
 SECTIONS = (
     SectionPlan(by_resolution, (cc_half, r_factors, signal_to_noise, completeness, multiplicity, errors_by_resolution)),
+    SectionPlan(symmetry, ()),
     SectionPlan(by_image, (image_curves,)),
     SectionPlan(by_data_set, (what_each_adds, scale_and_b, maps_by_resolution)),
     SectionPlan(damage, (damage_curves,)),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from braggscale.data.flags import FATE_TEXT, Fate
-from braggscale.fit.component_summaries import sentences
+from braggscale.fit.component_summaries import ComponentSummary, sentences
 from braggscale.report.checks import symmetry_entry
 from braggscale.report.numbers.reference import reference_lines
 from braggscale.report.summary_document import Advice
@@ -26,9 +26,8 @@ log = logging.getLogger(__name__)
 SIGNIFICANT = 2.0
 # Below this mean multiplicity scales are hardly determined by equivalents.
 LOW_MULTIPLICITY = 1.5
-MOST_DATA_SETS = 40
+MOST_DATA_SETS = 20  # of more the range and the worst are shown
 HELD_BACK = 0.1  # if less than this share of its parameters is effective, the restraint suppresses the correction
-MOST_FINDINGS = 60
 
 
 def log_result(result: Result, anomalous: bool) -> None:
@@ -157,6 +156,19 @@ def _log_findings(result: Result) -> None:
     found = result.scaled.component_summaries
     if not found:
         return
+    if len(result.used) > MOST_DATA_SETS:
+        log.info(_by_component(found))
+    else:
+        log.info(_by_data_set(result, found))
+    strengths = result.scaled.state.strengths
+    if strengths:
+        log.info("Strengths estimated: " + ", ".join(f"{kind} {value:.3g}" for kind, value in strengths.items()))
+    for sentence in sentences(found):
+        log.info(sentence)
+
+
+def _by_data_set(result: Result, found: Sequence[ComponentSummary]) -> str:
+    """A line for each component of each data set."""
     header = ("data set", "component", "parameters", "effective", "rms %", "from", "to")
     rows = [
         (
@@ -168,14 +180,30 @@ def _log_findings(result: Result) -> None:
             f"{f.low:.3f}",
             f"{f.high:.3f}",
         )
-        for f in found[:MOST_FINDINGS]
+        for f in found
     ]
-    log.info(tables.text_table(header, rows))
-    strengths = result.scaled.state.strengths
-    if strengths:
-        log.info("Strengths estimated: " + ", ".join(f"{kind} {value:.3g}" for kind, value in strengths.items()))
-    for sentence in sentences(found):
-        log.info(sentence)
+    return tables.text_table(header, rows)
+
+
+def _by_component(found: Sequence[ComponentSummary]) -> str:
+    """A line for each component of very many data sets: medians, and the range of the correction."""
+    header = ("component", "data sets", "parameters", "effective", "median rms %", "from", "to")
+    rows = []
+    for name in dict.fromkeys(f.component for f in found):
+        of = [f for f in found if f.component == name]
+        own = [f for f in of if f.first]
+        rows.append(
+            (
+                name,
+                len(of),
+                sum(f.n_parameters for f in own),
+                f"{sum(f.effective for f in own):.1f}",
+                f"{100 * float(np.median([f.rms for f in of])):.2f}",
+                f"{min(f.low for f in of):.3f}",
+                f"{max(f.high for f in of):.3f}",
+            )
+        )
+    return tables.text_table(header, rows)
 
 
 def _log_validation(result: Result) -> None:

@@ -20,6 +20,7 @@ from braggscale.statistics.shell_statistics import Shell
 from braggscale.wording import decimals, show_interval, show_short
 
 WIDTH = 80
+WORST = 5  # of very many data sets
 # Longer identifiers are cut to the shortest common length, at least this, at which they differ.
 _NAME = 8
 # Cells of a column of numbers: numbers, ranges of numbers, marks of significance.
@@ -115,7 +116,8 @@ def ledger_table(ledger: Mapping[str, Mapping[Fate, int]], texts: Mapping[Fate, 
     """Number of input rows by fate (rows) and data set (columns), with totals.
 
     If the data sets do not fit side by side, the totals are followed by a line for each data set, or, if there are more
-    than ``most``, for those with the smallest share of scaled rows.  ``ledger``: counts by data set and fate.
+    than ``most``, by their range and a line for those with the smallest share of scaled rows.
+    ``ledger``: counts by data set and fate.
     """
     fates = [fate for fate in texts if any(counts.get(fate) for counts in ledger.values())]
     names = short_names(list(ledger))
@@ -161,11 +163,16 @@ def _by_data_set(names: Sequence[str], columns: Sequence[Mapping[Fate, int]], mo
         scaled, outliers = counts.get(Fate.SCALED, 0), counts.get(Fate.OUTLIER, 0)
         rows.append((scaled / n if n else 0.0, number, (name, n, scaled, outliers, n - scaled - outliers)))
     header = ("data set", "rows", "scaled", "outliers", "other", "% scaled")
-    shown = rows if len(rows) <= most else sorted(rows, key=lambda row: row[:2])[:most]
+    ordered = sorted(rows, key=lambda row: row[:2])
+    shown = rows if len(rows) <= most else ordered[:WORST]
     table = text_table(header, [(*row, f"{100 * share:.1f}") for share, _, row in shown])
     if len(rows) <= most:
         return table
-    return f"The {most} of {len(rows)} data sets with the smallest share of scaled rows:\n{table}"
+    low, middle, high = (100 * ordered[k][0] for k in (0, len(ordered) // 2, -1))
+    return (
+        f"Scaled rows of {len(rows)} data sets: {low:.1f} to {high:.1f} %, median {middle:.1f} %\n"
+        f"Those with the smallest share (scale.json has all):\n{table}"
+    )
 
 
 def _text(cell: Cell) -> str:

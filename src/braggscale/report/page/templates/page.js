@@ -59,6 +59,24 @@
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   }));
 
+  // A link to a folded section opens it
+  const unfold = (element) => {
+    for (let at = element; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+    const own = element && element.querySelector("details.fold");
+    if (own) own.open = true;
+  };
+  const toTarget = () => {
+    const element = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!element) return;
+    unfold(element);
+    element.scrollIntoView();
+  };
+  window.addEventListener("hashchange", toTarget);
+  all("a[href^='#']").forEach((a) => a.addEventListener("click", () => {
+    if (a.getAttribute("href") === location.hash) toTarget();
+  }));
+  toTarget();
+
   // Which section is on the screen
   const links = new Map(all("nav a").map((a) => [a.getAttribute("href").slice(1), a]));
   const watch = new IntersectionObserver((entries) => entries.forEach((entry) => {
@@ -173,13 +191,16 @@
       if (entry.isIntersecting) { near.unobserve(entry.target); draw(entry.target); }
     }), { rootMargin: "500px 0px" });
     plots.forEach((plot) => near.observe(plot));
-    const drawAll = async () => { for (const plot of plots) await draw(plot); };
+    const folds = all("details.fold");
+    const openAll = () => folds.forEach((fold) => { fold.open = true; });
+    const drawAll = async () => { openAll(); for (const plot of plots) await draw(plot); };
     window.addEventListener("beforeprint", () => {
       printing.now = true;
+      openAll();
       plots.forEach((plot) => (plot.dataset.drawn ? redraw(plot) : draw(plot)));
     });
     window.addEventListener("afterprint", () => { printing.now = false; plots.forEach(redraw); });
-    window.braggscale = { plots: plots.length, drawAll };
+    window.braggscale = { plots: plots.length, drawAll, unfold };
   };
   start().catch((error) => {
     const notice = document.getElementById("notice");

@@ -1,0 +1,79 @@
+"""The summary of a run of many data sets: what all of them have in common is said once.
+
+Beyond ``MANY`` data sets most of scale.json would be repetition: 2000 stills took 9 MB. Settings, and entries of the
+stored models, that are those of the first data set in the output are left out of the others, numbers have the digits
+that mean something, and sentences that can be made from the numbers are not written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from braggscale.report.numbers.json_numbers import significant
+from braggscale.report.summary_document import Summary
+from braggscale.report.summary_run import ComponentEntry, DataSetEntry
+from braggscale.report.summary_values import JsonObject
+
+MANY = 20
+_ALWAYS = ("parameters", "est_standard_devs")
+DIGITS = 7  # of a stored parameter; the experiments have all
+
+
+def shortened(summary: Summary) -> Summary:
+    """The same summary; of many data sets without repetition."""
+    kept = summary.kept
+    if len(summary.data_sets) <= MANY or not kept:
+        return summary
+    first = kept[0]
+    entries = [entry if entry is first else _data_set(entry, first) for entry in summary.data_sets]
+    components = [_component(entry, summary.fit.strengths) for entry in summary.fit.components]
+    fit = msgspec.structs.replace(summary.fit, components=components)
+    return msgspec.structs.replace(summary, data_sets=entries, fit=fit)
+
+
+def _data_set(entry: DataSetEntry, first: DataSetEntry) -> DataSetEntry:
+    settings = None if entry.settings == first.settings else entry.settings
+    model = None if entry.model is None else _differences(entry.model, first.model or {})
+    return msgspec.structs.replace(entry, settings=settings, model=model, partials=None)
+
+
+def _differences(model: JsonObject, first: JsonObject) -> JsonObject:
+    found: JsonObject = {}
+    for key, value in model.items():
+        other = first.get(key)
+        if key in first and value == other:
+            continue
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            # of a component its parameters stay, whatever those of the first are
+            value = {k: v for k, v in value.items() if k in _ALWAYS or k not in other or v != other[k]}
+        found[key] = _rounded(value)
+    return found
+
+
+def _rounded(value: object) -> object:
+    """Floating-point numbers with the digits that count, in lists and objects as well."""
+    if isinstance(value, float):
+        return significant(value, DIGITS)
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    return value
+
+
+def _component(entry: ComponentEntry, strengths: Mapping[str, float | None]) -> ComponentEntry:
+    def short(value: float | None) -> float | None:
+        return None if value is None else significant(value, 5)
+
+    same = all(strengths.get(kind) == value for kind, value in entry.strengths.items())
+    return msgspec.structs.replace(
+        entry,
+        effective=short(entry.effective),
+        rms=short(entry.rms),
+        low=short(entry.low),
+        high=short(entry.high),
+        strengths={} if same else entry.strengths,
+        text="",
+    )
