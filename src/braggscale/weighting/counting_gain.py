@@ -14,6 +14,8 @@ _GAIN_ROWS = 500  # a data set with fewer is pooled with the other small ones
 _GAIN_BINS = 40
 _MISFIT = 0.5  # median relative distance of the bins from the line beyond which there is no line
 
+_ITERATIONS, _SETTLED = 20, 1e-6  # of the line: most, and the relative change of the slope that counts as none
+_PARALLEL = 2e-12
 _FLOOR_QUANTILE, _LOW_QUANTILE = 0.05, 0.25
 
 
@@ -74,15 +76,24 @@ def _line(raw: Float, variance: Float) -> tuple[float, float, str]:
     weak = order[: max(1, int(_LOW_QUANTILE * len(order)))]
     floor = float(np.quantile(variance[weak], _FLOOR_QUANTILE))
     n_bins = min(_GAIN_BINS, len(order) // 10)
-    bins = np.array_split(order, n_bins)
-    x = np.array([np.median(np.abs(raw[b])) for b in bins])
-    y = np.array([np.median(variance[b]) for b in bins])
+    x, y = range_medians(np.abs(raw[order]), n_bins), range_medians(variance[order], n_bins)
     slope, esd, misfit = _robust_line(x, y)
     if not (np.isfinite(slope) and slope > 3.0 * esd and slope > 0):
         return 0.0, 0.0, "variances do not grow with intensity: observed variances are used as they are"
     if misfit > _MISFIT:
         return 0.0, 0.0, "variances are not linear in intensity: observed variances are used as they are"
     return slope, floor, ""
+
+
+def range_medians(values: Float, n_bins: int) -> Float:
+    """Medians of ``n_bins`` runs of equal numbers of neighbours, as ``np.array_split`` makes them, (n_bins,).
+
+    ``values``: any unit, (n,), n at least ``n_bins``.
+    """
+    size, more = divmod(len(values), n_bins)
+    cut = more * (size + 1)  # the first ranges have one more
+    parts = [values[:cut].reshape(more, size + 1), values[cut:].reshape(n_bins - more, size)]
+    return np.concatenate([np.median(part, axis=1) for part in parts if len(part)])
 
 
 def _robust_line(x: Float, y: Float) -> tuple[float, float, float]:
@@ -93,13 +104,14 @@ def _robust_line(x: Float, y: Float) -> tuple[float, float, float]:
     relative = np.zeros(len(x))
     tiny = 1e-3 * float(np.median(y))
     huber = np.ones(len(x))
-    for _ in range(20):
-        weight = huber / value**2
+    for _ in range(_ITERATIONS):
+        before, weight = slope, huber / value**2
         normal = design.T @ (design * weight[:, None])
         if not normal.diagonal().min() > 0:  # no intensity but 0
             return np.nan, np.nan, np.inf
         size = np.sqrt(normal.diagonal())
-        if np.linalg.cond(normal / np.outer(size, size)) > 1e12:
+        # the cosine between the two columns: this near to 1 one line is as good as another
+        if 1.0 - abs(float(normal[0, 1] / size[0] / size[1])) < _PARALLEL:
             return np.nan, np.nan, np.inf
         inverse = np.linalg.inv(normal)
         base, slope = inverse @ (design.T @ (weight * y))
@@ -108,4 +120,6 @@ def _robust_line(x: Float, y: Float) -> tuple[float, float, float]:
         spread = max(float(np.median(relative)) / 0.6745, 1e-6)
         huber = np.minimum(1.0, 1.345 * spread / np.maximum(relative, 1e-12))
         esd = spread * float(np.sqrt(inverse[1, 1]))
+        if abs(slope - before) < _SETTLED * abs(slope):
+            break
     return float(slope), esd, float(np.median(relative))
