@@ -81,7 +81,7 @@ def start_up(folder: Path, repeat: int) -> dict[str, Spread]:
 
 
 # --warm-up would copy kernels that lie beside the package
-COLD = "from braggscale import jit; jit._copy = lambda source, target: None; jit.warm_up()"
+COLD = "from braggscale.numerics.compiled import cache; cache._copy = lambda source, target: None; cache.warm_up()"
 
 
 def bench(a: argparse.Namespace, work: Path) -> dict[str, Any]:
