@@ -228,7 +228,7 @@ def row_scale(model, theta, rows, i):
             g *= 1 + total
             continue
         if component.name == "image":
-            g *= 1 + image_effect(component, p, rows, i)
+            g *= math.exp(image_effect(component, p, rows, i))
             continue
         raw = {
             "image": rows.xyz[i, 2],
@@ -243,6 +243,8 @@ def row_scale(model, theta, rows, i):
             axes.append((axis.n, None))
             u.append((raw[axis.coordinate] * axis.factor - axis.origin) / spacing)
         value = smooth_value(axes, p, u) if axes else p[0]
+        if component.logarithm:
+            value = math.exp(value)
         g *= math.exp(value / (2 * rows.d[i] ** 2)) if component.b_factor else value
     return g
 

@@ -128,7 +128,7 @@ def agree(fast, slow, wanted, found, factor, effective, part):
 def common(fast):
     """What no data tell of ln g: one factor and, with B factors, a multiple of 1/(2 d^2); (n, 1 or 2)."""
     columns = [np.ones(len(fast.rows))]
-    if any(component.exponential for _, component, _ in fast.model.parts()):
+    if any(component.gauge_role == "b" for _, component, _ in fast.model.parts()):
         columns.append(0.5 / fast.rows.d**2)
     return np.column_stack(columns)
 

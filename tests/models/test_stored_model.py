@@ -81,7 +81,8 @@ def test_modules_keep_their_factors_whatever_the_images():
 
     old = model((1, 1800)).to_dict([np.ones(14), np.zeros(24), np.array([0.01, -0.02])], None, {})
     assert old["configuration_parameters"]["corrections"] == ["scale", "absorption"]
-    assert start_parameters(model((201, 900)), old)[0][2].tolist() == [0.01, -0.02]
+    assert old["modules"]["parameters"] == pytest.approx([np.expm1(0.01), np.expm1(-0.02)])
+    assert start_parameters(model((201, 900)), old)[0][2].tolist() == pytest.approx([0.01, -0.02])
     values, taken = start_parameters(model((1, 1800), (0, 30, 60, 100)), old)
     assert values[2].tolist() == [0.0, 0.0, 0.0] and "modules" not in taken
 
@@ -94,8 +95,11 @@ def test_image_effects_are_taken_over_where_the_images_are_the_same():
         component = Images("image", n, images[0] - 1.0, (images[1] - images[0] + 1) / n, 1.0, (0.0, 0.0, 1.0))
         return DataSetModel("physical", (component,), {"valid_image_range": list(images)})
 
-    old = effects((1, 360), 90).to_dict([np.linspace(-0.1, 0.1, 90)], None, {})
-    assert start_parameters(effects((1, 360), 90), old)[0][0].tolist() == old["image"]["parameters"]
+    theta = np.linspace(-0.1, 0.1, 90)
+    old = effects((1, 360), 90).to_dict([theta], [np.full(90, 0.01)], {})
+    assert old["image"]["parameters"] == pytest.approx(np.expm1(theta)) and old["image"]["null_parameter_value"] == 0.0
+    assert old["image"]["est_standard_devs"] == pytest.approx(0.01 * np.exp(theta))
+    assert start_parameters(effects((1, 360), 90), old)[0][0] == pytest.approx(theta, abs=1e-12)
     for other in (effects((1, 360), 180), effects((1, 320), 80), effects((2, 361), 90)):
         values, taken = start_parameters(other, old)
         assert taken == [] and not values[0].any()
@@ -154,8 +158,8 @@ def test_one_run_has_one_kind_of_restraints():
     assert common_restraints([fixed, foreign], "estimated") == ("fixed", ", as in the earlier run")
     assert common_restraints([estimated], "fixed") == ("estimated", ", as in the earlier run")
     assert common_restraints([fixed, estimated], "estimated") == ("estimated", ": earlier runs differ")
-    # grids are fixed without anybody's choice
-    assert common_restraints([{**grid, OWN_ENTRY: fixed[OWN_ENTRY]}, foreign], "estimated") == ("estimated", "")
+    grids = {**grid, OWN_ENTRY: fixed[OWN_ENTRY]}
+    assert common_restraints([grids, foreign], "estimated") == ("fixed", ", as in the earlier run")
 
 
 def test_numbers_of_a_model_that_did_not_estimate_do_not_apply():

@@ -20,7 +20,7 @@ import numpy as np
 
 from braggscale.fit.data_set_pairs import Owners
 from braggscale.fit.penalty import Penalty, fix
-from braggscale.fit.restraint_strengths import update
+from braggscale.fit.restraint_strengths import at_least, update
 from braggscale.fit.restraints import Restraints
 from braggscale.numerics.anderson import MOST_CHANGE, Mixing
 from braggscale.numerics.array_types import Bool, Float
@@ -60,7 +60,8 @@ class BlockSurrogate:
         """G_M.  ``inverse``: M^-1, whose fixed parameters are zeroed.  ``theta``: the minimum, (n,)."""
         fix(inverse, self.fixed, 0.0)
         traces = {kind: self.penalty.by_kind[kind].trace(inverse) for kind in strengths}
-        return update(self.restraints.model, strengths, theta, traces, self.fixed)[0]
+        most = self.restraints.most_effective
+        return update(self.restraints.model, strengths, theta, traces, self.fixed, most_effective=most)[0]
 
     def follow(
         self, strengths: dict[str, float], exact: Mapping[str, float] | None, theta: Float, slope: Float | None = None
@@ -88,6 +89,7 @@ class BlockSurrogate:
                 kind: float(np.clip(value, strengths[kind] / MOST_CHANGE, strengths[kind] * MOST_CHANGE))
                 for kind, value in mixing.next(at, image).items()
             }
+            new = at_least(new, self.restraints.least)
             inverse = self.blocks(new).inverse()
             if inverse is None:
                 break
@@ -99,4 +101,5 @@ class BlockSurrogate:
         return at
 
     def _corrected(self, step: Mapping[str, float]) -> dict[str, float]:
-        return {kind: self.step_ratio.get(kind, 1.0) * value for kind, value in step.items()}
+        found = {kind: self.step_ratio.get(kind, 1.0) * value for kind, value in step.items()}
+        return at_least(found, self.restraints.least)

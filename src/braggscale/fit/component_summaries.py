@@ -19,6 +19,8 @@ from braggscale.numerics.array_types import Float
 
 # A component with fewer is reported as shrunk to nothing.
 NOTHING = 0.1
+# A strength that is not larger than the least by more than this factor has met it.
+AT_LIMIT = 1.0 + 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class ComponentSummary:
     ``effective``: effective number of parameters, of ``n_parameters``.  ``rms``: of the correction about its mean, as
     a fraction.  ``low``, ``high``: smallest and largest correction over the observations in the fit.
     ``strengths``: by kind; empty where they were fixed.  ``first``: False if an earlier data set shares it.
+    ``at_limit``: whether a strength is the least that is plausible: the data ask for larger corrections.
     """
 
     data_set: int
@@ -39,13 +42,16 @@ class ComponentSummary:
     high: float
     strengths: Mapping[str, float]
     first: bool = True
+    at_limit: bool = False
 
     def sentence(self) -> str:
         """For the log."""
         if self.strengths and self.effective < NOTHING:
             return f"{self.component}: the data do not support it, shrunk to nothing"
         number = f"{self.effective:.3g}" if self.effective >= NOTHING else f"less than {NOTHING:g}"
-        return f"{self.component}: {number} effective parameters, corrections from {self.low:.3g} to {self.high:.3g}"
+        limit = "; larger ones would not be plausible and were held back" if self.at_limit else ""
+        size = f"corrections from {self.low:.3g} to {self.high:.3g}{limit}"
+        return f"{self.component}: {number} effective parameters, {size}"
 
 
 def component_summaries(
@@ -68,6 +74,7 @@ def component_summaries(
         for c, component in enumerate(model_of_one.components):
             where = model.where(d, c)
             kinds = {r.kind for r in component.restraints if r.kind}
+            least = [(r.kind, r.least) for r in component.restraints if r.kind in strengths]
             values = design.values(theta, c, mine)
             spread = values / values.mean() - 1.0 if len(values) and values.mean() != 0.0 else np.zeros(1)
             found.append(
@@ -81,6 +88,7 @@ def component_summaries(
                     float(values.max()) if len(values) else 1.0,
                     {kind: strengths[kind] for kind in sorted(kinds) if kind in strengths},
                     where.start not in seen,
+                    any(strengths[kind] <= AT_LIMIT * value for kind, value in least),
                 )
             )
             seen.add(where.start)
@@ -97,6 +105,7 @@ def sentences(found: Sequence[ComponentSummary]) -> list[str]:
             effective=sum(f.effective for f in of_name if f.first),
             low=min(f.low for f in of_name),
             high=max(f.high for f in of_name),
+            at_limit=any(f.at_limit for f in of_name),
         )
         sentences.append(whole.sentence())
     return sentences

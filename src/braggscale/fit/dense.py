@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from braggscale.fit.least_squares import Quadratic, Target
-from braggscale.fit.restraint_strengths import traces, update
+from braggscale.fit.restraint_strengths import at_least, traces, update
 from braggscale.fit.solver import SINGULAR, Ending, FitSettings, State, descend, expanded, settled
 from braggscale.numerics.anderson import Mixing
 from braggscale.numerics.array_types import Float
@@ -152,12 +152,13 @@ def strengths_nearby(
             break
         there = now.minimum(inverse)
         model = target.restraints.model
-        wanted, moved = update(model, strengths, there, traces(model, inverse), target.fixed)
+        most = target.restraints.most_effective
+        wanted, moved = update(model, strengths, there, traces(model, inverse), target.fixed, most_effective=most)
         log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
         first = first or moved
         if moved > trusted:
             break
-        strengths = mixing.next(strengths, wanted)
+        strengths = at_least(mixing.next(strengths, wanted), target.restraints.least)
         if moved < enough:
             break
     return strengths, first

@@ -153,7 +153,10 @@ def exact_step(quadratic: Quadratic, known: Factored) -> tuple[dict[str, float],
     """
     target = quadratic.target
     there = quadratic.at(known.strengths).minimum(known.inverse)
-    wanted, moved = update(target.restraints.model, known.strengths, there, known.traces, target.fixed)
+    most = target.restraints.most_effective
+    wanted, moved = update(
+        target.restraints.model, known.strengths, there, known.traces, target.fixed, most_effective=most
+    )
     log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
     return wanted, moved, there
 

@@ -26,7 +26,7 @@ from braggscale.fit.jacobian import Linear
 from braggscale.fit.least_squares import Target
 from braggscale.fit.normal_operator import FINAL_TOLERANCE, Layout, NormalOperator, Parts, parts_of_normal
 from braggscale.fit.penalty import Penalty
-from braggscale.fit.restraint_strengths import update
+from braggscale.fit.restraint_strengths import at_least, update
 from braggscale.fit.solver import Ending, FitSettings, State, descend, settled
 from braggscale.numerics.anderson import Mixing
 from braggscale.numerics.array_types import Float
@@ -186,10 +186,11 @@ class _Probing:
             there = point.theta + step[:, 0]
             whole, alone = normal.traces(self.signs, solutions)
             model = self.target.restraints.model
-            wanted, moved = update(model, strengths, there, whole, self.target.fixed, alone)
+            most = self.target.restraints.most_effective
+            wanted, moved = update(model, strengths, there, whole, self.target.fixed, alone, most)
             log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
             first = first or moved
-            strengths = mixing.next(strengths, wanted)
+            strengths = at_least(mixing.next(strengths, wanted), self.target.restraints.least)
             if moved < CLOSE * settled(self.target):
                 break
         return strengths, first, solutions, step

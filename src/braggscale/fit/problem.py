@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from braggscale.data.observations import ObservationGeometry
+from braggscale.data.observations import GeometryCopy, ObservationGeometry
 from braggscale.data.unique_reflections import Groups
 from braggscale.fit.data_set_pairs import Pairs
 from braggscale.fit.least_squares import Target
@@ -19,6 +19,10 @@ from braggscale.numerics.array_types import Bool, Float
 
 # Beyond this many parameters the normal matrix is not formed: its inversion takes seconds, its copies gigabytes.
 MOST_DENSE = 6000
+# Share of the degrees of freedom, observations less unique reflections, that estimated corrections may take. Errors are
+# calibrated by what is left. If corrections take most of it errors shrink with the residuals, and small errors ask for
+# more corrections.
+MOST_EFFECTIVE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,11 @@ class Problem:
         pairs = None if self.pairs is None else Pairs.of(self.model, self.rows.data_set, groups)
         return replace(self, groups=groups, pairs=pairs)
 
+    def seen_from(self, use: Bool) -> Problem:
+        """The same, with the gauge over the rows in ``use``, (n,)."""
+        rows = GeometryCopy.of(self.rows, np.flatnonzero(use))
+        return replace(self, choices=gauge(self.model, rows, self.fixed))
+
     def target(self, theta: Float, intensity: Float, weight: Float, strengths: Mapping[str, float]) -> Target:
         """The cost to minimise.
 
@@ -61,7 +70,10 @@ class Problem:
         that are not named have those of the model.
         """
         information = float(np.sum(weight * intensity**2))
-        restraints = Restraints(self.model.restraints(theta), as_restraints(self.choices, self.model, information))
+        gauge_restraints = as_restraints(self.choices, self.model, information)
+        seen = weight > 0.0
+        freedom = int(np.count_nonzero(seen)) - int(np.count_nonzero(self.groups.sum(seen)))
+        restraints = Restraints(self.model.restraints(theta), gauge_restraints, MOST_EFFECTIVE * freedom)
         first = restraints.strengths
         restraints = restraints.at({kind: strengths.get(kind, begin) for kind, begin in first.items()})
         free = np.flatnonzero(~self.fixed)

@@ -48,6 +48,8 @@ NOTHING_LEFT = 1e-3
 SMALL = 64
 # Factor on strengths that leaves nothing of a correction.
 HELD = 1e8
+# Share of the effective parameters that may be taken, from which on strengths fall more slowly.
+NEAR = 0.5
 
 
 def held_back(model: JointModel) -> JointModel:
@@ -71,6 +73,11 @@ def held_back(model: JointModel) -> JointModel:
 
     data_sets = [replace(own, components=tuple(map(settled, own.components))) for own in model.data_sets]
     return replace(model, data_sets=tuple(data_sets))
+
+
+def at_least(strengths: Mapping[str, float], least: Mapping[str, float]) -> dict[str, float]:
+    """Strengths that are not below the ``least`` ones of their kinds."""
+    return {kind: max(value, least.get(kind, 0.0)) for kind, value in strengths.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,28 +171,39 @@ def update(
     traces: Mapping[str, float],
     fixed: Bool,
     blocks_alone: Mapping[str, float] | None = None,
+    most_effective: float = np.inf,
 ) -> tuple[dict[str, float], float]:
     """One Fellner-Schall step for every kind, and by how many effective parameters it changes the fit at most.
 
     ``restraints``: of the model.  ``theta``: the minimum with ``strengths``, (n_parameters,).
     ``traces``: tr(C S) of every kind.  ``fixed``: parameters that keep their values, (n_parameters,); a restraint of
     these alone does not count.  ``blocks_alone``: lower limits of the traces, where ``traces`` carry the noise of
-    probes: what that noise asks for must not let a strength grow without end.
+    probes: what that noise asks for must not let a strength grow without end.  ``most_effective``: parameters that all
+    kinds together may take, near which strengths fall no further, and beyond which all of them rise.
     """
-    size, rank = dict.fromkeys(strengths, 0.0), dict.fromkeys(strengths, 0.0)
+    size, rank, least = (dict.fromkeys(strengths, 0.0) for _ in range(3))
     for where, restraint in restraints:
         if restraint.kind and not fixed[where].all():
             part = theta[where] - restraint.target
             size[restraint.kind] += float(part @ (restraint.penalty @ part))
             rank[restraint.kind] += restraint.rank
+            least[restraint.kind] = restraint.least
     new: dict[str, float] = {}
     moved = 0.0
+    # how much data sets differ from one another is no correction that could be left out
+    coupled = {r.kind for _, r in restraints if r.couples_data_sets}
+    taken = sum(rank[kind] - old * traces[kind] for kind, old in strengths.items() if kind not in coupled)
+    crowded = max(taken, 0.0) / max(most_effective, 1.0)
     for kind, old in strengths.items():
         free = rank[kind] - old * traces[kind]
         most = free if blocks_alone is None else min(free, rank[kind] - old * blocks_alone[kind])
         wanted = free / size[kind] if size[kind] > 0 else np.inf
         if most < NOTHING_LEFT and wanted > old:
             wanted = old
-        new[kind] = float(np.clip(wanted, old / MOST_CHANGE, old * MOST_CHANGE))
+        if kind not in coupled and wanted < old * max(crowded, 1.0):
+            # from NEAR of what may be taken on ever smaller steps
+            share = np.clip((1.0 - crowded) / (1.0 - NEAR), 0.0, 1.0)
+            wanted = wanted**share * (old * max(crowded, 1.0)) ** (1.0 - share)
+        new[kind] = max(float(np.clip(wanted, old / MOST_CHANGE, old * MOST_CHANGE)), least[kind])
         moved = max(moved, abs(float(np.log(new[kind] / old))) * free)
     return new, moved

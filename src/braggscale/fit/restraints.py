@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from braggscale.models.joint_model import Placed
-from braggscale.models.restraints import MeanPenalty
+from braggscale.models.restraints import MeanPenalty, Restraint
 from braggscale.numerics.array_types import Bool, Float, Int
 
 
@@ -18,10 +19,12 @@ class Restraints:
 
     ``model``: restraints of the model; those of one kind have one strength, which may be estimated from the data.
     ``gauge``: restraints that hold what the data leave open (models/gauge.py).
+    ``most_effective``: effective parameters that the strengths which are estimated may leave, all kinds together.
     """
 
     model: Sequence[Placed]
     gauge: Sequence[Placed] = ()
+    most_effective: float = math.inf
 
     @property
     def strengths(self) -> dict[str, float]:
@@ -33,17 +36,19 @@ class Restraints:
         """All of them, those of the model first."""
         return [*self.model, *self.gauge]
 
+    @property
+    def least(self) -> dict[str, float]:
+        """Smallest plausible strength of each kind."""
+        return {restraint.kind: restraint.least for _, restraint in self.model if restraint.kind}
+
     def at(self, strengths: Mapping[str, float]) -> Restraints:
-        """The same with other strengths of their kinds; kinds that are not named keep theirs."""
-        model = [
-            (where, replace(restraint, strength=strengths.get(restraint.kind, restraint.strength)))
-            for where, restraint in self.model
-        ]
-        return Restraints(model, self.gauge)
+        """The same with other strengths of their kinds, none below the least; kinds that are not named keep theirs."""
+        model = [(where, _at(restraint, strengths)) for where, restraint in self.model]
+        return replace(self, model=model)
 
     def without_gauge(self) -> Restraints:
         """Those of the model alone."""
-        return Restraints(self.model)
+        return replace(self, gauge=())
 
     def add_to(self, theta: Float, cost: float, gradient: Float) -> float:
         """``cost`` plus that of the restraints; adds their gradient to ``gradient``.
@@ -91,3 +96,8 @@ def _add_levels(matrix: Float, where: slice | Int, penalty: MeanPenalty) -> None
         for first, last in zip(penalty.starts[:-1].tolist(), penalty.starts[1:].tolist(), strict=True):
             here, part = index[first:last], row[first:last]
             matrix[here[:, None], here] += np.outer(penalty.within * part, part)
+
+
+def _at(restraint: Restraint, strengths: Mapping[str, float]) -> Restraint:
+    """The restraint at the strength of its kind."""
+    return replace(restraint, strength=max(strengths.get(restraint.kind, restraint.strength), restraint.least))

@@ -8,16 +8,18 @@ from typing import Any, ClassVar
 from braggscale.models.component import Component
 from braggscale.models.data_set_model import DataSetModel, Extent
 from braggscale.models.kind import ModelKind, StoredSetting
-from braggscale.models.restraints import Restraint, ridge, roughness
+from braggscale.models.restraints import Restraint, grid_unevenness, ridge, roughness
 from braggscale.models.settings import ModelSettings, SweepFacts, finest_interval, fixed_components
 from braggscale.models.smooth import Axis, Smooth, axis_over, binned_parameters, smooth_spacing
 from braggscale.options.model_options.array import ArrayModel
 from braggscale.options.model_options.record import corrections_of
 
 # Grid points without reflections (corners of the detector) get the value of their neighbours. Two grids can share a
-# # factor (any function of rotation); weak restraints of both towards 1 determine its division between them.
-GRID_ROUGHNESS = 10.0  # 1/0.3^2 on differences of neighbours
-GRID_RIDGE = 1.0
+# factor (any function of rotation); weak restraints of both towards 1 determine its division between them. These are
+# the strengths of fixed restraints.
+GRID_ROUGHNESS = 100.0  # 1/0.1^2 on differences of neighbours
+GRID_RIDGE = 10.0  # 1/0.3^2
+START_GRID = 100.0  # where estimated strengths start: neighbours differ by 10 %
 
 # Margins around the data, so that the largest value falls inside the last bin.
 RESOLUTION_MARGIN = 1e-6  # 1/Angstrom^2
@@ -44,7 +46,7 @@ class ArraySettings(ModelSettings):
 
 
 def settle(options: ArrayModel, facts: SweepFacts, estimate: bool) -> tuple[ArraySettings, list[str]]:
-    """Settings of a sweep; restraints are never estimated.
+    """Settings of a sweep.  ``estimate``: whether the data determine the strengths of restraints.
 
     No grid has more points than the sweep has reflections: it has fewer intervals then than the options say.
     """
@@ -62,6 +64,7 @@ def settle(options: ArrayModel, facts: SweepFacts, estimate: bool) -> tuple[Arra
         n_absorption_bins=absorption,
         n_modulation_bins=modulation,
         fixed=fixed_components(corrections_of(ArrayModel), options.correction.fix, map_has_modules=False),
+        estimated=corrections_of(ArrayModel) if estimate else (),
     )
     numbers = (
         ("n_resolution_bins", settings.decay, options.n_resolution_bins, resolution),
@@ -100,16 +103,16 @@ def build(settings: ArraySettings, extent: Extent) -> DataSetModel:
         width = (high - low) / settings.n_resolution_bins
         n_res = binned_parameters(settings.n_resolution_bins)
         resolution = axis_over("inverse_d2", 1.0 / width, *extent.inverse_d2, n_res)
-        components.append(_grid("decay", (resolution, time)))
+        components.append(_grid("decay", (resolution, time), settings))
         configuration |= {"n_res_param": n_res, "resmin": low, "res_bin_width": width}
     if settings.absorption:
         x, y, detector = _detector(extent, settings.n_absorption_bins)
-        components.append(_grid("absorption", (x, y, time)))
+        components.append(_grid("absorption", (x, y, time), settings))
         configuration |= {"n_x_param": x.n, "n_y_param": y.n, **detector}
         configuration |= {"x_bin_width": 1.0 / x.factor, "y_bin_width": 1.0 / y.factor}
     if settings.modulation:
         x, y, detector = _detector(extent, settings.n_modulation_bins)
-        components.append(_grid("modulation", (x, y)))
+        components.append(_grid("modulation", (x, y), settings))
         configuration |= {"n_x_mod_param": x.n, "n_y_mod_param": y.n, **detector}
         configuration |= {"x_det_bin_width": 1.0 / x.factor, "y_det_bin_width": 1.0 / y.factor}
     if extent.images is not None:
@@ -126,8 +129,10 @@ def _detector(extent: Extent, bins: int) -> tuple[Axis, Axis, dict[str, float]]:
     return axes[0], axes[1], {"xmin": extent.x[0] - PIXEL_MARGIN, "ymin": extent.y[0] - PIXEL_MARGIN}
 
 
-def _grid(name: str, axes: tuple[Axis, ...]) -> Smooth:
+def _grid(name: str, axes: tuple[Axis, ...], settings: ArraySettings) -> Smooth:
     shape = tuple(axis.n for axis in axes)
+    if name in settings.estimated:
+        return Smooth(name, axes, restraints=(grid_unevenness(f"array {name}", shape, START_GRID),))
     bare = Smooth(name, axes)
     smooth: Restraint = roughness(shape, GRID_ROUGHNESS, order=1)
     return Smooth(name, axes, restraints=(smooth, ridge(bare.n_parameters, GRID_RIDGE, 1.0)))
@@ -144,7 +149,6 @@ ARRAY = ModelKind(
     settle=settle,
     build=build,
     at_least_one_of=("decay", "absorption"),
-    estimates=False,
     stored=(
         StoredSetting("time_rot_interval", "decay_interval", 1e-3, 1e5),
         StoredSetting("n_res_param", "n_resolution_bins", 2, 1000, of_stored=_bins),

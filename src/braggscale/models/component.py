@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self
 
+import numpy as np
+
 from braggscale.data.observations import ObservationGeometry
 from braggscale.models.restraints import Restraint
 from braggscale.numerics.array_types import Float, Int, Int32
@@ -82,6 +84,14 @@ class Component(Protocol):
         ...
 
     @property
+    def shown_less(self) -> float | None:
+        """None where parameters are stored and shown as they are; else they are logarithms, shown as exp(theta) - this.
+
+        Corrections that other programs do not read are positive in this way.
+        """
+        ...
+
+    @property
     def restraints(self) -> tuple[Restraint, ...]:
         """Penalties on its parameters, in their order."""
         ...
@@ -129,6 +139,29 @@ class Component(Protocol):
     def with_restraints(self, restraints: tuple[Restraint, ...]) -> Self:
         """The same with other restraints."""
         ...
+
+
+def shown(component: Component, theta: Float) -> Float:
+    """Parameters, (n_parameters,), in the form in which they are stored and shown, (n_parameters,).
+
+    ``theta``: (n_parameters,).
+    """
+    return theta if component.shown_less is None else np.exp(theta) - component.shown_less
+
+
+def from_shown(component: Component, values: Float) -> Float:
+    """The inverse of ``shown``, (n,); factors that are not positive become LEAST_FACTOR.  ``values``: (n,)."""
+    if component.shown_less is None:
+        return values
+    return np.log(np.maximum(values + component.shown_less, LEAST_FACTOR))
+
+
+def shapes_resolution(component: Component) -> bool:
+    """Whether it is neither scale nor B, and its mean may depend on resolution although nobody means it to."""
+    return component.describe().form in ("grid", "surface", "images")
+
+
+LEAST_FACTOR = 1e-3  # of a correction in a file of another program, or an earlier one of this
 
 
 class NoGauge:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from braggscale.data.experiment import Panel, Scan
 from braggscale.data.observations import ObservationGeometry
-from braggscale.models.component import Component
+from braggscale.models.component import Component, shown
 from braggscale.models.detector_modules import Edges, module_edges
 from braggscale.numerics.array_types import Float
 
@@ -109,13 +111,15 @@ class DataSetModel:
         """
         stored: dict[str, Any] = {"__id__": self.kind}
         for k, component in enumerate(self.components):
+            values = shown(component, theta[k])
             entry: dict[str, Any] = {
                 "n_parameters": component.n_parameters,
-                "parameters": theta[k].tolist(),
-                "null_parameter_value": component.null,
+                "parameters": values.tolist(),
+                "null_parameter_value": float(shown(component, np.array([component.null]))[0]),
             }
             if esd is not None:
-                entry["est_standard_devs"] = esd[k].tolist()
+                factor = 1.0 if component.shown_less is None else values + component.shown_less
+                entry["est_standard_devs"] = (esd[k] * factor).tolist()
             stored[component.name] = entry
         own = {kind for component in self.components for kind in (r.kind for r in component.restraints) if kind}
         if strengths and own:

@@ -13,6 +13,9 @@ from braggscale.models.smooth import Smooth, axis_over, binned_parameters
 def detector_map(size: tuple[int, int], bins: int, estimated: bool) -> Smooth:
     """Response of the detector: a grid over its panel, independent of time, with mean 1.
 
+    Parameters are logarithms. If they were factors, differences would cost less where the map is low than where it is
+    high. A map would then become small for that reason alone, and another correction would make up for it.
+
     There is one object for all data sets of a detector, because thousands of stills share its penalty.
     DIALS' physical and KB models do not have this component. It is stored under a name of its own, which DIALS leaves
     out when it writes a model.  ``size``: pixels, fast and slow.
@@ -23,7 +26,7 @@ def detector_map(size: tuple[int, int], bins: int, estimated: bool) -> Smooth:
     restraint = unevenness("modulation", (x.n, y.n), START_MODULATION)
     if not estimated:
         restraint = replace(restraint, kind="")
-    return Smooth("modulation", (x, y), restraints=(restraint,))
+    return Smooth("modulation", (x, y), restraints=(restraint,), logarithm=True)
 
 
 START_MODULATION = 1e4  # neighbouring differences change by 1 %; also the strength if it is not estimated

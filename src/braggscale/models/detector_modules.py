@@ -15,7 +15,7 @@ import numpy as np
 
 from braggscale.data.observations import ObservationGeometry
 from braggscale.models.component import Description, NoGauge, StoredComponent
-from braggscale.models.restraints import Restraint, ridge
+from braggscale.models.restraints import Restraint, effects, ridge
 from braggscale.numerics.array_types import Float, Int32
 
 WIDEST_GAP = 64  # pixels; more is a shadow, not a gap
@@ -28,7 +28,7 @@ Edges = tuple[tuple[float, ...], tuple[float, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Modules(NoGauge):
-    """Factor 1 + theta_k for reflections on module k; modules are numbered along the fast axis first.
+    """Factor exp(theta_k) for reflections on module k; modules are numbered along the fast axis first.
 
     ``x``, ``y``: edges of the modules, those of the panel first and last, pixels, increasing.
     """
@@ -37,9 +37,10 @@ class Modules(NoGauge):
     x: tuple[float, ...]
     y: tuple[float, ...]
     restraints: tuple[Restraint, ...] = ()
-    exponential: bool = False
-    offset: float = 1.0
+    exponential: bool = True
+    offset: float = 0.0
     null: float = 0.0
+    shown_less: float = 1.0
     dense: bool = False
 
     @property
@@ -81,9 +82,8 @@ class Modules(NoGauge):
 def module_factors(edges: Edges, estimated: bool) -> Modules:
     """One factor for every module of the panel, one object for all data sets; stored in the same way as the map."""
     found = Modules("modules", *edges)
-    restraint = ridge(found.n_parameters, START_MODULES)
-    if estimated:
-        restraint = replace(restraint, kind="modules", rank=found.n_parameters)
+    n = found.n_parameters
+    restraint = effects("modules", n, START_MODULES) if estimated else ridge(n, START_MODULES)
     return replace(found, restraints=(restraint,))
 
 

@@ -54,7 +54,7 @@ def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[Cho
     choices: list[Choice] = []
     overall = {role: not _any_fixed(model, fixed, role) for role in ("factor", "b")}
     # a common B is undetermined only if every data set has a B
-    overall["b"] &= all(any(c.exponential for c in m.components) for m in model.data_sets)
+    overall["b"] &= all(any(c.gauge_role == "b" for c in m.components) for m in model.data_sets)
     # by role and by position in theta: m of each data set, and its number of observations
     means: dict[str, dict[int, tuple[slice, Float, int]]] = {"factor": {}, "b": {}}
     sharing = _sharing(model)
@@ -68,8 +68,10 @@ def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[Cho
             if component.gauge_role == "none":
                 continue
             where, role = model.where(d, c), component.gauge_role
-            first = role == "b" or grids == 0
-            grids += role == "factor"
+            # a map in logarithms has no scale of its own
+            carries = role == "b" or not component.exponential
+            first = role == "b" or (carries and grids == 0)
+            grids += role == "factor" and carries
             if first and overall[role]:
                 if where.start not in means[role]:
                     m = component.gauge_rows(rows, in_data_set, overall=True)[0]

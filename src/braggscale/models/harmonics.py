@@ -28,6 +28,7 @@ class Harmonics(NoGauge):
     exponential: bool = False
     offset: float = 1.0
     null: float = 0.0
+    shown_less: None = None
     dense: ClassVar[bool] = True
 
     @property

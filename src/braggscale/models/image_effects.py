@@ -30,7 +30,7 @@ MOST_BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class Images(NoGauge):
-    """Factor 1 + eta.
+    """Factor exp(eta).
 
     ``first``: array index of the first image.  ``per_bin``: images that share one effect.  ``n``: number of effects.
     ``spread``: sigma_m in images.  ``axis``: of rotation, crystal frame of Observations.s1c, (3,).
@@ -43,9 +43,10 @@ class Images(NoGauge):
     spread: float
     axis: tuple[float, float, float]
     restraints: tuple[Restraint, ...] = ()
-    exponential: bool = False
-    offset: float = 1.0
+    exponential: bool = True
+    offset: float = 0.0
     null: float = 0.0
+    shown_less: float = 1.0
     dense: bool = False
 
     @property

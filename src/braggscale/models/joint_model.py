@@ -10,7 +10,7 @@ basis values of thousands of stills can be computed together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -193,11 +193,22 @@ class JointModel:
         run_lanes(piece, len(pieces))
         return g, variance
 
-    def _scales(self, family: int, rows: ObservationGeometry, theta: Float) -> Float:
+    def product(self, rows: ObservationGeometry, theta: Float, of: Callable[[Component], bool]) -> Float:
+        """Product of some components of every row, (n,): those of which ``of`` says so.  ``theta``: (n_parameters,)."""
+        found = np.ones(len(rows))
+        for family, part in self._pieces(rows, SMALL_CHUNK):
+            found[part] = self._scales(family, GeometryView(rows, part), theta, of)
+        return found
+
+    def _scales(
+        self, family: int, rows: ObservationGeometry, theta: Float, of: Callable[[Component], bool] = bool
+    ) -> Float:
         """g of rows of one family, (n,), component by component."""
         g = np.ones(len(rows))
         starts = self.starts[rows.data_set]
         for c, component in enumerate(self.data_sets[int(self.leaders[family])].components):
+            if not of(component):
+                continue
             first, values = component.basis(rows)
             scale_factor.multiply(
                 values, starts[:, c] + first, component.columns, theta, component.exponential, component.offset, g

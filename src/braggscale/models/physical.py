@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from braggscale.models.component import Component
@@ -13,7 +13,7 @@ from braggscale.models.detector_modules import module_factors
 from braggscale.models.harmonics import Harmonics
 from braggscale.models.image_effects import Images
 from braggscale.models.kind import ModelKind, StoredSetting
-from braggscale.models.restraints import Restraint, bending, level, ridge, roughness, smoothness
+from braggscale.models.restraints import Restraint, bending, effects, level, ridge, roughness, smoothness
 from braggscale.models.settings import (
     MODULATION_BINS,
     ModelSettings,
@@ -268,8 +268,7 @@ def _image_effects(extent: Extent, interval: float) -> Images:
     per_bin = max(1, round(interval / width)) if width > 0 else 1
     n = max(1, round((last - first + 1) / per_bin))
     spread = extent.mosaicity / width if width > 0 else 0.0
-    held = ridge(n, START_IMAGE)
-    restraint = replace(held, kind="image", rank=n)
+    restraint = effects("image", n, START_IMAGE)
     return Images("image", n, first - 1.0, (last - first + 1) / n, spread, extent.axis, (restraint,))
 
 

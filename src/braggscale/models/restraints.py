@@ -72,6 +72,7 @@ class Restraint:
     crystals.
     ``couples_data_sets``: it acts on the differences between data sets, not on each data set separately; ``penalty`` is
     then the row m of the level m . theta, (n,).  ``rank``: of the penalty, if there is a kind.
+    ``least``: an estimated strength does not fall below it, because larger corrections are not plausible.
     """
 
     penalty: Float | MeanPenalty
@@ -81,6 +82,7 @@ class Restraint:
     relative: bool = False
     couples_data_sets: bool = False
     rank: int = 0
+    least: float = 0.0
 
     def diagonal(self) -> Float:
         """Of the penalty, (n,)."""
@@ -105,22 +107,24 @@ def smoothness(name: str, n: int, spacing: float, curvature: float, trend: float
     Curvature: sum (second difference)^2 (10/spacing)^3, which approaches the integral of the squared second derivative
     and so has the same meaning for curves with different ``spacing``, degrees. Trend: (change from end to end)^2.
     Second differences alone would not restrain the trend, even in a sweep whose data hardly determine it.
-    ``curvature``, ``trend``: starting strengths.
+    ``curvature``, ``trend``: starting strengths; estimates do not fall below LEAST_SHARE of them.
     """
     found = []
     if n > 2:
         bends = np.diff(np.eye(n), n=2, axis=0) * (10.0 / spacing) ** 1.5
-        found.append(Restraint(bends.T @ bends, curvature, kind=f"{name} curvature", relative=relative, rank=n - 2))
+        found.append(_estimated(f"{name} curvature", bends.T @ bends, curvature, n - 2, LEAST_SHARE, relative))
     if n > 1:
         along = np.arange(n) - 0.5 * (n - 1)
         along *= (n - 1) / float(along @ along)
-        found.append(Restraint(np.outer(along, along), trend, kind=f"{name} trend", relative=relative, rank=1))
+        found.append(_estimated(f"{name} trend", np.outer(along, along), trend, 1, LEAST_SHARE, relative))
     return found
 
 
 def level(name: str, n: int, strength: float, relative: bool = False) -> Restraint:
     """Estimated restraint of the mean parameter to those of the other data sets."""
-    return Restraint(np.full(n, 1.0 / n), strength, kind=f"{name} level", relative=relative, couples_data_sets=True)
+    row = np.full(n, 1.0 / n)
+    least = LEAST_SHARE * strength
+    return Restraint(row, strength, kind=f"{name} level", relative=relative, couples_data_sets=True, least=least)
 
 
 def bending(name: str, lmax: int, strength: float) -> Restraint:
@@ -129,7 +133,7 @@ def bending(name: str, lmax: int, strength: float) -> Restraint:
     The integral of the squared Laplacian over the sphere (Wahba, SIAM J. Sci. Stat. Comput. 2 (1981) 5).
     """
     order = np.repeat(np.arange(1, lmax + 1), 2 * np.arange(1, lmax + 1) + 1)
-    return Restraint(np.diag((order * (order + 1.0)) ** 2), strength, kind=name, rank=len(order))
+    return _estimated(name, np.diag((order * (order + 1.0)) ** 2), strength, len(order), LEAST_OF_SURFACE)
 
 
 def unevenness(name: str, shape: tuple[int, int], strength: float) -> Restraint:
@@ -140,9 +144,30 @@ def unevenness(name: str, shape: tuple[int, int], strength: float) -> Restraint:
     """
     bends = roughness(shape, 1.0).dense()
     n = len(bends)
-    return Restraint(bends + SCATTER * (np.eye(n) - 1.0 / n), strength, kind=name, rank=n - 1)
+    return _estimated(name, bends + SCATTER * (np.eye(n) - 1.0 / n), strength, n - 1, LEAST_OF_MAP)
 
 
+def grid_unevenness(name: str, shape: tuple[int, ...], strength: float) -> Restraint:
+    """Estimated restraint of a grid of factors in units of their mean: first differences along every axis."""
+    return _estimated(name, roughness(shape, 1.0, order=1).dense(), strength, math.prod(shape) - 1, LEAST_OF_MAP, True)
+
+
+def effects(name: str, n: int, strength: float) -> Restraint:
+    """Estimated restraint of n effects that do not depend on each other: sum theta^2."""
+    return _estimated(name, np.eye(n), strength, n, LEAST_SHARE)
+
+
+def _estimated(
+    kind: str, penalty: Float, strength: float, rank: int, least: float, relative: bool = False
+) -> Restraint:
+    """``least``: smallest strength, as a share of the one to start with."""
+    return Restraint(penalty, strength, kind=kind, relative=relative, rank=rank, least=least * strength)
+
+
+# Strengths are not estimated below this share of those that they start with: corrections 30 times as large as usual
+# ones (of a curve), 3 times (of a map) and 7 times (of the absorption surface) are not plausible. Without an end a map
+# runs after what is no correction, and two corrections that can do the same run away from each other.
+LEAST_SHARE, LEAST_OF_MAP, LEAST_OF_SURFACE = 1e-3, 0.1, 0.02
 # Share of the scatter in the penalty of a map: a plane costs as much as second differences of a thirtieth of its
 # height.
 SCATTER = 1e-3

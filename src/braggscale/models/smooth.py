@@ -78,13 +78,15 @@ def raw_coordinate(rows: ObservationGeometry, coordinate: Coordinate) -> Float:
 class Smooth:
     """A smooth function of up to three coordinates, or (no axis) a constant.
 
-    ``b_factor``: the value is exp(eta / (2 d^2)) with parameters in Angstrom^2; otherwise it is eta itself.
+    ``b_factor``: the value is exp(eta / (2 d^2)) with parameters in Angstrom^2.  ``logarithm``: it is exp(eta), and so
+    positive. Otherwise it is eta itself.
     """
 
     name: str
     axes: tuple[Axis, ...]
     b_factor: bool = False
     restraints: tuple[Restraint, ...] = ()
+    logarithm: bool = False
     dense: ClassVar[bool] = False
 
     @property
@@ -94,8 +96,13 @@ class Smooth:
 
     @property
     def exponential(self) -> bool:
-        """True for a B factor."""
-        return self.b_factor
+        """True for a B factor, and where the parameters are logarithms."""
+        return self.b_factor or self.logarithm
+
+    @property
+    def shown_less(self) -> float | None:
+        """Logarithms are shown as factors."""
+        return 0.0 if self.logarithm else None
 
     @property
     def offset(self) -> float:
@@ -105,7 +112,7 @@ class Smooth:
     @property
     def null(self) -> float:
         """Parameter value that corrects nothing."""
-        return 0.0 if self.b_factor else 1.0
+        return 0.0 if self.exponential else 1.0
 
     @property
     def columns(self) -> Int32:
@@ -137,6 +144,7 @@ class Smooth:
         """Shares of the parameters in the mean, (n_parameters,), over the rows ``chosen``, (k,).
 
         A map of the detector beside a scale has a mean in every resolution shell; shells have equal numbers of rows.
+        It is the mean of the logarithm if the parameters are logarithms.
         """
         if overall or [axis.coordinate for axis in self.axes] != ["x", "y"]:
             return [self._mean_row(GeometryView(rows, chosen))]

@@ -14,7 +14,7 @@ import numpy as np
 
 from braggscale.data.geometry import UnitCell
 from braggscale.models import MODELS
-from braggscale.models.component import Component, StoredComponent
+from braggscale.models.component import Component, StoredComponent, from_shown
 from braggscale.models.data_set_model import DataSetModel
 from braggscale.models.settings import ModelSettings
 from braggscale.models.smooth import Axis, axis_over, smooth_basis
@@ -45,6 +45,7 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
     old = stored_values(stored, component.name)
     if old is None:
         return None
+    old = from_shown(component, old)
     configuration = _configuration(stored)
     same_kind = stored.get("__id__") == model.kind
     same_images = configuration.get("valid_image_range") == model.configuration.get("valid_image_range")

@@ -30,6 +30,7 @@ from braggscale.fit.restraint_strengths import held_back
 from braggscale.fit.solver import FitSettings
 from braggscale.models import MODELS
 from braggscale.models.joint_model import JointModel
+from braggscale.models.resolution_trend import resolution_trend
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.run_warnings import Code, warn
 from braggscale.scaling.intensities import compare_intensities, decide_intensities, first_intensities
@@ -52,6 +53,7 @@ from braggscale.weighting.output_variance import output_variance
 from braggscale.weighting.profile_summary import profile_findings
 from braggscale.weighting.rejection import OutlierInputs, fit_groups
 from braggscale.weighting.robust_weights import Robust, fit_weights
+from braggscale.weighting.shadow_test import shadowed
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +74,15 @@ RETURNING_ROUNDS = 7
 SAME_INTENSITY, SAME_VERDICTS = 0.05, 1e-5
 # Expected photons from which on a reflection counts for the errors by which outliers are told where no model is wanted.
 MIN_PHOTONS = 25.0
+# A trend of all corrections with resolution that the log mentions.
+NOTEWORTHY_TREND = 0.01
 # Rounds fit to this part of the tolerance: what a round leaves to the next must not look like a change.
 ROUND_TOLERANCE = 0.1
 
 
-# What a round decided: intensities, error models, outliers, number of those found by their size alone.
-_Verdicts = tuple[Choice | None, tuple[FitResult, ...], Rejection | None, int]
+# What a round decided: intensities, error models, outliers, number of those found by their size alone and of
+# those in shadows.
+_Verdicts = tuple[Choice | None, tuple[FitResult, ...], Rejection | None, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,8 @@ def scale_data(problem: ScalingProblem, start: Start, settings: RoundSettings) -
         state = _decide(context, state, 0)[0]
     rows, groups = GeometryCopy.of(problem.rows, context.chosen), problem.groups.subset(problem.selected)
     fit_problem = Problem.of(context.problem.model, rows, groups, problem.fixed)
+    if state.shadowed.any():
+        fit_problem = fit_problem.seen_from(~state.shadowed[context.chosen])
     loop = _Loop(state, fit_problem, _weights(context, state, first=context.cold), None)
     reports: list[RoundReport] = []
     converged = False
@@ -135,6 +142,9 @@ def scale_data(problem: ScalingProblem, start: Start, settings: RoundSettings) -
         reports.append(report)
         log_round(report)
         converged = (number > 1 or not context.cold) and _same(problem, loop.state, state)
+        if state.shadowed.sum() != loop.state.shadowed.sum():
+            # means over places that nothing is known of would move those that are seen
+            loop = replace(loop, fit_problem=loop.fit_problem.seen_from(~state.shadowed[context.chosen]))
         loop = replace(loop, state=state, weight=_weights(context, state, first=False), outcome=outcome)
         if converged:
             break
@@ -193,6 +203,7 @@ def _begin(problem: ScalingProblem, start: Start, settings: RoundSettings) -> tu
         rejected=nothing if start.rejected is None else start.rejected,
         returned=nothing,
         impossible=nothing,
+        shadowed=nothing,
         fit_groups=problem.groups,
         strengths=start.strengths,
     )
@@ -245,6 +256,13 @@ def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converge
     if context.held:  # parameters without data are as they should be
         outcome = replace(outcome, undetermined=())
     scale, scale_variance = problem.model.evaluate(problem.rows, outcome.theta, outcome.covariance)
+    use = problem.selected & ~loop.state.rejected & (scale > 0.0)
+    trend = resolution_trend(problem.model, problem.rows, outcome.theta, use) if loop.state.strengths else None
+    if trend is not None:
+        if trend.max() > (1.0 + NOTEWORTHY_TREND) * trend.min():
+            size = 100.0 * (trend.max() / trend.min() - 1.0)
+            log.info(f"Corrections would change intensities by {size:.1f} % with resolution alone: taken out")
+        scale, scale_variance = scale / trend, scale_variance / trend**2
     state = _with_scales(problem, loop.state, outcome.theta, scale)
     state = replace(state, strengths=outcome.strengths)
     if settings.errors and state.strengths and outcome.covariance is not None:
@@ -345,11 +363,15 @@ def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdi
         history = OutlierHistory(state.rejected, state.returned, state.impossible)
         calibrated = bool(state.strengths and settings.errors and settings.errors.refine)
         inputs, memory = _outlier_inputs(context, _calibrated(context, state)), _memory(number)
-        found = judge_round(inputs, settings.outliers, history, memory, calibrated, context.stored)
+        if calibrated and number <= FRESH_ROUNDS:
+            # what was in a shadow stays there: once left out, it no longer says so by its weight in the fit
+            shadow = state.shadowed | shadowed(problem.rows, inputs.expected, state.rejected)
+            state = replace(state, shadowed=shadow)
+        found = judge_round(inputs, settings.outliers, history, memory, calibrated, context.stored, state.shadowed)
         rejection, n_wilson, now = found.rejection, found.n_impossible, found.history
         state = replace(state, rejected=now.rejected, returned=now.returned, impossible=now.impossible)
         state = _with_scales(problem, state, theta, scale)
-    return state, (choice, results, rejection, n_wilson)
+    return state, (choice, results, rejection, n_wilson, int(state.shadowed.sum()))
 
 
 def _calibrated(context: _Context, state: State) -> State:

@@ -71,7 +71,8 @@ class State:
     ``errors``: one per number in ScalingProblem.error_model_of.
     ``i_mid``: intensity choice (0 profile, 1 summation, -1 by expected error).  ``rejected``: outliers.
     ``returned``: observations that were outliers in an earlier round and came back.
-    ``impossible``: outliers whatever their equivalents say (emax).
+    ``impossible``: outliers whatever their equivalents say (emax).  ``shadowed``: of these, those in a shadow of the
+    detector.
     ``fit_groups``: within which observations should agree when scales are fitted; ``fit_groups_known``: whether these
     are final, because it is known how far Friedel mates differ.
     ``strengths``: of restraints that are estimated, by kind.
@@ -89,6 +90,7 @@ class State:
     rejected: Bool
     returned: Bool
     impossible: Bool
+    shadowed: Bool
     fit_groups: Groups
     fit_groups_known: bool = False
     strengths: Mapping[str, float] = field(default_factory=dict)
@@ -105,6 +107,7 @@ class RoundReport:
     errors: tuple[FitResult, ...]
     rejection: Rejection | None
     n_wilson: int
+    n_shadowed: int
     n_outliers: int
     seconds: float
 

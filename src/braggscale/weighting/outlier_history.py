@@ -37,7 +37,7 @@ class OutlierHistory:
     """The state of all observations after a round, (n,).
 
     ``rejected``: outliers.  ``returned``: observations that were outliers in an earlier round and came back.
-    ``impossible``: outliers whatever their equivalents say (wilson_test.py).
+    ``impossible``: outliers whatever their equivalents say (wilson_test.py, shadow_test.py).
     """
 
     rejected: Bool
@@ -65,12 +65,13 @@ def judge_round(
     memory: Memory,
     calibrated: bool,
     stored: Bool | None = None,
+    shadow: Bool | None = None,
 ) -> Judgement:
     """Find the outliers of one round.
 
     ``before``: the state after the round before, ``memory``: how much it counts.  ``calibrated``: see
     ``rejection.verdicts``.  ``stored``: outliers of an earlier run with the same observations, (n,); a group keeps them
-    where a zmax that differs by 2 % reproduces them.
+    where a zmax that differs by 2 % reproduces them.  ``shadow``: observations in a shadow of the detector, (n,).
     """
     groups = inputs.expected.groups
     rejected = np.zeros_like(before.rejected) if memory is Memory.NONE else before.rejected
@@ -82,14 +83,15 @@ def judge_round(
         rejection = standing(rejection, near, stored, groups)
     variance_model = inputs.expected.variance_model
     wilson = impossible(variance_model.intensity, inputs.expected.scale, inputs.epsilon, inputs.shells, options.emax)
-    out, returned = rejection.mask | wilson, before.returned
+    certain = wilson if shadow is None else wilson | shadow
+    out, returned = rejection.mask | certain, before.returned
     if memory is not Memory.NONE:
         # who came back once and is an outlier again stays one: otherwise fit and test can swap it for ever
         out |= rejected if memory is Memory.NO_RETURN else returned & rejected
         few = groups.spread(groups.sum(~out) < 2)
-        out = np.where(few, rejection.mask | wilson, out)
+        out = np.where(few, rejection.mask | certain, out)
         returned = returned | (rejected & ~out)
-    return Judgement(OutlierHistory(out, returned, wilson), rejection, int(np.count_nonzero(wilson & ~rejection.mask)))
+    return Judgement(OutlierHistory(out, returned, certain), rejection, int(np.count_nonzero(wilson & ~rejection.mask)))
 
 
 def standing(found: Rejection, nearby: Sequence[Rejection], before: Bool, groups: Groups) -> Rejection:

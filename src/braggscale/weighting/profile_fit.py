@@ -30,6 +30,7 @@ OFFSET_INTERVALS = 3
 KNEE = 2.5  # weights fall beyond so many standard deviations
 START_LEVEL = 1e4  # 1 % from data set to data set
 POWER_STRENGTH = 1.0  # a partiality that hardly varies says nothing about its power
+MOST_POWER = 3.0  # of the partiality, up or down; 0 and 1 have a meaning, and beyond this powers leave all bounds
 MOST_CHANGE, LARGEST = 30.0, 1e8  # of a strength in one step, and at all
 MOST_LANES = 16  # in which families are worked off
 SHELLS = 20  # of resolution, in each of which the background of all rows is taken as one
@@ -287,6 +288,7 @@ class FamilyFits:
             size.append(float(both[where] @ penalty @ both[where]))
             left = len(penalty) - strengths[kind] * float(np.sum(inverse[where, where] * penalty))
             free.append(max(left, 1e-6))
+        both[1] = np.clip(both[1], -MOST_POWER, MOST_POWER)
         fitted, offset = x[:, :n] @ both[:n], x[:, n:] @ both[n:]
         esd = float(np.sqrt(inverse[1, 1]))
         return _Solved(both[:n], esd, fitted, offset, y - fitted - offset, tuple(size), tuple(free))

@@ -134,6 +134,6 @@ def _mean_b(result: Result) -> Array:
     """Mean of the parameters of the B factor of each data set, Angstrom^2; NaN without one."""
     found = np.full(len(result.kept), np.nan)
     for d, component, where in result.model.parts():
-        if component.exponential:
+        if component.gauge_role == "b":
             found[d] = float(result.scaled.outcome.theta[where].mean())
     return found

@@ -58,7 +58,7 @@ def model_sections(result: Result) -> list[ModelEntry]:
 def _component(
     component: Component, theta: Float, covariance: Float | None, result: Result, d: int, points: int
 ) -> ComponentForm:
-    name, unit = component.name, UNIT_B if component.exponential else FACTOR
+    name, unit = component.name, UNIT_B if component.gauge_role == "b" else FACTOR
     known = component.describe()
     if known.form == "surface":
         return Surface(name=name, unit=unit, lmax=known.lmax)
@@ -66,7 +66,7 @@ def _component(
         return Constant(name=name, unit=unit)
     axes = [Axis(coordinate=of, places=numbers(_shown(of, places))) for of, places in known.axes]
     if known.form == "grid":
-        return Grid(name=name, unit=unit, axes=axes, offset=component.offset)
+        return Grid(name=name, unit=unit, axes=axes, offset=component.shown_less or 0.0)
     first, last = _image_range(result, d)
     n_points = max(points, min(4 * component.n_parameters, 2 * points))
     image = np.linspace(*_known_range(component, first - 1.0, float(last)), n_points)

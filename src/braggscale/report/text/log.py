@@ -88,6 +88,10 @@ def _log_choices(result: Result) -> None:
         log.info(f"Outliers: {last.n_outliers} of {len(result.data.rows)} observations")
         if last.n_wilson:
             log.info(f"of these {last.n_wilson} by their size alone (emax)")
+        if last.n_shadowed:
+            log.info(
+                f"of these {last.n_shadowed} in shadows: where the detector records less than 0.4 of what is expected"
+            )
         counts = [
             (_multiplicity(m.first, m.last), m.rows, m.rejected, f"{100 * m.rejected / max(m.rows, 1):.2f}")
             for m in last.rejection.by_multiplicity

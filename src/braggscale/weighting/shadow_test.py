@@ -1,0 +1,91 @@
+"""Shadows on the detector: places where far less is recorded than equivalents say, whatever the reflection.
+
+A beam stop's arm, a nozzle or the edge of an opening hides part of the detector, and integration often does not know. A
+smooth correction cannot follow the edge of a shadow, and where it tries its factor goes to 0 and below. Strong
+reflections in a shadow are outliers one by one; weak ones are not, and they pull their means down. So the detector is
+divided into cells. Where more than half of the reflections that can be judged are below LEAST_RESPONSE of what is
+expected, nothing of the cell is used, nor of its neighbours where more than half are below PENUMBRA.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from braggscale.data.observations import ObservationGeometry
+from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.weighting.expected_variance import Expectation
+
+LEAST_RESPONSE = 0.4  # polarisation that nobody corrected for leaves 0.6; a correction of absorption 0.5
+PENUMBRA = 0.75
+JUDGED_FROM = 6.0  # expected I/sigma: then LEAST_RESPONSE is 3.6 sigma away
+PER_CELL = 12.0  # reflections that can be judged in a cell, on the average
+FEWEST_IN_CELL = 6
+MOST_CELLS = 64  # along each side
+ENOUGH = 1000  # reflections that can be judged from which on a data set has a map of its own
+
+
+def shadowed(rows: ObservationGeometry, expected: Expectation, out: Bool) -> Bool:
+    """Observations in a shadow, (n,).
+
+    ``expected``: of the same rows, with a correction of the detector that is stiff enough not to follow shadows.
+    ``out``: outliers, which do not count for the means of their groups, (n,).
+    """
+    mu, intensity = _from_others(expected, out), expected.variance_model.intensity
+    judged = mu > JUDGED_FROM * np.sqrt(expected.variance)
+    low, half = (judged & (intensity < share * mu) for share in (LEAST_RESPONSE, PENUMBRA))
+    found = np.zeros(len(mu), np.bool_)
+    if not low.any():
+        return found
+    counts = np.bincount(rows.data_set[judged])
+    suspect = np.bincount(rows.data_set[low], minlength=len(counts)) >= FEWEST_IN_CELL
+    own = [np.flatnonzero(rows.data_set == d) for d in np.flatnonzero(suspect & (counts >= ENOUGH))]
+    small = np.zeros(int(rows.data_set.max()) + 1, np.bool_)
+    small[: len(counts)] = counts < ENOUGH
+    for part in [*own, np.flatnonzero(small[rows.data_set])]:
+        if np.count_nonzero(low[part]) >= FEWEST_IN_CELL:
+            cell, side = _cells(rows.xyz[part], int(np.count_nonzero(judged[part])))
+            counted = [np.bincount(cell[of[part]], minlength=side * side) for of in (judged, low, half)]
+            found[part] = _dark(*(count.reshape(side, side) for count in counted)).ravel()[cell]
+    return found
+
+
+def _from_others(expected: Expectation, out: Bool) -> Float:
+    """Expected intensity g T of each row from the other members of its group, counts, (n,); 0 where there are none."""
+    scale, groups, intensity = expected.scale, expected.groups, expected.variance_model.intensity
+    use = ~out & (scale > 0)
+    weight = np.where(use, scale / expected.variance, 0.0)
+    top = groups.spread(groups.sum(weight * intensity)) - weight * intensity
+    bottom = groups.spread(groups.sum(weight * scale)) - weight * scale
+    whole = groups.spread(groups.sum(weight * scale))
+    mean = np.divide(top, bottom, out=np.zeros(len(scale)), where=bottom > 1e-9 * whole)
+    result: Float = np.maximum(scale, 0.0) * mean
+    return result
+
+
+def _dark(n_judged: Int, n_low: Int, n_half: Int) -> Bool:
+    """Cells in a shadow, (side, side).
+
+    Numbers of reflections in each cell, (side, side): ``n_judged`` that can be judged, ``n_low`` and ``n_half`` that
+    are below LEAST_RESPONSE and PENUMBRA.
+    """
+    enough = n_judged >= FEWEST_IN_CELL
+    core: Bool = enough & (n_low > 0.5 * n_judged)
+    wide = np.pad(core, 1)
+    side = len(core)
+    near = np.zeros_like(core)
+    for down in range(3):
+        for across in range(3):
+            near |= wide[down : down + side, across : across + side]
+    return core | (near & (n_half > 0.5 * n_judged))
+
+
+def _cells(xyz: Float, n_judged: int) -> tuple[Int, int]:
+    """Number of the cell of each row, (n,), and how many cells there are along each side.
+
+    ``xyz``: x and y in pixels first, (n, 3).  ``n_judged``: rows that can be judged.
+    """
+    side = int(np.clip(np.sqrt(n_judged / PER_CELL), 1, MOST_CELLS))
+    low, high = xyz[:, :2].min(axis=0), xyz[:, :2].max(axis=0)
+    width = np.maximum(high - low, 1.0) / side
+    place = np.minimum(((xyz[:, :2] - low) / width).astype(np.int64), side - 1)
+    return place[:, 0] + side * place[:, 1], side

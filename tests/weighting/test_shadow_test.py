@@ -1,0 +1,85 @@
+"""Shadows on the detector: found as a whole, whatever the intensities, and nothing else taken for one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from braggscale.data.observations import GeometryCopy
+from braggscale.data.unique_reflections import Groups
+from braggscale.numerics.array_types import Bool
+from braggscale.weighting.expected_variance import Expectation, VarianceModel, expect
+from braggscale.weighting.shadow_test import shadowed
+
+N_GROUPS, MULTIPLICITY, SIDE = 3000, 5, 1000.0
+
+
+def observed(response: float, seed: int = 1) -> tuple[GeometryCopy, Expectation, Bool]:
+    """Observations of which those in a corner, 15 % of either side, have ``response``; which these are, (n,)."""
+    rng = np.random.default_rng(seed)
+    n = N_GROUPS * MULTIPLICITY
+    groups = Groups.of_sizes(np.full(N_GROUPS, MULTIPLICITY))
+    xyz = np.column_stack((rng.uniform(0.0, SIDE, (n, 2)), np.zeros(n)))
+    corner = (xyz[:, 0] < 0.15 * SIDE) & (xyz[:, 1] > 0.85 * SIDE)
+    truth = groups.spread(rng.exponential(300.0, N_GROUPS))
+    sigma = np.sqrt(truth + 30.0)
+    intensity = truth * np.where(corner, response, 1.0) + rng.normal(0.0, sigma)
+    model = VarianceModel.constant(intensity, sigma**2)
+    nothing = np.zeros(n, np.bool_)
+    mean, variance = expect(model, np.ones(n), nothing, groups)
+    zeros = np.zeros((n, 3))
+    rows = GeometryCopy(np.zeros(n, np.int32), rng.uniform(1.0, 3.0, n), xyz, zeros, zeros)
+    return rows, Expectation(model, np.ones(n), variance, mean, groups, groups), corner
+
+
+@pytest.mark.parametrize("response", [0.0, 0.15])
+def test_a_shadow_is_left_out_as_a_whole(response: float) -> None:
+    rows, expected, corner = observed(response)
+    found = shadowed(rows, expected, np.zeros(len(corner), np.bool_))
+    assert found[corner].mean() > 0.85
+    # beside it no more than the cells that its edge crosses
+    assert found[~corner].mean() < 0.01
+    weak = corner & (expected.mu < 30.0)
+    assert found[weak].mean() > 0.85
+
+
+@pytest.mark.parametrize("response", [0.6, 1.0])
+def test_a_correction_is_no_shadow(response: float) -> None:
+    rows, expected, corner = observed(response)
+    assert not shadowed(rows, expected, np.zeros(len(corner), np.bool_)).any()
+
+
+def test_the_edge_of_a_shadow_goes_with_it() -> None:
+    rows, _, corner = observed(1.0)
+    x, y = rows.xyz[:, 0] / SIDE, rows.xyz[:, 1] / SIDE
+    edge = ~corner & (x < 0.18) & (y > 0.82)
+    response = np.where(corner, 0.0, np.where(edge, 0.55, 1.0))
+    truth = np.random.default_rng(4).exponential(300.0, N_GROUPS).repeat(MULTIPLICITY)
+    groups, n = Groups.of_sizes(np.full(N_GROUPS, MULTIPLICITY)), len(corner)
+    sigma = np.sqrt(truth + 30.0)
+    model = VarianceModel.constant(truth * response + np.random.default_rng(6).normal(0.0, sigma), sigma**2)
+    nothing = np.zeros(n, np.bool_)
+    mean, variance = expect(model, np.ones(n), nothing, groups)
+    given = Expectation(model, np.ones(n), variance, mean, groups, groups)
+    found = shadowed(rows, given, nothing)
+    assert found[corner].mean() > 0.85 and found[edge].mean() > 0.6
+    alone = Expectation(
+        VarianceModel.constant(truth * np.where(corner | edge, 0.55, 1.0), sigma**2),
+        np.ones(n),
+        variance,
+        mean,
+        groups,
+        groups,
+    )
+    assert not shadowed(rows, alone, nothing).any()
+
+
+def test_single_outliers_are_no_shadow() -> None:
+    rows, expected, corner = observed(1.0)
+    intensity = expected.variance_model.intensity.copy()
+    intensity[np.random.default_rng(5).random(len(intensity)) < 0.1] = 0.0
+    model = VarianceModel.constant(intensity, expected.variance)
+    groups = expected.groups
+    mean, variance = expect(model, np.ones(len(corner)), np.zeros(len(corner), np.bool_), groups)
+    given = Expectation(model, np.ones(len(corner)), variance, mean, groups, groups)
+    assert not shadowed(rows, given, np.zeros(len(corner), np.bool_)).any()
