@@ -24,7 +24,7 @@ LAYERS = (
     "io.export scaling",
     "report",
     "export_files scaled_output",
-    "scale_files",
+    "scale_files ranks",
     "api arguments",
     "cli",
     "__main__",
@@ -39,6 +39,7 @@ ALONE = {
     "h5py": "io.refl_hdf5",
     "jinja2": "report.page.html",
     "msgspec": "report",
+    "mpi4py": "ranks.mpi",
     "print": "cli",
 }
 

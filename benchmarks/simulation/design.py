@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -164,10 +165,13 @@ def choose_lattice(options: Options, geometry: Geometry) -> Lattice:
     return lattice_of_volume(options.space_group, points * 3 * options.d_min**3 / (4 * np.pi), options.cell_shape)
 
 
-def make_plans(options: Options, lattice: Lattice) -> list[Plan]:
-    """Sweeps share one crystal, turned on the goniometer head between them; crystals and stills have their own."""
+def make_plans(options: Options, lattice: Lattice, numbers: Iterable[int] | None = None) -> list[Plan]:
+    """Sweeps share one crystal, turned on the goniometer head between them; crystals and stills have their own.
+
+    ``numbers``: of the data sets that are wanted, None for all.
+    """
     maker = {"sweeps": _sweep, "crystals": _crystal, "stills": _still}[options.kind]
-    return [maker(options, lattice, i) for i in range(options.count)]
+    return [maker(options, lattice, i) for i in (range(options.count) if numbers is None else numbers)]
 
 
 def _scan(

@@ -37,6 +37,7 @@ from braggscale.terminal import error_prefix, let_go, logging_to
 
 if TYPE_CHECKING:
     from braggscale.options.assignments import Settings
+    from braggscale.ranks.communicator import Communicator
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +150,11 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
         if not found.files:
             problems.append(command.no_files)
         problems += output_problems(settings, found)
+    ranks = None if command is SCALE_EXPORT or options.assign_identifiers is not None else _ranks(settings)
+    if ranks is not None:
+        from braggscale.ranks.launch import problems_of_all
+
+        problems = problems_of_all(ranks, problems)
     if problems:
         different = list(dict.fromkeys(problems))
         for problem in different[:_MOST_PROBLEMS]:
@@ -166,11 +172,26 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
         elif options.assign_identifiers is not None:
             _name(found, settings)
         else:
-            _scale(argv, found, settings)
+            _scale(argv, found, settings, ranks)
     return 0
 
 
-def _scale(argv: tuple[str, ...], found: Arguments, settings: Settings) -> None:
+def _ranks(settings: Settings) -> Communicator | None:
+    """The processes that scale together; None for a run in one process that keeps all rows."""
+    from braggscale.ranks.launch import ranks_of_run
+
+    ranks = ranks_of_run(settings.options)
+    if ranks is not None and ranks.rank > 0:
+        # what all ranks have to say, the first one says
+        let_go(sys.stdout)
+        _SILENT.append(True)
+    return ranks
+
+
+_SILENT: list[bool] = []
+
+
+def _scale(argv: tuple[str, ...], found: Arguments, settings: Settings, ranks: Communicator | None) -> None:
     from braggscale.options.schema import CommandLine
 
     one_heap()
@@ -183,6 +204,12 @@ def _scale(argv: tuple[str, ...], found: Arguments, settings: Settings) -> None:
             log.info(settings.modified)
         for note in settings.notes:
             log.info(note)
+        if ranks is not None:
+            from braggscale.ranks.launch import one_after_first, run_ranks
+
+            one_after_first(ranks, lambda: _compile(found.options.quiet))
+            run_ranks(found.files, settings.options, command.as_dict(), log_text, ranks)
+            return
         _compile(found.options.quiet)
         # a million objects are created that all stay in use: garbage collection would take a sixth of the time
         gc.disable()
@@ -245,6 +272,8 @@ _EVERY_LEVEL = 9
 
 
 def _complain(message: str) -> None:
+    if _SILENT:
+        return
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     prefix = error_prefix(PROGRAM)

@@ -21,7 +21,7 @@ from braggscale.io.run_stamp import COLUMN as RUN_COLUMN
 from braggscale.io.run_stamp import stamp_of
 from braggscale.io.table_writer import write_table
 from braggscale.models.stored_model import with_run
-from braggscale.numerics.array_types import Array
+from braggscale.numerics.array_types import Array, Float, Int
 from braggscale.scaling.result import Result
 
 NewColumns = dict[str, tuple[str, list[Array]]]  # by column name: type, and one array per data set in the output
@@ -55,14 +55,24 @@ def stored_models_with_cell(result: Result) -> list[dict[str, Any]]:
 def scaled_output(data: Input, result: Result) -> ScaledOutput:
     """The content of ``scaled.expt`` and ``scaled.refl``.  ``data``: the input that was scaled."""
     models = stored_models_with_cell(result)
-    kept = [_kept(one, model) for one, model in zip(result.used, models, strict=True)]
-    document = output_data(data.document, kept, history_line(now(), __version__))
+    document = document_of(data, result.used, models, now())
     return ScaledOutput(
         document,
         tuple(one.usable.table for one in result.used),
         output_columns(result, imageset_numbers(document)),
         {one.data_set.id: one.identifier for one in result.used},
     )
+
+
+def document_of(
+    data: Input, used: Sequence[UsedDataSet], models: Sequence[dict[str, Any]], time: str
+) -> dict[str, Any]:
+    """The experiment list with the models of the data sets.
+
+    ``used``: their ``number`` counts the experiments of ``data``.  ``time``: as ``now`` gives it.
+    """
+    kept = [_kept(one, model) for one, model in zip(used, models, strict=True)]
+    return output_data(data.document, kept, history_line(time, __version__))
 
 
 def _kept(one: UsedDataSet, model: dict[str, Any]) -> OutputExperiment:
@@ -82,14 +92,48 @@ def write_pair(scaled: ScaledOutput, experiments: str, reflections: str) -> list
     return [(table, reflections), (write_text(experiments, to_text(scaled.document)), experiments)]
 
 
+@dataclass(frozen=True, slots=True)
+class ScaledRows:
+    """What scaling has found of the usable rows of one data set, (n,) each.
+
+    ``row``: in the output table.  ``intensity``, ``variance``: not divided by g, counts, counts^2.
+    ``scale``, ``scale_variance``: g and var(g).
+    """
+
+    row: Int
+    intensity: Float
+    variance: Float
+    scale: Float
+    scale_variance: Float
+
+
 def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
+    """Columns of the scaled table of a run, see ``columns_of``."""
+    state, scaled = result.scaled.state, result.scaled
+    places = rows_by_data_set(result.data.rows.data_set, len(result.used))
+    found = [
+        ScaledRows(
+            result.data.rows.row[mine],
+            state.values.intensity[mine],
+            scaled.variance[mine],
+            state.scale[mine],
+            scaled.scale_variance[mine],
+        )
+        for mine in places
+    ]
+    return columns_of(result.used, found, stamp_of(result.models), imagesets)
+
+
+def columns_of(
+    used: Sequence[UsedDataSet], found: Sequence[ScaledRows], run: int, imagesets: Sequence[int]
+) -> NewColumns:
     """Columns of the scaled table that are new or changed: type, and one array per data set in the output.
 
     Rows that were not scaled have intensity 0 with variance -1 and scale 1.
+    ``found``: of each data set.  ``run``: number of the run (io/run_stamp.py).  ``imagesets``: of each data set.
     """
-    state, scaled = result.scaled.state, result.scaled
     changed: dict[str, tuple[str, list[Array]]] = {}
-    usable = [one.usable for one in result.used]
+    usable = [one.usable for one in used]
     tables = [rows.table for rows in usable]
 
     def put(name: str, tag: str, values: list[Array]) -> None:
@@ -99,34 +143,25 @@ def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
     for name in sorted(names):
         values = [rows.changed.get(name, rows.table[name]) for rows in usable]
         put(name, tables[0].columns[name].tag, values)
-    new: dict[str, list[Array]] = {name: [] for name in ("value", "variance", "scale", "scale_variance")}
+    new: dict[str, list[Array]] = {name: [] for name in ("intensity", "variance", "scale", "scale_variance")}
     flags, fates, ids, sets = [], [], [], []
-    places = rows_by_data_set(result.data.rows.data_set, len(tables))
-    for d, (mine, table) in enumerate(zip(places, tables, strict=True)):
-        member = result.used[d]
-        rows = result.data.rows.row[mine]
-        for name, empty, found in (
-            ("value", 0.0, state.values.intensity),
-            ("variance", -1.0, scaled.variance),
-            ("scale", 1.0, state.scale),
-            ("scale_variance", 0.0, scaled.scale_variance),
-        ):
+    for member, table, rows, imageset in zip(used, tables, found, imagesets, strict=True):
+        for name, empty in (("intensity", 0.0), ("variance", -1.0), ("scale", 1.0), ("scale_variance", 0.0)):
             column = np.full(len(table), empty)
-            column[rows] = found[mine]
+            column[rows.row] = getattr(rows, name)
             new[name].append(column)
         fate = member.fate[member.usable.kept]
         flags.append(flags_with_fates(table["flags"], fate))
         fates.append(fate.astype(np.int32))
         ids.append(np.full(len(table), member.data_set.id, np.int32))
-        sets.append(np.full(len(table), imagesets[d], np.int32))
-    put("intensity.scale.value", "double", new["value"])
+        sets.append(np.full(len(table), imageset, np.int32))
+    put("intensity.scale.value", "double", new["intensity"])
     put("intensity.scale.variance", "double", new["variance"])
     put("inverse_scale_factor", "double", new["scale"])
     put("inverse_scale_factor_variance", "double", new["scale_variance"])
     put("flags", "std::size_t", flags)
     put("scaling_fate", "int", fates)
     put("id", "int", ids)
-    run = stamp_of(result.models)
     put(RUN_COLUMN, "int", [np.full(len(own), run, np.int32) for own in ids])
     put("imageset_id", "int", sets)
     return changed

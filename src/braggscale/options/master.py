@@ -362,6 +362,24 @@ report
 }
 """
 
+RANKS = """
+ranks
+  .help = "Very many data sets: with several MPI ranks (mpiexec, srun), or with one of these options, data sets are"
+          "read one after the other and kept in a compact form."
+{
+  memory_limit = None
+    .type = float(value_min=0.1)
+    .help = "Gigabytes that each process may use. Rows that take more are kept in files in the folder for temporary"
+            "files (TMPDIR)."
+  skip_bad_files = False
+    .type = bool
+    .help = "Leave files out that cannot be read, and name them in the log; otherwise the first one ends the run."
+  scaled_files = True
+    .type = bool
+    .help = "Write scaled.expt and scaled.refl, a pair for each input file, numbered; False writes merged data only."
+}
+"""
+
 INPUT = """
 input
   .help = "What files do not say, or say wrongly. For all data sets, or ID:value for one of them."
@@ -402,7 +420,7 @@ def master_text() -> str:
     general = GENERAL.replace("{models}", " ".join(MODEL_OPTIONS))
     models = ("\n" + one.text for one in MODEL_OPTIONS.values())
     scaling = (REFLECTION_SELECTION, WEIGHTING, CUT_DATA, SCALING, FILTERING)
-    return "".join((general, INPUT, *models, *scaling, output, REPORT))
+    return "".join((general, INPUT, *models, *scaling, output, REPORT, RANKS))
 
 
 def export_options() -> tuple[str, ...]:

@@ -212,6 +212,15 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranks:
+    """ranks.  ``memory_limit``: gigabytes of each process."""
+
+    memory_limit: float | None
+    skip_bad_files: bool
+    scaled_files: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """Every option.  ``exclude_images``, ``include_images``: items ``[ID:]first:last``, in order of mention.
 
@@ -244,6 +253,7 @@ class Options:
     filtering: FilteringOptions
     output: Output
     report: Report
+    ranks: Ranks
     explicit: frozenset[str] = field(default=frozenset(), compare=False)
 
     def is_explicit(self, path: str) -> bool:

@@ -21,6 +21,7 @@ s_y^2 the variance of the reflections' plain means, s_e^2/2 the mean over reflec
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,6 +38,31 @@ SIGNIFICANCE = 0.01
 _SEED = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Division:
+    """One division of the observations into halves.
+
+    ``which``: numbers of the groups, or of the pairs of mates, that are divided.  ``first``, ``second``: means of their
+    halves, or I+ - I- of these, (k,) each.
+    """
+
+    which: Int
+    first: Float
+    second: Float
+
+
+def r_split(division: Division, shell: Int, n: int) -> Float:
+    """R_split of each shell and of all, (n + 1,): 2^(-1/2) sum |I1 - I2| / (sum (I1 + I2)/2).
+
+    I1, I2: means of the two halves of a reflection (White et al., J. Appl. Cryst. 45 (2012) 335).
+    ``shell``: of each group, 0 to n - 1, (n_groups,).
+    """
+    within = shell[division.which]
+    difference = count(within, n, np.abs(division.first - division.second))
+    total = count(within, n, 0.5 * (division.first + division.second))
+    return ratio(difference / np.sqrt(2.0), total)
+
+
 def cc_half(groups: Groups, weight: Float, x: Float, shell: Int, n: int) -> tuple[Float, Int]:
     """CC1/2 of each shell and of all: the correlation of weighted half-set means, averaged over all divisions.
 
@@ -44,31 +70,31 @@ def cc_half(groups: Groups, weight: Float, x: Float, shell: Int, n: int) -> tupl
     Returns the correlations, NaN below three reflections, and the numbers of reflections with two or more
     observations, (n + 1,) each, the last entry for all. The divisions are the same in every run.
     """
-    divided, halves = halves_of_groups(groups, weight, x)
-    return mean_correlation(halves, shell[divided], n)
+    return mean_correlation(halves_of_groups(groups, weight, x), shell, n)
 
 
-def halves_of_groups(groups: Groups, weight: Float, x: Float) -> tuple[Int, Iterator[tuple[Float, Float]]]:
-    """Groups with two or more rows, (k,), and of each division the weighted means of their halves, (k,) each.
-
-    ``weight``, ``x``: weights and scaled intensities, (n_rows,).
-    """
+def halves_of_groups(groups: Groups, weight: Float, x: Float) -> Iterator[Division]:
+    """Divisions of all groups with two or more rows.  ``weight``, ``x``: (n_rows,)."""
     several = groups.sizes() > 1
-    rows = np.flatnonzero(groups.spread(several))
-    return np.flatnonzero(several), _halves(groups.choose(several), weight[rows], x[rows])
+    rows, which = np.flatnonzero(groups.spread(several)), np.flatnonzero(several)
+    halves = _halves(groups.choose(several), weight[rows], x[rows])
+    return (Division(which, first, second) for first, second in halves)
 
 
-def mean_correlation(divisions: Iterable[tuple[Float, Float]], shell: Int, n: int) -> tuple[Float, Int]:
+def mean_correlation(divisions: Iterable[Division], shell: Int, n: int) -> tuple[Float, Int]:
     """The correlation of two halves in each shell and over all, averaged over divisions, and the numbers of pairs.
 
-    ``divisions``: of each the means of one half and of the other, (k,) each, by reflection or differences of mates.
-    ``shell``: of each, 0 to n - 1, (k,).  Returns (n + 1,) each, the last entry for all.
+    ``shell``: of each group (or pair of mates) that a division may name, 0 to n - 1, (n_groups,).
+    Returns (n + 1,) each, the last entry for all; the numbers are those of the first division.
     """
     total, divided = np.zeros(n + 1), 0
-    for first, second in divisions:
-        total += correlation(first, second, shell, n)
+    pairs = np.zeros(n + 1, np.int64)
+    for one in divisions:
+        within = shell[one.which]
+        total += correlation(one.first, one.second, within, n)
+        if not divided:
+            pairs = count(within, n).astype(np.int64)
         divided += 1
-    pairs = count(shell, n).astype(np.int64)
     result = total / max(divided, 1)
     result[pairs < FEWEST_PAIRS] = np.nan
     return result, pairs
@@ -82,14 +108,11 @@ def cc_anomalous(friedel_split: Groups, plus: Int, minus: Int, x: Float, shell: 
     ``x``: (n_rows,).  ``shell``: of each pair, (n_pairs,).
     Returns correlations and numbers of pairs as ``cc_half``, (n + 1,) each.
     """
-    both, differences = halves_of_differences(friedel_split, plus, minus, x)
-    return mean_correlation(differences, shell[both], n)
+    return mean_correlation(halves_of_differences(friedel_split, plus, minus, x), shell, n)
 
 
-def halves_of_differences(
-    friedel_split: Groups, plus: Int, minus: Int, x: Float
-) -> tuple[Int, Iterator[tuple[Float, Float]]]:
-    """Pairs with two or more rows of both mates, (k,), and of each division I+ - I- of both halves, (k,) each.
+def halves_of_differences(friedel_split: Groups, plus: Int, minus: Int, x: Float) -> Iterator[Division]:
+    """Divisions of all pairs with two or more rows of both mates: I+ - I- of both halves.
 
     ``plus``, ``minus``: groups of the mates of each pair, (n_pairs,).  ``x``: (n_rows,).
     """
@@ -101,8 +124,8 @@ def halves_of_differences(
     plus, minus = place[plus[both]], place[minus[both]]
     rows = np.flatnonzero(friedel_split.spread(wanted))
     divisions = _halves(friedel_split.choose(wanted), np.ones(len(rows)), x[rows])
-    differences = ((first[plus] - first[minus], second[plus] - second[minus]) for first, second in divisions)
-    return np.flatnonzero(both), differences
+    which = np.flatnonzero(both)
+    return (Division(which, one[plus] - one[minus], other[plus] - other[minus]) for one, other in divisions)
 
 
 def cc_half_analytic(groups: Groups, x: Float, shell: Int, n: int) -> Float:

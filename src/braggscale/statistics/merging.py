@@ -112,7 +112,7 @@ def _first_half(groups: Groups, unique: Int32) -> Bool:
     key = hash_indices(unique)
     start = groups.spread(groups.offsets[:-1])
     within = (np.arange(groups.n_rows) - start).astype(np.uint64)
-    noise = _mix(groups.spread(key) + _mix(within))
+    noise = mix(groups.spread(key) + mix(within))
     order = np.lexsort((noise, groups.index()))
     place = np.empty(groups.n_rows, np.int64)
     place[order] = np.arange(groups.n_rows)
@@ -123,11 +123,14 @@ def _first_half(groups: Groups, unique: Int32) -> Bool:
 def hash_indices(hkl: Array) -> UInt:
     """A number for each index that looks random and is the same on every machine, (n,).  ``hkl``: (n, 3)."""
     shifted = (np.asarray(hkl, np.int64) + (1 << 20)).astype(np.uint64)
-    return _mix(shifted[:, 0] | shifted[:, 1] << np.uint64(21) | shifted[:, 2] << np.uint64(42))
+    return mix(shifted[:, 0] | shifted[:, 1] << np.uint64(21) | shifted[:, 2] << np.uint64(42))
 
 
-def _mix(x: UInt) -> UInt:
-    """The finaliser of splitmix64 (Steele, Lea & Flood, Proc. OOPSLA 2014, 453)."""
+def mix(x: UInt) -> UInt:
+    """Numbers that look random, (n,): the finaliser of splitmix64 (Steele, Lea & Flood, Proc. OOPSLA 2014, 453).
+
+    ``x``: (n,), uint64.
+    """
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)

@@ -213,6 +213,14 @@ def shell_limits(s: Float, n: int) -> Float:
     return limits
 
 
+def inside_limits(s: Float, d_min: float | None, d_max: float | None) -> Bool:
+    """Reflections between the limits, Angstrom, with those on them, (n,).  ``s``: 1/d^2, 1/Angstrom^2, (n,)."""
+    low = d_max**-2.0 * (1 - _ON_THE_LIMIT) if d_max else 0.0
+    high = d_min**-2.0 * (1 + _ON_THE_LIMIT) if d_min else np.inf
+    found: Bool = (s >= low) & (s <= high) & (s > 0)
+    return found
+
+
 def _prepare(data: Unmerged, d_min: float | None, d_max: float | None) -> _Sorted | None:
     """The observations between the limits, sorted; None without any."""
     data = data.usable()
@@ -222,9 +230,7 @@ def _prepare(data: Unmerged, d_min: float | None, d_max: float | None) -> _Sorte
     order = order[np.lexsort((x[order], friedel_split.index()))]
     hkl = asu_hkl[order[friedel_merged.offsets[:-1]]]
     s = inverse_d_squared(hkl, data.cell)
-    low = d_max**-2.0 * (1 - _ON_THE_LIMIT) if d_max else 0.0
-    high = d_min**-2.0 * (1 + _ON_THE_LIMIT) if d_min else np.inf
-    inside = (s >= low) & (s <= high) & (s > 0)
+    inside = inside_limits(s, d_min, d_max)
     if not inside.all():
         rows = friedel_merged.spread(inside)
         order, friedel_split = order[rows], friedel_split.subset(rows)
@@ -244,14 +250,13 @@ def _sums(data: _Sorted, internal: bool) -> ReflectionSums:
     merged, split = run_lanes(
         lambda k: _group_sums((data.friedel_merged, data.friedel_split)[k], data.weight, data.x, internal), 2
     )
-    divided, halves = halves_of_groups(data.friedel_merged, data.weight, data.x)
-    pairs, differences = halves_of_differences(data.friedel_split, data.plus, data.minus, data.x)
+    halves = halves_of_groups(data.friedel_merged, data.weight, data.x)
+    differences = halves_of_differences(data.friedel_split, data.plus, data.minus, data.x)
     plain = data.friedel_merged.sum(data.x) / np.maximum(merged.sizes, 1)
     scatter = data.friedel_merged.sum((data.x - data.friedel_merged.spread(plain)) ** 2)
     return ReflectionSums(
-        data.s, data.counted, merged, split, scatter, data.parent, data.plus, data.minus, divided, halves, pairs,
-        differences,
-    )  # fmt: skip
+        data.s, data.counted, merged, split, scatter, data.parent, data.plus, data.minus, halves, differences
+    )
 
 
 def _group_sums(groups: Groups, weight: Float, x: Float, internal: bool) -> GroupSums:

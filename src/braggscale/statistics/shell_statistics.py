@@ -16,6 +16,7 @@ import numpy as np
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.partitions import run_lanes
 from braggscale.statistics.half_sets import (
+    Division,
     cc_half_of_scatter,
     count,
     critical_correlation,
@@ -25,8 +26,6 @@ from braggscale.statistics.half_sets import (
 
 # Slope of the anomalous normal probability plot: over this part of it (as cctbx).
 _CENTRAL = 0.9
-
-Halves = Iterable[tuple[Float, Float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +97,7 @@ class ReflectionSums:
     ``s``: 1/d^2, 1/Angstrom^2, ``counted``: not systematically absent, ``scatter``: sum of (x - plain mean)^2,
     (n_merged,).  ``parent``: number of the merged group of each split group, (n_split,).
     ``plus``, ``minus``: numbers of the split groups of the two mates of each pair, (n_pairs,).
-    ``halves``: of several divisions of the observations, the weighted means of both halves, of the merged groups
-    ``divided``, (n_divided,).  ``differences``: of several divisions the differences I+ - I- of both halves, of the
-    pairs with the numbers ``divided_pairs``, (n_divided_pairs,).
+    ``halves``: divisions of the merged groups, weighted means.  ``differences``: divisions of the pairs, plain means.
     """
 
     s: Float
@@ -111,10 +108,8 @@ class ReflectionSums:
     parent: Int
     plus: Int
     minus: Int
-    divided: Int
-    halves: Halves
-    divided_pairs: Int
-    differences: Halves
+    halves: Iterable[Division]
+    differences: Iterable[Division]
 
 
 def describe(
@@ -155,7 +150,7 @@ def _friedel_merged(data: ReflectionSums, shell: Int, n: int, possible: Int) -> 
     """
     sums = data.merged
     n_obs, n_unique = count(shell, n, sums.sizes), count(shell, n)
-    cc, pairs = mean_correlation(data.halves, shell[data.divided], n)
+    cc, pairs = mean_correlation(data.halves, shell, n)
     return {
         "n_obs": n_obs.astype(np.int64),
         "n_unique": n_unique.astype(np.int64),
@@ -218,7 +213,7 @@ def _anomalous(data: ReflectionSums, shell: Int, n: int, possible: Int, centrosy
     f_plus, f_minus = np.sqrt(plus[positive]), np.sqrt(minus[positive])
     f_difference = count(within[positive], n, (f_plus - f_minus) ** 2)
     f_total = count(within[positive], n, f_plus**2 + f_minus**2)
-    cc, cc_pairs = mean_correlation(data.differences, within[data.divided_pairs], n)
+    cc, cc_pairs = mean_correlation(data.differences, within, n)
     return result | {
         "r_anom": ratio(absolute, count(within, n, np.abs(average))),
         "cc_anom": cc,

@@ -10,7 +10,7 @@ from braggscale.data.observations import rows_by_data_set
 from braggscale.numerics.array_types import Bool, Float, Int, Int32
 from braggscale.weighting.intensity_choice import Intensities
 
-_GAIN_ROWS = 500  # a data set with fewer is pooled with the other small ones
+FEWEST_ROWS = 500  # a data set with fewer is pooled with the other small ones
 _GAIN_BINS = 40
 _MISFIT = 0.5  # median relative distance of the bins from the line beyond which there is no line
 
@@ -50,24 +50,24 @@ def counting_gain(values: Intensities, data_set: Int | Int32, n_sets: int) -> Co
     raw_variance = values.counting() / values.raw_factor**2
     counts = np.bincount(data_set, minlength=n_sets)
     k, floor = np.zeros(n_sets), np.zeros(n_sets)
-    pooled = counts < _GAIN_ROWS
+    pooled = counts < FEWEST_ROWS
     reasons: dict[int, str] = {}
     by_data_set = rows_by_data_set(data_set, n_sets)
     for s in np.flatnonzero(~pooled):
         rows = by_data_set[s]
-        k[s], floor[s], why = _line(raw[rows], raw_variance[rows])
+        k[s], floor[s], why = counting_line(raw[rows], raw_variance[rows])
         if why:
             reasons[int(s)] = why
     if pooled.any():
         rows = np.flatnonzero(pooled[data_set])
-        k[pooled], floor[pooled], why = _line(raw[rows], raw_variance[rows])
+        k[pooled], floor[pooled], why = counting_line(raw[rows], raw_variance[rows])
         if why:
             reasons.update({int(s): why for s in np.flatnonzero(pooled)})
     return CountingGain(k, floor, counts.astype(np.int64), pooled, reasons)
 
 
-def _line(raw: Float, variance: Float) -> tuple[float, float, str]:
-    """Slope, floor, and why the slope is 0."""
+def counting_line(raw: Float, variance: Float) -> tuple[float, float, str]:
+    """Slope, floor, and why the slope is 0.  ``raw``, ``variance``: raw intensities and their variances, (n,)."""
     good = np.isfinite(raw) & np.isfinite(variance) & (variance > 0)
     raw, variance = raw[good], variance[good]
     if len(raw) < _GAIN_BINS:

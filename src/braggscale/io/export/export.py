@@ -7,9 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from braggscale.data.geometry import UnitCell, d_spacings
+from braggscale.data.symmetry import Symmetry
+from braggscale.errors import DataError
 from braggscale.io.export import free_flags
-from braggscale.io.export.scaled_observations import Crystals, in_listed_setting
+from braggscale.io.export.scaled_observations import Crystals, in_listed_setting, no_observations
 from braggscale.io.export.wavelengths import WavelengthSet, union, wavelength_sets
+from braggscale.statistics.french_wilson import amplitudes
+from braggscale.statistics.merging import Merged
 from braggscale.statistics.merging_statistics import Statistics
 
 
@@ -39,6 +44,29 @@ class ExportData:
     def __init__(self, crystals: Crystals, settings: ExportSettings, statistics: Statistics | None) -> None:
         """Raises DataError if no table lists any setting of the space group."""
         self.crystals, self.settings, self.statistics = in_listed_setting(crystals), settings, statistics
+
+    @classmethod
+    def of_merged(
+        cls,
+        merged: Merged,
+        wavelength: float,
+        symmetry: Symmetry,
+        cell: UnitCell,
+        settings: ExportSettings,
+        statistics: Statistics | None,
+    ) -> ExportData:
+        """Data of which only merged reflections are known; there are no observations.
+
+        Raises DataError if no table lists the setting of the space group.
+        """
+        if symmetry.name is None:
+            raise DataError(f"space group {symmetry}: no table lists this setting, so it cannot be exported; reindex")
+        rows = no_observations()
+        found = cls(Crystals(rows, (), symmetry, cell, ()), settings, statistics)
+        found.__dict__["sets"] = (
+            WavelengthSet(wavelength, rows, merged, amplitudes(merged, d_spacings(cell, merged.hkl))),
+        )
+        return found
 
     @cached_property
     def sets(self) -> tuple[WavelengthSet, ...]:

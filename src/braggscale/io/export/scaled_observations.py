@@ -90,6 +90,15 @@ class Unmerged:
         return Unmerged(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
+def no_observations() -> Unmerged:
+    """Of data that are merged already."""
+    nothing = np.zeros(0)
+    none = np.zeros((0, 3))
+    return Unmerged(
+        np.zeros(0, np.int64), none.astype(np.int32), nothing, nothing, nothing, nothing, none, *(nothing,) * 7
+    )
+
+
 def collect(
     tables: Sequence[Columns],
     cell: UnitCell,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import IO
 
+from braggscale.data.geometry import UnitCell
+from braggscale.data.symmetry import Symmetry
 from braggscale.errors import OutputError, UserError
-from braggscale.io.atomic_files import write_alone
-from braggscale.io.export.export import Export, ExportData, ExportSettings
+from braggscale.io.atomic_files import write_alone, write_beside
+from braggscale.io.export.export import Export, ExportData, ExportFile, ExportSettings
 from braggscale.io.export.registry import EXPORTS
 from braggscale.io.export.scaled_observations import Crystals
+from braggscale.statistics.merging import Merged
 from braggscale.statistics.merging_statistics import Statistics
 from braggscale.wording import all_of
 
@@ -52,6 +56,37 @@ def write_exports(
         failed = [f"{_and(names)} not written: {reason}" for reason, names in problems.items()]
         raise OutputError("; ".join(failed))
     return written
+
+
+def merged_files(
+    merged: Merged,
+    wavelength: float,
+    symmetry: Symmetry,
+    cell: UnitCell,
+    paths: Mapping[str, str],
+    settings: ExportSettings,
+    statistics: Statistics | None,
+) -> list[tuple[str, str]]:
+    """Files of data that are merged already, beside their targets; (file, target), for ``atomic_files.commit``.
+
+    ``wavelength``: Angstrom.  ``paths``: value of the option of each export that needs no row of the data.
+    Raises OutputError if one cannot be written, DataError if no table lists the setting of the space group.
+    """
+    if not paths:
+        return []
+    data = ExportData.of_merged(merged, wavelength, symmetry, cell, settings, statistics)
+    return [
+        (write_beside(file.path, _writer(file)), file.path)
+        for name, path in paths.items()
+        for file in EXPORTS[name].files(data, path)
+    ]
+
+
+def _writer(file: ExportFile) -> Callable[[IO[bytes]], None]:
+    def write(stream: IO[bytes]) -> None:
+        stream.write(file.content())
+
+    return write
 
 
 def _reason(error: UserError) -> str:

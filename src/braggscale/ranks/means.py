@@ -1,0 +1,101 @@
+"""Expected intensities of unique reflections from the rows of all ranks, and the counting gain of the crystals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.numerics.array_types import Float, Int
+from braggscale.numerics.compiled import crystal_passes as kernels
+from braggscale.ranks.communicator import Communicator
+from braggscale.ranks.crystal_rows import CrystalRows, CrystalScales
+from braggscale.ranks.exact_sums import ExactSums, Sums
+from braggscale.ranks.reflections import Reflections
+from braggscale.ranks.sample import Sample
+from braggscale.weighting.counting_gain import FEWEST_ROWS, counting_line
+from braggscale.weighting.error_model import ErrorModel
+
+
+@dataclass(frozen=True, slots=True)
+class RankData:
+    """What stays the same on a rank.
+
+    ``n_crystals``: of all ranks.  ``shift``: 1 where Friedel mates are one reflection, else 0.
+    """
+
+    ranks: Communicator
+    sums: ExactSums
+    rows: CrystalRows
+    reflections: Reflections
+    n_crystals: int
+    shift: int
+    sample: Sample
+
+    @property
+    def counts(self) -> Int:
+        """Rows of each reflection in all ranks, (n_reflections,)."""
+        return self.reflections.counts_at(self.shift)
+
+    def over_crystals(self, values: Float) -> Float:
+        """Sums of the columns over the crystals of all ranks, (m,).  ``values``: (n_crystals of this rank, m)."""
+        return self.sums.over_crystals(values, self.n_crystals)
+
+
+def ratio(sums: Float) -> Float:
+    """I_h = sum w g I / sum w g^2, 0 where nothing weighs, (n,).  ``sums``: (n, 2)."""
+    return np.divide(sums[:, 0], sums[:, 1], out=np.zeros(len(sums)), where=sums[:, 1] > 0)
+
+
+def mean_sums(
+    data: RankData, crystals: CrystalScales, errors: ErrorModel, mode: int, mean: Float, shift: int, kind: str
+) -> Float:
+    """sum w g I and sum w g^2 of rows that are in, (n_reflections, 2).
+
+    ``mode``: weights, see the kernel.  ``mean``: I_h of the mean before, (n_reflections,).
+    """
+
+    def add(sums: Sums) -> None:
+        kernels.mean_sums(
+            0, data.rows.n_crystals, data.rows.arrays(), crystals.arrays(), errors.terms, shift, mode, mean, sums
+        )
+
+    return data.sums.collect(f"{kind} {shift}", data.reflections.counts_at(shift), 2, add)
+
+
+def expected(data: RankData, crystals: CrystalScales, errors: ErrorModel) -> tuple[Float, Float]:
+    """I_h of rows that are in, with weights 1/V, then 1/V', and sum g^2/V' of these, as ``expected_variance.expect``.
+
+    Returns (n_reflections,) each.
+    """
+    shift = data.shift
+    none = np.zeros(len(data.counts))
+    mean = ratio(mean_sums(data, crystals, errors, kernels.OBSERVED, none, shift, "observed"))
+    sums = mean_sums(data, crystals, errors, kernels.EXPECTED, mean, shift, "expected")
+    return ratio(sums), np.ascontiguousarray(sums[:, 1])
+
+
+def with_gain(data: RankData, crystals: CrystalScales) -> CrystalScales:
+    """The crystals with the gain and floor of their counting variances; those with few rows share one.
+
+    As ``counting_gain.counting_gain``, with the common line through a sample of rows.
+    """
+    rows, sample = data.rows, data.sample
+    few = np.diff(rows.starts) < FEWEST_ROWS
+    mine = sample.row[few[sample.crystal]]
+    raw, variance = (np.concatenate(data.ranks.allgather(part)) for part in _raw(rows, mine))
+    k, floor, _ = counting_line(raw, variance)
+    gain, least = np.full(len(few), k), np.full(len(few), floor)
+    for c in np.flatnonzero(~few).tolist():
+        gain[c], least[c], _ = counting_line(*_raw(rows, np.arange(rows.starts[c], rows.starts[c + 1])))
+    return replace(crystals, gain=gain, floor=least)
+
+
+def _raw(rows: CrystalRows, chosen: Int) -> tuple[Float, Float]:
+    """Raw intensity and its counting variance of some rows, (k,) each."""
+    intensity, variance = rows.intensity[chosen], rows.variance[chosen]
+    if len(rows.relative):
+        relative = rows.relative[chosen].astype(np.float64)
+        variance = np.maximum(variance - relative * intensity**2, 1e-12 * variance)
+    factor = rows.factor[chosen].astype(np.float64)
+    return intensity / factor, variance / factor**2

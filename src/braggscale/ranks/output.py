@@ -1,0 +1,153 @@
+"""What a run over ranks writes: scaled pairs by all ranks, merged data, log and summary by the first.
+
+Every file is written beside its target. When all ranks have done so, the first one renames all of them: all or nothing.
+A scaled pair belongs to one input file, so that it is the same for any number of ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from braggscale.data.experiment import Still
+from braggscale.data.flags import Fate
+from braggscale.data.sorting import UsedDataSet
+from braggscale.io.atomic_files import write_text
+from braggscale.io.experiment_list import imageset_numbers, to_text
+from braggscale.io.export.export import numbered
+from braggscale.io.run_stamp import stamp_of
+from braggscale.io.table_writer import write_table
+from braggscale.models.data_set_model import DataSetModel, Extent
+from braggscale.models.kb import KBSettings, build
+from braggscale.models.stored_model import OWN_ENTRY, with_run
+from braggscale.numerics.array_types import Float
+from braggscale.ranks.errors import scale_variance
+from braggscale.ranks.means import RankData
+from braggscale.ranks.merging import least_scales
+from braggscale.ranks.plan import RanksPlan
+from braggscale.ranks.reading import Census, PreparedUnit, prepared_units
+from braggscale.ranks.rounds import RanksScaled
+from braggscale.scaled_output import ScaledRows, columns_of, document_of
+from braggscale.scaling.previous_run import OutlierLimits, stored_entry
+from braggscale.weighting.expected_variance import VarianceModel
+
+Pairs = list[tuple[str, str]]  # (temporary file, target), for atomic_files.commit
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledFiles:
+    """What all scaled files have in common.
+
+    ``experiments``, ``reflections``: their names without the number of the input file.  ``time``: of the run.
+    ``n_units``: input files of all ranks.
+    """
+
+    experiments: str
+    reflections: str
+    time: str
+    n_units: int
+
+    def names(self, number: int) -> tuple[str, str]:
+        """Names of the pair of one input file, experiments first."""
+        text = f"{number + 1:0{max(4, len(str(self.n_units)))}d}"
+        return numbered(self.experiments, text), numbered(self.reflections, text)
+
+
+def write_scaled(
+    data: RankData, found: Census, plan: RanksPlan, scaled: RanksScaled, files: ScaledFiles, pairs: Pairs
+) -> None:
+    """Write the scaled pairs of this rank beside their targets, and put them into ``pairs``; one file at a time."""
+    first = 0
+    run = stamp_of([_common(plan, scaled)])
+    for one in prepared_units(found, plan):
+        used = [member for member in one.data_sets if isinstance(member, UsedDataSet)]
+        kept = [k for k in range(len(used)) if not data.rows.lost[first + k]]
+        _write(data, found, plan, scaled, files, one, [(used[k], first + k) for k in kept], run, pairs)
+        first += len(used)
+
+
+def _common(plan: RanksPlan, scaled: RanksScaled) -> dict[str, Any]:
+    """What makes one run different from another."""
+    model, limits = scaled.model, plan.outliers
+    values = [model.a, model.b, model.c, scaled.strengths.scale, scaled.strengths.decay, float(scaled.mean.sum())]
+    return {"values": values, "zmax": limits.zmax}
+
+
+def _write(
+    data: RankData, found: Census, plan: RanksPlan, scaled: RanksScaled, files: ScaledFiles, one: PreparedUnit,
+    used: Sequence[tuple[UsedDataSet, int]], run: int, pairs: Pairs,
+) -> None:  # fmt: skip
+    """``used``: data sets of the unit, and their places among the crystals of this rank."""
+    if not used:
+        return
+    experiments, reflections = files.names(one.unit.number)
+    final, rows, models = [], [], []
+    for member, c in used:
+        values, fate = _scaled_rows(data, plan, scaled, member, c)
+        final.append(replace(member, number=member.number - one.first, fate=fate))
+        rows.append(values)
+        models.append(with_run(_model(plan, scaled, member, c), found.cell, run))
+    document = document_of(one.data, final, models, files.time)
+    columns = columns_of(final, rows, run, imageset_numbers(document))
+    tables = [member.usable.table for member in final]
+    identifiers = {member.data_set.id: member.identifier for member in final}
+    pairs.append((write_table(reflections, tables, columns, identifiers, {"shoebox"}), reflections))
+    pairs.append((write_text(experiments, to_text(document)), experiments))
+
+
+def _scaled_rows(
+    data: RankData, plan: RanksPlan, scaled: RanksScaled, member: UsedDataSet, c: int
+) -> tuple[ScaledRows, np.ndarray]:
+    """The rows of crystal ``c`` as they are written, and the fates of its input rows."""
+    rows, crystals = data.rows, scaled.crystals
+    part = slice(int(rows.starts[c]), int(rows.starts[c + 1]))
+    n = part.stop - part.start
+    s, k = rows.s[part], crystals.k[c]
+    g = k * np.exp(crystals.b[c] * s)
+    of_scale = scale_variance(g, s, np.full(n, k), np.tile(scaled.covariance[c], (n, 1)))
+    a2, b2, linear = (np.array([term]) for term in scaled.model.terms)
+    relative = rows.relative[part].astype(np.float64) if len(rows.relative) else np.zeros(0)
+    model = VarianceModel(
+        rows.intensity[part], rows.variance[part], rows.factor[part].astype(np.float64), np.zeros(n, np.int32),
+        crystals.gain[c : c + 1], crystals.floor[c : c + 1], a2, b2, linear, relative,
+    )  # fmt: skip
+    model = model if plan.estimated else model.observed()
+    expected: Float = g * scaled.mean[rows.number[part] >> data.shift]
+    x = rows.intensity[part] / np.where(g > 0, g, 1.0)
+    variance = model.at(expected) + x**2 * of_scale
+    fate = member.fate.copy()
+    places = member.usable.kept[member.usable.observations.row]
+    fate[places[rows.out[part]]] = Fate.OUTLIER
+    fate[places[~(g >= least_scales(data, scaled, plan.small_scale_cutoff)[c])]] = Fate.SCALE_TOO_SMALL
+    return ScaledRows(member.usable.observations.row, rows.intensity[part], variance, g, of_scale), fate
+
+
+def _model(plan: RanksPlan, scaled: RanksScaled, member: UsedDataSet, c: int) -> dict[str, Any]:
+    """The model of crystal ``c`` as it is stored with its experiment."""
+    settings = KBSettings(
+        scale=True, decay=True, modulation=False, estimated=("scale", "decay") if plan.estimated else ()
+    )
+    kind = member.experiment.kind
+    nowhere = (0.0, 0.0)
+    images = None if isinstance(kind, Still) else (kind.scan.valid_image_ranges or (kind.scan.image_range,))
+    extent = Extent(
+        nowhere, nowhere, nowhere, nowhere, images=None if images is None else (images[0][0], images[-1][1])
+    )
+    model: DataSetModel = build(settings, extent)
+    covariance = scaled.covariance[c]
+    error = scaled.model
+    extra: dict[str, Any] = {
+        "error_model_type": "BasicErrorModel",
+        "error_model_parameters": [error.a, error.b],
+    }
+    if error.c > 0:
+        extra["error_model_linear_term"] = error.c
+    strengths = {"scale level": scaled.strengths.scale, "decay level": scaled.strengths.decay}
+    theta = [scaled.crystals.k[c : c + 1], scaled.crystals.b[c : c + 1]]
+    esd = [np.sqrt(covariance[0:1]), np.sqrt(covariance[2:3])]
+    stored = model.to_dict(theta, esd, extra, strengths if plan.estimated else None)
+    limits = OutlierLimits(plan.outliers.method, plan.outliers.zmax, plan.outliers.emax or 0.0, plan.apart)
+    return stored | {OWN_ENTRY: stored_entry(settings, limits)}

@@ -1,0 +1,138 @@
+"""What the options ask of a run over ranks, as values; options that it cannot serve are refused by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from braggscale.data.flags import Fate
+from braggscale.data.geometry import UnitCell
+from braggscale.data.row_fates import Cuts
+from braggscale.errors import CommandError
+from braggscale.io.export.export import ExportSettings
+from braggscale.io.reading import Known
+from braggscale.io.reindexing import known
+from braggscale.options.schema import Options
+from braggscale.scaling.plan import PARTIALITY_CUTOFF, STILLS_CUTOFF, ZMAX, ZMAX_UNCALIBRATED
+from braggscale.weighting.error_model import ErrorModelOptions
+from braggscale.weighting.outlier_test import OutlierOptions
+
+# Options that have a meaning here; whoever sets another one is told that it has none.
+SERVED = (
+    "model", "restraints", "anomalous", "overwrite_existing_models", "nproc", "input.space_group", "input.unit_cell",
+    "input.polarization_fraction", "input.accept", "KB.modulation_correction", "reflection_selection.best_unit_cell",
+    "reflection_selection.intensity_choice", "reflection_selection.method", "weighting.error_model.error_model",
+    "weighting.error_model.basic.a", "weighting.error_model.basic.b", "weighting.error_model.basic.minimisation",
+    "weighting.error_model.basic.min_Ih", "weighting.error_model.basic.n_bins", "weighting.error_model.grouping",
+    "weighting.error_model.reset_error_model", "scaling_options.full_matrix", "scaling_options.outlier_rejection",
+    "scaling_options.outlier_zmax", "scaling_options.emax",
+)  # fmt: skip
+SERVED_SCOPES = ("cut_data.", "output.", "ranks.")
+# Exports that need no row of the data.
+MERGED_EXPORTS = ("merged_mtz", "merged_cif")
+_SWEEPS = (
+    "run over several ranks, or with a memory limit, model=KB is the only model: one scale and one B for each data set"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RanksPlan:
+    """Values of the options that act here.
+
+    ``best_unit_cell``: None for the median of the data sets.  ``estimated``: whether the spread of scales and of B is
+    found from the data.  ``apart``: Friedel mates are different reflections in scaling.
+    ``partiality_cutoff``: None to decide when it is known whether all are stills.
+    ``errors``: None: V' = V.  ``memory_limit``: bytes of this process, None for no limit.
+    ``scaled_files``: whether scaled tables are written.
+    """
+
+    known: Known
+    space_group: tuple[str, ...]
+    unit_cell: tuple[str, ...]
+    cuts: Cuts
+    partiality_cutoff: float | None
+    intensity_choice: str
+    best_unit_cell: UnitCell | None
+    kb_is_explicit: bool
+    estimated: bool
+    apart: bool
+    errors: ErrorModelOptions | None
+    outliers: OutlierOptions
+    small_scale_cutoff: float
+    n_bins: int
+    export: ExportSettings
+    memory_limit: float | None
+    skip_bad_files: bool
+    scaled_files: bool
+
+    def row_cuts(self, stills: bool) -> Cuts:
+        """Which reflections are used.  ``stills``: whether all data sets are."""
+        low = STILLS_CUTOFF if stills and self.estimated else PARTIALITY_CUTOFF
+        cut = low if self.partiality_cutoff is None else self.partiality_cutoff
+        return Cuts(self.cuts.d_min, self.cuts.d_max, cut, self.cuts.min_isigi, self.cuts.accept)
+
+
+def plan_of(options: Options) -> RanksPlan:
+    """Raises CommandError for options that a run over ranks cannot serve."""
+    _refuse(options)
+    errors, basic, cut = options.weighting.error_model, options.weighting.error_model.basic, options.cut_data
+    wanted, scaling = options.reflection_selection, options.scaling_options
+    refined = errors.error_model is not None and basic.minimisation is not None and basic.a is None
+    estimated = options.restraints == "estimated" and errors.error_model is not None
+    zmax = scaling.outlier_zmax or (ZMAX if estimated and refined else ZMAX_UNCALIBRATED)
+    accept = frozenset(Fate[word.upper()] for word in options.input.accept or ())
+    model = ErrorModelOptions(basic.a, basic.b, basic.minimisation is not None, basic.min_Ih, basic.n_bins)
+    asked = options.input
+    output = options.output
+    return RanksPlan(
+        known=known(asked.space_group, asked.unit_cell, asked.polarization_fraction),
+        space_group=asked.space_group,
+        unit_cell=asked.unit_cell,
+        cuts=Cuts(cut.d_min, cut.d_max, 0.0, cut.min_isigi, accept),
+        partiality_cutoff=cut.partiality_cutoff,
+        intensity_choice=wanted.intensity_choice,
+        best_unit_cell=wanted.best_unit_cell,
+        kb_is_explicit=options.model == "KB",
+        estimated=estimated,
+        apart=options.anomalous,
+        errors=None if errors.error_model is None else model,
+        outliers=OutlierOptions(scaling.outlier_rejection, zmax, scaling.emax),
+        small_scale_cutoff=cut.small_scale_cutoff,
+        n_bins=output.merging.nbins,
+        export=ExportSettings(
+            output.free_flags, output.crystal_name, output.project_name, output.use_internal_variance
+        ),
+        memory_limit=None if options.ranks.memory_limit is None else options.ranks.memory_limit * 1e9,
+        skip_bad_files=options.ranks.skip_bad_files,
+        scaled_files=options.ranks.scaled_files,
+    )
+
+
+def _refuse(options: Options) -> None:
+    where = "over several ranks, or with a memory limit"
+    for name in sorted(options.explicit):
+        if name not in SERVED and not name.startswith(SERVED_SCOPES):
+            raise CommandError(f"{name} has no meaning {where}; leave it out, or scale on one machine without a limit")
+    if options.model not in ("auto", "KB"):
+        raise CommandError(f"model={options.model}: {_SWEEPS}; write model=KB")
+    if options.models["KB"].modulation_correction:
+        raise CommandError(f"modulation_correction=True: there is no map of the detector {where}; leave it out")
+    if options.weighting.error_model.grouping != "combined":
+        raise CommandError(f"grouping={options.weighting.error_model.grouping}: there is one error model {where}")
+    if options.is_explicit("reflection_selection.method") and options.reflection_selection.method != "use_all":
+        raise CommandError(f"method={options.reflection_selection.method}: all observations take part {where}")
+    for name in options.output.exports:
+        if name not in MERGED_EXPORTS:
+            raise CommandError(
+                f"{name}: {where} only {' and '.join(MERGED_EXPORTS)} are written; make others with scale export from "
+                "the scaled files"
+            )
+    for name in ("space_group", "unit_cell"):
+        for item in getattr(options.input, name):
+            head, colon, _ = item.partition(":")
+            if colon and head.strip().isalnum() and len(head.strip()) > 2:
+                raise CommandError(f"{name}={item}: {where} it is the same for all data sets; write {name}=VALUE")
+
+
+def sweeps_without_model(identifier: str) -> CommandError:
+    """What to say of a sweep where nobody has asked for model=KB."""
+    return CommandError(f"data set {identifier} is a sweep; {_SWEEPS}; write model=KB")

@@ -1,0 +1,215 @@
+"""Stills over ranks, from files to files: the same bytes for any number of ranks, and near the run of one process."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+from option_samples import options
+from rank_threads import run_on
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import simulate_many
+from braggscale.errors import CommandError, InputError, UserError
+from braggscale.io import open_inputs
+from braggscale.ranks.communicator import Alone
+from braggscale.ranks.run import run
+from simulation.design import Options
+
+N_FILES = 6
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """150 stills in six pairs of files."""
+    folder = tmp_path_factory.mktemp("many")
+    made = Options(
+        kind="stills", count=150, reflections=22_000, d_min=3.0, seed=3, flat_field=0.0, lean=True, outliers=0.005
+    )
+    simulate_many.simulate_many(made, folder, 25)
+    return folder
+
+
+def files_of(folder: Path) -> list[str]:
+    return [str(path) for path in sorted(folder.glob("stills_*"))]
+
+
+def scaled(files, folder: Path, size: int, *words: str):
+    """Runs over so many ranks in ``folder``; returns what each rank returned, None, or raised."""
+    folder.mkdir(exist_ok=True)
+    names = (
+        "experiments=scaled.expt",
+        "reflections=scaled.refl",
+        "json=scale.json",
+        "log=scale.log",
+        "merged_mtz=m.mtz",
+    )
+    paths = [f"output.{name.split('=')[0]}={folder / name.split('=')[1]}" for name in names]
+    asked = options(*paths, *words)
+
+    def work(ranks):
+        return run(files, asked, {}, lambda: "log\n", ranks)
+
+    return run_on(size, work) if size else [run(files, asked, {}, lambda: "log\n", Alone())]
+
+
+def merged(path: Path) -> dict[tuple[int, int, int], tuple[float, float]]:
+    mtz = gemmi.read_mtz_file(str(path))
+    rows, labels = np.array(mtz, copy=False), mtz.column_labels()
+    i, s = labels.index("IMEAN"), labels.index("SIGIMEAN")
+    return {tuple(row[:3].astype(int).tolist()): (float(row[i]), float(row[s])) for row in rows}
+
+
+@pytest.fixture(scope="module")
+def alone(data: Path) -> Path:
+    folder = data / "alone"
+    assert scaled(files_of(data), folder, 0) == [None]
+    return folder
+
+
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_the_same_bytes_for_any_number_of_ranks(data, alone, size):
+    folder = data / f"on {size}"
+    assert scaled(files_of(data), folder, size) == size * [None]
+    assert (folder / "m.mtz").read_bytes() == (alone / "m.mtz").read_bytes()
+    names = sorted(path.name for path in alone.iterdir())
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert [name for name in names if name.endswith(".refl")] == [f"scaled_000{k + 1}.refl" for k in range(N_FILES)]
+    for name in names:
+        if name.endswith(".refl"):
+            assert (folder / name).read_bytes() == (alone / name).read_bytes()
+    ours, theirs = (json.loads((where / "scale.json").read_text()) for where in (folder, alone))
+    for key in ("statistics", "r_split", "ledger", "error_model", "strengths", "spread"):
+        assert ours[key] == theirs[key], key
+
+
+def test_rows_in_files_give_the_same(data, alone, tmp_path, monkeypatch):
+    monkeypatch.setattr("braggscale.ranks.run.SHARE_OF_ROWS", 0.0)
+    assert scaled(files_of(data), tmp_path, 2, "memory_limit=1") == [None, None]
+    assert (tmp_path / "m.mtz").read_bytes() == (alone / "m.mtz").read_bytes()
+
+
+def test_near_the_run_that_holds_all_rows(data, alone, tmp_path):
+    words = ["modulation_correction=False", "merged_mtz=m.mtz", "html=None", "nproc=1"]
+    command = [sys.executable, "-m", "braggscale", *files_of(data), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = merged(alone / "m.mtz"), merged(tmp_path / "m.mtz")
+    assert ours.keys() == theirs.keys()
+    i, s = np.array([ours[hkl] for hkl in ours]).T
+    j, t = np.array([theirs[hkl] for hkl in ours]).T
+    factor = float((i * j / s**2).sum() / (j * j / s**2).sum())
+    assert np.median(np.abs(i - factor * j) / s) < 0.1
+    assert np.median(s / (factor * t)) == pytest.approx(1.0, abs=0.02)
+
+
+def test_near_the_truth(data, alone):
+    n, r, chi2 = simulate_many.compare(data, alone / "m.mtz")
+    assert n > 1500 and r < 0.06 and 0.8 < chi2 < 1.5
+
+
+def test_scaled_files_are_read_again_and_agree_with_the_merged_data(data, alone):
+    total = np.zeros(2)
+    for k in range(N_FILES):
+        pair = [str(alone / f"scaled_000{k + 1}.{ending}") for ending in ("expt", "refl")]
+        for one in open_inputs(pair).data_sets:
+            good = one.table["scaling_fate"] == 0
+            g, i, v = (
+                one.table[name][good]
+                for name in ("inverse_scale_factor", "intensity.scale.value", "intensity.scale.variance")
+            )
+            total += [(g * i / v).sum(), (g * g / v).sum()]
+            assert one.experiment.scaling_model["__id__"] == "KB"
+    both = merged(alone / "m.mtz").values()
+    assert total[1] == pytest.approx(sum(s**-2 for _, s in both), rel=1e-4)
+    assert total[0] == pytest.approx(sum(i * s**-2 for i, s in both), rel=1e-4)
+
+
+@pytest.fixture
+def damaged(data: Path, tmp_path: Path) -> list[str]:
+    """The files, with one in the middle cut off."""
+    files = []
+    for path in files_of(data):
+        shutil.copy(path, tmp_path)
+        files.append(str(tmp_path / Path(path).name))
+    bad = tmp_path / "stills_0003.refl"
+    bad.write_bytes(bad.read_bytes()[:2000])
+    return files
+
+
+def test_a_bad_file_ends_all_ranks_with_its_name(damaged, tmp_path):
+    found = scaled(damaged, tmp_path / "out", 3)
+    assert all(isinstance(error, InputError) for error in found)
+    assert len({str(error) for error in found}) == 1
+    assert "stills_0003.refl" in str(found[0]) and "skip_bad_files=True" in str(found[0])
+    assert str(found[0]).startswith("rank ")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_bad_file_is_left_out_on_request(damaged, tmp_path):
+    assert scaled(damaged, tmp_path / "out", 3, "skip_bad_files=True") == 3 * [None]
+    found = json.loads((tmp_path / "out" / "scale.json").read_text())
+    assert found["data_sets"]["input"] == 125
+    names = {path.name for path in (tmp_path / "out").glob("scaled_*.refl")}
+    assert names == {f"scaled_000{k}.refl" for k in (1, 2, 3, 5, 6)}
+
+
+def test_a_full_disk_on_one_rank_leaves_nothing(data, tmp_path, monkeypatch):
+    def full(path, *_):
+        if "0005" in path:
+            raise OSError(28, "No space left on device", path)
+        return original(path, *_)
+
+    import braggscale.ranks.output as output
+
+    original = output.write_table
+    monkeypatch.setattr(output, "write_table", full)
+    found = scaled(files_of(data), tmp_path, 3)
+    assert all(isinstance(error, UserError) for error in found)
+    assert "scaled_0005.refl: No space left on device" in str(found[0]) and "rank 2" in str(found[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_same_data_twice_are_refused(data, tmp_path):
+    for ending in ("expt", "refl"):
+        shutil.copy(data / f"stills_0000.{ending}", tmp_path / f"again.{ending}")
+    found = scaled([*files_of(data), *map(str, sorted(tmp_path.glob("again.*")))], tmp_path, 2)
+    assert all("25 data sets are there twice" in str(error) for error in found)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("model=physical", "model=physical: .* write model=KB"),
+        ("exclude_datasets=1", "exclude_datasets has no meaning"),
+        ("KB.modulation_correction=True", "no map of the detector"),
+        ("unmerged_mtz=u.mtz", "only merged_mtz and merged_cif"),
+        ("grouping=individual", "one error model"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_by_name(data, tmp_path, word, message):
+    with pytest.raises(CommandError, match=message):
+        scaled(files_of(data), tmp_path, 0, word)
+
+
+def test_scaled_files_only_on_request(data, tmp_path):
+    assert scaled(files_of(data), tmp_path, 2, "scaled_files=False", "merged_cif=" + str(tmp_path / "m.cif")) == 2 * [
+        None
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.cif", "m.mtz", "scale.json", "scale.log"]
+
+
+@pytest.mark.skipif(find_spec("mpi4py") is None or shutil.which("mpiexec") is None, reason="no MPI here")
+def test_with_mpiexec(data, alone, tmp_path):
+    command = ["mpiexec", "-n", "3", sys.executable, "-m", "braggscale", *files_of(data), "merged_mtz=m.mtz"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "m.mtz").read_bytes() == (alone / "m.mtz").read_bytes()
+    assert done.stdout.count("Merging statistics by resolution") == 1
