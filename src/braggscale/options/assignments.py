@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from braggscale.errors import CommandError
-from braggscale.options.master import EXPORT_FILES, export_options, master_text
+from braggscale.options.master import EXPORT_FILES, delta_options, export_options, master_text
 from braggscale.options.model_options import MODEL_OPTIONS
 from braggscale.options.other_names import (
     CHANGES_NOTHING,
@@ -44,6 +44,12 @@ def definitions() -> Definitions:
 def export_definitions() -> Definitions:
     """Those of ``scale export``."""
     return Definitions(master_text(), only=export_options(), program="scale export")
+
+
+@cache
+def delta_definitions() -> Definitions:
+    """Those of ``scale delta-cc-half``."""
+    return Definitions(master_text(), only=delta_options(), program="scale delta-cc-half")
 
 
 def settle(

@@ -384,3 +384,15 @@ def export_options() -> tuple[str, ...]:
         "output.merging.nbins",
         "input.space_group",
     )
+
+
+def delta_options() -> tuple[str, ...]:
+    """Full names of the options that ``scale delta-cc-half`` has."""
+    names = ("mode", "group_size", "stdcutoff", "min_reflections")
+    return (
+        "cut_data.d_min",
+        "cut_data.d_max",
+        "dataset_selection.use_datasets",
+        "dataset_selection.exclude_datasets",
+        *(f"filtering.deltacchalf.{name}" for name in names),
+    )
