@@ -8,6 +8,11 @@ indexing    crystals of which half are indexed in another way, with the indices 
 the
             same crystals with the right indices; R against the truth as in accuracy.py (I+ and I- together), the share
             of operators that are right, and the time of the check over that of scaling
+references  stills beside reference intensities with errors of 0, 10 and 30 %: with estimated errors, with fixed
+            intensities, and each still by itself
+dose        five sweeps of one crystal that changes with dose: plain means and intensities at dose zero, against the
+truth
+            at dose zero
 """
 
 from __future__ import annotations
@@ -20,9 +25,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gemmi
 import numpy as np
 
 import accuracy
+from braggscale.data.symmetry import Symmetry
 from simulate import simulate
 from simulation.design import Options
 from truth import scale
@@ -91,7 +98,119 @@ def indexing(out: Path) -> list[str]:
     return rows
 
 
-TABLES: dict[str, Callable[[Path], list[str]]] = {"indexing": indexing}
+REFERENCED = Options(kind="stills", count=2000, reflections=120_000, d_min=2.0, lean=True)
+
+
+def write_reference(folder: Path, error: float) -> Path:
+    """An MTZ file with the true mean intensities, each off by a normal factor of this standard deviation."""
+    path = folder / f"reference_{error:g}.mtz"
+    truth = np.load(folder / "truth.npz")
+    options = json.loads(str(truth["options"]))
+    crystal = json.loads((folder / "simulated.expt").read_text())["crystal"][0]
+    axes = np.array([crystal[f"real_space_{name}"] for name in "abc"])
+    length = np.linalg.norm(axes, axis=1)
+    angles = [
+        float(np.degrees(np.arccos(axes[i] @ axes[j] / length[i] / length[j]))) for i, j in ((1, 2), (0, 2), (0, 1))
+    ]
+    mean = 0.5 * (truth["plus"] + truth["minus"])
+    rng = np.random.default_rng(5)
+    value = mean * np.abs(1 + error * rng.standard_normal(len(mean)))
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup = gemmi.SpaceGroup(options["space_group"])
+    mtz.set_cell_for_all(gemmi.UnitCell(*length, *angles))
+    mtz.add_dataset("reference")
+    mtz.add_column("IMEAN", "J")
+    mtz.add_column("SIGIMEAN", "Q")
+    sigma = 0.01 * value + 1e-3 * mean.mean()
+    mtz.set_data(np.column_stack([truth["hkl"], value, sigma]).astype(np.float32))
+    mtz.write_to_file(str(path))
+    return path
+
+
+def references(out: Path) -> list[str]:
+    """Rows of the table of stills beside references with errors."""
+    rows = ["| 2000 stills, reference with error of | R | R fixed | R each by itself | unexplained |"]
+    rows.append("|---|---|---|---|---|")
+    few = replace(REFERENCED, count=400, reflections=12_000)
+    for label, options in (("", REFERENCED), ("400 stills: ", few)):
+        folder = folder_of(out, f"{label} stills for references".strip(), options)
+        plain = run(folder, "none")[0]
+        rows.append(f"| {label}none | {plain.r:.4f} | | | |" if plain else "| none | failed | | | |")
+        print(rows[-1], flush=True)
+        for error in (0.0, 0.1, 0.3):
+            path = write_reference(folder, error)
+            word = f"reference=../{path.name}"
+            each, found = run(folder, f"r{error:g}", word)
+            fixed = run(folder, f"f{error:g}", word, "reference_mode=fixed")[0]
+            alone = run(folder, f"o{error:g}", word, "only_target=True")[0]
+            if each is None or fixed is None or alone is None:
+                rows.append(f"| {100 * error:g} % | failed | | | |")
+                continue
+            q = float(np.median(found["reference"]["unexplained"]))
+            rows.append(f"| {label}{100 * error:g} % | {each.r:.4f} | {fixed.r:.4f} | {alone.r:.4f} | {q:.4f} |")
+            print(rows[-1], flush=True)
+    return rows
+
+
+DAMAGED = Options(
+    kind="sweeps", count=5, degrees=60.0, width=0.5, reflections=60_000, d_min=2.0, lean=True, specific_damage=0.25
+)
+
+
+def dose(out: Path) -> list[str]:
+    """Rows of the table of intensities at dose zero: five sweeps of one crystal that changes by 25 % of its
+    intensities.
+    """
+    rows = [
+        "| damage | R plain | R at dose zero | chi^2 plain | chi^2 at dose zero | tau |",
+        "|---|---|---|---|---|---|",
+    ]
+    for part in (0.0, 0.1, 0.25, 0.5):
+        folder = folder_of(out, f"damage {part:g}", replace(DAMAGED, specific_damage=part))
+        table, found = run(folder, "zero", "zero_dose=True", "output.zero_dose_mtz=zero.mtz", "output.merged_mtz=m.mtz")
+        if table is None:
+            rows.append(f"| {part:g} | failed | | | | |")
+            continue
+        truth = np.load(folder / "truth.npz")
+        mean = 0.5 * (truth["plus"] + truth["minus"])
+        wanted = {tuple(h): (i, d) for h, i, d in zip(truth["hkl"].tolist(), mean, truth["d"], strict=True)}
+        figures = []
+        for name in ("m.mtz", "zero.mtz"):
+            mtz = gemmi.read_mtz_file(str(folder / "zero" / name))
+            group = mtz.spacegroup
+            hkl = np.array(mtz.make_miller_array())
+            intensity, sigma = (np.array(mtz.column_with_label(label)) for label in ("IMEAN", "SIGIMEAN"))
+            asu = {}
+            for h, i, s in zip(hkl.tolist(), intensity, sigma, strict=True):
+                asu[tuple(h)] = (i, s)
+            figures.append(against_truth(asu, wanted, group))
+        (r, chi), (r0, chi0) = figures
+        tau = found["zero_dose"]["tau"]
+        rows.append(f"| {100 * part:g} % | {r:.4f} | {r0:.4f} | {chi:.2f} | {chi0:.2f} | {tau:.3f} |")
+        print(rows[-1], flush=True)
+    return rows
+
+
+def against_truth(
+    measured: dict[tuple[int, ...], tuple[float, float]],
+    wanted: dict[tuple[int, ...], tuple[float, float]],
+    group: Any,
+) -> tuple[float, float]:
+    """R and chi^2 of merged intensities against the truth, after one factor and one B."""
+    symmetry = Symmetry.from_hall(group.hall)
+    keys = np.array(list(wanted))
+    asu = symmetry.asu(keys)[0]
+    place = {tuple(a): tuple(k) for a, k in zip(asu.tolist(), keys.tolist(), strict=True)}
+    rows = [(*value, *wanted[place[key]]) for key, value in measured.items() if key in place]
+    i, sigma, t, d = (np.array(column, np.float64) for column in zip(*rows, strict=True))
+    merged = accuracy.Merged(np.arange(len(i)), i, sigma, t, d)
+    k, b = accuracy.fit_scale(merged)
+    factor = k * np.exp(b / (2 * d * d))
+    off = factor * i - t
+    return float(np.abs(off).sum() / t.sum()), float(np.mean((off / (factor * sigma)) ** 2))
+
+
+TABLES: dict[str, Callable[[Path], list[str]]] = {"indexing": indexing, "references": references, "dose": dose}
 
 
 def main() -> None:

@@ -131,6 +131,10 @@ def record_block(
     lp, qe = geometry.lp(path.s1, plan.still), geometry.qe(path.s1)
     correction = lp / qe
     scattered = seen_intensity(world.truth, trouble.foreign)[unique]
+    if options.specific_damage:
+        dose = plan.dose[0] + (plan.dose[1] - plan.dose[0]) * path.z / plan.n_images
+        damaged = seen_intensity(world.truth, options.specific_damage)[unique]
+        scattered = scattered + dose * (damaged - scattered)
     rng = stream(options.seed, Stream.RECORDING, plan.number, block)
     image = np.minimum(path.z.astype(np.intp), plan.n_images - 1)
     bad = plan.disturbed[image] != 1
@@ -316,6 +320,8 @@ def parser() -> argparse.ArgumentParser:
                    help="share of the data sets that are indexed in another way that the lattice allows")  # fmt: skip
     p.add_argument("--bad", type=int, default=o.bad,
                    help="so many data sets, the last ones, have another cell, damage, or wrong indices")  # fmt: skip
+    p.add_argument("--specific-damage", type=float, default=o.specific_damage,
+                   help="part of the intensities that belongs to another structure at the end")  # fmt: skip
     p.add_argument("--cell-shape", default=o.cell_shape, help="proportions of the cell, a,b,c,alpha,beta,gamma")
     p.add_argument("--also", nargs="+", choices=other_programs.FORMATS, default=[], metavar="FORMAT",
                    help="the same data as simulated.mtz and INTEGRATE.HKL: mtz, xds")  # fmt: skip

@@ -24,7 +24,7 @@ LAYERS = (
     "io.export scaling",
     "report",
     "export_files scaled_output",
-    "scale_files ranks",
+    "scale_files ranks filter_files",
     "api arguments",
     "cli",
     "__main__",

@@ -65,6 +65,7 @@ class Options:
     misindexed: float = 0.0
     bad: int = 0
     cell_shape: str = ""
+    specific_damage: float = 0.0
     lean: bool = False
     identifier: str = ""
 

@@ -74,7 +74,10 @@ class ArgumentParser(argparse.ArgumentParser):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What differs between ``scale`` and ``scale export``.  ``level``: lowest expert level that is shown."""
+    """What differs between ``scale``, ``scale export`` and ``scale delta-cc-half``.
+
+    ``level``: lowest expert level that is shown.
+    """
 
     program: str
     description: str
@@ -84,6 +87,18 @@ class Command:
     level: int
 
 
+DELTA = "delta-cc-half"
+DELTA_DESCRIPTION = "Show how much each data set, or group of images, of scaled data changes CC1/2."
+DELTA_EPILOG = """\
+examples:
+  scale delta-cc-half scaled.expt scaled.refl
+  scale delta-cc-half scaled.expt scaled.refl mode=image_group group_size=20
+
+The files are not changed. A part that makes the data worse has a negative
+value; what stands out is marked, with the command that leaves it out.
+
+exit status: 0 done, 1 not scaled or damaged, 2 the command is wrong
+"""
 SCALE = Command(
     PROGRAM,
     DESCRIPTION,
@@ -100,6 +115,16 @@ SCALE_EXPORT = Command(
     "parameters:",
     1,
 )
+SCALE_DELTA = Command(
+    f"{PROGRAM} {DELTA}",
+    DELTA_DESCRIPTION,
+    DELTA_EPILOG,
+    "no input files: give scaled.expt and scaled.refl",
+    "parameters:",
+    1,
+)
+# Commands that are named by the first argument.
+COMMANDS = {EXPORT: SCALE_EXPORT, DELTA: SCALE_DELTA}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +177,8 @@ def command_parser(command: Command) -> ArgumentParser:
 
 def sort_arguments(argv: tuple[str, ...]) -> Arguments:
     """Options, assignments, data files and what is wrong with them. Raises CommandError for a bad option."""
-    command = SCALE_EXPORT if argv[:1] == (EXPORT,) else SCALE
-    argv = argv[1:] if command is SCALE_EXPORT else argv
+    command = COMMANDS.get(argv[0], SCALE) if argv else SCALE
+    argv = argv if command is SCALE else argv[1:]
     end = argv.index("--") if "--" in argv else len(argv)
     parser = command_parser(command)
     options, rest = parser.parse_known_args(argv[:end])
@@ -217,6 +242,8 @@ def kind_problem(path: str) -> str | None:
 
 
 def _nearest_file(path: str) -> str:
+    if path == DELTA:
+        return f"; this word comes first: {PROGRAM} {DELTA} FILE ..."
     if path == EXPORT:
         return f"; to export scaled data this word comes first: {PROGRAM} {EXPORT} FILE ..."
     folder, name = os.path.split(path)
@@ -244,7 +271,9 @@ def output_problems(settings: Settings, found: Arguments) -> list[str]:
     from braggscale.options.schema import SCALED_FILES
 
     output = settings.options.output
-    problems = []
+    problems: list[str] = []
+    if found.command is SCALE_DELTA:
+        return problems
     if found.command is SCALE_EXPORT and not output.exports:
         problems.append(f"nothing to export: name at least one of {', '.join(f'{name}=' for name in EXPORT_FILES)}")
     wanted = [(name, (getattr(output, name),)) for name in SCALED_FILES if getattr(output, name) is not None]

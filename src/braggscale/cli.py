@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from braggscale import __version__
 from braggscale.arguments import (
+    COMMANDS,
+    DELTA,
     EXPORT,
     PROGRAM,
     SCALE,
+    SCALE_DELTA,
     SCALE_EXPORT,
     Arguments,
     command_parser,
@@ -123,10 +126,11 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
         return 0
     if command is SCALE and options.warm_up:
         return _warm_up()
-    from braggscale.options.assignments import definitions, export_definitions, settle
+    from braggscale.options.assignments import definitions, delta_definitions, export_definitions, settle
 
-    master = definitions() if command is SCALE else export_definitions()
-    nothing = argv in ((), (EXPORT,))
+    masters = {EXPORT: export_definitions, DELTA: delta_definitions}
+    master = next((masters[word]() for word, one in COMMANDS.items() if one is command), definitions())
+    nothing = argv == () or (len(argv) == 1 and argv[0] in COMMANDS)
     if options.help or nothing:
         level = max(options.expert_level or 0, options.help - 1, command.level)
         attributes = 1 if options.attributes_level is None else options.attributes_level
@@ -169,6 +173,8 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
     with durable(options.durable), protected([*found.files, *also]):
         if command is SCALE_EXPORT:
             _export(found, settings)
+        elif command is SCALE_DELTA:
+            _delta(found, settings)
         elif options.assign_identifiers is not None:
             _name(found, settings)
         else:
@@ -227,6 +233,15 @@ def _export(found: Arguments, settings: Settings) -> None:
         from braggscale.export_files import export_scaled
 
         export_scaled(found.files, settings.options)
+
+
+def _delta(found: Arguments, settings: Settings) -> None:
+    with logging_to(sys.stdout, found.options.verbose, found.options.quiet):
+        for note in settings.notes:
+            log.info(note)
+        from braggscale.filter_files import delta_cc_half
+
+        delta_cc_half(found.files, settings.options)
 
 
 def _compile(quiet: bool) -> None:

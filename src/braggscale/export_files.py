@@ -109,7 +109,7 @@ def _export_scaled(files: Sequence[str], options: Options) -> None:
                 "the data sets come from several files; they are on one scale only if they were scaled together",
             )
         data = changed(data, options.input.space_group, (), ())
-        crystals = _stored(data, options)
+        crystals = stored_crystals(data, options)
         if not options.input.space_group:
             crystals = _with_likely_group(crystals)
     paths = options.output.exports
@@ -121,8 +121,11 @@ def _export_scaled(files: Sequence[str], options: Options) -> None:
         write_exports(crystals, paths, export_settings(options.output), statistics)
 
 
-def _stored(data: Input, options: Options) -> Crystals:
-    """The data sets that were chosen, all of them scaled."""
+def stored_crystals(data: Input, options: Options) -> Crystals:
+    """The data sets that were chosen, all of them scaled.
+
+    Raises CommandError for data sets that are not there, DataError if a data set is not scaled.
+    """
     chosen = options.dataset_selection
     identifiers = [data_set.identifier for data_set in data.data_sets]
     kept = choose_data_sets(identifiers, chosen.use_datasets or (), chosen.exclude_datasets or ())

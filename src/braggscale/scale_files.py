@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -20,15 +20,16 @@ from braggscale.data.reference import Reference, turned
 from braggscale.data.reindexing import AUTO as REINDEX_AUTO
 from braggscale.data.reindexing import inverse_of
 from braggscale.data.table import Table, smallest_d
-from braggscale.errors import OutputError, UserError
+from braggscale.errors import CommandError, OutputError, UserError
 from braggscale.io import Input, open_inputs
-from braggscale.io.atomic_files import commit, pending, write_alone, write_text
+from braggscale.io.atomic_files import commit, pending, write_alone, write_beside, write_text
 from braggscale.io.experiment_list import history_line
 from braggscale.io.image_names import image_names
 from braggscale.io.reindexing import changed, known, with_operators
 from braggscale.io.splitting import split_sweeps
 from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
+from braggscale.options.assignments import values_to_try, with_option
 from braggscale.options.schema import Options
 from braggscale.report.checks import advice_without_summary
 from braggscale.report.filter_results import filter_results_text
@@ -36,11 +37,13 @@ from braggscale.report.read_summary import read_summary
 from braggscale.report.summary import summary
 from braggscale.report.summary_document import Advice, Summary, summary_text
 from braggscale.report.text.log import log_end, log_next, log_result
+from braggscale.report.text.tables import text_table
 from braggscale.run_warnings import Warned, warnings_heard
 from braggscale.scaled_output import ScaledOutput, now, scaled_output, write_pair
 from braggscale.scaling.filtered_run import run_filtered
+from braggscale.scaling.free_set import HEADER, FreeSet, cross_validate, table_of
 from braggscale.scaling.indexing_check import check_indexing, log_indexing
-from braggscale.scaling.plan import make_plan
+from braggscale.scaling.plan import Plan, make_plan
 from braggscale.scaling.result import Result
 from braggscale.scaling.run_data import run_data
 
@@ -76,6 +79,9 @@ def _run(
         data = open_files(files, options)
     data = as_asked(data, options)
     data = split_sweeps(data, options.split_at)
+    if options.cross_validation.cross_validation_mode:
+        _cross_validate(data, options, log_text)
+        return
     options = with_mtz_files(options, data, files)
     data, result = scale_input(data, options, clock)
     log_result(result, options.anomalous)
@@ -84,6 +90,29 @@ def _run(
         _export(result, options, scaled, advice, log_text, clock)
     if problem is not None:
         raise problem
+
+
+def _cross_validate(data: Input, options: Options, log_text: Callable[[], str]) -> None:
+    """Whole scalings with free sets; only the log is written."""
+    asked = options.cross_validation
+    name = asked.parameter if asked.cross_validation_mode == "multi" else None
+    choices = [""] if name is None else values_to_try(name, asked.parameter_values)
+    every = {value: options if name is None else with_option(options, name, value) for value in choices}
+    step = max(int(100.0 / options.scaling_options.free_set_percentage), 2)
+
+    def one(value: str, offset: int) -> FreeSet | None:
+        chosen = every[value]
+        scaling = replace(chosen.scaling_options, use_free_set=True, free_set_offset=offset)
+        return scale_input(data, replace(chosen, scaling_options=scaling), Clock())[1].free_set
+
+    tried = cross_validate(choices, min(asked.nfolds, step), one)
+    log.info("")
+    log.info(
+        f"Cross-validation{f' of {name}' if name else ''}: R_meas and CC1/2 of reflections in the fit and of free ones"
+    )
+    log.info(text_table(HEADER, table_of(tried)))
+    if options.output.log:
+        write_alone(options.output.log, log_text().encode())
 
 
 def open_files(files: Sequence[str], options: Options) -> Input:
@@ -107,7 +136,7 @@ def scale_input(data: Input, options: Options, clock: Clock) -> tuple[Input, Res
     Returns also the data as they were scaled: reindexed where that was asked for and needed.
     """
     plan = make_plan(options, data.data_sets)
-    reference = _reference(data, options)
+    reference, plan = _reference(data, options, plan)
     found = run_data(data.data_sets, plan, clock, reference=reference)
     with clock.stage("indexing"):
         check = check_indexing(found)
@@ -125,17 +154,33 @@ def scale_input(data: Input, options: Options, clock: Clock) -> tuple[Input, Res
     return data, run_filtered(data.data_sets, data.not_indexed, plan, found, clock, check, reference)
 
 
-def _reference(data: Input, options: Options) -> Reference | None:
-    """The reference that the options name; None without one."""
+def _reference(data: Input, options: Options, plan: Plan) -> tuple[Reference | None, Plan]:
+    """The reference that the options name, None without one, and the plan for the data sets that are scaled.
+
+    Raises CommandError where only_target has nothing to scale against, or nothing to scale.
+    """
+    if not options.reference and not plan.one_by_one:
+        return None, plan
+    from braggscale.io.reference_file import read_reference, scaled_reference
+
     if not options.reference:
-        return None
-    from braggscale.io.reference_file import read_reference
+        old = [k for k in plan.data_sets if data.data_sets[k].experiment.scaling_model is not None]
+        new = tuple(k for k in plan.data_sets if k not in set(old))
+        if not old or not new:
+            raise CommandError(
+                "only_target=True: give a reference=, or scaled data sets to scale against and others to scale; there "
+                f"are {len(old)} scaled and {len(new)} new data sets"
+            )
+        source = f"{len(old)} scaled data set{'s' * (len(old) > 1)}"
+        why = dict.fromkeys(old, "the reference of the others")
+        return scaled_reference([data.data_sets[k] for k in old], source), replace(plan, data_sets=new, filtered=why)
     from braggscale.io.reference_model import ModelRequest
 
     d_min = options.cut_data.d_min or smallest_d(data.data_sets)
     wavelength = float(np.median([one.experiment.beam.wavelength for one in data.data_sets]))
     solvent = options.reference_model
-    return read_reference(options.reference, ModelRequest(d_min, wavelength, solvent.k_sol, solvent.b_sol))
+    request = ModelRequest(d_min, wavelength, solvent.k_sol, solvent.b_sol)
+    return read_reference(options.reference, request), plan
 
 
 def with_mtz_files(options: Options, data: Input, files: Sequence[str]) -> Options:
@@ -226,7 +271,8 @@ def _write(
         pairs += report
         filtered = options.filtering.output.scale_and_filter_results if result.filtering is not None else None
         written = [output.reflections, output.experiments, output.log, output.json]
-        written += [*(path for _, path in report), filtered]
+        undamaged = output.zero_dose_mtz if result.zero_dose is not None else None
+        written += [*(path for _, path in report), filtered, undamaged]
         log_end(result, written, keep, exports)
         if problem is not None:
             log.info("The report could not be written" if not report else "The report is not complete")
@@ -237,6 +283,8 @@ def _write(
             between.append((write_text(output.log, log_text()), output.log))
         if output.json and found is not None:
             between.append((write_text(output.json, summary_text(found)), output.json))
+        if undamaged:
+            between.append((_zero_dose_file(undamaged, result), undamaged))
         if filtered:
             between.append((write_text(filtered, filter_results_text(result)), filtered))
         pairs[1:1] = between
@@ -246,6 +294,22 @@ def _write(
         except OutputError as error:
             problem = _without_report(report[0][1], error)
     return scaled, advice, problem
+
+
+def _zero_dose_file(path: str, result: Result) -> str:
+    """Intensities at dose zero beside their target; returns the name of the file."""
+    from braggscale.io.export.zero_dose_mtz import zero_dose_mtz
+
+    found = result.zero_dose
+    if found is None:
+        raise OutputError(f"{path}: there are no intensities at dose zero")
+    wavelength = float(np.median([one.experiment.beam.wavelength for one in result.used]))
+    content = zero_dose_mtz(found.hkl, found.found, result.symmetry, result.cell, wavelength)
+
+    def write(file: IO[bytes]) -> None:
+        file.write(content)
+
+    return write_beside(path, write)
 
 
 def _report(

@@ -71,7 +71,13 @@ def crystals(tmp_path_factory: pytest.TempPathFactory) -> Path:
         seed=2,
     )
     simulate.simulate(options, folder)
-    words = ["filtering.method=deltacchalf", "max_percent_removed=20", "model=KB", "output.html=None"]
+    words = [
+        "filtering.method=deviations",
+        "max_percent_removed=20",
+        "model=KB",
+        "output.html=None",
+        "restraints=fixed",
+    ]
     with chdir(folder):
         assert main(["-q", "simulated.expt", "simulated.refl", *words]) == 0
     return folder
@@ -83,7 +89,7 @@ def test_bad_crystals_are_left_out_and_named(crystals):
     removed = {part["data_set"] for cycle in found["cycles"] for part in cycle["removed"]}
     assert removed == {"21", "22", "23"} and found["reason"] == "no_more_removed"
     dropped = {entry["identifier"]: entry["dropped"] for entry in summary["data_sets"] if entry["dropped"]}
-    assert set(dropped) == removed and all(reason.startswith("filtered: delta CC1/2") for reason in dropped.values())
+    assert set(dropped) == removed and all(reason.startswith("filtered: mean z^2") for reason in dropped.values())
     for name in removed:
         assert set(summary["ledger"]["data_sets"][name]) == {"data_set_excluded"}
     assert len(json.loads((crystals / "scaled.expt").read_text())["experiment"]) == 21
@@ -123,10 +129,16 @@ def test_limits_hold(crystals, tmp_path):
 
 def test_bad_images_are_left_out_and_can_come_back(tmp_path):
     simulate.simulate(
-        Options(reflections=16_000, degrees=90.0, width=0.5, d_min=2.2, bad_last=0.1, lean=True, seed=1), tmp_path
+        Options(reflections=9_000, degrees=90.0, width=0.5, d_min=2.6, bad_last=0.1, lean=True, seed=1), tmp_path
     )
     with chdir(tmp_path):
-        words = ["filtering.method=deltacchalf", "mode=image_group", "group_size=6", "max_percent_removed=20"]
+        words = [
+            "filtering.method=deltacchalf",
+            "mode=image_group",
+            "group_size=6",
+            "max_percent_removed=20",
+            "restraints=fixed",
+        ]
         assert main(["-q", "simulated.expt", "simulated.refl", "output.html=None", *words]) == 0
         summary = json.loads(Path("scale.json").read_text())
         assert summary["data_sets"][0]["images_in_use"] == [[1, 162]]

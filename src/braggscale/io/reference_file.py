@@ -19,6 +19,7 @@ import numpy as np
 from braggscale.data.flags import Flag
 from braggscale.data.geometry import UnitCell
 from braggscale.data.reference import Reference
+from braggscale.data.table import DataSet
 from braggscale.errors import CommandError, InputError
 from braggscale.io import open_inputs
 from braggscale.io.file_kind import kind_of
@@ -271,9 +272,16 @@ def _with_partner(path: str) -> list[str]:
 
 def _scaled(paths: Sequence[str]) -> Reference:
     """Scaled intensities of an earlier run, I/g, of all its data sets."""
-    data = open_inputs(paths)
+    return scaled_reference(open_inputs(paths).data_sets, ", ".join(paths))
+
+
+def scaled_reference(data_sets: Sequence[DataSet], source: str) -> Reference:
+    """Scaled intensities of data sets.  ``source``: where they come from, for messages.
+
+    Raises InputError for data sets that are not scaled.
+    """
     hkl, intensity, sigma = [], [], []
-    for one in data.data_sets:
+    for one in data_sets:
         table = one.table
         names = ("intensity.scale.value", "intensity.scale.variance", "inverse_scale_factor", "flags")
         if any(name not in table for name in names):
@@ -286,11 +294,11 @@ def _scaled(paths: Sequence[str]) -> Reference:
         hkl.append(np.asarray(table["miller_index"])[good])
         intensity.append(value[good] / g[good])
         sigma.append(np.sqrt(variance[good]) / g[good])
-    crystal = data.data_sets[0].experiment.crystal
+    crystal = data_sets[0].experiment.crystal
     together = np.concatenate(intensity)
     if len(together) == 0:
-        raise InputError(f"{', '.join(paths)}: no scaled reflection; it cannot be a reference")
+        raise InputError(f"{source}: no scaled reflection; it cannot be a reference")
     return Reference(
         np.concatenate(hkl).astype(np.int32), together, np.concatenate(sigma), True, crystal.unit_cell, crystal.hall,
-        ", ".join(paths), f"{len(together)} scaled intensities, merged", False,
+        source, f"{len(together)} scaled intensities, merged", False,
     )  # fmt: skip

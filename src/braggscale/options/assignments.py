@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from braggscale.errors import CommandError
-from braggscale.options.master import EXPORT_FILES, export_options, master_text
+from braggscale.options.master import EXPORT_FILES, delta_options, export_options, master_text
 from braggscale.options.model_options import MODEL_OPTIONS
 from braggscale.options.other_names import (
     CHANGES_NOTHING,
@@ -44,6 +44,12 @@ def definitions() -> Definitions:
 def export_definitions() -> Definitions:
     """Those of ``scale export``."""
     return Definitions(master_text(), only=export_options(), program="scale export")
+
+
+@cache
+def delta_definitions() -> Definitions:
+    """Those of ``scale delta-cc-half``."""
+    return Definitions(master_text(), only=delta_options(), program="scale delta-cc-half")
 
 
 def settle(
@@ -195,6 +201,11 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         found.append(f"d_min={low:g} d_max={high:g}: d_min must be smaller than d_max; nothing would be left")
     for one in MODEL_OPTIONS.values():
         found += one.contradictions(values)
+    mode, parameter = (values[f"cross_validation.{name}"] for name in ("cross_validation_mode", "parameter"))
+    if mode == "multi" and not parameter:
+        found.append("cross_validation_mode=multi needs parameter=, the name of the option to try")
+    if values["scaling_options.only_target"] and not values["scaling_options.only_save_targeted"]:
+        found.append("only_save_targeted=False: the reference is in files of its own and is not written again")
     error = "weighting.error_model."
     if values[error + "error_model_group"] and values[error + "grouping"] != "grouped":
         found.append("error_model_group is used only with grouping=grouped")
@@ -229,3 +240,52 @@ def unused_model_options(explicit: Collection[str], models_in_use: Collection[st
     if sentences and named:
         raise CommandError("; ".join(sentences))
     return sentences
+
+
+def values_to_try(name: str, values: Sequence[str] | None) -> list[str]:
+    """The values of an option that cross-validation tries, as they are typed: those given, or True and False of a
+    switch.
+
+    Raises CommandError for a name that is none, and for an option that is no switch without values.
+    """
+    path = _one_path(name)
+    option = definitions().options[path]
+    if values:
+        return list(values)
+    if option.kind != "bool":
+        raise CommandError(f"cross_validation.parameter={name}: give its values as parameter_values=")
+    return ["True", "False"]
+
+
+def with_option(options: Options, name: str, text: str) -> Options:
+    """The options with one of them set as if it had been typed.  Raises CommandError for what is no value of it."""
+    master, path = definitions(), _one_path(name)
+    values = dict(master.defaults())
+    try:
+        master.assign(values, path, ((text, False),))
+    except CommandError as error:
+        raise CommandError(f"parameter_values={text}: {error}") from None
+    found: Options = fill(Options, "", values)
+    changed: Options = _with(options, found, path.split("."))
+    return replace(changed, explicit=options.explicit | {path})
+
+
+def _one_path(name: str) -> str:
+    try:
+        paths = definitions().resolve(name).paths
+    except CommandError as error:
+        raise CommandError(f"cross_validation.parameter={name}: {error}") from None
+    if len(paths) > 1:
+        raise CommandError(f"cross_validation.parameter={name}: write the full name, {' or '.join(paths)}")
+    return paths[0]
+
+
+def _with(options: Any, found: Any, names: Sequence[str]) -> Any:
+    """``options`` with the field of this name taken from ``found``."""
+    first, *rest = names
+    if first in MODEL_OPTIONS:
+        models = dict(options.models)
+        models[first] = _with(models[first], found.models[first], rest)
+        return replace(options, models=models)
+    value = getattr(found, first)
+    return replace(options, **{first: _with(getattr(options, first), value, rest) if rest else value})

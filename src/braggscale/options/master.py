@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from braggscale.options.many_crystals_text import CROSS_VALIDATION, FILTERING, REFERENCE
 from braggscale.options.model_options import MODEL_OPTIONS
 
 GENERAL = """
@@ -51,27 +52,6 @@ reset_exclusions = False
 nproc = Auto
   .type = int(value_min=1, value_max=4096)
   .help = "Number of threads. Auto: as many as this process may use. The result does not depend on it."
-reference = None
-  .type = strings
-  .help = "Intensities to scale against: an MTZ or CIF file with data, a structure model (PDB, CIF), or scaled.expt and"
-          "scaled.refl, separated by a comma. It sets the scale, and is no part of the output."
-reference_mode = *estimated fixed
-  .type = choice
-  .optional = False
-  .help = "How much the reference says about intensities. estimated: as its agreement with the data shows. fixed: they"
-          "are those of the reference."
-reference_model
-  .help = "How intensities are calculated from a structure model."
-{
-  k_sol = 0.35
-    .type = float(value_min=0)
-    .expert_level = 2
-    .help = "Density of the flat bulk solvent, electrons per cubic Angstrom."
-  b_sol = 46.0
-    .type = float(value_min=0)
-    .expert_level = 2
-    .help = "B of the bulk solvent, square Angstrom."
-}
 """
 
 REFLECTION_SELECTION = """
@@ -233,6 +213,26 @@ scaling_options {
     .type = float(value_min=0)
     .expert_level = 1
     .help = "Normalised amplitude E from which a reflection is an outlier by itself."
+  use_free_set = False
+    .type = bool
+    .help = "Leave some unique reflections out of the fit of the scales, and compare their statistics with those of the"
+            "others."
+  free_set_percentage = 10.0
+    .type = float(value_min=0.1, value_max=50)
+    .expert_level = 1
+    .help = "Unique reflections in the free set, per cent."
+  free_set_offset = 0
+    .type = int(value_min=0)
+    .expert_level = 1
+    .help = "Number of the first free reflection; another one makes another free set."
+  only_target = False
+    .type = bool
+    .help = "Scale each data set against the reference by itself, with the intensities of the reference. Without"
+            "reference= the data sets that have been scaled before are the reference of the others."
+  only_save_targeted = True
+    .type = bool
+    .expert_level = 2
+    .help = "With only_target the output has the data sets that were scaled, not those that were the reference."
 }
 scaling_refinery {
   max_iterations = None
@@ -246,48 +246,6 @@ scaling_refinery {
   full_matrix_max_iterations = None
     .type = int(value_min=1)
     .help = "Most steps with the full matrix; None: 100."
-}
-"""
-
-FILTERING = """
-filtering
-  .help = "Parts of the data that make the rest worse are left out, and what remains is scaled again."
-{
-  method = deltacchalf deviations
-    .type = choice
-    .optional = True
-    .help = "deltacchalf: parts without which CC1/2 is better, by far more than usual. deviations: parts that deviate
-    from"
-            "equivalents by far more than the others, which tells more of single crystals. None: nothing is left out."
-  deltacchalf {
-    mode = *dataset image_group
-      .type = choice
-      .optional = False
-      .help = "What is left out: whole data sets, or groups of images of one data set."
-    group_size = 10
-      .type = int(value_min=1)
-      .help = "Images of a group; what is left over at the end of a sweep joins the last one."
-    stdcutoff = 4.0
-      .type = float(value_min=0)
-      .help = "Robust standard deviations below the usual influence beyond which a part is left out."
-    max_cycles = 6
-      .type = int(value_min=1)
-      .help = "How often parts may be left out."
-    max_percent_removed = 10.0
-      .type = float(value_min=0, value_max=100)
-      .help = "Most that may be left out, per cent of the observations; the worst parts go first."
-    min_completeness = None
-      .type = float(value_min=0, value_max=100)
-      .help = "Completeness that must remain, per cent."
-    min_reflections = 0
-      .type = int(value_min=0)
-      .expert_level = 1
-      .help = "Parts with fewer observations are not judged."
-  }
-  output.scale_and_filter_results = scale_and_filter_results.json
-    .type = str
-    .optional = True
-    .help = "What was left out and why, in the form of dials.scale; None for no file."
 }
 """
 
@@ -329,6 +287,11 @@ output {
     .optional = True
     .expert_level = 1
     .help = "An MTZ file whose free flags are taken over; None: new ones."
+  zero_dose_mtz = zero_dose.mtz
+    .type = str
+    .optional = True
+    .expert_level = 1
+    .help = "Merged intensities at dose zero and slopes, with zero_dose=True; None for no file."
   crystal_name = XTAL
     .type = str
     .optional = False
@@ -419,8 +382,8 @@ def master_text() -> str:
     output = OUTPUT.replace("{exports}", exports)
     general = GENERAL.replace("{models}", " ".join(MODEL_OPTIONS))
     models = ("\n" + one.text for one in MODEL_OPTIONS.values())
-    scaling = (REFLECTION_SELECTION, WEIGHTING, CUT_DATA, SCALING, FILTERING)
-    return "".join((general, INPUT, *models, *scaling, output, REPORT, RANKS))
+    scaling = (REFLECTION_SELECTION, WEIGHTING, CUT_DATA, SCALING, CROSS_VALIDATION, FILTERING)
+    return "".join((general, REFERENCE, INPUT, *models, *scaling, output, REPORT, RANKS))
 
 
 def export_options() -> tuple[str, ...]:
@@ -438,4 +401,16 @@ def export_options() -> tuple[str, ...]:
         "output.use_internal_variance",
         "output.merging.nbins",
         "input.space_group",
+    )
+
+
+def delta_options() -> tuple[str, ...]:
+    """Full names of the options that ``scale delta-cc-half`` has."""
+    names = ("mode", "group_size", "stdcutoff", "min_reflections")
+    return (
+        "cut_data.d_min",
+        "cut_data.d_max",
+        "dataset_selection.use_datasets",
+        "dataset_selection.exclude_datasets",
+        *(f"filtering.deltacchalf.{name}" for name in names),
     )

@@ -39,6 +39,8 @@ OLD_VALUES: dict[tuple[str, str], str] = {
     **{("scaling_options.check_consistent_indexing", word): "None" for word in ("false", "no", "off", "0")},
     ("model", "none"): "auto",
     ("scaling_options.full_matrix", "auto"): "True",
+    ("cross_validation.cross_validation_mode", "none multi single"): "None",
+    ("cross_validation.cross_validation_mode", "multi single"): "None",
     ("filtering.method", "none deltacchalf"): "None",  # dials.scale prints its choices so where none is chosen
     ("cut_data.small_scale_cutoff", "auto"): "0.001",
 }
@@ -49,11 +51,6 @@ FULL_NAME_ONLY = ("*.share.absorption", "filtering.method", "filtering.deltaccha
 # Options of any version of dials.scale that this program does not have, and the nearest option that it has.
 DIALS_ONLY: dict[str, str | None] = {
     "scaling_options.target_cycle": None,
-    "scaling_options.only_target": None,
-    "scaling_options.only_save_targeted": None,
-    "scaling_options.use_free_set": None,
-    "scaling_options.free_set_percentage": None,
-    "scaling_options.free_set_offset": None,
     "scaling_options.concurrent": None,
     "scaling_options.verbosity": "-v",
     "scaling_refinery.engine": "scaling_options.full_matrix",
@@ -80,11 +77,6 @@ DIALS_ONLY: dict[str, str | None] = {
     "dose_decay.relative_B_correction": "physical.decay_correction",
     "dose_decay.resolution_dependence": None,
     "dose_decay.fix_initial": None,
-    "cross_validation.*": None,
-    "cross_validation.cross_validation_mode": None,
-    "cross_validation.parameter": None,
-    "cross_validation.parameter_values": None,
-    "cross_validation.nfolds": None,
     "debug": "-v",
 }
 # Options that name input files, as dials.scale has them; a name alone does the same.
@@ -110,11 +102,6 @@ _DOSE = "no data set has the model dose_decay"
 # Options of dials.scale that are accepted, because their values change nothing: by full name.
 CHANGES_NOTHING: dict[str, Harmless] = {
     "scaling_options.target_cycle": Harmless("all data sets are scaled together", ("true",)),
-    "scaling_options.only_target": _OFF,
-    "scaling_options.only_save_targeted": _UNUSED,
-    "scaling_options.use_free_set": _OFF,
-    "scaling_options.free_set_percentage": _UNUSED,
-    "scaling_options.free_set_offset": _UNUSED,
     "scaling_options.concurrent": Harmless("all corrections are fitted together"),
     "scaling_options.verbosity": Harmless("-v makes the log longer, -q shorter"),
     "scaling_refinery.engine": Harmless("the size of the problem decides on the minimiser"),
@@ -147,10 +134,6 @@ CHANGES_NOTHING: dict[str, Harmless] = {
     "dose_decay.surface_weight": Harmless(_DOSE),
     "dose_decay.fix_initial": Harmless(_DOSE),
     "dose_decay.correction.fix": Harmless(_DOSE),
-    "cross_validation.cross_validation_mode": Harmless("it is off", ("none",)),
-    "cross_validation.parameter": _UNUSED,
-    "cross_validation.parameter_values": _UNUSED,
-    "cross_validation.nfolds": _UNUSED,
     "debug": Harmless("-v makes the log longer"),
 }
 # Choices of dials.scale of which none may be chosen; its parameters then list all of them without a star.

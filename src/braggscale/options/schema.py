@@ -125,6 +125,11 @@ class ScalingOptions:
     outlier_rejection: Literal["standard", "simple"] | None
     outlier_zmax: float | None
     emax: float
+    use_free_set: bool
+    free_set_percentage: float
+    free_set_offset: int
+    only_target: bool
+    only_save_targeted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +179,23 @@ class ReferenceModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Dose:
+    """dose"""
+
+    same_crystal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CrossValidation:
+    """cross_validation; ``parameter``: name of an option, ``parameter_values``: its values as they were typed."""
+
+    cross_validation_mode: Literal["single", "multi"] | None
+    parameter: str | None
+    parameter_values: tuple[str, ...] | None
+    nfolds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Merging:
     """output.merging"""
 
@@ -191,6 +213,7 @@ class Output:
     html: str | None
     exports: ExportPaths
     free_flags: str | None
+    zero_dose_mtz: str | None
     crystal_name: str
     project_name: str
     use_internal_variance: bool
@@ -239,6 +262,8 @@ class Options:
     split_at: tuple[str, ...]
     reset_exclusions: bool
     nproc: int | None
+    zero_dose: bool
+    dose: Dose
     reference: tuple[str, ...] | None
     reference_mode: Literal["estimated", "fixed"]
     reference_model: ReferenceModel
@@ -250,6 +275,7 @@ class Options:
     dataset_selection: DatasetSelection
     scaling_options: ScalingOptions
     scaling_refinery: ScalingRefinery
+    cross_validation: CrossValidation
     filtering: FilteringOptions
     output: Output
     report: Report

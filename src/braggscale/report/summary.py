@@ -26,6 +26,7 @@ from braggscale.report.checks import exclusions_entry, symmetry_entry
 from braggscale.report.filter_results import filtering_entry
 from braggscale.report.many_data_sets import shortened
 from braggscale.report.numbers.indexing import indexing_entry
+from braggscale.report.numbers.json_numbers import rounded
 from braggscale.report.numbers.reference import reference_entry
 from braggscale.report.numbers.sections import collect
 from braggscale.report.summary_document import SCHEMA, Summary, Verdict, from_json, to_json
@@ -39,6 +40,7 @@ from braggscale.report.summary_run import (
     FateEntry,
     FitEntry,
     FitShare,
+    FreeSetEntry,
     IntervalsEntry,
     Ledger,
     Minimiser,
@@ -55,8 +57,11 @@ from braggscale.report.summary_run import (
     WarningEntry,
 )
 from braggscale.report.summary_values import Record
+from braggscale.report.summary_wavelengths import DispersiveEntry, WavelengthEntry, WavelengthsEntry
+from braggscale.report.zero_dose import zero_dose_entry
 from braggscale.run_warnings import Warned
 from braggscale.scaling.cross_validation import Validation
+from braggscale.scaling.free_set import FreeSet
 from braggscale.scaling.result import Result
 from braggscale.statistics.merging_statistics import Statistics
 from braggscale.statistics.shell_statistics import Shell
@@ -94,6 +99,9 @@ def summary(
         data_sets=_data_sets(result, images),
         indexing=indexing_entry(result.indexing),
         reference=reference_entry(result.reference),
+        wavelengths=_wavelengths(result),
+        zero_dose=zero_dose_entry(result.zero_dose),
+        free_set=_free_set(result.free_set),
         filtering=filtering_entry(result.filtering),
         ledger=_ledger(result),
         selection=Selection(
@@ -249,6 +257,47 @@ def _validation(found: Validation | None) -> ValidationEntry | None:
         folds=found.folds,
         reason=found.reason,
         candidates=[_same(candidate, CandidateEntry) for candidate in found.candidates],
+    )
+
+
+def _wavelengths(result: Result) -> WavelengthsEntry | None:
+    found = result.wavelengths
+    if found is None:
+        return None
+    return WavelengthsEntry(
+        each=[
+            WavelengthEntry(
+                wavelength=one.wavelength,
+                data_sets=[result.used[k].identifier for k in one.data_sets],
+                statistics=None if one.statistics is None else _statistics(one.statistics),
+            )
+            for one in found.each
+        ],
+        differences=[
+            DispersiveEntry(
+                wavelengths=[found.each[one.first].wavelength, found.each[one.second].wavelength],
+                unique=one.n,
+                df_f=rounded(one.df_f),
+                di_over_sigma=rounded(one.di_over_sigma),
+                cc=rounded(one.cc),
+            )
+            for one in found.differences
+        ],
+    )
+
+
+def _free_set(found: FreeSet | None) -> FreeSetEntry | None:
+    if found is None:
+        return None
+    return FreeSetEntry(
+        percentage=found.percentage,
+        offset=found.offset,
+        unique_work=found.n_work,
+        unique_free=found.n_free,
+        r_meas_work=rounded(found.r_meas_work),
+        r_meas_free=rounded(found.r_meas_free),
+        cc_half_work=rounded(found.cc_half_work),
+        cc_half_free=rounded(found.cc_half_free),
     )
 
 

@@ -15,6 +15,7 @@ from braggscale.report.summary_run import (
     ErrorModelFit,
     FilteringEntry,
     FitEntry,
+    FreeSetEntry,
     IndexingEntry,
     Ledger,
     ProfileEntry,
@@ -42,6 +43,8 @@ from braggscale.report.summary_sections import (
     WorstGroup,
 )
 from braggscale.report.summary_values import JsonObject, Numbers, Record, State, UnitCell, about
+from braggscale.report.summary_wavelengths import WavelengthsEntry
+from braggscale.report.zero_dose import ZeroDoseEntry
 
 ONE_LINE = 400  # characters of an entry that needs no lines of its own
 
@@ -113,6 +116,9 @@ class Summary(Record, frozen=True, kw_only=True):
     data_sets: list[DataSetEntry]
     indexing: Annotated[IndexingEntry | None, about("Null for a single data set.")] = None
     reference: Annotated[ReferenceEntry | None, about("Null without a reference.")] = None
+    wavelengths: Annotated[WavelengthsEntry | None, about("Null where there is one wavelength.")] = None
+    zero_dose: Annotated[ZeroDoseEntry | None, about("Null where it was not asked for.")] = None
+    free_set: Annotated[FreeSetEntry | None, about("Null without a free set.")] = None
     filtering: Annotated[FilteringEntry | None, about("Null where nothing was filtered.")] = None
     ledger: Ledger
     selection: Selection

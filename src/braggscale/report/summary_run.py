@@ -138,6 +138,19 @@ class ReferenceEntry(Record, frozen=True):
     overall_r: float | None
 
 
+class FreeSetEntry(Record, frozen=True):
+    """Reflections in the fit of the scales, and a free set that was left out."""
+
+    percentage: float
+    offset: int
+    unique_work: int
+    unique_free: int
+    r_meas_work: float | None
+    r_meas_free: float | None
+    cc_half_work: float | None
+    cc_half_free: float | None
+
+
 class FateEntry(Record, frozen=True):
     """Number and text of a fate."""
 

@@ -14,7 +14,7 @@ mean and standard deviation instead, among which ten bad ones of a hundred are n
 
 CC1/2 depends on the strong reflections, and a crystal of a hundred changes it little. Deviations from the equivalents
 tell more: the method ``deviations`` judges the mean z^2 of a part in the same way, outliers included, each with at
-most 25. With both methods a part is left out only where its mean z^2 is larger than usual by 30 %: a part whose
+most 25. With both methods a part is left out only where its mean z^2 is twice as large as usual: a part whose
 observations agree with their equivalents is not to blame.
 """
 
@@ -57,7 +57,7 @@ DELTA_CC = "deltacchalf"
 # z^2 of one observation counts for no more: the share of gross outliers differs from part to part by chance.
 LARGEST = 25.0
 # Mean z^2 over that of the usual part below which a part is not left out, however sure it is.
-SUBSTANTIAL = 1.3
+SUBSTANTIAL = 2.0
 
 
 def stands_out(delta: Float, n: Float, stdcutoff: float) -> tuple[Bool, Float, float]:

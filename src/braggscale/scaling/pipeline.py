@@ -16,6 +16,7 @@ from braggscale.data import batches
 from braggscale.data.fit_subset import Selection
 from braggscale.data.sorting import UsedDataSet, used
 from braggscale.data.table import DataSet
+from braggscale.data.unique_reflections import Groups
 from braggscale.models import MODELS
 from braggscale.models.choice import ModelRequest
 from braggscale.models.joint_model import JointModel
@@ -23,18 +24,22 @@ from braggscale.models.settings import ModelSettings
 from braggscale.numerics.array_types import Bool
 from braggscale.numerics.timing import Clock
 from braggscale.scaling.build_models import build_models, fixed_parameters
+from braggscale.scaling.by_wavelength import by_wavelength
 from braggscale.scaling.conclusion import final_fates, statistics_of, usable, with_excluded, with_intervals
 from braggscale.scaling.cross_validation import validate
+from braggscale.scaling.dose import at_zero_dose
 from braggscale.scaling.fit_selection import selected
+from braggscale.scaling.free_set import free_set, is_free
 from braggscale.scaling.indexing_check import IndexingCheck
 from braggscale.scaling.judgement import exclusions_of, symmetry_of
+from braggscale.scaling.one_by_one import scale_one_by_one
 from braggscale.scaling.plan import Plan
 from braggscale.scaling.previous_run import start_of
-from braggscale.scaling.reference import scale_with_reference, selection_of_observations
+from braggscale.scaling.reference import ReferenceFit, scale_with_reference, selection_of_observations
 from braggscale.scaling.result import Result
 from braggscale.scaling.rounds import scale_data
 from braggscale.scaling.run_data import RunData, run_data
-from braggscale.scaling.state import ScalingProblem
+from braggscale.scaling.state import Scaled, ScalingProblem, Start
 from braggscale.scaling.stored_models import stored_models
 from braggscale.weighting.error_model import assign
 
@@ -67,15 +72,12 @@ def run(
     with clock.stage("selection"):
         identifiers = [one.identifier for one in in_use]
         selection, chosen = _selected(found, identifiers, plan)
+        free = _free_rows(found.groups, plan)
     with clock.stage("scaling"):
         work = ScalingProblem(
-            data.rows, found.groups, data.friedel_split, data.epsilon, model, selection.mask, fixed, of
+            data.rows, found.groups, data.friedel_split, data.epsilon, model, selection.mask & ~free, fixed, of
         )
-        told = None
-        if found.beside is None:
-            scaled = scale_data(work, start, plan.rounds)
-        else:
-            scaled, told = scale_with_reference(work, start, plan.rounds, found.beside, plan.reference_mode, chosen)
+        scaled, told = _scaled(work, start, found, plan, chosen)
     validation = None
     if plan.validate:
         with clock.stage("validation"):
@@ -85,6 +87,17 @@ def run(
         final = final_fates(found.data_sets, data, scaled, plan.small_scale_cutoff)
         good = usable(data.rows.data_set, scaled, plan.small_scale_cutoff)
         statistics = statistics_of(data, scaled, good, found.cell, found.symmetry, plan.statistics)
+        apart = None
+        if plan.free_set is not None:
+            about = (found.cell, found.symmetry, plan.statistics, plan.free_set)
+            apart = free_set(data, scaled, good, free, about)
+        undamaged = None
+        if plan.zero_dose is not None:
+            used_experiments = [one.experiment for one in in_use]
+            undamaged = at_zero_dose(data, scaled, good, used_experiments, found.cell, plan.zero_dose.same_crystal)
+        several = by_wavelength(
+            data, scaled, good, [one.experiment for one in in_use], (found.cell, found.symmetry, plan.statistics)
+        )
         statistics = with_intervals(statistics, data, scaled, good, [one.experiment for one in in_use])
     with clock.stage("checks"):
         found_bad = exclusions_of(data, scaled, good, [one.experiment for one in in_use])
@@ -116,7 +129,30 @@ def run(
         symmetry_check=checked,
         indexing=indexing,
         reference=told,
+        free_set=apart,
+        wavelengths=several,
+        zero_dose=undamaged,
     )
+
+
+def _scaled(
+    work: ScalingProblem, start: Start, found: RunData, plan: Plan, chosen: Bool
+) -> tuple[Scaled, ReferenceFit | None]:
+    """The scales, and how they compare with a reference where there is one.  ``chosen``: rows in the fit."""
+    if found.beside is None:
+        return scale_data(work, start, plan.rounds), None
+    chosen = chosen & ~_free_rows(found.beside.groups, plan)
+    if plan.one_by_one:
+        return scale_one_by_one(work, start, plan.rounds, found.beside, chosen)
+    return scale_with_reference(work, start, plan.rounds, found.beside, plan.reference_mode, chosen)
+
+
+def _free_rows(groups: Groups, plan: Plan) -> Bool:
+    """Rows of the free set, (n,)."""
+    if plan.free_set is None:
+        return np.zeros(groups.n_rows, bool)
+    result: Bool = groups.spread(is_free(groups, plan.free_set))
+    return result
 
 
 def _selected(found: RunData, identifiers: list[str], plan: Plan) -> tuple[Selection, Bool]:

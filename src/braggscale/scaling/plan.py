@@ -24,7 +24,7 @@ from braggscale.fit.solver import FitSettings
 from braggscale.models import MODELS
 from braggscale.models.choice import AUTO, ModelRequest, repeated_model
 from braggscale.models.stored_model import common_restraints
-from braggscale.options.schema import FilteringOptions, Options
+from braggscale.options.schema import FilteringOptions, Options, ScalingOptions
 from braggscale.scaling.previous_run import Continuation, OutlierLimits
 from braggscale.scaling.state import RoundSettings
 from braggscale.weighting.error_model import ErrorModelOptions
@@ -71,6 +71,21 @@ class StatisticsRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class FreeSetRequest:
+    """``percentage``: of the unique reflections.  ``offset``: the first of them that is free."""
+
+    percentage: float
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroDoseRequest:
+    """``same_crystal``: whether the sweeps follow each other on one crystal; else each begins at dose zero."""
+
+    same_crystal: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FilterSettings:
     """What filtering.deltacchalf asks for.
 
@@ -99,7 +114,10 @@ class Plan:
     ``anomalous``: whether all Friedel mates are apart in scaling.  ``small_scale_cutoff``: smallest inverse scale.
     ``validate``: whether the model is judged by reflections left out of the fit.
     ``mend_indexing``: whether data sets that are indexed in another way than the others are reindexed.
-    ``reference_mode``: estimated or fixed, where there is a reference.
+    ``reference_mode``: estimated or fixed, where there is a reference.  ``one_by_one``: whether each data set is scaled
+    against it by itself.
+    ``free_set``: reflections that are left out of the fit; None for none.
+    ``zero_dose``: None where intensities are not extrapolated to dose zero.
     ``filtering``: None where nothing is filtered.  ``filtered``: why data sets were left out, by their positions.
     """
 
@@ -119,6 +137,9 @@ class Plan:
     mend_indexing: bool
     statistics: StatisticsRequest
     reference_mode: str = "estimated"
+    one_by_one: bool = False
+    free_set: FreeSetRequest | None = None
+    zero_dose: ZeroDoseRequest | None = None
     filtering: FilterSettings | None = None
     filtered: Mapping[int, str] = field(default_factory=dict)
 
@@ -131,6 +152,9 @@ def make_plan(options: Options, data_sets: Sequence[DataSet]) -> Plan:
     numbers = _data_sets_in_use(options, data_sets)
     chosen = [data_sets[k] for k in numbers]
     models = _settled_restraints(options, chosen)
+    if options.scaling_options.only_target:
+        # what data sets have in common cannot be estimated by each of them alone
+        models = replace(models, estimated=False, restraints_are_explicit=True)
     options = _settled(options, chosen, models)
     wanted, cut = options.reflection_selection, options.cut_data
     images = ImageRequest(
@@ -146,18 +170,30 @@ def make_plan(options: Options, data_sets: Sequence[DataSet]) -> Plan:
         anomalous=options.anomalous and not _mates_are_tested(options, chosen, models),
         selection=_selection(options),
         models=models,
-        error_models=ErrorModelGroups(
-            options.weighting.error_model.grouping, options.weighting.error_model.error_model_group or ()
-        ),
+        error_models=_error_model_groups(options),
         rounds=_round_settings(options),
         continuation=_continuation(options),
         small_scale_cutoff=cut.small_scale_cutoff,
         validate=options.validate,
         mend_indexing=any(text.lower() == REINDEX_AUTO for text in options.input.reindex),
         statistics=StatisticsRequest(options.output.merging.nbins, options.output.use_internal_variance, cut.d_min),
-        reference_mode=options.reference_mode,
+        reference_mode="fixed" if options.scaling_options.only_target else options.reference_mode,
+        one_by_one=options.scaling_options.only_target,
+        free_set=_free_set(options.scaling_options),
+        zero_dose=ZeroDoseRequest(options.dose.same_crystal) if options.zero_dose else None,
         filtering=filter_settings(options.filtering),
     )
+
+
+def _free_set(asked: ScalingOptions) -> FreeSetRequest | None:
+    return FreeSetRequest(asked.free_set_percentage, asked.free_set_offset) if asked.use_free_set else None
+
+
+def _error_model_groups(options: Options) -> ErrorModelGroups:
+    """Data sets that are scaled each by itself have error models of their own."""
+    asked = options.weighting.error_model
+    grouping = "individual" if options.scaling_options.only_target else asked.grouping
+    return ErrorModelGroups(grouping, asked.error_model_group or ())
 
 
 def filter_settings(options: FilteringOptions) -> FilterSettings | None:
@@ -238,7 +274,7 @@ def _settled(options: Options, chosen: Sequence[DataSet], models: ModelRequest) 
     stills = all(data_set.experiment.is_still for data_set in chosen)
     cut, scaling, selection = options.cut_data, options.scaling_options, options.reflection_selection
     if cut.partiality_cutoff is None:
-        low = estimated and stills
+        low = (estimated or scaling.only_target) and stills
         if low:
             log.info(f"stills: reflections are used from a partiality of {STILLS_CUTOFF:g}, by their errors")
         cut = replace(cut, partiality_cutoff=STILLS_CUTOFF if low else PARTIALITY_CUTOFF)
@@ -246,11 +282,13 @@ def _settled(options: Options, chosen: Sequence[DataSet], models: ModelRequest) 
         errors = options.weighting.error_model
         basic = errors.basic
         refined = errors.error_model is not None and basic.minimisation is not None and basic.a is None
-        scaling = replace(scaling, outlier_zmax=ZMAX if estimated and refined else ZMAX_UNCALIBRATED)
+        scaling = replace(
+            scaling, outlier_zmax=ZMAX if (estimated or scaling.only_target) and refined else ZMAX_UNCALIBRATED
+        )
     asked = any(options.is_explicit(f"reflection_selection.{name}") for name in _SELECTING)
     n_rows = sum(len(data_set.table) for data_set in chosen)
     if selection.method == "auto":
-        everything = estimated and not asked and (stills or n_rows <= ALL_BELOW)
+        everything = (estimated or scaling.only_target) and not asked and (stills or n_rows <= ALL_BELOW)
         if everything:
             log.info("all observations take part in the fit (method=use_all)")
         selection = replace(selection, method="use_all" if everything else "intensity_ranges")

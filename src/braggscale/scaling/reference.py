@@ -187,7 +187,7 @@ def scale_with_reference(
     for number in range(1, MOST_FITS + 1):
         both = _problem(problem, found, q, mode, selected)
         scaled = scale_data(both, _start(start, problem, both), settings)
-        told = _compared(scaled, found, q, mode)
+        told = compared(scaled, found, q, mode)
         if mode == FIXED or number == MOST_FITS:
             break
         new = _estimate(scaled, found)
@@ -261,7 +261,8 @@ def _estimate(scaled: Scaled, found: Beside) -> Float:
     return q
 
 
-def _compared(scaled: Scaled, found: Beside, q: Float, mode: str) -> ReferenceFit:
+def compared(scaled: Scaled, found: Beside, q: Float, mode: str) -> ReferenceFit:
+    """How merged intensities compare with the reference.  ``scaled``: of both.  ``q``: of each shell, (n_shells,)."""
     mean, _, reference, where, _ = _means(scaled, found)
     shell, n = found.shell[where], len(q)
 
@@ -315,7 +316,7 @@ def stripped(scaled: Scaled, problem: ScalingProblem, own: Bool) -> Scaled:
     outcome = scaled.outcome
     covariance = outcome.covariance
     if covariance is not None:
-        covariance = _first(covariance, n)
+        covariance = first_of(covariance, n)
     dof = None if outcome.effective_dof is None else outcome.effective_dof[:n]
     outcome = replace(
         outcome,
@@ -344,7 +345,7 @@ def _without_last_error_model(report: RoundReport) -> RoundReport:
     return replace(report, errors=report.errors[:-1])
 
 
-def _first(matrix: BlockMatrix, n: int) -> BlockMatrix:
+def first_of(matrix: BlockMatrix, n: int) -> BlockMatrix:
     """The matrix of the first ``n`` parameters."""
     if matrix.n_blocks == 1:
         return BlockMatrix.whole(matrix.blocks()[0][:n, :n])

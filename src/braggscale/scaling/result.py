@@ -15,8 +15,11 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
 from braggscale.numerics.array_types import Float
+from braggscale.scaling.by_wavelength import Wavelengths
 from braggscale.scaling.cross_validation import Validation
+from braggscale.scaling.dose import ZeroDoseResult
 from braggscale.scaling.filter_cycles import Filtering
+from braggscale.scaling.free_set import FreeSet
 from braggscale.scaling.indexing_check import IndexingCheck
 from braggscale.scaling.reference import ReferenceFit
 from braggscale.scaling.state import Scaled
@@ -33,7 +36,9 @@ class Result:
     in the output, ``used``: these; observations, models and settings count them.  ``models``: dictionaries to store.
     ``esd``: standard deviations of theta, (n_parameters,), None without a covariance.
     ``indexing``: whether the data sets are indexed alike, ``filtering``: what was filtered; None where nobody looked.
-    ``reference``: how a reference compared with the data, None without one.
+    ``reference``: how a reference compared with the data, None without one.  ``free_set``: likewise.
+    ``wavelengths``: statistics of each, None where there is one.  ``zero_dose``: None where it
+    was not asked for.
     ``batch_lines``: the table of batch numbers after the run.  ``not_indexed``: rows that belong to no data set.
     ``exclusions``: images and data sets that disagree with the rest.  ``symmetry_check``: whether the space group fits.
     """
@@ -60,6 +65,9 @@ class Result:
     indexing: IndexingCheck | None = None
     filtering: Filtering | None = None
     reference: ReferenceFit | None = None
+    free_set: FreeSet | None = None
+    wavelengths: Wavelengths | None = None
+    zero_dose: ZeroDoseResult | None = None
 
     def parameter_name(self, p: int) -> str:
         """A parameter in words: component, number, data set, and the image where it acts.

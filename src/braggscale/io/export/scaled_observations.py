@@ -24,10 +24,6 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.errors import DataError
 from braggscale.numerics.array_types import Array, Bool, Float, Int
 
-# Wavelengths that differ by less than this, Angstrom, are treated as equal (DIALS behaviour).
-WAVELENGTH_TOLERANCE = 1e-4
-
-
 # Limits of exported values: inverse scale factors, indices, and positions and other columns.
 SMALLEST_SCALE, LARGEST_INDEX, LARGEST_PLACE = 1e-12, 4096, 1e9
 # Columns that a table must have to count as scaled.
@@ -179,26 +175,6 @@ def _of_table(number: int, table: Columns) -> Unmerged:
         background_sigma=root(["background.sum.variance"]),
         correlation=column(["profile.correlation"], np.nan),
     )
-
-
-def wavelength_groups(
-    experiments: Sequence[Experiment], tolerance: float = WAVELENGTH_TOLERANCE
-) -> tuple[tuple[float, ...], Int]:
-    """The different wavelengths, in the order of their first experiments, and the number of the wavelength of each one.
-
-    Wavelengths belong to one group if, sorted, each is within ``tolerance`` of the next. So the shots of a
-    free-electron laser are one data set, and the two sides of an absorption edge are two. A group's wavelength is
-    the mean over its experiments.
-    Returns Angstrom, and (n_experiments,).
-    """
-    values = np.array([experiment.beam.wavelength for experiment in experiments])
-    order = np.argsort(values, kind="stable")
-    group = np.empty(len(values), np.int64)
-    group[order] = np.concatenate(([0], np.cumsum(np.diff(values[order]) > tolerance * (1 + 1e-9))))
-    _, first, group = np.unique(group, return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(first))
-    group = rank[group]
-    return tuple(float(values[group == k].mean()) for k in range(len(first))), group
 
 
 def scan_angles(rows: Unmerged, experiments: Sequence[Experiment]) -> Float:

@@ -13,10 +13,10 @@ import numpy as np
 
 from braggscale.data.geometry import UnitCell
 from braggscale.data.symmetry import Symmetry
+from braggscale.data.wavelengths import wavelength_groups
 from braggscale.errors import DataError
 from braggscale.io.export.export import Export, ExportData, ExportFile, numbered
 from braggscale.io.export.fixed_width import fields_of_8, scale_to_fit
-from braggscale.io.export.scaled_observations import wavelength_groups
 from braggscale.statistics.merging import Merged
 
 log = logging.getLogger(__name__)

@@ -16,10 +16,11 @@ import numpy as np
 from braggscale import __version__
 from braggscale.data.geometry import inverse_d_squared, reciprocal_matrix, unit_cell
 from braggscale.data.symmetry import Symmetry
+from braggscale.data.wavelengths import wavelength_groups
 from braggscale.errors import DataError
 from braggscale.io.export.export import Export, ExportData, ExportFile
 from braggscale.io.export.fixed_width import fields_of_8, scale_to_fit, with_esd
-from braggscale.io.export.scaled_observations import Crystals, Unmerged, wavelength_groups
+from braggscale.io.export.scaled_observations import Crystals, Unmerged
 from braggscale.io.export.transmission import transmission_range
 from braggscale.statistics.merging import merge
 from braggscale.statistics.merging_statistics import Statistics

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from braggscale.data.wavelengths import wavelength_groups
 from braggscale.io.export.export import Export, ExportData, ExportFile
 from braggscale.io.export.fixed_width import lines
 from braggscale.io.export.mmcif import head, loop, statistics_items
-from braggscale.io.export.scaled_observations import Crystals, scan_angles, wavelength_groups
+from braggscale.io.export.scaled_observations import Crystals, scan_angles
 from braggscale.numerics.array_types import Array
 from braggscale.statistics.merging_statistics import Statistics
 

@@ -19,17 +19,11 @@ import numpy as np
 from braggscale.data.batches import assign_batches, next_epoch
 from braggscale.data.experiment import Experiment
 from braggscale.data.geometry import unit
+from braggscale.data.wavelengths import WAVELENGTH_TOLERANCE, wavelength_groups
 from braggscale.errors import DataError
 from braggscale.io.export.empty_mtz import empty_mtz
 from braggscale.io.export.export import Export, ExportData, ExportFile
-from braggscale.io.export.scaled_observations import (
-    WAVELENGTH_TOLERANCE,
-    Crystals,
-    Unmerged,
-    orientations_at_images,
-    scan_angles,
-    wavelength_groups,
-)
+from braggscale.io.export.scaled_observations import Crystals, Unmerged, orientations_at_images, scan_angles
 from braggscale.numerics.array_types import Array, Float
 
 if TYPE_CHECKING:

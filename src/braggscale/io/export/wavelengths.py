@@ -9,7 +9,8 @@ import numpy as np
 
 from braggscale.data.geometry import d_spacings
 from braggscale.data.index_order import unique_indices
-from braggscale.io.export.scaled_observations import WAVELENGTH_TOLERANCE, Crystals, Unmerged, wavelength_groups
+from braggscale.data.wavelengths import WAVELENGTH_TOLERANCE, wavelength_groups
+from braggscale.io.export.scaled_observations import Crystals, Unmerged
 from braggscale.numerics.array_types import Array, Int, Int32
 from braggscale.statistics.french_wilson import WILSON_MINIMUM, Amplitudes, amplitudes
 from braggscale.statistics.merging import Merged, merge

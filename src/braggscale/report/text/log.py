@@ -15,10 +15,13 @@ from braggscale.report.summary_document import Advice
 from braggscale.report.symmetry_text import symmetry_sentences
 from braggscale.report.text import tables
 from braggscale.report.text.citations import papers
+from braggscale.report.text.wavelengths import wavelength_lines
+from braggscale.report.zero_dose import zero_dose_lines
 from braggscale.run_warnings import Code, warn
+from braggscale.scaling.free_set import FreeSet
 from braggscale.scaling.result import Result
 from braggscale.weighting.intensity_choice import Choice
-from braggscale.wording import some_of
+from braggscale.wording import show, some_of
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,16 @@ def log_result(result: Result, anomalous: bool) -> None:
         log.info("For reference, batch numbers assigned to datasets were:")
         for line in result.batch_lines:
             log.info(line)
+    if result.wavelengths is not None:
+        log.info("")
+        for line in wavelength_lines(result.wavelengths):
+            log.info(line)
+    if result.zero_dose is not None:
+        log.info("")
+        for line in zero_dose_lines(result.zero_dose):
+            log.info(line)
+    if result.free_set is not None:
+        _log_free_set(result.free_set)
     if result.reference is not None:
         log.info("")
         for line in reference_lines(result.reference):
@@ -245,6 +258,16 @@ def _log_advice(result: Result) -> None:
         )
     elif any(settings.model != "KB" for settings in result.settings):
         log.info("Fewer parameters (larger intervals, smaller lmax) would describe the data as well")
+
+
+def _log_free_set(found: FreeSet) -> None:
+    log.info("")
+    log.info(f"Free set: {found.n_free} unique reflections were left out of the fit, {found.n_work} took part")
+    rows = [
+        ("work", show(found.r_meas_work, 4), show(found.cc_half_work, 4)),
+        ("free", show(found.r_meas_free, 4), show(found.cc_half_free, 4)),
+    ]
+    log.info(tables.text_table(("", "R_meas", "CC1/2"), rows))
 
 
 def _log_statistics(result: Result, anomalous: bool) -> None:

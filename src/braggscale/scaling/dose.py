@@ -1,0 +1,63 @@
+"""The dose at which each observation was made, as far as image numbers tell, and intensities at dose zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from braggscale.data.experiment import Experiment, Sweep
+from braggscale.data.geometry import UnitCell, inverse_d_squared
+from braggscale.data.sorting import SortedObservations
+from braggscale.numerics.array_types import Bool, Float, Int32
+from braggscale.scaling.state import Scaled
+from braggscale.statistics.zero_dose import ZeroDose, zero_dose
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroDoseResult:
+    """``found``: by unique reflection, Friedel mates together; ``hkl``: their indices, (n, 3)."""
+
+    found: ZeroDose
+    hkl: Int32
+    same_crystal: bool
+
+
+def doses(data: SortedObservations, experiments: Sequence[Experiment], same_crystal: bool) -> Float:
+    """Dose of each observation, (n,), from 0 to 1: images before it, over all images.
+
+    ``same_crystal``: whether the sweeps follow each other on one crystal, in their order; else each begins at 0, and
+    the longest ends at 1.  Stills have dose 0.
+    """
+    lengths = []
+    for experiment in experiments:
+        kind = experiment.kind
+        lengths.append(kind.scan.image_range[1] - kind.scan.image_range[0] + 1 if isinstance(kind, Sweep) else 0)
+    first = np.array([e.kind.scan.image_range[0] if isinstance(e.kind, Sweep) else 1 for e in experiments])
+    before = np.concatenate(([0], np.cumsum(lengths)[:-1])) if same_crystal else np.zeros(len(lengths))
+    whole = max(sum(lengths) if same_crystal else max(lengths), 1)
+    d = data.rows.data_set
+    swept = np.array(lengths)[d] > 0
+    image = np.where(swept, data.rows.xyz[:, 2] - (first[d] - 1), 0.0)
+    result: Float = (before[d] + image) / whole
+    return result
+
+
+def at_zero_dose(
+    data: SortedObservations,
+    scaled: Scaled,
+    good: Bool,
+    experiments: Sequence[Experiment],
+    cell: UnitCell,
+    same_crystal: bool,
+) -> ZeroDoseResult:
+    """Intensities at dose zero.  ``good``: rows that are merged, (n,).  ``experiments``: of the data sets in use."""
+    scale = np.where(good, scaled.state.scale, 1.0)
+    weight = np.where(good, scale**2 / scaled.variance, 0.0)
+    x = np.where(good, scaled.state.values.intensity / scale, 0.0)
+    groups = data.friedel_merged
+    hkl = data.asu[groups.offsets[:-1]].astype(np.int32)
+    dose = doses(data, experiments, same_crystal)
+    found = zero_dose(groups, x, weight, dose, inverse_d_squared(hkl, cell))
+    return ZeroDoseResult(found, hkl, same_crystal)

@@ -1,0 +1,244 @@
+"""Every data set against a reference by itself, as if there were no other.
+
+Intensities are those of the reference, so nothing connects the data sets: each has scales, errors, outliers and
+uncertainties that follow from its own observations. Data sets that are scaled in several batches get the same results
+as all at once, and time grows with their number.
+
+With I_h = I_ref fixed, the parameters of one data set minimise sum w (I - g I_ref)^2 and the restraints, with w = 1/V',
+
+    V' = a^2 (V(mu) + (b mu)^2),     mu = g I_ref,
+
+b as given or DEFAULT_B, and a from the median of the squared deviations. Observations beyond zmax of these errors are
+outliers. Fit, a, and outliers are repeated until the outliers stay.
+
+Each observation stands in a group of its own, with the reference beside it at a weight that nothing comes near: so the
+solvers for unknown intensities (fit/) serve here, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from braggscale.data.observations import GeometryCopy, rows_by_data_set
+from braggscale.data.unique_reflections import Groups, weighted_mean
+from braggscale.fit.fit_scales import Outcome, fit
+from braggscale.fit.problem import Problem
+from braggscale.models import MODELS
+from braggscale.models.data_set_model import DataSetModel
+from braggscale.models.joint_model import JointModel
+from braggscale.models.smooth import Smooth
+from braggscale.numerics.array_types import Array, Bool, Float, Int
+from braggscale.numerics.block_matrix import BlockMatrix
+from braggscale.scaling.reference import FIXED, FIXED_ERROR, MEDIAN_CHI2, Beside, ReferenceFit, compared, first_of
+from braggscale.scaling.state import RoundSettings, Scaled, ScalingProblem, Start, State
+from braggscale.weighting.counting_gain import CountingGain
+from braggscale.weighting.error_model import DEFAULT_B, ErrorModel
+from braggscale.weighting.intensity_choice import Intensities, initial
+
+# Fits of one data set at most, and observations without which its scale is the ratio of sums.
+MOST_FITS, FEWEST = 6, 10
+LEAST_A, LARGEST_A = 0.5, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """One data set: rows in its own order, (n,), parameters, (n_parameters,)."""
+
+    outcome: Outcome
+    scale: Float
+    scale_variance: Float
+    variance: Float
+    rejected: Bool
+    error: ErrorModel
+
+
+def scale_one_by_one(
+    problem: ScalingProblem, start: Start, settings: RoundSettings, found: Beside, selected: Bool
+) -> tuple[Scaled, ReferenceFit]:
+    """Scales of each data set against the reference alone.
+
+    ``problem``: of all observations; its models share nothing, and each data set has an error model of its own.
+    ``selected``: rows of observations and reference that may take part in a fit, (n,).
+    """
+    n_sets = len(problem.model.data_sets)
+    mine = rows_by_data_set(problem.rows.data_set, n_sets)
+    values = initial(problem.rows, settings.intensity_choice)
+    reference, level = _reference_of(found)
+    chosen = selected[found.own]
+    parts = [
+        _alone(problem, start, settings, (d, rows), (values, reference, level, chosen)) for d, rows in enumerate(mine)
+    ]
+    scaled = _together(problem, parts, mine, values)
+    state = scaled.state
+    both = np.ones(len(found.own))
+    both[found.own] = state.scale
+    q = np.zeros(int(found.shell.max()) + 1)
+    return scaled, compared(_as_both(state, found, both), found, q, FIXED)
+
+
+def _reference_of(found: Beside) -> tuple[Float, Float]:
+    """Reference intensity of each observation, NaN where there is none, and the mean in its shell, (n,) each."""
+    groups = found.groups
+    there = groups.sum(~found.own)
+    total = groups.sum(np.where(found.own, 0.0, found.data.rows.i_sum))
+    value = np.divide(total, there, out=np.full(len(groups), np.nan), where=there > 0)
+    return groups.spread(value)[found.own], found.mean[found.own]
+
+
+def _alone(
+    problem: ScalingProblem,
+    start: Start,
+    settings: RoundSettings,
+    which: tuple[int, Int],
+    everything: tuple[Intensities, Float, Float, Bool],
+) -> _Alone:
+    """One data set.  ``which``: its number and its rows.  ``everything``: of all rows."""
+    d, rows = which
+    values, reference, level, chosen = everything
+    own = problem.model.data_sets[d]
+    slot = problem.model.where(d, 0)
+    intensity, ref = values.intensity[rows], reference[rows]
+    relative = values.relative[rows] if len(values.relative) else np.zeros(len(rows))
+    counting = np.maximum(values.variance[rows] - relative * intensity**2, 1e-6 * values.variance[rows])
+    use = np.flatnonzero(chosen[rows] & np.isfinite(ref))
+    factor = _ratio(intensity[use], ref[use], values.variance[rows][use])
+    around = MODELS[own.kind].around_start
+    pair = JointModel.of([own if around is None else around(own, factor), _REFERENCE])
+    n_own = pair.n_parameters - 1
+    theta = np.append(start.theta[slot.start : slot.start + n_own], 1.0)
+    if not start.stored[d]:
+        theta = _times(pair, theta, factor)
+    fixed = np.append(problem.fixed[slot.start : slot.start + n_own], True)
+    b = settings.errors.b if settings.errors is not None and settings.errors.b is not None else DEFAULT_B
+    geometry = replace(GeometryCopy.of(problem.rows, rows), data_set=np.zeros(len(rows), np.int32))
+    rejected, a = np.zeros(len(rows), bool), 1.0
+    known = np.nan_to_num(ref)
+    fits = Problem.of(pair, _paired(geometry, use), Groups.of_sizes(np.full(len(use), 2)), fixed) if len(use) else None
+    outcome = Outcome(theta, None, (), (), 0, 0)
+    for number in range(MOST_FITS):
+        scale, spread = pair.evaluate(geometry, outcome.theta, outcome.covariance)
+        mu = np.maximum(scale * known, 0.0)
+        error = counting + relative * mu**2 + (b * mu) ** 2
+        z2 = (intensity - mu)[use] ** 2 / error[use]
+        if settings.errors is not None and len(use) >= FEWEST:
+            keep = ~rejected[use]
+            a = float(np.clip(np.sqrt(np.median(z2[keep]) / MEDIAN_CHI2), LEAST_A, LARGEST_A)) if keep.any() else a
+        new = np.zeros(len(rows), bool)
+        if settings.outliers.method:
+            new[use] = z2 > (settings.outliers.zmax * a) ** 2
+        if fits is None or len(use) < FEWEST or (number > 1 and np.array_equal(new, rejected)):
+            break
+        rejected = new
+        weight = np.where(new[use], 0.0, 1.0 / (a * a * error[use]))
+        of_reference = (FIXED_ERROR * np.maximum(ref[use], 0.01 * level[rows][use])) ** -2.0
+        outcome = fit(
+            fits, outcome.theta, _alternate(intensity[use], ref[use]), _alternate(weight, of_reference),
+            replace(settings.fit, first_order=not settings.fit.full_matrix), {},
+        )  # fmt: skip
+    variance = a * a * error
+    covariance = None if outcome.covariance is None else first_of(outcome.covariance, n_own)
+    outcome = replace(outcome, theta=outcome.theta[:n_own], covariance=covariance, effective_dof=None)
+    outcome = replace(outcome, undetermined=tuple(p for p in outcome.undetermined if p < n_own))
+    return _Alone(outcome, scale, spread, variance, rejected, ErrorModel(a, b))
+
+
+_REFERENCE = DataSetModel("KB", (Smooth("scale", ()),), {})
+
+
+def _ratio(intensity: Float, reference: Float, variance: Float) -> float:
+    """K from which a data set starts: of sums weighted for errors in proportion to the reference; positive."""
+    weight = 1.0 / (variance + (0.3 * np.maximum(reference, 0.0)) ** 2 * _rough(intensity, reference) ** 2)
+    above, below = float(np.sum(weight * intensity * reference)), float(np.sum(weight * reference**2))
+    return above / below if above > 0 and below > 0 else _rough(intensity, reference)
+
+
+def _rough(intensity: Float, reference: Float) -> float:
+    above, below = float(np.maximum(intensity, 0).sum()), float(np.maximum(reference, 0).sum())
+    return above / below if above > 0 and below > 0 else 1.0
+
+
+def _times(model: JointModel, theta: Float, factor: float) -> Float:
+    """Parameters, (n,), with the scale of the first data set multiplied by a factor."""
+    theta = theta.copy()
+    for c, component in enumerate(model.data_sets[0].components):
+        if not component.exponential and component.offset == 0.0:
+            theta[model.where(0, c)] *= factor
+            break
+    return theta
+
+
+def _paired(geometry: GeometryCopy, use: Int) -> GeometryCopy:
+    """Each of the rows ``use``, (n,), and after it the reference, (2 n,)."""
+    twice = GeometryCopy.of(geometry, np.repeat(use, 2))
+    return replace(twice, data_set=np.tile(np.array([0, 1], np.int32), len(use)))
+
+
+def _alternate(first: Float, second: Float) -> Float:
+    """Values of both in turn, (2 n,)."""
+    result: Float = np.column_stack((first, second)).ravel()
+    return result
+
+
+def _together(problem: ScalingProblem, parts: list[_Alone], mine: list[Int], values: Intensities) -> Scaled:
+    """All data sets in one result."""
+
+    def rows_of(each: list[Array]) -> Array:
+        """Values of the rows of every data set in the order of all rows."""
+        result = np.empty(len(problem.rows), each[0].dtype)
+        for rows, own in zip(mine, each, strict=True):
+            result[rows] = own
+        return result
+
+    n_sets, nothing = len(parts), np.zeros(len(problem.rows), bool)
+    scale, variance = rows_of([one.scale for one in parts]), rows_of([one.variance for one in parts])
+    rejected = rows_of([one.rejected for one in parts])
+    weight = np.where(rejected | (scale <= 0), 0.0, 1.0 / variance)
+    outcome = _outcome([one.outcome for one in parts])
+    state = State(
+        theta=outcome.theta,
+        scale=scale,
+        values=values,
+        gain=CountingGain(np.zeros(n_sets), np.zeros(n_sets), np.zeros(n_sets, np.int64), np.zeros(n_sets, bool), {}),
+        mean_intensity=weighted_mean(problem.groups, weight, scale, values.intensity)[0],
+        variance=variance,
+        errors=tuple(one.error for one in parts),
+        i_mid=None,
+        rejected=rejected,
+        returned=nothing,
+        impossible=nothing,
+        fit_groups=problem.groups,
+        fit_groups_known=True,
+    )
+    spread = rows_of([one.scale_variance for one in parts])
+    x = np.divide(values.intensity, scale, out=np.zeros(len(scale)), where=scale > 0)
+    return Scaled(state, outcome, spread, variance + x * x * spread, (), True)
+
+
+def _outcome(each: list[Outcome]) -> Outcome:
+    covariance = None
+    known = [one.covariance for one in each if one.covariance is not None]
+    if len(known) == len(each):
+        starts = np.concatenate(([0], np.cumsum([len(c) for c in known]))).astype(np.int64)
+        covariance = BlockMatrix(starts, np.concatenate([c.part(slice(0, len(c))).ravel() for c in known]))
+    first = np.cumsum([0, *(len(one.theta) for one in each)])
+    undetermined = tuple(int(first[d]) + p for d, one in enumerate(each) for p in one.undetermined)
+    n, groups = sum(one.n_observations for one in each) // 2, sum(one.n_groups for one in each)
+    return Outcome(np.concatenate([one.theta for one in each]), covariance, (), undetermined, n, groups)
+
+
+def _as_both(state: State, found: Beside, scale: Array) -> Scaled:
+    """The state with rows of the reference among the observations, as far as a comparison needs it."""
+    own = found.own
+    n = len(own)
+    intensity, variance, rejected = found.data.rows.i_sum.copy(), np.ones(n), np.zeros(n, bool)
+    intensity[own], variance[own], rejected[own] = state.values.intensity, state.variance, state.rejected
+    whole = replace(
+        state,
+        scale=scale,
+        values=Intensities(intensity, variance, np.ones(n)),
+        variance=variance,
+        rejected=rejected,
+    )
+    return Scaled(whole, Outcome(state.theta, None, (), (), 0, 0), np.zeros(n), variance, (), True)

@@ -1,0 +1,76 @@
+"""Intensities at dose zero: known slopes, shrinkage, sigmas that are right, and what has no slope."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from braggscale.data.unique_reflections import Groups
+from braggscale.statistics.zero_dose import zero_dose
+
+
+def measured(tau, seed=0, n_groups=2000, most=12):
+    """Groups, x, weight, dose, 1/d^2, and the true intensities and slopes."""
+    rng = np.random.default_rng(seed)
+    groups = Groups.of_sizes(rng.integers(1, most, n_groups))
+    truth = rng.exponential(1000.0, n_groups)
+    slope = tau * np.sqrt(truth * 1000.0 + 250_000.0) * rng.normal(size=n_groups)
+    dose = rng.uniform(0, 1, groups.n_rows)
+    sigma = np.sqrt(truth + 100.0)[groups.index()] + 20.0
+    x = truth[groups.index()] + slope[groups.index()] * dose + sigma * rng.normal(size=groups.n_rows)
+    return (groups, x, sigma**-2.0, dose, rng.uniform(0.01, 0.2, n_groups)), truth, slope
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.2, 0.4])
+def test_dose_zero_is_nearer_to_the_truth_and_its_sigmas_are_right(tau):
+    data, truth, slope = measured(tau)
+    found = zero_dose(*data)
+    assert found.tau == pytest.approx(tau, rel=0.15)
+    plain, zero = (np.abs(i - truth).sum() / truth.sum() for i in (found.mean, found.intensity))
+    assert zero < (0.75 if tau == 0.1 else 0.6) * plain
+    assert 0.9 < np.mean((found.intensity - truth) ** 2 / found.sigma**2) < 1.15
+    assert 0.85 < np.mean((found.slope - slope) ** 2 / found.slope_sigma**2) < 1.2
+
+
+def test_without_damage_nothing_is_extrapolated():
+    data, truth, _ = measured(0.0)
+    found = zero_dose(*data)
+    assert found.tau < 0.02
+    assert np.abs(found.intensity - truth).sum() < 1.02 * np.abs(found.mean - truth).sum()
+
+
+def test_what_was_measured_late_is_less_certain():
+    groups = Groups.of_sizes(np.full(300, 6))
+    rng = np.random.default_rng(1)
+    truth = rng.exponential(1000.0, 300) + 50
+    dose = np.tile([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], 300)
+    dose[-12:-6], dose[-6:] = 0.01, 0.99
+    change = 0.3 * np.sqrt(truth * 1000) * rng.normal(size=300)
+    x = np.repeat(truth, 6) + np.repeat(change, 6) * dose + 10 * rng.normal(size=1800)
+    found = zero_dose(groups, x, np.full(1800, 0.01), dose, np.full(300, 0.05))
+    assert found.sigma[-1] > 5 * found.sigma[-2]
+    assert set(found.most_changed(5)) <= set(np.argsort(-np.abs(change))[:60])
+
+
+@settings(max_examples=20)
+@given(st.floats(1e-3, 1e3))
+def test_units_do_not_matter(factor):
+    (groups, x, weight, dose, s), _, _ = measured(0.2, n_groups=200)
+    one, other = zero_dose(groups, x, weight, dose, s), zero_dose(groups, factor * x, weight / factor**2, dose, s)
+    np.testing.assert_allclose(other.intensity, factor * one.intensity, rtol=1e-5, atol=1e-6 * factor)
+    assert other.tau == pytest.approx(one.tau, rel=1e-4)
+
+
+def test_observations_without_weight_do_not_count():
+    (groups, x, weight, dose, s), _, _ = measured(0.2, n_groups=300, most=4)
+    weight[groups.index() == 5] = 0.0
+    found = zero_dose(groups, np.where(groups.index() == 5, 1e9, x), weight, dose, s)
+    assert np.isnan(found.intensity[5]) and found.n[5] == 0
+    assert np.isfinite(np.delete(found.intensity, 5)).all()
+
+
+def test_few_slopes_say_nothing():
+    (groups, x, weight, dose, s), _, _ = measured(0.5, n_groups=20)
+    found = zero_dose(groups, x, weight, dose, s)
+    assert found.tau == 0.0
+    np.testing.assert_array_equal(found.intensity, found.mean)
