@@ -26,6 +26,7 @@ LAYERS = (
     "export_files scaled_output",
     "scale_files",
     "api arguments",
+    "dials_name",
     "cli",
     "__main__",
 )

@@ -20,7 +20,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from braggscale import __version__
 from braggscale.arguments import (
+    AS_DIALS,
+    DIALS_NAME,
     EXPORT,
+    INSTALL,
     PROGRAM,
     SCALE,
     SCALE_EXPORT,
@@ -31,7 +34,7 @@ from braggscale.arguments import (
     output_problems,
     sort_arguments,
 )
-from braggscale.errors import LONGEST_LINE, Terminated, UserError, one_line
+from braggscale.errors import LONGEST_LINE, CommandError, Terminated, UserError, one_line
 from braggscale.numerics.heap import one_heap
 from braggscale.terminal import error_prefix, let_go, logging_to
 
@@ -44,6 +47,13 @@ log = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit status.  ``argv``: without the program's name, None for sys.argv."""
     arguments = tuple(sys.argv[1:] if argv is None else argv)
+    if argv is None and os.path.basename(sys.argv[0]) == DIALS_NAME:
+        arguments = (AS_DIALS, *arguments)
+    status = _main(arguments)
+    return 1 if status == 2 and AS_DIALS in arguments else status  # dials.scale knows no other failure
+
+
+def _main(arguments: tuple[str, ...]) -> int:
     if sys.stdout is None:  # closed: the next file that is opened would get its number
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -51,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         with _ending_on_request():
+            if arguments[:1] == (INSTALL,):
+                return _install_dials_name(arguments[1:])
             found = sort_arguments(arguments)
             return _act(arguments, found)
     except UserError as error:
@@ -125,7 +137,7 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
     from braggscale.options.assignments import definitions, export_definitions, settle
 
     master = definitions() if command is SCALE else export_definitions()
-    nothing = argv in ((), (EXPORT,))
+    nothing = argv in ((), (EXPORT,), (AS_DIALS,))
     if options.help or nothing:
         level = max(options.expert_level or 0, options.help - 1, command.level)
         attributes = 1 if options.attributes_level is None else options.attributes_level
@@ -133,10 +145,10 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
         print(command.parameters if level < 2 else "parameters:")
         print()
         print(master.report(master.defaults(), level, attributes), end="")
-        if nothing:
+        if nothing and argv != (AS_DIALS,):
             _complain(command.no_files)
-        return 2 if nothing else 0
-    settings, problems = settle(found.assignments, master)
+        return 2 if nothing and argv != (AS_DIALS,) else 0
+    settings, problems = settle(found.assignments, master, command is SCALE and options.as_dials)
     problems = [*found.problems, *problems]
     if options.show_config:
         problems += [problem for file in found.files if (problem := file_problem(file) or kind_problem(file))]
@@ -225,6 +237,17 @@ def _warm_up() -> int:
         )
         return 1
     print(f"{done.kernels} kernels in {done.folder}, {done.compiled} of them compiled now")
+    return 0
+
+
+def _install_dials_name(folders: tuple[str, ...]) -> int:
+    from braggscale.dials_name import install
+
+    if len(folders) != 1 or folders[0].startswith("-"):
+        raise CommandError(f"{PROGRAM} {INSTALL} FOLDER: name one folder, in which {DIALS_NAME} is put")
+    path = install(folders[0])
+    print(f"{path} now starts this program. In this shell:\n")
+    print(f"  export PATH={shlex.quote(os.path.dirname(path))}:$PATH")
     return 0
 
 

@@ -299,6 +299,7 @@ EXPORT_FILES: dict[str, tuple[int, str]] = {
     "unmerged_cif": (1, "Scaled observations for deposition, as mmCIF."),
     "shelx": (1, "Scaled observations for SHELX: a .hkl file of this name, with .ins and .cif beside it."),
     "xds_ascii": (1, "Scaled observations in the form of XDS_ASCII.HKL; one file for each sweep."),
+    "merge_json": (1, "Merging statistics by wavelength for databases (ISPyB), in the form of dials.merge, as JSON."),
     "sca": (1, "Merged I+ and I- in the form of SCALEPACK."),
 }
 

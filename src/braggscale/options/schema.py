@@ -217,6 +217,7 @@ class Options:
 
     ``exclude_batches``: pairs of batch numbers.  ``split_at``: items ``[ID:]image``.
     ``explicit``: full names of the options that the user set; it is not an option itself.
+    ``as_dials``: whether a caller of dials.scale is to find its sentences in the log; no option either.
     """
 
     model: str
@@ -245,6 +246,7 @@ class Options:
     output: Output
     report: Report
     explicit: frozenset[str] = field(default=frozenset(), compare=False)
+    as_dials: bool = field(default=False, compare=False)
 
     def is_explicit(self, path: str) -> bool:
         """Whether the user set the option of this full name: by argument, or in a file to other than its default."""
@@ -255,7 +257,7 @@ class Options:
         values: dict[str, Any] = {}
         for name, value in asdict(self).items():
             values |= value if name == "models" else {name: value}
-        del values["explicit"]
+        del values["explicit"], values["as_dials"]
         exports = values["output"].pop("exports")
         values["output"] |= {option: exports.get(option) for option in EXPORT_FILES}
         return values
@@ -306,7 +308,7 @@ def fill(kind: type[Any], prefix: str, values: Mapping[str, Any]) -> Any:
 
 def _hints(kind: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(kind)
-    return {one.name: hints[one.name] for one in fields(kind) if one.name != "explicit"}
+    return {one.name: hints[one.name] for one in fields(kind) if one.name not in ("explicit", "as_dials")}
 
 
 def option_paths(kind: type[Any] = Options, prefix: str = "") -> list[str]:
