@@ -34,7 +34,7 @@ from braggscale.arguments import (
     output_problems,
     sort_arguments,
 )
-from braggscale.errors import LONGEST_LINE, CommandError, Terminated, UserError, one_line
+from braggscale.errors import LONGEST_LINE, Terminated, UserError, one_line
 from braggscale.numerics.heap import one_heap
 from braggscale.terminal import error_prefix, let_go, logging_to
 
@@ -244,7 +244,8 @@ def _install_dials_name(folders: tuple[str, ...]) -> int:
     from braggscale.dials_name import install
 
     if len(folders) != 1 or folders[0].startswith("-"):
-        raise CommandError(f"{PROGRAM} {INSTALL} FOLDER: name one folder, in which {DIALS_NAME} is put")
+        _complain(f"{PROGRAM} {INSTALL} FOLDER: name one folder, in which {DIALS_NAME} is put")
+        return 2
     path = install(folders[0])
     print(f"{path} now starts this program. In this shell:\n")
     print(f"  export PATH={shlex.quote(os.path.dirname(path))}:$PATH")
