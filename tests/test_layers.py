@@ -26,7 +26,7 @@ LAYERS = (
     "export_files scaled_output",
     "scale_files",
     "api arguments",
-    "dials_name",
+    "dials_name completion",
     "cli",
     "__main__",
 )

@@ -154,6 +154,7 @@ def command_parser(command: Command) -> ArgumentParser:
             action="store_true",
             help="file names, numbers, log and exit status as callers of dials.scale expect them",
         )
+        add("--completion", metavar="SHELL", help="print the completion of names and values for bash, zsh or fish")
         add("--warm-up", action="store_true", help="compile what is compiled at the first run, for an installation")
     add("-V", "--version", action="store_true", help="print the version and stop")
     return parser

@@ -40,6 +40,7 @@ from braggscale.terminal import error_prefix, let_go, logging_to
 
 if TYPE_CHECKING:
     from braggscale.options.assignments import Settings
+    from braggscale.options.phil import Definitions
 
 log = logging.getLogger(__name__)
 
@@ -134,29 +135,25 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
         return 0
     if command is SCALE and options.warm_up:
         return _warm_up()
+    if command is SCALE and options.completion is not None:
+        from braggscale.completion import completion
+
+        print(completion(options.completion), end="")
+        return 0
     from braggscale.options.assignments import definitions, export_definitions, settle
 
     master = definitions() if command is SCALE else export_definitions()
-    nothing = argv in ((), (EXPORT,), (AS_DIALS,))
-    if options.help or nothing:
-        level = max(options.expert_level or 0, options.help - 1, command.level)
-        attributes = 1 if options.attributes_level is None else options.attributes_level
-        print(command_parser(command).format_help())
-        print(command.parameters if level < 2 else "parameters:")
-        print()
-        print(master.report(master.defaults(), level, attributes), end="")
-        if nothing and argv != (AS_DIALS,):
-            _complain(command.no_files)
-        return 2 if nothing and argv != (AS_DIALS,) else 0
+    if options.help or argv in ((), (EXPORT,), (AS_DIALS,)):
+        return _help(argv, found, master)
     settings, problems = settle(found.assignments, master, command is SCALE and options.as_dials)
     problems = [*found.problems, *problems]
     if options.show_config:
         problems += [problem for file in found.files if (problem := file_problem(file) or kind_problem(file))]
-    if options.show_config and not problems:
-        level = _EVERY_LEVEL if options.expert_level is None else max(options.expert_level, command.level)
-        print(master.report(settings.values, level, options.attributes_level or 0), end="")
-        return 0
-    if not options.show_config:
+        if not problems:
+            level = _EVERY_LEVEL if options.expert_level is None else max(options.expert_level, command.level)
+            print(master.report(settings.values, level, options.attributes_level or 0), end="")
+            return 0
+    else:
         problems += [problem for file in found.files if (problem := file_problem(file))]
         if not found.files:
             problems.append(command.no_files)
@@ -168,18 +165,37 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
         if len(different) > _MOST_PROBLEMS:
             _complain(f"and {len(different) - _MOST_PROBLEMS} more of this kind")
         return 2
+    _run(argv, found, settings)
+    return 0
+
+
+def _help(argv: tuple[str, ...], found: Arguments, master: Definitions) -> int:
+    """The help; an error unless it was asked for, or dials.scale, which has it for an answer, was called."""
+    options, command = found.options, found.command
+    level = max(options.expert_level or 0, options.help - 1, command.level)
+    attributes = 1 if options.attributes_level is None else options.attributes_level
+    print(command_parser(command).format_help())
+    print(command.parameters if level < 2 else "parameters:")
+    print()
+    print(master.report(master.defaults(), level, attributes), end="")
+    if options.help or argv == (AS_DIALS,):
+        return 0
+    _complain(command.no_files)
+    return 2
+
+
+def _run(argv: tuple[str, ...], found: Arguments, settings: Settings) -> None:
     from braggscale.io.atomic_files import durable, protected
 
-    asked = settings.options
+    options, asked = found.options, settings.options
     also = [path for path in (asked.output.free_flags, asked.report.compare) if path]
     with durable(options.durable), protected([*found.files, *also]):
-        if command is SCALE_EXPORT:
+        if found.command is SCALE_EXPORT:
             _export(found, settings)
         elif options.assign_identifiers is not None:
             _name(found, settings)
         else:
             _scale(argv, found, settings)
-    return 0
 
 
 def _scale(argv: tuple[str, ...], found: Arguments, settings: Settings) -> None:
