@@ -28,8 +28,8 @@ scale \\- put the integrated intensities of a diffraction experiment on one comm
 STATUS = """\
 .SH EXIT STATUS
 0: done. 1: the data cannot be scaled, a file is damaged, or the disk is full. 2: the command is wrong.
-130: interrupted. 143: terminated. A status other than 0 comes with lines on standard error that say what, where and what
-to do.
+130: interrupted. 143: terminated. A status other than 0 comes with lines on standard error that say what, where and
+what to do.
 """
 FILES = """\
 .SH FILES
