@@ -217,6 +217,11 @@ dataset_selection
 
 SCALING = """
 scaling_options {
+  analytical_correction = False
+    .type = bool
+    .expert_level = 1
+    .help = "The column analytical_correction of the tables is a known part of the inverse scale factor, such as the"
+            "transmission through a crystal of known shape: intensities are divided by it before scaling."
   full_matrix = True
     .type = bool
     .help = "After the rounds, least squares with the full normal matrix, which gives the esds. Without it"

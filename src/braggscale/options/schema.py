@@ -121,6 +121,7 @@ class DatasetSelection:
 class ScalingOptions:
     """scaling_options"""
 
+    analytical_correction: bool
     full_matrix: bool
     outlier_rejection: Literal["standard", "simple"] | None
     outlier_zmax: float | None

@@ -37,6 +37,7 @@ PARTIALITY_CUTOFF, STILLS_CUTOFF = 0.4, 0.05  # the first is DIALS'
 ZMAX, ZMAX_UNCALIBRATED = 4.0, 6.0
 # With estimated restraints all of so many observations take part in the fit; of more the ranges are enough.
 ALL_BELOW = 250_000
+KNOWN_FACTOR = "analytical_correction"  # the column, as integration programs write it
 # Options that choose the observations of the fit: who sets one of them gets what it says.
 _SELECTING = ("E2_range", "Isigma_range", "d_range", "min_partiality")
 
@@ -99,6 +100,7 @@ class Plan:
     ``anomalous``: whether all Friedel mates are apart in scaling.  ``small_scale_cutoff``: smallest inverse scale.
     ``validate``: whether the model is judged by reflections left out of the fit.
     ``mend_indexing``: whether data sets that are indexed in another way than the others are reindexed.
+    ``known_factor``: column with a known part of the inverse scale factor, None for none.
     ``reference_mode``: estimated or fixed, where there is a reference.
     ``filtering``: None where nothing is filtered.  ``filtered``: why data sets were left out, by their positions.
     """
@@ -119,6 +121,7 @@ class Plan:
     mend_indexing: bool
     statistics: StatisticsRequest
     reference_mode: str = "estimated"
+    known_factor: str | None = None
     filtering: FilterSettings | None = None
     filtered: Mapping[int, str] = field(default_factory=dict)
 
@@ -155,6 +158,7 @@ def make_plan(options: Options, data_sets: Sequence[DataSet]) -> Plan:
         validate=options.validate,
         mend_indexing=any(text.lower() == REINDEX_AUTO for text in options.input.reindex),
         statistics=StatisticsRequest(options.output.merging.nbins, options.output.use_internal_variance, cut.d_min),
+        known_factor=KNOWN_FACTOR if options.scaling_options.analytical_correction else None,
         reference_mode=options.reference_mode,
         filtering=filter_settings(options.filtering),
     )
