@@ -26,6 +26,7 @@ LAYERS = (
     "export_files scaled_output",
     "scale_files ranks filter_files",
     "api arguments",
+    "dials_name completion",
     "cli",
     "__main__",
 )

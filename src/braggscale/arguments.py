@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from braggscale.options.phil import Assignment
 
 PROGRAM = "scale"
+DIALS_NAME = "dials.scale"  # called by this name, or with the option below, the program takes its place
+AS_DIALS = "--as-dials"
+INSTALL = "install-dials-name"  # as the first argument
 EXPORT = "export"  # as the first argument; a file of this name can be given as ./export
 DESCRIPTION = "Put the integrated intensities of one or several data sets on one common scale."
 EPILOG = """\
@@ -32,6 +35,7 @@ examples:
   scale sweep*/INTEGRATE.HKL space_group=P212121
   scale scaled.expt scaled.refl exclude_images=2:1501:1700
   scale export scaled.expt scaled.refl merged_mtz=merged.mtz  (scale export -h)
+  scale install-dials-name FOLDER
 
 Files and name=value come in any order; what a file holds is found by looking
 into it. Patterns and @list.txt stand for several files. A name may be
@@ -170,6 +174,12 @@ def command_parser(command: Command) -> ArgumentParser:
             help="name the data sets, one name for each, and write them to identified.expt and .refl (or to "
             "output.experiments, output.reflections) without scaling",
         )
+        add(
+            AS_DIALS,
+            action="store_true",
+            help="file names, numbers, log and exit status as callers of dials.scale expect them",
+        )
+        add("--completion", metavar="SHELL", help="print the completion of names and values for bash, zsh or fish")
         add("--warm-up", action="store_true", help="compile what is compiled at the first run, for an installation")
     add("-V", "--version", action="store_true", help="print the version and stop")
     return parser

@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from braggscale import __version__
 from braggscale.arguments import (
+    AS_DIALS,
     COMMANDS,
     DELTA,
+    DIALS_NAME,
     EXPORT,
+    INSTALL,
     PROGRAM,
     SCALE,
     SCALE_DELTA,
@@ -40,6 +43,7 @@ from braggscale.terminal import error_prefix, let_go, logging_to
 
 if TYPE_CHECKING:
     from braggscale.options.assignments import Settings
+    from braggscale.options.phil import Definitions
     from braggscale.ranks.communicator import Communicator
 
 log = logging.getLogger(__name__)
@@ -48,6 +52,13 @@ log = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit status.  ``argv``: without the program's name, None for sys.argv."""
     arguments = tuple(sys.argv[1:] if argv is None else argv)
+    if argv is None and os.path.basename(sys.argv[0]) == DIALS_NAME:
+        arguments = (AS_DIALS, *arguments)
+    status = _main(arguments)
+    return 1 if status == 2 and AS_DIALS in arguments else status  # dials.scale knows no other failure
+
+
+def _main(arguments: tuple[str, ...]) -> int:
     if sys.stdout is None:  # closed: the next file that is opened would get its number
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -55,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         with _ending_on_request():
+            if arguments[:1] == (INSTALL,):
+                return _install_dials_name(arguments[1:])
             found = sort_arguments(arguments)
             return _act(arguments, found)
     except UserError as error:
@@ -126,30 +139,27 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
         return 0
     if command is SCALE and options.warm_up:
         return _warm_up()
+    if command is SCALE and options.completion is not None:
+        from braggscale.completion import completion
+
+        print(completion(options.completion), end="")
+        return 0
     from braggscale.options.assignments import definitions, delta_definitions, export_definitions, settle
 
     masters = {EXPORT: export_definitions, DELTA: delta_definitions}
     master = next((masters[word]() for word, one in COMMANDS.items() if one is command), definitions())
-    nothing = argv == () or (len(argv) == 1 and argv[0] in COMMANDS)
+    nothing = argv in ((), (AS_DIALS,)) or (len(argv) == 1 and argv[0] in COMMANDS)
     if options.help or nothing:
-        level = max(options.expert_level or 0, options.help - 1, command.level)
-        attributes = 1 if options.attributes_level is None else options.attributes_level
-        print(command_parser(command).format_help())
-        print(command.parameters if level < 2 else "parameters:")
-        print()
-        print(master.report(master.defaults(), level, attributes), end="")
-        if nothing:
-            _complain(command.no_files)
-        return 2 if nothing else 0
-    settings, problems = settle(found.assignments, master)
+        return _help(argv, found, master)
+    settings, problems = settle(found.assignments, master, command is SCALE and options.as_dials)
     problems = [*found.problems, *problems]
     if options.show_config:
         problems += [problem for file in found.files if (problem := file_problem(file) or kind_problem(file))]
-    if options.show_config and not problems:
-        level = _EVERY_LEVEL if options.expert_level is None else max(options.expert_level, command.level)
-        print(master.report(settings.values, level, options.attributes_level or 0), end="")
-        return 0
-    if not options.show_config:
+        if not problems:
+            level = _EVERY_LEVEL if options.expert_level is None else max(options.expert_level, command.level)
+            print(master.report(settings.values, level, options.attributes_level or 0), end="")
+            return 0
+    else:
         problems += [problem for file in found.files if (problem := file_problem(file))]
         if not found.files:
             problems.append(command.no_files)
@@ -166,20 +176,39 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
         if len(different) > _MOST_PROBLEMS:
             _complain(f"and {len(different) - _MOST_PROBLEMS} more of this kind")
         return 2
+    _run(argv, found, settings, ranks)
+    return 0
+
+
+def _help(argv: tuple[str, ...], found: Arguments, master: Definitions) -> int:
+    """The help; an error unless it was asked for, or dials.scale, which has it for an answer, was called."""
+    options, command = found.options, found.command
+    level = max(options.expert_level or 0, options.help - 1, command.level)
+    attributes = 1 if options.attributes_level is None else options.attributes_level
+    print(command_parser(command).format_help())
+    print(command.parameters if level < 2 else "parameters:")
+    print()
+    print(master.report(master.defaults(), level, attributes), end="")
+    if options.help or argv == (AS_DIALS,):
+        return 0
+    _complain(command.no_files)
+    return 2
+
+
+def _run(argv: tuple[str, ...], found: Arguments, settings: Settings, ranks: Communicator | None) -> None:
     from braggscale.io.atomic_files import durable, protected
 
-    asked = settings.options
+    options, asked = found.options, settings.options
     also = [path for path in (asked.output.free_flags, asked.report.compare) if path]
     with durable(options.durable), protected([*found.files, *also]):
-        if command is SCALE_EXPORT:
+        if found.command is SCALE_EXPORT:
             _export(found, settings)
-        elif command is SCALE_DELTA:
+        elif found.command is SCALE_DELTA:
             _delta(found, settings)
         elif options.assign_identifiers is not None:
             _name(found, settings)
         else:
             _scale(argv, found, settings, ranks)
-    return 0
 
 
 def _ranks(settings: Settings) -> Communicator | None:
@@ -267,6 +296,18 @@ def _warm_up() -> int:
         )
         return 1
     print(f"{done.kernels} kernels in {done.folder}, {done.compiled} of them compiled now")
+    return 0
+
+
+def _install_dials_name(folders: tuple[str, ...]) -> int:
+    from braggscale.dials_name import install
+
+    if len(folders) != 1 or folders[0].startswith("-"):
+        _complain(f"{PROGRAM} {INSTALL} FOLDER: name one folder, in which {DIALS_NAME} is put")
+        return 2
+    path = install(folders[0])
+    print(f"{path} now starts this program. In this shell:\n")
+    print(f"  export PATH={shlex.quote(os.path.dirname(path))}:$PATH")
     return 0
 
 

@@ -84,7 +84,12 @@ def _run(
         return
     options = with_mtz_files(options, data, files)
     data, result = scale_input(data, options, clock)
+    if options.as_dials:
+        log.info(f"Space group being used during scaling is {result.symmetry}")
+        log.info("Scaling models have been initialised for all experiments.")
     log_result(result, options.anomalous)
+    if options.as_dials and options.output.html:
+        log.info(f"Writing html report to: {options.output.html}")
     scaled, advice, problem = _write(data, result, options, command, log_text, clock, other, warned)
     if options.output.exports:
         _export(result, options, scaled, advice, log_text, clock)

@@ -104,6 +104,37 @@ def test_intensities_are_corrected():
     np.testing.assert_allclose(np.linalg.norm(obs.s0c, axis=1), 1.0)
 
 
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_a_known_factor_is_taken_out_of_intensities(seed):
+    rng = np.random.default_rng(seed)
+    plain = columns(40)
+    factor = rng.uniform(0.2, 3.0, 40)
+    through = {**plain, "analytical_correction": factor}
+    for name in ("intensity.sum", "intensity.prf"):
+        through[f"{name}.value"] = plain[f"{name}.value"] * factor
+        through[f"{name}.variance"] = plain[f"{name}.variance"] * factor**2
+    expected = prepare(table(plain), SWEEP, 0, cuts=ALL).observations
+    found = prepare(table(through), SWEEP, 0, cuts=ALL, known_factor="analytical_correction").observations
+    for name in ("i_sum", "v_sum", "i_prf", "v_prf"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12)
+    np.testing.assert_allclose(found.correction * factor, expected.correction, rtol=1e-12)
+
+
+def test_a_known_factor_must_be_there_and_above_0():
+    with pytest.raises(InputError, match="no column analytical_correction; scale without analytical_correction=True"):
+        prepare(table(columns(10)), SWEEP, 0, cuts=ALL, known_factor="analytical_correction")
+    factor = np.array([1.0, 0.0, -1.0, np.nan, np.inf, *np.ones(5)])
+    made = prepare(
+        table({**columns(10), "analytical_correction": factor}),
+        SWEEP,
+        0,
+        cuts=ALL,
+        known_factor="analytical_correction",
+    )
+    assert made.counts() == {Fate.SCALED: 6, Fate.BAD_VARIANCE: 4}
+
+
 def test_old_name_of_efficiency_and_missing_columns():
     data = columns(5)
     data["dqe"] = data.pop("qe")

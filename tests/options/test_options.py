@@ -34,7 +34,7 @@ def field_types(kind: type = Options, prefix: str = "") -> dict[str, Any]:
                 found |= field_types(one.values, f"{model}.")
         elif hint == ExportPaths:
             found |= {prefix + option: str | None for option in EXPORT_FILES}
-        elif name != "explicit":
+        elif name not in ("explicit", "as_dials"):
             found[prefix + name] = hint
     return found
 
@@ -430,7 +430,7 @@ def test_a_model_without_components_is_an_error(arguments, facts):
 @given(
     model=st.sampled_from(["auto", *MODEL_OPTIONS]),
     still=st.booleans(),
-    degrees=st.floats(0, 3600),
+    degrees=st.floats(1e-3, 3600),  # a sweep turns
     angle=st.none() | st.floats(0, 180),
 )
 def test_every_auto_is_settled(model, still, degrees, angle):

@@ -6,6 +6,9 @@ detector efficiency):
     summation   I = c I_r / p      V = c^2 V_r / p^2 + (c I_r)^2 V(1/p)
     profile     I = c I_r          V = c^2 V_r
 
+If a part of the scale is known, such as the transmission through a crystal whose shape was measured, c is lp/qe over
+that known factor.
+
 V(1/p), the variance of the reciprocal partiality, exists for stills only. It contributes r I^2 with r = p^2 V(1/p)
 to the variance; later stages use the expected intensity in this term.  The pieces of a reflection that integration
 has divided into several rows are summed before any limit is applied, so that a whole reflection is never lost
@@ -119,10 +122,12 @@ def _observe(
     xyz: Float,
     experiment: Experiment,
     data_set: int,
+    known_factor: str | None,
 ) -> Observations:
     """The given rows with corrected intensities.  Rows whose corrected variance is not positive are left out.
 
     ``there``: kinds of intensity that the table has.  ``kinds``: those that must be valid in every row.
+    ``known_factor``: see ``prepare``.
     """
     n = len(rows)
     s1 = _diffracted_beams(columns, rows, xyz, experiment)
@@ -132,6 +137,9 @@ def _observe(
         correction = np.ones(n) if s1 is None else lorentz_polarisation(experiment, s1)
     if (name := efficiency_column(columns)) is not None:
         correction = correction / columns.rows(name, rows)
+    if known_factor is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):  # a factor that cannot be is left out below
+            correction = correction / columns.rows(known_factor, rows)
     p = columns.rows("partiality", rows).astype(np.float64) if "partiality" in columns else np.ones(n)
     measured, good, relative = _corrected(columns, there, kinds, rows, correction, p)
     nothing = np.zeros(n), np.zeros(n), np.zeros(n, np.bool_)
@@ -139,7 +147,7 @@ def _observe(
     i_prf, v_prf, has_prf = measured.get("profile", nothing)
     good &= has_sum | has_prf
     if not good.all():
-        return _observe(columns, there, kinds, rows[good], xyz[good], experiment, data_set)
+        return _observe(columns, there, kinds, rows[good], xyz[good], experiment, data_set, known_factor)
     hkl = columns.rows("miller_index", rows).astype(np.int32, copy=False)
     d = columns.rows("d", rows) if "d" in columns else d_spacings(experiment.crystal.unit_cell, hkl)
     xyz = xyz.astype(np.float64, copy=False)
@@ -231,12 +239,14 @@ def prepare(
     in_use: Runs | None = None,
     intensity: str = "combine",
     best_cell: UnitCell | None = None,
+    known_factor: str | None = None,
 ) -> UsableRows:
     """The usable reflections of one data set, and the fate of every row of ``table``.
 
     ``data_set``: position in the run.  ``in_use``: runs of image numbers, None for all (stills too).
     ``intensity``: ``sum``, ``profile`` or ``combine`` (either); if the table does not have it, the other kind is
     used, with a warning.  ``best_cell``: for the resolution limits, Angstrom and degrees; by default the crystal's.
+    ``known_factor``: column with a part of the inverse scale factor that is known; intensities are divided by it.
 
     Each row gets the first of these fates that applies:
     summed into another row; image excluded (the first piece's image, for a sum); rejected by an earlier program
@@ -253,6 +263,8 @@ def prepare(
     for name in ("miller_index", "flags"):
         if name not in table:
             raise InputError(f"{table.source}: the table has no column {name}")
+    if known_factor is not None and known_factor not in table:
+        raise InputError(f"{table.source}: the table has no column {known_factor}; scale without {known_factor}=True")
     there = kinds_measured(table)
     name = f"{table.source}, data set {experiment.identifier}"
     there = without_empty_kinds(table, there, name)
@@ -265,7 +277,7 @@ def prepare(
     columns.fetch()
     cell = experiment.crystal.unit_cell
     verdict = fates_of(columns, kinds, _on_images(columns, experiment, in_use), cuts, best_cell or cell, cell)
-    observations = _observations(columns, (there, kinds), verdict, experiment, data_set)
+    observations = _observations(columns, (there, kinds), verdict, experiment, data_set, known_factor)
     fate = np.full(len(table), Fate.SUMMED_INTO_ANOTHER, np.uint8)
     fate[kept] = verdict
     return UsableRows(
@@ -286,11 +298,12 @@ def _observations(
     verdict: Array,
     experiment: Experiment,
     data_set: int,
+    known_factor: str | None,
 ) -> Observations:
     """The rows that are still SCALED, as observations; writes the fates of those that are rejected here to ``verdict``.
 
     ``found_and_wanted``: kinds of intensity that the table has, and those that must be valid in every row.
-    ``verdict``: (n,).
+    ``verdict``: (n,).  ``known_factor``: see ``prepare``.
     """
     there, kinds = found_and_wanted
     candidates = np.flatnonzero(verdict == Fate.SCALED)
@@ -303,7 +316,7 @@ def _observations(
     if absurd.any():
         verdict[candidates[absurd]] = Fate.NOT_PLAUSIBLE
         candidates, xyz = candidates[~absurd], xyz[~absurd]
-    observations = _observe(columns, there, kinds, candidates, xyz, experiment, data_set)
+    observations = _observe(columns, there, kinds, candidates, xyz, experiment, data_set, known_factor)
     verdict[candidates] = Fate.BAD_VARIANCE
     verdict[observations.row] = Fate.SCALED
     return without_repeats_and_blanks(observations, verdict, experiment)

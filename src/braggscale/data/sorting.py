@@ -162,11 +162,13 @@ def prepare_all(
     cuts: Cuts,
     intensity: str,
     cell: UnitCell,
+    known_factor: str | None = None,
 ) -> list[RunDataSet]:
     """Prepare every data set. One without usable rows is left out with a warning, or ends a run of one.
 
     ``experiments``: with identifiers and batch offsets as in the run, one per data set; ``choice``: images in use.
-    Raises DataError if nothing is usable at all.
+    ``known_factor``: column with a known part of the inverse scale factor.
+    Raises DataError if nothing is usable at all, InputError for a table without that column.
     """
     found: list[RunDataSet] = []
     for k, (number, data_set, experiment) in enumerate(zip(numbers, data_sets, experiments, strict=True)):
@@ -180,6 +182,7 @@ def prepare_all(
             in_use=in_use,
             intensity=intensity,
             best_cell=cell,
+            known_factor=known_factor,
         )
         if rows.reason:
             warn(

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from braggscale.errors import CommandError
+from braggscale.options.dials_callers import defaults_of_dials, without_other_models, words_of_caller
 from braggscale.options.master import EXPORT_FILES, delta_options, export_options, master_text
 from braggscale.options.model_options import MODEL_OPTIONS
 from braggscale.options.other_names import (
@@ -20,7 +21,7 @@ from braggscale.options.other_names import (
     is_open_choice,
     reason_to_accept,
 )
-from braggscale.options.phil import Assignment, Definitions, ForeignOption
+from braggscale.options.phil import Assignment, Definitions, ForeignOption, Target
 from braggscale.options.schema import ACCEPTED, Options, fill
 
 
@@ -53,19 +54,63 @@ def delta_definitions() -> Definitions:
 
 
 def settle(
-    assignments: Sequence[tuple[Assignment, bool]], master: Definitions | None = None
+    assignments: Sequence[tuple[Assignment, bool]], master: Definitions | None = None, as_dials: bool = False
 ) -> tuple[Settings, list[str]]:
     """Apply assignments in order; a later one replaces an earlier one. The flag says whether an argument made it.
 
     A short name that several models have sets the option of the model named by ``model=``, or of all models if the
     model is automatic.  Returns the settings and the problems, one line each; a wrong option keeps its default.
-    ``master``: the options that may be assigned, None for ``definitions()``.
+    ``master``: the options that may be assigned, None for ``definitions()``.  ``as_dials``: whether defaults and
+    numbers are those of dials.scale (``dials_callers``).
     """
     master = master or definitions()
     values = definitions().defaults()
-    problems: list[str] = []
-    notes: list[str] = []
+    said = _Said([], [])
     explicit: set[str] = set()
+    targets = _targets([*defaults_of_dials(), *assignments] if as_dials else assignments, master, as_dials, said)
+    # the model first, because short names depend on the model that is named last
+    for one in targets:
+        if one.target.paths == ("model",):
+            _assign(master, values, one.made, one.target.paths, one.words, [])
+    model = values["model"]
+    for one in targets:
+        paths = _paths_in_use(one, model, as_dials, said)
+        if not paths:
+            continue
+        before = {path: values[path] for path in paths}
+        if _assign(master, values, one.made, paths, one.words, said.problems):
+            explicit |= {path for path in paths if one.typed or values[path] != before[path]}
+    said.problems.extend(_contradictions(values))
+    explicit |= {path for path, option in master.options.items() if values[path] != option.default}
+    if as_dials:
+        explicit = set(without_other_models(sorted(explicit), master.families, model))
+    options: Options = replace(fill(Options, "", values), explicit=frozenset(explicit), as_dials=as_dials)
+    settings = Settings(values, options, master.modified(values), tuple(dict.fromkeys(said.notes)))
+    return settings, list(dict.fromkeys(said.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Lines for the person who wrote the assignments."""
+
+    problems: list[str]
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Aimed:
+    """An assignment and what its name means.  ``typed``: by an argument, not a file.  ``words``: as they are meant."""
+
+    made: Assignment
+    typed: bool
+    target: Target
+    words: tuple[tuple[str, bool], ...]
+
+
+def _targets(
+    assignments: Sequence[tuple[Assignment, bool]], master: Definitions, as_dials: bool, said: _Said
+) -> list[_Aimed]:
+    """What the names mean. Those that mean nothing, or only something to dials.scale, are said and left out."""
     targets = []
     accepted: list[tuple[Assignment, bool, str]] = []
     for made, typed in assignments:
@@ -75,44 +120,37 @@ def settle(
             if why := reason_to_accept(error.path, " ".join(text for text, _ in made.words)):
                 accepted.append((made, typed, why))
             else:
-                problems.append(f"{made.origin}: {error}{_values_that_are_accepted(error.path)}")
+                said.problems.append(f"{made.origin}: {error}{_values_that_are_accepted(error.path)}")
             continue
         except CommandError as error:
             elsewhere = _only_when_scaling(made.name, master)
             if elsewhere and not typed:  # a file of parameters may be used for both commands
-                notes.append(f"{made.origin}: {elsewhere}")
+                said.notes.append(f"{made.origin}: {elsewhere}")
             else:
-                problems.append(f"{made.origin}: {elsewhere or error}")
+                said.problems.append(f"{made.origin}: {elsewhere or error}")
             continue
         if target.note:
-            notes.append(f"{made.origin}: {target.note}")
-        targets.append((made, typed, target, _todays_words(made, target.paths)))
-    # the model first, because short names depend on the model that is named last
-    for made, _, target, words in targets:
-        if target.paths == ("model",):
-            _assign(master, values, made, target.paths, words, [])
-    model = values["model"]
-    for made, typed, target, words in targets:
-        paths = target.paths
-        if target.family:
-            chosen = [path for path in paths if model in ("auto", path.split(".")[0])]
-            if not chosen:
-                have = "have" if len(paths) > 1 else "has"
-                owners = " and ".join(path.split(".")[0] for path in paths)
-                problems.append(f"{made.origin}: model={model} has no {made.name}; {owners} {have} it")
-                continue
-            if len(chosen) > 1:
-                notes.append(f"{made.origin}: set for the models {', '.join(p.split('.')[0] for p in chosen)}")
-            paths = tuple(chosen)
-        before = {path: values[path] for path in paths}
-        if _assign(master, values, made, paths, words, problems):
-            explicit |= {path for path in paths if typed or values[path] != before[path]}
-    notes += _notes_on_accepted(accepted)
-    problems += _contradictions(values)
-    explicit |= {path for path, option in master.options.items() if values[path] != option.default}
-    options: Options = replace(fill(Options, "", values), explicit=frozenset(explicit))
-    settings = Settings(values, options, master.modified(values), tuple(dict.fromkeys(notes)))
-    return settings, list(dict.fromkeys(problems))
+            said.notes.append(f"{made.origin}: {target.note}")
+        words = _todays_words(made, target.paths)
+        targets.append(_Aimed(made, typed, target, words_of_caller(target.paths[0], words) if as_dials else words))
+    said.notes.extend(_notes_on_accepted(accepted))
+    return targets
+
+
+def _paths_in_use(one: _Aimed, model: str, as_dials: bool, said: _Said) -> tuple[str, ...]:
+    """The options that an assignment sets, none if the model that was named has no such option."""
+    made, paths = one.made, one.target.paths
+    if not one.target.family:
+        return paths
+    chosen = tuple(path for path in paths if model in ("auto", path.split(".")[0]))
+    if not chosen:
+        have = "have" if len(paths) > 1 else "has"
+        owners = " and ".join(path.split(".")[0] for path in paths)
+        sentence = f"{made.origin}: model={model} has no {made.name}; {owners} {have} it"
+        (said.notes if as_dials else said.problems).append(sentence)
+    if len(chosen) > 1:
+        said.notes.append(f"{made.origin}: set for the models {', '.join(p.split('.')[0] for p in chosen)}")
+    return chosen
 
 
 def _values_that_are_accepted(path: str) -> str:

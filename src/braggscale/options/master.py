@@ -197,6 +197,11 @@ dataset_selection
 
 SCALING = """
 scaling_options {
+  analytical_correction = False
+    .type = bool
+    .expert_level = 1
+    .help = "The column analytical_correction of the tables is a known part of the inverse scale factor, such as the"
+            "transmission through a crystal of known shape: intensities are divided by it before scaling."
   full_matrix = True
     .type = bool
     .help = "After the rounds, least squares with the full normal matrix, which gives the esds. Without it"
@@ -257,6 +262,7 @@ EXPORT_FILES: dict[str, tuple[int, str]] = {
     "unmerged_cif": (1, "Scaled observations for deposition, as mmCIF."),
     "shelx": (1, "Scaled observations for SHELX: a .hkl file of this name, with .ins and .cif beside it."),
     "xds_ascii": (1, "Scaled observations in the form of XDS_ASCII.HKL; one file for each sweep."),
+    "merge_json": (1, "Merging statistics by wavelength for databases (ISPyB), in the form of dials.merge, as JSON."),
     "sca": (1, "Merged I+ and I- in the form of SCALEPACK."),
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_OF_DIALS = ("physical", "array", "KB", "dose_decay")  # models of dials.scale
+
 # Names of 2018 (and a few others in use) -> today's. ``*.name``: the parameter of the models that have it.
 RENAMED: dict[str, str] = {
     "parameterisation.scale_term": "*.scale_correction",
@@ -24,6 +26,7 @@ RENAMED: dict[str, str] = {
     "weighting.optimise_errors": "weighting.error_model.error_model",
     "cut_data.exclude_batches": "exclude_batches",
     "dataset_selection.include_datasets": "dataset_selection.use_datasets",
+    **{f"{model}.analytical_correction": "scaling_options.analytical_correction" for model in _OF_DIALS},
     "scaling_options.nproc": "nproc",
     "scaling_options.space_group": "input.space_group",
     "scaling_options.reference": "reference",
@@ -70,9 +73,6 @@ DIALS_ONLY: dict[str, str | None] = {
     "output.exclude_on_batch_rmerge": "exclude_images",
     "exclude_images_multiple": "exclude_images",
     "physical.fix_initial": None,
-    "physical.analytical_correction": None,
-    "array.analytical_correction": None,
-    "KB.analytical_correction": None,
     "dose_decay.*": "the model physical",
     "dose_decay.relative_B_correction": "physical.decay_correction",
     "dose_decay.resolution_dependence": None,
@@ -112,9 +112,6 @@ CHANGES_NOTHING: dict[str, Harmless] = {
     "reflection_selection.combine.joint_analysis": Harmless("data sets are always compared together", ("true",)),
     "output.delete_integration_shoeboxes": Harmless("shoeboxes are never written", ("true",)),
     "output.additional_stats": _OFF,
-    "physical.analytical_correction": _OFF,
-    "array.analytical_correction": _OFF,
-    "KB.analytical_correction": _OFF,
     "weighting.error_model.basic.stills.min_Isigma": Harmless("the usual limits hold", ("2", "2.0")),
     "weighting.error_model.basic.stills.min_multiplicity": Harmless("the usual limits hold", ("4",)),
     "output.plot_scaling_models": Harmless("the report has the plots"),
@@ -129,7 +126,6 @@ CHANGES_NOTHING: dict[str, Harmless] = {
     "dose_decay.share.decay": Harmless(_DOSE),
     "dose_decay.resolution_dependence": Harmless(_DOSE),
     "dose_decay.absorption_correction": Harmless(_DOSE),
-    "dose_decay.analytical_correction": Harmless(_DOSE),
     "dose_decay.lmax": Harmless(_DOSE),
     "dose_decay.surface_weight": Harmless(_DOSE),
     "dose_decay.fix_initial": Harmless(_DOSE),

@@ -121,6 +121,7 @@ class DatasetSelection:
 class ScalingOptions:
     """scaling_options"""
 
+    analytical_correction: bool
     full_matrix: bool
     outlier_rejection: Literal["standard", "simple"] | None
     outlier_zmax: float | None
@@ -249,6 +250,7 @@ class Options:
 
     ``exclude_batches``: pairs of batch numbers.  ``split_at``: items ``[ID:]image``.
     ``explicit``: full names of the options that the user set; it is not an option itself.
+    ``as_dials``: whether a caller of dials.scale is to find its sentences in the log; no option either.
     """
 
     model: str
@@ -281,6 +283,7 @@ class Options:
     report: Report
     ranks: Ranks
     explicit: frozenset[str] = field(default=frozenset(), compare=False)
+    as_dials: bool = field(default=False, compare=False)
 
     def is_explicit(self, path: str) -> bool:
         """Whether the user set the option of this full name: by argument, or in a file to other than its default."""
@@ -291,7 +294,7 @@ class Options:
         values: dict[str, Any] = {}
         for name, value in asdict(self).items():
             values |= value if name == "models" else {name: value}
-        del values["explicit"]
+        del values["explicit"], values["as_dials"]
         exports = values["output"].pop("exports")
         values["output"] |= {option: exports.get(option) for option in EXPORT_FILES}
         return values
@@ -342,7 +345,7 @@ def fill(kind: type[Any], prefix: str, values: Mapping[str, Any]) -> Any:
 
 def _hints(kind: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(kind)
-    return {one.name: hints[one.name] for one in fields(kind) if one.name != "explicit"}
+    return {one.name: hints[one.name] for one in fields(kind) if one.name not in ("explicit", "as_dials")}
 
 
 def option_paths(kind: type[Any] = Options, prefix: str = "") -> list[str]:

@@ -37,6 +37,7 @@ PARTIALITY_CUTOFF, STILLS_CUTOFF = 0.4, 0.05  # the first is DIALS'
 ZMAX, ZMAX_UNCALIBRATED = 4.0, 6.0
 # With estimated restraints all of so many observations take part in the fit; of more the ranges are enough.
 ALL_BELOW = 250_000
+KNOWN_FACTOR = "analytical_correction"  # the column, as integration programs write it
 # Options that choose the observations of the fit: who sets one of them gets what it says.
 _SELECTING = ("E2_range", "Isigma_range", "d_range", "min_partiality")
 
@@ -114,6 +115,7 @@ class Plan:
     ``anomalous``: whether all Friedel mates are apart in scaling.  ``small_scale_cutoff``: smallest inverse scale.
     ``validate``: whether the model is judged by reflections left out of the fit.
     ``mend_indexing``: whether data sets that are indexed in another way than the others are reindexed.
+    ``known_factor``: column with a known part of the inverse scale factor, None for none.
     ``reference_mode``: estimated or fixed, where there is a reference.  ``one_by_one``: whether each data set is scaled
     against it by itself.
     ``free_set``: reflections that are left out of the fit; None for none.
@@ -140,6 +142,7 @@ class Plan:
     one_by_one: bool = False
     free_set: FreeSetRequest | None = None
     zero_dose: ZeroDoseRequest | None = None
+    known_factor: str | None = None
     filtering: FilterSettings | None = None
     filtered: Mapping[int, str] = field(default_factory=dict)
 
@@ -181,6 +184,7 @@ def make_plan(options: Options, data_sets: Sequence[DataSet]) -> Plan:
         one_by_one=options.scaling_options.only_target,
         free_set=_free_set(options.scaling_options),
         zero_dose=ZeroDoseRequest(options.dose.same_crystal) if options.zero_dose else None,
+        known_factor=KNOWN_FACTOR if options.scaling_options.analytical_correction else None,
         filtering=filter_settings(options.filtering),
     )
 

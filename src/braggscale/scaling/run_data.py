@@ -69,7 +69,7 @@ def run_data(
                 log.info(line)
         chosen = [data_sets[k] for k in plan.data_sets]
         prepared = sorting.prepare_all(
-            chosen, plan.data_sets, experiments, images, plan.cuts, plan.intensity_choice, cell
+            chosen, plan.data_sets, experiments, images, plan.cuts, plan.intensity_choice, cell, plan.known_factor
         )
         if not quiet:
             _log_preparation(prepared)
