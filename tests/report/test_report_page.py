@@ -494,7 +494,10 @@ def test_two_runs_side_by_side(example_run, tmp_path):
     page = (tmp_path / "scale.html").read_text()
     assert 'id="compare"' in page and "exclude_images=1:205:240" in page
     rows = re.search(r"This run and the other.*?</table>", page, re.DOTALL).group(0)
-    assert re.search(r"R_meas</td><td>0\.\d+</td><td>0\.\d+</td><td>-0\.\d+</td><td[^>]*>better", rows)
+    cells = r"R_meas</td><td>0\.\d+</td><td>0\.\d+</td><td>-0\.\d+</td><td>-0\.\d+ to -0\.\d+</td><td[^>]*>better"
+    assert re.search(cells, rows)
+    # an interval that contains 0 is no improvement, whatever its sign
+    assert re.search(r"<td>-0\.\d+ to \+0\.\d+</td><td[^>]*>no difference", rows)
     assert target.read_bytes() != (example_run / "scale.json").read_bytes()
 
 

@@ -26,7 +26,7 @@ from braggscale.report.checks import exclusions_entry, symmetry_entry
 from braggscale.report.filter_results import filtering_entry
 from braggscale.report.many_data_sets import shortened
 from braggscale.report.numbers.indexing import indexing_entry
-from braggscale.report.numbers.json_numbers import rounded
+from braggscale.report.numbers.json_numbers import numbers, rounded
 from braggscale.report.numbers.reference import reference_entry
 from braggscale.report.numbers.sections import collect
 from braggscale.report.summary_document import SCHEMA, Summary, Verdict, from_json, to_json
@@ -63,6 +63,7 @@ from braggscale.run_warnings import Warned
 from braggscale.scaling.cross_validation import Validation
 from braggscale.scaling.free_set import FreeSet
 from braggscale.scaling.result import Result
+from braggscale.statistics.confidence_intervals import Intervals
 from braggscale.statistics.merging_statistics import Statistics
 from braggscale.statistics.shell_statistics import Shell
 from braggscale.weighting.error_model import FitResult
@@ -87,6 +88,7 @@ def summary(
     """
     sections = collect(result, options)
     state = result.scaled.state
+    kept = [one.identifier for one in result.used]
     found = Summary(
         schema=SCHEMA,
         program=Program(name="braggscale", version=__version__),
@@ -116,7 +118,7 @@ def summary(
         intensity_choice=state.i_mid,
         profiles=_profiles(result),
         outliers=int(state.rejected.sum()),
-        statistics=None if result.statistics is None else _statistics(result.statistics),
+        statistics=None if result.statistics is None else _statistics(result.statistics, kept),
         models=sections.models,
         correlations=sections.correlations,
         resolution=sections.resolution,
@@ -321,7 +323,16 @@ def _error_models(reports: Sequence[FitResult]) -> list[ErrorModelFit]:
     ]
 
 
-def _statistics(found: Statistics) -> StatisticsEntry:
+def _intervals(found: Intervals, names: Sequence[str]) -> IntervalsEntry:
+    """``names``: identifiers of the data sets in the output."""
+    return IntervalsEntry(
+        **found.to_dict(),
+        blocks=[(names[d], place) for d, place in found.keys] if found.keys else None,
+        effects={name: numbers(effects, 3) for name, effects in found.effects.items()} if found.keys else None,
+    )
+
+
+def _statistics(found: Statistics, names: Sequence[str]) -> StatisticsEntry:
     def entry(shell: Shell) -> ShellEntry:
         return _same(shell, ShellEntry)
 
@@ -332,5 +343,5 @@ def _statistics(found: Statistics) -> StatisticsEntry:
         suggested_d_min=found.limit.d_min,
         suggested_reason=found.limit.reason,
         suggested=None if found.suggested is None else entry(found.suggested),
-        intervals=None if found.intervals is None else _same(found.intervals, IntervalsEntry),
+        intervals=None if found.intervals is None else _intervals(found.intervals, names),
     )

@@ -373,6 +373,13 @@ class IntervalsEntry(Record, frozen=True):
     r_pim_apart: Limits = None
     cc_half: Limits = None
     cc_anom: Limits = None
+    blocks: Annotated[
+        list[tuple[str, int]] | None, about("Data set and place of each block; null where blocks were joined.")
+    ] = None
+    effects: Annotated[
+        dict[str, Numbers] | None,
+        about("Of each block on the logarithm of R, or of (1 - CC)/(1 + CC): for differences between runs."),
+    ] = None
 
 
 class StatisticsEntry(Record, frozen=True, kw_only=True):

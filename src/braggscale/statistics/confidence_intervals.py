@@ -36,8 +36,8 @@ of the statistics that result.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,8 @@ class Intervals:
 
     ``level``: probability.  ``unit``: what was drawn, images or data sets, in ``n_blocks`` blocks.
     ``*_apart``: I+ and I- as different reflections.
+    ``keys``: data set and place of each block.  ``effects``: of each block on the logarithm of each R factor, or of
+    (1 - CC)/(1 + CC), (n_blocks,).
     """
 
     level: float
@@ -76,19 +78,25 @@ class Intervals:
     r_pim_apart: Limits | None
     cc_half: Limits | None
     cc_anom: Limits | None
+    keys: tuple[tuple[int, int], ...] = ()
+    effects: Mapping[str, Float] = field(default_factory=dict, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("keys", "effects")}
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """``number``: block of each observation, 0 to n - 1, (n_rows,).  ``unit``: what blocks consist of."""
+    """``number``: block of each observation, 0 to n - 1, (n_rows,).  ``unit``: what blocks consist of.
+
+    ``keys``: data set and place of each block, which do not depend on other blocks; empty where blocks were joined.
+    """
 
     number: Int
     n: int
     unit: str
+    keys: tuple[tuple[int, int], ...] = ()
 
 
 def blocks_of(data_set: Array, image: Float, widths: Sequence[float | None]) -> Blocks:
@@ -101,18 +109,22 @@ def blocks_of(data_set: Array, image: Float, widths: Sequence[float | None]) -> 
     if n_sets >= MANY_DATA_SETS or all(width is None for width in widths):
         number, n = np.asarray(data_set, np.int64), n_sets
         unit = "data sets"
+        keys = tuple((d, 0) for d in range(n_sets))
     else:
         per_degree = np.array([1.0 if not width else min(abs(width) / DEGREES, 1.0) for width in widths])
         place = np.floor(np.floor(image) * per_degree[data_set] + 1e-6).astype(np.int64)
-        place -= place.min(initial=0)
-        number = np.asarray(data_set, np.int64) * (int(place.max(initial=0)) + 1) + place
+        origin = int(place.min(initial=0))
+        place -= origin
+        span = int(place.max(initial=0)) + 1
+        number = np.asarray(data_set, np.int64) * span + place
         # blocks without an observation do not count
         present = np.bincount(number) > 0
+        keys = tuple((int(k) // span, int(k) % span + origin) for k in np.flatnonzero(present))
         number, n = (np.cumsum(present) - 1)[number], int(present.sum())
         unit = "images"
     if n > MOST_BLOCKS:
-        number, n = number * MOST_BLOCKS // n, MOST_BLOCKS
-    return Blocks(number, n, unit)
+        number, n, keys = number * MOST_BLOCKS // n, MOST_BLOCKS, ()
+    return Blocks(number, n, unit, keys)
 
 
 def intervals(
@@ -131,31 +143,37 @@ def intervals(
     """
     if blocks.n < FEWEST_BLOCKS or friedel_merged.n_rows == 0:
         return None
-    bootstrap = _Bootstrap(blocks, _draws(blocks.n))
+    effects: dict[str, Float] = {}
+    bootstrap = _Bootstrap(blocks, draws_of(blocks.n), effects)
     found: dict[str, Limits | None] = {}
     weight = 1.0 / (sigma * sigma)
     for groups, suffix in ((friedel_merged, ""), (friedel_split, "_apart")):
         spread = _Spread.of(groups, x, weight)
         for name in ("r_meas", "r_pim"):
-            found[name + suffix] = _of_r_factor(spread, name, bootstrap, values[name + suffix])
+            found[name + suffix] = _of_r_factor(spread, name + suffix, bootstrap, values[name + suffix])
         if groups is friedel_merged:
             found["cc_half"] = _of_cc_half(spread, weight, bootstrap, values["cc_half"])
     found["cc_anom"] = _of_cc_anom(friedel_merged, friedel_split, x, sigma, bootstrap, values["cc_anom"])
-    return Intervals(LEVEL, blocks.unit, blocks.n, **found)
+    return Intervals(LEVEL, blocks.unit, blocks.n, **found, keys=blocks.keys, effects=effects)
 
 
 @dataclass(frozen=True, slots=True)
 class _Bootstrap:
-    """``draws``: numbers of the blocks in each draw, (DRAWS, n_blocks)."""
+    """``draws``: numbers of the blocks in each draw, (DRAWS, n_blocks).  ``effects``: gets those of the blocks."""
 
     blocks: Blocks
     draws: Int
+    effects: dict[str, Float]
 
-    def drawn(self, effect: Float, rows: Bool) -> Float:
-        """Sum of the effects in the drawn blocks minus its mean, (DRAWS,).  ``effect``: of ``rows``."""
+    def drawn(self, name: str, effect: Float, rows: Bool) -> Float:
+        """Sum of the effects in the drawn blocks minus its mean, (DRAWS,).
+
+        ``name``: of the statistic.  ``effect``: of ``rows``.
+        """
         n = self.blocks.n
         sums = np.bincount(self.blocks.number[rows], effect, n)
         sums -= sums.mean()
+        self.effects[name] = sums.astype(np.float64)
         # the variance of n blocks about their own mean is too small by the factor (n - 1)/n
         return np.asarray(sums[self.draws].sum(axis=1) * math.sqrt(n / (n - 1.0)))
 
@@ -189,16 +207,16 @@ class _Spread:
         return cls(rows, inner, mean, total, n, x - inner.spread(mean), np.maximum(expected, 0.0), float(x.sum()))
 
 
-def _of_r_factor(spread: _Spread, name: str, bootstrap: _Bootstrap, value: float) -> Limits | None:
-    """Interval of R_meas or R_pim (``name``) around its ``value``; None where it is not defined."""
+def _of_r_factor(spread: _Spread, field_name: str, bootstrap: _Bootstrap, value: float) -> Limits | None:
+    """Interval of R_meas or R_pim (``field_name``) around its ``value``; None where it is not defined."""
     factor = 1.0 / np.sqrt(spread.n - 1.0)
-    if name == "r_meas":
+    if field_name.startswith("r_meas"):
         factor *= np.sqrt(spread.n)
     share = _relative(factor * np.abs(spread.residual), factor * np.sqrt(spread.expected), _kappa_absolute(spread.n))
     if share is None or not math.isfinite(value) or spread.total_x <= 0:
         return None
     below = spread.residual * np.sqrt(spread.n / (spread.n - 1.0)) / spread.total_x
-    return _quantiles(value * np.exp(bootstrap.drawn(share - below, spread.rows)))
+    return _quantiles(value * np.exp(bootstrap.drawn(field_name, share - below, spread.rows)))
 
 
 def _of_cc_half(spread: _Spread, weight: Float, bootstrap: _Bootstrap, value: float) -> Limits | None:
@@ -268,7 +286,7 @@ def _of_correlation(
     reduced = math.sqrt(max(actual / linear, 0.0)) if linear > 0 else 0.0
     moved = 2.0 * deviation[of] * part * spread.residual * np.sqrt(larger) * (reduced / total)
     q = (1.0 - value) / (1.0 + value)
-    drawn = q * np.exp(bootstrap.drawn(share - moved, spread.rows))
+    drawn = q * np.exp(bootstrap.drawn("cc_half" if means == 1 else "cc_anom", share - moved, spread.rows))
     return _quantiles((1.0 - drawn) / (1.0 + drawn))
 
 
@@ -287,8 +305,8 @@ def _kappa_absolute(n: Float) -> Float:
     return np.asarray(1.0 + (n - 1.0) * correlation)
 
 
-def _draws(n_blocks: int) -> Int:
-    """Numbers of the blocks in each draw, (DRAWS, n_blocks); the same in every run."""
+def draws_of(n_blocks: int) -> Int:
+    """Numbers of the blocks in each draw; the same in every run.  Returns (n_draws, n_blocks)."""
     # raw words of the generator are the same for all versions of numpy
     words = np.random.PCG64(_SEED).random_raw(DRAWS * n_blocks) >> np.uint64(32)
     return ((words * np.uint64(n_blocks)) >> np.uint64(32)).astype(np.int64).reshape(DRAWS, n_blocks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from braggscale.report.page.figure import (
     BLUE,
     NOTHING,
@@ -26,8 +28,12 @@ from braggscale.statistics.catalogue import (
     Statistic,
     chosen,
 )
+from braggscale.statistics.paired_difference import Measured, difference
+from braggscale.wording import decimals
 
 PLOTS = ("cc_half", "r_pim", "r_meas", "mean_i_over_sigma", "completeness", "multiplicity")
+# Statistics that are counted, not estimated: any difference is one.
+COUNTED = ("completeness", "multiplicity", "n_obs", "n_unique", "anomalous_completeness", "anomalous_multiplicity")
 FINE = 3  # statistics that are shown with so many decimals are compared with one more
 
 
@@ -36,7 +42,8 @@ def compare(summary: Summary, other: Summary | None, label: str) -> Section:
     section = Section(
         "compare",
         "Compared with another run",
-        f"This run beside {label}. R factors over other observations are not the same quantity: look at R_pim, CC1/2 "
+        f"This run beside {label}. Intervals of differences are paired: the same blocks of images are drawn for both. "
+        f"R factors over other observations are not the same quantity: look at R_pim, CC1/2 "
         f"and "
         "completeness together.",
     )
@@ -93,29 +100,62 @@ def _table(here: StatisticsEntry, there: StatisticsEntry, summary: Summary, othe
             if one is None and two is None:
                 continue
             unit = "%" if statistic.percent else statistic.unit
+            limits = _limits(here, there, statistic.name) if number is None else None
+            judged = statistic.better if statistic.name in COUNTED or limits is not None else None
             pair = _pair(
-                _times(one, statistic.factor), _times(two, statistic.factor), _digits(statistic), statistic.better
+                _times(one, statistic.factor), _times(two, statistic.factor), _digits(statistic), judged, limits
             )
             rows.append([statistic.label + label + (f" / {unit}" if unit else ""), *pair])
     errors = [[m.isa for m in run.error_models] for run in (summary, other)]
     if all(len(e) == 1 for e in errors):
-        rows.append(["Largest I/σ", *_pair(errors[0][0], errors[1][0], 1, "up")])
+        rows.append(["Largest I/σ", *_pair(errors[0][0], errors[1][0], 1, None)])
     rows.append(["Outliers", *_pair(summary.outliers, other.outliers, 0, None)])
     sets = [len(run.kept) for run in (summary, other)]
     rows.append(["Data sets", *_pair(sets[0], sets[1], 0, None)])
-    return Table("This run and the other", ("", "this run", "other run", "difference", ""), rows, words=(0, 4))
+    header = ("", "this run", "other run", "difference", "95 % interval", "")
+    return Table("This run and the other", header, rows, words=(0, 5))
 
 
-def _pair(a: float | None, b: float | None, digits: int, better: Better | None) -> list[str]:
+def _limits(here: StatisticsEntry, there: StatisticsEntry, name: str) -> tuple[float, float] | None:
+    """Interval of the difference: paired where both runs know their blocks, else as of independent runs."""
+    a, b = (getattr(run.intervals, name, None) if run.intervals else None for run in (here, there))
     if a is None or b is None:
-        return [shown(a, digits), shown(b, digits), NOTHING, ""]
+        return None
+    one, two = (_measured(run, name) for run in (here, there))
+    if one is not None and two is not None and (found := difference(name, one, two)) is not None:
+        return found
+    change = getattr(here.overall, name) - getattr(there.overall, name)
+    half = 0.5 * math.hypot(a[1] - a[0], b[1] - b[0])
+    return change - half, change + half
+
+
+def _measured(run: StatisticsEntry, name: str) -> Measured | None:
+    intervals = run.intervals
+    if intervals is None or intervals.blocks is None or intervals.effects is None or name not in intervals.effects:
+        return None
+    effects = dict(zip(intervals.blocks, intervals.effects[name], strict=True))
+    return Measured(float(getattr(run.overall, name)), effects)
+
+
+def _pair(
+    a: float | None, b: float | None, digits: int, better: Better | None, limits: tuple[float, float] | None = None
+) -> list[str]:
+    """Both numbers, their difference with its interval, and what to call it.
+
+    ``limits``: of the difference. One whose interval contains 0 is neither better nor worse.
+    """
+    if a is None or b is None:
+        return [shown(a, digits), shown(b, digits), NOTHING, "", ""]
     change = a - b
-    small = abs(change) < 0.5 * 10**-digits
-    word = ""
+    small = abs(change) < 0.5 * 10**-digits if limits is None else limits[0] <= 0.0 <= limits[1]
+    word = "" if better is None or (limits is None and small) else "no difference"
     if better is not None and not small:
         word = "better" if (change > 0) == (better == "up") else "worse"
-    sign = "0" if small else f"{change:+.{digits}f}"
-    return [shown(a, digits), shown(b, digits), sign, word]
+    if limits is None:
+        return [shown(a, digits), shown(b, digits), "0" if small else f"{change:+.{digits}f}", "", word]
+    digits = max(digits, decimals(limits[1] - limits[0]))
+    between = f"{limits[0]:+.{digits}f} to {limits[1]:+.{digits}f}"
+    return [shown(a, digits), shown(b, digits), f"{change:+.{digits}f}", between, word]
 
 
 def _commands(summary: Summary, other: Summary) -> Table:
