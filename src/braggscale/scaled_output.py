@@ -141,8 +141,15 @@ def columns_of(
 
     names = {name for rows in usable for name in rows.changed}
     for name in sorted(names):
-        values = [rows.changed.get(name, rows.table[name]) for rows in usable]
-        put(name, tables[0].columns[name].tag, values)
+        owner = next(table for table in tables if name in table)
+        # a table without the column has zeros in it, as in all columns of the output
+        values = [
+            rows.changed[name] if name in rows.changed
+            else rows.table[name] if name in rows.table
+            else np.zeros((len(rows.table), *owner[name].shape[1:]), owner[name].dtype)
+            for rows in usable
+        ]  # fmt: skip
+        put(name, owner.columns[name].tag, values)
     new: dict[str, list[Array]] = {name: [] for name in ("intensity", "variance", "scale", "scale_variance")}
     flags, fates, ids, sets = [], [], [], []
     for member, table, rows, imageset in zip(used, tables, found, imagesets, strict=True):

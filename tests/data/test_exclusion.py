@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -423,3 +425,14 @@ def test_batch_numbers_below_one_are_given_anew(caplog):
     assert "stored batch numbers of data set a begin below 1; it gets new ones" in caplog.text
     assert assign_batches([sweep("a", -10, 20)]) == (11,)
     assert assign_batches([sweep("a", 0, 20)]) == (1,)
+
+
+def test_batches_of_stills_are_the_numbers_of_their_images():
+    stills = [replace(still(str(n)), scan=Scan((n, n), (0.0, 0.0), 0, ())) for n in (7, 8, 9)]
+    choice = images([*stills, still("x"), sweep("s", 1, 8)], exclude_batches=[(8, 20)])
+    assert choice.in_use == (None, (), (), None, ((1, 7),))
+    assert choice.emptied == (1, 2)
+    with pytest.raises(CommandError, match="no sweep has these batch numbers; there are 7: 7-7"):
+        images(stills, exclude_batches=[(30, 40)])
+    with pytest.raises(CommandError, match="every image of every data set is excluded"):
+        images(stills, exclude_batches=[(1, 40)])

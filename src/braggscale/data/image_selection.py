@@ -32,7 +32,7 @@ class ImageRequest:
 
     ``exclude_images``, ``include_images``: values that hold ``ID:first:last``, ``*:first:last`` (every sweep)
     or ``first:last`` (there is one sweep), separated by spaces or commas; ID as in :func:`find_data_set`.
-    ``exclude_batches``: pairs of batch numbers, in every sweep that they touch.
+    ``exclude_batches``: pairs of batch numbers, in every sweep that they touch, and numbers of stills that have one.
     ``reset_exclusions``: whether exclusions of earlier runs are forgotten.
     """
 
@@ -44,7 +44,7 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class ImageChoice:
-    """``in_use``: for each data set the runs of images in use, () if none is left, None for a still.
+    """``in_use``: for each data set the runs of images in use, () if none is left, None for a still in use.
 
     ``emptied``: positions of sweeps that had images before and lost all of them; they must be dropped with a
     warning. ``lines``: sentences for the log on exclusions of the input and effects of the options.
@@ -151,6 +151,9 @@ def _batch_requests(
         for k, (e, offset) in enumerate(zip(experiments, offsets, strict=True))
         if offset is not None and (r := range_of(e)) is not None
     }
+    # stills of a file with batches have their number in a scan of one image
+    numbered = ((k, e.kind.scan) for k, e in enumerate(experiments) if isinstance(e.kind, Still))
+    batches |= {k: scan.image_range for k, scan in numbered if scan is not None and scan.n_images == 1}
     requests = []
     for value in values:
         text = f"exclude_batches={','.join(str(v) for v in value)}"
@@ -188,7 +191,9 @@ def choose_images(
     for k, experiment in enumerate(experiments):
         kind = experiment.kind
         if isinstance(kind, Still):
-            in_use.append(None)
+            in_use.append(() if k in gone else None)
+            if k in gone:
+                emptied.append(k)
             continue
         scan = kind.scan
         before = stored_runs(scan)

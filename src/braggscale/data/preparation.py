@@ -323,8 +323,10 @@ def _observations(
 
 
 def _on_images(columns: ReflectionColumns, experiment: Experiment, in_use: Runs | None) -> Bool | None:
-    """Rows on images in use, (n,); None if these are all rows."""
+    """Rows on images in use, (n,); None if these are all rows. A still is in use or not, as a whole."""
     kind = experiment.kind
+    if in_use == ():
+        return np.zeros(len(columns.table), np.bool_)
     if in_use is None or isinstance(kind, Still) or in_use == (kind.scan.image_range,):
         return None
     return rows_in_use(columns[position_column(columns)][:, 2], kind.scan.image_range, in_use)

@@ -121,7 +121,8 @@ class Inverse:
             place = np.full(self.n, -1)
             place[self.free] = np.arange(len(self.free))
             free = place[where]
-            columns = np.where(free >= 0, self.root[:, free], 0.0)
+            columns = np.zeros((len(self.root), len(free)))
+            columns[:, free >= 0] = self.root[:, free[free >= 0]]
         return np.asarray(columns.T @ columns)
 
     def trace_of_levels(self, where: slice | Int, penalty: MeanPenalty) -> float:

@@ -20,6 +20,7 @@ _MOST_ROWS = 5000
 _LEAST_ROWS = 20
 _MISFIT = 2.0  # pixels: median distance beyond which the positions are not those of one flat detector
 _BEYOND, _NEARLY_ALL = 10.0, 95.0  # times this percentile of all distances from the first pixel
+_MOST = 1e9  # pixels
 _SKEW = 0.01  # cosine between the edges of a pixel
 
 
@@ -30,7 +31,8 @@ def flat_panel(
 
     ``s1``: diffracted beams, (n, 3); zero rows do not count.  ``xy``: pixels, (n, 2).  ``distance``: mm, above 0.
     """
-    usable = np.flatnonzero((s1 != 0).any(axis=1) & believed(xy))
+    known = (s1[:, 0] != 0) | (s1[:, 1] != 0) | (s1[:, 2] != 0)
+    usable = np.flatnonzero(known & believed(xy))
     usable = usable[:: max(1, len(usable) // _MOST_ROWS)]
     if len(usable) < _LEAST_ROWS or distance <= 0:
         return None
@@ -52,11 +54,12 @@ def believed(xy: Array) -> Bool:
 
     ``xy``: pixels, (n, 2).
     """
-    finite = np.asarray(np.isfinite(xy).all(axis=1))
-    if not finite.any():
-        return finite
-    farthest = np.abs(np.where(finite[:, None], xy, 0.0)).max(axis=1)
-    return np.asarray(finite & (farthest <= _BEYOND * np.percentile(farthest[finite], _NEARLY_ALL)))
+    with np.errstate(invalid="ignore"):
+        farthest = np.maximum(np.abs(xy[:, 0]), np.abs(xy[:, 1]))
+        some = farthest[:: max(1, len(xy) // _MOST_ROWS)]
+        some = some[np.isfinite(some)]
+        limit = _BEYOND * float(np.percentile(some, _NEARLY_ALL)) if len(some) else _MOST
+        return np.asarray(farthest <= min(limit, _MOST))
 
 
 def _solve(beam: Array, place: Array) -> Array | None:

@@ -153,6 +153,8 @@ def _scans(document: Document, kept: Sequence[OutputExperiment], entries: Sequen
         zip(entries, kept, strict=True), key=lambda pair: -1 if pair[0].get("scan") is None else pair[0]["scan"]
     ):
         old = entry.get("scan")
+        if old is not None and scans[old] is None:  # an entry of the list that is empty
+            old = entry["scan"] = None
         if old is None:
             continue
         new = made.setdefault((old, item.batch_offset), _NewScan(old, item.batch_offset, len(made)))

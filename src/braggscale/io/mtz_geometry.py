@@ -18,15 +18,15 @@ batches are divided into sweeps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from braggscale.data.geometry import rotation, unit
 from braggscale.io.mtz_file import MtzBatch
 from braggscale.numerics.array_types import Array
+from braggscale.numerics.compiled import beams
 
 _TURN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 # A new sweep begins where the crystal has moved by more than this between neighbouring images, degrees, ...
@@ -35,6 +35,8 @@ _SLIP = 3.0
 _OTHER_WAVELENGTH = 1e-4
 # ... or images do not follow each other by more than this share of their width.
 _GAP = 0.1
+# Beams whose length is off by more than this share do not belong to the headers.
+_OTHER_LENGTH = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,20 +227,8 @@ def diffracted_beams(hkl: Array, angle: Array, batch: Array, images: Sequence[Im
     axis = images[0].axis / np.linalg.norm(images[0].axis)
     s0 = -images[0].to_source / np.linalg.norm(images[0].to_source) / wavelength
     s1 = np.empty((len(hkl), 3))
-    for rows in _blocks(len(hkl)):
-        q = np.einsum("nij,nj->ni", orientation[batch[rows] - first], hkl[rows].astype(np.float64))
-        phi = np.deg2rad(angle[rows])[:, None]
-        cos, sin = np.cos(phi), np.sin(phi)
-        r = q * cos + np.cross(axis, q) * sin + (q @ axis)[:, None] * axis * (1 - cos)
-        beam = s0 + r
-        with np.errstate(invalid="ignore", divide="ignore"):
-            length = np.linalg.norm(beam, axis=1) * wavelength
-            beam /= length[:, None]
-            beam[~(np.abs(length - 1.0) < 0.1)] = 0.0
-        s1[rows] = beam
+    beams.diffracted(
+        np.ascontiguousarray(hkl, np.int64), np.deg2rad(angle), np.asarray(batch - first, np.int64), orientation, axis,
+        s0, _OTHER_LENGTH, s1,
+    )  # fmt: skip
     return s1
-
-
-def _blocks(n: int, size: int = 1 << 15) -> Iterator[slice]:
-    for first, last in pairwise([*range(0, n, size), n]):
-        yield slice(first, last)

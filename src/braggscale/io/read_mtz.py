@@ -277,8 +277,10 @@ def _data_sets(
     """One experiment for each sweep or still that has reflections, and the columns of all."""
     firsts = np.array([group[0].batch for group in groups])
     number = np.searchsorted(firsts, rows.batch, side="right") - 1
-    order = np.argsort(number, kind="stable")
-    limits = np.searchsorted(number[order], np.arange(len(groups) + 1))
+    # few data sets are sorted by counting
+    few = len(groups) < np.iinfo(np.int16).max
+    order = np.argsort(number.astype(np.int16) if few else number, kind="stable")
+    limits = np.concatenate(([0], np.cumsum(np.bincount(number, minlength=len(groups)))))
     hall = space_group(path, file.space_group, file.operators)
     n = len(rows.hkl)
     d, s1, xyz, ids = np.zeros(n), np.zeros((n, 3)), np.zeros((n, 3)), np.zeros(n, np.int32)

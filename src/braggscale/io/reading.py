@@ -13,6 +13,7 @@ from braggscale.data.space_groups import hall_symbol, hall_symbol_of
 from braggscale.errors import InputError
 from braggscale.io.new_experiments import NewExperiment
 from braggscale.numerics.array_types import Array
+from braggscale.numerics.compiled import beams
 from braggscale.wording import some_of
 
 _MOST_HALF = 100.0  # images; reflections near the rotation axis have extremely wide rocking curves
@@ -130,18 +131,13 @@ def rocking_boxes(xyz: Array, s1: Array, experiment: NewExperiment) -> Array:
     if experiment.axis is None or not experiment.sigma_m > 0 or not s1.any():
         return np.zeros((len(xyz), 6), np.int32)
     s0 = unit(-experiment.to_source)
-    # (s1 x s0).e = s1.(s0 x e) and |s1 x s0|^2 = |s1|^2 - (s1.s0)^2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        square = np.einsum("ij,ij->i", s1, s1) - (s1 @ s0) ** 2
-        zeta = np.abs(s1 @ np.cross(s0, unit(experiment.axis))) / np.sqrt(square)
-        half = 3.0 * experiment.sigma_m / abs(experiment.oscillation[1]) / zeta
-    half = np.clip(np.nan_to_num(half, nan=0.5, posinf=_MOST_HALF), 0.0, _MOST_HALF)
+    # (s1 x s0).e = s1.(s0 x e)
+    across = np.cross(s0, unit(experiment.axis))
     box = np.empty((len(xyz), 6), np.int32)
-    for k in (0, 1):
-        pixel = on_detector(xyz[:, k]).astype(np.int32)
-        box[:, 2 * k], box[:, 2 * k + 1] = pixel - 2, pixel + 3
-    z = on_detector(xyz[:, 2])
-    box[:, 4], box[:, 5] = np.floor(z - half), np.ceil(z + half)
+    beams.boxes(
+        np.ascontiguousarray(xyz, np.float64), np.ascontiguousarray(s1, np.float64), s0, across,
+        3.0 * experiment.sigma_m / abs(experiment.oscillation[1]), _MOST_HALF, _FARTHEST, box,
+    )  # fmt: skip
     return box
 
 

@@ -337,7 +337,10 @@ def test_bad_flag_files(tmp_path):
     (tmp_path / "text.mtz").write_text("no")
     with pytest.raises(CommandError, match="cannot be read"):
         free_flags.flags_from_mtz(str(tmp_path / "text.mtz"), hkl, symmetry)
-    path = write_flags(tmp_path / "f.mtz", hkl, [3], label="COUNT")
+    same = write_flags(tmp_path / "same.mtz", [[1, 2, 3], [2, 2, 2]], [1, 1])
+    with pytest.raises(InputError, match="all 2 reflections have the flag 1; that is no free set"):
+        free_flags.flags_from_mtz(same, hkl, symmetry)
+    path = write_flags(tmp_path / "f.mtz", [[1, 2, 3], [2, 2, 2]], [3, 0], label="COUNT")
     with pytest.raises(CommandError, match="COUNT"):
         free_flags.flags_from_mtz(path, hkl, symmetry)
     assert free_flags.flags_from_mtz(path, hkl, symmetry, "count").flag.tolist() == [3]

@@ -19,7 +19,8 @@ from braggscale.io.export import free_flags, scalepack, shelx, xds_ascii
 from braggscale.io.export.export import ExportData, ExportSettings
 from braggscale.io.export.fixed_width import fields_of_8, scale_to_fit
 from braggscale.io.export.merged_cif import merged_cif
-from braggscale.io.export.scaled_observations import Changed, cell_esd, collect, scan_points
+from braggscale.io.export.mmcif import pdb_name
+from braggscale.io.export.scaled_observations import Changed, cell_esd, collect, scan_points, wavelength_groups
 from braggscale.io.export.transmission import transmission_range
 from braggscale.io.export.unmerged_cif import unmerged_cif
 from braggscale.io.export.wavelengths import wavelength_sets
@@ -473,3 +474,12 @@ def test_xds_ascii_names_the_group_by_number_and_so_is_in_its_reference_setting(
     assert "!SPACE_GROUP_NUMBER=    5" in text
     hkl = np.array([line.split()[:3] for line in text.splitlines() if not line.startswith("!")], int)
     assert ((hkl[:, 0] + hkl[:, 1]) % 2 == 0).all(), "C 2: h + k is even"
+
+
+@pytest.mark.parametrize(
+    ("hall", "name"),
+    [(" R 3", "H 3"), (" P 3*", "R 3"), (' R 3 2"', "H 3 2"), (" C 2y", "C 1 2 1"), ("-P 4a 2a", None)],
+)
+def test_names_of_space_groups_in_mmcif(hall: str, name: str | None) -> None:
+    symmetry = Symmetry.from_hall(hall)
+    assert pdb_name(symmetry) == (name or str(symmetry))

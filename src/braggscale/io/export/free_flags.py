@@ -78,11 +78,16 @@ def flags_from_mtz(path: str, hkl: Array, symmetry: Symmetry, label: str | None 
     first = np.concatenate(([True], ~same))
     inside, values = inside[first], values[first]
     distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) == 1:
+        raise InputError(
+            f"{path}: all {len(values)} reflections have the flag {distinct[0]}; that is no free set. "
+            "Give a file with free and working reflections, or none for a new set"
+        )
     noise = hash_indices(hkl)
     if len(distinct) <= _TWO:
         # the smaller set is the free one
         free = int(distinct[np.argmin(counts)])
-        share = float(counts.min() / counts.sum()) if len(distinct) == _TWO else 0.0
+        share = float(counts.min() / counts.sum())
         other = int(distinct[np.argmax(counts)])
         flag = np.where(noise < np.uint64(int(share * 2.0**64)), free, other).astype(np.int32)
     else:

@@ -38,7 +38,7 @@ def head(entry: str, symmetry: Symmetry, cell: UnitCell, wavelengths: Sequence[f
     items += [(f"_cell.{item}", f"{value:.4f}") for item, value in zip(names, cell, strict=True)]
     items += [
         ("_symmetry.entry_id", entry),
-        ("_symmetry.space_group_name_H-M", f"'{str(symmetry)}'"),
+        ("_symmetry.space_group_name_H-M", f"'{pdb_name(symmetry)}'"),
         ("_symmetry.Int_Tables_number", symmetry.number or "?"),
         ("_symmetry.space_group_name_Hall", f"'{symmetry.hall.strip()}'"),
         ("_exptl_crystal.id", 1),
@@ -53,6 +53,15 @@ def head(entry: str, symmetry: Symmetry, cell: UnitCell, wavelengths: Sequence[f
     text += loop("_diffrn_radiation_wavelength", ("id", "wavelength"))
     text += "".join(f"{k} {value:.6g}\n" for k, value in enumerate(wavelengths, start=1))
     return text
+
+
+def pdb_name(symmetry: Symmetry) -> str:
+    """The name of the space group in the Protein Data Bank's spelling: H 3 for R 3 on hexagonal axes, R 3 for R 3:R."""
+    name = str(symmetry)
+    lattice, colon, axes = name.partition(":")
+    if lattice.startswith("R ") and colon and axes in ("H", "R"):
+        return axes + lattice[1:].rstrip()
+    return name
 
 
 def statistics_items(entry: str, statistics: Statistics, n_experiments: int) -> str:
