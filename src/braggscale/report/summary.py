@@ -266,12 +266,13 @@ def _wavelengths(result: Result) -> WavelengthsEntry | None:
     found = result.wavelengths
     if found is None:
         return None
+    names = [one.identifier for one in result.used]
     return WavelengthsEntry(
         each=[
             WavelengthEntry(
                 wavelength=one.wavelength,
                 data_sets=[result.used[k].identifier for k in one.data_sets],
-                statistics=None if one.statistics is None else _statistics(one.statistics),
+                statistics=None if one.statistics is None else _statistics(one.statistics, names),
             )
             for one in found.each
         ],

@@ -208,6 +208,7 @@ def _together(problem: ScalingProblem, parts: list[_Alone], mine: list[Int], val
         rejected=rejected,
         returned=nothing,
         impossible=nothing,
+        shadowed=nothing,
         fit_groups=problem.groups,
         fit_groups_known=True,
     )

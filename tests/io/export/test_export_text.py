@@ -20,7 +20,7 @@ from braggscale.io.export.export import ExportData, ExportSettings
 from braggscale.io.export.fixed_width import fields_of_8, scale_to_fit
 from braggscale.io.export.merged_cif import merged_cif
 from braggscale.io.export.mmcif import pdb_name
-from braggscale.io.export.scaled_observations import Changed, cell_esd, collect, scan_points, wavelength_groups
+from braggscale.io.export.scaled_observations import Changed, cell_esd, collect, scan_points
 from braggscale.io.export.transmission import transmission_range
 from braggscale.io.export.unmerged_cif import unmerged_cif
 from braggscale.io.export.wavelengths import wavelength_sets
