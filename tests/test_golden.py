@@ -16,7 +16,7 @@ from braggscale.cli import main
 from braggscale.io import open_inputs
 from braggscale.io.file_kind import open_source
 from braggscale.io.refl_msgpack import read_table
-from braggscale.scaling.plan import ZMAX_UNCALIBRATED
+from braggscale.scaling.plan import ZMAX
 
 SWEEPS = (20, 25, 30, 35)
 
@@ -142,10 +142,10 @@ def test_array_model_with_the_full_matrix(shared_data, tmp_path):
     found = scale(tmp_path, *inputs(shared_data), "model=array")
     assert found["statistics"]["overall"]["r_meas"] <= 0.0340
     assert found["fit"]["has_esds"]
-    # nothing is estimated: limits as with fixed restraints
+    # limits as with estimated restraints of any model
     stored = found["data_sets"][0]["model"]["braggscale"]
-    assert (stored["outliers"]["zmax"], stored["restraints"]) == (ZMAX_UNCALIBRATED, "fixed")
-    assert "(method=use_all)" not in (tmp_path / "scale.log").read_text()
+    assert (stored["outliers"]["zmax"], stored["restraints"]) == (ZMAX, "estimated")
+    assert "(method=use_all)" in (tmp_path / "scale.log").read_text()
 
 
 def test_kb_model(shared_data, tmp_path):

@@ -163,6 +163,20 @@ def test_profile_that_is_no_multiple_of_the_sum_is_not_used() -> None:
     assert "sums are used alone" in told.sentence(["0"]) and told.why
 
 
+@pytest.mark.parametrize("times", [4.0, 16.0])
+@pytest.mark.parametrize("mean", [40.0, 400.0])
+def test_sums_that_scatter_more_than_they_say_are_no_reference(times: float, mean: float) -> None:
+    """The variance of the background of sums is ``times`` what they say; profiles with that error are another case."""
+    rows = recorded(5, n=6_000, mean=mean)
+    extra = np.sqrt((times - 1.0) * 36.0) * np.random.default_rng(5).standard_normal(len(rows))
+    wrong_sums = dataclasses.replace(rows, i_sum=rows.i_sum + extra)
+    profiles = found(wrong_sums)
+    assert [ratio.alone for ratio in profiles.scale.ratios] == ["profiles"]
+    assert "sums scatter" in profiles.scale.ratios[0].why
+    wrong_profiles = dataclasses.replace(rows, i_prf=rows.i_prf + extra)
+    assert [ratio.alone for ratio in found(wrong_profiles).scale.ratios] == [""]
+
+
 def test_a_row_with_one_intensity_uses_that() -> None:
     rows = recorded(5)
     has_sum, has_prf = np.ones((2, len(rows)), np.bool_)

@@ -157,8 +157,12 @@ def from_shown(component: Component, values: Float) -> Float:
 
 
 def shapes_resolution(component: Component) -> bool:
-    """Whether it is neither scale nor B, and its mean may depend on resolution although nobody means it to."""
-    return component.describe().form in ("grid", "surface", "images")
+    """Whether its mean may depend on resolution although nobody means it to: grids, maps, effects of images.
+
+    Scale and B are meant to. Absorption by the crystal has such a trend in truth, and a smooth surface carries it from
+    the directions that the data compare.
+    """
+    return component.describe().form in ("grid", "images")
 
 
 LEAST_FACTOR = 1e-3  # of a correction in a file of another program, or an earlier one of this

@@ -1,10 +1,12 @@
-"""What all corrections together do to intensities as a function of resolution alone, which no equivalents can tell.
+"""What corrections together do to intensities as a function of resolution alone, which no equivalents can tell.
 
-Equivalents have one resolution, so a factor f(d) common to all data is taken up by the intensities, whatever f is.
-Absorption, the map of the detector, its modules, effects of images and the grids of the array model each may drift in
-f, and two of them against each other. Scale and B of the data sets are what resolution is allowed to mean, with the
-mean B of 0 (gauge.py). So the product v of all other corrections is divided by its own trend. With a level a of each
-data set,
+Equivalents have one resolution, so a factor f(d) common to all data is taken up by the intensities, whatever f is. The
+map of the detector, its modules, effects of images and the grids of the array model each may drift in f, and two of
+them against each other. So the product v of these corrections is divided by its own trend. Three corrections keep
+theirs: scale and B of the data sets, whose mean B is 0 (gauge.py), and the absorption surface of the crystal.
+Absorption does depend on resolution, and a surface that is smooth in directions carries that from the directions that
+the data compare. Without it merged intensities are farther from the truth of simulated crystals and from the structure
+of a real one. With a level a of each data set,
 
     v_i = a_data set f(1/d_i^2),    f continuous and piecewise linear between knots of equal numbers of rows,
 
