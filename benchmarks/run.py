@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import braggscale
 from bench import machine
 from bench.bandwidth import bandwidth
 from bench.cases import CASES, QUICK, VARIANTS, Case, inputs
@@ -74,14 +76,12 @@ def start_up(folder: Path, repeat: int) -> dict[str, Spread]:
         for words in (["--version"], ["--help"], ["--warm-up"]):
             found.setdefault("scale " + " ".join(words), []).append(run([*command, *words], folder / "start").wall)
         if k == 0:
-            with tempfile.TemporaryDirectory(dir=folder) as empty:
-                cold = run([sys.executable, "-c", COLD], folder / "start", environment={"NUMBA_CACHE_DIR": empty})
+            with tempfile.TemporaryDirectory(dir=folder) as empty:  # as installed: it has kernels nowhere
+                package = Path(braggscale.__file__).parent
+                shutil.copytree(package, Path(empty) / "braggscale", ignore=shutil.ignore_patterns("__pycache__"))
+                cold = run([*command, "--warm-up"], folder / "start", environment={"PYTHONPATH": empty})
             found["the same with nothing compiled"] = [cold.wall]
     return {name: Spread.of(times) for name, times in found.items()}
-
-
-# --warm-up would copy kernels that lie beside the package
-COLD = "from braggscale.numerics.compiled import cache; cache._copy = lambda source, target: None; cache.warm_up()"
 
 
 def bench(a: argparse.Namespace, work: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import run as benchmark
+import versions
 from bench import cases, measure, process
 from bench.engine import problem, timings
 from bench.limit import moved
@@ -129,3 +130,26 @@ def test_unknown_set():
         benchmark.main(["--sets", "s2m"])
     with pytest.raises(SystemExit, match="no variant is called two"):
         benchmark.main(["--variants", "two"])
+
+
+def test_memory_of_a_row_and_a_data_set():
+    """What was put in comes out, and no share is negative."""
+
+    def found(rows, data_sets, peak):
+        least = versions.Least(1.0, 1.0, peak)
+        return versions.Compared("set", rows, data_sets, least, least, 0.0, 0)
+
+    sizes = [(20_000, 4), (100_000, 1), (1_000_000, 1), (450_000, 2000), (500_000, 100)]
+    law = versions.memory_law([found(n, k, 380.0 + 600e-6 * n + 0.1 * k) for n, k in sizes])
+    assert law == pytest.approx([380.0, 600.0, 0.1])
+    assert (versions.memory_law([found(n, k, 380.0 + 600e-6 * n - 0.05 * k) for n, k in sizes]) >= 0).all()
+
+
+def test_versions_side_by_side(tmp_path):
+    """A version beside itself: nothing moves, and the sets of an earlier call stay in the table."""
+    source = Path(__file__).parents[1] / "src"
+    data = cases.inputs(SMALL, tmp_path)
+    found = versions.compare(SMALL, data, (source, source), tmp_path, 1)
+    assert (found.moved, found.verdicts, found.data_sets) == (0.0, 0, 1)
+    assert 50 < found.after.peak < 4000 and found.after.cpu > 0
+    assert "| small |" in versions.page([found], {"processors": 2}, "a note")

@@ -273,23 +273,28 @@ def _delta(found: Arguments, settings: Settings) -> None:
         delta_cc_half(found.files, settings.options)
 
 
+MOST_COMPILING = 4  # processes that compile side by side: the longest module takes a third of the time of all
+
+
 def _compile(quiet: bool) -> None:
     """Before the very first run: compile all kernels at once, and say why this takes time."""
     from braggscale.numerics.compiled.cache import warm, warm_up
+    from braggscale.numerics.partitions import available_processors
 
     if warm():
         return
     if not quiet:
         text = f"compiling kernels for the first time, about 10 s; {PROGRAM} --warm-up does this at installation"
         print(text, flush=True)
-    if warm_up().folder is None and not quiet:
+    if warm_up(min(available_processors(), MOST_COMPILING)).folder is None and not quiet:
         print("they cannot be kept for the next run: set NUMBA_CACHE_DIR to a folder that only you can write to")
 
 
 def _warm_up() -> int:
     from braggscale.numerics.compiled.cache import warm_up
+    from braggscale.numerics.partitions import available_processors
 
-    done = warm_up()
+    done = warm_up(min(available_processors(), MOST_COMPILING))
     if done.folder is None:
         _complain(
             "no folder where compiled kernels can be kept: make one that only you can write to, set NUMBA_CACHE_DIR"

@@ -264,3 +264,28 @@ def test_kernels_have_signatures_and_are_kept():
     for kernel in cache._compiled:
         assert kernel.signatures or kernel.targetoptions.get("inline") == "always", kernel
         assert kernel.targetoptions.get("nogil"), kernel
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 50])
+def test_shares_hold_every_module_once(n):
+    dealt = cache.shares(n)
+    assert sorted(name for names in dealt for name in names) == sorted(cache.KERNELS)
+    assert all(dealt) and len(dealt) == min(n, len(cache.KERNELS))
+
+
+def test_processes_side_by_side_leave_a_complete_folder(place):
+    """What two processes compiled is loaded, not compiled again, and counted."""
+    tree = install(place)
+    program = PROGRAM.replace("warm_up()", "warm_up(2)")
+    kernels, compiled, folder = run(tree, code=program)
+    assert compiled == kernels > 0
+    before = files(folder)
+    assert run(tree)[1] == 0
+    assert files(folder) == before
+
+
+def test_without_other_processes_kernels_are_compiled_here(place):
+    tree = install(place)
+    program = "import sys; sys.executable = '/nowhere/python'; " + PROGRAM.replace("warm_up()", "warm_up(2)")
+    kernels, compiled, _ = run(tree, code=program)
+    assert compiled == kernels > 0

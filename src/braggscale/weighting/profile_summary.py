@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braggscale.data.observations import Observations
+from braggscale.data.observations import Observations, rows_by_data_set
 from braggscale.numerics.array_types import Float, Int
 from braggscale.weighting.profile_mixture import Profiles
 from braggscale.weighting.profile_ratio import Ratio, Sites
+from braggscale.weighting.profile_scale import PART
 
 SHELLS = 10
 NOTHING = 0.005  # a ratio nearer to 1 than this is not worth a word
@@ -76,24 +77,28 @@ def _names(names: Sequence[str]) -> str:
 def profile_findings(profiles: Profiles, rows: Observations, expected: Float) -> tuple[ProfileFinding, ...]:
     """One finding for every family of data sets.  ``expected``: g I_h, counts, (n,)."""
     both = rows.has_sum & rows.has_prf
-    family = profiles.scale.family(len(profiles.gains.summed))[rows.data_set]
+    n = len(profiles.scale.ratios)
+    family = np.where(both, profiles.scale.family(len(profiles.gains.summed))[rows.data_set], -1)
+    # rows without a family come first
+    parts = rows_by_data_set(family + 1, n + 1)[1:]
     return tuple(
-        _finding(ratio, profiles, rows, expected, np.flatnonzero(both & (family == k)))
-        for k, ratio in enumerate(profiles.scale.ratios)
+        _finding(ratio, profiles, rows, expected, mine)
+        for ratio, mine in zip(profiles.scale.ratios, parts, strict=True)
     )
 
 
 def _finding(ratio: Ratio, profiles: Profiles, rows: Observations, expected: Float, mine: Int) -> ProfileFinding:
-    by_d = _ranges(mine, -rows.d)
-    by_intensity = _ranges(mine, expected)
-    sites = Sites.of(rows)
-    share = profiles.share if len(profiles.share) else np.zeros(len(rows))
+    sites, intensity = Sites.of(rows).take(mine), expected[mine]
+    by_d, by_intensity = _ranges(-sites.d), _ranges(intensity)
+    pieces = [ratio.log(sites.take(slice(k, k + PART))) for k in range(0, len(mine), PART)]
+    log_ratio = np.concatenate(pieces) if pieces else np.zeros(0)
+    share = profiles.share[mine] if len(profiles.share) else np.zeros(len(mine))
     return ProfileFinding(
         tuple(ratio.data_sets.tolist()),
         len(mine),
-        tuple(float(np.mean(rows.d[part])) for part in by_d),
-        tuple(float(np.exp(np.mean(ratio.log(sites.take(part))))) for part in by_d),
-        tuple(float(np.median(expected[part])) for part in by_intensity),
+        tuple(float(np.mean(sites.d[part])) for part in by_d),
+        tuple(float(np.exp(np.mean(log_ratio[part]))) for part in by_d),
+        tuple(float(np.median(intensity[part])) for part in by_intensity),
         tuple(float(np.mean(share[part])) for part in by_intensity),
         ratio.power,
         ratio.power_esd,
@@ -105,7 +110,7 @@ def _finding(ratio: Ratio, profiles: Profiles, rows: Observations, expected: Flo
     )
 
 
-def _ranges(rows: Int, by: Float) -> list[Int]:
-    """Ranges of equal numbers, none empty."""
-    order = rows[np.argsort(by[rows], kind="stable")]
+def _ranges(by: Float) -> list[Int]:
+    """Ranges of equal numbers by rising values, none empty: places of their rows.  ``by``: (n,)."""
+    order = np.argsort(by, kind="stable")
     return [part for part in np.array_split(order, SHELLS) if len(part)]

@@ -25,6 +25,7 @@ import pkgutil
 import platform
 import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -108,8 +109,12 @@ def warm() -> bool:
     return all(name in sys.modules for name in KERNELS) or (place is not None and _is_complete(place))
 
 
-def warm_up() -> Warmth:
-    """Load all kernels; those that are not in the folder are compiled and put there."""
+def warm_up(processes: int = 1) -> Warmth:
+    """Load all kernels; those that are not in the folder are compiled and put there.
+
+    ``processes``: how many may compile side by side; numba compiles in one thread of a process at a time.
+    """
+    beside = _compile_beside(processes) if processes > 1 and not warm() else 0
     for name in KERNELS:
         import_module(name)
     place = None if _broken else folder()
@@ -123,7 +128,62 @@ def warm_up() -> Warmth:
     # functions without a signature are compiled into those that call them
     kernels = [kernel for kernel in _compiled if getattr(kernel, "signatures", ())]
     misses = sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels)
+    misses = min(beside + misses, len(kernels))  # two processes may have compiled what both of them import
     return Warmth(place, len(kernels), misses if place is not None else len(kernels))
+
+
+def _compile_beside(processes: int) -> int:
+    """Compile in other processes, each a share of the modules; how many kernels they put into the folder.
+
+    What they do not manage for whatever reason is left to the caller.
+    """
+    if folder() is None or not sys.executable or getattr(sys, "frozen", False):
+        return 0
+    running: list[subprocess.Popen[str]] = []
+    try:
+        for names in shares(processes):
+            command = [sys.executable, "-I", "-c", _WORKER, os.pathsep.join(sys.path), *names]
+            running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
+        counts = [worker.communicate()[0].strip() for worker in running]
+    except OSError:
+        return 0
+    finally:  # where the caller is stopped
+        for worker in running:
+            worker.kill()
+            worker.wait()
+    return sum(int(count) for count in counts if count.isdigit())
+
+
+# It looks for modules where the caller does, and nowhere else.
+_WORKER = """
+import os, sys
+sys.path[:] = sys.argv[1].split(os.pathsep)
+from importlib import import_module
+from braggscale.numerics.compiled import cache
+for name in sys.argv[2:]:
+    import_module(name)
+print(sum(sum(k.stats.cache_misses.values()) for k in cache._compiled if getattr(k, "signatures", ())))
+"""
+
+
+def shares(n: int) -> list[list[str]]:
+    """The modules with kernels, dealt to ``n`` processes so that all have about the same work; none gets nothing."""
+    loads: list[tuple[float, list[str]]] = [(0.0, []) for _ in range(n)]
+    for name in sorted(KERNELS, key=lambda name: -_cost(name)):
+        least = min(range(n), key=lambda k: loads[k][0])
+        loads[least] = loads[least][0] + _cost(name), [*loads[least][1], name]
+    return [names for _, names in loads if names]
+
+
+def _cost(name: str) -> float:
+    """Seconds that a module takes to compile, with those that it imports and that are not dealt before it."""
+    return _SECONDS.get(name.rpartition(".")[2], 1.0)
+
+
+_SECONDS = {
+    "jacobian_products": 5.0, "data_set_pairs": 2.4, "outliers": 2.4, "agreement": 1.6, "normal_equations": 0.1,
+    "scale_factor": 0.1, "text_numbers": 0.9, "basis": 0.6, "triangle": 0.1, "variance": 0.1,
+}  # fmt: skip
 
 
 @cache
