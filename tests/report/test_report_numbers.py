@@ -255,6 +255,7 @@ def test_moments_and_wilson_plot_of_random_atoms():
     z = rng.exponential(1, n)
     assert _moments(shell, z, np.ones(n, bool), 4) == pytest.approx([2.0] * 4, abs=0.1)
     found = _wilson(s, 1000 * z * np.exp(-20.0 * s / 2))
+    assert found.b == pytest.approx(20.0, abs=4 * found.b_esd) and 0 < found.b_esd < 0.5
     assert found.b == pytest.approx(20.0, abs=0.5) and found.ln_k == pytest.approx(math.log(1000), abs=0.1)
 
 

@@ -25,6 +25,7 @@ from braggscale.report.numbers.sections import Sections
 from braggscale.report.page import html, sections
 from braggscale.report.page.figure import Figure, Table, line
 from braggscale.report.page.html import report_html
+from braggscale.report.page.intensity_tests import unit_cells
 from braggscale.report.read_summary import read_summary
 from braggscale.report.summary_document import from_json, json_schema, summary_text
 
@@ -242,6 +243,26 @@ def falls(summary, by):
         (lambda s: falls(s, 30.0), "Radiation damage", "bad"),
         (lambda s: falls(s, -3.3), "Radiation damage", "good"),
         (lambda s: s["detector"].update(mean_z=[[2.0] * len(r) for r in s["detector"]["mean_z"]]), "Detector", "look"),
+        (lambda s: s["intensity_distribution"]["l_test"].update(mean_abs=0.38), "Intensities", "look"),
+        (
+            lambda s: s["intensity_distribution"]["tests"].update(patterson={"height": 0.4, "place": [0, 0, 0.5]}),
+            "Intensities",
+            "look",
+        ),
+        (
+            lambda s: s["intensity_distribution"]["tests"].update(
+                twin_laws=[{"operator": "k,h,-l", "pairs": 900, "mean_h": 0.3, "fraction": 0.2, "esd": 0.01}]
+            ),
+            "Intensities",
+            "look",
+        ),
+        (lambda s: s["intensity_distribution"], "Intensities", "good"),
+        (
+            lambda s: s["symmetry"]["elements"][0].update(state="denied", cc=0.1, probability=0.01),
+            "Symmetry",
+            "look",
+        ),
+        (lambda s: s["symmetry"], "Symmetry", "good"),
         (lambda s: s.update(statistics=None), "Statistics", "bad"),
         (lambda s: s.update(error_models=[]), "Error model", "look"),
     ],
@@ -461,6 +482,27 @@ def test_many_data_sets_say_once_what_they_share(summary):
         assert short.shares(d, "absorption") == whole.shares(d, "absorption")
     assert short.data_sets[0] == whole.data_sets[0]
     assert shortened(typed(summary)) == typed(summary)
+
+
+def test_unit_cells_that_differ_have_a_plot(summary):
+    changed = copy.deepcopy(summary)
+    table = changed["by_data_set"]
+    for name, column in table.items():
+        if isinstance(column, list) and name != "shell_limits":
+            table[name] = (column * 20)[:40]
+    table["identifier"] = [f"x{k}" for k in range(40)]
+    table["unit_cell"] = [[50 + 0.1 * k, 60.0, 70.0, 90.0, 90.0 + 0.01 * k, 90.0] for k in range(40)]
+    (figure,) = unit_cells(typed(changed))
+    assert [name for name, *_ in figure.choices] == ["a / Å", "β / °"]
+    assert sum(figure.data[0]["y"]) == 40
+    assert figure.table.rows[0][3] == "x0" and figure.table.rows[0][5] == "x39"
+    assert unit_cells(typed(summary)) == []
+
+
+def test_differences_of_amplitudes_are_near_their_errors(summary):
+    """The example has an anomalous signal where reflections are strong: |dF|/sigma is 0.8 without one."""
+    known = [v for v in summary["anomalous"]["df_over_sigma"] if v is not None]
+    assert len(known) > 5 and known[0] > 2.0 > known[-1] > 0.5
 
 
 def test_hundreds_of_data_sets(summary):

@@ -36,6 +36,8 @@ DAMAGE = 0.10, 1.0  # rise of R_d over a sweep as a share of its start, if beyon
 RISES = 3.0
 FALL_OF_B = 2.0, 10.0  # Angstrom^2 within a sweep, if beyond four esds
 SIGNIFICANT = 4.0
+TWIN_L, TWIN_FRACTION = 0.44, 0.1  # mean |L| below, twin fraction above
+PSEUDO_TRANSLATION = 0.2  # height of a Patterson peak far from the origin, relative to it
 DETECTOR_Z = 1.0, 3.0  # mean z of a cell of the detector, if a twentieth of the cells are beyond
 
 
@@ -63,7 +65,7 @@ def _within_sentence(name: str) -> str:
 
 def _checks(summary: Summary) -> list[Check]:
     found = [_convergence(summary), *_statistics(summary), *_errors(summary), _outliers(summary)]
-    found += [_indexing(summary), _symmetry(summary), _images(summary), _data_sets(summary)]
+    found += [_indexing(summary), _symmetry(summary), _intensities(summary), _images(summary), _data_sets(summary)]
     found += [_damage(summary), _detector(summary)]
     return [check for check in found if check is not None]
 
@@ -185,6 +187,28 @@ def _symmetry(summary: Summary) -> Check | None:
     text = " ".join(symmetry_sentences(found, str(summary.space_group)))
     states = {element.state for element in found.elements}
     return Check("Symmetry", LOOK if states & {"denied", "missing"} else GOOD, text, "symmetry") if text else None
+
+
+def _intensities(summary: Summary) -> Check | None:
+    """Signs of twinning and of pseudo-translation."""
+    found = summary.intensity_distribution
+    if found is None:
+        return None
+    signs = []
+    if found.l_test is not None and found.l_test.mean_abs is not None and found.l_test.mean_abs < TWIN_L:
+        signs.append(f"mean |L| is {found.l_test.mean_abs:.3f}, 0.5 is expected: a twin?")
+    tests = found.tests
+    for law in tests.twin_laws if tests is not None else ():
+        if law.fraction is not None and law.fraction > max(TWIN_FRACTION, SIGNIFICANT * (law.esd or 0.0)):
+            signs.append(f"the twin law {law.operator} has a fraction of {law.fraction:.2f}")
+    if tests is not None and tests.patterson is not None and tests.patterson.height > PSEUDO_TRANSLATION:
+        place = ", ".join(f"{x:.2f}" for x in tests.patterson.place)
+        signs.append(f"the Patterson map has {100 * tests.patterson.height:.0f} % at ({place}): pseudo-translation")
+    if signs:
+        return Check("Intensities", LOOK, "; ".join(signs) + ".", "intensities")
+    if found.l_test is None:
+        return None
+    return Check("Intensities", GOOD, "No sign of twinning or of pseudo-translation.", "intensities")
 
 
 def _outliers(summary: Summary) -> Check | None:

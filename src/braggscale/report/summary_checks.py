@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from braggscale.report.summary_values import Record, about
+from braggscale.report.summary_values import Numbers, Record, about
 
 
 class StretchEntry(Record, frozen=True):
@@ -58,6 +58,39 @@ class SymmetryEntry(Record, frozen=True):
     likely: Annotated[list[str] | None, about("Space groups by absences, if they can be believed; else null.")]
     absences: Annotated[list[AbsencesEntry], about("The most probable first, five at most.")]
     elements: list[ElementEntry]
+
+
+class Anisotropy(Record, frozen=True):
+    """How far intensities fall off differently with direction."""
+
+    b: Annotated[Numbers, about("Principal values of the B tensor less their mean, Angstrom^2, ascending.")]
+    esd: Annotated[float, about("Of one of them.")]
+    directions: Annotated[list[Numbers], about("In which they act, along a*, b*, c*, the largest entry 1.")]
+
+
+class PattersonPeak(Record, frozen=True):
+    """The highest peak of the Patterson map far from the origin."""
+
+    height: Annotated[float, about("Relative to the origin.")]
+    place: Annotated[Numbers, about("Fractions of the cell edges.")]
+
+
+class TwinLaw(Record, frozen=True):
+    """Reflections that a twin law relates (H test)."""
+
+    operator: Annotated[str, about("On indices.")]
+    pairs: int
+    mean_h: float | None
+    fraction: Annotated[float | None, about("Twin fraction, 1/2 - <H>.")]
+    esd: float | None
+
+
+class IntensityTests(Record, frozen=True):
+    """Anisotropy, pseudo-translation and twinning by the merged intensities."""
+
+    anisotropy: Anisotropy | None
+    patterson: PattersonPeak | None
+    twin_laws: list[TwinLaw]
 
 
 class ExclusionsEntry(Record, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from braggscale.report.summary_checks import IntensityTests
 from braggscale.report.summary_values import (
     Column,
     Coordinate,
@@ -112,6 +113,7 @@ class WilsonPlot(Record, frozen=True):
     mean: Annotated[Column, about("<I/epsilon>.")]
     b: Annotated[float | None, about("Angstrom^2.")]
     ln_k: float | None
+    b_esd: Annotated[float | None, about("Standard deviation of b, Angstrom^2.")] = None
 
 
 class SecondMoments(Record, frozen=True):
@@ -156,6 +158,7 @@ class IntensityDistribution(Record, frozen=True):
     cumulative: CumulativeDistribution
     l_test: LTest | None
     multiplicity: Multiplicities
+    tests: IntensityTests | None = None
 
 
 class ByImage(Record, frozen=True):
@@ -199,6 +202,7 @@ class ByDataSet(Record, frozen=True):
     shell_limits: Annotated[Numbers, about("Of the maps, Angstrom.")]
     r_merge_by_shell: Matrix
     i_over_sigma_by_shell: Matrix
+    unit_cell: Annotated[Matrix | None, about("a b c alpha beta gamma, Angstrom and degrees.")] = None
 
 
 class Trend(Record, frozen=True):
@@ -353,3 +357,4 @@ class AnomalousSignal(Record, frozen=True):
     normal: AnomalousNormalPlot | None
     halves: HalfSetDifferences | None
     rms_ratio: Annotated[Column, about("The ratio rms(D1 + D2)/rms(D1 - D2) by shell.")]
+    df_over_sigma: Annotated[Column | None, about("Mean |F+ - F-| over its standard deviation by shell.")] = None

@@ -49,8 +49,23 @@ def anomalous(seen: Observed, significant_shells: Bool) -> AnomalousSignal | Non
         pairs=len(plus),
         normal=_normal(z[shell < last]),
         halves=_scatter(first[inner], second[inner]),
+        df_over_sigma=column(_of_amplitudes(mean, sums, plus, shell, n)),
         rms_ratio=column(np.where(number >= FEWEST, np.sqrt(share(above, below)), np.nan)),
     )
+
+
+def _of_amplitudes(mean: Float, weight: Float, plus: Int, shell: Int, n: int) -> Float:
+    """Mean |F+ - F-| over its standard deviation by shell, of pairs with both above three sigma, (n,).
+
+    F = sqrt(I), sigma(F) = sigma(I)/(2 F).  ``mean``, ``weight``: of each group, ``plus``: groups that are an I+.
+    """
+    strong = np.minimum(mean[plus] * np.sqrt(weight[plus]), mean[plus + 1] * np.sqrt(weight[plus + 1])) > 3.0
+    one, place = plus[strong], shell[strong]
+    f = [np.sqrt(mean[k]) for k in (one, one + 1)]
+    variance = sum(1.0 / (4.0 * weight[k] * mean[k]) for k in (one, one + 1))
+    ratio = np.abs(f[0] - f[1]) / np.sqrt(variance)
+    number = total(place, n)
+    return np.where(number >= FEWEST, share(total(place, n, ratio), number), np.nan)
 
 
 def _normal(z: Float) -> AnomalousNormalPlot | None:

@@ -122,6 +122,7 @@ def by_data_set(seen: Observed, segments: Segments, result: Result, rejected: Bo
         shell_limits=numbers(np.append(limits[:n_coarse], seen.limits[-1]) ** -0.5),
         r_merge_by_shell=_map(by_shell, by_shell.r_merge, n),
         i_over_sigma_by_shell=_map(by_shell, by_shell.i_over_sigma, n),
+        unit_cell=grid(np.array([one.experiment.crystal.unit_cell for one in result.used]), 5),
     )
 
 

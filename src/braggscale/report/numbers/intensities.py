@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from braggscale.data.geometry import UnitCell
 from braggscale.data.symmetry import Symmetry
 from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.report.numbers.intensity_tests import intensity_tests
 from braggscale.report.numbers.json_numbers import column, counts, numbers, rounded, share, total
 from braggscale.report.numbers.scaled_observations import Observed
 from braggscale.report.summary_sections import (
@@ -36,7 +38,7 @@ _LAST_MULTIPLICITY = 40
 _TRUSTED = 3.0  # I/sigma of intensities that the distribution and the L test use, as a mean over the shell
 
 
-def intensity_distribution(seen: Observed, symmetry: Symmetry) -> IntensityDistribution:
+def intensity_distribution(seen: Observed, symmetry: Symmetry, cell: UnitCell) -> IntensityDistribution:
     """The sections ``wilson``, ``second_moments``, ``cumulative``, ``l_test`` and ``multiplicity``."""
     epsilon = symmetry.epsilon(seen.asu).astype(np.float64)
     centric = symmetry.is_centric(seen.asu)
@@ -60,6 +62,7 @@ def intensity_distribution(seen: Observed, symmetry: Symmetry) -> IntensityDistr
         ),
         l_test=_l_test(seen.asu, value, trusted & ~centric),
         multiplicity=_multiplicity(seen.friedel_merged.sizes(), centric),
+        tests=intensity_tests(seen.asu, value, z, trusted, centric, symmetry, cell),
     )
 
 
@@ -71,13 +74,17 @@ def _wilson(s: Float, value: Float) -> WilsonPlot:
     number = total(place, n)
     mean = np.where(number >= FEWEST_IN_BIN, share(total(place, n, value), number), np.nan)
     x = share(total(place, n, s), number)
-    b, ln_k = None, None
+    b, ln_k, esd = None, None, None
     # the solvent makes the plot non-linear at low resolution, where small cells have all their reflections
     use = (mean > 0) & ((x > 1 / 9) | (high < 1 / 4))
     if np.count_nonzero(use) >= 3:
         slope, start = np.polyfit(x[use], np.log(mean[use]), 1)
         b, ln_k = rounded(-2.0 * float(slope)), rounded(float(start))
-    return WilsonPlot(inverse_d2=column(x), mean=column(mean), b=b, ln_k=ln_k)
+        # from the scatter about the line: the waves of a structure are larger than errors of means
+        left = np.log(mean[use]) - start - slope * x[use]
+        scatter = float(left @ left) / max(int(np.count_nonzero(use)) - 2, 1)
+        esd = rounded(2.0 * float(np.sqrt(scatter / ((x[use] - x[use].mean()) ** 2).sum())), 2)
+    return WilsonPlot(inverse_d2=column(x), mean=column(mean), b=b, ln_k=ln_k, b_esd=esd)
 
 
 def _moments(shell: Int, z: Float, members: Bool, n: int) -> Column:

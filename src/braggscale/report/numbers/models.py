@@ -55,6 +55,22 @@ def model_sections(result: Result) -> list[ModelEntry]:
     return sections
 
 
+def _effects_of_images(name: str, factor: Float, covariance: Float | None, images: tuple[int, int]) -> Curve:
+    """One factor for each run of images, at the middle of the run.  ``factor``: (n,).  ``images``: first and last."""
+    first, last = images
+    width = (last - first + 1) / len(factor)
+    ends = first + 0.5 * width - 0.5, last - 0.5 * width + 0.5
+    esd = None if covariance is None else numbers(np.sqrt(np.maximum(np.diag(covariance), 0.0)), 3)
+    return Curve(
+        name=name,
+        unit=FACTOR,
+        axes=None,
+        image=(significant(ends[0], 6), significant(ends[1], 6)),
+        value=numbers(factor, 5),
+        esd=esd,
+    )
+
+
 def _component(
     component: Component, theta: Float, covariance: Float | None, result: Result, d: int, points: int
 ) -> ComponentForm:
@@ -62,8 +78,10 @@ def _component(
     known = component.describe()
     if known.form == "surface":
         return Surface(name=name, unit=unit, lmax=known.lmax)
-    if known.form in ("constant", "images"):  # effects of images are drawn beside the images
+    if known.form == "constant":
         return Constant(name=name, unit=unit)
+    if known.form == "images":
+        return _effects_of_images(name, component.offset + theta, covariance, _image_range(result, d))
     axes = [Axis(coordinate=of, places=numbers(_shown(of, places))) for of, places in known.axes]
     if known.form == "grid":
         return Grid(name=name, unit=unit, axes=axes, offset=component.shown_less or 0.0)

@@ -86,7 +86,7 @@ def collect(result: Result, options: Options) -> Sections:
     return replace(
         sections,
         resolution=_resolution(statistics.shells),
-        intensity_distribution=intensity_distribution(seen, result.symmetry),
+        intensity_distribution=intensity_distribution(seen, result.symmetry, result.cell),
         by_image=by_image(seen, bins, result, rejected),
         by_data_set=by_data_set(seen, in_sets, result, rejected),
         radiation_damage=radiation_damage(seen, pairs_within, bins),

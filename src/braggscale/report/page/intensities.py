@@ -26,8 +26,10 @@ from braggscale.report.page.figure import (
     resolution_axis,
     shown,
 )
+from braggscale.report.page.intensity_tests import tests_table
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_run import ShellEntry
+from braggscale.wording import show_with_error
 
 MODEST_CC_ANOM = 0.3
 
@@ -37,11 +39,13 @@ SMALL_CELL = 20_000.0  # Angstrom^3: below it the crystal is that of a small mol
 
 def distribution(summary: Summary) -> Section:
     """How merged intensities are distributed."""
+    found = summary.intensity_distribution
     return Section(
         "intensities",
         "Distribution of intensities",
         "What the merged intensities look like: sharp deviations from the expected curves point to twinning, wrong "
         "symmetry, ice or translational pseudo-symmetry. Noise alone raises the moments of weak shells.",
+        tables=[] if found is None else [tests_table(found)],
     )
 
 
@@ -68,8 +72,9 @@ def wilson_plot(summary: Summary) -> list[Figure]:
     text = ""
     if wilson.b is not None and wilson.ln_k is not None and x:
         fit = [wilson.ln_k - 0.5 * wilson.b * s for s in (x[0], x[-1])]
-        data.append(line([x[0], x[-1]], fit, f"B = {wilson.b:.2f} Å²", GREY, mode="lines", dash="dash"))
-        text = f" The straight line has B = {wilson.b:.2f} Å² (relative to the first data set)."
+        b = show_with_error(wilson.b, wilson.b_esd)
+        data.append(line([x[0], x[-1]], fit, f"B = {b} Å²", GREY, mode="lines", dash="dash"))
+        text = f" The straight line has B = {b} Å²."
     rows = [[shown(s**-0.5, 2), shown(math.exp(v), 2)] for s, v in points]
     return [
         Figure(

@@ -86,7 +86,7 @@ def models(summary: Summary) -> Section:
     if summary.fit.components:
         section.tables.append(_findings(summary.fit.components))
     if any(isinstance(c, Constant) for entry in entries for c in entry.components):
-        section.notes.append("Scale and B factor of stills are single numbers: they stand in the table of data sets.")
+        section.notes.append("Corrections that are a single number stand in the table of data sets.")
     return section
 
 
@@ -139,7 +139,12 @@ def _curves(summary: Summary, found: Sequence[tuple[int, Curve]], names: Sequenc
         if exponential
         else "Beam, illuminated volume, and whatever else changes along the sweep. Smooth curves are good."
     )
-    if not summary.fit.strengths:
+    if name == "image":
+        text = (
+            "What single images have beside the smooth scale: flicker of the beam, exposure. Without any the factors "
+            "are 1; a few that are far off are images to look at."
+        )
+    elif not summary.fit.strengths:
         text += " A band as wide as the wiggles means that the interval is too short."
     return Figure(
         f"model-{name}",

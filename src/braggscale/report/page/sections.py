@@ -32,6 +32,7 @@ from braggscale.report.page.intensities import (
     second_moments,
     wilson_plot,
 )
+from braggscale.report.page.intensity_tests import amplitudes_of_mates, unit_cells
 from braggscale.report.page.models import components, correlations, models
 from braggscale.report.page.outliers import ledger, outliers, outliers_by_resolution, waterfall, worst_groups
 from braggscale.report.page.resolution import (
@@ -70,13 +71,13 @@ SECTIONS = (
     SectionPlan(by_resolution, (cc_half, r_factors, signal_to_noise, completeness, multiplicity, errors_by_resolution)),
     SectionPlan(symmetry, ()),
     SectionPlan(by_image, (image_curves,)),
-    SectionPlan(by_data_set, (what_each_adds, scale_and_b, maps_by_resolution)),
+    SectionPlan(by_data_set, (what_each_adds, scale_and_b, unit_cells, maps_by_resolution)),
     SectionPlan(damage, (damage_curves,)),
     SectionPlan(models, (components, absorption_use, correlations)),
     SectionPlan(error_model, (error_model_figures,)),
     SectionPlan(detector, (mean_deviation, excess, outliers_on_detector, counts_on_detector)),
     SectionPlan(outliers, (outliers_by_resolution, worst_groups)),
-    SectionPlan(anomalous, (anomalous_normal, anomalous_halves, rms_ratio)),
+    SectionPlan(anomalous, (anomalous_normal, anomalous_halves, rms_ratio, amplitudes_of_mates)),
     SectionPlan(distribution, (wilson_plot, second_moments, cumulative_distribution, l_test, multiplicities)),
     SectionPlan(ledger, (waterfall,)),
 )
