@@ -21,6 +21,7 @@ from braggscale.errors import CommandError, InputError, UserError
 from braggscale.io import open_inputs
 from braggscale.ranks.communicator import Alone
 from braggscale.ranks.run import run
+from braggscale.scale_files import run as run_whole
 from simulation.design import Options
 
 N_FILES = 6
@@ -97,10 +98,11 @@ def test_rows_in_files_give_the_same(data, alone, tmp_path, monkeypatch):
 
 
 def test_near_the_run_that_holds_all_rows(data, alone, tmp_path):
-    words = ["modulation_correction=False", "merged_mtz=m.mtz", "html=None", "nproc=1"]
-    command = [sys.executable, "-m", "braggscale", *files_of(data), *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    names = ("experiments=x.expt", "reflections=x.refl", "merged_mtz=m.mtz")
+    paths = [f"output.{name.split('=')[0]}={tmp_path / name.split('=')[1]}" for name in names]
+    nothing = [f"output.{name}=None" for name in ("html", "json", "log")]
+    asked = options("KB.modulation_correction=False", "nproc=1", *nothing, *paths)
+    run_whole(files_of(data), asked, {}, lambda: "")
     ours, theirs = merged(alone / "m.mtz"), merged(tmp_path / "m.mtz")
     assert ours.keys() == theirs.keys()
     i, s = np.array([ours[hkl] for hkl in ours]).T

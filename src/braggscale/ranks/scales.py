@@ -92,7 +92,7 @@ def starting_scales(data: RankData, crystals: CrystalScales) -> CrystalScales:
         crystals = crystals.with_scales(k, crystals.b)
         if turn > WILSON_TURNS and change < 1e-6:
             break
-    return _on_gauge(data, crystals, np.ones(rows.n_crystals), np.zeros(rows.n_crystals))
+    return _on_gauge(data, crystals, np.ones(rows.n_crystals))
 
 
 def _shells(data: RankData) -> tuple[Int, Float]:
@@ -122,16 +122,18 @@ def fit(data: RankData, crystals: CrystalScales, strengths: Strengths, estimate:
         blocks = _blocks(data, crystals, mean)
         pull, target = _pull(data, crystals, strengths)
         step, covariance = _steps(crystals, blocks, pull, target)
-        size = _size(step, blocks, pull)
+        before, n = crystals, blocks[:, 6]
+        point = np.stack((np.log(before.k), before.b), axis=1)
+        new = _limited(point, step, before.k)
+        # where the turn leads, with the mean scale 1: restraints around fixed values pull all crystals a little
+        after = _on_gauge(data, before.with_scales(np.exp(new[:, 0]), new[:, 1]), n)
+        size = _size(np.stack((after.k - before.k, after.b - before.b), axis=1), blocks, pull)
         change = float(data.over_crystals(size[:, None])[0]) / (2 * data.n_crystals)
         if change < most_change:
             break
-        point = np.stack((np.log(crystals.k), crystals.b), axis=1)
-        new = _limited(point, step, crystals.k)
-        history = [*history[-DEPTH:], (point, new)]
+        history = [*history[-DEPTH:], (point, np.stack((np.log(after.k), after.b), axis=1))]
         new = _mixed(data, history)
-        crystals = crystals.with_scales(np.exp(new[:, 0]), new[:, 1])
-        crystals = _on_gauge(data, crystals, blocks[:, 7], blocks[:, 6])
+        crystals = _on_gauge(data, before.with_scales(np.exp(new[:, 0]), new[:, 1]), n)
         if strengths.estimated and estimate:
             moved = _estimated(data, crystals, strengths, covariance)
             if abs(np.log(moved.scale / strengths.scale)) + abs(np.log(moved.decay / strengths.decay)) > 0.05:
@@ -151,8 +153,8 @@ def _fit_sums(data: RankData, crystals: CrystalScales) -> Float:
 
 
 def _blocks(data: RankData, crystals: CrystalScales, mean: Float) -> Float:
-    """See ``crystal_passes.normal_blocks``, (n_crystals, 8)."""
-    found = np.empty((data.rows.n_crystals, 8))
+    """See ``crystal_passes.normal_blocks``, (n_crystals, 7)."""
+    found = np.empty((data.rows.n_crystals, 7))
     arrays, of_crystals = data.rows.arrays(), crystals.arrays()
 
     def work(first: int, last: int) -> None:
@@ -169,9 +171,10 @@ def _pull(data: RankData, crystals: CrystalScales, strengths: Strengths) -> tupl
         around = strengths.around
         pull = np.stack((strengths.scale / around**2, np.full(n, strengths.decay)), axis=1)
         return pull, np.stack((around, np.zeros(n)), axis=1)
-    mean = data.over_crystals(np.stack((crystals.k, crystals.b), axis=1)) / data.n_crystals
-    pull = np.tile([strengths.scale / mean[0] ** 2, strengths.decay], (n, 1))
-    return pull, np.tile(mean, (n, 1))
+    found = data.over_crystals(np.stack((crystals.k, crystals.b, crystals.k**2), axis=1)) / data.n_crystals
+    pull = np.tile([strengths.scale / found[0] ** 2, strengths.decay], (n, 1))
+    # where the derivative of sum (k/mean - 1)^2 vanishes: no common factor changes that sum
+    return pull, np.tile([found[2] / found[0], found[1]], (n, 1))
 
 
 def _steps(crystals: CrystalScales, blocks: Float, pull: Float, target: Float) -> tuple[Float, Float]:
@@ -233,10 +236,10 @@ def _mixed(data: RankData, history: list[tuple[Float, Float]]) -> Float:
     return mixed
 
 
-def _on_gauge(data: RankData, crystals: CrystalScales, n: Float, s: Float) -> CrystalScales:
+def _on_gauge(data: RankData, crystals: CrystalScales, n: Float) -> CrystalScales:
     """The mean scale is 1, and the mean B of all observations 0.
 
-    ``n``, ``s``: number of observations of each crystal, and the sum of their s, (n_crystals,).
+    ``n``: number of observations of each crystal, (n_crystals,).
     """
     total = data.over_crystals(np.stack((n, n * crystals.b), axis=1))
     b = crystals.b - (total[1] / total[0] if total[0] > 0 else 0.0)

@@ -139,15 +139,15 @@ def fit_sums(first, last, rows, crystals, shift, weight, sums):
     **PASS_JIT,
 )
 def normal_blocks(first, last, rows, crystals, shift, weight, mean, blocks):
-    """Fill, of each crystal, (n_crystals, 8), what a step of its k and b given I_h needs.
+    """Fill, of each crystal, (n_crystals, 7), what a step of its k and b given I_h needs.
 
-    With r = I - g I_h and J = (dg/dk, dg/db) I_h: sum w r J (2), sum w J J' (3: kk, kb, bb), sum w r^2, sum w s, sum w.
-    The last two are of weights in the fit, sum w I_h^2 g^2 times s and 1: where the crystal's B is seen.
+    With r = I - g I_h and J = (dg/dk, dg/db) I_h: sum w r J (2), sum w J J' (3: kk, kb, bb), sum w r^2, and the
+    number of rows with w > 0.
     """
     starts, number, intensity, variance, s, factor, relative, out = rows
     for c in range(first, last):
         k, b = crystals[0][c], crystals[1][c]
-        gk, gb, kk, kb, bb, cost, ws, wn = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        gk, gb, kk, kb, bb, cost, n = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for i in range(starts[c], starts[c + 1]):
             e = np.exp(b * s[i])
             m = mean[number[i] >> shift]
@@ -161,11 +161,10 @@ def normal_blocks(first, last, rows, crystals, shift, weight, mean, blocks):
             bb += w * jb * jb
             cost += w * r * r
             if w > 0.0:
-                ws += s[i]
-                wn += 1.0
+                n += 1.0
         blocks[c, 0], blocks[c, 1] = gk, gb
         blocks[c, 2], blocks[c, 3], blocks[c, 4] = kk, kb, bb
-        blocks[c, 5], blocks[c, 6], blocks[c, 7] = cost, ws, wn
+        blocks[c, 5], blocks[c, 6] = cost, n
 
 
 @njit(inline="always", **PASS_JIT)
