@@ -14,7 +14,7 @@ from braggscale.report.summary_document import SCHEMA, Summary, from_json
 MOST_BYTES = 200_000_000
 
 # A number of a hundred digits and more, or one that an exponent makes so large: its square is not finite.
-_HUGE = re.compile(rb"[:\[,]\s*(-?\d+(?:\.\d+)?[eE]\+?\d{3,}|-?\d{100,})")
+_HUGE = re.compile(rb"[:\[,]\s*(-?\d+(?:\.\d+)?[eE]\+?\d{3,}|-?\d{100,})(?=[\s,\]}])")
 
 
 def read_summary(path: str) -> Summary:
