@@ -48,7 +48,7 @@ def faults_of(case: Case) -> list[str]:
 
 def said(status: int, text: str) -> list[str]:
     """Faults of exit status and standard error."""
-    lines = text.splitlines()
+    lines = _without_warnings(text.splitlines())
     found = [] if status in (0, 1, 2) else [f"status {status}"]
     if bool(lines) != bool(status):
         found.append(f"status {status} with {len(lines)} lines about errors")
@@ -64,6 +64,17 @@ def said(status: int, text: str) -> list[str]:
         if not line.isprintable():
             found.append(f"a line with control characters: {line[:100]!r}")
     return found
+
+
+def _without_warnings(lines: list[str]) -> list[str]:
+    """The lines but for warnings, which may go on in lines that begin with two blanks."""
+    result: list[str] = []
+    in_warning = False
+    for line in lines:
+        in_warning = line.startswith("Warning: ") or (in_warning and line.startswith("  "))
+        if not in_warning or not line.isprintable():
+            result.append(line)
+    return result
 
 
 def written(status: int, case: Case) -> list[str]:

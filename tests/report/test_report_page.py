@@ -553,6 +553,9 @@ def test_two_runs_side_by_side(example_run, tmp_path):
         (b"[" * 100_000, "this is not a summary"),
         (b'{"schema": "something/1"}', "its schema is braggscale.scale/1"),
         (b'{"schema": "braggscale.scale/1"}', "entry program is missing"),
+        (b'{"x": [1, -1e300]}', "a number that no run has, -1e300"),
+        (b'{"x": 1' + b"0" * 400 + b"}", "a number that no run has"),
+        (b'{"x": "1e300, :1e300"}', "schema"),
     ],
 )
 def test_a_file_that_cannot_be_compared(tmp_path, content, message):

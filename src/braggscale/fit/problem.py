@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from braggscale.data.connected_sets import connected_sets
 from braggscale.data.observations import GeometryCopy, ObservationGeometry
 from braggscale.data.unique_reflections import Groups
 from braggscale.fit.data_set_pairs import Pairs
@@ -48,7 +49,9 @@ class Problem:
         """Compute the basis values once.  ``fixed``: (n_parameters,)."""
         design = model.design(rows)
         pairs = Pairs.worth(model, rows.data_set, groups, design) if model.n_parameters <= MOST_DENSE else None
-        return cls(model, rows, groups, design, fixed, gauge(model, rows, fixed), pairs)
+        parts = connected_sets(rows.data_set, groups, len(model.data_sets))
+        choices = gauge(model, rows, fixed, parts if parts.any() else None)
+        return cls(model, rows, groups, design, fixed, choices, pairs)
 
     def regrouped(self, groups: Groups) -> Problem:
         """The same rows in other groups."""
@@ -70,7 +73,7 @@ class Problem:
         that are not named have those of the model.
         """
         information = float(np.sum(weight * intensity**2))
-        gauge_restraints = as_restraints(self.choices, self.model, information)
+        gauge_restraints = as_restraints(self.choices, self.model, information, theta)
         seen = weight > 0.0
         freedom = int(np.count_nonzero(seen)) - int(np.count_nonzero(self.groups.sum(seen)))
         restraints = Restraints(self.model.restraints(theta), gauge_restraints, MOST_EFFECTIVE * freedom)

@@ -19,7 +19,7 @@ a constraint it defines the covariance. Without it, a restraint on roughness wou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -38,18 +38,25 @@ class Choice:
     ``kind``: "scale", the mean of all data sets' mean scales; "b", the mean B; "grid", the mean of a further grid, or
     that of a detector map in one shell.
     ``where``: the positions of these parameters in theta, (k,).  ``row``: m, dimensionless, sums to 1, (k,).
+    ``part``: the data sets that it is about, a mark for each, (n_data_sets,); None where all share reflections.
     """
 
     kind: Literal["scale", "b", "grid"]
     where: slice | Int
     row: Float
+    part: Bool | None = None
 
 
-def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[Choice]:
+_KINDS: tuple[tuple[str, Literal["scale", "b"]], ...] = (("factor", "scale"), ("b", "b"))
+
+
+def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool, connected: Int | None = None) -> list[Choice]:
     """All conditions that are needed; m . theta is the mean of a component over its rows.
 
     ``rows``: of the observations in the fit.
     ``fixed``: parameters that keep their values, (n_parameters,); a fixed component needs no condition.
+    ``connected``: number of the part that each data set belongs to, (n_data_sets,): parts that share no reflection each
+    need a scale and a B of their own. None where all data sets are connected.
     """
     choices: list[Choice] = []
     overall = {role: not _any_fixed(model, fixed, role) for role in ("factor", "b")}
@@ -57,6 +64,7 @@ def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[Cho
     overall["b"] &= all(any(c.gauge_role == "b" for c in m.components) for m in model.data_sets)
     # by role and by position in theta: m of each data set, and its number of observations
     means: dict[str, dict[int, tuple[slice, Float, int]]] = {"factor": {}, "b": {}}
+    parts: dict[int, int] = {}  # by place in theta
     sharing = _sharing(model)
     settled: set[int] = set()
     by_data_set = rows_by_data_set(rows.data_set, len(model.data_sets))
@@ -76,6 +84,7 @@ def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[Cho
                 if where.start not in means[role]:
                     m = component.gauge_rows(rows, in_data_set, overall=True)[0]
                     means[role][where.start] = (where, m, len(in_data_set))
+                    parts[where.start] = 0 if connected is None else int(connected[d])
                     settled.add(where.start)
             elif not first and where.start not in settled and not fixed[where].any():
                 seen = in_data_set
@@ -85,7 +94,14 @@ def gauge(model: JointModel, rows: ObservationGeometry, fixed: Bool) -> list[Cho
                     seen = np.flatnonzero(has[rows.data_set])
                 choices += [Choice("grid", where, m) for m in component.gauge_rows(rows, seen, overall=False)]
                 settled.add(where.start)
-    return [*_overall("scale", list(means["factor"].values())), *_overall("b", list(means["b"].values())), *choices]
+    overall_choices: list[Choice] = []
+    for overall_role, kind in _KINDS:
+        for part in sorted(set(parts.values())):
+            chosen = [mean for start, mean in means[overall_role].items() if parts[start] == part]
+            found = _overall(kind, chosen)
+            about = None if connected is None else np.asarray(connected == part)
+            overall_choices += [replace(choice, part=about) for choice in found]
+    return [*overall_choices, *choices]
 
 
 def _overall(kind: Literal["scale", "b"], means: list[tuple[slice, Float, int]]) -> list[Choice]:
@@ -117,23 +133,44 @@ def _sharing(model: JointModel) -> dict[int, list[int]]:
 def on_gauge(theta: Float, choices: Sequence[Choice]) -> Float:
     """theta, (n_parameters,), with all scales multiplied so that their mean is 1, if this is the condition.
 
+    Parts that share no reflection keep the ratio of their scales.
+
     No residual changes. Otherwise a minimiser would need its first step only to satisfy the condition, and its metric
     would belong to scales of another size.
     ``theta``: (n_parameters,); a copy is returned.
     """
-    for choice in choices:
-        if choice.kind == "scale":
-            mean = float(choice.row @ theta[choice.where])
-            theta = theta.copy()
-            if mean > 0.0:
-                theta[choice.where] /= mean
+    scales = [choice for choice in choices if choice.kind == "scale"]
+    if not scales:
+        return theta
+    mean = float(np.mean([choice.row @ theta[choice.where] for choice in scales]))
+    theta = theta.copy()
+    if mean > 0.0:
+        for choice in scales:
+            theta[choice.where] /= mean
     return theta
 
 
-def as_restraints(choices: Sequence[Choice], model: JointModel, strength: float) -> list[Placed]:
-    """The conditions as restraints.  ``strength``: of the order of the information of the data on a scale."""
+def as_restraints(
+    choices: Sequence[Choice], model: JointModel, strength: float, theta: Float | None = None
+) -> list[Placed]:
+    """The conditions as restraints.
+
+    ``strength``: of the order of the information of the data on a scale.  ``theta``: where a fit begins,
+    (n_parameters,): parts that share no reflection keep the mean scales that they have there.
+    """
     null = model.null()
-    return [(c.where, Restraint(MeanPenalty.one(c.row), strength, float(null[c.where][0]))) for c in choices]
+
+    def target(c: Choice) -> float:
+        if c.part is None or c.kind != "scale" or theta is None:
+            return float(null[c.where][0])
+        return float(c.row @ theta[c.where])
+
+    found = []
+    for c in choices:
+        value = target(c)
+        relative = value**2 if c.part is not None and c.kind == "scale" and value != 0.0 else 1.0
+        found.append((c.where, Restraint(MeanPenalty.one(c.row), strength / relative, value)))
+    return found
 
 
 def as_rows(gauge_restraints: Sequence[Placed], n: int) -> Float:
@@ -166,7 +203,11 @@ def as_seen_by_scales(choices: Sequence[Choice], design: Design, rows: Observati
     s = 0.5 / rows.d**2
     for constraint, choice in zip(constraints, choices, strict=True):
         if choice.kind != "grid":
-            seen = design.log_derivative(theta, s - s.mean() if choice.kind == "b" else np.ones(len(s)))
+            weight = s - s.mean() if choice.kind == "b" else np.ones(len(s))
+            if choice.part is not None:
+                inside = choice.part[rows.data_set]
+                weight = np.where(inside, s - s[inside].mean() if choice.kind == "b" and inside.any() else weight, 0.0)
+            seen = design.log_derivative(theta, weight)
             length = float(np.linalg.norm(seen))
             if length > 0.0:  # rows of one resolution do not see B; then the choice stays as it is
                 constraint[:] = seen / length

@@ -13,6 +13,9 @@ from braggscale.report.summary_document import SCHEMA, Summary, from_json
 # A summary of a thousand data sets has some ten megabytes.
 MOST_BYTES = 200_000_000
 
+# A number of a hundred digits and more, or one that an exponent makes so large: its square is not finite.
+_HUGE = re.compile(rb"[:\[,]\s*(-?\d+(?:\.\d+)?[eE]\+?\d{3,}|-?\d{100,})(?=[\s,\]}])")
+
 
 def read_summary(path: str) -> Summary:
     """The summary in the file, every entry of its type.
@@ -32,6 +35,8 @@ def read_summary(path: str) -> Summary:
             content = file.read()
     except OSError as error:
         raise wrong(f"cannot be read ({error.strerror})") from None
+    if (huge := _HUGE.search(content)) is not None:
+        raise wrong(f"it has a number that no run has, {huge[1][:20].decode('ascii')}")
     try:
         return from_json(content)
     except msgspec.ValidationError as error:

@@ -6,7 +6,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from braggscale.data import batches, image_selection, sorting
+from braggscale.data.connected_sets import connected_sets
 from braggscale.data.data_set_names import MOST_LOGGED
 from braggscale.data.experiment import Experiment
 from braggscale.data.flags import FATE_TEXT, Fate
@@ -18,8 +21,10 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.timing import Clock
+from braggscale.run_warnings import Code, warn
 from braggscale.scaling.plan import Plan
 from braggscale.scaling.reference import Beside, beside, groups_known
+from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +93,26 @@ def run_data(
             both = beside(observations, placed, symmetry, reference.calculated, plan.anomalous)
         if reference is not None and both is not None and not quiet:
             _log_reference(reference, placed, both)
+        if both is None and not quiet:
+            _warn_of_parts(prepared, observations, groups)
     return RunData(tuple(prepared), images, symmetry, cell, observations, groups, both)
+
+
+def _warn_of_parts(prepared: Sequence[RunDataSet], observations: SortedObservations, groups: Groups) -> None:
+    """Says which data sets share no reflection with the others."""
+    names = [one.identifier for one in sorting.used(prepared)]
+    part = connected_sets(observations.rows.data_set, groups, len(names))
+    if not part.any():
+        return
+    parts = [[name for name, k in zip(names, part.tolist(), strict=True) if k == which] for which in np.unique(part)]
+    shown = "; ".join(some_of(members, 4) for members in parts[:4])
+    more = f" and {len(parts) - 4} more" if len(parts) > 4 else ""
+    warn(
+        log,
+        Code.NO_COMMON_SCALE,
+        f"the data sets fall into {len(parts)} parts that share no reflection ({shown}{more}): each part is scaled by "
+        "itself, and only the mean intensities tell how the parts compare",
+    )
 
 
 def _log_reference(reference: Reference, placed: Placed, both: Beside) -> None:

@@ -1,6 +1,7 @@
 """MTZ files, read back by gemmi."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import gemmi
 import numpy as np
@@ -340,6 +341,10 @@ def test_bad_flag_files(tmp_path):
     same = write_flags(tmp_path / "same.mtz", [[1, 2, 3], [2, 2, 2]], [1, 1])
     with pytest.raises(InputError, match="all 2 reflections have the flag 1; that is no free set"):
         free_flags.flags_from_mtz(same, hkl, symmetry)
+    odd = tmp_path / "odd.mtz"
+    odd.write_bytes(Path(same).read_bytes().replace(b"FreeR_flag", b"\x84reeR_flag"))
+    with pytest.raises(InputError, match="a column has a label that is no text"):
+        free_flags.flags_from_mtz(str(odd), hkl, symmetry)
     path = write_flags(tmp_path / "f.mtz", [[1, 2, 3], [2, 2, 2]], [3, 0], label="COUNT")
     with pytest.raises(CommandError, match="COUNT"):
         free_flags.flags_from_mtz(path, hkl, symmetry)

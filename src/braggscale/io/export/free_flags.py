@@ -114,10 +114,14 @@ def _read(path: str, label: str | None) -> tuple[Int32, Int32]:
         raise CommandError(f"{path}: cannot be read as MTZ: {str(error)[:120]}") from None
     mtz.switch_to_asu_hkl()
     wanted = _LABELS if label is None else (label.lower(),)
-    found = {column.label.lower(): column for column in mtz.columns if column.type in ("I", "X")}
+    try:
+        labels = [(column.label, column) for column in mtz.columns if column.type in ("I", "X")]
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: damaged MTZ file: a column has a label that is no text") from None
+    found = {name.lower(): column for name, column in labels}
     column = next((found[name] for name in wanted if name in found), None)
     if column is None:
-        have = ", ".join(c.label for c in mtz.columns if c.type == "I") or "none"
+        have = ", ".join(name for name, c in labels if c.type == "I") or "none"
         raise CommandError(
             f"{path}: no column of free flags{f' {label!r}' if label else ''}; whole-number columns: {have}"
         )
