@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from time import perf_counter
 from typing import TYPE_CHECKING, NoReturn
 
 from braggscale import __version__
@@ -39,6 +40,7 @@ from braggscale.arguments import (
 )
 from braggscale.errors import LONGEST_LINE, Terminated, UserError, one_line
 from braggscale.numerics.heap import one_heap
+from braggscale.numerics.timing import BEGAN
 from braggscale.terminal import error_prefix, let_go, logging_to
 
 if TYPE_CHECKING:
@@ -48,13 +50,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LOADED = perf_counter()
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit status.  ``argv``: without the program's name, None for sys.argv."""
     arguments = tuple(sys.argv[1:] if argv is None else argv)
+    before = BEGAN.set(_LOADED if argv is None else perf_counter())
     if argv is None and os.path.basename(sys.argv[0]) == DIALS_NAME:
         arguments = (AS_DIALS, *arguments)
-    status = _main(arguments)
+    try:
+        status = _main(arguments)
+    finally:
+        BEGAN.reset(before)
     return 1 if status == 2 and AS_DIALS in arguments else status  # dials.scale knows no other failure
 
 

@@ -72,7 +72,7 @@ def _run(
     log_text: Callable[[], str],
     warned: Sequence[Warned],
 ) -> None:
-    clock = Clock()
+    clock = Clock.of_command()
     with clock.stage("reading"):
         # read first, because this run may replace the file
         other = read_summary(options.report.compare) if options.report.compare and options.output.html else None

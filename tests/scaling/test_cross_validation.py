@@ -114,14 +114,13 @@ def test_every_number_of_threads_gives_the_same_bytes():
     assert len(set(found)) == 1
 
 
-@given(st.integers(0, 10**6))
-@settings(max_examples=3, deadline=None)
+@pytest.mark.parametrize("seed", [7, 1092, 262144])  # 1092 and 262144 are among the worst of those seen
 def test_a_component_of_pure_noise_does_not_harm(seed):
     work, _ = work_of(seed, JointModel.of([model_of(image=True)]), wave=0.1)
     scaled = scale_data(work, first_run(work), SETTINGS)
     found = {c.name: c for c in validate(work, scaled, work.groups, FIT, {}).candidates}
     without = found["without image"]
-    assert without.worse > -4.0 * without.uncertainty - 1e-4  # seed 1092 has -2.95; how often was not counted
+    assert without.worse > -4.0 * without.uncertainty - 1e-4  # seed 1092 has -2.95
 
 
 def test_what_is_there_is_needed_and_what_is_not_is_not():

@@ -17,7 +17,7 @@ from braggscale.models.design import Design
 from braggscale.models.joint_model import JointModel
 from braggscale.numerics.array_types import Float
 
-# A component with fewer is reported as shrunk to nothing.
+# A component with fewer is reported as not applied.
 NOTHING = 0.1
 # A strength that is not larger than the least by more than this factor has met it.
 AT_LIMIT = 1.0 + 1e-6
@@ -47,7 +47,8 @@ class ComponentSummary:
     def sentence(self) -> str:
         """For the log."""
         if self.strengths and self.effective < NOTHING:
-            return f"{self.component}: the data do not support it, shrunk to nothing"
+            found = {"modulation": "no unevenness"}.get(self.component, "no effect")
+            return f"{self.component}: {found} found; not applied"
         number = f"{self.effective:.3g}" if self.effective >= NOTHING else f"less than {NOTHING:g}"
         limit = "; larger ones would not be plausible and were held back" if self.at_limit else ""
         size = f"corrections from {self.low:.3g} to {self.high:.3g}{limit}"

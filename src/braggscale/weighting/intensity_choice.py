@@ -90,6 +90,14 @@ class Choice:
         """How the choice is called in the log."""
         return _name(self.i_mid)
 
+    @property
+    def sentence(self) -> str:
+        """What is used, for people: which intensities are profile-fitted and which are summed."""
+        if self.i_mid in (PROFILE, SUMMATION, BEST):
+            return {PROFILE: "all profile-fitted", SUMMATION: "all summed"}.get(self.i_mid, self.name)
+        counts = float(f"{self.i_mid:.4g}")
+        return f"profile-fitted below about {counts:,.{0 if counts >= 1000 else 1}f} counts, summed above"
+
 
 def initial(obs: Observations, choice: str) -> Intensities:
     """Intensities before scales are known.
@@ -221,7 +229,7 @@ def choose(
         now = next(row for row in table if row.i_mid == previous)
         if best is not now and not best.score < (1.0 - WORTH_CHANGING) * now.score:
             gain = 100.0 * (1.0 - best.score / now.score)
-            return Choice(previous, tuple(table), n, f"kept: {best.name} would gain {gain:.2f} %")
+            return Choice(previous, tuple(table), n, f"as before; no other agrees better by more than {gain:.2f} %")
     return Choice(best.i_mid, tuple(table), n, "least scatter of equivalents")
 
 

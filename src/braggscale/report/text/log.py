@@ -9,6 +9,8 @@ import numpy as np
 
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.fit.component_summaries import ComponentSummary, sentences
+from braggscale.numerics.minimisers import Fit, Stop
+from braggscale.numerics.timing import since_the_command_began
 from braggscale.report.checks import symmetry_entry
 from braggscale.report.numbers.reference import reference_lines
 from braggscale.report.summary_document import Advice
@@ -132,8 +134,15 @@ def _known(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if np.isfinite(value) else "-"
 
 
+def _ending(fit: Fit) -> str:
+    """How a minimisation ended, and after how many steps."""
+    if fit.stop is Stop.CONVERGED:
+        return f"converged after {fit.steps}"
+    return f"{fit.steps}, {fit.stop.value}"
+
+
 def _log_choice(choice: Choice) -> None:
-    log.info(f"Intensities: {choice.name}, {choice.reason} ({choice.n_rows} observations compared)")
+    log.info(f"Intensities: {choice.sentence} ({choice.reason}; {choice.n_rows} observations compared)")
     rows = [(row.name, _known(row.cc_half, 5), _known(row.r_meas, 5), _known(row.score, 4)) for row in choice.table]
     log.info(tables.text_table(("combination", "CC1/2", "R_meas", "scatter"), rows))
 
@@ -143,7 +152,7 @@ def _log_fit(result: Result) -> None:
     log.info("")
     log.info(f"{result.model.n_parameters} parameters from {outcome.n_observations} observations")
     for name, fit in outcome.fits:
-        log.info(f"{name}: {fit.steps}, {fit.stop.value}")
+        log.info(f"{name}: {_ending(fit)}")
     if outcome.message:
         warn(log, Code.MATRIX_SINGULAR, outcome.message)
     _log_findings(result)
@@ -349,7 +358,7 @@ def _log_papers(result: Result) -> None:
 
 def log_next(advice: Sequence[Advice], experiments: str, table: str, seconds: Mapping[str, float]) -> None:
     """How long it took, and what to type next.  ``advice``: what the assessment proposes.  ``seconds``: by stage."""
-    log.info(tables.times(seconds))
+    log.info(tables.times(seconds, since_the_command_began()))
     for one in advice:
         log.info(one.why)
         log.info(f"  {one.command}")

@@ -140,10 +140,10 @@ def ledger_table(ledger: Mapping[str, Mapping[Fate, int]], texts: Mapping[Fate, 
     return f"{_with_rule_above_last(totals)}\n\n{_by_data_set(names, columns, most)}"
 
 
-def times(seconds: Mapping[str, float]) -> str:
-    """Seconds of each stage, those of more than 5 ms, and of all."""
+def times(seconds: Mapping[str, float], together: float | None = None) -> str:
+    """Seconds of each stage, those of more than 5 ms, and of all.  ``together``: wall time, None for their sum."""
     stages = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items() if value >= 0.005)
-    return f"Seconds: {stages}; together {sum(seconds.values()):.2f}"
+    return f"Seconds: {stages}; together {sum(seconds.values()) if together is None else together:.2f}"
 
 
 def short_names(identifiers: Sequence[str]) -> list[str]:
