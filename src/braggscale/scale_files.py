@@ -59,7 +59,8 @@ def run(
     """Scale the data in ``files`` and write the outputs that ``schema.output`` names.
 
     ``command``: what the summary says of the command line.
-    ``log_text``: everything logged so far.  Raises UserError where the run cannot go on; nothing is written then.
+    ``log_text``: everything logged so far.  Raises UserError where the run cannot go on; nothing is written then:
+    CommandError for what was asked for, OutputError for a file that cannot be written.
     """
     with threads(options.nproc or available_processors()), warnings_heard() as warned:
         _run(files, options, command, log_text, warned)
@@ -139,6 +140,7 @@ def scale_input(data: Input, options: Options, clock: Clock) -> tuple[Input, Res
     """Scale what was read; nothing is written.  To be called inside ``partitions.threads``.
 
     Returns also the data as they were scaled: reindexed where that was asked for and needed.
+    Raises CommandError for options that do not fit the data.
     """
     plan = make_plan(options, data.data_sets)
     reference, plan = _reference(data, options, plan)

@@ -120,3 +120,10 @@ def test_what_changes_nothing_is_said(argument, why):
 def test_every_foreign_option_is_accepted_at_some_value():
     plain = [path for path in DIALS_ONLY if not path.endswith(".*")]
     assert [path for path in plain if path not in CHANGES_NOTHING] == []
+
+
+@pytest.mark.parametrize("argument", ["cross_validation_mode='multi single'", "filtering.method='None deltacchalf'"])
+def test_choices_of_which_none_is_chosen_are_none(argument):
+    settings, problems = settle([(read_argument(argument), True)])
+    assert not problems
+    assert settings.options.cross_validation.cross_validation_mode is None and settings.options.filtering.method is None

@@ -97,6 +97,16 @@ def test_bad_crystals_are_left_out_and_named(crystals):
     assert "left out:" in text and "Filtering ends: nothing more stands out" in text
 
 
+def test_what_is_unusual_is_named_before_anything_is_left_out(crystals, tmp_path):
+    files = [str(crystals / name) for name in ("simulated.expt", "simulated.refl")]
+    with chdir(tmp_path):
+        assert main(["-q", *files, "model=KB", "output.html=None", "restraints=fixed"]) == 0
+    found = json.loads((tmp_path / "scale.json").read_text())["outlying"]
+    assert {one["data_set"] for one in found if one["what"] == "mean z^2"} >= {"21", "23"}
+    assert [one["data_set"] for one in found if one["what"].startswith("cell edge")] == ["21"]
+    assert "data sets differ from the others" in (tmp_path / "scale.log").read_text()
+
+
 def test_the_file_has_the_form_that_pipelines_read(crystals):
     found = json.loads((crystals / "scale_and_filter_results.json").read_text())
     assert found["termination_reason"] == "no_more_removed"

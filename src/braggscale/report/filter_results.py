@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from braggscale.report.numbers.json_numbers import rounded
-from braggscale.report.summary_run import FilterCycleEntry, FilteringEntry, FilterPartEntry
+from braggscale.report.summary_crystals import FilterCycleEntry, FilteringEntry, FilterPartEntry
 from braggscale.scaling.filter_cycles import Cycle, Filtering, Part
 from braggscale.scaling.result import Result
 from braggscale.statistics.merging_statistics import Statistics

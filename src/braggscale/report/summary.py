@@ -26,9 +26,10 @@ from braggscale.report.checks import exclusions_entry, symmetry_entry
 from braggscale.report.filter_results import filtering_entry
 from braggscale.report.many_data_sets import shortened
 from braggscale.report.numbers.indexing import indexing_entry
-from braggscale.report.numbers.json_numbers import numbers, rounded
+from braggscale.report.numbers.json_numbers import numbers, rounded, significant
 from braggscale.report.numbers.reference import reference_entry
 from braggscale.report.numbers.sections import collect
+from braggscale.report.summary_crystals import FreeSetEntry, OutlyingEntry
 from braggscale.report.summary_document import SCHEMA, Summary, Verdict, from_json, to_json
 from braggscale.report.summary_run import (
     CandidateEntry,
@@ -40,7 +41,6 @@ from braggscale.report.summary_run import (
     FateEntry,
     FitEntry,
     FitShare,
-    FreeSetEntry,
     IntervalsEntry,
     Ledger,
     Minimiser,
@@ -102,6 +102,15 @@ def summary(
         indexing=indexing_entry(result.indexing),
         reference=reference_entry(result.reference),
         wavelengths=_wavelengths(result),
+        outlying=[
+            OutlyingEntry(
+                data_set=result.used[one.data_set].identifier,
+                what=one.what,
+                value=significant(one.value),
+                usual=significant(one.usual),
+            )
+            for one in result.outlying
+        ],
         zero_dose=zero_dose_entry(result.zero_dose),
         free_set=_free_set(result.free_set),
         filtering=filtering_entry(result.filtering),

@@ -9,18 +9,21 @@ import msgspec
 import numpy as np
 
 from braggscale.report.summary_checks import ExclusionsEntry, SymmetryEntry
+from braggscale.report.summary_crystals import (
+    FilteringEntry,
+    FreeSetEntry,
+    IndexingEntry,
+    OutlyingEntry,
+    ReferenceEntry,
+)
 from braggscale.report.summary_run import (
     Command,
     DataSetEntry,
     ErrorModelFit,
-    FilteringEntry,
     FitEntry,
-    FreeSetEntry,
-    IndexingEntry,
     Ledger,
     ProfileEntry,
     Program,
-    ReferenceEntry,
     Round,
     RunEntry,
     Selection,
@@ -117,6 +120,7 @@ class Summary(Record, frozen=True, kw_only=True):
     indexing: Annotated[IndexingEntry | None, about("Null for a single data set.")] = None
     reference: Annotated[ReferenceEntry | None, about("Null without a reference.")] = None
     wavelengths: Annotated[WavelengthsEntry | None, about("Null where there is one wavelength.")] = None
+    outlying: Annotated[list[OutlyingEntry], about("What is unusual about data sets, among the others.")] = []
     zero_dose: Annotated[ZeroDoseEntry | None, about("Null where it was not asked for.")] = None
     free_set: Annotated[FreeSetEntry | None, about("Null without a free set.")] = None
     filtering: Annotated[FilteringEntry | None, about("Null where nothing was filtered.")] = None

@@ -29,7 +29,7 @@ import numpy as np
 from braggscale.data.experiment import Still
 from braggscale.data.geometry import inverse_d_squared
 from braggscale.data.sorting import UsedDataSet
-from braggscale.data.unique_reflections import Groups, mean_of_others
+from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.scaling.conclusion import statistics_of, usable
 from braggscale.scaling.filter_cycles import (
@@ -42,6 +42,7 @@ from braggscale.scaling.filter_cycles import (
     Filtering,
     Part,
 )
+from braggscale.scaling.outlying import deviations_of
 from braggscale.scaling.plan import FilterSettings, Plan
 from braggscale.scaling.result import Result
 from braggscale.statistics.half_sets import ratio
@@ -181,11 +182,9 @@ def mean_deviations(result: Result, good: Bool, part: Int, gone: Bool) -> Float:
     ``good``, (n,), make the means; outliers are judged, too, but none counts for more than LARGEST.
     ``part``: of each row, (n,).
     """
-    state, groups = result.scaled.state, result.scaled.state.fit_groups
-    weight = np.where(good & ~gone[part], 1.0 / state.variance, 0.0)
-    mu, error = mean_of_others(groups, weight, state.scale, state.values.intensity)
-    seen = (error > 0) & ~gone[part] & (state.scale > 0) & ~state.impossible
-    z2 = np.minimum((state.values.intensity - mu)[seen] ** 2 / (state.variance + error)[seen], LARGEST)
+    every = deviations_of(result.scaled, good & ~gone[part])
+    seen = np.isfinite(every) & ~gone[part]
+    z2 = np.minimum(every[seen], LARGEST)
     n = np.bincount(part[seen], minlength=len(gone)).astype(np.float64)
     return ratio(np.bincount(part[seen], z2, len(gone)), n)
 

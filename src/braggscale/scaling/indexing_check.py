@@ -195,8 +195,14 @@ def log_indexing(check: IndexingCheck | None) -> None:
     others = some_of(check.operators[1:], 4)
     unsure = int(np.count_nonzero(~check.sure))
     if check.alike:
-        line = f"Indexing: {n - unsure} data sets are indexed alike (other ways to index: {others})"
-        log.info(line + (f"; {unsure} cannot be told apart" if unsure else ""))
+        if unsure == n:
+            what = "agree with the reference" if check.reference else "agree with each other"
+            log.info(
+                f"Indexing: the data sets {what} equally well in every way, or too few reflections tell ({others})"
+            )
+        else:
+            line = f"Indexing: {n - unsure} data sets are indexed alike (other ways to index: {others})"
+            log.info(line + (f"; {unsure} cannot be told apart" if unsure else ""))
         _log_symmetry(check, unsure)
         return
     different = np.flatnonzero(check.operator)

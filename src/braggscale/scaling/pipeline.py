@@ -33,6 +33,7 @@ from braggscale.scaling.free_set import free_set, is_free
 from braggscale.scaling.indexing_check import IndexingCheck
 from braggscale.scaling.judgement import exclusions_of, symmetry_of
 from braggscale.scaling.one_by_one import scale_one_by_one
+from braggscale.scaling.outlying import outlying
 from braggscale.scaling.plan import Plan
 from braggscale.scaling.previous_run import start_of
 from braggscale.scaling.reference import ReferenceFit, scale_with_reference, selection_of_observations
@@ -132,6 +133,7 @@ def run(
         free_set=apart,
         wavelengths=several,
         zero_dose=undamaged,
+        outlying=outlying(scaled, data.rows.data_set, model, [one.experiment for one in in_use], good),
     )
 
 

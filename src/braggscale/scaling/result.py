@@ -21,6 +21,7 @@ from braggscale.scaling.dose import ZeroDoseResult
 from braggscale.scaling.filter_cycles import Filtering
 from braggscale.scaling.free_set import FreeSet
 from braggscale.scaling.indexing_check import IndexingCheck
+from braggscale.scaling.outlying import Outlying
 from braggscale.scaling.reference import ReferenceFit
 from braggscale.scaling.state import Scaled
 from braggscale.statistics.exclusions import Exclusions
@@ -38,7 +39,7 @@ class Result:
     ``indexing``: whether the data sets are indexed alike, ``filtering``: what was filtered; None where nobody looked.
     ``reference``: how a reference compared with the data, None without one.  ``free_set``: likewise.
     ``wavelengths``: statistics of each, None where there is one.  ``zero_dose``: None where it
-    was not asked for.
+    was not asked for.  ``outlying``: what is unusual about data sets.
     ``batch_lines``: the table of batch numbers after the run.  ``not_indexed``: rows that belong to no data set.
     ``exclusions``: images and data sets that disagree with the rest.  ``symmetry_check``: whether the space group fits.
     """
@@ -68,6 +69,7 @@ class Result:
     free_set: FreeSet | None = None
     wavelengths: Wavelengths | None = None
     zero_dose: ZeroDoseResult | None = None
+    outlying: tuple[Outlying, ...] = ()
 
     def parameter_name(self, p: int) -> str:
         """A parameter in words: component, number, data set, and the image where it acts.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braggscale.report.numbers.json_numbers import column, counts, grid
-from braggscale.report.summary_run import IndexingEntry
+from braggscale.report.summary_crystals import IndexingEntry
 from braggscale.scaling.indexing_check import IndexingCheck
 
 

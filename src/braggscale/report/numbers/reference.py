@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braggscale.report.numbers.json_numbers import column, rounded
-from braggscale.report.summary_run import ReferenceEntry
+from braggscale.report.summary_crystals import ReferenceEntry
 from braggscale.report.text.tables import text_table
 from braggscale.scaling.reference import FIXED, ReferenceFit
 from braggscale.wording import show

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 # A parameter that differs from "no correction" by less than this many esds is not significant (DIALS' count).
 SIGNIFICANT = 2.0
+MOST_OUTLYING = 15  # data sets that differ from the others, in the log
 # Below this mean multiplicity scales are hardly determined by equivalents.
 LOW_MULTIPLICITY = 1.5
 MOST_DATA_SETS = 20  # of more the range and the worst are shown
@@ -50,6 +51,8 @@ def log_result(result: Result, anomalous: bool) -> None:
         log.info("For reference, batch numbers assigned to datasets were:")
         for line in result.batch_lines:
             log.info(line)
+    if result.outlying:
+        _log_outlying(result)
     if result.wavelengths is not None:
         log.info("")
         for line in wavelength_lines(result.wavelengths):
@@ -267,6 +270,20 @@ def _log_advice(result: Result) -> None:
         )
     elif any(settings.model != "KB" for settings in result.settings):
         log.info("Fewer parameters (larger intervals, smaller lmax) would describe the data as well")
+
+
+def _log_outlying(result: Result) -> None:
+    """Data sets that differ from the others; nothing is left out for that."""
+    by_set: dict[int, list[str]] = {}
+    for one in result.outlying:
+        by_set.setdefault(one.data_set, []).append(str(one))
+    log.info("")
+    log.info(f"{len(by_set)} of {len(result.used)} data sets differ from the others (filtering.method=deviations or")
+    log.info("exclude_datasets= leaves data sets out):")
+    for d, texts in list(by_set.items())[:MOST_OUTLYING]:
+        log.info(f"  data set {result.used[d].identifier}: {'; '.join(texts)}")
+    if len(by_set) > MOST_OUTLYING:
+        log.info(f"  and {len(by_set) - MOST_OUTLYING} more, see scale.json")
 
 
 def _log_free_set(found: FreeSet) -> None:
