@@ -1,1 +1,1 @@
-"""How much an observation counts: intensities, variances, the error model and outliers."""
+"""The weight of an observation: choice of intensities, variances, error model and outliers."""

@@ -1,4 +1,4 @@
-"""How variances follow from counts: a gain and a floor for each data set, from the data themselves."""
+"""The relation between variances and counts: gain and smallest variance of each data set, from the data themselves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braggscale.weighting.intensity_choice import Intensities
 
 FEWEST_ROWS = 500  # a data set with fewer is pooled with the other small ones
 _GAIN_BINS = 40
-_MISFIT = 0.5  # median relative distance of the bins from the line beyond which there is no line
+_MISFIT = 0.5  # if the median relative distance of the bins from the line is larger, there is no line
 
 _ITERATIONS, _SETTLED = 20, 1e-6  # of the line: most, and the relative change of the slope that counts as none
 _PARALLEL = 2e-12
@@ -23,8 +23,9 @@ _FLOOR_QUANTILE, _LOW_QUANTILE = 0.05, 0.25
 class CountingGain:
     """Observed variances as counting statistics: V_raw = background + ``k`` I_raw, one entry per data set.
 
-    ``k``: variance per unit of intensity, counts, 0 where no line describes the variances; ``floor``: least variance,
-    counts^2; ``n``: rows behind it; ``pooled``: taken from all small data sets together; (n_sets,) each.
+    ``k``: variance per unit of intensity, counts, 0 if no line describes the variances; ``floor``: smallest
+    variance, counts^2; ``n``: number of rows from which they come; ``pooled``: from all small data sets together;
+    (n_sets,) each.
     ``reasons``: why k is 0, by data set.
     """
 
@@ -107,7 +108,7 @@ def _robust_line(x: Float, y: Float) -> tuple[float, float, float]:
     for _ in range(_ITERATIONS):
         before, weight = slope, huber / value**2
         normal = design.T @ (design * weight[:, None])
-        if not normal.diagonal().min() > 0:  # no intensity but 0
+        if not normal.diagonal().min() > 0:  # all intensities are 0
             return np.nan, np.nan, np.inf
         size = np.sqrt(normal.diagonal())
         # the cosine between the two columns: this near to 1 one line is as good as another

@@ -1,11 +1,12 @@
 """Errors that agree with the scatter of equivalent observations: V' = a^2 (V + c mu+ + (b mu)^2), mu+ = max(mu, 0).
 
 V is the *expected* variance of an observation (expected_variance.py) and mu = g I_h its expected intensity. Neither
-depends on the observation's own fluctuation, so an intensity that was measured too low gets no extra weight. a corrects
-the counting errors, b is the instability of beam, sample and detector: I/sigma never exceeds 1/(a b) (Diederichs, Acta
-Cryst. D66 (2010) 733). c, in counts, is 0 unless the data demand it (error_model_fit.py): an error
-that grows with the square root of the intensity without being counting statistics, as from dynamical scattering of
-electrons (SdB of AIMLESS: Evans & Murshudov, Acta Cryst. D69 (2013) 1204).
+depends on the error of the observation itself, so an intensity that was measured too low gets no extra weight. a
+corrects the errors from counting statistics. b describes the instability of beam, sample and detector: I/sigma
+never exceeds 1/(a b) (Diederichs, Acta Cryst. D66 (2010) 733). c, in counts, is 0 unless the data need it
+(error_model_fit.py). It describes errors that grow with the square root of the intensity for other reasons than
+counting statistics, as with dynamical scattering of electrons (SdB of AIMLESS: Evans & Murshudov, Acta Cryst. D69
+(2013) 1204).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from braggscale.errors import CommandError
 from braggscale.numerics.array_types import Float, Int
 
 DEFAULT_A, DEFAULT_B = 1.0, 0.02  # DIALS' start
-# Changes of a and b that count as none: a tenth of their usual uncertainty.
+# Changes of a and b that are negligible: a tenth of their usual uncertainty.
 SAME = 5e-3
 
 
@@ -34,7 +35,7 @@ class ErrorModel:
 
     @property
     def terms(self) -> tuple[float, float, float]:
-        """a^2, b^2 and c, as the kernels take them."""
+        """a^2, b^2 and c, the arguments of the kernels."""
         return self.a**2, self.b**2, self.c
 
     def variance(self, expected: Float, mu: Float) -> Float:
@@ -55,9 +56,9 @@ class ErrorModel:
 class ErrorModelOptions:
     """How error models are fitted.
 
-    ``a``, ``b``: values to hold, None: they are fitted.  ``refine`` False: the model in use stays, only the table of
-    mean z^2 is made.  ``min_photons``: groups with fewer expected photons per observation are left out of the fit
-    (DIALS: min_Ih = 25 counts).  ``n_bins``: ranges of intensity in the table.
+    ``a``, ``b``: fixed values; None: they are fitted.  ``refine`` False: the model in use is kept, and only the
+    table of mean z^2 is made.  ``min_photons``: groups with fewer expected photons per observation are left out of
+    the fit (DIALS: min_Ih = 25 counts).  ``n_bins``: ranges of intensity in the table.
     """
 
     a: float | None = None
@@ -67,7 +68,7 @@ class ErrorModelOptions:
     n_bins: int = 10
 
     def start(self, known: ErrorModel) -> ErrorModel:
-        """``known`` with the values that are held; it has no linear term where a or b is held."""
+        """``known`` with the fixed values of a and b; if one of them is fixed there is no linear term."""
         if self.a is None and self.b is None:
             return known
         return ErrorModel(known.a if self.a is None else self.a, known.b if self.b is None else self.b)
@@ -89,13 +90,13 @@ class IntensityRange:
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """An error model and how it was found.
+    """A fitted error model and details of the fit.
 
     ``reason``: why it is not the two-parameter fit, empty if it is.  ``rounds``: iterations.  ``ranges``: the table of
     mean z^2.
     ``n_used``: rows in the fit, ``n_trimmed``: rows among the candidates beyond 4 sigma, left out.
     ``esd_a``, ``esd_b``, ``esd_c``: standard uncertainties, NaN where a parameter was not refined.
-    ``linear_gain``: what the term linear in mu adds to 2 ln L on the same rows, NaN where it was not tried.
+    ``linear_gain``: increase of 2 ln L by the term linear in mu, for the same rows; NaN if it was not tried.
     """
 
     model: ErrorModel
@@ -114,10 +115,9 @@ class FitResult:
 def starting_models(
     n: int, known: Sequence[ErrorModel] | None, options: ErrorModelOptions | None
 ) -> tuple[ErrorModel, ...]:
-    """The ``n`` error models to begin with.
+    """The ``n`` starting error models.
 
-    V' = V where ``options`` is None; else ``known`` (of an earlier run) or the usual start, with the values that are
-    held.
+    V' = V if ``options`` is None; else ``known`` (of an earlier run) or the usual start, with fixed values of a and b.
     """
     if options is None:
         return (ErrorModel(1.0, 0.0),) * n

@@ -1,20 +1,21 @@
-"""How a, b and, where the data demand it, c of the error model are found from the scatter of equivalents.
+"""Fits a, b and, if the data need it, c of the error model to the scatter of equivalents.
 
-Residual r = I - g I_h, leverage h = (g^2/V')/sum(g^2/V'): E r^2 = V' (1 - h). (Where var(g) is known, 1 - h stands for
-(1 - h)(1 - s), s = (I_h)^2 var(g)/V': the part of the residual that the scales have taken. Var r = V' - x C x' for a
-prediction x theta with covariance C.) With A = a^2, B = a^2 b^2, C = a^2 c,
+Residual r = I - g I_h, leverage h = (g^2/V')/sum(g^2/V'): E r^2 = V' (1 - h). (If var(g) is known, 1 - h is replaced by
+(1 - h)(1 - s), s = (I_h)^2 var(g)/V', because the fit of the scales has reduced the residuals: Var r = V' - x C x' for
+a prediction x theta with covariance C.) With A = a^2, B = a^2 b^2, C = a^2 c,
 V' = A V + B mu^2 + C mu+, the restricted likelihood (Patterson & Thompson, Biometrika 58 (1971) 545) is stationary
 where
 
     sum (1 - h) (x/V') (1 - z^2) = 0   for x = V, mu^2 and mu+,     z^2 = r^2/(V' (1 - h)).
 
 Fisher scoring is then the linear least-squares fit of r^2/(1 - h) to A V + B mu^2 + C mu+ with weights (1 - h)/V'^2.
-z^2 counts up to 16; an observation beyond it contributes its ln|r|, whatever the model: unlike a cap alone this has no
-solution with vanishing errors, and a few gross outliers move nothing. Before that the worst member of a group is taken
-out while it is beyond 4 sigma of the others, or it would push its equivalents out with it.
+z^2 counts up to 16. A larger residual contributes ln|r|, which does not depend on the model. If z^2 were merely
+limited, vanishing errors would be a solution; with ln|r| they are not, and a few gross outliers have no effect. Before
+the fit the worst member of a group is removed repeatedly while it is beyond 4 sigma of the others; otherwise it would
+also move its equivalents beyond the limit.
 
-Whether c is needed is decided in linear_term.py. Friedel mates must be apart in the grouping, or b absorbs the
-anomalous signal.
+linear_term.py decides whether c is needed. Friedel mates must be in different groups, because otherwise b would absorb
+the anomalous signal.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ from braggscale.weighting.residual_data import ResidualData
 
 MINIMUM_ROWS = 250  # for two parameters, as DIALS
 MINIMUM_ROWS_ONE = 50  # for a alone: its relative error is then 10 %
-# Of more rows every k-th group is used: a is then good to 0.2 %, b to 1 %.
+# If there are more rows, every k-th group is used: the uncertainty of a is then 0.2 %, that of b 1 %.
 MOST_ROWS = 400_000
-# Whether the linear term is needed: its gain per row is then good to a tenth of what is asked for.
+# Rows to decide whether the linear term is needed: the error of its gain per row is then a tenth of the required gain.
 MOST_COMPARED = 50_000
 
 _DEFAULT = ErrorModelOptions()
@@ -53,7 +54,8 @@ def fit_error_models(
     """Each error model, fitted to the rows of its data sets that are not outliers and have g > 0.
 
     ``out``: outliers, (n,).  ``models``: those in use.  ``of_data_set``: number of the model of each data set,
-    (n_sets,).  ``scale_variance``: var(g), (n,), where what the scales have taken of the residuals is to count.
+    (n_sets,).  ``scale_variance``: var(g), (n,), if the reduction of the residuals by the fit of the scales is
+    taken into account.
     """
     usable = ~out & (observations.scale > 0)
     results = []
@@ -69,9 +71,9 @@ def fit_error_models(
 def fit(data: ResidualData, options: ErrorModelOptions = _DEFAULT, start: ErrorModel | None = None) -> FitResult:
     """The error model of these rows.
 
-    ``start``: the model in use. With fewer than 250 rows only a is fitted, with fewer than 50 nothing; ``reason`` of
-    the result says so. The linear term is tried where a and b are both refined; a held a or b means
-    V' = a^2 (V + (b mu)^2).
+    ``start``: the model in use. With fewer than 250 rows only a is fitted, with fewer than 50 nothing; ``reason``
+    of the result says so. The linear term is tried if a and b are both refined; if one of them is fixed, V' = a^2
+    (V + (b mu)^2).
     """
     begin = options.start(start or ErrorModel())
     sample = data.sample(options.min_photons, MOST_ROWS)
@@ -91,7 +93,7 @@ def fit(data: ResidualData, options: ErrorModelOptions = _DEFAULT, start: ErrorM
 
 
 def _free(n: int, options: ErrorModelOptions) -> tuple[Fitted, str]:
-    """Which of a, b, c can be fitted to ``n`` rows, and why not all that were to be."""
+    """Which of a, b, c can be fitted to ``n`` rows, and why some of them cannot."""
     free = (options.refine and options.a is None, options.refine and options.b is None, False)
     if not any(free) or n >= MINIMUM_ROWS:
         return free, ""

@@ -1,7 +1,7 @@
-"""The error model of given rows by iteration, and simpler models where the iteration fails.
+"""Refines the error model of given rows by iteration, and falls back to simpler models if the iteration fails.
 
-The inner steps are those of error_model_scoring.py. After every few of them the means I_h and the outliers that are
-trimmed are found anew with the new model.
+The inner steps are those of error_model_scoring.py. After a few of them the means I_h and the trimmed outliers are
+determined again with the new model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from braggscale.weighting.error_model_scoring import NONE, ONE, TWO, Fitted, dis
 from braggscale.weighting.error_model_table import ranges_of
 from braggscale.weighting.residual_data import CUT, ResidualData, Residuals
 
-LOWEST_A = 0.1  # counting errors ten times too large: more likely the data cannot determine a
+LOWEST_A = 0.1  # a lower value would mean counting errors ten times too large; more likely the data cannot determine a
 
 _MEDIAN_SQUARE = 0.454936  # median z^2 of a normal deviate
 _ROUNDS, _STEPS, _TOLERANCE = 25, 4, 1e-4
@@ -26,9 +26,9 @@ _LOOSEST = 0.2  # relative uncertainty of a above which a^2 is not significant (
 def refine(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: int, reason: str) -> FitResult:
     """The error model of the rows in ``sample``.
 
-    Scoring steps for fixed I_h inside, new I_h and new trimming outside, until a, b and c stand still.
-    ``begin``: where to start.  ``free``: which of a, b, c are fitted.  ``n_bins``: ranges of intensity in the table.
-    ``reason``: why not all of a and b are fitted, if something decided that before.
+    The inner loop has scoring steps for fixed I_h; the outer loop determines I_h and the trimmed rows, until a, b
+    and c do not change. ``begin``: starting model.  ``free``: which of a, b, c are fitted.  ``n_bins``: ranges of
+    intensity in the table. ``reason``: why only one of a and b, or none, is fitted; empty if both are.
     """
     model = begin
     unit = float(np.sum(sample.expected) / max(float(np.sum(np.abs(sample.intensity))), 1e-300))
@@ -69,7 +69,7 @@ def refine(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: int, r
 def _fall_back(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: int, why: str) -> FitResult:
     """A fit of fewer parameters after one that failed.
 
-    Of a and b only one is fitted; where that fails too, and after a fit of a, b and c, the start is kept.
+    Only one of a and b is fitted. If that fails, too, or after a failed fit of a, b and c, the start is kept.
     ``why``: what went wrong.
     """
     if free == TWO:
@@ -83,7 +83,7 @@ def _fall_back(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: in
 
 
 def kept(sample: ResidualData, model: ErrorModel, n_bins: int, reason: str, converged: bool = True) -> FitResult:
-    """The model as it is, with the table of mean z^2 of these rows.  ``reason``: why it was not fitted."""
+    """The unchanged model, with the table of mean z^2 of these rows.  ``reason``: why it was not fitted."""
     data = sample.residuals(model, sample.trim(model))
     return _result(sample, model, data, NONE, 0, converged, n_bins, reason)
 

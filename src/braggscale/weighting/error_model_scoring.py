@@ -1,4 +1,4 @@
-"""Fisher scoring of the error model: one step, the standard uncertainties, and how far apart two models are.
+"""Fisher scoring of the error model: one step, the standard uncertainties, and the distance of two models.
 
 With A = a^2, B = a^2 b^2, C = a^2 c the variance V' = A V + B mu^2 + C mu+ is linear in A, B and C, and a scoring step
 is the linear least-squares fit of r^2/(1 - h) to it with weights (1 - h)/V'^2 (see error_model_fit.py).
@@ -15,14 +15,14 @@ from braggscale.numerics.array_types import Float
 from braggscale.weighting.error_model import ErrorModel
 
 KEPT_VARIANCE = 0.998930  # mean z^2 of a normal deviate within 4 sigma
-_COLLINEAR = 1e-3  # 1 - correlation^2 of two terms below which they cannot be told apart
+_COLLINEAR = 1e-3  # if 1 - correlation^2 of two terms is smaller, the data cannot separate them
 
 Fitted = tuple[bool, bool, bool]  # whether a, b, c are
 TWO, ALL, ONE, NONE = (True, True, False), (True, True, True), (True, False, False), (False, False, False)
 
 
 def distance(one: ErrorModel, other: ErrorModel, unit: float) -> float:
-    """How far two models are apart: the sum of the relative changes of sigma where each of the three terms dominates.
+    """Distance of two models: the sum of the relative changes of sigma where each of the three terms dominates.
 
     a b below 0.001 counts as 0.  ``unit``: a typical V/mu, counts; a^2 c below a thousandth of it counts as 0.
     """
@@ -50,7 +50,7 @@ def step(sums: Float, model: ErrorModel, free: Fitted) -> tuple[ErrorModel, str]
         normal = every[fitted][:, fitted] / np.outer(unit, unit)
         if len(unit) > 1 and not _independent(normal):
             return model, "all intensities are alike"
-        # a step of more than a factor of 10 in a variance means that the trimming has to follow first
+        # if a variance changes by more than a factor of 10, the trimmed rows must be determined again first
         low = np.where(fitted, np.array([0.1, 0.0, 0.0]) * size, 0.0)[fitted] * unit
         size[fitted] = _least_squares(normal, right, low) / unit
     if not np.isfinite(size).all() or size[0] < 1e-12:
@@ -84,7 +84,7 @@ def _least_squares(normal: Float, right: Float, low: Float) -> Float:
 
 
 def uncertainties(sums: Float, model: ErrorModel, free: Fitted) -> tuple[float, float, float]:
-    """Standard uncertainties of a, b and c; NaN for what was not fitted or has no information.
+    """Standard uncertainties of a, b and c; NaN for parameters that were not fitted or not determined.
 
     They follow from the Fisher information 1/2 sum (1 - h) (dlnV'/dp)(dlnV'/dq).
 
@@ -98,7 +98,7 @@ def uncertainties(sums: Float, model: ErrorModel, free: Fitted) -> tuple[float, 
     if known.any():
         unit = np.sqrt(information.diagonal()[known])
         correlation = information[known][:, known] / np.outer(unit, unit)
-        if not np.linalg.det(correlation) > 1e-9:  # all one: that of the first as if it were alone
+        if not np.linalg.det(correlation) > 1e-9:  # proportional terms: only the first
             known &= np.arange(3) == np.flatnonzero(known)[0]
             unit, correlation = unit[:1], correlation[:1, :1]
         esd[known] = np.sqrt(np.linalg.inv(correlation).diagonal()) / unit

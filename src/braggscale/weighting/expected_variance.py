@@ -2,8 +2,8 @@
 
     V'(mu) = a^2 (V_e + c max(mu, 0) + (b mu)^2),     V_e = max(V - r I^2 + k f (mu - |I|), f^2 floor) + r mu^2
 
-f = I/I_raw, r the relative variance of the partiality; where k = 0 the first part of V_e is V - r I^2. I_h is weighted
-with 1/V', and V' is taken at mu = g I_h: the two are found together, see ``variance.expect``.
+f = I/I_raw, r is the relative variance of the partiality; if k = 0 the first part of V_e is V - r I^2. I_h is
+weighted with 1/V', and V' is calculated at mu = g I_h; so the two are determined together, see ``variance.expect``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class VarianceModel:
 
     @classmethod
     def constant(cls, intensity: Float, variance: Float) -> VarianceModel:
-        """V' = V, whatever mu is.  ``intensity``: I, counts, ``variance``: V, counts^2, both (n,)."""
+        """V' = V, independent of mu.  ``intensity``: I, counts, ``variance``: V, counts^2, both (n,)."""
         one, zero = np.ones(1), np.zeros(1)
         return cls(
             intensity, variance, variance, np.zeros(len(intensity), np.int32), zero, zero, one, zero, zero, zero[:0]
@@ -115,8 +115,8 @@ class VarianceModel:
 def expect(variance_model: VarianceModel, scale: Float, out: Bool, groups: Groups) -> tuple[Float, Float]:
     """Mean intensities I_h, (n_groups,), and V' at g I_h, counts^2, (n,).
 
-    I_h is the mean of the rows that are not ``out`` and have g > 0, first with weights 1/V, then with 1/V'. After these
-    two passes both change by far less than the noise.  ``scale``: g, ``out``: outliers, (n,).
+    I_h is the mean of the rows that are not ``out`` and have g > 0, first with weights 1/V, then with 1/V'. Further
+    passes would change both by far less than the noise.  ``scale``: g, ``out``: outliers, (n,).
     """
     mean_intensity, variance = np.empty(len(groups)), np.empty(groups.n_rows)
     arrays = variance_model.arrays()
@@ -134,7 +134,7 @@ class Expectation:
 
     ``variance_model``: V' of each row.  ``scale``: g, ``variance``: V' at g I_h, counts^2, (n,).
     ``mean_intensity``: I_h, (n_groups,).
-    ``groups``: within which observations should agree, ``friedel_split``: the same rows with Friedel mates apart.
+    ``groups``: of observations that should agree, ``friedel_split``: of the same rows, with Friedel mates apart.
     """
 
     variance_model: VarianceModel

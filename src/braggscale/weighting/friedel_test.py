@@ -1,21 +1,22 @@
-"""Outliers of reflections whose Friedel mates differ.
+"""Outlier test for reflections whose Friedel mates differ.
 
 If I+ and I- are compared with one mean, good observations of a strong reflection with an anomalous difference look like
-outliers. If each is compared with its own kind only, half of the equivalents are not used, and two observations of
-either kind cannot be judged at all. Here the difference is an unknown of known size: members of a reflection have the
-mean J + e delta, e = 1 for I+ and -1 for I-, J free and delta ~ N(0, tau^2). Let s be the sum of w = g^2/V over the
-other observations of the same kind (I+ or I-), s' that over the mates, m_own and m_mates their weighted means of I/g.
-The others then predict
+outliers. If each is compared only with observations of the same mate, half of the equivalents are not used, and two
+observations of one mate cannot be tested at all. Here the difference is an unknown whose typical size is known: members
+of a reflection have the mean J + e delta, e = 1 for I+ and -1 for I-, J free and delta ~ N(0, tau^2). Let s be the sum
+of w = g^2/V over the other observations of the same mate (I+ or I-), s' that over the opposite mate, m_own and m_mates
+their weighted means of I/g. The prediction for an observation is then
 
     m = (s m_own + u m_mates)/(s + u),   1/u = 1/s' + 4 tau^2,   z = (I - g m)/sqrt(V + g^2/(s + u)).
 
-This is the prediction of a linear model with a normal prior, and z^2 is what its chi^2 loses when the observation
-leaves: the search of leave_one_out.py ends for the same reason. tau = 0 is the test with one mean for both, tau ->
-infinity that with a mean for each.
+This is the prediction of a linear model with a normal prior, and z^2 is the decrease of its chi^2 when the
+observation is left out; so the search of leave_one_out.py ends for the same reason. tau = 0 is the test with one
+mean for both, tau -> infinity that with a mean for each.
 
-Anomalous differences are about the same share of F at every resolution, independent of F within a shell:
-4 tau^2 = q <I> I_h, <I> the mean of the shell. q comes from E (m+ - m-)^2 = 4 tau^2 + 1/s+ + 1/s- over the rows that
-are not outliers, by scoring, squares bounded at 9 times their expectation. Centric reflections have no mates.
+Anomalous differences are about the same share of F at every resolution, independent of F within a shell: 4 tau^2 =
+q <I> I_h, where <I> is the mean of the shell. q is estimated by scoring from E (m+ - m-)^2 = 4 tau^2 + 1/s+ + 1/s-
+over the rows that are not outliers; squares are limited to 9 times their expectation. Centric reflections have no
+mates.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from braggscale.data.unique_reflections import Groups, in_blocks
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import outliers
 
-MOST = 9.0  # squares count up to this times what is expected; 0.99 of the variance of a normal deviate lies below
+MOST = 9.0  # limit of squares, in units of their expectation; below it lies 0.99 of the variance of a normal deviate
 _KEPT = 0.9911
 FEWEST_PAIRS = 50
 _STEPS = 50
@@ -58,10 +59,10 @@ def sides(groups: Groups, friedel_split: Groups) -> Bool:
 
 
 def agreeing(groups: Groups, friedel_split: Groups, precision: Float, mates: Mates) -> Groups:
-    """Groups for the fit of the scales: Friedel mates are split where their difference is larger than its error.
+    """Groups for the fit of the scales: Friedel mates are split if their difference is larger than its error.
 
-    If both are fitted with one mean, the difference m+ - m- gets the weight 1/v, v = 1/s+ + 1/s-, but its variance is
-    v + 4 tau^2. Where 4 tau^2 > v it does more harm than good, and each mate becomes a group of its own.
+    If both are fitted with one mean, the difference m+ - m- has the weight 1/v, v = 1/s+ + 1/s-, but its variance is
+    v + 4 tau^2. If 4 tau^2 > v, a common mean makes the scales worse, and each mate becomes a group of its own.
     ``groups``: Friedel mates merged, ``friedel_split``: the same rows, Friedel mates split.  ``precision``: g^2/V' of
     the rows that count, else 0, (n,).
     """
@@ -73,7 +74,7 @@ def agreeing(groups: Groups, friedel_split: Groups, precision: Float, mates: Mat
 
 
 def anomalous_share(intensity: Float, variance: Float, scale: Float, groups: Groups, plus: Bool, mean: Float) -> float:
-    """q of 4 tau^2 = q <I> I_h; 0 where differences are no larger than their errors, or pairs too few.
+    """q of 4 tau^2 = q <I> I_h; 0 if differences are not larger than their errors, or if there are too few pairs.
 
     ``intensity``, ``variance`` (V'), ``scale``: of the rows that count, ``plus``: whether they are I+, ``mean``: <I>,
     on the scale of I_h, all (n,).
@@ -110,11 +111,12 @@ def separate(
     limits: tuple[float, float],
     out: Bool,
 ) -> Bool:
-    """Rows left out, (n,), when no more can be gained by moving one member of a group out or back in.
+    """Rows left out, (n,), at the end of a search in which single members of a group are rejected or accepted again.
 
-    The search of ``leave_one_out.judge`` with the z of this module and variances that are given.
+    It is the search of ``leave_one_out.judge`` with the z of this module and given variances.
     ``intensity``: I, counts, ``variance``: V', counts^2, ``scale``: g, (n,).  ``limits``: z_max, z_back.
-    ``out``: where to start, (n,); a group with fewer than two members in starts with all of them.
+    ``out``: rows that are out at the start, (n,); the search in a group with fewer than two others starts with all
+    members.
     """
     out = out.copy()
     arrays = intensity, variance, scale, mates.plus, mates.difference
@@ -127,7 +129,7 @@ def separate(
 
 
 def squares(intensity: Float, variance: Float, scale: Float, groups: Groups, mates: Mates, out: Bool) -> Float:
-    """z^2 of all rows, inside or ``out``, against the others that are in, (n,); 0 where there are none.
+    """z^2 of all rows against the others of their group that are not ``out``, (n,); 0 where there are none.
 
     ``intensity``: I, counts, ``variance``: V', counts^2, ``scale``: g, (n,).
     """

@@ -7,11 +7,12 @@ Raw counts of a row: S = I_sum/c (divided by the partiality), P = I_prf/c, c = l
 takes profiles for weak and sums for strong reflections (DIALS behaviour; the form is AIMLESS', Evans & Murshudov,
 Acta Cryst. D69 (2013) 1204). m = 0 stands for profile, m = 1 for summation.
 
-The choice is judged by how well equivalents agree, every candidate on the same rows with the same weights: rows
-that a candidate's own I/sigma lets in, or weights from its own errors, would compare the selections and not the
-intensities. R_meas is shown because users know it, but strong reflections, where P and S agree, dominate it and it
-decides in the fourth digit. The score is the scatter within groups, relative to that expected and averaged
-(geometrically) over ranges of intensity, so that 1 % less scatter counts the same in every range.
+The choice is made by the agreement of equivalents, for all candidates with the same rows and the same weights. If
+rows were selected by a candidate's own I/sigma, or weighted by its own errors, selections would be compared and not
+intensities. R_meas is shown because users know it, but strong reflections, for which P and S agree, dominate it, so
+that candidates differ in the fourth digit only. The score is the scatter within groups, relative to the expected
+one and averaged (geometrically) over ranges of intensity, so that 1 % less scatter has the same effect in every
+range.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from braggscale.statistics.half_sets import cc_of_variances
 log = logging.getLogger(__name__)
 
 CHOICES = ("profile", "sum", "combine")
-PROFILE, SUMMATION = 0.0, 1.0  # the values of i_mid that stand for themselves
+PROFILE, SUMMATION = 0.0, 1.0  # the values of i_mid that are not midpoints
 BEST = -1.0  # the mixture with the least expected error, row by row (profile_mixture.py)
 WORTH_CHANGING = 0.005  # a new choice must lower the score by this share
 
-_MINIMUM_ROWS = 100  # fewer cannot tell candidates apart by less than several per cent
-_MOST_ROWS = 400_000  # of more rows every k-th group is compared: scores are then good to 0.1 %
+_MINIMUM_ROWS = 100  # with fewer rows scores have errors of several per cent
+_MOST_ROWS = 400_000  # if there are more rows, every k-th group is compared; the error of scores is then 0.1 %
 _RANGES = 10
 _SAME_MIDPOINT = 0.01
 _ROUNDING = 1e-12  # least share of the counting part in a variance (variance.variance_at)
@@ -47,7 +48,7 @@ _ROUNDING = 1e-12  # least share of the counting part in a variance (variance.va
 class Intensities:
     """``intensity``: c I_raw, counts, ``variance``: counts^2, ``raw_factor``: I/I_raw, all (n,).
 
-    ``relative``: r, the part r I^2 of the variance comes of the partiality, (n,); empty where there is none.
+    ``relative``: r; the part r I^2 of the variance comes from the partiality, (n,); empty if there is none.
     """
 
     intensity: Float
@@ -64,7 +65,7 @@ class Intensities:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A row of the table: CC1/2 and R_meas for the users, ``score`` for the decision (1: as now; lower is better)."""
+    """A row of the table: CC1/2 and R_meas for the user, ``score`` for the decision (1: as now; lower is better)."""
 
     name: str
     i_mid: float
@@ -87,7 +88,7 @@ class Choice:
 
     @property
     def name(self) -> str:
-        """How the choice is called in the log."""
+        """Name of the choice in the log."""
         return _name(self.i_mid)
 
     @property
@@ -102,8 +103,8 @@ class Choice:
 def initial(obs: Observations, choice: str) -> Intensities:
     """Intensities before scales are known.
 
-    ``choice``: profile or combine: profile where there is one, else the sum; sum: the other way round.
-    Raises ValueError for another word. A warning if the choice is nowhere available.
+    ``choice``: for ``profile`` or ``combine`` the profile intensity if there is one, else the sum; for ``sum`` the
+    other way round. Raises ValueError for another word. The log warns if no row has the chosen kind.
     """
     if choice not in CHOICES:
         raise ValueError(f"unknown intensity_choice {choice!r}; one of {', '.join(CHOICES)}")
@@ -152,18 +153,18 @@ def _mixture(profile: Float, summed: Float, raw: Float, i_mid: float) -> Float:
 
 
 def _with_share(obs: Observations, u: Float) -> Intensities:
-    # not u * x + (1 - u) * y alone: what a row does not have may be NaN
+    # not simply u * x + (1 - u) * y, because an intensity that was not measured may be NaN
     def mix(prf: Float, summed: Float) -> Float:
         return np.where(u == 1.0, prf, np.where(u == 0.0, summed, u * prf + (1.0 - u) * summed))
 
-    # a profile fit gives the whole reflection, a sum only the part that was recorded
+    # a profile fit estimates the whole reflection, a sum has only the recorded part
     recorded = mix(np.ones(len(u)), obs.partiality)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.where(recorded > 0, obs.correction / recorded, obs.correction)
     found = Intensities(mix(obs.i_prf, obs.i_sum), mix(obs.v_prf, obs.v_sum), factor)
     if obs.relative is None:
         return found
-    # of a mixture (1 - u) V_S, and with it (1 - u) r S^2, is in the variance
+    # the variance of a mixture contains (1 - u) V_S, and with it (1 - u) r S^2
     r = (1.0 - u) * obs.relative
     mixed = (u > 0.0) & (u < 1.0)
     square = found.intensity[mixed] ** 2
@@ -202,7 +203,7 @@ def choose(
     previous: float | None = None,
     midpoints: list[float] | None = None,
 ) -> Choice:
-    """Profile, summation or a mixture, whichever makes equivalents agree best.
+    """The choice among profile, summation and mixtures with which equivalents agree best.
 
     ``obs``: rows sorted into ``groups``, Friedel mates apart.  ``scale``: g, ``weight``: 1/V' of the current error
     model and intensities, 1/counts^2, (n,): the same for all candidates.  ``outlier``: rows to leave out, (n,).
@@ -220,7 +221,7 @@ def choose(
     rows = _Rows.of(obs, groups, scale, weight, both)
     n = len(rows.raw)
     if previous is not None:
-        # the candidates move a little with the outliers; one that is as good as the choice in use is the choice in use
+        # scores change a little with the outliers, so the choice in use is kept unless another one is clearly better
         tried = [previous, *(m for m in tried if abs(m - previous) > _SAME_MIDPOINT * max(m, previous))]
     compare = _Comparison.start(rows, previous if previous is not None else tried[0])
     table = run_lanes(lambda k: compare.candidate(tried[k]), len(tried))
@@ -234,7 +235,7 @@ def choose(
 
 
 def comparison(obs: Observations, groups: Groups, scale: Float, weight: Float, outlier: Bool, mixture: Float) -> Choice:
-    """How well equivalents agree with profile, summation and a mixture that was chosen otherwise; for the log.
+    """Agreement of equivalents with profile, summation and the mixture by expected error, for the log.
 
     ``scale``: g, ``weight``: 1/V', 1/counts^2, ``outlier``: rows to leave out, ``mixture``: its intensities, counts,
     all (n,).  The other arguments: as in ``choose``.
@@ -280,7 +281,7 @@ def _name(i_mid: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """What all candidates share: sum and profile, S, g, w, (n,), of rows in groups of two or more."""
+    """Data that all candidates have in common: sum and profile, S, g, w, (n,), of rows in groups of two or more."""
 
     summed: Float
     profile: Float
@@ -291,7 +292,7 @@ class _Rows:
 
     @classmethod
     def of(cls, obs: Observations, groups: Groups, scale: Float, weight: Float, both: Bool) -> _Rows:
-        """The rows in ``both``; of more than 400,000 those of every k-th group."""
+        """The rows in ``both``; if they are more than 400,000, those of every k-th group."""
         n = int(np.count_nonzero(both))
         if n > _MOST_ROWS:
             part, both = groups.subset(both), both.copy()
@@ -318,8 +319,8 @@ class _Rows:
 class _Comparison:
     """Rows sorted by expected I/sigma into ranges, and the reference's figures.
 
-    ``best``: I_h of the reference, (n_groups,).  ``order``: rows by range; ``edges``: where each range begins among
-    them.  ``bound``: largest w r^2/(1 - h), ``unit``: that of the reference, bounded and averaged, by range.
+    ``best``: I_h of the reference, (n_groups,).  ``order``: rows by range; ``edges``: beginning of each range in
+    this order.  ``bound``: largest w r^2/(1 - h), ``unit``: that of the reference, bounded and averaged, by range.
     ``share``: w/(1 - h), ``freedom``: 1 - h, (n,), in that order; ``total``: sum of the latter by range.
     ``strong``: groups for R_meas and CC1/2.
     """
@@ -373,7 +374,7 @@ class _Comparison:
         CC1/2 and R_meas over the groups with expected I/sigma above 1; NaN where there are none.
         """
         residual, plain, scatter, sums = self.rows.compare(i_mid, self.best, self.strong)
-        # an intensity that is 2 % smaller throughout scatters 2 % less and is no better
+        # residuals are brought to one scale: intensities that are all 2 % smaller scatter 2 % less but are not better
         residual *= sums[1] / sums[0] if sums[0] != 0 else 1.0
         ratio = np.maximum(self._scatter(residual) / self.unit, 1e-300)
         score = float(np.exp(0.5 * np.dot(self.total, np.log(ratio)) / self.total.sum()))

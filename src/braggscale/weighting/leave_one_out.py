@@ -6,15 +6,16 @@ s = sum_A g^2/V and m = (sum_A g I/V)/s their best intensity. The deviation of a
     z_i = (I_i - g_i m_i) / sqrt(V_i + g_i^2/s_i),     m_i, s_i without i.
 
 For a member of A the same number follows from the sums with i: z_i = (I_i - g_i m)/sqrt(V_i (1 - h_i)), leverage
-h_i = g_i^2/(V_i s), so that one pass gives all of them. And z_i^2 is exactly what chi^2 = sum_A (I - g m)^2/V loses
-when i leaves A, or gains when i joins it (Cook & Weisberg, Residuals and Influence in Regression, 1982, ch. 2).
+h_i = g_i^2/(V_i s), so that one pass gives all of them. And z_i^2 is exactly the decrease of chi^2 = sum_A (I - g
+m)^2/V when i leaves A, or its increase when i joins A (Cook & Weisberg, Residuals and Influence in Regression,
+1982, ch. 2).
 
-Taking out the worst member while z > z_max, and letting one in that has z < z_back < z_max, therefore lowers
+Rejecting the worst member while z > z_max, and accepting again one with z < z_back < z_max, therefore lowers
 
     F(A) = chi^2(A) + z_max^2 (number left out)
 
-at every move: the search cannot cycle, and it ends where nobody inside is beyond z_max and nobody outside is within
-z_back (``outliers.verdicts``).
+at every change. So the search cannot cycle; it ends when no accepted member is beyond z_max and no rejected one is
+within z_back (``outliers.verdicts``).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from braggscale.numerics.array_types import Bool, Float
 from braggscale.numerics.compiled import outliers
 from braggscale.weighting.expected_variance import VarianceModel
 
-# Below this share of the weight of a group the others know nothing about a member, and rounding decides the rest.
+# If the others have less than this share of the weight of a group, a member is not tested: rounding would decide.
 _NEGLIGIBLE = 1e-10
 
 
@@ -63,20 +64,20 @@ def judge(
     trim: bool = False,
     afresh: bool = False,
 ) -> tuple[Bool, Bool, int]:
-    """Find the outliers of each group: members are moved out or back in one at a time until no move is an improvement.
+    """Find the outliers of each group: members are rejected or accepted again one at a time until no change is needed.
 
-    Variances are taken at the expected intensity g I_h of the members that are in at the start. I_h begins with equal
-    weights of I/g and follows the variances in three steps. No member may weigh more than 10 times the median of its
-    group, or one observation with an absurdly small error could outvote all others. The weight is g^2/V', that of the
-    scaled intensity, so that the cap does not depend on the units of a data set. (The factor 10 is DIALS', there
-    applied to 1/V.)
-    ``scale``: g, (n_rows,).  ``limits``: z_max, z_back with z_back < z_max.  ``out``: who is out at the start,
-    (n_rows,); a group with fewer than two members in starts afresh with all of them. Two members always stay in.
-    ``simple``: one pass; every member beyond z_max (z_back if it was out) of the mean of all is left out, the two best
-    stay.  ``trim``: I_h begins with weights 1/V and takes two steps, no cap.  ``afresh``: ``out`` is only used for I_h
-    and V'; everybody is in when the search begins.
-    Among equal deviations the largest scaled intensity goes first, so that the order of rows does not matter.
-    Returns the outliers, (n_rows,), the groups in which these changed, (n_groups,), and the most moves in one group.
+    Variances are calculated at the expected intensity g I_h of the members that are not out at the start. I_h begins
+    with equal weights of I/g and is iterated with the variances three times. The weight of a member is limited to 10
+    times the median of its group, because otherwise one observation with an absurdly small error would dominate. The
+    weight is g^2/V', that of the scaled intensity, so that the limit does not depend on the units of a data set. (The
+    factor 10 is that of DIALS, which applies it to 1/V.)
+    ``scale``: g, (n_rows,).  ``limits``: z_max, z_back with z_back < z_max.  ``out``: rows that are out at the start,
+    (n_rows,); the search in a group with fewer than two others starts with all members. Two members always stay.
+    ``simple``: one pass; every member beyond z_max (z_back if it was out) of the mean of all is rejected, but the two
+    best stay.  ``trim``: I_h begins with weights 1/V and is iterated twice, without limit of weights.  ``afresh``:
+    ``out`` is only used for I_h and V'; the search begins with all members.
+    Of equal deviations that of the largest scaled intensity is rejected first, so the order of rows does not matter.
+    Returns the outliers, (n_rows,), the groups in which these changed, (n_groups,), and the most changes in one group.
     Raises ValueError for a variance that is not positive.
     """
     result, changed = np.empty(groups.n_rows, np.bool_), np.empty(len(groups), np.bool_)

@@ -1,16 +1,17 @@
-"""Whether errors need a term that is linear in the intensity, c of the error model.
+"""Decides whether the error model needs a term that is linear in the intensity, with the coefficient c.
 
-For strong reflections V itself is proportional to mu, so that a and c can replace each other: the fit would improve a
-little, but a, and with it the errors of the weak reflections, would be arbitrary. So c is fitted to all intensities,
-weak ones included, and kept only if
+For strong reflections V itself is proportional to mu, so strong reflections alone cannot separate a from c: the fit
+would improve a little, but a, and with it the errors of the weak reflections, would be arbitrary. So c is fitted to all
+intensities, including weak ones, and used only if
 
-* 2 ln L, for the same rows, rises by 15, and by more than n/32, n rows less groups. The first is 3.9 sigma of chance, 3
-  where residuals have heavy tails. The second is about size: changing ln V' by d (rms) where that is
-  right gains n d^2/2, so it asks for d above 25 %. Less is what two parameters usually leave (DIALS' tables too), makes
-  weights 1 % less efficient and moves no outlier; but 100,000 observations would call it significant.
-* a is known to 10 % beside it.
+* 2 ln L, for the same rows, increases by 15, and by more than n/32, where n is the number of rows minus that of groups.
+  By chance the first is exceeded at 3.9 sigma, or at 3 sigma if residuals have heavy tails. The second is a condition
+  on the size: if the correct change of ln V' is d (rms), the gain is n d^2/2, so d must be above 25 %. A smaller misfit
+  is usual with two parameters (also in DIALS' tables); it lowers the efficiency of weights by 1 % and changes no
+  outlier, although with 100,000 observations it would be significant.
+* the uncertainty of a, fitted together with c, is below 10 %.
 
-Once in use it stays unless the gain falls below half of that, so that rounds do not alternate.
+Once in use, c is kept unless the gain falls below half of this, so that rounds do not alternate.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from braggscale.weighting.error_model_refinement import refine
 from braggscale.weighting.error_model_scoring import ALL, KEPT_VARIANCE, TWO
 from braggscale.weighting.residual_data import CUT, ResidualData
 
-# What the linear term needs: gain of 2 ln L, the same per row, relative uncertainty of a.
+# Conditions for the linear term: gain of 2 ln L, gain per row, relative uncertainty of a.
 _GAIN, _GAIN_PER_ROW, _LOOSEST_WITH_LINEAR = 15.0, 1.0 / 32.0, 0.1
-_STAYING = 0.5  # share of that gain which a term that is in use needs to stay
-ENOUGH_RANGES = 5  # ranges of intensity that show a trend of z^2
+_STAYING = 0.5  # share of this gain below which a linear term in use is dropped
+ENOUGH_RANGES = 5  # ranges of intensity that are needed to see a trend of z^2
 
 
 def even(ranges: tuple[IntensityRange, ...]) -> bool:
     """Whether mean z^2 hardly depends on the intensity, so that the linear term need not be tried.
 
-    A misfit d (rms) of ln V' is worth n d^2/2 in 2 ln L, and n/32 is needed: d^2 = 1/16. Below half of that the term is
-    not tried.
+    A misfit d (rms) of ln V' changes 2 ln L by n d^2/2, and n/32 is needed: d^2 = 1/16. If d^2 is below half of
+    this, the term is not tried.
     """
     if len(ranges) < ENOUGH_RANGES or min(r.corrected for r in ranges) <= 0:
         return False
@@ -45,7 +46,7 @@ def even(ranges: tuple[IntensityRange, ...]) -> bool:
 
 
 def with_linear_term(two: FitResult, sample: ResidualData, in_use: bool, n_bins: int) -> FitResult:
-    """The fit with c where the data demand it, otherwise ``two``; both models refined and compared on these rows."""
+    """The fit with c if the data need it, otherwise ``two``; both models are refined and compared with these rows."""
     null = refine(sample, two.model, TWO, n_bins, "")
     if null.reason:
         return two

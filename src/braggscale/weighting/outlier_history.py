@@ -1,8 +1,8 @@
-"""Outliers from round to round of scaling: how much the outliers of the round before count.
+"""The influence of the outliers of earlier rounds on those of the present round.
 
-The first rounds ignore earlier outliers, so that the result depends on the data alone and not on the path. An
-observation near the limit can still be rejected in one round and accepted in the next, for ever. Later rounds therefore
-remember: an outlier is accepted again only below 0.9 zmax, later only once, and in the end not at all.
+The first rounds ignore earlier outliers, so that the result depends on the data alone and not on the path. But then an
+observation near the limit might be rejected and accepted in turn for ever. Therefore in later rounds an outlier is
+accepted again only below 0.9 zmax, still later only once, and in the end not at all.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from braggscale.weighting.outlier_test import OutlierOptions, Rejection, report
 from braggscale.weighting.rejection import OutlierInputs, verdicts
 from braggscale.weighting.wilson_test import impossible
 
-# Outliers of an earlier run with the same data are kept where zmax times one of these factors reproduces them in their
-# group: the last fit of that run has changed z by less than that.
+# Outliers of an earlier run with the same data are kept if zmax times one of these factors reproduces them in their
+# # group, because the last fit of that run has changed z by less than that.
 STANDS = (0.98, 1.02)
 
 
 class Memory(Enum):
-    """How much the outliers of the round before count."""
+    """Influence of the outliers of the previous round."""
 
     NONE = "every observation is judged afresh"
     ONE_RETURN = "an outlier may come back, but only once"
@@ -47,7 +47,7 @@ class OutlierHistory:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a round found.
+    """The outliers of a round.
 
     ``history``: the state of all observations.  ``rejection``: outliers by comparison with their equivalents.
     ``n_impossible``: number of outliers that were found by their size alone.
@@ -86,7 +86,7 @@ def judge_round(
     certain = wilson if shadow is None else wilson | shadow
     out, returned = rejection.mask | certain, before.returned
     if memory is not Memory.NONE:
-        # who came back once and is an outlier again stays one: otherwise fit and test can swap it for ever
+        # an outlier that was accepted once and is rejected again stays rejected, because it might alternate for ever
         out |= rejected if memory is Memory.NO_RETURN else returned & rejected
         few = groups.spread(groups.sum(~out) < 2)
         out = np.where(few, rejection.mask | certain, out)
@@ -95,7 +95,7 @@ def judge_round(
 
 
 def standing(found: Rejection, nearby: Sequence[Rejection], before: Bool, groups: Groups) -> Rejection:
-    """``found``, but groups whose earlier outliers a slightly different threshold reproduces keep these.
+    """``found``, except that groups keep their earlier outliers if a slightly different threshold reproduces them.
 
     ``nearby``: outliers with such thresholds.  ``before``: the earlier outliers, (n_rows,).
     """

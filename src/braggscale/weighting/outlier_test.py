@@ -1,14 +1,14 @@
-"""Outliers: observations that deviate from their equivalents by more than their errors allow.
+"""The outlier test: finds observations that deviate from their equivalents by more than their errors allow.
 
 ``standard``: each observation is compared with the mean of the others of its group. The worst one is left out and the
-rest is judged again (leave_one_out.py has the formula, and says why the search ends). Groups of two are left alone:
-their members deviate from each other by the same number, so that this test cannot tell which one is wrong (pair_test.py
-can, sometimes).
+others are tested again (leave_one_out.py has the formula, and explains why the search ends). Groups of two are not
+tested: both members have the same deviation, so this test cannot decide which one is wrong (pair_test.py sometimes
+can).
 
 ``simple``: one pass. Every member beyond the threshold is left out, and means are not recomputed.
 
-Both take the variance of the error model at the *expected* intensity. With the observed variance a reflection that was
-measured too low would look more certain than it is, and the threshold would mean something else at every intensity.
+Both use the variance of the error model at the *expected* intensity. With the observed variance a reflection that was
+measured too low would appear more precise than it is, and the meaning of the threshold would depend on the intensity.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from braggscale.weighting.expected_variance import VarianceModel
 from braggscale.weighting.leave_one_out import judge
 
 METHODS = ("standard", "simple")
-# A rejected observation comes back only when it has moved clearly inside, so that no row flips at the border.
+# A rejected observation is accepted again only if it is clearly within the limit, so that no row alternates.
 RETURN_SHARE = 0.9
-# Outliers change expected intensities, these change variances, and these the outliers. Groups in which that has not
-# come to an end after so many rounds keep their last verdict.
+# Outliers change expected intensities, these change variances, and these change the outliers. Groups in which this
+# has # not converged after so many rounds keep their last verdict.
 _SETTLING_ROUNDS = 20
 # Lower ends of the ranges of multiplicity in the counts.
 _MULTIPLICITY = (1, 2, 3, 4, 5, 6, 11, 21, 51)
@@ -59,8 +59,9 @@ class MultiplicityCount:
 class Rejection:
     """The outliers of one test.
 
-    ``mask``: rejected rows, (n_rows,).  ``rounds``: passes over the groups that still changed.  ``new``: number of rows
-    that were not rejected before, ``returned``: of those that no longer are.  ``by_multiplicity``: counts for the log.
+    ``mask``: rejected rows, (n_rows,).  ``rounds``: passes over the groups that still changed.  ``new``: number of
+    rows that were not rejected before, ``returned``: number of rows that are no longer rejected.
+    ``by_multiplicity``: counts for the log.
     """
 
     mask: Bool
@@ -78,7 +79,7 @@ class Rejection:
 def _judged(
     variance_model: VarianceModel, scale: Float, groups: Groups, zmax: float, before: Bool, method: str
 ) -> tuple[Bool, Bool, int]:
-    """``leave_one_out.judge`` with the limits of ``zmax``.  Raises ValueError for a method or a zmax that is none."""
+    """``leave_one_out.judge`` with the limits of ``zmax``.  Raises ValueError for an invalid method or zmax."""
     if method not in METHODS:
         raise ValueError(f"unknown method of outlier rejection {method!r}; one of {', '.join(METHODS)}")
     if not zmax > 0:
@@ -109,22 +110,23 @@ def settle(
     """Find the rows that deviate from their equivalents by more than ``zmax`` standard deviations.
 
     z = |I - g m| / sqrt(V' + g^2/s), m = sum g I/V' / s and s = sum g^2/V' over the other members that are in.
-    Weights are capped at 10 times the group's median. At least two members of a group stay. A row that was rejected
-    before returns only below 0.9 ``zmax``, so the result given back as ``previous`` is a fixed point.
+    Weights are limited to 10 times the group's median. At least two members of a group stay. A row that was rejected
+    before is accepted again only below 0.9 ``zmax``; so with the result as ``previous`` the result is the same.
 
-    Variances are taken at the expected intensity g I_h, and I_h changes when a member goes: in a group of three, enough
-    to turn the verdict round, and back in the next round. Here the two are brought into agreement before returning.
-    A group that would cycle keeps the verdict of the cycle that rejects most.
+    Variances are calculated at the expected intensity g I_h, and I_h changes when a member is rejected. In a group of
+    three this can reverse the verdict in every round. Here variances and verdicts are repeated until they agree. A
+    group that would cycle keeps the verdict of the cycle that rejects most.
     ``variance_model``: V' of each row.  ``scale``: g, ``previous``: rows rejected by the last round, (n_rows,).
     ``rounds`` of the result adds up all passes.
     Raises ValueError for an unknown method, a threshold or a variance that is not positive.
-    DIALS behaviour except for the way back, the cap in scaled units, and ``simple``: it uses the variance of the
-    residual, V' (1 - g^2/(V' s)), sums with the row itself, and leaves the two best members in.
+    DIALS behaviour except that rows are accepted again, that the limit of weights is in scaled units, and for
+    ``simple``: it uses the variance of the residual, V' (1 - g^2/(V' s)), sums with the row itself, and keeps the
+    two best members.
     """
     before = np.zeros(groups.n_rows, np.bool_) if previous is None else previous
     mask, moving, rounds = _judged(variance_model, scale, groups, zmax, before, method)
     if moving.any():
-        # most groups have settled at once; the others go on by themselves
+        # most groups agree at once; only the others are repeated
         rows, part = np.flatnonzero(groups.spread(moving)), groups.choose(moving)
         old = before[rows]
         old[part.spread(part.sum(~old) < 2)] = False
@@ -162,7 +164,7 @@ def _settle(
 
 
 def _cycling(history: list[Bool], rows: Int, groups: Groups) -> Bool:
-    """Groups whose last set of outliers is one that they had before, (n_groups,).
+    """Groups whose last set of outliers has occurred before, (n_groups,).
 
     ``history``: outliers after each round.  ``rows``: numbers of the rows of ``groups`` in them.
     """
@@ -173,15 +175,15 @@ def _cycling(history: list[Bool], rows: Int, groups: Groups) -> Bool:
 
 
 def _fullest(history: list[Bool], rows: Int, groups: Groups, intensity: Float, scale: Float) -> Bool:
-    """Of the sets of outliers that a group alternates between, the one with most rows, then that of the brightest rows.
+    """Of the sets of outliers between which a group alternates, the one with most rows, then that with the largest I/g.
 
-    So the result depends on the cycle alone and not on where it was entered.
+    So the result depends on the cycle alone and not on its starting point.
     """
     value = np.abs(np.divide(intensity[rows], scale[rows], out=np.zeros(len(rows)), where=scale[rows] != 0))
     now = history[-1][rows]
     best = now.copy()
     n, light = groups.sum(best), groups.sum(np.where(best, value, 0.0))
-    # back through the cycle until the present verdict is met again
+    # backwards through the cycle until the present verdict occurs again
     running = np.ones(len(groups), np.bool_)
     for earlier in reversed(history[:-1]):
         mask = earlier[rows]

@@ -11,9 +11,9 @@ from braggscale.weighting.expected_variance import Expectation
 def output_variance(expected: Expectation, scale_variance: Float, observed: bool = False) -> Float:
     """V' + (I/g)^2 var(g), counts^2, (n,): g^2 times the variance V'/g^2 + I^2 var(g)/g^4 of I/g.
 
-    V' is the expected one, so that means weighted with it are not pulled down by what came out low.
-    ``scale_variance``: var(g), (n,).  ``observed``: V' has the observed counting variance instead, as is usual where
-    restraints are fixed; the part of the partiality is the expected one always.
+    V' is the expected variance, so that means weighted with it are not biased by observations with a negative
+    error. ``scale_variance``: var(g), (n,).  ``observed``: V' has the observed counting variance instead, as with
+    fixed restraints; the part of the partiality is always the expected one.
     """
     safe = np.where(expected.scale > 0, expected.scale, 1.0)
     of_scale = (expected.variance_model.intensity / safe) ** 2 * scale_variance

@@ -1,8 +1,8 @@
-"""Two observations of a reflection that disagree, without a third to compare them with.
+"""Test of two observations of a reflection that disagree and have no third one for comparison.
 
-Both deviate from the other by the same number, so the test of leave_one_out.py can only say that one of them is wrong.
-Which one follows from how intensities and outliers are distributed. With x = I/g, x1 < x2, Sigma = epsilon <I>(d), and
-n+, n- outliers above and below their equivalents in the larger groups,
+Both deviate from each other by the same amount, so the test of leave_one_out.py only shows that one of them is wrong.
+The distributions of intensities and of outliers say which one is more likely to be wrong. With x = I/g, x1 < x2,
+Sigma = epsilon <I>(d), and n+, n- outliers above and below their equivalents in the larger groups,
 
     P(x2 is wrong)/P(x1 is wrong) = n+/n- exp((x2 - max(x1, 0))/Sigma)
 
@@ -37,8 +37,8 @@ def log_odds(low: Float, high: Float, mean: Float, above: int, below: int) -> Fl
 def disputed(z2: Float, groups: Groups, inside: Bool, before: Bool, limits: tuple[float, float]) -> Bool:
     """Groups with just two members in that disagree, (n_groups,).
 
-    ``z2``: squared deviation of each from the other, ``inside``: who is in, ``before``: who was out, all (n,).
-    ``limits``: z_max, z_back; the latter counts where one of the two was out.
+    ``z2``: squared deviation of each from the other, ``inside``: accepted rows, ``before``: rows that were out
+    before, all (n,).  ``limits``: z_max, z_back; the latter is used if one of the two was out before.
     """
     known = groups.sum(inside & before) == 1
     worst = np.maximum.reduceat(np.where(inside, z2, 0.0), groups.offsets[:-1])
@@ -47,7 +47,7 @@ def disputed(z2: Float, groups: Groups, inside: Bool, before: Bool, limits: tupl
 
 
 def losers(x: Float, mean: Float, groups: Groups, inside: Bool, n_outliers: tuple[int, int]) -> Bool:
-    """The wrong one of the two members that are in, (n,); none where it could be either.
+    """The member of each pair that is more likely wrong, (n,); none if the odds are too low.
 
     ``x``: I/g, ``mean``: Sigma, ``inside``: (n,), two in each group.  ``n_outliers``: n+, n-.
     """

@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 
 OFFSET = "offset"  # kind of the penalty on the offset
 OFFSET_INTERVALS = 3
-KNEE = 2.5  # weights fall beyond so many standard deviations
+KNEE = 2.5  # weights decrease beyond so many standard deviations
 START_LEVEL = 1e4  # 1 % from data set to data set
 POWER_STRENGTH = 1.0  # a partiality that hardly varies says nothing about its power
 MOST_POWER = 3.0  # of the partiality, up or down; 0 and 1 have a meaning, and beyond this powers leave all bounds
@@ -52,9 +52,9 @@ class Pairs:
 
     ``profile``, ``summed``: P, S, counts, ``v_profile``, ``v_sum``: their variances, counts^2.
     ``k_profile``, ``k_sum``: variance per unit of I/c, counts, 0 where it is not known.
-    ``factor``: c, correction from recorded counts.  ``relative``: r, the part r S^2 of ``v_sum`` comes of the
+    ``factor``: c, correction from recorded counts.  ``relative``: r; the part r S^2 of ``v_sum`` comes from the
     partiality.
-    ``expected``: T, at least 0, counts, 0 where nothing is known, ``uncertainty``: its variance, counts^2.
+    ``expected``: T, at least 0, counts, 0 where it is not known, ``uncertainty``: its variance, counts^2.
     """
 
     rows: Sites
@@ -87,11 +87,12 @@ class Pairs:
         return np.maximum(found, LEAST * self.v_sum)
 
     def saved(self, ratio: Float, power: Float | float, alike: Int | None = None) -> Float:
-        """E = V_S - V_P/R^2 at the expected intensity, at least a little, counts^2, (n,).
+        """E = V_S - V_P/R^2 at the expected intensity, at least a small share of V_S, counts^2, (n,).
 
-        ``ratio``: R, (n,).  ``power``: alpha, a number or (n,); a profile of the recorded part shares the error of the
-        partiality. ``alike``: rows whose background is taken as one, (n,): that of a single row has fluctuations that
-        P/R - S shares, and weights that follow them bend the ratio of weak reflections.
+        ``ratio``: R, (n,).  ``power``: alpha, a number or (n,); the intensity of the recorded part has the error of the
+        partiality in common with the sum. ``alike``: number of a class for each row, (n,), within which the mean
+        background is used. The background of a single row fluctuates together with P/R - S, and weights that contain
+        these fluctuations would bias the ratio of weak reflections.
         """
         t, r, f = self.expected, self.relative, self.factor
         v_profile = self.v_profile - self.k_profile * f * np.abs(self.profile)
@@ -307,8 +308,8 @@ class FamilyFits:
     def judged(self) -> tuple[Ratio, ...]:
         """The ratios; where one of the two is not to be used with the other, with the words for it.
 
-        Medians of (P/R - S - o)/T in ranges of T of equal population: a profile that is a smooth multiple of the sum
-        leaves nothing there.
+        The test uses the medians of (P/R - S - o)/T in ranges of T of equal population. They are 0 if the profile
+        intensity is a smooth multiple of the sum.
         """
         _, difference, _, variance, saved = self._differences()
 

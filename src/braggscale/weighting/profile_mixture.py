@@ -1,17 +1,18 @@
-"""Profile-fitted and summed intensities in the mixture with the least expected error, observation by observation.
+"""The mixture of profile-fitted and summed intensity with the least expected error, for each observation.
 
 With profiles on the scale of the sums (``profile_scale``), P' = P/R, the mixture u P' + (1 - u) S has the least
 variance for
 
     u = (V_S - C)/D,     D = V_S + V_P - 2 C,
 
-C the covariance of the two. D is known from the differences themselves (``profile_ratio.Difference``): E = V_S - V_P,
-what a profile fit saves, and what there is beside counting statistics. The error of an efficient estimate is not
-correlated with what the sum has more of, C = V_P: V_S - C = E. What there is beside it is the profile's, with an error
-of its model that grows with the intensity, unless equivalents say that sums scatter more than they should. So weak
-reflections are taken from the profile, because of the background that a sum collects, and strong ones from the sum.
+where C is the covariance of the two. D is estimated from the differences themselves (``profile_ratio.Difference``): it
+consists of E = V_S - V_P, by which the variance of a profile fit is smaller, and of terms beyond counting statistics.
+The error of an efficient estimate is not correlated with its difference from another one, so C = V_P and V_S - C = E.
+The terms beyond counting statistics are attributed to the profile, whose model has errors that grow with the intensity,
+unless equivalents show that the sums scatter too much. So weak reflections are taken mostly from the profile, because a
+sum contains the noise of the background, and strong ones mostly from the sum.
 
-All parts are taken at the expected intensity, so that the share of a row does not depend on how the row came out.
+All variances are calculated at the expected intensity, so that the share does not depend on the error of the row.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ class Gains:
 
     @classmethod
     def of(cls, rows: Observations, n_sets: int) -> Gains:
-        """From the variances that integration wrote."""
+        """From the variances of the integration program."""
         both = (counting_gain(combined(rows, which), rows.data_set, n_sets).k for which in (PROFILE, SUMMATION))
         return cls(*both)
 
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """Profiles on the scale of the sums.  ``ratio``: R of each row, (n,).  ``share``: u, (n,), once it was used."""
+    """Profiles on the scale of the sums.  ``ratio``: R of each row, (n,).  ``share``: u, (n,), after its use."""
 
     scale: ProfileScale
     gains: Gains
@@ -72,7 +73,8 @@ class Profiles:
         return cls(scale, gains, np.exp(scale.log_ratio(Sites.of(rows))), np.zeros(0)) if scale.ratios else None
 
     def again(self, rows: Observations, others: tuple[Float, Float], keep: Bool) -> Profiles:
-        """With better expected intensities, of the rows to ``keep``, (n,); the ratio stays where it hardly changes.
+        """A new fit with better expected intensities, from the rows in ``keep``, (n,); a ratio that hardly changes
+        is kept.
 
         ``others``: as in ``of``, (n,) each.
         """
@@ -94,14 +96,14 @@ class Profiles:
         family = self.scale.family(len(self.gains.summed))[rows.data_set]
         counting, linear, square, power, fixed = _columns(self.scale.ratios)[:, family]
         saved = pairs.saved(ratio, power)
-        own = (linear * pairs.factor + square * pairs.expected) * pairs.expected  # the profile's error of its model
+        own = (linear * pairs.factor + square * pairs.expected) * pairs.expected  # error of the profile's model
         own += np.maximum(counting - 1.0, 0.0) * saved
         less = 0.5 * np.maximum(1.0 - counting, 0.0) * saved  # C - V_P
         u = np.minimum((saved - less) / (saved - 2.0 * less + own), 1.0)
         u = np.where(np.isfinite(fixed), fixed, u)
         u = np.where(rows.has_prf, np.where(rows.has_sum, u, 1.0), 0.0)
 
-        # not u * x + (1 - u) * y alone: what a row does not have may be NaN
+        # not simply u * x + (1 - u) * y, because an intensity that was not measured may be NaN
         def mix(profile: Float, of_profile: Float, summed: Float, of_sum: Float) -> Float:
             return np.where(u == 1.0, profile, np.where(u == 0.0, summed, of_profile * profile + of_sum * summed))
 
@@ -126,7 +128,7 @@ class Profiles:
 
 
 def _columns(ratios: Sequence[Ratio]) -> Float:
-    """Coefficients of D, alpha, and u where it is one for all (else NaN), (5, n_families + 1); last: sums."""
+    """Coefficients of D, alpha, and u if it is constant (else NaN), (5, n_families + 1); last: sums only."""
     fixed = {"": np.nan, "sums": 0.0, "profiles": 1.0}
     rows = [(d.counting, d.linear, d.square, r.power, fixed[r.alone]) for r in ratios for d in (r.difference,)]
     return np.array([*rows, (1.0, 0.0, 1.0, 0.0, 0.0)]).T

@@ -1,9 +1,9 @@
-"""The ratio of profile-fitted to summed intensities as a smooth function: its parts, and how the two differ.
+"""The ratio of profile-fitted to summed intensities as a smooth function, and the variance of their difference.
 
     E P = R E S,    ln R = level + alpha ln p + f(1/d^2) + f(x, y) + f(image)
 
-P the profile intensity, S the sum (of a reflection recorded in part both brought to the whole), p the partiality. The
-functions are cubic B-splines with squared second differences as penalty (Eilers & Marx, Stat. Sci. 11 (1996) 89).
+P is the profile intensity, S the sum divided by the partiality, p the partiality, E the expectation. The functions are
+cubic B-splines with squared second differences as penalty (Eilers & Marx, Stat. Sci. 11 (1996) 89).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from braggscale.numerics.array_types import Float, Int, Int32
 
 RESOLUTION, DETECTOR, ROTATION = 8, 5, 18  # most intervals in 1/d^2, along x and along y, over the images
 ROWS_FOR_PARAMETER = 20
-FEWEST_IMAGES = 10.0  # fewer have no function of the image
-NULL = 1e-3  # share of a ridge in each penalty, so that straight lines can vanish, too
+FEWEST_IMAGES = 10.0  # with fewer images there is no function of the image
+NULL = 1e-3  # share of a ridge in each penalty, so that straight lines are restrained, too
 MOST_LOG = 50.0  # bound of its part by the partiality, so that the ratio and its square stay finite
-PLAUSIBLE = 1.5  # bound of ln R beside the partiality: intensities that differ more are no two views of one reflection
+PLAUSIBLE = 1.5  # limit of ln R without the partiality; intensities that differ more do not belong to one reflection
 LEAST_COUNTING = 0.01  # of Difference, so that equal intensities do not have infinite weight
 _ITERATIONS, _SETTLED = 25, 1e-3
 
@@ -31,9 +31,9 @@ _ITERATIONS, _SETTLED = 25, 1e-3
 class Difference:
     """Variance of P/R - S, D = counting E + linear c T + square T^2, counts^2.
 
-    T is the expected intensity, c = I/I_raw, E = V_S - V_P what a profile fit saves of the variance of a sum. The error
-    of an efficient estimate is not correlated with what the other has more of, so D = E where the variances are right.
-    ``linear``: counts, and ``square``: what there is beside counting statistics.
+    T is the expected intensity, c = I/I_raw, and E = V_S - V_P, by which the variance of a profile fit is smaller
+    than that of a sum. The error of an efficient estimate is not correlated with its difference from another one,
+    so D = E if the variances are right. ``linear``: counts, and ``square``: terms beyond counting statistics.
     """
 
     counting: float = 1.0
@@ -57,7 +57,8 @@ class Difference:
         return self.counting * saved + self.excess(factor, expected)
 
     def fitted(self, square: Float, saved: Float, factor: Float, expected: Float) -> Difference:
-        """Robust maximum of a quasi-likelihood of the squared differences, beginning here; no coefficient below 0.
+        """Robust maximum of a quasi-likelihood of the squared differences, starting from ``self``; no coefficient
+        below 0.
 
         ``square``: (P/R - S)^2, counts^2, ``saved``: E, ``factor``: c, ``expected``: T, all (n,); without a row the
         coefficients stay.
@@ -233,9 +234,9 @@ class Term:
 class Ratio:
     """ln R of the data sets in ``data_sets`` (increasing), which share everything but a level.
 
-    ``theta``: common level, alpha, then the parameters of ``terms``, (2 + n_parameters,).  ``levels``: what is added in
-    each of ``data_sets``, (n_sets,).  ``n_rows``: observations behind it.  ``power_esd``: uncertainty of alpha.
-    ``alone``: sums or profiles, where one is used without the other, and ``why``; empty where both are combined.
+    ``theta``: common level, alpha, then the parameters of ``terms``, (2 + n_parameters,).  ``levels``: added for
+    each of ``data_sets``, (n_sets,).  ``n_rows``: number of observations in the fit.  ``power_esd``: uncertainty of
+    alpha. ``alone``: sums or profiles if only one of them is used, and ``why``; empty if both are combined.
     """
 
     data_sets: Int
@@ -254,7 +255,7 @@ class Ratio:
         return float(self.theta[1])
 
     def places(self) -> list[slice]:
-        """Where in theta each term stands."""
+        """Position of each term in theta."""
         ends = np.cumsum([2, *(term.n for term in self.terms)]).tolist()
         return [slice(first, last) for first, last in zip(ends[:-1], ends[1:], strict=True)]
 

@@ -1,23 +1,24 @@
 """Profile-fitted intensities put on the scale of the sums.
 
-A profile fit loses what the profile does not cover: tails that widen with resolution, the part of a reflection beyond
-the end of a scan, spots near the rim of a detector whose reference profile was made elsewhere. Equivalents share most
-of that, for they have one resolution. Nothing that compares equivalents can see it, and a mixture of profiles for weak
-and sums for strong reflections bends intensities by it.
+A profile fit loses the intensity that its reference profile does not cover: tails that become wider with resolution,
+the part of a reflection beyond the end of a scan, spots near the edge of a detector if the reference profile was made
+elsewhere. Equivalents have the same resolution, so most of this error is common to them and cannot be found by
+comparing equivalents; a mixture of profiles for weak and sums for strong reflections would distort the intensities.
 
-A sum has no model that could be wrong, so the sums are the reference. The ratio R (``profile_ratio``) follows from P
-and S of the same observation. With T the expected intensity from its equivalents, the observation itself left out,
+A sum involves no model of the shape that could be wrong, so the sums are the reference. The ratio R (``profile_ratio``)
+follows from P and S of the same observation. With T the expected intensity from its equivalents without the observation
+itself,
 
     sum_i w_i (P_i/R_i - S_i - o_i)/T_i d ln R_i/d theta = gradient of the penalty,    w = T^2/D times a robust factor,
 
-whose expectation is right whatever the noise of P and of S, and however weak the reflection: no row is chosen by an
-intensity of its own, which would choose by its noise. D is the variance of P/R - S. o
-is an offset, a smooth function of resolution in counts: a background that one of the two gets wrong must not be taken
-for a factor. Nobody knows which of the two has it, so it is not corrected.
+which is unbiased for any noise of P and S and for arbitrarily weak reflections, because no row is selected or weighted
+by its own intensity and thus by its noise. D is the variance of P/R - S. o is an offset, a smooth function of
+resolution in counts: an error of the background in one of the two must not be mistaken for a factor. It is not known
+which of the two has this error, so it is not corrected.
 
-How smooth the functions are the data determine: lambda <- (rank - lambda tr(C S))/(theta'S theta) (Fellner-Schall; Wood
-& Fasiolo, Biometrics 73 (2017) 1071), one strength per kind of function for all data sets. Levels of small data sets,
-which share their functions, are random effects about a common one.
+The data determine the smoothness of the functions: lambda <- (rank - lambda tr(C S))/(theta'S theta) (Fellner-Schall;
+Wood & Fasiolo, Biometrics 73 (2017) 1071), with one strength for each kind of function in all data sets. The levels of
+small data sets, which share their functions, are random effects about a common level.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from braggscale.numerics.partitions import run_lanes
 from braggscale.weighting.profile_fit import MOST_LANES, FamilyFits, Pairs, stepped_strength
 from braggscale.weighting.profile_ratio import Ratio, Sites
 
-FEWEST = 50  # rows with both intensities below which nothing is said about their ratio
-OWN_ROWS = 500  # a data set with fewer shares its functions with the other small ones
-# Of more rows every k-th is used: R is then good to 0.1 %. Of many data sets so many of each.
+FEWEST = 50  # rows with both intensities that are needed to determine their ratio
+OWN_ROWS = 500  # data sets with fewer rows share their functions
+# If there are more rows, every k-th is used; the error of R is then 0.1 %. With many data sets, the number for each.
 MOST_ROWS, ENOUGH_ROWS = 40_000, 1_000
 STEPS, MORE_STEPS = 8, 1  # most from nothing, and from the result of an earlier round
 STILL = 1e-4  # rms change of ln R in a step that counts as none
@@ -46,13 +47,13 @@ START = 100.0  # strength to start with: second differences of 10 %, of an offse
 
 @dataclass(frozen=True, slots=True)
 class ProfileScale:
-    """R of every data set that has both intensities often enough.  ``strengths``: of the penalties, by kind."""
+    """R of every data set with enough rows that have both intensities.  ``strengths``: of the penalties, by kind."""
 
     ratios: tuple[Ratio, ...]
     strengths: dict[str, float]
 
     def family(self, n_sets: int) -> Int:
-        """Which of ``ratios`` each data set has, -1 for none, (n_sets,)."""
+        """Number in ``ratios`` of each data set, -1 for none, (n_sets,)."""
         found = np.full(n_sets, -1)
         for k, ratio in enumerate(self.ratios):
             found[ratio.data_sets] = k

@@ -1,4 +1,4 @@
-"""What is told about profiles and sums: how far apart they were, and what share of an intensity profiles have."""
+"""Summary of profiles and sums for log and report: their ratio, and the share of profiles in the intensities."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from braggscale.weighting.profile_ratio import Ratio, Sites
 from braggscale.weighting.profile_scale import PART
 
 SHELLS = 10
-NOTHING = 0.005  # a ratio nearer to 1 than this is not worth a word
-KNOWN_POWER = 0.25  # uncertainty of the power of the partiality from which on it is told
+NOTHING = 0.005  # a ratio nearer to 1 than this is not mentioned
+KNOWN_POWER = 0.25  # the power of the partiality is mentioned if its uncertainty is below this
 MOST_NAMES = 5
 
 
@@ -27,7 +27,7 @@ class ProfileFinding:
     ``expected``, ``share``: median expected intensity, counts, and mean share of the profile in ranges of equal
     numbers.
     ``power``, ``power_esd``: alpha of p^alpha.  ``counting``, ``linear``, ``square``: variance of the difference, see
-    ``profile_ratio.Difference``.  ``alone``: sums or profiles where one is used without the other, and ``why``.
+    ``profile_ratio.Difference``.  ``alone``: sums or profiles if only one of them is used, and ``why``.
     """
 
     data_sets: tuple[int, ...]

@@ -1,8 +1,8 @@
-"""Which observations are outliers, and which Friedel mates are fitted as different reflections.
+"""Decides which observations are outliers, and which Friedel mates are fitted as different reflections.
 
-With fixed restraints the only test is that of outlier_test.py. With estimated restraints no systematic differences are
-left, and two more tests follow: one allows Friedel mates to differ (friedel_test.py), the other decides which of two
-observations that disagree is more likely to be wrong (pair_test.py).
+With fixed restraints the only test is that of outlier_test.py. With estimated restraints there are no systematic
+differences, and two more tests follow: one allows Friedel mates to differ (friedel_test.py), the other decides which of
+two observations that disagree is more likely to be wrong (pair_test.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_TURNS = 8
 
 @dataclass(frozen=True, slots=True)
 class OutlierInputs:
-    """What the outlier tests need to know.
+    """Input of the outlier tests.
 
     ``expected``: expected intensity and variance of each observation.  ``epsilon``: multiplicity of its reflection in
     the point group, (n,).  ``shells``: resolution shells of the same rows, for the mean intensity.
@@ -51,7 +51,7 @@ class OutlierInputs:
         return np.divide(mean_intensity, e2, out=np.zeros(len(mean_intensity)), where=e2 > 0)
 
     def mates(self, out: Bool) -> Mates:
-        """Which rows are I+ and which I-, and how much the two are expected to differ.
+        """The rows that are I+, and the expected difference of I+ and I-.
 
         ``out``: outliers, which do not count for the size of the differences, (n,).
         """
@@ -75,10 +75,10 @@ class OutlierInputs:
 
 
 def fit_groups(inputs: OutlierInputs, out: Bool) -> Groups:
-    """Groups within which observations agree in the fit of the scales.
+    """Groups of observations that are treated as equivalent in the fit of the scales.
 
-    Friedel mates are one group unless their expected difference is larger than their errors: then each is a group of
-    its own (``friedel_test.agreeing``).  ``out``: outliers, (n,).
+    Friedel mates are in one group unless their expected difference is larger than their errors
+    (``friedel_test.agreeing``).  ``out``: outliers, (n,).
     """
     given = inputs.expected
     scale = given.scale
@@ -112,7 +112,7 @@ def _spare_mates(
     found: Bool,
     before: Bool,
 ) -> Bool:
-    """Outliers, (n,): groups with any are judged once more, with Friedel mates that may differ.
+    """Outliers, (n,): groups with outliers are tested once more, with Friedel mates that may differ.
 
     ``limits``: z_max, z_back.  ``found``: outliers of the test with one mean, ``before``: those with which the search
     starts, (n,).
@@ -135,10 +135,10 @@ def _agreed(
     begin: Bool,
     before: Bool,
 ) -> Bool:
-    """Outliers that are reproduced with the variances that follow from them, (n,).
+    """Outliers that agree with the variances that follow from them, (n,).
 
-    Where they alternate between two sets, the observations of both are outliers.
-    ``begin``: the outliers that give the first variances.  ``before``: where every search starts, (n,).
+    If they alternate between two sets, the observations of both are outliers.
+    ``begin``: the outliers that give the first variances.  ``before``: starting point of every search, (n,).
     """
     seen = [begin]
     for _ in range(MOST_TURNS):
@@ -155,7 +155,7 @@ def _agreed(
 def _settle_disputes(
     inputs: OutlierInputs, mates: Mates, limits: tuple[float, float], found: Bool, before: Bool
 ) -> Bool:
-    """Outliers, (n,): ``found``, and one of two members where just two are left in a group and they disagree.
+    """Outliers, (n,): ``found``, and one of two members if only two are left in a group and they disagree.
 
     ``limits``: z_max, z_back.  ``before``: outliers of the round before, (n,).
     """

@@ -1,4 +1,4 @@
-"""The observations that an error model is fitted to, and their residuals against the means of their groups."""
+"""The observations to which an error model is fitted, and their residuals from the means of their groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from braggscale.weighting.error_model import ErrorModel
 from braggscale.weighting.expected_variance import Expectation, VarianceModel
 from braggscale.weighting.leave_one_out import judge
 
-CUT = 4.0  # residuals beyond so many standard deviations do not count with their size: z^2 <= 16
+CUT = 4.0  # residuals count in full up to so many standard deviations: z^2 <= 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,15 @@ class Residuals:
 
 @dataclass(frozen=True, slots=True)
 class ResidualData:
-    """What an error model is fitted to; outliers are left out.
+    """The observations to which an error model is fitted, without outliers.
 
     ``intensity``: I, counts, ``expected``: V at the expected intensity, counts^2, positive, ``scale``: g, positive,
-    (n,).  ``groups``: of these rows, Friedel mates apart, or b absorbs the anomalous signal.
-    ``scale_variance``: var(g)/g^2, (n,), if the scales were fitted to these residuals and that is to count, or empty.
+    (n,).  ``groups``: of these rows, with Friedel mates apart, because otherwise b would absorb the anomalous signal.
+    ``scale_variance``: var(g)/g^2, (n,), to correct for the fit of the scales to these residuals; empty for no
+    correction.
     ``photon``: size of one photon in the units of I, (n,): k c with the gain k of ``intensity_choice.counting_gain``
-    and c = I/I_raw; or empty where it is not known. Then photons are (g I_h)^2/V, the same number where the counting
-    error is all there is. Neither depends on the units of I.
+    and c = I/I_raw; empty if it is not known. Then the number of photons is (g I_h)^2/V, which is the same if there are
+    only counting errors. Neither depends on the units of I.
     """
 
     intensity: Float
@@ -102,7 +103,8 @@ class ResidualData:
         )
 
     def sample(self, min_photons: float, most: int) -> ResidualData:
-        """Rows of groups with two or more members and enough photons; every k-th group if they are more than ``most``.
+        """Rows of groups with two or more members and enough photons; every k-th group if there are more than
+        ``most`` rows.
 
         ``min_photons``: expected photons per observation that a group needs.
         """
@@ -130,7 +132,7 @@ class ResidualData:
         return np.concatenate(in_blocks(groups, block))
 
     def trim(self, model: ErrorModel) -> Bool:
-        """Rows left out when the worst of a group goes while it is beyond 4 sigma of the others, (n,)."""
+        """Rows that are removed: the worst of a group, repeatedly, while it is beyond 4 sigma of the others, (n,)."""
         variance_model = VarianceModel.constant(self.intensity, self.expected)
         a2, b2, linear = (np.array([x]) for x in (model.a**2, model.b**2, model.c))
         variance_model = replace(variance_model, a2=a2, b2=b2, linear=linear)
@@ -156,7 +158,7 @@ class ResidualData:
         return Residuals(square, freedom, self.expected, mu, int(np.count_nonzero(away)))
 
     def sums(self, data: Residuals, model: ErrorModel) -> Float:
-        """What ``agreement.scoring_sums`` adds up, over all rows, (11,).  ``data``: residuals of these rows."""
+        """The sums of ``agreement.scoring_sums`` over all rows, (11,).  ``data``: residuals of these rows."""
         offsets = self.groups.offsets
 
         def block(first: int, last: int) -> Float:

@@ -1,9 +1,9 @@
 """Weights of observations in the fit of the scales: 1/V' times a factor that limits the influence of outliers.
 
 With fixed restraints the factor is (nu + 1)/(nu + z^2), nu = 4, the weight function of Student's t (Lange, Little &
-Taylor, J. Am. Stat. Assoc. 84 (1989) 881). It falls from z = 0 on, so that J'WJ overestimates the information in the
-data by a third. Estimated restraints would come out too strong with it; for these the factor is
-(1 + (z/2.75)^4)^(-1/2), which stays near 1 for normal errors.
+Taylor, J. Am. Stat. Assoc. 84 (1989) 881). It decreases from z = 0 on, so that J'WJ overestimates the information
+in the data by a third. Estimated restraints would be too strong with it; for these the factor is (1 +
+(z/2.75)^4)^(-1/2), which is near 1 for normal errors.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Robust:
 
     The curvature of the cost is smaller than J'WJ, for normal errors 0.93 (c = 2.75) or 0.75 times (c = 2) that.
     Weights of outliers fall linearly from w at z = ``zmax`` to 0 at ``zero_weight_at`` zmax. With a step at zmax an
-    observation at the border would hold itself in or out, and which of the two would depend on how the run came there.
+    observation at the border would have two stable states, in the fit or out of it, and the path of the run would
+    decide.
     """
 
     flat: bool
@@ -78,9 +79,9 @@ class Robust:
 def fit_weights(expected: Expectation, out: Bool, groups: Groups, robust: Robust, first: bool = False) -> Float:
     """Weights of all rows in the fit of the scales, 1/counts^2, (n,).
 
-    ``out``: outliers, (n,).  ``groups``: within which observations agree in the fit; may be finer than those of
-    ``expected``.  ``first``: before the first fit scales and errors are not known yet, so z is divided by its typical
-    size, taken from the median of z^2.
+    ``out``: outliers, (n,).  ``groups``: of equivalent observations in the fit; may be finer than those of
+    ``expected``.  ``first``: before the first fit scales and errors are not known yet, so z is divided by its
+    typical size, taken from the median of z^2.
     """
     mean_intensity, variance = expected.mean_intensity, expected.variance
     if groups is not expected.groups:

@@ -1,4 +1,4 @@
-"""Intensities that no crystal structure gives, whatever their equivalents say.
+"""Finds impossibly strong intensities, without comparison with equivalents.
 
 For acentric reflections the chance of E^2 > x is exp(-x) (Wilson, Acta Cryst. 2 (1949) 318): 100 is never reached.
 """
@@ -15,7 +15,7 @@ def impossible(intensity: Float, scale: Float, epsilon: Float, shells: Shells, e
     """Observations with E^2 > ``emax``^2, (n,); none where ``emax`` is None or 0. DIALS' emax is 10.
 
     ``intensity``: I, counts, ``scale``: g, ``epsilon``: of the reflection, (n,).  ``shells``: of the same rows.
-    Rows with g <= 0 are not judged and do not count for the mean intensity.
+    Rows with g <= 0 are not tested and do not count for the mean intensity.
     """
     good = scale > 0
     found = np.zeros(len(good), np.bool_)
