@@ -9,7 +9,7 @@ from braggscale.errors import CommandError
 from braggscale.wording import some_of
 
 # A prefix is accepted for an identifier only if it has this length and the identifier is a long one: '1' or '1000'
-# # must never be taken for '10' or '10000'.
+# must never be taken for '10' or '10000'.
 SHORTEST_PREFIX = 4
 LONG_IDENTIFIER = 9
 MOST_LISTED = 12

@@ -33,7 +33,7 @@ from braggscale.numerics.array_types import Bool, Float, Int, Int32
 SEED = 43
 
 # Data sets with at most this number of usable rows have no limits on E^2, because the mean of a shell would be too
-# # uncertain (DIALS).
+# uncertain (DIALS).
 FEW_ROWS = 10_000
 
 N_SHELLS = 20

@@ -29,7 +29,7 @@ def find_pieces(table: Table, kinds: tuple[str, ...]) -> tuple[Int, Int]:
     rows = np.flatnonzero(candidate)
     ids = table["partial_id"][rows].astype(np.uint64)
     # There are few pieces: numbers that occur twice are found by counting if they are small, as they always are in
-    # # practice, and only those rows are sorted.
+    # practice, and only those rows are sorted.
     if len(ids) and int(ids.max()) < 16 * len(table) + 1024:
         ids = ids.astype(np.int64)
         again = np.bincount(ids)[ids] > 1

@@ -1,15 +1,17 @@
 """Predict updates of estimated strengths from the block diagonal of the normal matrix, which is cheap to invert.
 
-A Fellner-Schall step G (restraint_strengths.py) needs the minimum theta and the traces tr(C S), C = N^-1: n^3
-operations. How G depends on the strengths is known well enough from M, the blocks of N along its diagonal: one for each
-data set, and one for what data sets share. With an exact step at lambda_0, and theta_0 the minimum there,
+A Fellner-Schall step G (restraint_strengths.py) needs the minimum theta and the traces tr(C S), C = N^-1, which
+take n^3 operations. The dependence of G on the strengths can be predicted well enough from the block diagonal M of
+N: one block for each data set, and one for shared parameters. If an exact step has been made at lambda_0, where
+theta_0 is the minimum,
 
     ln G(lambda) = ln G_M(lambda) + ln G(lambda_0)/G_M(lambda_0)    of every kind,
     M(lambda) theta = M(lambda_0) theta_0.
 
-The fixed point of that costs no n^3, and few exact steps lead from there to the fixed point of G. The surrogate changes
-the path, not the fixed point: that is where the exact step asks for no change. With the columns of shared parameters in
-it (an arrow, block_matrix.py) M would be nearer to N, but need not be positive definite.
+The fixed point of this approximation takes no n^3 operations, and from there few exact steps lead to the fixed
+point of G. The surrogate changes the path but not the fixed point, at which an exact step changes nothing. If M
+also had the columns of shared parameters (an arrow, block_matrix.py), it would be nearer to N, but might not be
+positive definite.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from braggscale.numerics.anderson import MOST_CHANGE, Mixing
 from braggscale.numerics.array_types import Bool, Float
 from braggscale.numerics.block_matrix import BlockMatrix
 
-# Steps between two exact ones, and the relative change that ends them.
+# Most steps with the surrogate between two exact ones, and the relative change at which they end.
 MOST_STEPS, NO_CHANGE = 15, 3e-3
 
 
@@ -36,10 +38,10 @@ class BlockSurrogate:
     def __init__(
         self, matrix: Float, restraints: Restraints, owners: Owners, fixed: Bool, step_ratio: Mapping[str, float]
     ) -> None:
-        """``matrix``: J'J, (n, n), n all parameters.  ``owners``: whose they are.
+        """``matrix``: J'J of all n parameters, (n, n).  ``owners``: the data set of each parameter.
 
-        ``fixed``: those that keep their values, (n,).  ``step_ratio``: of an earlier surrogate; kinds that are not
-        named count as 1.
+        ``fixed``: parameters that keep their values, (n,).  ``step_ratio``: of an earlier surrogate; it is 1 for kinds
+        that are not named.
         """
         self.step_ratio = dict(step_ratio)
         cuts = np.flatnonzero(np.diff(owners.owner)) + 1
@@ -66,11 +68,11 @@ class BlockSurrogate:
     def follow(
         self, strengths: dict[str, float], exact: Mapping[str, float] | None, theta: Float, slope: Float | None = None
     ) -> dict[str, float]:
-        """Strengths to which steps lead that begin with an exact one from ``strengths``.
+        """The fixed point of steps with the surrogate that begin at ``strengths``.
 
-        They are at most a factor MOST_CHANGE away.
-        ``exact``: the strengths that the exact step asks for; None where it is not known: then the last step ratio
-        stands.  ``theta``: the minimum with ``strengths``, (n,); or any point, with ``slope``, the gradient of the cost
+        The strengths change by at most a factor MOST_CHANGE.
+        ``exact``: the result of an exact step; None if it is not known: then the last step ratio is used.
+        ``theta``: the minimum with ``strengths``, (n,); or any other point, with ``slope``, the gradient of the cost
         there, (n,).
         """
         blocks = self.blocks(strengths)

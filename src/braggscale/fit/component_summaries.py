@@ -25,7 +25,7 @@ AT_LIMIT = 1.0 + 1e-6
 
 @dataclass(frozen=True, slots=True)
 class ComponentSummary:
-    """What the fit says about one component of one data set.
+    """Result of the fit for one component of one data set.
 
     ``effective``: effective number of parameters, of ``n_parameters``.  ``rms``: of the correction about its mean, as
     a fraction.  ``low``, ``high``: smallest and largest correction over the observations in the fit.

@@ -1,13 +1,13 @@
-"""The normal matrix of many small data sets, by pairs of them.
+"""The normal matrix of many small data sets, computed by pairs of data sets.
 
 With J0 = -sqrt(w) I_h dg/d theta and a = sqrt(w) g, J'J = J0'J0 - sum_h b_h b_h', b_h = sum_i a_i J0_i/|a| over the
-rows of unique reflection h (normal_equations.normal_matrix). b_h consists of *cells* b_dh: what data set d brings to
-it, numbers for the parameters of d alone, and of r_h for the parameters that data sets share. Hence
+rows of unique reflection h (normal_equations.normal_matrix). b_h consists of *cells* b_dh, the contributions of
+data set d to the parameters that d alone has, and of r_h for the parameters that data sets share. Hence
 
     J'J[d, e] = (J0'J0 where d = e) - sum_h b_dh b_eh',    h: reflections that both have,
 
-a product of two small matrices, the cells of d and those of e. The outer products of b_h are the same sums in an order
-in which every number goes to another end of the memory; that takes about twenty times as long.
+which is a product of two small matrices, the cells of d and those of e. Outer products of b_h would give the same
+sums, but they write to addresses that are scattered over the memory, which takes about twenty times as long.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from braggscale.numerics.cholesky import add_transposed
 from braggscale.numerics.partitions import run_lanes
 
 LANES = 8
-# Cells in memory at once, in numbers.
+# Size of the cells that are in memory at the same time, in numbers.
 MOST_NUMBERS = 16_000_000
-# Nanoseconds for a pair of parameters in one unique reflection, by pairs of data sets, by loops and by BLAS over all
-# parameters; for a pair of cells.
+# Nanoseconds for a pair of parameters in one unique reflection: by pairs of data sets, by loops, and by BLAS over all
+# parameters; then the time for a pair of cells.
 BY_PAIRS, BY_LOOPS, BY_BLAS, PER_PAIR = 0.12, 3.0, 0.03, 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Which data set each parameter belongs to.
+    """The data set to which each parameter belongs.
 
-    ``owner``: the only data set that has the parameter, -1 where several share it, (n_parameters,).
-    ``place``: the parameter's number among those of its data set, or among the shared ones, (n_parameters,).
-    ``members``: places in theta, data set after data set, the shared ones last, (n_parameters,); those of data set d
-    from ``bounds[d]`` on, (n_sets + 2,).
+    ``owner``: data set of the parameter, -1 if several share it, (n_parameters,).
+    ``place``: number of the parameter among those of its data set, or among the shared ones, (n_parameters,).
+    ``members``: positions in theta, data set after data set, the shared ones last, (n_parameters,); those of data set d
+    begin at ``bounds[d]``, (n_sets + 2,).
     """
 
     owner: Int32
@@ -50,7 +50,7 @@ class Owners:
 
     @classmethod
     def of(cls, model: JointModel) -> Owners:
-        """Those of a model's parameters."""
+        """The owners of the parameters of a model."""
         n_sets = len(model.data_sets)
         owner = np.full(model.n_parameters, -1, np.int32)
         several = np.zeros(model.n_parameters, bool)
@@ -67,16 +67,16 @@ class Owners:
 
     @property
     def shared(self) -> Int:
-        """Places in theta of the shared parameters, (n_shared,)."""
+        """Positions in theta of the shared parameters, (n_shared,)."""
         return self.members[self.bounds[-2] :]
 
     @property
     def widest(self) -> int:
-        """Number of parameters of the data set that has most of its own."""
+        """The largest number of parameters that a data set has for itself."""
         return int(np.diff(self.bounds[:-1]).max(initial=0))
 
     def alone(self, data_set: int) -> Int:
-        """Places in theta of the parameters, (k,), that one data set alone has."""
+        """Positions in theta of the parameters, (k,), that only this data set has."""
         return self.members[self.bounds[data_set] : self.bounds[data_set + 1]]
 
 
@@ -84,7 +84,7 @@ class Owners:
 class Cells:
     """The cells of a run of neighbouring unique reflections (groups), data set after data set.
 
-    ``groups``: which run.  ``rows``: those of these groups, data set after data set, (n_rows,).
+    ``groups``: the run of groups.  ``rows``: their rows, data set after data set, (n_rows,).
     ``row_cuts``: the rows of data set d begin at ``row_cuts[d]``, (n_sets + 1,).
     ``cell``: of each row of the whole problem, (n,).  ``group``, ``data_set``: of each cell, (n_cells,); groups are
     counted within the run.  ``cell_cuts``: first cell of each data set, and the end, (n_sets + 1,).
@@ -130,9 +130,9 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """What the normal matrix by pairs needs to know of a problem; it does not depend on weights or parameters.
+    """Cells and owners for the normal matrix by pairs; they do not depend on weights or parameters.
 
-    ``runs``: cells of so many groups at a time that their numbers fit into memory.
+    ``runs``: cells of runs of groups, each small enough for the memory.
     """
 
     owners: Owners
@@ -140,9 +140,9 @@ class Pairs:
 
     @classmethod
     def worth(cls, model: JointModel, data_set: Int32, groups: Groups, design: Design) -> Pairs | None:
-        """The pairs of a problem; None where another way to its normal matrix is faster.
+        """The pairs of a problem; None if the normal matrix can be computed faster in another way.
 
-        That is so for one data set, and for few large ones.  ``data_set``: of each row, (n,).
+        This is the case for one data set, and for few large ones.  ``data_set``: of each row, (n,).
         """
         n_sets, n, owners = len(model.data_sets), model.n_parameters, Owners.of(model)
         size = groups.sizes()
@@ -175,7 +175,7 @@ class Pairs:
         return matrix
 
     def _add(self, matrix: Float, cells: Cells, groups: Groups, arguments: tuple[Any, ...]) -> None:
-        """What one run of groups brings, to be added to its own transpose.  Lanes write to different places."""
+        """Add the contribution of a run of groups; the caller adds the transpose. Lanes write to different elements."""
         from braggscale.numerics.compiled import data_set_pairs
 
         owners, shared, n_sets = self.owners, self.owners.shared, len(cells.cell_cuts) - 1
@@ -204,7 +204,7 @@ class Pairs:
     def _shared(
         self, matrix: Float, cells: Cells, groups: Groups, arguments: tuple[Any, ...]
     ) -> tuple[Int, Int32, Float]:
-        """Add the block of the shared parameters; r_h of every group: where it begins, places, numbers."""
+        """Add the block of the shared parameters; returns r_h of all groups: first elements, positions, values."""
         from braggscale.numerics.compiled import data_set_pairs
 
         shared, run = self.owners.shared, cells.groups

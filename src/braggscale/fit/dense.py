@@ -1,7 +1,7 @@
-"""The solver that forms the normal matrix and inverts it whenever it wants: up to a thousand parameters or so.
+"""The solver that forms the normal matrix and inverts it at every step: for up to about a thousand parameters.
 
 A round is L-BFGS in the metric of a normal matrix that several rounds share. The full matrix is Gauss-Newton steps with
-Marquardt's damping; before each of them the estimated strengths go to where the quadratic at that point leads.
+Marquardt's damping; before each of them the estimated strengths are updated with the quadratic at that point.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from braggscale.numerics.minimisers import Stop, constrained_covariance, levenbe
 
 log = logging.getLogger(__name__)
 
-# Turns of strengths and L-BFGS in one round; the next round goes on.
+# How often a round alternates between strengths and L-BFGS; the next round continues.
 ROUGH_TURNS = 2
 MOST_STRENGTH_STEPS = 40
-# Steps times n^3 between two looks at the observations: a few seconds.
+# Limit of steps times n^3 between two passes over the observations, which corresponds to a few seconds.
 STRENGTH_WORK = 3e11
 # Largest change, in effective parameters, that is accepted from a normal matrix computed at another point.
 TRUSTED = 1.0
@@ -38,16 +38,16 @@ class Dense:
     """See the module; ``Solver`` describes the phases."""
 
     def round(self, state: State, settings: FitSettings) -> State:
-        """A few turns, each with estimated strengths, where they are wanted, and L-BFGS.
+        """Alternate a few times between estimated strengths (if they are estimated) and L-BFGS.
 
-        Any J'J of a point nearby is good enough as a metric, and to see that the strengths stay. Where they do not it
-        is computed anew: directions that the old one knows nothing of, though the data do, would ask for corrections
-        without end.
+        J'J of any nearby point is good enough as a metric, and to show that the strengths have converged. If they have
+        not, J'J is computed anew: in directions in which the old matrix has no curvature, although the data have, it
+        would lead to unlimited corrections.
         """
         target, theta, matrix = state.target, state.theta, state.memory.matrix
         fresh = matrix is None
         if matrix is None:
-            # for the price of a few evaluations the normal matrix saves four fifths of the steps
+            # the normal matrix takes the time of a few evaluations and saves four fifths of the steps
             matrix = target.quadratic(theta).matrix
         history: list[float] = []
         enough = CLOSE_IN_ROUNDS * settled(target)
@@ -70,7 +70,7 @@ class Dense:
         return replace(state, target=target, theta=theta, fits=fits, memory=replace(state.memory, matrix=matrix))
 
     def solve(self, state: State, settings: FitSettings) -> State:
-        """Gauss-Newton steps; before each, the strengths that are estimated, until neither changes anything.
+        """Gauss-Newton steps, with an update of estimated strengths before each, until neither changes anything.
 
         The last step is made with the strengths that are returned.
         """
@@ -101,8 +101,8 @@ class Dense:
     def finish(self, state: State) -> Ending:
         """The covariance is the inverse in the gauge of the scales.
 
-        The gauge's restraints are left out: they hold it at other places, and would take two directions away where
-        there is one.
+        The restraints of the gauge are left out. Their conditions differ from the constraints, so two directions
+        would be removed instead of one.
         """
         target, matrix, n = state.target, state.memory.matrix, len(state.target.base)
         if matrix is None:
@@ -119,7 +119,7 @@ class Dense:
 
 
 class _LastPoint:
-    """The observations' part of the cost at the point asked for last: restraints change between steps, it does not."""
+    """Keeps the observations' part of the cost at the last point, because only the restraints change between steps."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -135,11 +135,11 @@ class _LastPoint:
 def strengths_nearby(
     quadratic: Quadratic, mixing: Mixing, enough: float, trusted: float = np.inf
 ) -> tuple[dict[str, float], float]:
-    """Strengths at the minimum of a quadratic, and how far they moved.
+    """Strengths at the minimum of a quadratic, and their change.
 
-    No observation is looked at: with J'J and gradient as they are, each step is a small linear problem.
-    The change of the fit, in effective parameters, is that which the first step alone asked for; above ``trusted`` no
-    other follows.  ``enough``: change that a step asks for, and is granted, after which none follows.
+    No pass over the observations is needed: with given J'J and gradient each step is a small linear problem.
+    The returned change of the fit, in effective parameters, is that of the first step alone; if it is above
+    ``trusted``, no other step follows.  ``enough``: the steps end after one that changes the fit by less than this.
     ``mixing``: earlier steps; the new ones are added.
     """
     target, n = quadratic.target, len(quadratic.target.base)

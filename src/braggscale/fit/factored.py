@@ -1,6 +1,6 @@
-"""The inverse of the normal matrix at one set of strengths, and the surrogate that tells where strengths go from there.
+"""The inverse of the normal matrix at one set of strengths, and the surrogate that predicts the next strengths.
 
-few_inversions.py makes it, and passes it on from round to round for as long as J'J stays the same.
+few_inversions.py makes it and uses it in later rounds as long as J'J stays the same.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Factored:
 
     @classmethod
     def of(cls, quadratic: Quadratic, surrogate: BlockSurrogate) -> Factored | None:
-        """N inverted at the present strengths; None where it is not positive definite."""
+        """N inverted at the present strengths; None if N is not positive definite."""
         inverse = quadratic.inverse()
         if inverse is None:
             return None
@@ -40,5 +40,5 @@ class Factored:
 
     @property
     def metric(self) -> Scaling:
-        """In which N is the unit matrix; for L-BFGS."""
+        """The metric in which N is the unit matrix, for L-BFGS."""
         return Scaling(self.inverse.root)

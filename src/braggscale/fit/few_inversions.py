@@ -1,10 +1,10 @@
 """The solver for many data sets with estimated strengths, whose normal matrix is formed but not often inverted.
 
-One factorisation of the normal matrix is reused for many steps. A Fellner-Schall step with N = J'J + sum lambda S
-inverted at some strengths is exact there; a surrogate of N (block_surrogate.py) predicts where the steps lead that
-begin with it. The inverse root R, R'R = N^-1, serves for that, for the minimum of the quadratic, as the metric of
-L-BFGS, and for the covariance. While J'J stays the same, as from round to round, so does R, and every round begins with
-the exact step at the strengths where N was inverted last.
+One factorisation of the normal matrix is reused for many steps. A Fellner-Schall step is exact at the strengths for
+which N = J'J + sum lambda S has been inverted; a surrogate of N (block_surrogate.py) predicts the steps that
+follow. The inverse root R, R'R = N^-1, is used for these steps, for the minimum of the quadratic, as the metric of
+L-BFGS, and for the covariance. R is valid as long as J'J is the same, in several rounds, and every round begins
+with the exact step at the strengths for which N was inverted last.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from braggscale.numerics.minimisers import Fit, Stop, lbfgs
 log = logging.getLogger(__name__)
 
 MOST_EXACT = 8
-# In a round, skip the second inversion if the surrogate moved the fit by less than this, in effective parameters, for
-# each parameter that there is: what is left is about a hundredth of it.
+# In a round, skip the second inversion if the surrogate has changed the effective parameters by less than this for
+# each parameter of the model; the remaining change is about a hundredth of it.
 ENOUGH = 0.06
-# Use the surrogate only while each exact step asks for less than this part of what the exact step before asked for.
+# Use the surrogate only while each exact step is smaller than this share of the previous one.
 LEADS = 0.7
-# What is left of 1 for a gauge that nothing else holds.
+# 1 - p C p' of a gauge condition that only its own restraint determines.
 NOTHING_HELD = 1e-9
-# Steps of the full matrix end at this part of the tolerance. They cost little beside an inversion, and strengths asked
-# of a point that is not the minimum lead to and fro.
+# Steps of the full matrix end at this share of the tolerance. They take little time compared with an inversion, and
+# strengths that are computed before the minimum is reached oscillate.
 CLOSE = 1e-2
 
 
@@ -47,7 +47,7 @@ class FewInversions:
     """See the module; ``Solver`` describes the phases."""
 
     def round(self, state: State, settings: FitSettings) -> State:
-        """Strengths, then L-BFGS in the metric of N; an old J'J is renewed where the strengths do not stay."""
+        """Strengths, then L-BFGS in the metric of N; an old J'J is computed anew if the strengths change."""
         target, theta, memory = state.target, state.theta, state.memory
         fresh, matrix = memory.matrix is None, memory.matrix
         if matrix is None:
@@ -70,8 +70,8 @@ class FewInversions:
     def solve(self, state: State, settings: FitSettings) -> State:
         """Steps in the metric of N and strengths until neither changes anything, and N^-1 at the end.
 
-        J'J is that of the last point from which a step went that lowered the rms residual by more than the tolerance.
-        The last step is made with the strengths that are returned. Without N^-1 nothing is done.
+        J'J belongs to the last point from which a step lowered the rms residual by more than the tolerance. The
+        last step is made with the strengths that are returned. If N has no inverse, nothing is done.
         """
         limit, tolerance = settings.full_matrix_max_iterations or 100, settings.tolerance
         target, theta, earlier = state.target, state.theta, state.memory.factored
@@ -82,7 +82,7 @@ class FewInversions:
         while True:
             quadratic = quadratic.at(strengths)
             if known is None or known.strengths != strengths or known.matrix is not quadratic.matrix:
-                known = None  # its memory is that of the next
+                known = None  # frees its memory for the next one
                 known = Factored.of(quadratic, surrogate)
                 if known is None:
                     stop, history = Stop.SINGULAR, [quadratic.cost]
@@ -148,8 +148,8 @@ def foreseen(quadratic: Quadratic, step_ratio: Mapping[str, float]) -> tuple[Blo
 def exact_step(quadratic: Quadratic, known: Factored) -> tuple[dict[str, float], float, Float]:
     """Fellner-Schall step from ``known.strengths``.
 
-    Returns the strengths that it asks for, by kind; the change of the fit in effective parameters; and the minimum at
-    which it is taken, (n_parameters,).
+    Returns the new strengths, by kind; the change of the fit in effective parameters; and the minimum at which the
+    step is made, (n_parameters,).
     """
     target = quadratic.target
     there = quadratic.at(known.strengths).minimum(known.inverse)
@@ -164,11 +164,11 @@ def exact_step(quadratic: Quadratic, known: Factored) -> tuple[dict[str, float],
 def settle(
     quadratic: Quadratic, near: Factored | None, enough: float, fresh: bool = True
 ) -> tuple[dict[str, float], float, Factored | None]:
-    """Strengths at the minimum of a quadratic, how far they moved, in effective parameters, and N^-1 nearby.
+    """Strengths at the minimum of a quadratic, their change in effective parameters, and N^-1 nearby.
 
-    ``near``: N^-1 of an earlier fit, of use if it has this J'J.  ``enough``: change in effective parameters of an exact
-    step after which none is needed.  ``fresh``: whether J'J is that at the quadratic's own point; another one only
-    tells how far strengths would move.
+    ``near``: N^-1 of an earlier fit, which is used if it has this J'J.  ``enough``: the steps end after an exact one
+    that changes the effective parameters by less than this.  ``fresh``: whether J'J belongs to the point of the
+    quadratic; if not, it is only used to see by how much the strengths would change.
     """
     known = near if near is not None and near.matrix is quadratic.matrix else None
     strengths = quadratic.target.restraints.strengths

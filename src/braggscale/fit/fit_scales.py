@@ -1,4 +1,4 @@
-"""One fit of the scales, with weights, outliers and intensities as they are: L-BFGS, the full matrix, or both."""
+"""One fit of the scales with given weights, outliers and intensities: L-BFGS, the full matrix, or both."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from braggscale.numerics.array_types import Bool, Float
 from braggscale.numerics.block_matrix import BlockMatrix
 from braggscale.numerics.minimisers import Fit
 
-# With so few parameters for each data set the normal matrix is not formed from so many parameters on: blocks then say
-# nearly everything.
+# If data sets have at most the first number of parameters each, the normal matrix is not formed for more parameters
+# than the second number, because its blocks are then a good approximation.
 SMALL_SET, MOST_OF_SMALL = 10, 1500
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one fit found.
+    """The result of one fit.
 
     ``theta``: all parameters, (n_parameters,).  ``covariance``: same order, zero for fixed parameters, or None.
-    ``fits``: what each minimiser did, by its name.  ``undetermined``: parameters that no observation sees, settled by
-    restraints alone.  ``n_observations``, ``n_groups``: rows and unique reflections in the fit.
-    ``message``: for the user, where something went wrong.  ``strengths``: estimated strengths by kind.
+    ``fits``: results of the minimisers, by name.  ``undetermined``: parameters on which no observation depends, so that
+    only restraints determine them.  ``n_observations``, ``n_groups``: rows and unique reflections in the fit.
+    ``message``: for the user, if something went wrong.  ``strengths``: estimated strengths by kind.
     ``effective_dof``: diag(C J'J), (n_parameters,): effective parameters.
     ``memory``: for the next fit of the same problem.
     """
@@ -46,9 +46,9 @@ class Outcome:
 
 
 def choose_solver(problem: Problem, target: Target) -> Solver:
-    """The solver for a problem of this size: the only place where that is decided.
+    """The solver for a problem of this size; only this function decides it.
 
-    Imports happen here, so that a run loads the kernels of the solver that it uses.
+    The modules are imported here, so that a run loads only the kernels of the solver that it uses.
     """
     n = len(target.free)
     small = n <= SMALL_SET * len(problem.model.data_sets)
@@ -79,9 +79,9 @@ def fit(
 
     ``intensity``: counts, ``weight``: 1/counts^2, (n,).
     ``strengths``: of the restraints whose strengths are estimated, by kind; None: as the model has them.
-    ``near``: an earlier fit with about the same weights; what it remembers is where this one begins.
+    ``near``: an earlier fit with about the same weights, whose memory this fit uses.
     ``solver``: None for the one that ``choose_solver`` names.
-    A full matrix that cannot be inverted leaves the answer of L-BFGS, with covariance None and a message.
+    If the full matrix cannot be inverted, the result of L-BFGS is returned, with covariance None and a message.
     """
     theta = on_gauge(theta, problem.choices)
     target = problem.target(theta, intensity, weight, strengths or {})
@@ -107,7 +107,7 @@ def _outcome(state: State, theta: Float) -> Outcome:
 
 
 def _finished(solver: Solver, state: State) -> Outcome:
-    """The outcome with uncertainties.  Matrices are not remembered: nothing comes after such a fit."""
+    """The outcome with uncertainties.  Matrices are not kept, because no other fit follows."""
     ending = solver.finish(state)
     known = state.problem.fixed | state.target.restraints.estimated_places(len(state.target.base))
     return replace(
@@ -121,13 +121,14 @@ def _finished(solver: Solver, state: State) -> Outcome:
 
 
 def _undetermined(information: Float, known: Bool) -> tuple[int, ...]:
-    """Parameters that no observation sees and that nothing else settles.
+    """Parameters on which no observation depends and that are not determined otherwise.
 
-    ``information``: diagonal of J'J, ``known``: parameters that are settled otherwise, (n_parameters,).
+    ``information``: diagonal of J'J, ``known``: parameters that are determined otherwise, (n_parameters,).
     """
     positive = information[information > 0]
     if len(positive) == 0:
         return tuple(int(p) for p in np.flatnonzero(~known))
-    # scales, B and harmonics differ in units; a parameter without data differs from all by far more
+    # scales, B and harmonics have different units, but the information on a parameter without data is smaller by
+    # far more
     nothing = information <= 1e-12 * float(np.median(positive))
     return tuple(int(p) for p in np.flatnonzero(nothing & ~known))

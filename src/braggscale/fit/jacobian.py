@@ -1,4 +1,4 @@
-"""The Jacobian of the observations at one point, stored as a few numbers per row from which its products follow.
+"""The Jacobian of the observations at one point, stored as a few numbers per row from which products are computed.
 
 A row of J0 is -size phi with phi = d ln g/d theta. With along = a/|a| of the rows of one unique reflection
 J = J0 - along (along . J0), the form of normal_equations.py.
@@ -19,7 +19,7 @@ LANES = 8
 
 
 def lane_cuts(groups: Groups, lanes: int) -> Int:
-    """Group numbers, (n_lanes + 1,), that cut the data into lanes of about equal rows; depends on the data alone."""
+    """Group numbers, (n_lanes + 1,), at which lanes of about equal size begin; they depend on the data alone."""
     return groups.blocks(max(1, -(-groups.n_rows // lanes)))
 
 

@@ -27,21 +27,21 @@ from braggscale.numerics.compiled import normal_equations
 from braggscale.numerics.partitions import run_lanes
 
 GRADIENT_LANES = 32
-# Memory of all lanes' normal matrices together, in numbers; fewer lanes for more parameters.
+# Size of all lanes' normal matrices together, in numbers; with more parameters there are fewer lanes.
 MATRIX_LANES_SIZE = 8_000_000
-# Dense rows and group rows that are in memory at once in one lane, in rows and in numbers.
+# Dense rows and group rows that one lane has in memory at the same time, in rows and in numbers.
 CHUNK_ROWS = 32768
 CHUNK_SIZE = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """F(theta), pure in theta.  Vectors that go in and out hold the free parameters only, unless it says otherwise.
+    """F(theta), a pure function of theta.  Vectors have the free parameters only, unless another shape is given.
 
-    ``design``: basis values of the observations.  ``groups``: unique reflections; rows stand in their order.
+    ``design``: basis values of the observations.  ``groups``: unique reflections; rows are in their order.
     ``intensity``: I, counts, (n,).  ``weight``: w, 1/counts^2, (n,).  ``restraints``: at their present strengths.
-    ``base``: all parameters, (n_parameters,): the fixed ones keep these values.  ``free``: places in theta of the
-    others, (n_free,).  ``pairs``: where J'J is made by pairs of data sets.
+    ``base``: all parameters, (n_parameters,): the fixed ones keep these values.  ``free``: positions in theta of
+    the others, (n_free,).  ``pairs``: if J'J is computed by pairs of data sets.
     """
 
     design: Design
@@ -108,9 +108,9 @@ class Target:
         return total[self.free]
 
     def quadratic(self, theta: Float, matrix: Float | None = None) -> Quadratic:
-        """F near ``theta``, (n_free,), to second order.
+        """Second-order expansion of F about ``theta``, (n_free,).
 
-        ``matrix``: J'J of a point nearby, (n_parameters, n_parameters), to be used as it is; None: it is formed.
+        ``matrix``: J'J of a point nearby, (n_parameters, n_parameters), which is used unchanged; None: it is computed.
         """
         if matrix is None:
             return Quadratic(self, theta, *self._data_equations(theta))
@@ -119,14 +119,14 @@ class Target:
     def restrained_matrix(self, matrix: Float) -> Float:
         """J'J + sum strength S, (n_free, n_free).
 
-        ``matrix``: J'J, (n_parameters, n_parameters), which stays as it is.
+        ``matrix``: J'J, (n_parameters, n_parameters), which is not changed.
         """
         matrix = matrix.copy()
         self.restraints.add_matrix(matrix)
         return matrix if len(self.free) == len(matrix) else matrix[np.ix_(self.free, self.free)]
 
     def linearise(self, theta: Float) -> Linear:
-        """What every row brings to J, with cost and gradient of the observations.  ``theta``: (n_free,)."""
+        """The contributions of all rows to J, with cost and gradient of the observations.  ``theta``: (n_free,)."""
         complete = self.full(theta)
         return Linear.at(self.design, self.groups, self.intensity, self.weight, complete)
 
@@ -156,10 +156,11 @@ class Target:
         return cost, gradient, matrix
 
     def _lane_equations(self, first: int, last: int, theta: Float, few: bool) -> tuple[float, Float, Float, Float]:
-        """``_data_equations`` of the groups ``first`` to ``last`` - 1: loops for what is sparse, BLAS for the rest.
+        """``_data_equations`` of the groups ``first`` to ``last`` - 1: by loops for sparse parts, by BLAS for the
+        others.
 
-        The matrix comes in two parts: one in which each pair of parameters stands on one side of the diagonal only,
-        and a whole one, (1, 1) with a zero where there is nothing to put into it.
+        The matrix has two parts: one in which each pair of parameters is on one side of the diagonal only, and a
+        complete one, which is (1, 1) with a zero if it is empty.
         """
         n, offsets, blocks = len(theta), self.groups.offsets, self.design.blocks
         cost, gradient, once = 0.0, np.zeros(n), np.zeros((n, n))
@@ -182,7 +183,7 @@ class Target:
         return cost, gradient, once, products
 
     def _chunks(self, first: int, last: int, n: int) -> list[tuple[int, int]]:
-        """Runs of groups whose dense rows and group rows stay small; as large as n where that is more, for BLAS."""
+        """Runs of groups that fit into memory; each has at least n rows, so that BLAS is efficient."""
         cuts = [first]
         most = max(n, CHUNK_SIZE // max(n, 1))
         offsets = self.groups.offsets
@@ -192,24 +193,24 @@ class Target:
         return list(zip(cuts[:-1], cuts[1:], strict=True))
 
     def _groups_see_few(self) -> bool:
-        """Whether a group's members depend on so few of the parameters that their outer product is the shorter way.
+        """Whether the members of a group depend on so few of the parameters that loops over outer products are faster.
 
-        Loops take about 25 times as long for a pair of parameters as a matrix product.
+        For a pair of parameters a loop takes about 25 times as long as a matrix product.
         """
         return 5.0 * self.design.count_nonzeros() / max(len(self.groups), 1) < len(self.base)
 
     def lane_cuts(self, lanes: int) -> Int:
-        """Group numbers, (n_lanes + 1,), that cut the data into lanes of about equal rows."""
+        """Group numbers, (n_lanes + 1,), at which lanes of about equal size begin."""
         return lane_cuts(self.groups, lanes)
 
     def arguments(self) -> tuple[object, ...]:
-        """Of the kernels."""
+        """Arguments of the kernels."""
         return (self.groups.offsets, self.intensity, self.weight, self.design.arguments())
 
 
 @dataclass(frozen=True, slots=True)
 class Quadratic:
-    """F near a point to second order (Gauss-Newton): numbers of the observations, restraints at any strength.
+    """Second-order expansion of F (Gauss-Newton): numbers from the observations, and restraints of any strengths.
 
     ``theta``: the point, free parameters, (n_free,).  Of the observations alone: ``cost``, ``gradient``
     (n_parameters,), and ``matrix``, J'J, (n_parameters, n_parameters), half their Hessian.

@@ -1,17 +1,18 @@
 """The solver without the normal matrix: Gauss-Newton steps, strengths and uncertainties for thousands of crystals.
 
-N = J'J + sum lambda S has n^2 numbers and takes n^3 operations to invert; a product N v takes two passes over the
+N = J'J + sum lambda S has n^2 elements and takes n^3 operations to invert; a product N v takes two passes over the
 observations (normal_operator.py). So with more parameters than problem.MOST_DENSE
 
-    steps       N x = -gradient/2 by conjugate gradients, preconditioned with M, the blocks of N and what they share;
-    traces      tr(C S), C = N^-1, of estimated strengths: exactly for M^-1, from random probes for what it leaves out.
-                One solution C z serves all strengths, and is where the next solution starts;
+    steps       N x = -gradient/2 is solved by conjugate gradients; the preconditioner M consists of the diagonal
+                blocks of N and the columns of shared parameters;
+    traces      tr(C S), C = N^-1, of estimated strengths: exactly for M^-1, and from random probes for the difference.
+                One solution C z serves all strengths, and the next solution starts from it;
     effective   parameters: diag(C J'J) = 1 - diag(C sum lambda S), in the same way;
-    covariance  of a data set: its block of M^-1. With many crystals, each of which contributes little to the
-                intensities that it is compared with, what they add is small. Where a data set is more than one
-                block, its esds are too small.
+    covariance  of a data set: its block of M^-1. If there are many crystals, each contributes little to the intensities
+                with which it is compared, and the neglected part is small. If a data set has more than one block, its
+                esds are too small.
 
-The answers are those of the other solvers within the noise of the probes (tests/fit/test_solvers.py).
+The results agree with those of the other solvers within the noise of the probes (tests/fit/test_solvers.py).
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from braggscale.numerics.minimisers import Fit, Stop
 log = logging.getLogger(__name__)
 
 PROBES = 24
-# Probes to 1e-2 would let the strength of a correction that is nearly nothing wander from round to round. Few effective
-# parameters are what is left of many: at the end, with probes good to 1e-3, steps of such a one go to and fro.
+# With a tolerance of 1e-2 for the probes, the strength of a nearly vanishing correction would drift from round to
+# round. Its few effective parameters are a small difference: with 1e-3 in the last fit its steps would oscillate.
 STEP_TOLERANCE, PROBE_TOLERANCE = 1e-4, 1e-3
-NEGLIGIBLE = 3e-8  # share of the cost that a solution need not gain: 0.01 in chi^2 where it is half a million
-STRENGTH_STEPS = 2  # between two looks at gradient and blocks
-ROUGH_STEPS = 1  # Gauss-Newton steps of a fit that needs no uncertainties: the next round goes on
-CLOSE = 0.2  # part of the change that counts as none, below which strengths stop at one point
+NEGLIGIBLE = 3e-8  # a solution may miss this share of the cost: 0.01 of a chi^2 of half a million
+STRENGTH_STEPS = 2  # between two evaluations of gradient and blocks
+ROUGH_STEPS = 1  # Gauss-Newton steps of a fit that needs no uncertainties; the next round continues
+CLOSE = 0.2  # steps at one point end below this share of the change that counts as converged
 HALVINGS = 12
 
 
@@ -50,14 +51,14 @@ class MatrixFree:
     """See the module; ``Solver`` describes the phases."""
 
     def round(self, state: State, settings: FitSettings) -> State:
-        """L-BFGS in the metric of a diagonal; nothing where strengths are estimated, for that takes ``solve``."""
+        """L-BFGS in the metric of a diagonal; nothing if strengths are estimated, because that needs ``solve``."""
         if settings.estimate and state.target.restraints.strengths:
             return state
         rough = descend(state.target, state.theta, None, None, settings)
         return replace(state, theta=rough.theta, fits=(*state.fits, ("L-BFGS", rough)))
 
     def solve(self, state: State, settings: FitSettings) -> State:
-        """Gauss-Newton steps; before each the strengths that are estimated."""
+        """Gauss-Newton steps, with an update of estimated strengths before each."""
         limit, target = settings.full_matrix_max_iterations or 100, state.target
         probing = _Probing.of(state, FINAL_TOLERANCE if settings.esds else PROBE_TOLERANCE)
         point = probing.point(target.full(state.theta))
@@ -113,7 +114,7 @@ class MatrixFree:
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """``theta``: all parameters, (n,).  ``linear``: J there.  ``parts``: what is formed of J'J, there or nearby."""
+    """``theta``: all parameters, (n,).  ``linear``: J there.  ``parts``: blocks and columns of J'J, there or nearby."""
 
     theta: Float
     linear: Linear
@@ -122,7 +123,7 @@ class _Point:
 
 @dataclass(frozen=True, slots=True)
 class _Probing:
-    """What all steps of one fit share.  ``signs``: the probes, zero for fixed parameters, (n, PROBES)."""
+    """Data of all steps of one fit.  ``signs``: the probes, zero for fixed parameters, (n, PROBES)."""
 
     target: Target
     layout: Layout
@@ -158,7 +159,7 @@ class _Probing:
     def shortened(
         self, point: _Point, step: Float, cost: float, strengths: Mapping[str, float]
     ) -> tuple[_Point, float] | None:
-        """The point after the step, halved until it lowers the cost, and its cost; None if no length does."""
+        """The point after the step, which is halved until it lowers the cost, and its cost; None if no length does."""
         length = 1.0
         for _ in range(HALVINGS):
             theta = point.theta + length * step

@@ -1,8 +1,8 @@
-"""The normal matrix N = J'J + sum lambda S as an operator: products, solutions and traces without its n^2 numbers.
+"""The normal matrix N = J'J + sum lambda S as an operator: products, solutions and traces without its n^2 elements.
 
-A product N v takes two passes over the observations. What is formed of N is M: the blocks along the diagonal, one for
-each data set, and the columns of components that data sets share (an arrow, block_matrix.py). M is the preconditioner
-of the conjugate gradients. What it leaves out is how crystals hold each other through the intensities.
+A product N v takes two passes over the observations. Only a part M of N is formed: the blocks along the diagonal, one
+for each data set, and the columns of components that data sets share (an arrow, block_matrix.py). M is the
+preconditioner of the conjugate gradients. It leaves out the coupling of crystals through their common intensities.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from braggscale.numerics.partitions import run_lanes
 log = logging.getLogger(__name__)
 
 LARGEST_BLOCK = 1500  # a block with more parameters is split
-# Tolerance of the columns that hold the gauge.
+# Tolerance of the solutions for the conditions of the gauge.
 FINAL_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How theta is cut into blocks.
+    """Division of theta into blocks.
 
-    ``starts``: where they begin, and the end, (n_blocks + 1,): data sets, and components that several data sets share.
+    ``starts``: first parameter of each block, and the end, (n_blocks + 1,); blocks are data sets and shared components.
     ``shared``: the parameters of the latter, in order, (n_shared,).
     """
 
@@ -74,7 +74,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is formed of J'J: ``blocks`` along the diagonal and the columns of shared parameters, (n, n_shared)."""
+    """Parts of J'J that are formed: diagonal ``blocks``, and the columns of shared parameters, (n, n_shared)."""
 
     blocks: BlockMatrix
     cross: Float
@@ -124,7 +124,7 @@ class NormalOperator:
         """``linear``, ``parts``: of J'J at the point.  ``penalty``: S by kind.  ``fixed``: (n,)."""
         self.linear, self.penalty, self.strengths, self.fixed = linear, penalty, strengths, fixed
         whole = penalty.add_blocks(parts.blocks, strengths)
-        for block in whole.blocks():  # directions of which nothing is known must not run away
+        for block in whole.blocks():  # limits steps in directions without curvature
             diagonal = np.diag(block)
             block[np.diag_indices(len(block))] += 1e-9 * max(float(diagonal.max()), 1.0) + 1e-9 * diagonal
         fix(whole, fixed, 1.0)
@@ -149,10 +149,10 @@ class NormalOperator:
         return result
 
     def deflate(self, vectors: Float) -> None:
-        """Take directions in which N is much softer than M into the preconditioner: M^-1 + Z (Z'N Z)^-1 Z'.
+        """Add directions in which N has much less curvature than M to the preconditioner: M^-1 + Z (Z'N Z)^-1 Z'.
 
-        ``vectors``: Z, (n, m), solutions of an earlier problem of this kind: N^-1 of anything consists mostly of them.
-        Zeros, which tell no direction, change nothing.
+        ``vectors``: Z, (n, m), solutions of an earlier problem of this kind, which consist mostly of such directions.
+        Columns of zeros change nothing.
         """
         if not vectors.any():
             return
@@ -161,7 +161,7 @@ class NormalOperator:
         self.coarse = z, np.linalg.inv(0.5 * (coarse + coarse.T) + 1e-12 * np.trace(coarse) * np.eye(len(coarse)))
 
     def precondition(self, v: Float) -> Float:
-        """What conjugate gradients take for N^-1 v, (n, m)."""
+        """The preconditioner times v, an approximation of N^-1 v, (n, m)."""
         result = self.formed(v)
         if self.coarse is not None:
             z, inverse = self.coarse
@@ -176,7 +176,7 @@ class NormalOperator:
         return x
 
     def traces(self, signs: Float, solutions: Float) -> tuple[dict[str, float], dict[str, float]]:
-        """tr(N^-1 S) and tr(M^-1 S) of every kind: the latter exactly, what it leaves out from random probes.
+        """tr(N^-1 S) and tr(M^-1 S) of every kind; the latter is exact, the difference comes from random probes.
 
         ``signs``: the probes z, 1 or -1 at random, (n, m).  ``solutions``: N^-1 z, (n, m).  E[z' N^-1 S z] = tr(N^-1
         S): Hutchinson, Commun. Stat. Simul. Comput. 19 (1990) 433.
@@ -195,9 +195,9 @@ class NormalOperator:
     ) -> Float:
         """diag(N^-1 J'J) = 1 - diag(N^-1 sum lambda S), (n,), in the same way.
 
-        ``signs``, ``solutions``: z and N^-1 z, (n, m).  ``model``: the restraints of the model.  ``gauge_restraints``:
-        squares of levels m theta, whose share is exact, lambda m (N^-1 m): they couple all data sets, and are so strong
-        that probes would see little else.
+        ``signs``, ``solutions``: z and N^-1 z, (n, m).  ``model``: the restraints of the model.
+        ``gauge_restraints``: squares of levels m theta. Their part, lambda m (N^-1 m), is computed exactly, because
+        they couple all data sets and are so strong that they would dominate the noise of the probes.
         """
         rest = solutions - self.formed(signs)
         blocks = model.add_blocks(BlockMatrix.zeros(self.inverse.starts), self.strengths)

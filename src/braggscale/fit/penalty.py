@@ -1,6 +1,7 @@
 """sum lambda S of all restraints without an n x n matrix: products, traces, and the blocks along the diagonal.
 
-What is sparse is a sparse matrix. Restraints on means over many data sets, which are not, are vectors.
+Sparse parts are stored as a sparse matrix. Restraints on means over many data sets, which are not sparse, are
+stored as vectors.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from braggscale.numerics.block_matrix import BlockMatrix
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """S of one kind, D + sum c v v' with means v over many blocks; of restraints without a kind lambda S.
+    """S of one kind, D + sum c v v' with means v over many blocks; for restraints without a kind lambda S.
 
     ``sparse``: D, (n, n).  ``levels``: v in columns, (n, k), and c, (k,).  ``place``, ``value``: elements of S
-    within the blocks, by place in their store.
+    within the blocks, with their positions in the store.
     """
 
     sparse: Any
@@ -44,10 +45,10 @@ class _Kind:
 
 
 class Penalty:
-    """sum lambda S of all restraints: what is sparse as a sparse matrix, common levels as vectors; by kind."""
+    """sum lambda S of all restraints, by kind: a sparse matrix, and vectors for levels of many data sets."""
 
     def __init__(self, restraints: Sequence[Placed], n: int, blocks: Int) -> None:
-        """``blocks``: where those along the diagonal begin, and their end."""
+        """``blocks``: first parameter of each diagonal block, and the end."""
         kinds = {restraint.kind for _, restraint in restraints}
         self.by_kind = {kind: _gathered(restraints, kind, n, blocks) for kind in sorted(kinds)}
         self.pull = np.zeros(n)

@@ -1,4 +1,4 @@
-"""What all fits of one selection of observations have in common; weights and intensities change from fit to fit."""
+"""The common part of all fits of one selection of observations; weights and intensities change from fit to fit."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MOST_EFFECTIVE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Observations that take part in a fit, in the order of ``groups``, and the model; n observations.
+    """The n observations in a fit, in the order of ``groups``, and the model.
 
-    ``rows``: where they were made.  ``groups``: unique reflections within which they should agree.
+    ``rows``: their geometry.  ``groups``: unique reflections within which they should agree.
     ``design``: their basis values.  ``fixed``: parameters that keep their values, (n_parameters,).
-    ``choices``: what settles the gauge (models/gauge.py).  ``pairs``: how the normal matrix is made by pairs of data
-    sets; None where another way is faster, or where there are too many parameters to form it.
+    ``choices``: conditions of the gauge (models/gauge.py).  ``pairs``: for the normal matrix by pairs of data sets;
+    None if another way is faster, or if there are too many parameters to form the matrix.
     """
 
     model: JointModel
@@ -83,7 +83,8 @@ class Problem:
         return Target(self.design, self.groups, intensity, weight, restraints, theta, free, self.pairs)
 
     def constraints(self, theta: Float) -> Float:
-        """What defines the covariance, (n_choices, n_parameters): the gauge as the scales see it.
+        """The constraints that define the covariance, (n_choices, n_parameters): the gauge, as conditions on the
+        scales.
 
         ``theta``: all parameters, (n_parameters,).
         """

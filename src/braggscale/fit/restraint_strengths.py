@@ -1,30 +1,33 @@
-"""How strongly each correction is held back: estimated from the data.
+"""Estimates the strengths of restraints from the data.
 
 With the weights of the error model the cost of least_squares.py is -2 ln of a posterior density,
 
     F(theta) = sum w (I - g I_h)^2 + sum_k lambda_k theta' S_k theta,    theta ~ N(0, (sum lambda_k S_k)^-) a priori,
 
-so a restraint says that a correction is a random function whose size and smoothness nobody knows beforehand, and its
-strength lambda is the inverse of a variance that the data determine (a mixed model). Let N = J'J + sum lambda_k S_k at
-the minimum and C = N^-1. The restricted likelihood of the lambdas is, by Laplace's approximation,
+so a restraint means that a correction is a random function, and its strength lambda is the inverse of a variance,
+which the data determine (a mixed model). Let N = J'J + sum lambda_k S_k at the minimum and C = N^-1. The restricted
+likelihood of the lambdas is, by Laplace's approximation,
 
     -2 ln L = F(theta) + ln |N| - ln |sum lambda_k S_k|+ + const        (|.|+: product of the non-zero eigenvalues)
 
-F does not change with theta at its minimum, so its derivative is theta'S_k theta + tr(C S_k) - rank(S_k)/lambda_k for
-restraints whose ranges do not meet. The generalised Fellner-Schall step
+At the minimum the derivative of F with respect to theta is 0. So for restraints that act on different parameters
+the derivative of -2 ln L is theta'S_k theta + tr(C S_k) - rank(S_k)/lambda_k. The generalised Fellner-Schall step
 
     lambda_k <- (rank(S_k) - lambda_k tr(C S_k)) / (theta' S_k theta)
 
-raises L for a linear model (Wood & Fasiolo, Biometrics 73 (2017) 1071; Schall, Biometrika 78 (1991) 719). The numerator
-is the number of parameters that the data, and not the restraint, determine. If the correction is no larger than the
-noise of its own estimate, lambda grows without bound and the correction vanishes: there is nothing to switch off.
+increases L for a linear model (Wood & Fasiolo, Biometrics 73 (2017) 1071; Schall, Biometrika 78 (1991) 719). The
+numerator is the number of parameters that the data, and not the restraint, determine. If the correction is no larger
+than the noise of its own estimate, lambda grows without limit and the correction vanishes; it need not be switched
+off.
 
-Restraints of one kind share their lambda and are summed over in numerator and denominator: a sweep with few
-reflections is corrected as far as its data allow, with what the others tell about how such corrections look.
+Restraints of one kind have the same lambda; numerator and denominator are sums over them. A sweep with few
+reflections is corrected as far as its data allow, and the other sweeps determine how large such corrections usually
+are.
 
 The effective number of parameters of a component is the sum over its parameters of diag(C J'J): how many degrees of
 freedom of the data it uses, from 0 to its number of parameters (Hastie & Tibshirani, Generalized Additive Models,
-1990). What all data sets together cannot know (models/gauge.py) is in the null space of every S_k, hence in no trace.
+1990). Directions that all data together cannot determine (models/gauge.py) are in the null space of every S_k and
+do not contribute to the traces.
 """
 
 from __future__ import annotations
@@ -41,12 +44,12 @@ from braggscale.numerics import cholesky
 from braggscale.numerics.anderson import MOST_CHANGE
 from braggscale.numerics.array_types import Bool, Float, Int
 
-# Of a correction with fewer effective parameters nothing is left: its strength grows no further, for without an end it
-# would grow until N is singular.
+# A correction with fewer effective parameters has vanished, and its strength is not increased any more, because N
+# would become singular.
 NOTHING_LEFT = 1e-3
-# Blocks of the inverse with fewer parameters are no work for BLAS.
+# Blocks of the inverse with fewer parameters are too small for BLAS to be efficient.
 SMALL = 64
-# Factor on strengths that leaves nothing of a correction.
+# Factor on strengths with which a correction vanishes.
 HELD = 1e8
 # Share of the effective parameters that may be taken, from which on strengths fall more slowly.
 NEAR = 0.5
@@ -55,7 +58,7 @@ NEAR = 0.5
 def held_back(model: JointModel) -> JointModel:
     """The model without estimated restraints, for data that cannot support them.
 
-    Curves and maps become constants, a level is held to no correction with the strength that it starts with.
+    Curves and maps become constants. A level is restrained to no correction with its starting strength.
     """
 
     def fixed(restraint: Restraint, null: float) -> Restraint:
@@ -64,7 +67,7 @@ def held_back(model: JointModel) -> JointModel:
         if restraint.couples_data_sets:
             row = np.asarray(restraint.penalty)
             return Restraint(np.outer(row, row), restraint.strength, null)
-        # constants cost nothing whatever the target; near this one what rounding leaves of them is small, too
+        # a constant costs nothing for any target; with this target rounding errors are small, too
         return replace(restraint, kind="", strength=HELD * restraint.strength, target=null)
 
     def settled(component: Component) -> Component:
@@ -84,7 +87,7 @@ def at_least(strengths: Mapping[str, float], least: Mapping[str, float]) -> dict
 class Inverse:
     """C = N^-1 = R'R, which need not be formed.
 
-    ``root``: R, a lower triangle, (n_free, n_free).  ``free``: places of its parameters in theta, (n_free,).
+    ``root``: R, a lower triangle, (n_free, n_free).  ``free``: positions of its parameters in theta, (n_free,).
     ``n``: number of all parameters.
     """
 
@@ -94,9 +97,10 @@ class Inverse:
 
     @classmethod
     def of(cls, normal: Float, free: Int, n: int) -> Inverse | None:
-        """From N; None where it is not positive definite.
+        """From N; None if it is not positive definite.
 
-        ``normal``: N, (n_free, n_free), whose memory is used.  ``free``: places of its parameters among all, (n_free,).
+        ``normal``: N, (n_free, n_free), whose memory is used.  ``free``: positions of its parameters in theta,
+        (n_free,).
         """
         root = cholesky.inverse_root(normal, overwrite=True)
         return None if root is None else cls(root, free, n)
@@ -108,7 +112,7 @@ class Inverse:
     def part(self, where: slice | Int) -> Float:
         """Rows and columns of C, zero for fixed parameters, (k, k).  ``where``: places among all, in order, (k,)."""
         if len(self.free) == self.n and isinstance(where, slice) and where.stop - where.start <= SMALL:
-            # many small ones: from the diagonal on, above it the triangle is zero
+            # many small blocks: only from the diagonal on, because above it the triangle is zero
             from braggscale.numerics.compiled import triangle
 
             found = np.zeros((where.stop - where.start,) * 2)
@@ -174,7 +178,7 @@ def update(
     blocks_alone: Mapping[str, float] | None = None,
     most_effective: float = np.inf,
 ) -> tuple[dict[str, float], float]:
-    """One Fellner-Schall step for every kind, and by how many effective parameters it changes the fit at most.
+    """One Fellner-Schall step for every kind, and the largest change of the fit in effective parameters.
 
     ``restraints``: of the model.  ``theta``: the minimum with ``strengths``, (n_parameters,).
     ``traces``: tr(C S) of every kind.  ``fixed``: parameters that keep their values, (n_parameters,); a restraint of

@@ -1,4 +1,4 @@
-"""All restraints of one fit: those of the model, at their present strengths, and those that hold the gauge."""
+"""All restraints of one fit: those of the model, at their present strengths, and those of the gauge."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Restraints:
 
     @property
     def strengths(self) -> dict[str, float]:
-        """Present strength of each kind, in the order of the restraints; empty if somebody chose every strength."""
+        """Present strength of each kind, in the order of the restraints; empty if all strengths are fixed."""
         return {restraint.kind: restraint.strength for _, restraint in self.model if restraint.kind}
 
     @property
@@ -76,7 +76,7 @@ class Restraints:
             matrix[block] += restraint.strength * restraint.penalty
 
     def estimated_places(self, n: int) -> Bool:
-        """Parameters whose restraint is estimated, (n,): there are many more of them than the data need, on purpose.
+        """Parameters whose restraint is estimated, (n,); there are intentionally more of them than the data determine.
 
         ``n``: number of parameters. A restraint that only couples data sets does not count.
         """

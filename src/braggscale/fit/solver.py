@@ -1,12 +1,12 @@
-"""What every solver of the least-squares problem answers, and what the solvers share.
+"""The protocol of the solvers of the least-squares problem, and their common parts.
 
-There are three, and they give the same answer (tests/fit/test_solvers.py):
+There are three solvers, and they give the same result (tests/fit/test_solvers.py):
 
-    dense.py            forms the normal matrix and inverts it as often as it likes
+    dense.py            forms the normal matrix and inverts it at every step
     few_inversions.py   many data sets: one inverse serves many steps
     matrix_free.py      thousands of crystals: only products with the normal matrix
 
-``fit_scales.choose_solver`` says which one runs.
+``fit_scales.choose_solver`` decides which one runs.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ from braggscale.numerics.array_types import Float
 from braggscale.numerics.block_matrix import BlockMatrix
 from braggscale.numerics.minimisers import Fit, Scaling, Stop, lbfgs
 
-# Steps of L-BFGS in the metric of one normal matrix; another one costs about as much as twenty.
+# Steps of L-BFGS in the metric of one normal matrix; a new matrix takes about the time of twenty steps.
 STEPS_NEARBY = 20
-# Strengths have settled when a step changes the fit by less than this many effective parameters, or this many for each
-# parameter that there is.
+# Strengths have converged if a step changes the effective parameters by less than the first number, or by less than
+# the second for each parameter of the model.
 SETTLED = 0.05
 SETTLED_SHARE, SETTLED_SHARE_OF_MANY = 1e-4, 3e-4
-# With more parameters of many data sets the matrix is not inverted for every step of the strengths (few_inversions.py).
+# If many data sets have more parameters, the matrix is not inverted for every step of the strengths
+# (few_inversions.py).
 MANY = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """How far a fit goes.
+    """Extent and accuracy of a fit.
 
     ``first_order``: whether L-BFGS runs, ``full_matrix``: whether second-order steps follow.
     ``max_iterations``, ``full_matrix_max_iterations``: their limits, None for 100.
     ``tolerance``: relative decrease of the rms residual that counts as converged.
-    ``estimate``: whether L-BFGS brings estimated strengths up to date; the steps of the full matrix always do.
+    ``estimate``: whether estimated strengths are updated with L-BFGS; with the full matrix they always are.
     ``esds``: whether a full matrix ends with covariance and effective parameters.
     """
 
@@ -56,11 +57,12 @@ class FitSettings:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What one fit leaves to the next fit of the same problem, with about the same weights.
+    """Results of one fit that the next fit of the same problem, with about the same weights, can use.
 
-    ``matrix``: J'J, (n_parameters, n_parameters), None where it was not formed.  ``factored``: of many parameters its
-    inverse.  ``solutions``: of the equations of matrix_free.py for its probes, (n_parameters, number of probes).
-    ``mixing``: how estimated strengths moved.
+    ``matrix``: J'J, (n_parameters, n_parameters), None if it was not formed.  ``factored``: its inverse, if there are
+    many parameters.  ``solutions``: of the equations of matrix_free.py for its probes, (n_parameters, number of
+    probes).
+    ``mixing``: history of the estimated strengths.
     """
 
     matrix: Float | None = None
@@ -71,11 +73,11 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a fit stands.
+    """The present state of a fit.
 
     ``target``: the cost, with the restraints at their present strengths.  ``theta``: free parameters, (n_free,).
-    ``before``: the same where the last second-order steps began, (n_free,).
-    ``fits``: what each minimiser did, by its name.  ``memory``: what the solver knows, for its next phase or fit.
+    ``before``: parameters before the last second-order steps, (n_free,).
+    ``fits``: results of the minimisers, by name.  ``memory``: for the next phase or fit.
     """
 
     problem: Problem
@@ -88,11 +90,11 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What is known at the end of a fit.
+    """Final results of a fit.
 
-    ``theta``: the free parameters that stand, (n_free,).  ``covariance``: of all parameters, zero for fixed ones; None
-    where it cannot be had.  ``effective_dof``: diag(C J'J), (n_parameters,), None where it is not known.
-    ``information``: the diagonal of J'J, (n_parameters,).  ``message``: for the user, where something went wrong.
+    ``theta``: final free parameters, (n_free,).  ``covariance``: of all parameters, zero for fixed ones; None if it
+    cannot be computed.  ``effective_dof``: diag(C J'J), (n_parameters,), None if it is not known.
+    ``information``: the diagonal of J'J, (n_parameters,).  ``message``: for the user, if something went wrong.
     """
 
     theta: Float
@@ -106,9 +108,9 @@ class Solver(Protocol):
     """The phases of a fit, each from state to state."""
 
     def round(self, state: State, settings: FitSettings) -> State:
-        """A round of scaling: L-BFGS, and estimated strengths as far as that costs little.
+        """A round of scaling: L-BFGS, and an update of estimated strengths if that takes little time.
 
-        A state without a fit means that this solver has nothing cheaper than ``solve``.
+        A state without a fit means that this solver has no faster method than ``solve``.
         """
         ...
 
@@ -127,7 +129,7 @@ def is_many(target: Target) -> bool:
 
 
 def settled(target: Target) -> float:
-    """Change of the fit, in effective parameters, that counts as none."""
+    """Change of the fit, in effective parameters, that counts as converged."""
     share = SETTLED_SHARE_OF_MANY if is_many(target) else SETTLED_SHARE
     return max(SETTLED, share * len(target.base))
 
@@ -135,7 +137,7 @@ def settled(target: Target) -> float:
 def descend(
     target: Target, theta: Float, matrix: Float | None, metric: Scaling | Float | None, settings: FitSettings
 ) -> Fit:
-    """L-BFGS in a ``metric``; None: in that of ``matrix`` or, where that is None, too, of a diagonal.
+    """L-BFGS in a ``metric``; None: in that of ``matrix`` or, if that is None, too, of a diagonal.
 
     ``theta``: (n_free,).  ``matrix``: J'J of a point nearby, (n_parameters, n_parameters).
     ``metric``: curvatures, (n_free,), or a scaling made before.

@@ -21,8 +21,8 @@ from braggscale.wording import some_of
 log = logging.getLogger(__name__)
 
 # Number of rows that are checked to see whether reflections belong to an experiment, and the largest relative error
-# # of their reciprocal lattice vectors if they do. In the l-cysteine, quartz and CuNiR data the error of correct
-# pairs # is at most 3.4 %, that of wrong pairs at least 55 %.
+# of their reciprocal lattice vectors if they do. In the l-cysteine, quartz and CuNiR data the error of correct pairs
+# is at most 3.4 %, that of wrong pairs at least 55 %.
 _SAMPLE = 200
 _STRANGE = 0.2
 

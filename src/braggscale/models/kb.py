@@ -29,8 +29,8 @@ from braggscale.options.model_options.record import corrections_of
 BEYOND_DIALS = ("modulation", "modules")
 
 # Weights of K/K0 - 1, where K0 is the starting scale from mean intensities, and of B (Angstrom^2). They keep the
-# values # of a data set with very few common reflections finite, and correspond to an uncertainty of K0 of 50 % and
-# of B of # 5 Angstrom^2; a hundred common reflections known to 10 % have a weight of 10000.
+# values of a data set with very few common reflections finite, and correspond to an uncertainty of K0 of 50 % and of
+# B of 5 Angstrom^2; a hundred common reflections known to 10 % have a weight of 10000.
 SCALE_RIDGE = 4.0
 DECAY_RIDGE = 0.04
 

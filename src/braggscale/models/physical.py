@@ -41,8 +41,7 @@ LEAST_INTERVALS, MOST_INTERVALS = 4, 80  # of the scale, per sweep
 FINE_LMAX, WEDGE_LMAX = 6, 4  # of sweeps, and of those below ABSORPTION_ABOVE
 IMAGE_INTERVAL = 1.0  # degrees
 # Image effects by default: if images are at least as wide as rocking curves (full width at half maximum, 2.355 sd)
-# and # each effect has so many reflections n that its error, about 3 %/sqrt(n), is below the usual flicker of a
-# beam.
+# and each effect has so many reflections n that its error, about 3 %/sqrt(n), is below the usual flicker of a beam.
 FULL_WIDTH = 2.355
 LEAST_PER_EFFECT = 50
 # Sweep width below which, scale interval, decay interval; degrees. DIALS' automatic values.
@@ -50,15 +49,15 @@ INTERVALS = ((5.0, 1.0, 1.5), (10.0, 2.0, 3.0), (25.0, 4.0, 5.0), (90.0, 8.0, 10
 # lmax, surface weight; DIALS' values.
 ABSORPTION_LEVELS = {"low": (4, 5e5), "medium": (6, 5e4), "high": (6, 5e3)}
 
-# Weights of squared second differences of neighbouring parameters. They are negligible for a parameter with ten #
+# Weights of squared second differences of neighbouring parameters. They are negligible for a parameter with ten
 # reflections (each determines a scale to 3 %, which gives a weight near 1e4). Across a gap in the images they make
-# the # curve a straight line, so that no parameter is undetermined.
+# the curve a straight line, so that no parameter is undetermined.
 SCALE_ROUGHNESS = 4.0  # 1/0.5^2: neighbouring slopes of the scale differ by about 0.5
 DECAY_ROUGHNESS = 0.04  # 1/(5 Angstrom^2)^2
 
-# Starting values of estimated strengths, 1/sd^2; the data determine the final ones. The sd are: curvature of 2 %
-# and # 0.3 Angstrom^2 over 10 degrees, changes of 10 % and 3 Angstrom^2 over a sweep, B of 3 Angstrom^2 between
-# sweeps, # coefficients of the surface of 5 % for l = 1, decreasing with l (l + 1).
+# Starting values of estimated strengths, 1/sd^2; the data determine the final ones. The sd are: curvature of 2 % and
+# 0.3 Angstrom^2 over 10 degrees, changes of 10 % and 3 Angstrom^2 over a sweep, B of 3 Angstrom^2 between sweeps,
+# coefficients of the surface of 5 % for l = 1, decreasing with l (l + 1).
 START_SCALE = (2500.0, 100.0)
 START_DECAY = (10.0, 0.1)
 START_DECAY_LEVEL = 0.1

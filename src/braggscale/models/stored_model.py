@@ -20,10 +20,9 @@ from braggscale.models.settings import ModelSettings
 from braggscale.models.smooth import Axis, axis_over, smooth_basis
 from braggscale.numerics.array_types import Float
 
-# Entry of the stored model that other programs do not know. It has the intervals that the user chose (the spacing
-# in # the configuration, which results from them, would become smaller with every exclusion that is taken back) and
-# the # limits of the outlier test. A program that rewrites the model drops the entry, so it never contradicts the
-# model.
+# Entry of the stored model that other programs do not know. It has the intervals that the user chose (the spacing in
+# the configuration, which results from them, would become smaller with every exclusion that is taken back) and the
+# limits of the outlier test. A program that rewrites the model drops the entry, so it never contradicts the model.
 OWN_ENTRY = "braggscale"
 
 # Names in the stored configuration of the factor from images to normalised units, for each smooth component.

@@ -68,6 +68,6 @@ def _limit() -> list[tuple[Any, int]]:
 
 def _set(library: Any, number: int) -> None:
     # threadpoolctl allows only one Python thread to change a number that belongs to the process, until this thread
-    # # ends. Here the lock and the count of runs protect the number, and a run may be in any thread.
+    # ends. Here the lock and the count of runs protect the number, and a run may be in any thread.
     setter = getattr(library, "_real_set_num_threads", library.set_num_threads)
     setter(number)

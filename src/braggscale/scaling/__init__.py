@@ -1,1 +1,1 @@
-"""A run from chosen data to its result: plan, models, rounds."""
+"""A run: plan, models, rounds and result."""

@@ -1,4 +1,4 @@
-"""From settled options and facts to the model of each data set, and all of them in one vector of parameters."""
+"""Builds the model of each data set from plan and data, and one vector of parameters for all of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def build_models(
 ) -> tuple[list[ModelSettings], JointModel, Float, list[list[str]]]:
     """Settings and model of each data set, start values, (n_parameters,), and the components that were taken over.
 
-    ``quiet``: nothing for the log.
+    ``quiet``: nothing is logged.
     """
     all_settings: list[ModelSettings] = []
     models: list[DataSetModel] = []
@@ -85,7 +85,7 @@ def build_models(
 def _rocking(member: UsedDataSet, rows: Int) -> tuple[tuple[float, float, float], float, float | None]:
     """Rotation axis in the frame of Observations.s1c, sd of the rocking curve and largest scattering angle, degrees.
 
-    ``rows``: usable rows of the table, (n,).  For a still and where a table does not tell, 0 and None.
+    ``rows``: usable rows of the table, (n,).  For a still, and if the table does not have the columns, 0 and None.
     """
     kind, table = member.experiment.kind, member.usable.table
     if isinstance(kind, Still):
@@ -104,7 +104,7 @@ def _rocking(member: UsedDataSet, rows: Int) -> tuple[tuple[float, float, float]
 def _settings(
     request: ModelRequest, facts: SweepFacts, stored: Mapping[str, Any] | None
 ) -> tuple[ModelSettings, list[str]]:
-    """Settings of one data set: by the options for new data, as stored (but for what the user set) for old."""
+    """Settings of one data set: from the options for new data; as stored, except for the user's options, for old."""
     again = repeated_model(request, stored)
     if again is not None:
         settings = resolve_model(replace(request, kind=again["__id__"]), facts)[0]

@@ -1,4 +1,4 @@
-"""What a run ends with: the final fate of every row of the input, and the merging statistics."""
+"""The end of a run: the final fate of every row of the input, and the merging statistics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MOST_APART = 1e6
 
 
 def usable(data_set: Int32, scaled: Scaled, cutoff: float) -> Bool:
-    """Observations that end as scaled, (n,): no outliers, and with an inverse scale factor that is not too small.
+    """Observations with the fate scaled, (n,): no outliers, and an inverse scale factor that is not too small.
 
     ``data_set``: position of the data set, (n,).  ``cutoff``: see :func:`too_small`.
     """
@@ -129,7 +129,7 @@ def with_excluded(
 def statistics_of(
     data: SortedObservations, scaled: Scaled, good: Bool, cell: UnitCell, symmetry: Symmetry, wanted: StatisticsRequest
 ) -> Statistics | None:
-    """Merging statistics of what is written out; None, with a warning, where nothing can be merged.
+    """Merging statistics of the scaled observations; None, with a warning, if nothing can be merged.
 
     ``good``: rows that are merged, (n,).
     """

@@ -1,20 +1,20 @@
-"""Does the model predict reflections that were left out of the fit, and which of its corrections help to do so?
+"""Cross-validation: how well models, with and without each correction, predict reflections that were left out.
 
 Unique reflections, with Friedel mates together, are divided into five folds. Each candidate model is fitted to four of
-them, and its scales are judged by how well equivalents in the fifth fold agree with each other. With
-z^2 = (I - g I_h)^2/(V' (1 - h)) around the held-out group's own mean, h the leverage,
+them, and the test is how well equivalents in the fifth fold agree with its scales. With
+z^2 = (I - g I_h)^2/(V' (1 - h)), where I_h is the mean of the held-out group itself and h the leverage,
 
     loss = sum (1 - h) (nu + 1)/2 ln(1 + z^2/nu),     nu = 4,
 
-is minus the log likelihood of Student's t up to a constant. It is robust, so that a few outliers do not decide. (1 - h)
-makes a group of n count n - 1 times, and a common factor of a candidate's scales has no effect. All candidates use the
-intensities, V' and outliers of the run. Outliers are left out of the fits but count in the loss. Strengths are
-estimated anew in each fit.
+is minus the log likelihood of Student's t up to a constant. It is robust, so a few outliers have little effect.
+With (1 - h) a group of n counts n - 1 times, and a common factor of a candidate's scales has no effect. All
+candidates use the intensities, V' and outliers of the run. Outliers are left out of the fits but count in the loss.
+Strengths are estimated anew in each fit.
 
 Candidates are compared in pairs: the uncertainty of a sum of differences is that of a sum over groups, sqrt(n) times
 their standard deviation. It is far smaller than that of either sum (Stone, J. R. Stat. Soc. B 36 (1974) 111).
 
-R_meas of held-out groups cannot decide: it differs between candidates by less than its own noise.
+R_meas of held-out groups is not used, because it differs between candidates by less than its own noise.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ log = logging.getLogger(__name__)
 FOLDS = 5
 SEED = 43
 NU = 4.0
-FEWEST_GROUPS = 50  # below, differences are noise
-SIGNIFICANT = 2.0  # differences of more than so many uncertainties are said to be there
+FEWEST_GROUPS = 50  # with fewer groups differences are only noise
+SIGNIFICANT = 2.0  # differences of more than so many uncertainties are reported as significant
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A model that was tried.
 
-    ``loss``: minus log likelihood of the held-out observations, per observation.  ``worse``: by how much more than the
+    ``loss``: minus log likelihood of the held-out observations, per observation.  ``worse``: loss minus that of the
     model of the run.  ``uncertainty``: standard deviation of ``worse``.
     """
 
@@ -62,7 +62,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """``candidates``: the model of the run first.  ``observations``, ``groups``: judged; ``reason``: why none."""
+    """``candidates``: the model of the run first.  ``observations``, ``groups``: tested; ``reason``: why none."""
 
     candidates: tuple[Candidate, ...]
     observations: int
@@ -92,10 +92,10 @@ def validate(
     settings: FitSettings,
     others: Mapping[str, JointModel],
 ) -> Validation:
-    """The model of the run and simpler ones, judged by reflections left out of the fit.
+    """Test the model of the run and simpler ones with reflections that are left out of the fit.
 
     ``friedel_merged``: groups with Friedel mates together, over the same rows as ``work``.
-    ``others``: more models to try, by what to call them; they start without corrections.
+    ``others``: more models to try, by name; they start without corrections.
     """
     judged = _judged(work, scaled)
     n_groups = int(np.count_nonzero(scaled.state.fit_groups.sum(judged) > 1))
@@ -129,7 +129,7 @@ def _spread(difference: Float) -> float:
 
 
 def _judged(work: ScalingProblem, scaled: Scaled) -> Bool:
-    """Rows in groups of two or more, (n,), without those that no crystal scatters."""
+    """Rows in groups of two or more, (n,), without impossibly strong ones."""
     good = (scaled.state.scale > 0) & ~scaled.state.impossible & (scaled.state.variance > 0)
     result: Bool = good & scaled.state.fit_groups.spread(scaled.state.fit_groups.sum(good) > 1)
     return result
@@ -144,7 +144,7 @@ def _held_out(
     fold: Int,
     judged: Bool,
 ) -> Float:
-    """Loss of every group, each from the fit that did not see it, (n_groups,)."""
+    """Loss of every group, from the fit that did not contain it, (n_groups,)."""
     state = scaled.state
     chosen = np.flatnonzero(work.selected)
     fixed = work.fixed if model is work.model else np.zeros(model.n_parameters, bool)
@@ -166,7 +166,7 @@ def _held_out(
 
 
 def _around_start(model: JointModel, theta: Float) -> JointModel:
-    """Scales of KB models restrained around where they begin, as in the run itself."""
+    """The model with scales of KB models restrained to their starting values, as in the run itself."""
     data_sets = list(model.data_sets)
     for d, component, where in model.parts():
         around_start = MODELS[data_sets[d].kind].around_start
@@ -205,7 +205,7 @@ def _is_constant(component: Component) -> bool:
 
 
 def _with(model: JointModel, keep: Sequence[str]) -> JointModel:
-    """The model with the components in ``keep``, and a constant where nothing else is left to be the scale."""
+    """The model with the components in ``keep``, and a constant scale if no other scale is left."""
     data_sets = []
     for own in model.data_sets:
         kept = tuple(component for component in own.components if component.name in keep)
@@ -216,7 +216,7 @@ def _with(model: JointModel, keep: Sequence[str]) -> JointModel:
 
 
 def _is_factor(component: Component) -> bool:
-    """Whether the component can carry the scale of a data set: neither a B nor one that is 1 on the average."""
+    """Whether the component can be the scale of a data set: neither a B nor a correction that is 1 on average."""
     return not component.exponential and component.offset == 0.0 and component.name != "modulation"
 
 

@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 def selected(
     data: SortedObservations, groups: Groups, identifiers: Sequence[str], intensity_choice: str, wanted: FitSelection
 ) -> Selection:
-    """The observations that take part in the fit of the scales; logs how many, and why not the others.
+    """The observations that take part in the fit of the scales; logs their number, and why the others do not.
 
-    ``groups``: within which observations should agree.  ``identifiers``: of the data sets in use.
+    ``groups``: of observations that should agree.  ``identifiers``: of the data sets in use.
     Raises DataError if none passes.
     """
     rows, n_data_sets = data.rows, len(identifiers)
@@ -50,7 +50,7 @@ def selected(
 
 
 def _log_selection(selection: Selection, identifiers: Sequence[str]) -> None:
-    """How many observations take part in the fit, and why not the others."""
+    """Log how many observations take part in the fit, and why the others do not."""
     total = sum(share.usable for share in selection.shares)
     log.info(
         f"{int(selection.mask.sum())} of {total} observations take part in the fit of the scales, "

@@ -1,8 +1,8 @@
-"""Which intensities a round uses: profiles on the scale of the sums, then the mixture of both.
+"""The intensities of a round: profiles are put on the scale of the sums, and both are mixed.
 
-The ratio of profiles to sums, the mixture and the scales need each other's expected intensities, so all are found anew
-in each round. Where a midpoint was asked for, or too few observations have both intensities, the choice is that of
-``intensity_choice``.
+The ratio of profiles to sums, the mixture and the scales depend on each other through the expected intensities, so all
+are determined anew in each round. If the user has given a midpoint, or if too few observations have both intensities,
+``intensity_choice`` decides.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from braggscale.weighting.profile_mixture import Profiles
 
 
 def first_intensities(work: ScalingProblem, state: State, settings: RoundSettings) -> State:
-    """The state with the intensities that a first fit should use, from those in it and the scales it has."""
+    """The state with the intensities for the first fit, from its present intensities and scales."""
     if settings.intensity_choice != "combine":
         return state
     seen = work.groups, 1.0 / state.values.variance, state.scale, state.values.intensity
@@ -34,10 +34,10 @@ def first_intensities(work: ScalingProblem, state: State, settings: RoundSetting
 def decide_intensities(
     work: ScalingProblem, state: State, settings: RoundSettings, fresh: bool
 ) -> tuple[State, Choice | None]:
-    """The state with other intensities, and the comparison where the scatter of equivalents decided.
+    """The state with new intensities, and the comparison if the scatter of equivalents decided.
 
-    ``fresh``: the mixture and the ratio of profiles to sums may change. Later they stay, or data in which errors,
-    outliers and mixture depend much on each other would go to and fro.
+    ``fresh``: the mixture and the ratio of profiles to sums may change. In later rounds they are kept, because data in
+    which errors, outliers and mixture depend strongly on each other might alternate.
     """
     if settings.intensity_choice != "combine" or (state.i_mid == BEST and not fresh):
         return state, None
@@ -60,7 +60,7 @@ def decide_intensities(
 
 
 def compare_intensities(work: ScalingProblem, state: State, settings: RoundSettings) -> Choice | None:
-    """How well equivalents agree with the mixture in use and without it, where their scatter did not decide."""
+    """Agreement of equivalents with the mixture, with profiles and with sums, if their scatter did not decide."""
     if state.profiles is None or settings.midpoints:
         return None
     rows = state.profiles.scaled(work.rows)

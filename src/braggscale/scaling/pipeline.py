@@ -1,7 +1,6 @@
-"""The story of a run: prepare, sort, model, fit in rounds, judge, merge.
+"""The steps of a run: prepare, sort, build models, fit in rounds, decide the fates, merge.
 
-``run`` takes what was read and the plan, and returns a Result that the writers and reports use. No file is opened
-or written here.
+``run`` takes the input and the plan, and returns a Result for writers and reports. No file is opened or written here.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ def run(
         checked = symmetry_of(data, scaled, good, found.symmetry, found.cell)
     covariance = scaled.outcome.covariance
     esd = None if covariance is None else np.sqrt(np.maximum(covariance.diagonal(), 0.0))
-    # data sets that were not chosen keep their place in the ledger
+    # data sets that were not chosen are still listed in the ledger
     members = with_excluded(data_sets, final, plan.filtered)
     experiments = [one.experiment for one in final]
     return Result(
@@ -170,7 +169,7 @@ def _selected(found: RunData, identifiers: list[str], plan: Plan) -> tuple[Selec
 def _other_restraints(
     in_use: Sequence[UsedDataSet], found: RunData, request: ModelRequest, settings: Sequence[ModelSettings]
 ) -> dict[str, JointModel]:
-    """The models that the other choice of ``restraints`` gives, by its name; none where it makes no difference."""
+    """The models with the other kind of ``restraints``, by its name; empty if they are the same."""
     estimated = not any(s.estimated for s in settings)
     changed = replace(request, estimated=estimated, use_stored=False)
     kinds = {s.model for s in settings}

@@ -1,9 +1,8 @@
-"""From the options to the plan of one run: the only place where scaling looks at options.
+"""Makes the plan of a run from the options; this is the only module of scaling that reads options.
 
-``make_plan`` settles every automatic value that depends on the whole input, chooses the data sets in use, and turns
-what was asked for into values. What comes after it works with the plan alone. Automatic choices that depend on a
-single data set (its model and the settings of that) are made later, from ``Plan.models`` and the facts about the data
-set (models/choice.py).
+``make_plan`` determines every automatic value that depends on the whole input, chooses the data sets in use, and turns
+options into values. All later stages use the plan alone. Automatic choices that depend on a single data set (its model
+and the settings of the model) are made later, from ``Plan.models`` and the facts about the data set (models/choice.py).
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ from braggscale.weighting.outlier_test import OutlierOptions
 log = logging.getLogger(__name__)
 
 PARTIALITY_CUTOFF, STILLS_CUTOFF = 0.4, 0.05  # the first is DIALS'
-# With calibrated errors and scales without systematic differences 4 finds most and loses least; otherwise DIALS' 6.
+# 4 is best with a refined error model and scales without systematic differences; otherwise 6, as in DIALS.
 ZMAX, ZMAX_UNCALIBRATED = 4.0, 6.0
-# With estimated restraints all of so many observations take part in the fit; of more the ranges are enough.
+# With estimated restraints, up to so many observations all take part in the fit; if there are more, ranges are used.
 ALL_BELOW = 250_000
 KNOWN_FACTOR = "analytical_correction"  # the column, as integration programs write it
 # Options that choose the observations of the fit: who sets one of them gets what it says.
@@ -63,7 +62,7 @@ class ErrorModelGroups:
 class StatisticsRequest:
     """``n_bins``: resolution shells.  ``use_internal_variance``: sigma of a mean from the scatter of its equivalents.
 
-    ``d_min``: limit that was asked for, Angstrom; None if the data end by themselves.
+    ``d_min``: limit of the user, Angstrom; None for no limit.
     """
 
     n_bins: int
@@ -113,7 +112,7 @@ class Plan:
     ``cuts``: which reflections.  ``intensity_choice``: sum, profile or combine.
     ``best_unit_cell``: for resolution and statistics, Angstrom and degrees; None for the median of the data sets.
     ``anomalous``: whether all Friedel mates are apart in scaling.  ``small_scale_cutoff``: smallest inverse scale.
-    ``validate``: whether the model is judged by reflections left out of the fit.
+    ``validate``: whether the model is tested with reflections left out of the fit.
     ``mend_indexing``: whether data sets that are indexed in another way than the others are reindexed.
     ``known_factor``: column with a known part of the inverse scale factor, None for none.
     ``reference_mode``: estimated or fixed, where there is a reference.  ``one_by_one``: whether each data set is scaled
@@ -148,9 +147,9 @@ class Plan:
 
 
 def make_plan(options: Options, data_sets: Sequence[DataSet]) -> Plan:
-    """The plan for a run on these data sets; logs what was chosen that a user may wonder about.
+    """The plan for a run on these data sets; logs choices that may surprise the user.
 
-    Raises CommandError for data sets that are not there and for a choice that leaves none.
+    Raises CommandError for data sets that do not exist, and if none would be left.
     """
     numbers = _data_sets_in_use(options, data_sets)
     chosen = [data_sets[k] for k in numbers]
@@ -218,7 +217,7 @@ def filter_settings(options: FilteringOptions) -> FilterSettings | None:
 
 
 def model_request(options: Options) -> ModelRequest:
-    """What the options say about models."""
+    """The choice of models by the options."""
     return ModelRequest(
         kind=options.model,
         kind_is_explicit=options.is_explicit("model"),
@@ -243,7 +242,7 @@ def _data_sets_in_use(options: Options, data_sets: Sequence[DataSet]) -> list[in
 
 
 def _settled_restraints(options: Options, chosen: Sequence[DataSet]) -> ModelRequest:
-    """What is asked of models, after it is clear whether restraints are estimated."""
+    """The choice of models, with the decision whether restraints are estimated."""
     request = model_request(options)
     if not request.restraints_are_explicit:
         stored = [repeated_model(request, d.experiment.scaling_model) for d in chosen]
@@ -262,7 +261,7 @@ def _settled_restraints(options: Options, chosen: Sequence[DataSet]) -> ModelReq
 
 
 def _kinds(request: ModelRequest, chosen: Sequence[DataSet]) -> list[str]:
-    """The kind of model of each data set, as far as it is known before the data are prepared: else auto."""
+    """The kind of model of each data set if it is known before the data are prepared, otherwise auto."""
     stored = [repeated_model(request, d.experiment.scaling_model) for d in chosen]
     kinds = [request.kind if model is None else str(model["__id__"]) for model in stored]
     return [AUTO if d.experiment.is_still else kind for kind, d in zip(kinds, chosen, strict=True)]
@@ -273,7 +272,7 @@ def _can_estimate(kind: str) -> bool:
 
 
 def _settled(options: Options, chosen: Sequence[DataSet], models: ModelRequest) -> Options:
-    """The options with the automatic values settled that depend on all data sets."""
+    """The options with all automatic values that depend on all data sets replaced by numbers."""
     estimated = models.estimated and any(map(_can_estimate, _kinds(models, chosen)))
     stills = all(data_set.experiment.is_still for data_set in chosen)
     cut, scaling, selection = options.cut_data, options.scaling_options, options.reflection_selection
@@ -300,9 +299,9 @@ def _settled(options: Options, chosen: Sequence[DataSet], models: ModelRequest) 
 
 
 def _mates_are_tested(options: Options, chosen: Sequence[DataSet], models: ModelRequest) -> bool:
-    """Whether scaling itself finds how far Friedel mates differ, and keeps apart those that would mislead it.
+    """Whether the run itself estimates how much Friedel mates differ, and separates those that would bias the fit.
 
-    Then nothing is gained by keeping all of them apart, but half of what ties observations to each other is lost.
+    If so, separating all of them has no advantage, but half of the comparisons between observations would be lost.
     """
     scaling, errors = options.scaling_options, options.weighting.error_model
     refined = errors.error_model is not None and errors.basic.minimisation is not None and errors.basic.a is None

@@ -1,9 +1,9 @@
-"""Scaling again: what a run takes over from the files that it reads, and says about it.
+"""Scaling again: what a run takes over from its input files, with sentences for the log.
 
-Models, error model and intensity choice of an earlier run are starting points. Its outliers stand where nothing has
-changed since; where images, data sets or limits differ they are judged afresh. Image exclusions stay
-(image_selection.py). Limits on resolution, partiality and I/sigma are options of one run and do not stay; the log says
-what that brings back.
+Models, error model and intensity choice of an earlier run are starting points. Its outliers are kept if nothing has
+changed; if images, data sets or limits differ, all observations are tested anew. Image exclusions are kept
+(image_selection.py). Limits on resolution, partiality and I/sigma are options of one run and are not kept; the log says
+how many reflections come back.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
-# Verdicts of an earlier run that its options made; with other options the reflections come back.
+# Fates of an earlier run that came from its options; with other options the reflections come back.
 _LIMITS = (
     Fate.RESOLUTION_CUT,
     Fate.LOW_PARTIALITY,
@@ -41,7 +41,7 @@ _JUDGED = int(Flag.SCALED | Flag.OUTLIER_IN_SCALING)
 
 @dataclass(frozen=True, slots=True)
 class OutlierLimits:
-    """How a run judges outliers; they stand in the next run if that has the same limits and data."""
+    """Limits of the outlier test of a run; the next run keeps the outliers if it has the same limits and data."""
 
     method: str | None
     zmax: float | None
@@ -51,10 +51,10 @@ class OutlierLimits:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What of an earlier run may be the start of this one.
+    """What this run may take over from an earlier one.
 
-    ``anything``: False to begin anew.  ``error_model``: whether this run has one, ``reset_error_model``: whether it
-    begins anew.  ``intensity_mixture``: whether this run looks for the best mixture of profile and summation.
+    ``anything``: False to take over nothing.  ``error_model``: whether this run has one, ``reset_error_model``: whether
+    it starts anew.  ``intensity_mixture``: whether this run looks for the best mixture of profile and summation.
     ``outlier_limits``: of this run.
     """
 
@@ -66,7 +66,7 @@ class Continuation:
 
 
 def stored_entry(settings: ModelSettings, limits: OutlierLimits) -> dict[str, Any]:
-    """What goes into a stored model beside what other programs know."""
+    """The entries of a stored model that other programs do not know."""
     return own_entry(settings) | {"outliers": asdict(limits)}
 
 
@@ -80,7 +80,7 @@ def start_of(
     error_model_of: Int,
     everybody: bool,
 ) -> Start:
-    """Where the rounds begin, from what is stored with the data; logs what was taken over and what was not.
+    """The starting point of the rounds, from what is stored with the data; logs what was taken over and what was not.
 
     ``theta``: stored values, or no correction, (n_parameters,).  ``taken``: components that were stored, by data set.
     ``members``: data sets in use, ``everybody``: whether these are all that were read.
@@ -152,7 +152,7 @@ def _errors(
     _, first = np.unique(error_model_of, return_index=True)
     linear = [_linear_term(entry) for entry in entries]
     errors = tuple(ErrorModel(float(pairs[d][0]), float(pairs[d][1]), linear[d]) for d in first)
-    # a value that is given with the command counts more
+    # a value in the command has priority
     each = [f"a {e.a:.4f} b {e.b:.5f}" + (f" c {e.c:.4g}" if e.c > 0 else "") for e in errors[:3]]
     shown = ", ".join(each) + (", ..." if len(errors) > 3 else "")
     log.info(f"Error model of the input as a start: {shown}")
@@ -160,9 +160,9 @@ def _errors(
 
 
 def _linear_term(entry: Mapping[str, Any]) -> float:
-    """c of a stored error model, 0 if there is none or if it makes no sense.
+    """c of a stored error model, 0 if there is none or if it is not valid.
 
-    DIALS keeps what it does not know of a configuration, while it puts a and b of its own beside it: then c is stale.
+    DIALS keeps unknown entries of a configuration but replaces a and b; then c does not belong to them any more.
     """
     value = entry.get("configuration_parameters", {}).get("error_model_linear_term", 0.0)
     return float(value) if OWN_ENTRY in entry and isinstance(value, int | float) and 0 <= value < np.inf else 0.0
@@ -193,7 +193,7 @@ def _verdicts(
     entries: Sequence[Mapping[str, Any]],
     limits: OutlierLimits,
 ) -> Bool | None:
-    """Outliers of the earlier run, (n,); None where it judged other reflections, or judged them otherwise."""
+    """Outliers of the earlier run, (n,); None if it tested other reflections, or had other limits."""
     wanted = asdict(limits)
     for entry in entries:
         own = entry.get(OWN_ENTRY)

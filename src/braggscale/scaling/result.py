@@ -31,10 +31,11 @@ from braggscale.statistics.symmetry_check import SymmetryCheck
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Everything that a run found.
+    """All results of a run.
 
-    ``members``: every data set of the input with its rows' final fates.  ``kept``: positions (in ``members``) of those
-    in the output, ``used``: these; observations, models and settings count them.  ``models``: dictionaries to store.
+    ``members``: every data set of the input, with the final fates of its rows.  ``kept``: positions in ``members`` of
+    those in the output, ``used``: these data sets; observations, models and settings are numbered by them.
+    ``models``: dictionaries to store.
     ``esd``: standard deviations of theta, (n_parameters,), None without a covariance.
     ``indexing``: whether the data sets are indexed alike, ``filtering``: what was filtered; None where nobody looked.
     ``reference``: how a reference compared with the data, None without one.  ``free_set``: likewise.
@@ -72,7 +73,7 @@ class Result:
     outlying: tuple[Outlying, ...] = ()
 
     def parameter_name(self, p: int) -> str:
-        """A parameter in words: component, number, data set, and the image where it acts.
+        """A parameter in words: component, number, data set, and image.
 
         Raises IndexError if there is no parameter ``p``.
         """

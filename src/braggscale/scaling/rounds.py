@@ -1,16 +1,16 @@
 """The outer loop: scales, intensity choice, error model and outliers, until nothing changes.
 
-Each of the four needs the other three. A round fits the scales with everything else held, then chooses intensities,
-fits the error model and judges outliers with the new scales. The first rounds judge outliers without regard to earlier
-verdicts, so that the result depends on the data alone and not on the path: scaling again, and taking an exclusion back,
-end with the same result. Later rounds change a choice only for a clear reason, because otherwise some choices would
-alternate for ever: a rejected observation returns only below 0.9 outlier_zmax, only once, and after some rounds not at
-all; another intensity must be better by 0.5 %. When a round changes nothing that the result shows (or after
-MOST_ROUNDS) a last fit uses the final choices.
+Each of the four depends on the other three. A round fits the scales while everything else is kept; then it chooses
+intensities, fits the error model and tests for outliers with the new scales. In the first rounds the outlier test
+ignores earlier verdicts, so that the result depends on the data alone and not on the path: scaling again, and taking an
+exclusion back, give the same result. Later rounds change a choice only for a clear reason, because otherwise some
+choices might alternate for ever: a rejected observation is accepted again only below 0.9 outlier_zmax, only once, and
+after some rounds not at all; another intensity choice must be better by 0.5 %. When a round changes nothing that is
+visible in the result (or after MOST_ROUNDS), a last fit uses the final choices.
 
-Weights of a round: 1/V', V' = a^2 (V + c mu+ + (b mu)^2) the error model at the expected intensity mu = g I_h with the
-expected variance V, both from the round before, times a factor that limits the influence of outliers that have not been
-found yet (weighting/robust_weights.py).
+The weights of a round are 1/V' times a factor that limits the influence of outliers that have not been recognised yet
+(weighting/robust_weights.py). V' = a^2 (V + c mu+ + (b mu)^2) is the error model at the expected intensity mu = g I_h
+with the expected variance V, both from the previous round.
 """
 
 from __future__ import annotations
@@ -58,21 +58,22 @@ from braggscale.weighting.shadow_test import shadowed
 log = logging.getLogger(__name__)
 
 MOST_ROUNDS = 12
-# Up to this round outliers are judged afresh. Data that settle at all have settled by then.
+# Up to this round the outlier test ignores earlier verdicts. If the choices converge at all, they do so by then.
 FRESH_ROUNDS = 4
-# Observations more than unique reflections in the fit, for each of up to so many data sets, below which nothing can be
-# said about strengths: five stills with 71 or 227 got B of hundreds, or a map of the detector below 0.
+# Strengths are estimated only if the observations in the fit outnumber the unique reflections by this number for each
+# data set, counted for at most so many data sets. With an excess of 71 or 227, five stills got B of hundreds, or a
+# map of the detector below 0.
 FEWEST_EXTRA, ENOUGH_SETS = 50, 20
-# And of all data sets together. Of 30 small parts of a sweep, with 56 to 120 repeats, 10 had their errors and strengths
-# fall together, to an R_meas below 0.003; R against the truth 0.075, with constants 0.05.
+# The same for all data sets together. In 10 of 30 small parts of a sweep with an excess of 56 to 120, errors and
+# strengths decreased together to an R_meas below 0.003; R against the truth was 0.075, and with constants 0.05.
 FEWEST_OF_ALL = 150
-# After this round no observation comes back: data whose outliers are no clear-cut set (a stretch of bad images) would
-# go on exchanging a few of them.
+# After this round no rejected observation is accepted again: if outliers are not clearly separated from other
+# observations (many bad images, for example), a few of them would alternate.
 RETURNING_ROUNDS = 7
 # A round changed nothing that can be seen in the result if merged intensities moved by less than this, rms in their
 # standard deviations, and verdicts by less than this share: there is always a row at the limit of a large set.
 SAME_INTENSITY, SAME_VERDICTS = 0.05, 1e-5
-# Expected photons from which on a reflection counts for the errors by which outliers are told where no model is wanted.
+# If the user wants no error model, one is fitted for the outlier test with reflections above so many expected photons.
 MIN_PHOTONS = 25.0
 # A trend of all corrections with resolution that the log mentions.
 NOTEWORTHY_TREND = 0.01
@@ -87,12 +88,12 @@ _Verdicts = tuple[Choice | None, tuple[FitResult, ...], Rejection | None, int, i
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """What stays the same through all rounds; built once, when starting scales are known.
+    """Values that are the same in all rounds; built once, when the starting scales are known.
 
-    ``problem``: with the models restrained around the starting scales.  ``stored``: outliers of an earlier run, (n,).
+    ``problem``: with the models restrained to the starting scales.  ``stored``: outliers of an earlier run, (n,).
     ``cold``: whether any data set has no scales of an earlier run.  ``held``: whether corrections are held at constants
-    because the data are too few.  ``chosen``, ``others``: rows in the fit, and the rest; ``beside``: where these were
-    measured.  ``shells``: of resolution, for normalised intensities.
+    because there are too few data.  ``chosen``, ``others``: rows in the fit, and the other rows; ``beside``: geometry
+    of the latter.  ``shells``: of resolution, for normalised intensities.
     """
 
     problem: ScalingProblem
@@ -108,7 +109,7 @@ class _Context:
 
 @dataclass(frozen=True, slots=True)
 class _Loop:
-    """Where the loop stands between two rounds.
+    """The state of the loop between two rounds.
 
     ``fit_problem``: the fit of the chosen rows within ``state.fit_groups``.  ``weight``: of the next fit, (n,).
     ``outcome``: of the last fit, None before the first.
@@ -124,7 +125,7 @@ def scale_data(problem: ScalingProblem, start: Start, settings: RoundSettings) -
     """Run the rounds and the last fit."""
     context, state = _begin(problem, start, settings)
     if not context.cold:
-        # the stored scales are the end of an earlier run: decide with them as that run did, then fit
+        # the stored scales are the result of an earlier run: decide with them as that run did, then fit
         state = _decide(context, state, 0)[0]
     rows, groups = GeometryCopy.of(problem.rows, context.chosen), problem.groups.subset(problem.selected)
     fit_problem = Problem.of(context.problem.model, rows, groups, problem.fixed)
@@ -155,7 +156,7 @@ def scale_data(problem: ScalingProblem, start: Start, settings: RoundSettings) -
 
 
 def _begin(problem: ScalingProblem, start: Start, settings: RoundSettings) -> tuple[_Context, State]:
-    """What stays the same, and the starting point."""
+    """The values that are the same in all rounds, and the starting point."""
     rows, n_sets = problem.rows, len(problem.model.data_sets)
     # models of an earlier run, with the strengths that it found, are better than none
     held = not start.stored.all() and _too_few(problem)
@@ -168,7 +169,7 @@ def _begin(problem: ScalingProblem, start: Start, settings: RoundSettings) -> tu
     factors = starting_scales(rows, problem.groups, values.intensity, 1.0 / values.variance, n_sets)
     if not start.stored.all():
         if start.stored.any():
-            # on the scale of the data sets that have one already
+            # on the scale of the data sets with stored models
             g = model.evaluate(rows, theta, None)[0]
             n = np.maximum(np.bincount(rows.data_set, minlength=len(factors)), 1)
             mean = np.bincount(rows.data_set, g, len(factors)) / n
@@ -211,7 +212,7 @@ def _begin(problem: ScalingProblem, start: Start, settings: RoundSettings) -> tu
 
 
 def _too_few(problem: ScalingProblem) -> bool:
-    """Whether the data can say nothing about the strengths of restraints; warns."""
+    """Whether the data are too few to estimate strengths of restraints; logs a warning."""
     extra = int(np.count_nonzero(problem.selected)) - len(problem.groups.subset(problem.selected))
     needed = max(FEWEST_EXTRA * min(len(problem.model.data_sets), ENOUGH_SETS), FEWEST_OF_ALL)
     if extra >= needed or not problem.model.estimated:
@@ -226,7 +227,7 @@ def _too_few(problem: ScalingProblem) -> bool:
 
 
 def _with_fit_groups(context: _Context, loop: _Loop, number: int) -> _Loop:
-    """The groups of the fit, once it is known how far Friedel mates differ: found once, with estimated strengths."""
+    """The loop with the final groups of the fit; they are determined once, when the difference of mates is known."""
     state = loop.state
     if not state.strengths or state.fit_groups_known or (number != 2 and context.cold):
         return loop
@@ -253,7 +254,7 @@ def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converge
     problem, settings = context.problem, context.settings
     last = replace(settings.fit, first_order=not settings.fit.full_matrix)
     outcome = _fit(context, loop, last, loop.outcome)
-    if context.held:  # parameters without data are as they should be
+    if context.held:  # parameters without data are intended
         outcome = replace(outcome, undetermined=())
     scale, scale_variance = problem.model.evaluate(problem.rows, outcome.theta, outcome.covariance)
     use = problem.selected & ~loop.state.rejected & (scale > 0.0)
@@ -266,7 +267,7 @@ def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converge
     state = _with_scales(problem, loop.state, outcome.theta, scale)
     state = replace(state, strengths=outcome.strengths)
     if settings.errors and state.strengths and outcome.covariance is not None:
-        # residuals of strong reflections are smaller than errors by what the scales have taken of them
+        # the fit of the scales has made residuals of strong reflections smaller than their errors
         results = _fit_errors(problem, state, settings.errors, scale_variance)
         reports[-1] = replace(reports[-1], errors=results)
         state = replace(state, errors=tuple(result.model for result in results))
@@ -317,7 +318,7 @@ def _with_scales(problem: ScalingProblem, state: State, theta: Float, scale: Flo
 
 
 def _weights(context: _Context, state: State, first: bool) -> Float:
-    """Weights in the fit, (n,).  ``first``: before the first fit; residuals are taken relative to their median."""
+    """Weights in the fit, (n,).  ``first``: before the first fit residuals are divided by their median."""
     robust = Robust.of_fit(bool(state.strengths), context.settings.outliers.zmax)
     weight = fit_weights(_expectation(context.problem, state), state.rejected, state.fit_groups, robust, first)
     weight[state.impossible] = 0.0
@@ -327,8 +328,8 @@ def _weights(context: _Context, state: State, first: bool) -> Float:
 def _round_fit(settings: FitSettings, cold: bool) -> FitSettings:
     """L-BFGS, in the metric of a normal matrix that several rounds share: near the minimum a few steps are enough.
 
-    ``cold``: nothing is known about the errors yet, so strengths stay as they are. Errors that are too small would
-    support corrections that fit noise, the error model would agree with the small residuals, and no later round would
+    ``cold``: nothing is known about the errors yet, so strengths are not estimated. If errors are too small,
+    corrections follow noise, the error model is fitted to residuals that are too small, and no later round would
     recover.
     """
     tolerance = ROUND_TOLERANCE * settings.tolerance
@@ -337,16 +338,16 @@ def _round_fit(settings: FitSettings, cold: bool) -> FitSettings:
 
 
 def _fit(context: _Context, loop: _Loop, settings: FitSettings, near: Outcome | None) -> Outcome:
-    """Fit with outliers at weight zero: the design stays, whatever is rejected.  ``near``: an earlier round's fit."""
+    """Fit with weight zero for outliers, so that the design does not change.  ``near``: an earlier round's fit."""
     state, chosen = loop.state, context.chosen
     intensity, weight = state.values.intensity[chosen], loop.weight[chosen]
     return fit(loop.fit_problem, state.theta, intensity, weight, settings, state.strengths, near)
 
 
 def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdicts]:
-    """Intensities, error model and outliers with the scales as they are.  ``number``: of the round, 0 before the first.
+    """Intensities, error model and outliers with the present scales.  ``number``: of the round, 0 before the first.
 
-    Each is chosen with those before it as they have just been chosen.
+    Each of the three uses the new result of those before it.
     """
     problem, settings = context.problem, context.settings
     theta, scale = state.theta, state.scale
@@ -375,9 +376,9 @@ def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdi
 
 
 def _calibrated(context: _Context, state: State) -> State:
-    """The state with errors by which outliers can be told; without an error model one is fitted for that alone.
+    """The state with errors for the outlier test; if the user wants no error model, one is fitted for this test alone.
 
-    Limits in units of errors that nobody calibrated reject good observations of strong reflections by the hundred.
+    With limits in units of uncalibrated errors, hundreds of good observations of strong reflections would be rejected.
     """
     if context.settings.errors:
         return state
@@ -387,7 +388,7 @@ def _calibrated(context: _Context, state: State) -> State:
 
 
 def _memory(number: int) -> Memory:
-    """What earlier outliers count for in this round."""
+    """Influence of earlier outliers in this round."""
     if number <= FRESH_ROUNDS:
         return Memory.NONE
     return Memory.NO_RETURN if number > RETURNING_ROUNDS else Memory.ONE_RETURN

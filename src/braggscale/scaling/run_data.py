@@ -1,4 +1,4 @@
-"""From the data sets of the input to the observations of a run, in the order of unique reflections."""
+"""Makes the observations of a run, in the order of unique reflections, from the data sets of the input."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ WORST = 5  # data sets with a line of their own where there are very many
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """What a run scales.
+    """The data that a run scales.
 
     ``data_sets``: those that the plan chose, in their order.  ``images``: in use, one entry for each of them.
     ``cell``: for resolution and statistics, Angstrom and degrees.
     ``beside``: the observations with those of a reference; None where there is none.
-    ``groups``: within which observations should agree: Friedel mates together, or apart in an anomalous run.
+    ``groups``: of observations that should agree, with Friedel mates together, or apart in an anomalous run.
     """
 
     data_sets: tuple[RunDataSet, ...]

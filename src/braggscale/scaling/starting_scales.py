@@ -1,4 +1,4 @@
-"""Factors from which the scales of the data sets start."""
+"""Starting values of the scales of the data sets."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from braggscale.data.observations import Observations
 from braggscale.data.unique_reflections import Groups, weighted_mean
 from braggscale.numerics.array_types import Float
 
-# Fewer common reflections than this say less about a scale than the mean intensities do.
+# With fewer common reflections mean intensities give a better scale.
 ENOUGH_SHARED = 20
 MOST_ROUNDS = 10
 SHELLS = 10
 
 
 def starting_scales(rows: Observations, groups: Groups, intensity: Float, weight: Float, n_data_sets: int) -> Float:
-    """One factor K per data set, (n_data_sets,), so that the minimiser need not bridge orders of magnitude.
+    """One factor K per data set, (n_data_sets,), so that the minimiser starts with the right order of magnitude.
 
-    First from mean intensities in resolution shells, which every data set has. Then by alternating least squares over
-    common reflections, I_h given K and K_d = sum w I I_h / sum w I_h^2 given I_h, for data sets that share enough of
-    them. The first data set has K = 1.  ``intensity``: counts, ``weight``: 1/counts^2, both (n,).
+    K is first calculated from mean intensities in resolution shells, which every data set has. Data sets with enough
+    common reflections are then refined by alternating least squares: I_h for given K, and K_d = sum w I I_h / sum w
+    I_h^2 for given I_h. The first data set has K = 1.  ``intensity``: counts, ``weight``: 1/counts^2, both (n,).
     """
     k: Float = wilson_scales(rows, intensity, n_data_sets)
     data_set = rows.data_set

@@ -1,4 +1,4 @@
-"""What the rounds of scaling work on: what stays the same, what each round changes, what it reports."""
+"""Data of the rounds of scaling: the constant part, the part that each round changes, and its report."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ScalingProblem:
-    """What stays the same. Rows stand in the order of ``groups``; in ``friedel_split`` Friedel mates are apart.
+    """The constant part. Rows are in the order of ``groups``; in ``friedel_split`` Friedel mates are apart.
 
-    ``groups``: within which observations should agree when scales are fitted and outliers judged.
+    ``groups``: of observations that should agree in the fit of the scales and in the outlier test.
     ``selected``: rows that may take part in the fit of the scales, (n,).  ``epsilon``: of each row, (n,).
     ``error_model_of``: number of the error model of each data set, (n_data_sets,).
-    ``fixed``: parameters that are held, (n_parameters,).
+    ``fixed``: parameters that keep their values, (n_parameters,).
     """
 
     rows: Observations
@@ -44,13 +44,13 @@ class ScalingProblem:
 
     @property
     def n_error_models(self) -> int:
-        """How many error models there are."""
+        """Number of error models."""
         return int(self.error_model_of.max()) + 1
 
 
 @dataclass(frozen=True, slots=True)
 class RoundSettings:
-    """Values of the options that act here; see the guide.
+    """Values of the options for the rounds; see the guide.
 
     ``errors`` None: V' = V.
     """
@@ -64,9 +64,9 @@ class RoundSettings:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where the loop stands. Arrays are (n,) over all usable rows.
+    """The state of the loop. Arrays are (n,) over all usable rows.
 
-    ``scale``: g.  ``values``: chosen intensities with observed variances.  ``gain``: how these follow from counts.
+    ``scale``: g.  ``values``: chosen intensities with observed variances.  ``gain``: relation of these to counts.
     ``mean_intensity``: I_h, (n_groups,).  ``variance``: V' at mu = g I_h.
     ``errors``: one per number in ScalingProblem.error_model_of.
     ``i_mid``: intensity choice (0 profile, 1 summation, -1 by expected error).  ``rejected``: outliers.
@@ -99,7 +99,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class RoundReport:
-    """What one round did, for the log."""
+    """Report on one round, for the log."""
 
     number: int
     outcome: Outcome
@@ -114,11 +114,11 @@ class RoundReport:
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """The result.  ``variance``: V' + (I/g)^2 var(g), counts^2, (n,): what is written out, not divided by g^2.
+    """The result.  ``variance``: V' + (I/g)^2 var(g), counts^2, (n,), as written out, not divided by g^2.
 
-    ``scale_variance``: var(g), (n,), zeros without a covariance.  ``converged``: whether the loop ended by itself.
-    ``component_summaries``: what each component turned out to be; empty without a full matrix.
-    ``profiles``: how profiles compare with sums, by data set; empty where they are not combined.
+    ``scale_variance``: var(g), (n,), zeros without a covariance.  ``converged``: whether the last round changed
+    nothing.  ``component_summaries``: one for each component; empty without a full matrix. ``profiles``: ratio of
+    profiles to sums, by data set; empty if they are not combined.
     """
 
     state: State
@@ -133,9 +133,9 @@ class Scaled:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Starting point.  ``stored``: which data sets bring an earlier run's parameters, (n_data_sets,).
+    """Starting point.  ``stored``: data sets that have parameters of an earlier run, (n_data_sets,).
 
-    ``errors``, ``i_mid``, ``strengths``: of the earlier run, where all data sets agree on them.
+    ``errors``, ``i_mid``, ``strengths``: of the earlier run, if they are the same for all data sets.
     ``rejected``: outliers of the earlier run, (n,), if it had the same usable observations and the same limits.
     """
 

@@ -45,7 +45,7 @@ def stored_models(
             extra["Imid"] = float(scaled.state.i_mid)
         found = data_set.to_dict(theta, sigma, extra, scaled.state.strengths)
         for component, where in zip(data_set.components, slices, strict=True):
-            # what all data sets share and no other program reads is stored once: of stills it would be most of the file
+            # shared components that no other program reads are stored once; for stills they would be most of the file
             if component.name in data_set.beyond_dials and (where.start, where.stop) in seen:
                 del found[component.name]
             seen.add((where.start, where.stop))

@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 # With fewer reflections their mean in shells is too uncertain; the prior is then flat (DIALS behaviour).
 WILSON_MINIMUM = 200
-# French & Wilson's limit: a lower intensity is an error of measurement, not a weak reflection. Their second limit,
-# # t > -4, is the end of their tables; it would reject every reflection of a shell whose mean is below sigma/4.
+# French & Wilson's limit: a lower intensity is an error of measurement, not a weak reflection. Their second limit, t
+# > -4, is the end of their tables; it would reject every reflection of a shell whose mean is below sigma/4.
 LOWEST_I_OVER_SIGMA = -3.7
 _NODES = 48
 _REACH = 8.7  # in sigma: beyond it a normal distribution holds 1e-17

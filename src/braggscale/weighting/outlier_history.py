@@ -20,7 +20,7 @@ from braggscale.weighting.rejection import OutlierInputs, verdicts
 from braggscale.weighting.wilson_test import impossible
 
 # Outliers of an earlier run with the same data are kept if zmax times one of these factors reproduces them in their
-# # group, because the last fit of that run has changed z by less than that.
+# group, because the last fit of that run has changed z by less than that.
 STANDS = (0.98, 1.02)
 
 
