@@ -60,8 +60,8 @@ class Memory:
     """Results of one fit that the next fit of the same problem, with about the same weights, can use.
 
     ``matrix``: J'J, (n_parameters, n_parameters), None if it was not formed.  ``factored``: its inverse, if there are
-    many parameters.  ``solutions``: of the equations of matrix_free.py for its probes, (n_parameters, number of
-    probes).
+    many parameters.
+    ``solutions``: of the equations of matrix_free.py for its probes, (n_parameters, number of probes).
     ``mixing``: history of the estimated strengths.
     """
 
