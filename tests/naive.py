@@ -1,4 +1,4 @@
-"""Slow, obvious versions of fast code: loops a reader believes at sight. One section per module."""
+"""Slow, obvious versions of fast code: loops whose correctness is easy to see. One section per module."""
 
 import math
 from statistics import NormalDist
@@ -59,7 +59,7 @@ def mean(group):
 
 
 def internal_sigma(group):
-    """Standard deviation of the mean, at least as large as the scatter tells."""
+    """Standard deviation of the mean, at least as large as the scatter implies."""
     centre, external = mean(group)
     w = [s**-2 for _, s in group]
     below = sum(w) ** 2 - sum(v * v for v in w)
@@ -471,9 +471,9 @@ def deviation(i, v, g, k, others):
 
 
 def leave_worst_out(squares, n, out, zmax):
-    """Who is out of n members: the worst leaves while it is beyond zmax, the best comes back while below 0.9 zmax.
+    """Outliers among n members: the worst is rejected while beyond zmax, the best accepted again while below 0.9 zmax.
 
-    ``squares``: z^2 of all members for given numbers of members that are out.  ``out``: those to begin with.
+    ``squares``: z^2 of all members for given numbers of the members that are out.  ``out``: those at the start.
     """
     out = [] if n - len(out) < 2 else list(out)
     while True:
@@ -489,7 +489,7 @@ def leave_worst_out(squares, n, out, zmax):
 
 
 def outliers(i, v, g, groups, zmax, previous):
-    """Rows that are out with variances that are known; no member weighs more than ten times the median."""
+    """Rows that are rejected with given variances; no weight is more than ten times the median."""
     result = np.zeros(len(i), np.bool_)
     for first, last in zip(groups.offsets[:-1], groups.offsets[1:], strict=True):
         n = last - first
@@ -509,7 +509,7 @@ def outliers(i, v, g, groups, zmax, previous):
 
 
 def mates_outliers(i, v, g, groups, plus, difference, zmax, previous):
-    """Rows that are out with Friedel mates that may differ."""
+    """Rows that are rejected if Friedel mates may differ."""
     result = np.zeros(len(i), np.bool_)
     for first, last in zip(groups.offsets[:-1], groups.offsets[1:], strict=True):
         rows, n = slice(first, last), last - first

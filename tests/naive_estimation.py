@@ -1,9 +1,9 @@
-"""Estimated restraints the slow way: dense matrices, plain numpy, one thing after the other until nothing changes.
+"""A slow version of estimated restraints: dense matrices, plain numpy, alternating steps until nothing changes.
 
     F(theta) = sum w (I - g I_h)^2 + sum_k lambda_k q_k(theta),   q_k(theta) = theta' S_k theta
 
-Penalties are written down as the sums that they stand for (``PENALTIES``), and their matrices read off them. Bases are
-read off the formulas of naive.row_scale. What the data leave open is held by rows m with m . theta = t.
+Penalties are written as sums (``PENALTIES``), from which their matrices are computed. Bases are computed from the
+formulas of naive.row_scale. Conditions m . theta = t fix what the data cannot determine.
 """
 
 from dataclasses import dataclass, replace
@@ -167,7 +167,7 @@ class Estimation:
     def estimate(self, theta, strengths, largest=1e9):
         """theta, strengths, and effective parameters where Fellner-Schall steps change nothing any more.
 
-        A strength that would grow without end stops at ``largest``.
+        A strength that would grow without limit stops at ``largest``.
         """
         for _ in range(2000):
             theta, data, normal = self.minimise(theta, strengths)

@@ -1,4 +1,4 @@
-"""The way in from Python: the same run as the command, everything that was found, and nothing done to the caller."""
+"""The Python interface: the same run as the command, access to all results, no side effects on the caller."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The benchmark itself: it measures what it says, keeps data, stops a slow peer, and names no machine."""
+"""The benchmark itself: it measures what its tables say, keeps data, stops a slow peer, and names no machine."""
 
 import json
 import platform

@@ -55,7 +55,7 @@ def test_commands_parse(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_options_in_the_text_exist(page):
-    """`name=value` in backticks is something that can be typed, unless the page is about what cannot."""
+    """`name=value` in backticks is a valid option, except on the pages that list wrong options."""
     if page.name in ("errors.md", "options.md"):
         pytest.skip("lists wrong and generated options")
     for quoted in re.findall(r"`([\w.]+=[^`\s]+)`", page.read_text()):

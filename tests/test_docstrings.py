@@ -1,4 +1,4 @@
-"""Every public docstring says what a caller needs: shapes of arrays, and errors that may come."""
+"""Every public docstring gives the shapes of arrays and the errors that may be raised."""
 
 import ast
 import re

@@ -177,7 +177,7 @@ def test_stills_with_next_to_no_common_reflections(shared_data, tmp_path):
 
 
 def test_one_still_ends_with_constants(shared_data, tmp_path):
-    """Constants held with 10^12 once made the target negative by rounding, and the descent endless."""
+    """Constants restrained with 10^12 once made the target negative by rounding, so that the descent did not end."""
     files = [str(shared_data / "ssx_cunir" / f"integrated.{kind}") for kind in ("expt", "refl")]
     found = scale(tmp_path, *files, "use_datasets=#0")
     assert found["fit"]["undetermined"] == []

@@ -1,4 +1,4 @@
-"""The plan of the house, checked: who may import whom, and which file alone may use what (docs/developer)."""
+"""Checks the architecture: allowed imports between packages, and what only certain files may use (docs/developer)."""
 
 import ast
 from pathlib import Path

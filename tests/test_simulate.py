@@ -155,7 +155,7 @@ def test_a_wrong_scale_shows(sweep: Path) -> None:
     intensity = (table["lp"] / table["qe"] * table["intensity.prf.value"])[row]
     row, intensity = row[truth["profiled"][row]], intensity[truth["profiled"][row]]
     g, sigma = truth["g"][row], truth["sigma_prf"][row].astype(np.float64)
-    # one factor and one B belong to nobody's scale
+    # one factor and one B are not determined
     x = 1 / (2 * truth["d"][truth["unique"][row] // 2] ** 2)
     same = accuracy.evaluate("", truth, row, intensity, sigma**2, 3 * np.exp(1.5 * x) * g, g, accuracy.NO_OUTLIERS)
     assert same.rms_ln_g < 1e-12

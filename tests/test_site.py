@@ -1,4 +1,4 @@
-"""The site of the documentation: docstrings are plain text, and what the site makes of them says the same."""
+"""The documentation site: docstrings are plain text, and their formatted version says the same."""
 
 import ast
 import importlib.util

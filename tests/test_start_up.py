@@ -1,4 +1,4 @@
-"""What answers at once must not import what takes long: which modules are loaded, not how long it takes."""
+"""Quick commands do not import slow modules; the tests check which modules are loaded, not the time."""
 
 import subprocess
 import sys

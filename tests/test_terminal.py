@@ -1,4 +1,4 @@
-"""What a person at a terminal sees, and what a pipe gets: colours, the line of progress, folded lines."""
+"""Output on a terminal and in a pipe: colours, the line of progress, folded lines."""
 
 import io
 import os

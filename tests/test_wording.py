@@ -37,7 +37,7 @@ def test_digits_by_the_error(value, error, text):
 
 @given(st.floats(1e-6, 1e6))
 def test_two_digits_of_the_error_are_shown(error):
-    """What is lost by rounding is less than a tenth of the error."""
+    """The rounding error is less than a tenth of the standard deviation."""
     assert 0.5 * 10.0 ** -decimals(error) <= 0.051 * max(error, 1e-6) or error > 10
 
 

@@ -1,4 +1,4 @@
-"""Crystals whose cells are far from the others' are named; what to do about them is the user's choice."""
+"""The log names crystals whose cells differ much from those of the others; the user decides what to do with them."""
 
 from __future__ import annotations
 

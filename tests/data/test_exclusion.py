@@ -184,7 +184,7 @@ def test_batch_numbers_stay_when_stored():
     assert assign_batches(stored[1:]) == (1900, 3700, 5500)
     assert assign_batches([stored[3], stored[0]]) == (5500, 0)
     assert assign_batches(stored[:1]) == (0,)
-    # New data beside them, even when named first, take what is free.
+    # New data beside them get free numbers, even if they are named first.
     assert assign_batches([sweep("new", 1, 500), *stored]) == (7300, 0, 1900, 3700, 5500)
     assert assign_batches([*stored, sweep("new", 8001, 8500)])[-1] == 0
 

@@ -1,4 +1,4 @@
-"""Who takes part in the fit."""
+"""The choice of observations for the fit."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_quasi_random(seed, n_data_sets, min_groups, min_reflections):
     wanted = max(mean * min_groups, min_reflections)
     available = int(sizes[qualify].sum())
     if available <= wanted:
-        # Everything is needed: DIALS on l-cysteine uses all rows of qualifying groups.
+        # With so few data all rows of qualifying groups are used, as DIALS does for l-cysteine.
         assert result.mask.sum() >= 0.7 * available
     else:
         assert result.mask.sum() >= 0.4 * min(wanted, available)

@@ -1,4 +1,4 @@
-"""What tables lack is computed from the geometry, as DIALS would have written it, or the log says what is missing."""
+"""Missing columns are computed from the geometry, as DIALS would have written them, or the log says what is missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_as_dials_wrote_it(shared_data, folder):
     np.testing.assert_allclose(lorentz_polarisation(data_set.experiment, table["s1"]), stored, rtol=1e-12)
     beams = diffracted_beams(data_set.experiment, table["xyzcal.px"], None)
     assert beams is not None
-    # the depth at which photons stop in the sensor is not regarded
+    # the depth at which photons are absorbed in the sensor is neglected
     np.testing.assert_allclose(lorentz_polarisation(data_set.experiment, beams), stored, rtol=1e-3)
     np.testing.assert_allclose(np.linalg.norm(beams, axis=1), 1 / data_set.experiment.beam.wavelength)
 

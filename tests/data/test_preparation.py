@@ -404,7 +404,7 @@ def test_what_is_not_a_piece():
     # Numbers that occur twice for different reflections.
     data["miller_index"][5] = [9, 9, 9]
     assert len(find_pieces(table(data), ("sum", "profile"))[0]) == 0
-    # Profiles that nobody measured do not matter.
+    # Profile intensities that were not measured have no effect.
     assert find_pieces(table(split_in_two()), ("sum",))[0].tolist() == [1, 4, 2, 3, 5]
 
 

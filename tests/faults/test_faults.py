@@ -1,4 +1,4 @@
-"""What happens to the machine during a run: signals, disks, folders, streams. Old or new files, never a mixture."""
+"""Faults of the machine during a run: signals, disks, folders, streams. The files are old or new, never a mixture."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_killed_run_is_cleaned_up_by_the_next(earlier, tmp_path):
     assert child.returncode == -signal.SIGKILL
     assert [name for name in os.listdir(folder) if name.endswith(".tmp")]
     mine = folder / f".scaled.refl.00000000-{os.getpid()}-0123abcd.tmp"
-    mine.touch()  # of another computer, whose processes cannot be asked after
+    mine.touch()  # of another computer, whose processes are not known here
     assert finish(start(folder, "-q", *EXAMPLE, *QUICK))[0] == 0
     assert [name for name in os.listdir(folder) if name.endswith(".tmp")] == [mine.name]
 

@@ -51,7 +51,7 @@ def data_part(target):
 
 
 def assert_same(by_pairs, by_groups, problem):
-    """To within rounding of J0'J0: what is projected out may leave nothing of it."""
+    """Equal within the rounding of J0'J0, because the projection may cancel it completely."""
     rounding = 1e-12 * float(problem.curvature(problem.base).max())
     for one, other in zip(by_pairs, by_groups, strict=True):
         assert one == pytest.approx(other, rel=1e-10, abs=rounding)
@@ -108,7 +108,7 @@ def test_owners_number_the_parameters_of_each_data_set():
 
 
 def test_pairs_are_for_many_small_data_sets():
-    """Of one data set, or few with many parameters each, matrix products over all parameters are faster."""
+    """For one data set, or few with many parameters each, matrix products over all parameters are faster."""
 
     def by_pairs(models, n_groups, size):
         without, rows, model, _ = target(models, 0, n_groups, size)

@@ -43,7 +43,7 @@ def crystal():
 
 
 def penalties_of(model):
-    """The same penalties as the model's, in the slow version's own words; scales are near 1."""
+    """The same penalties as in the model, in the form of the slow version; scales are near 1."""
     n, found = model.n_parameters, []
     places = {}
     for _, component, where in model.parts():
@@ -89,19 +89,19 @@ def problem(models, sizes, seed, n_groups=80, sigma=0.02, drift=0.0):
 
 
 PROBLEMS = {
-    # a sweep whose scale bends, with a trend that is chance; everything, with a trend that is there; eight crystals
+    # a sweep whose scale is curved and has no real trend; all corrections, with a real trend; eight crystals
     "sweep": lambda: problem([sweep(["scale"])], {"scale": 0.1}, 1),
     "all": lambda: problem(
         [sweep(["scale", "absorption", "image"])], {"scale": 0.1, "absorption": 0.05, "image": 0.03}, 2, drift=0.8
     ),
     "crystals": lambda: problem([crystal() for _ in range(8)], {"scale": 0.2, "decay": 0.5}, 3),
 }
-ENDLESS = 1e6  # a strength from which on nothing is left of a correction
+ENDLESS = 1e6  # with this strength and above, a correction vanishes
 
 
 @pytest.fixture(scope="module", params=PROBLEMS)
 def both(request):
-    """A problem, and what the slow version makes of it."""
+    """A problem, and the solution of the slow version."""
     fast, slow = PROBLEMS[request.param]()
     return fast, slow, slow.estimate(fast.model.null(), {p.kind: 10.0 for p in slow.penalties})
 
@@ -126,7 +126,7 @@ def agree(fast, slow, wanted, found, factor, effective, part):
 
 
 def common(fast):
-    """What no data tell of ln g: one factor and, with B factors, a multiple of 1/(2 d^2); (n, 1 or 2)."""
+    """Changes of ln g that no data determine: one factor and, with B factors, a multiple of 1/(2 d^2); (n, 1 or 2)."""
     columns = [np.ones(len(fast.rows))]
     if any(component.gauge_role == "b" for _, component, _ in fast.model.parts()):
         columns.append(0.5 / fast.rows.d**2)
@@ -134,7 +134,7 @@ def common(fast):
 
 
 def variances(fast, slow, wanted):
-    """var(ln g) of every row, what no data tell taken out."""
+    """var(ln g) of every row without the part that no data determine."""
     theta, strengths, _ = wanted
     g, slope = slow.scales(theta)
     covariance = np.linalg.inv(slow.minimise(theta, strengths)[2])
@@ -180,7 +180,7 @@ def test_the_fixed_point_is_the_largest_restricted_likelihood(both):
 
     end = np.log([strengths[kind] for kind in free])
     best = minimize(value, end + 0.3, method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-5})
-    # that J'J changes with the strengths is left out of the step
+    # the step neglects that J'J changes with the strengths
     assert best.x == pytest.approx(end, abs=0.01)
     assert value(end) - best.fun < 1e-3
     for kind in strengths.keys() - set(free):

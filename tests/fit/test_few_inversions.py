@@ -1,4 +1,4 @@
-"""Many data sets: what is reused from step to step, the surrogate, the covariance in another gauge."""
+"""Many data sets: reuse of the inverse from step to step, the surrogate, the covariance in another gauge."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ from braggscale.numerics.partitions import threads
 
 
 def problem_of_pairs(model, rows, groups):
-    """With pairs, whatever is faster: what the solver needs to know of the data sets."""
+    """The problem with pairs, even if another way is faster, because the solver needs them."""
     whole = Problem.of(model, rows, groups, np.zeros(model.n_parameters, bool))
     return replace(whole, pairs=Pairs.of(model, rows.data_set, groups))
 
@@ -51,7 +51,7 @@ def test_traces_and_steps_are_those_of_the_inverse():
         some = replace(some, restraints=Restraints(model.restraints(theta)))
         own, strengths = some.restraints.model, some.restraints.strengths
         normal = some.restrained_matrix(some.quadratic(theta).matrix)
-        normal[np.diag_indices(len(normal))] += 1.0  # the gauge is open
+        normal[np.diag_indices(len(normal))] += 1.0  # the gauge is not determined
         inverse = Inverse.of(normal.copy(), some.free, len(theta))
         whole = np.zeros((len(theta), len(theta)))
         whole[np.ix_(some.free, some.free)] = np.linalg.inv(normal)
@@ -74,7 +74,7 @@ def test_the_surrogate_is_exact_for_data_sets_that_share_no_reflection():
     alone = np.repeat(np.arange(90) % 3, groups.sizes()).astype(np.int32)
     rows = replace(rows, data_set=alone)
     own = [(where, r) for where, r in model.restraints(theta) if not r.couples_data_sets]
-    # what each data set leaves open by itself
+    # directions that each data set alone does not determine
     beside = [(slice(0, len(theta)), replace(own[0][1], penalty=np.eye(len(theta)), strength=1.0, kind=""))]
     pairs, restraints = Pairs.of(model, alone, groups), Restraints(own, beside)
     quadratic = replace(target, design=model.design(rows), pairs=pairs, restraints=restraints).quadratic(theta)
@@ -88,7 +88,7 @@ def test_the_surrogate_is_exact_for_data_sets_that_share_no_reflection():
     assert foreseen == pytest.approx(led, rel=1e-6)
     image = exact_step(quadratic, Factored.of(quadratic.at(led), surrogate))[0]
     for kind, value in led.items():
-        if 0.05 < value / strengths[kind] < 20.0:  # the surrogate goes no further than 30 at once
+        if 0.05 < value / strengths[kind] < 20.0:  # the surrogate changes strengths by a factor of 30 at most
             assert image[kind] == pytest.approx(value, rel=0.01), kind
 
 
@@ -113,7 +113,7 @@ def test_the_covariance_in_another_gauge_is_that_of_the_surface():
     normal = replace(target, restraints=Restraints(own, gauge_restraints)).restrained_matrix(matrix)
     known = Factored(matrix, Inverse.of(normal, np.arange(len(theta)), len(theta)), {}, {}, None)
     assert covariance(known, gauge_restraints, 0.0 * constraints) is None
-    across = constraints - np.outer(constraints @ null[1], null[1])  # does not settle what the data leave open
+    across = constraints - np.outer(constraints @ null[1], null[1])  # does not fix the undetermined direction
     assert covariance(known, gauge_restraints, across) is None
 
 

@@ -1,4 +1,4 @@
-"""Penalties on levels of many data sets without their matrix: the same numbers as with it."""
+"""Penalties on levels of many data sets, computed without their matrix, equal those with the matrix."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from braggscale.numerics.minimisers import Stop
 
 
 def levelled(data_sets=6):
-    """Data sets whose scales and B are held to each other, of two sizes, B also to a value."""
+    """Data sets of two sizes whose scales and B are restrained to each other, and B also to a value."""
     models = []
     for d in range(data_sets):
         n = 1 + 3 * (d % 2)
@@ -37,7 +37,7 @@ def levelled(data_sets=6):
 
 
 def test_restraints_by_parts_are_those_of_the_matrix():
-    """A penalty on means over many blocks is never a matrix: its products, blocks, pull and cost are those of one."""
+    """A penalty on means over many blocks, without its matrix: the same products, blocks, gradient and cost."""
     rng = np.random.default_rng(2)
     model = levelled()
     n = model.n_parameters
@@ -116,7 +116,7 @@ def test_an_arrow_is_inverted_exactly():
     for begin, end, block in zip(starts[:-1], starts[1:], blocks.blocks(), strict=True):
         block[...] = arrow[begin:end, begin:end] = whole[begin:end, begin:end]
     arrow[:, shared], arrow[shared] = whole[:, shared], whole[shared]
-    arrow += 40.0 * np.eye(12)  # without the rest it need not be positive definite
+    arrow += 40.0 * np.eye(12)  # without the other columns it might not be positive definite
     for block in blocks.blocks():
         block += 40.0 * np.eye(len(block))
     cross = whole[:, shared]  # as J'J, to which only the blocks have restraints added
@@ -131,7 +131,7 @@ def test_large_blocks_are_split_by_component_then_by_parameter():
     model = JointModel.of([synthetic.physical(), synthetic.kb()])
     components = [where.start for _, _, where in model.parts()]
     largest = max(c.n_parameters for _, c, _ in model.parts())
-    # the small data set stays whole
+    # the small data set is not split
     assert Layout.of(model, largest).starts.tolist() == [*components[:-1], model.n_parameters]
     assert Layout.of(model, 1).starts.tolist() == list(range(model.n_parameters + 1))
 

@@ -1,4 +1,4 @@
-"""The three solvers give one answer: scales, uncertainties, strengths and effective parameters, on random models."""
+"""The three solvers agree in scales, uncertainties, strengths and effective parameters, on random models."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from braggscale.models.joint_model import JointModel
 from braggscale.numerics.minimisers import Stop
 
 SETTINGS = FitSettings(True, True, None, 1000, 1e-6)
-# Beyond this strength hardly anything is left of a correction, and the data no longer tell how much.
+# Beyond this strength a correction has nearly vanished, and the data do not determine the strength any more.
 ENDLESS = 3e3
 
 
@@ -48,7 +48,7 @@ def assert_same_scales(one, other, design, part, esds):
     n_sets=st.integers(4, 7), estimated=st.booleans(), shared=st.sampled_from([(), ("absorption",)]),
     n_fixed=st.integers(0, 5), seed=st.integers(0, 99),
 )  # fmt: skip
-# a trend of which nothing is left, of whose trace probes see little but noise
+# a trend that has vanished; the probes' estimate of its trace is mostly noise
 @example(n_sets=5, estimated=True, shared=("absorption",), n_fixed=1, seed=79)
 # a whole curve is fixed
 @example(n_sets=6, estimated=True, shared=("absorption",), n_fixed=5, seed=55)
@@ -69,11 +69,11 @@ def test_the_three_solvers_agree(n_sets, estimated, shared, n_fixed, seed):
     # each data set's esds are conditional on the others: smaller, with so few of them
     assert_same_scales(dense, free, target.design, 0.3, (0.4, 1.1))
     assert few.effective_dof.sum() == pytest.approx(dense.effective_dof.sum(), abs=0.5)
-    # 24 probes see the trace over some dozens of parameters to about 1.5
+    # 24 probes estimate the trace over some dozens of parameters with an error of about 1.5
     assert free.effective_dof.sum() == pytest.approx(dense.effective_dof.sum(), abs=3.0)
     for kind, strength in dense.strengths.items():
         if strength < ENDLESS:
-            # what counts as settled is 0.05 effective parameters; levels and trends have hardly more
+            # strengths converge to 0.05 effective parameters; levels and trends have hardly more
             rough = "trend" in kind or "level" in kind
             assert abs(np.log(few.strengths[kind] / strength)) < (0.5 if rough else 0.1), kind
             assert abs(np.log(free.strengths[kind] / strength)) < (0.7 if rough else 0.2), kind
@@ -92,7 +92,7 @@ def test_the_solver_is_chosen_by_the_number_of_parameters():
 
     assert chosen(few, 50) is Dense and chosen(few, 1500) is FewInversions
     assert chosen(few, fit_scales.MOST_DENSE) is FewInversions and chosen(few, fit_scales.MOST_DENSE + 1) is MatrixFree
-    assert chosen(few, fit_scales.MOST_DENSE + 1, 50) is FewInversions  # what is fixed costs nothing
+    assert chosen(few, fit_scales.MOST_DENSE + 1, 50) is FewInversions  # fixed parameters do not count
     assert chosen(few, 1500, restraints=replace(target.restraints, model=())) is Dense
     stills = replace(few, model=JointModel.of([synthetic.kb() for _ in range(1000)]))
     assert chosen(stills, 2000) is MatrixFree and chosen(stills, 1200) is FewInversions

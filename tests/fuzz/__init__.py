@@ -1,1 +1,1 @@
-"""Damaged inputs of every kind, and what the program must do with them."""
+"""Damaged inputs of every kind, and checks of the program's response."""

@@ -1,4 +1,4 @@
-"""Damage, done by structure: values, types and shapes of columns, entries of JSON, words of text, bytes."""
+"""Structured damage to files: values, types and shapes of columns, entries of JSON, words of text, bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold whatever comes in: exit status, one plain line for each error, outputs whole and finite."""
+"""Conditions that hold for any input: exit status, one plain line for each error, complete and finite outputs."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def written(status: int, case: Case) -> list[str]:
                 found.append(f"{name}: internal error")
         elif path.suffix == ".mtz":
             mtz = gemmi.read_mtz_file(name)
-            # not a number is MTZ's sign for "not measured"; infinity is none
+            # in MTZ files NaN means "not measured"; infinity is not allowed
             if np.isinf(np.array(mtz, copy=False)).any():
                 found.append(f"{name}: infinite values")
     return found

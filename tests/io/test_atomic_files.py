@@ -1,4 +1,4 @@
-"""Output files: all or nothing, and never half a file."""
+"""Output files: all or none are replaced, and none is incomplete."""
 
 from __future__ import annotations
 

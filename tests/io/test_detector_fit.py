@@ -1,4 +1,4 @@
-"""A detector from where reflections meet it."""
+"""A detector is found from the positions of reflections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file is, by content; compressed files."""
+"""Recognition of files by their content; compressed files."""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ def test_bad_streams(old: str, new: str, message: str) -> None:
         read_stream("x.stream", memoryview(STREAM.replace(old, new, n).encode()), Known())
 
 
-# Whatever comes ---------------------------------------------------------------------------------------------
+# Damaged files ---------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=200, deadline=None)

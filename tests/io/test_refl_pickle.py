@@ -1,4 +1,4 @@
-"""Old pickled tables: decoded, and never run."""
+"""Old pickled tables: they are decoded, and nothing in them is executed."""
 
 from __future__ import annotations
 

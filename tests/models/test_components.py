@@ -114,7 +114,7 @@ def test_roughness_leaves_constants_and_order_two_lines_free(shape):
 
 @pytest.mark.parametrize("lengths", [(1, 1, 1), (2, 3, 1), (4,)])
 def test_levels_are_their_matrix(lengths):
-    """sum_d (l_d - mean)^2, written out, and what is asked of a penalty; so is the square of one level."""
+    """sum_d (l_d - mean)^2, written out, has the methods of a penalty; so has the square of one level."""
     rng = np.random.default_rng(3)
     rows = [rng.normal(size=k) for k in lengths]
     n, one = sum(lengths), rng.normal(size=sum(lengths))
@@ -133,7 +133,7 @@ def test_levels_are_their_matrix(lengths):
 
 
 def test_levels_of_many_data_sets_stay_small():
-    """What a run of 20,000 stills holds of them; n x n numbers would be 3 GB."""
+    """The size of the penalties for 20,000 stills; n x n numbers would take 3 GB."""
     many = MeanPenalty.about_mean([np.ones(1)] * 20_000)
     assert many.row.nbytes + many.starts.nbytes < 400_000
     assert many @ np.ones(20_000) == pytest.approx(np.zeros(20_000), abs=1e-9)

@@ -1,4 +1,4 @@
-"""A kind of model from outside the package: its options and its record are enough to scale with it, and again."""
+"""A kind of model from outside the package: options and record are enough to scale with it, and to scale again."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_scales_with_a_model_from_outside(registered, caplog):
     constant = make_plan(options("restraints=fixed", "model=KB"), data.data_sets)
     plain = run(data.data_sets, data.not_indexed, constant)
     assert first.statistics.overall.r_meas < plain.statistics.overall.r_meas
-    # and again, from what it stored: the same intervals, whatever the options' default
+    # and again from the stored model: the intervals are the stored ones and not the options' default
     models = iter(first.models)
     stored = [replace(d, experiment=replace(d.experiment, scaling_model=next(models))) for d in data.data_sets]
     again = run(stored, data.not_indexed, make_plan(options("restraints=fixed"), stored))

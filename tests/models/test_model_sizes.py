@@ -1,4 +1,4 @@
-"""No model has more parameters than its data set has reflections, whatever the options or a scan say."""
+"""For any options and scans, no model has more parameters than its data set has reflections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting from stored models: the same layout is copied, another one is read off the old curve."""
+"""Starting from stored models: the same layout is copied, another one gets values of the old curve."""
 
 from dataclasses import replace
 
@@ -87,7 +87,7 @@ def test_modules_keep_their_factors_whatever_the_images():
     assert values[2].tolist() == [0.0, 0.0, 0.0] and "modules" not in taken
 
 
-# What DIALS does not know: remembered as long as nobody has rewritten the model
+# Entries that DIALS does not know are used as long as no other program has rewritten the model
 
 
 def test_image_effects_are_taken_over_where_the_images_are_the_same():
@@ -152,7 +152,7 @@ def test_what_had_a_number_beside_estimated_restraints_stays_fixed():
 
 
 def test_one_run_has_one_kind_of_restraints():
-    """That of the earlier run; the default where nothing is known, or several are."""
+    """The kind of restraints of the earlier run; the default if it is not known, or if there are several."""
     kb, grid, foreign = {"__id__": "KB"}, {"__id__": "array"}, {"__id__": "physical"}
     fixed, estimated = ({**kb, OWN_ENTRY: {"restraints": kind}} for kind in ("fixed", "estimated"))
     assert common_restraints([fixed, foreign], "estimated") == ("fixed", ", as in the earlier run")

@@ -1,4 +1,4 @@
-"""Where compiled kernels go: read-only installations, other users, unsafe folders, two first runs at once."""
+"""The folder of compiled kernels: read-only installations, other users, unsafe folders, two first runs at once."""
 
 import ast
 import os
@@ -25,7 +25,7 @@ PROGRAM = (
 
 @pytest.fixture
 def place():
-    """A folder in which others may look about, unlike pytest's own."""
+    """A folder that others may read, unlike pytest's own."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -56,7 +56,7 @@ def install(place, kernels=ONE_KERNEL):
 
 
 def close(tree):
-    """Nobody can write to the tree, but root, whom no permission stops."""
+    """Nobody can write to the tree except root, for whom permissions do not apply."""
     for path in [tree, *tree.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
 
@@ -102,7 +102,7 @@ def files(folder):
 
 @pytest.fixture(scope="module", autouse=True)
 def permissions_bind(tmp_path_factory):
-    """Skips where a process of root cannot be made to heed permissions."""
+    """Skips if permissions cannot be enforced for a process of root."""
     closed = tmp_path_factory.mktemp("closed")
     closed.chmod(0o555)
     process = start(closed, code=f"open({str(closed / 'file')!r}, 'w')")
@@ -246,7 +246,7 @@ def test_links_are_refused(tmp_path):
 
 
 def test_compiled_functions_stand_in_the_package_compiled():
-    """By their names --warm-up finds them; others would be compiled in the first run, without a word."""
+    """--warm-up finds kernels by their names; others would be compiled in the first run without a message."""
     found = set()
     for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -145,7 +145,7 @@ def test_halve():
 
 
 def test_variances_of_verdicts_are_those_of_the_members():
-    """A member is out where it is beyond zmax of the V' at the mean of the others, and stays in where V' is larger."""
+    """A member is rejected if it is beyond zmax with V' at the mean of the others, and stays if V' is larger."""
     i, v, g = np.array([100.0, 101.0, 99.0, 140.0]), np.full(4, 4.0), np.ones(4)
     groups = Groups(np.array([0, 4]))
     out, changed, moves = judge(VarianceModel.constant(i, v), g, groups, (6.0, 5.4), np.zeros(4, bool))
@@ -170,7 +170,7 @@ def test_no_partiality_is_partiality_without_error():
 
 
 def test_verdicts_take_the_partiality_at_the_expected_intensity():
-    """What a poorly known partiality has made of a reflection is no outlier, however low it came out."""
+    """An intensity that is too low because of an uncertain partiality is not an outlier."""
     i, r, g = np.array([100.0, 101.0, 99.0, 20.0]), np.array([0.0, 0.0, 0.0, 0.2]), np.ones(4)
     groups = Groups(np.array([0, 4]))
     law = VarianceModel.constant(i, 4.0 + r * i**2)

@@ -1,4 +1,4 @@
-"""Parameters of dials.scale as people have them in files: whole lists are read, what changes nothing is accepted."""
+"""Parameter files of dials.scale: complete lists are read, and parameters that change nothing are accepted."""
 
 import shutil
 import subprocess

@@ -15,8 +15,8 @@ def test_patterns_and_lists(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x")
     a, b, odd = (str(tmp_path / name) for name in ("a.mtz", "b.mtz", "odd[1].mtz"))
     assert file_names(str(tmp_path / "?.mtz")) == [a, b]
-    assert file_names(odd) == [odd]  # a file that is there is no pattern
-    assert file_names("nowhere.mtz") == ["nowhere.mtz"]  # what is wrong with it is said elsewhere
+    assert file_names(odd) == [odd]  # the name of an existing file is not a pattern
+    assert file_names("nowhere.mtz") == ["nowhere.mtz"]  # the error is reported elsewhere
     (tmp_path / "list.txt").write_text("# all\nb.mtz\n\n[a].mtz\n")
     assert file_names("@" + str(tmp_path / "list.txt")) == [b, a]
     (tmp_path / "more.txt").write_text("@list.txt\n")

@@ -76,14 +76,14 @@ def until(driver, question):
 
 
 def requests(driver):
-    """What was asked for since the page was opened, but for the page itself and what it brings along."""
+    """Requests since the page was opened, except the page itself and data inside it."""
     events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     urls = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     return [url for url in urls if not url.startswith(("data:", "blob:"))]
 
 
 def complaints(driver):
-    """Errors of the page; what the driver of the graphics card says of its speed is not one."""
+    """Errors of the page, without messages of the graphics driver about its speed."""
     return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 

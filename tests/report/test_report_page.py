@@ -309,7 +309,7 @@ def test_a_data_set_that_does_not_belong(summary):
 
 
 def test_nothing_to_do_proposes_nothing(summary):
-    """And what disagrees by chance or without a gain is not left out."""
+    """The advice does not leave out images that disagree by chance, or without which nothing improves."""
 
     def no_gain(s):
         s["exclusions"]["images"][0]["recommended"] = False
@@ -415,7 +415,7 @@ def test_every_plot_has_numbers(example_run):
 
 
 def test_a_plot_from_outside(summary, monkeypatch):
-    """A function and its name in the list: it is drawn, with its numbers, and stays away where it has nothing."""
+    """A function and its name in the list are enough: the plot is drawn with its numbers, or left out."""
 
     def toy(found):
         points = [line([1, 2], [found.outliers, 0], "outliers", "@blue")]

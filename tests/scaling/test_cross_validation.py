@@ -1,4 +1,4 @@
-"""Properties of estimated restraints, and the judgement by reflections left out of the fit."""
+"""Properties of estimated restraints, and tests of models with reflections left out of the fit."""
 
 from dataclasses import replace
 
@@ -76,7 +76,7 @@ def test_a_constant_instrument_needs_no_parameters(seed):
     work, _ = work_of(seed, JointModel.of([model_of()]))
     found = scale_data(work, first_run(work), SETTINGS).component_summaries
     assert {f.component for f in found} == set(PARTS)
-    # chance alone makes a strength that wants to be infinite finite in half of all cases, but then not by much
+    # a strength that should be infinite is finite by chance in half of all cases, but then the correction is small
     assert sum(f.effective for f in found) < 12.0
     assert all(f.rms < 0.02 for f in found)
 

@@ -1,4 +1,4 @@
-"""Few repeats: corrections are held, at constants or where an earlier run had them."""
+"""Few repeated reflections: corrections keep constant values, or those of an earlier run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data set that is a million times off is no measurement; one that counts in other units is."""
+"""A data set whose scale is wrong by a factor of a million is left out; one in other units of intensity is not."""
 
 from __future__ import annotations
 

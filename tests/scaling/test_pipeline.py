@@ -1,6 +1,6 @@
-"""The guide's story on four sweeps of l-cysteine: scale, leave out, scale again, take back; through the command.
+"""The steps of the guide with four sweeps of l-cysteine: scale, leave out, scale again, take back; by the command.
 
-Most of it with restraints=fixed, which later runs keep: the same story in a quarter of the time.
+Most of it has restraints=fixed, which later runs keep, because this takes a quarter of the time.
 """
 
 import json
@@ -389,12 +389,12 @@ def test_estimated_restraints_leave_out_and_take_back(estimated, again):
     # an observation at the border of rejection may end on either side of it
     flips = sum(np.count_nonzero(f != estimated.fates()[k]) for k, f in back.fates().items())
     assert flips <= 3
-    # with each flip its reflection moves, and one more may follow: the share of its profiles is found anew
+    # each change of a verdict changes its reflection, and another may follow, because the mixture is determined anew
     assert np.count_nonzero(moves(estimated.merged(), back.merged()) > 0.1) <= 2 * flips
 
 
 def rewritten(source, folder):
-    """The pair as dials.scale 3.12.1 leaves it: no more of a model than it knows, errors and scales of its own."""
+    """The pair as written by dials.scale 3.12.1: only components that it knows, with its own errors and scales."""
     folder.mkdir()
     shutil.copy(source.folder / PAIR[1], folder / PAIR[1])
     document = json.loads((source.folder / PAIR[0]).read_text())
@@ -419,7 +419,7 @@ def test_nothing_stale_is_taken_from_a_model_that_dials_has_rewritten(estimated,
     assert "intervals, lmax and weight of the stored model do not apply, as restraints are estimated" in text
     assert "Error model of the input as a start: a 0.9000 b 0.05000 Intensities" in text  # no linear term
     assert "Outliers are judged afresh" in text
-    # corrections that the data only just support may end as nothing from there
+    # corrections that the data hardly support may vanish from this start
     flips = sum(np.count_nonzero(f != estimated.fates()[k]) for k, f in run.fates().items())
     assert flips <= 10
     assert np.sqrt(np.mean(moves(estimated.merged(), run.merged()) ** 2)) < 0.25
@@ -560,7 +560,7 @@ def test_rows_always_add_up(first, options):
 @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_order_of_data_sets_does_not_matter(first, shared_data, tmp_path_factory, order):
     run = Run(tmp_path_factory.mktemp("order"), *inputs(shared_data, order), FIXED)
-    # no B is taken out: what fixes it does not know an order
+    # no difference in B is removed, because the condition on B does not depend on the order
     assert largest_move(first.merged(), run.merged()) < 0.02
     by_name = dict(zip(order, run.fates().values(), strict=True))
     for sweep, fate in zip(SWEEPS, first.fates().values(), strict=True):

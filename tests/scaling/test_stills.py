@@ -56,7 +56,7 @@ def runs(data: Path) -> dict[str, tuple[accuracy.Accuracy, list[dict]]]:
 
 def test_estimated_restraints_come_near_the_limit(data, runs):
     limit = accuracy.oracle(data, accuracy.load_truth(data), 0.05)
-    # what of the detector depends on resolution alone nobody can see
+    # a part of the detector's response that depends on resolution alone cannot be found
     assert runs["map"][0].r < 1.25 * limit.r < 0.8 * runs["fixed"][0].r
     assert 0.85 < runs["map"][0].chi2 < 1.2
     assert runs["map"][0].lost < 0.001

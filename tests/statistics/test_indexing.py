@@ -41,7 +41,7 @@ def crystals(group, n_sets, n_rows, error, spread, seed=0):
 
 
 def agree(found, done, n_operators):
-    """Share of the data sets that are right, one operator common to all left open."""
+    """Share of the data sets that are correct up to one operator common to all."""
     table = np.zeros((n_operators, n_operators), int)
     np.add.at(table, (done, found), 1)
     return table.max(axis=1).sum() / len(done)

@@ -52,7 +52,7 @@ def slow_posterior(t, centric):
     low, high = max(t - 10, 0.0), (t + 10 if t > 0 else 100 / (np.hypot(t, 10) - t))
     kwargs = {"epsabs": 0, "epsrel": 1e-12, "limit": 300}
     if centric:
-        # 1/sqrt(J) is taken care of by the substitution J = u^2
+        # the substitution J = u^2 removes 1/sqrt(J)
         def moment(f):
             return quad(lambda u: 2 * f(u * u) * density(u * u), low**0.5, high**0.5, **kwargs)[0]
     else:
@@ -180,7 +180,7 @@ def test_limits_of_the_posterior():
         f, sf = french_wilson(i, s, np.full(2, 1e6), np.full(2, centric))
         np.testing.assert_allclose(f, np.sqrt(i), rtol=1e-8)
         np.testing.assert_allclose(sf, s / (2 * np.sqrt(i)), rtol=1e-4)
-    # a measurement that says nothing leaves the prior: <F> = sqrt(pi S)/2, sqrt(2 S/pi)
+    # a measurement without information gives the prior: <F> = sqrt(pi S)/2, sqrt(2 S/pi)
     f, _ = french_wilson(np.zeros(2), np.full(2, 1000.0), np.full(2, 1.0), np.array([False, True]))
     np.testing.assert_allclose(f, [np.sqrt(np.pi) / 2, np.sqrt(2 / np.pi)], rtol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Space groups that are right, too high and too low, of made-up crystals; and what is said of them."""
+"""Space groups that are right, too high and too low for simulated crystals, and the sentences about them."""
 
 from types import SimpleNamespace
 

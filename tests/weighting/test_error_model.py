@@ -1,4 +1,4 @@
-"""The error model: known truth, robustness, what must not matter, and what happens with too little data."""
+"""The error model: known truth, robustness, invariances, and too few data."""
 
 from __future__ import annotations
 
@@ -337,7 +337,7 @@ def test_linear_term_does_not_depend_on_units_order_and_start() -> None:
 
 
 def test_linear_term_in_use_stays_longer() -> None:
-    """Between half the gain that is asked for and all of it, what is in use decides."""
+    """If the gain is between half of the required one and all of it, the model in use is kept."""
     found = []
     for c in np.geomspace(0.5, 10, 12):
         i, v, g, groups = with_linear_term(3, 3000, c)
@@ -362,7 +362,7 @@ def test_linear_term_in_the_variance() -> None:
 
 
 def test_what_scales_have_taken_of_residuals_is_no_precision():
-    """Stills of 12 reflections, each with a scale of its own fitted to them: b comes out low unless var(g) is known."""
+    """Stills of 12 reflections, each with its own fitted scale: b is underestimated unless var(g) is known."""
     rng = np.random.default_rng(12)
     n_groups, n_stills, size = 2000, 5000, 12
     truth = rng.exponential(1000.0, n_groups) * np.exp(rng.normal(0, 1, n_groups))

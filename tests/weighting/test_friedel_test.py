@@ -85,7 +85,7 @@ def test_mates_are_apart_in_the_fit_where_they_differ_by_more_than_their_errors(
     _, v, g, groups, plus = pairs(rng, n=50)
     friedel_split = apart_of(groups, plus)
     precision = g * g / v
-    precision[:4] = 0.0  # of the first nothing counts, of the second no I-
+    precision[:4] = 0.0  # no row of the first counts, and no I- of the second
     precision[6:8] = 0.0
     none = agreeing(groups, friedel_split, precision, Mates(plus, np.zeros(len(g))))
     every = agreeing(groups, friedel_split, precision, Mates(plus, np.full(len(g), 1e30)))
@@ -132,7 +132,7 @@ def disagreement(rng, n, high=0.8):
     x[np.arange(n), which] += step
     wrong = np.zeros((n, 2), bool)
     wrong[np.arange(n), which] = True
-    possible = x.min(axis=1) > -3 * sigma  # nothing scatters less than nothing
+    possible = x.min(axis=1) > -3 * sigma  # true intensities are not negative
     return x[possible].ravel(), wrong[possible].ravel(), np.full(2 * possible.sum(), 100.0)
 
 

@@ -1,4 +1,4 @@
-"""Profile and summation: the mixture, what variance to expect, and which is chosen."""
+"""Profile and summation: the mixture, its expected variance, and the choice."""
 
 from __future__ import annotations
 

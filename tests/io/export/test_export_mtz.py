@@ -239,7 +239,7 @@ def test_a_setting_without_a_name_is_carried_to_one_that_has(tmp_path):
     hall = " C 2y (x+y,-x+y,z)"
     primitive = Symmetry.from_hall(hall)
     assert primitive.name is None
-    # a' = (a - b)/2 and so on: whichever of the two directions the symbol means, indices go there and back
+    # a' = (a - b)/2 and so on: for either direction that the symbol can mean, indices transform there and back
     m = np.linalg.inv(np.array(primitive.to_reference))
     m *= np.cbrt(0.5 / abs(np.linalg.det(m)))
     moved = []

@@ -48,7 +48,7 @@ def test_batch_headers_predict_real_reflections(sweep, tmp_path):
         b = np.linalg.cholesky(np.linalg.inv(orth.T @ orth)).T
         s1 = -f[83:86] / f[86] + rotation(f[59:62], float(rot[row])) @ f[6:15].reshape(3, 3).T @ b @ hkl[row]
         misses.append(np.linalg.norm(s1) * f[86] - 1)
-    # within the mosaic width and what one angle in single precision can say
+    # within the mosaic width and the single precision of the angle
     assert np.abs(misses).max() < 1e-4
 
 

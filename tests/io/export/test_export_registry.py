@@ -1,4 +1,4 @@
-"""Kinds of exports: each has its option, and one from outside the package works like those that are in it."""
+"""Kinds of exports: each has its option, and one from outside the package works like those of the package."""
 
 import pytest
 from export_samples import crystals

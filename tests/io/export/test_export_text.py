@@ -190,7 +190,7 @@ def test_deviations_of_the_cell():
 def test_small_molecule_cif(sample):
     block = gemmi.cif.read_string(shelx.cif(sample, statistics(sample))).sole_block()
     assert int(block.find_value("_diffrn_reflns_number")) == len(sample.rows)
-    # the model of the sample has no absorption correction, whatever its scale does
+    # the model of the sample has no absorption correction
     assert [block.find_value(f"_exptl_absorpt_correction_T_{e}") for e in ("min", "max")] == ["?", "?"]
     largest = 2 * np.sin(np.deg2rad(float(block.find_value("_diffrn_reflns_theta_max")))) / 0.9
     assert 1 / largest == pytest.approx(2.6, abs=0.01)
