@@ -13,7 +13,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """What a warning is about. A code is never given another meaning; one that is no longer used is not given again."""
+    """Topic of a warning. The meaning of a code never changes, and a code that is not used any more is not reused."""
 
     OTHER = "other"
     DATA_SET_LEFT_OUT = "data-set-left-out"
@@ -47,7 +47,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A warning that was given.  ``data_set``: the identifier of the data set that it is about, if it is one."""
+    """A warning of the run.  ``data_set``: identifier of the data set, if the warning concerns a single one."""
 
     code: str
     text: str
@@ -55,7 +55,7 @@ class Warned:
 
 
 def warn(log: logging.Logger, code: Code, text: str, data_set: str | None = None) -> None:
-    """Put a warning into the log.  ``data_set``: the identifier of the data set that it is about, if it is one."""
+    """Log a warning.  ``data_set``: identifier of the data set, if the warning concerns a single one."""
     log.warning("%s", text, extra={"code": code.value, "data_set": data_set})
 
 

@@ -1,7 +1,8 @@
-"""How many points of the reciprocal lattice lie within a sphere, without counting them.
+"""Estimates the number of points of the reciprocal lattice within a sphere without counting them.
 
-A point takes the volume 1/V of reciprocal space, V that of the cell, so within |h| <= r there are about 4/3 pi r^3 V of
-them; the error is of the order of the surface. Where they are hundreds of millions, it is below one in a thousand.
+There is one point in each volume 1/V of reciprocal space, where V is the volume of the cell. So there are about
+4/3 pi r^3 V points with |h| <= r; the error is of the order of the surface. For hundreds of millions of points it is
+below one in a thousand.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import numpy as np
 from braggscale.data.geometry import UnitCell, orthogonalisation
 from braggscale.numerics.array_types import Float, Int
 
-# Points that are looked at one by one, some seconds; crystals of the largest viruses stay below it.
+# Up to so many points are counted, which takes some seconds; crystals of the largest viruses have fewer.
 MOST_COUNTED = 4e8
 
 
 def points_looked_at(cell: UnitCell, s: float) -> float:
-    """Points of the box of indices, |h| <= a sqrt(s) and so on, that has all points with 1/d^2 <= s in it.
+    """Number of points in the box of indices, |h| <= a sqrt(s) and so on, that contains all points with 1/d^2 <= s.
 
     ``cell``: Angstrom and degrees, ``s``: 1/Angstrom^2.
     """

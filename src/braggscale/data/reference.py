@@ -1,8 +1,8 @@
 """Reference intensities, of another measurement or of a structure model, in the symmetry and indexing of the data.
 
-A reference is a list of indices with intensities. Its own space group may be another one than that of the data, as
-long as both describe the same lattice: its reflections are spread by its own rotations and collected again by those of
-the data. A reference whose axes are only named in another order is reindexed where exactly one order fits.
+A reference is a list of indices with intensities. Its space group may differ from that of the data if both describe
+the same lattice: its reflections are expanded by its own rotations and merged again by those of the data. If its
+axes are only named in another order, and exactly one order fits, it is reindexed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.errors import InputError
 from braggscale.numerics.array_types import Array, Bool, Float, Int32
 
-# A reference is of the same crystal form where edges and angles differ by less.
+# A reference belongs to the same crystal form if edges and angles differ by less than this.
 LENGTHS, ANGLES = 0.05, 3.0
 
 
@@ -28,9 +28,9 @@ class Reference:
     """Intensities on a scale of their own.
 
     ``hkl``: indices, (n, 3).  ``intensity``, ``sigma``: (n,); sigma is 0 where nothing is known of the error.
-    ``apart``: whether h and -h have values of their own.  ``cell``: None where the file does not say it.
-    ``hall``: space group, None where the file does not say it.
-    ``source``: name of the file, ``what``: what was taken from it, for the log.  ``calculated``: from a model.
+    ``apart``: whether h and -h have different values.  ``cell``: None if the file does not contain it.
+    ``hall``: space group, None if the file does not contain it.
+    ``source``: name of the file, ``what``: the data taken from it, for the log.  ``calculated``: from a model.
     """
 
     hkl: Int32
@@ -52,7 +52,7 @@ class Placed:
     """A reference in the asymmetric unit of the data, one row for each unique reflection (and hand, if ``apart``).
 
     ``asu``: (n, 3).  ``minus``: True for I-, (n,).  ``intensity``, ``sigma``: (n,).  ``d``: Angstrom, (n,).
-    ``notes``: what was done to bring it there.
+    ``notes``: on the changes of its symmetry and axes.
     """
 
     asu: Array

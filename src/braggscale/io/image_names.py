@@ -1,4 +1,4 @@
-"""Names of the image files of each data set, as the experiments tell them, and what the sample is called by them."""
+"""Names of the image files of each data set from the experiments, and the name of the sample that they suggest."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _name(entry: object) -> str:
 
 
 def sample_name(names: Sequence[str]) -> str:
-    """What all names begin with, without numbers and separators at its end: ``lcys``; '' if that is too little."""
+    """The common beginning of all names without numbers and separators at its end: ``lcys``; '' if it is too short."""
     known = [name for name in names if name]
     if not known:
         return ""

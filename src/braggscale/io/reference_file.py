@@ -1,4 +1,4 @@
-"""Reference intensities from a file: what kind it is, and which of its columns are taken, by what they hold.
+"""Reads reference intensities from a file; its kind and the columns are recognised by their content.
 
     merged or unmerged MTZ          I(+) and I(-), I, F(+) and F(-), F, in this order; amplitudes are squared
     mmCIF or core CIF with data     the same by the names of the dictionary

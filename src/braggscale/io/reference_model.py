@@ -1,4 +1,4 @@
-"""Intensities of a structure model: |F|^2 with flat bulk solvent, and with anomalous scattering where atoms have it.
+"""Intensities of a structure model: |F|^2 with flat bulk solvent and with the anomalous scattering of its atoms.
 
 Macromolecules: F = F_atoms + k_sol exp(-b_sol s^2/4) F_mask, by Fourier transform of the density (Ten Eyck, Acta
 Cryst. A33 (1977) 486) and of a flat mask (Jiang & Bruenger, J. Mol. Biol. 243 (1994) 100), both by gemmi. Small
@@ -18,7 +18,7 @@ from braggscale.data.reference import Reference
 from braggscale.errors import InputError
 from braggscale.numerics.array_types import Array, Complex, Float
 
-LEAST = 0.3  # f'' in electrons below which an atom does not scatter anomalously
+LEAST = 0.3  # f'', electrons; the anomalous scattering of atoms with less is neglected
 MOST_PRODUCTS = 2e8  # atoms x operators x reflections of the direct sum
 _PDB = ("ATOM  ", "HETATM", "CRYST1", "HEADER", "TITLE ", "REMARK")
 ELECTRONS_BELOW = 0.1  # Angstrom: no X-rays are that short

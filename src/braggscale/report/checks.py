@@ -1,4 +1,4 @@
-"""From the checks of a run to their entries in scale.json."""
+"""Converts the checks of a run to their entries in scale.json."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_PATTERNS = 5
 
 
 def exclusions_entry(result: Result) -> ExclusionsEntry:
-    """What disagrees with the rest, by identifier and image number."""
+    """Images and data sets that disagree with the rest, by identifier and image number."""
     found = result.exclusions
     return ExclusionsEntry(
         false_alarm=found.false_alarm,
@@ -33,7 +33,7 @@ def exclusions_entry(result: Result) -> ExclusionsEntry:
 
 
 def symmetry_entry(result: Result) -> SymmetryEntry:
-    """What absences and rotations of the lattice say."""
+    """The results for systematic absences and rotations of the lattice."""
     found = result.symmetry_check
     return SymmetryEntry(
         likely=None if found.likely is None else list(found.likely.groups),
@@ -73,7 +73,7 @@ def _state(one: Element, found: SymmetryCheck) -> Literal["holds", "denied", "mi
 
 
 def advice_without_summary(result: Result, options: Options) -> list[Advice]:
-    """What to try next where neither scale.json nor the report is wanted: the same, without ΔCC1/2 of data sets."""
+    """Advice for the log if neither scale.json nor the report is written; it lacks ΔCC1/2 of data sets."""
     found = exclusions_entry(result)
     data_sets = [one.data_set for one in found.data_sets if one.recommended]
     d_min = result.statistics.limit.d_min if result.statistics else None

@@ -1,8 +1,8 @@
-"""What stands out, and the command that leaves it out: one place for the terminal, the report and scale.json.
+"""Images and data sets that stand out, and the command that leaves them out, for terminal, report and scale.json.
 
-Images and data sets come from the tests of ``statistics.exclusions``. Data sets are also looked at by ΔCC1/2, CC1/2 of
-all data less CC1/2 without the data set: one that lowers it far more than any other one raises it is named, and left
-out if CC1/2 gains more by that than it is uncertain.
+Images and data sets come from the tests of ``statistics.exclusions``. Data sets are also tested by ΔCC1/2, CC1/2 of all
+data minus CC1/2 without the data set. A data set is named if it lowers CC1/2 by far more than any other one raises it;
+leaving it out is recommended if the gain in CC1/2 is larger than its uncertainty.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def commands(
     exclusions: ExclusionsEntry | None, data_sets: Sequence[str], names: Sequence[str], d_min: float | None,
     output: OutputNames,
 ) -> list[Advice]:  # fmt: skip
-    """What to try next, each with its command; empty where there is nothing to do.
+    """Advice with commands for the next step; empty if there is none.
 
     ``data_sets``: identifiers of those to leave out.  ``names``: of all in the output.  ``d_min``: suggested limit of
     resolution, Angstrom, None where the data end before the signal.
@@ -134,7 +134,7 @@ def _run(one: StretchEntry, names: Sequence[str]) -> str:
 
 
 def _why(exclusions: ExclusionsEntry | None, runs: Sequence[StretchEntry], data_sets: Sequence[str]) -> str:
-    """The sentence before the command: what is left out, and what that brings."""
+    """The sentence before the command: what is left out, and the expected gain."""
     parts = (
         [] if not data_sets else [f"data set {data_sets[0]}" if len(data_sets) == 1 else f"{len(data_sets)} data sets"]
     )

@@ -1,4 +1,4 @@
-"""What filtering left out, for scale.json, and as the scale_and_filter_results.json of dials.scale."""
+"""The results of filtering, for scale.json and in the form of the scale_and_filter_results.json of dials.scale."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_LISTED = 20
 
 
 def filtering_entry(found: Filtering | None) -> FilteringEntry | None:
-    """The entry ``filtering``; None where nothing was asked for."""
+    """The entry ``filtering``; None if the run does not filter."""
     if found is None:
         return None
     return FilteringEntry(

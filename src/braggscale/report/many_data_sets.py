@@ -1,8 +1,8 @@
-"""The summary of a run of many data sets: what all of them have in common is said once.
+"""The summary of a run with many data sets, without repetitions.
 
-Beyond ``MANY`` data sets most of scale.json would be repetition: 2000 stills took 9 MB. Settings, and entries of the
-stored models, that are those of the first data set in the output are left out of the others, numbers have the digits
-that mean something, and sentences that can be made from the numbers are not written down.
+With more than ``MANY`` data sets most of scale.json would be repetition: 2000 stills took 9 MB. Settings, and
+entries of stored models, are left out if they equal those of the first data set in the output. Numbers have
+significant digits only, and sentences that can be made from the numbers are omitted.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def _differences(model: JsonObject, first: JsonObject) -> JsonObject:
         if key in first and value == other:
             continue
         if isinstance(value, Mapping) and isinstance(other, Mapping):
-            # of a component its parameters stay, whatever those of the first are
+            # the parameters of a component are always kept
             value = {k: v for k, v in value.items() if k in _ALWAYS or k not in other or v != other[k]}
         found[key] = _rounded(value)
     return found
 
 
 def _rounded(value: object) -> object:
-    """Floating-point numbers with the digits that count, in lists and objects as well."""
+    """Floating-point numbers with significant digits only, also inside lists and objects."""
     if isinstance(value, float):
         return significant(value, DIGITS)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What the check of the symmetry says, in sentences: the same in the log and in the report."""
+"""Sentences on the check of the symmetry, for log and report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What filtering found: parts of the data, cycles in which they were judged, and why there were no more."""
+"""Results of filtering: parts of the data, cycles in which they were tested, and why the cycles ended."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """What was judged and left out at once.
+    """The parts that were tested in one cycle, and those that were left out.
 
-    ``parts``: the worst first.  ``limit``: delta at which the most usual part would be left out.
+    ``parts``: the worst first.  ``limit``: delta at which a part of typical size would be left out.
     ``percent``: observations left out so far, of those at the beginning.  ``cc_half``: with all ``parts``.
     ``statistics``: with all ``parts``.
     """

@@ -1,4 +1,4 @@
-"""Scaling with filtering: scale, leave out what makes the data worse, scale what is left."""
+"""Scaling with filtering: scale, leave out parts that make the data worse, and scale the rest again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_filtered(
     indexing: IndexingCheck | None,
     reference: Reference | None = None,
 ) -> Result:
-    """Scale, and filter where the plan says so; arguments as of ``pipeline.run`` and ``run_data``."""
+    """Scale, and filter if the plan says so; arguments as for ``pipeline.run`` and ``run_data``."""
     result = run(data_sets, not_indexed, plan, found, clock, indexing)
     if plan.filtering is None:
         return result

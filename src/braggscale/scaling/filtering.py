@@ -1,16 +1,16 @@
-"""Parts of the data that make the rest worse are left out: whole data sets, or groups of images.
+"""Leaves out parts of the data that make the result worse: whole data sets, or groups of images.
 
 The influence of every part on CC1/2 comes from sums over the scaled observations (statistics/influence.py), without
-scaling again. Parts are judged, the worst are left out, and what is left is judged again, on the same scales, until
-nothing stands out. Then what is left is scaled once, and judged once more with its own scales.
+scaling again. The worst parts are left out, and the remaining ones are tested again with the same scales, until none
+stands out. Then the remaining parts are scaled once and tested again with their new scales.
 
-A part is left out where CC1/2 is better without it, delta < 0, and delta is far below that of the others. With n
+A part is left out if CC1/2 is better without it, delta < 0, and if delta is far below that of the others. With n
 observations in a part,
 
     z = (delta/n - median(delta/n)) sqrt(n) / s,     s: 1.4826 times the median of the absolute values above it,
 
-z below -stdcutoff. A part of twice the size has twice the influence, with an error larger by sqrt(2). dials.scale takes
-mean and standard deviation instead, among which ten bad ones of a hundred are never four standard deviations away.
+z below -stdcutoff. A part of twice the size has twice the influence, with an error larger by sqrt(2). dials.scale
+uses mean and standard deviation instead; then ten bad parts of a hundred never differ by four standard deviations.
 
 CC1/2 depends on the strong reflections, and a crystal of a hundred changes it little. Deviations from the equivalents
 tell more: the method ``deviations`` judges the mean z^2 of a part in the same way, outliers included, each with at
@@ -51,11 +51,11 @@ from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
-# With fewer parts nobody can say what is usual.
+# With fewer parts the usual range is not known.
 FEWEST_PARTS = 4
 MOST_NAMED = 10
 DELTA_CC = "deltacchalf"
-# z^2 of one observation counts for no more: the share of gross outliers differs from part to part by chance.
+# Limit of z^2 of one observation, because the share of gross outliers differs from part to part by chance.
 LARGEST = 25.0
 # Mean z^2 over that of the usual part below which a part is not left out, however sure it is.
 SUBSTANTIAL = 2.0
@@ -73,7 +73,7 @@ def stands_out(delta: Float, n: Float, stdcutoff: float) -> tuple[Bool, Float, f
     each = np.where(known, delta / np.maximum(n, 1.0), 0.0)
     usual = float(np.median(each[known]))
     off = (each - usual) * np.sqrt(n)
-    # the good side alone: bad parts do not widen the limit
+    # only values above the median, so that bad parts do not increase the limit
     above = np.abs(off[known & (off >= 0)])
     width = 1.4826 * float(np.median(above)) if len(above) else 0.0
     if width <= 0:
@@ -86,7 +86,7 @@ def stands_out(delta: Float, n: Float, stdcutoff: float) -> tuple[Bool, Float, f
 
 @dataclass(frozen=True, slots=True)
 class _Scaled:
-    """Scaled observations that are judged.  ``part``: of each, ``x``: I/g, ``place``: among all rows, (n,).
+    """Scaled observations that are tested.  ``part``: of each, ``x``: I/g, ``place``: among all rows, (n,).
 
     ``s``: 1/d^2 of each group.
     """
@@ -107,7 +107,7 @@ class _Scaled:
         return cls(x, groups, s, part[rows], rows)
 
     def without(self, out: Bool) -> _Scaled:
-        """The observations of parts that stay.  ``out``: (n_parts,)."""
+        """The observations of the parts that are kept.  ``out``: (n_parts,)."""
         keep = ~out[self.part]
         stay = self.groups.sum(keep) > 0
         return _Scaled(self.x[keep], self.groups.subset(keep), self.s[stay], self.part[keep], self.place[keep])
@@ -166,7 +166,7 @@ def judge(result: Result, plan: Plan, so_far: Filtering) -> Filtering:
 
 
 def _within_limits(worst: Int, n: Float, lost: int, n_cycles: int, so_far: Filtering) -> tuple[Int, str]:
-    """Those of the worst parts that may be left out, and why there will be no other cycle; empty where there may be."""
+    """Those of the worst parts that may be left out, and the reason to stop; empty if another cycle may follow."""
     settings = so_far.settings
     if len(worst) and n_cycles >= settings.max_cycles:
         return worst[:0], CYCLES
@@ -197,7 +197,7 @@ def substantially(z2: Float) -> Bool:
 
 
 def deviation_as_influence(z2: Float, n: Float) -> Float:
-    """What ``stands_out`` takes, (n_parts,): the lower, the larger the deviations.
+    """Deviations in the form of an influence for ``stands_out``, (n_parts,): lower for larger deviations.
 
     ``z2``: mean z^2, ``n``: observations of each part, (n_parts,).
     """
@@ -257,10 +257,10 @@ def log_filtering(found: Filtering, first: int) -> None:
 
 
 def why(part: Part, method: str) -> str:
-    """The number by which a part was judged."""
+    """The number that was tested, as text."""
     return f"delta CC1/2 {part.delta:.5f}" if method == DELTA_CC else f"mean z^2 {part.z2:.2f}"
 
 
 def reasons(parts: Sequence[Part], method: str) -> dict[int, str]:
-    """Why whole data sets are left out, by their places in the input."""
+    """Why whole data sets are left out, by their positions in the input."""
     return {part.number: f"filtered: {why(part, method)}" for part in parts if part.images is None}

@@ -1,9 +1,9 @@
-"""Whether the data sets of a run are indexed alike, and which operator brings each of them in line with the others.
+"""Checks whether the data sets of a run are indexed alike, and finds the operators that make them alike.
 
-The lattice says which ways of indexing there are (data/reindexing.py), correlations of the intensities say which one
-each data set follows (statistics/indexing.py). Here stands what lies between: which observations are compared, what
-the answer means, and which of the ways that are right for all data sets at once is taken. That is the one that leaves
-the most data sets as they are, the first of them where several do.
+The possible ways of indexing follow from the lattice (data/reindexing.py); correlations of the intensities show which
+one each data set has (statistics/indexing.py). This module selects the observations for the comparison, interprets the
+result, and chooses among operators that can be applied to all data sets together: the one that changes the fewest data
+sets, or the first of them if there are several.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 ENOUGH_OF_EACH, ENOUGH = 300, 200_000
 # Variance that is added to that of x: partialities and scales within a data set make it scatter beyond its counts.
 SCATTER = 0.1
-# A correlation that is fewer standard deviations above zero says nothing.
+# A correlation must be so many standard deviations above zero to be significant.
 SIGNIFICANT = 3.0
 MOST_NAMED = 8
 
@@ -66,17 +66,17 @@ class IndexingCheck:
         return not self.operator.any()
 
     def changes(self) -> dict[int, str]:
-        """The operators that bring the data sets in line, by their places in the input."""
+        """The operators that make all data sets alike, by positions of the data sets in the input."""
         return {self.numbers[k]: self.operators[self.operator[k]] for k in np.flatnonzero(self.operator).tolist()}
 
     @property
     def common_operator(self) -> str | None:
-        """The operator that all data sets need, where it is the same for all; None where they differ."""
+        """The operator that all data sets need, if it is the same for all; None if they differ."""
         every = np.unique(self.operator[self.sure])
         return self.operators[every[0]] if self.reference and len(every) == 1 and every[0] else None
 
     def option(self) -> str:
-        """The words that ask for the operators one by one."""
+        """The option that names the operators one by one."""
         return " ".join(
             f"reindex={self.identifiers[k]}:{self.operators[self.operator[k]]}"
             for k in np.flatnonzero(self.operator).tolist()
@@ -149,7 +149,7 @@ def _best(indexed: Indexed) -> Float:
 
 
 def _product(operators: Sequence[str], symmetry: Symmetry) -> Int:
-    """Number of the operator that one followed by another is up to symmetry, (n, n); -1 where it is none of them."""
+    """Number of the operator that equals the product of two, up to symmetry, (n, n); -1 if it is none of them."""
     matrices = [matrix_of(text) for text in operators]
     group = {tuple(np.rint(12 * r).astype(int).ravel()) for r in symmetry.rotations}
     group |= {tuple(-np.array(key)) for key in group}
@@ -230,7 +230,7 @@ def log_indexing(check: IndexingCheck | None) -> None:
 
 
 def _log_symmetry(check: IndexingCheck, unsure: int) -> None:
-    """Where data sets agree equally well in every way, the crystals may have the symmetry that is not in use."""
+    """If data sets agree equally well under every operator, the crystals may have the higher symmetry."""
     if unsure < len(check.identifiers) or not np.isfinite(check.cc).any():
         return
     mean = np.nanmean(check.cc, axis=0)

@@ -1,4 +1,4 @@
-"""What a finished run says about its data: images and data sets that disagree, and the symmetry."""
+"""Checks of the data after a run: images and data sets that disagree, and the symmetry."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def exclusions_of(
 def symmetry_of(
     data: SortedObservations, scaled: Scaled, good: Bool, symmetry: Symmetry, cell: UnitCell
 ) -> SymmetryCheck:
-    """What the merged intensities say about the space group.  ``good``: rows that are merged, (n,)."""
+    """Check of the space group with the merged intensities.  ``good``: rows that are merged, (n,)."""
     rows = np.flatnonzero(good)
     scale = scaled.state.scale[rows]
     found = ScaledRows(

@@ -1,8 +1,8 @@
-"""Scaling beside a reference: one more data set, whose scale is 1 and whose errors are estimated.
+"""Scaling with a reference, which is treated as one more data set with scale 1 and estimated errors.
 
-Reference intensities stand beside the observations as a data set with one observation of each unique reflection, K = 1
-and B = 0, both fixed. So the reference sets the scale. How much it says about I_h depends on its errors. A structure
-model, or another crystal, that explains the intensities in a shell up to a part q has
+Reference intensities are added to the observations as a data set with one observation of each unique reflection, K = 1
+and B = 0, both fixed. So the reference determines the overall scale. Its influence on I_h depends on its errors. If a
+structure model, or another crystal, explains the intensities in a shell except for a part q, its variance is
 
     V_ref(h) = sigma^2 + 2 q I <I> + (q <I>)^2,
 
@@ -10,8 +10,7 @@ the variance of the intensity of an acentric reflection, F = D F_ref + delta, wi
 Acta Cryst. A46 (1990) 900). q of each shell is found from the data: with the mean m of the scaled observations of a
 reflection and its error v, the median of (I_ref - m)^2/(V_ref + v) is that of a chi^2 with one degree of freedom.
 
-With ``fixed`` I_h is the reference, whatever the data say: q = 0, and sigma so small that no observation counts
-against it.
+With ``fixed`` I_h equals the reference: q = 0, and sigma is so small that observations have no influence on I_h.
 """
 
 from __future__ import annotations
@@ -42,16 +41,16 @@ from braggscale.weighting.intensity_choice import Intensities
 log = logging.getLogger(__name__)
 
 FIXED, ESTIMATED = "fixed", "estimated"
-# q with which a model and another measurement begin, and the smallest that is believed.
+# Starting values of q for a model and for another measurement, and the smallest value.
 OF_MODELS, OF_DATA, LEAST = 0.2, 0.02, 1e-4
 # Reflections of a shell, and the most shells.
 IN_SHELL, MOST_SHELLS = 150, 12
 MEDIAN_CHI2 = 0.4549364
-# The fit is repeated where q is off by more than this factor, and so often at most.
+# The fit is repeated if q changes by more than this factor, and at most so often.
 CHANGED, MOST_FITS = 1.4, 3
-# Relative standard deviation of a fixed reference: no observation is as good.
+# Relative standard deviation of a fixed reference, smaller than that of any observation.
 FIXED_ERROR = 1e-3
-# Common reflections without which a reference is none.
+# Least number of common reflections for a reference.
 FEWEST = 50
 
 
@@ -91,7 +90,7 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceFit:
-    """How a reference compared with the data.
+    """Comparison of a reference with the data.
 
     ``mode``: estimated or fixed.  ``n``: intensities that were used.  ``d_min``: lower limits of the shells, Angstrom.
     ``q``: part of the intensity that the reference does not explain, ``cc``, ``r``: correlation of merged intensities
@@ -154,7 +153,7 @@ def beside(data: SortedObservations, placed: Placed, symmetry: Symmetry, calcula
 
 
 def groups_known(both: Beside) -> Bool:
-    """Which groups of the observations have a reference, (n_groups,)."""
+    """Marks the groups of the observations that have a reference intensity, (n_groups,)."""
     result: Bool = both.groups.sum(~both.own) > 0
     return result
 
@@ -179,7 +178,7 @@ def _shells(rows: Observations, own: Bool) -> tuple[Int, Float]:
 def scale_with_reference(
     problem: ScalingProblem, start: Start, settings: RoundSettings, found: Beside, mode: str, selected: Bool
 ) -> tuple[Scaled, ReferenceFit]:
-    """Scales of the observations beside the reference, and how both compare.
+    """Scales of the observations with the reference, and the comparison of both.
 
     ``problem``: of the observations alone.  ``selected``: rows of both that may take part in the fit, (n,).
     """
@@ -279,7 +278,7 @@ def compared(scaled: Scaled, found: Beside, q: Float, mode: str) -> ReferenceFit
 
 
 def stripped(scaled: Scaled, problem: ScalingProblem, own: Bool) -> Scaled:
-    """What was found, without the reference: rows, the last data set, its parameter and its error model.
+    """The result without the reference, that is without its rows, data set, parameter and error model.
 
     ``problem``: of the observations alone.  ``own``: observations among the rows of ``scaled``, (n,).
     """

@@ -1,8 +1,8 @@
-"""Which images and data sets a run would be better without: all tests together.
+"""All tests for images and data sets without which a run would be better.
 
-What ``bad_stretches`` finds is left out together here, and the gain of all of it is measured at once. A data set is
-also found by ΔCC1/2 (CC1/2 of all data less CC1/2 without it) if it is far below that of all others: then it is CC1/2
-that gains. What does not gain is mentioned and not recommended.
+The images and data sets of ``bad_stretches`` are left out together, and the gain is measured for all of them together.
+A data set is also found if its ΔCC1/2 (CC1/2 of all data minus CC1/2 without it) is far below that of all others; the
+gain is then the change of CC1/2. If there is no gain, a data set is named but its exclusion is not recommended.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from braggscale.statistics.bad_stretches import (
     gain_without,
 )
 
-MOST_OF_ALL = 0.5  # more than this share of the observations is not called bad: which half is right?
+MOST_OF_ALL = 0.5  # if more than this share of the observations disagrees, it is not clear which part is right
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Exclusions:
 
 
 def exclusions(data: Deviations, n_images: Sequence[int]) -> Exclusions:
-    """What disagrees, and what leaving it out brings.  ``n_images``: of each data set, (n_sets,)."""
+    """Images and data sets that disagree, and the gain without them.  ``n_images``: of each data set, (n_sets,)."""
     runs = bad_stretches(data, n_images)
-    # a data set with some bad images is not bad as a whole
+    # a data set with some bad images is not treated as bad as a whole
     rest = replace(data, z2=np.where(_inside(data, runs), np.nan, data.z2)) if runs else data
     whole = bad_data_sets(rest, len(n_images))
     gone = {one.data_set for one in whole if one.worth_leaving_out}

@@ -1,4 +1,4 @@
-"""What leaving out a part of the data would change: delta CC1/2, from sums, for all parts in one pass.
+"""Effect of leaving out a part of the data: delta CC1/2, computed from sums for all parts in one pass.
 
 delta CC1/2 of a part = CC1/2 of all data - CC1/2 without the part, with the analytic CC1/2 of each resolution shell
 
@@ -6,8 +6,8 @@ delta CC1/2 of a part = CC1/2 of all data - CC1/2 without the part, with the ana
                                     e = mean of their variances of the mean, sum (x - <x>)^2/(n (n - 1)),
 
 averaged over the shells with the numbers of reflections as weights (Assmann, Brehm & Diederichs, J. Appl. Cryst. 49
-(2016) 1021). A part below zero makes the data worse. Taking a part away changes n, sum x and sum x^2 of the reflections
-that it measured and of no other, so all parts together cost one pass.
+(2016) 1021). A part with a negative value makes the data worse. Leaving out a part changes n, sum x and sum x^2
+only for the reflections that it measured, so one pass over the observations is enough for all parts.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from braggscale.statistics.half_sets import cc_of_variances, ratio
 
 # Shells of delta CC1/2, as DIALS.
 SHELLS = 10
-# Reflections that a part must share with the rest before a correlation says something.
+# A correlation is calculated only if a part has so many reflections in common with the rest.
 FEWEST_COMMON = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Observations of one reflection in one part.  ``order``: rows so that segments stand together, (n,).
+    """Rows sorted into segments; a segment is the observations of one reflection in one part.  ``order``: rows, (n,).
 
-    ``offsets``: where segments begin in ``order``, and the end, (n_segments + 1,).  ``group``, ``part``: of each
+    ``offsets``: beginning of each segment in ``order``, and the end, (n_segments + 1,).  ``group``, ``part``: of each
     segment, (n_segments,).
     """
 
@@ -61,7 +61,7 @@ class Segments:
 
 @dataclass(frozen=True, slots=True)
 class Influence:
-    """What leaving out each part would change, (n_parts,); NaN where it is not known.
+    """Effect of leaving out each part, (n_parts,); NaN where it is not known.
 
     ``delta``: delta CC1/2.  ``cc_rest``: correlation of the means of the part with those of all others.
     ``cc``: CC1/2 of all data, mean over shells.
@@ -100,7 +100,7 @@ def influence(x: Float, groups: Groups, segments: Segments, n_parts: int, s: Flo
 
 
 def _moments(n: Float, sums: Float, squares: Float) -> tuple[Float, Float, Float, Float]:
-    """What a reflection adds to: number, variance of the mean, mean, mean^2; zeros for fewer than two observations."""
+    """A reflection's number (1), variance of the mean, mean and mean^2; zeros for fewer than two observations."""
     several = n > 1.5
     mean = np.where(several, sums / np.maximum(n, 1.0), 0.0)
     scatter = np.maximum(squares - sums * mean, 0.0)

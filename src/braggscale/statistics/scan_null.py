@@ -1,10 +1,10 @@
-"""How large the largest statistic of a scan for bad images is when no image is bad.
+"""Distribution of the largest statistic of a scan for bad images if no image is bad.
 
-The sum of scores over a run of images, in units of its standard deviation, is looked at for all runs of the lengths
-``lengths``; what is found is the largest of them all (a scan statistic: Naus, J. Am. Stat. Assoc. 60 (1965) 532). Its
-distribution is close to Gumbel's, P(T > t) = 1 - exp(-exp(-(t - m)/s)). m and s were measured with 600 to 2000 made-up
-sweeps each (``made_up``) of n images with k observations, whose scores are squares of normal deviates less 1; between
-these they are interpolated in log n and log k.
+The statistic is the sum of scores over a run of images in units of its standard deviation. The scan finds the largest
+one among all runs of the lengths ``lengths`` (a scan statistic: Naus, J. Am. Stat. Assoc. 60 (1965) 532). Its
+distribution is close to Gumbel's, P(T > t) = 1 - exp(-exp(-(t - m)/s)). m and s were determined from 600 to 2000
+simulated sweeps each (``made_up``) of n images with k observations, whose scores are squares of normal deviates minus
+1; for other n and k they are interpolated in log n and log k.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from braggscale.numerics.array_types import Float
 
-LONGEST = 0.5  # share of the images of a data set that a run may have: the rest tells what is normal
+LONGEST = 0.5  # share of the images of a data set that a run may have: the other images show what is normal
 IMAGES = tuple(2**k for k in range(2, 15))
 PER_IMAGE = (1, 4, 16, 64, 256)
 # m and s; columns are numbers of observations per image, as in PER_IMAGE
@@ -76,7 +76,7 @@ def _between(table: tuple[tuple[float, ...], ...], row: float, at: float) -> flo
 
 
 def made_up(n_images: int, per_image: int, n_sweeps: int) -> Float:
-    """The largest statistic of sweeps without bad images, (n_sweeps,): where the tables come from."""
+    """The largest statistic of simulated sweeps without bad images, (n_sweeps,), from which the tables were made."""
     rng = np.random.default_rng(_SEED)
     found = np.full(n_sweeps, -np.inf)
     scores = rng.chisquare(per_image, (n_sweeps, n_images)) - per_image

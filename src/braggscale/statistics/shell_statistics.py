@@ -1,7 +1,7 @@
 """Statistics of resolution shells from sums over the observations of each unique reflection.
 
-The sums may come of rows that stand side by side (merging_statistics.py) or have been added up wherever the rows are
-(braggscale.ranks): what is shown of a shell is the same function of them. Formulas: merging_statistics.py.
+The sums may be computed from rows in memory (merging_statistics.py), or by several processes that have the rows
+(braggscale.ranks); the statistics of a shell are the same function of them. Formulas: merging_statistics.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CENTRAL = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """Statistics of one resolution range; catalogue.py defines each of them. What cannot be computed is NaN.
+    """Statistics of one resolution range; catalogue.py defines each of them. A value that cannot be computed is NaN.
 
     ``d_max``, ``d_min``: Angstrom.  ``completeness``, ``anomalous_completeness``: 0 to 1.  ``*_apart``: with I+ and I-
     as different reflections.  ``cc_half_pairs``, ``cc_anom_pairs``: number of reflections correlated;

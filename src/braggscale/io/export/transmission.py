@@ -1,9 +1,9 @@
 """Smallest and largest transmission of a crystal by its absorption correction, for CIF.
 
-The other corrections of a model, beam and volume and decay, are none of the crystal's absorption. Of an absorption
-surface the factors are taken for DIRECTIONS pairs of beams, spread evenly over the sphere, with diffraction angles up
-to that of the data; of a grid on the detector its values. The correction is known up to a factor, so the largest
-transmission is 1.
+The other corrections of a model, for beam, volume and decay, are not absorption of the crystal. For an absorption
+surface the factors of DIRECTIONS pairs of beams are computed, which are spread evenly over the sphere and have
+diffraction angles up to that of the data. For a grid on the detector its values are used. The correction is known
+up to a factor, so the largest transmission is 1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the options of a kind of scaling model are: one record, in the file that declares them."""
+"""The record that describes the options of a kind of scaling model; each module of options has one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether data sets are indexed alike, for scale.json."""
+"""The check of the indexing of data sets, for scale.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from braggscale.scaling.indexing_check import IndexingCheck
 
 
 def indexing_entry(check: IndexingCheck | None) -> IndexingEntry | None:
-    """The entry ``indexing``; None where nobody has looked."""
+    """The entry ``indexing``; None without a check."""
     if check is None:
         return None
     return IndexingEntry(

@@ -1,4 +1,4 @@
-"""How a reference compared with the data, for scale.json and the log."""
+"""The comparison of a reference with the data, for scale.json and the log."""
 
 from __future__ import annotations
 
