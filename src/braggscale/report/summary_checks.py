@@ -1,4 +1,4 @@
-"""The parts of scale.json that say what the data would be better without, and whether the symmetry holds."""
+"""The parts of scale.json on images and data sets that disagree, and on the symmetry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class StretchEntry(Record, frozen=True):
     last: int | None
     observations: int
     excess: Annotated[float | None, about("Mean squared deviation there over that elsewhere.")]
-    chance: Annotated[float, about("That a run without bad images shows anything as striking.")]
+    chance: Annotated[float, about("Probability that a run without bad images shows a deviation as large.")]
     gain: Annotated[
         float | None,
         about(
@@ -30,7 +30,7 @@ class StretchEntry(Record, frozen=True):
 class AbsencesEntry(Record, frozen=True):
     """Space groups that forbid the same reflections."""
 
-    space_groups: Annotated[list[str], about("They cannot be told apart by absences.")]
+    space_groups: Annotated[list[str], about("Absences cannot distinguish between them.")]
     probability: float
     forbidden: Annotated[int, about("Reflections that they forbid and some other space group does not.")]
     i_over_sigma: Annotated[float | None, about("Mean of these.")]
@@ -94,7 +94,7 @@ class IntensityTests(Record, frozen=True):
 
 
 class ExclusionsEntry(Record, frozen=True):
-    """What disagrees with the rest, and what leaving it out would bring."""
+    """Images and data sets that disagree with the rest, and the gain if they are left out."""
 
     false_alarm: Annotated[float, about("Chance that a run without bad images gets any entry.")]
     images: list[StretchEntry]

@@ -1,4 +1,4 @@
-"""The parts of scale.json that say what the run did: data sets, ledger, rounds, fit, error models, statistics."""
+"""The parts of scale.json on the run itself: data sets, ledger, rounds, fit, error models, statistics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Command(Record, frozen=True, omit_defaults=True):
     arguments: list[str] | None = None
     files: list[str] | None = None
     modified: Annotated[list[str] | None, about("Options that differ from the defaults, as PHIL.")] = None
-    notes: Annotated[list[str] | None, about("Names that were guessed or translated.")] = None
+    notes: Annotated[list[str] | None, about("Names of options that were completed or translated.")] = None
 
 
 class WarningEntry(Record, frozen=True):
@@ -49,8 +49,8 @@ class Partials(Record, frozen=True):
     edges: Annotated[Numbers, about("Partiality at which each bin begins.")]
     rows: Annotated[Counts, about("Integrated rows of each bin, after summing.")]
     usable: Annotated[Counts, about("Those of them that are used.")]
-    n_sums: Annotated[int, about("Reflections that were put together of parts.")]
-    n_pieces: Annotated[int, about("Rows that they were made of.")]
+    n_sums: Annotated[int, about("Reflections that were summed from parts.")]
+    n_pieces: Annotated[int, about("Number of these parts.")]
 
 
 class DataSetEntry(Record, frozen=True, omit_defaults=True):
@@ -87,7 +87,7 @@ class FateEntry(Record, frozen=True):
 
 
 class Ledger(Record, frozen=True):
-    """What became of every row of the input."""
+    """Number of input rows with each fate."""
 
     codes: Annotated[dict[str, FateEntry], about("Number and text of each fate.")]
     data_sets: Annotated[dict[str, dict[str, int]], about("By identifier; - holds rows without a data set.")]
@@ -96,7 +96,7 @@ class Ledger(Record, frozen=True):
 
 
 class FitShare(Record, frozen=True, omit_defaults=True):
-    """What one data set gives to the fit: rows by the first reason that keeps them out, and those chosen."""
+    """Rows of one data set: those chosen for the fit, and the others by the first reason why they are not."""
 
     data_set: Annotated[int, about("Place among the data sets in use.")]
     usable: int
@@ -105,7 +105,7 @@ class FitShare(Record, frozen=True, omit_defaults=True):
     i_over_sigma: int = 0
     partiality: int = 0
     d: Annotated[int, about("Outside the range of resolution.")] = 0
-    single: Annotated[int, about("Without a partner.")] = 0
+    single: Annotated[int, about("Without another candidate in the group.")] = 0
     not_drawn: Annotated[int, about("Left out by the random choice.")] = 0
     chosen: int = 0
     e2_applies: Annotated[bool, about("False for 10,000 usable rows or fewer.")] = False
@@ -120,7 +120,7 @@ class Selection(Record, frozen=True):
 
 
 class Minimiser(Record, frozen=True):
-    """One minimiser: what it did."""
+    """The result of one minimiser."""
 
     name: str
     stop: Annotated[str, about("Why it stopped, as one word.")]
@@ -174,12 +174,12 @@ class ProfileEntry(Record, frozen=True):
     ]
     linear: float | None
     square: float | None
-    alone: Annotated[str, about("sums or profiles where one is used without the other, empty where both are combined.")]
-    why: Annotated[str, about("Why one is used alone.")]
+    alone: Annotated[str, about("sums or profiles if only one of them is used, empty if both are combined.")]
+    why: Annotated[str, about("Why only one is used.")]
 
 
 class ComponentEntry(Record, frozen=True, omit_defaults=True):
-    """What a component of a data set turned out to be."""
+    """Result of the fit for a component of a data set."""
 
     data_set: str
     component: str
@@ -205,7 +205,7 @@ class FitEntry(Record, frozen=True):
     minimisers: list[Minimiser]
     has_esds: bool
     message: str | None
-    undetermined: Annotated[list[str], about("Parameters that no data see.")]
+    undetermined: Annotated[list[str], about("Parameters on which no observation depends.")]
     converged: bool
     strengths: Annotated[dict[str, float | None], about("Estimated restraints, by kind.")]
     components: list[ComponentEntry]
@@ -221,12 +221,12 @@ class CandidateEntry(Record, frozen=True):
 
 
 class ValidationEntry(Record, frozen=True):
-    """Models judged by reflections left out of the fit (validate=True); null where not asked for."""
+    """Models tested with reflections left out of the fit (validate=True); null without this option."""
 
     observations: int
     groups: int
     folds: int
-    reason: Annotated[str, about("Why nothing was judged; empty if it was.")]
+    reason: Annotated[str, about("Why there was no test; empty if there was.")]
     candidates: Annotated[list[CandidateEntry], about("The model of the run first.")]
 
 
@@ -241,7 +241,7 @@ class RangeEntry(Record, frozen=True):
 
 
 class ErrorModelFit(Record, frozen=True):
-    """One error model and how it came about."""
+    """One error model and details of its fit."""
 
     model: ErrorModelEntry
     n_used: int

@@ -19,7 +19,7 @@ from braggscale.report.summary_values import (
 
 
 class Axis(Record, frozen=True):
-    """Where the parameters of a component stand along one coordinate."""
+    """Positions of the parameters of a component along one coordinate."""
 
     coordinate: Coordinate
     places: Annotated[Numbers, about("Image numbers, pixels, 1/Angstrom^2.")]
@@ -30,7 +30,7 @@ class Curve(Record, frozen=True, tag_field="form", tag="curve"):
 
     name: str
     unit: Unit
-    axes: Annotated[list[Axis] | None, about("Where the parameters stand; null where they are many.")]
+    axes: Annotated[list[Axis] | None, about("Positions of the parameters; null if there are many.")]
     image: Annotated[tuple[float, float], about("First and last image of the points, which are evenly spaced.")]
     value: Annotated[Numbers, about("The curve; Angstrom^2 for a B factor.")]
     esd: Annotated[Numbers | None, about("Its standard deviation, null without a covariance.")]
@@ -49,7 +49,7 @@ class Grid(Record, frozen=True, tag_field="form", tag="grid", omit_defaults=True
 
     name: str
     unit: Unit
-    axes: Annotated[list[Axis], about("Where the parameters stand.")]
+    axes: Annotated[list[Axis], about("Positions of the parameters.")]
     offset: Annotated[float, about("Added to the parameters of a grid gives the factor; 0 where absent.")] = 0.0
 
 
@@ -99,7 +99,7 @@ class CcHalfFit(Record, frozen=True):
 
 
 class Resolution(Record, frozen=True):
-    """What stands behind the suggested limit; columns by shell."""
+    """The fit from which the limit is suggested; columns by shell."""
 
     cc_half_fit: CcHalfFit | None
     critical_cc_half: Annotated[Column, about("CC1/2 that is significant at the level 0.01.")]
@@ -244,7 +244,7 @@ class NormalPlot(Record, frozen=True):
 
 
 class Histogram(Record, frozen=True):
-    """Counts; what is beyond stands in the outer bins."""
+    """Counts; values beyond the range are in the outermost bins."""
 
     middle: Numbers
     before: Counts
