@@ -165,11 +165,11 @@ class Run:
 
         Raises CommandError for a name that no data set has.
         """
-        found = [component for component in self._components() if name in (None, component.name)]
-        if not found:
+        chosen = [component for component in self._components() if name in (None, component.name)]
+        if not chosen:
             names = ", ".join(dict.fromkeys(component.name for component in self._components()))
             raise CommandError(f"there is no component {name!r}; this run has {names}")
-        return found
+        return chosen
 
     def _components(self) -> Iterator[Component]:
         result = self._result

@@ -46,11 +46,13 @@ def find_data_set(name: str, identifiers: Sequence[str], option: str, numbers: S
         if int(name[1:]) in known:
             return known.index(int(name[1:]))
     elif len(name) >= SHORTEST_PREFIX:
-        found = [k for k, full in enumerate(identifiers) if len(full) >= LONG_IDENTIFIER and full.startswith(name)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            listed = listing([identifiers[k] for k in found], [_numbers(len(identifiers), numbers)[k] for k in found])
+        matches = [k for k, full in enumerate(identifiers) if len(full) >= LONG_IDENTIFIER and full.startswith(name)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            listed = listing(
+                [identifiers[k] for k in matches], [_numbers(len(identifiers), numbers)[k] for k in matches]
+            )
             raise CommandError(f"{option}: {name!r} fits several data sets ({listed}); give more of the identifier")
     raise CommandError(f"{option}: there is no data set {name!r}; there are {listing(identifiers, numbers)}")
 
@@ -58,12 +60,12 @@ def find_data_set(name: str, identifiers: Sequence[str], option: str, numbers: S
 def _find_all(
     values: Sequence[str], identifiers: Sequence[str], option: str, numbers: Sequence[int] | None
 ) -> set[int]:
-    found: set[int] = set()
+    positions: set[int] = set()
     for value in values:
         # An identifier that the user has chosen may contain a space or a comma.
         names = [value] if value in identifiers else re.split(r"[\s,]+", value.strip())
-        found |= {find_data_set(n, identifiers, f"{option}={value}", numbers) for n in names if n}
-    return found
+        positions |= {find_data_set(n, identifiers, f"{option}={value}", numbers) for n in names if n}
+    return positions
 
 
 def choose_data_sets(

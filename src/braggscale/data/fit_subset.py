@@ -276,9 +276,9 @@ class _Candidates:
         ratio = np.where(self.mask, self.pool.intensity / np.sqrt(self.pool.variance), 0.0)
         mean = self.pool.groups.sum(ratio) / np.maximum(self.sizes, 1)
         for limit in (cutoff, 0.0):
-            found: Bool = several & (mean > limit)
-            if found.any():
-                return found
+            qualify: Bool = several & (mean > limit)
+            if qualify.any():
+                return qualify
             warnings.append(f"No group of equivalent reflections has a mean I/sigma above {limit:g}.")
         return several
 

@@ -225,17 +225,17 @@ def indexing_residual(experiment: Experiment, z: Array, s1: Array, hkl: Array) -
     expected = np.asarray(hkl, np.float64) @ orientation_matrix(experiment.crystal).T
     beam = np.asarray(s1, np.float64)
     if experiment.is_still:
-        found = beam - experiment.beam.s0
+        scattering = beam - experiment.beam.s0
         usable = (beam != 0).any(axis=1)
     else:
         s0c, s1c = crystal_frame_directions(experiment, z, beam)
-        found = ((s0c + s1c) / experiment.beam.wavelength) @ _POLE_ALONG_X
+        scattering = ((s0c + s1c) / experiment.beam.wavelength) @ _POLE_ALONG_X
         usable = (s1c != 0).any(axis=1)
     length = np.sqrt(np.einsum("ij,ij->i", expected, expected))
-    usable &= np.isfinite(found).all(axis=1) & (length > 0)
+    usable &= np.isfinite(scattering).all(axis=1) & (length > 0)
     if not usable.any():
         return float("nan")
-    difference = np.linalg.norm(found[usable] - expected[usable], axis=1)
+    difference = np.linalg.norm(scattering[usable] - expected[usable], axis=1)
     return float(np.median(difference / length[usable]))
 
 

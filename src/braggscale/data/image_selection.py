@@ -162,8 +162,8 @@ def _batch_requests(
         if not batches:
             raise CommandError(f"{text}: no data set has a scan, so there are no batch numbers; use exclude_datasets")
         wanted = (int(value[0]), int(value[1]))
-        found = _touched(text, wanted, batches, _sweep_listing(batches, experiments), "batch")
-        shifted = {k: (a - (offsets[k] or 0), b - (offsets[k] or 0)) for k, (a, b) in found.images.items()}
+        request = _touched(text, wanted, batches, _sweep_listing(batches, experiments), "batch")
+        shifted = {k: (a - (offsets[k] or 0), b - (offsets[k] or 0)) for k, (a, b) in request.images.items()}
         requests.append(_Request(text, shifted))
     return requests
 

@@ -37,5 +37,5 @@ def expected_in_shells(cell: UnitCell, limits: Float, order: int) -> Int:
     the average: operators of the Laue group times points of the centring.
     """
     points = np.array([points_within(cell, float(s)) for s in limits])
-    found = np.minimum(np.diff(points) / order, float(np.iinfo(np.int64).max // 4096))
-    return np.rint(found).astype(np.int64)
+    expected = np.minimum(np.diff(points) / order, float(np.iinfo(np.int64).max // 4096))
+    return np.rint(expected).astype(np.int64)

@@ -56,5 +56,5 @@ def lorentz_polarisation(experiment: Experiment, s1: Array) -> Float:
     if not experiment.is_still and goniometer is not None:
         axis = goniometer.setting @ unit(goniometer.axis)
         inverse_lorentz = np.abs(np.cross(out, into) @ axis)
-    found: Float = np.where(known & (polarisation > _LEAST), inverse_lorentz / np.maximum(polarisation, _LEAST), 0.0)
-    return found
+    factor: Float = np.where(known & (polarisation > _LEAST), inverse_lorentz / np.maximum(polarisation, _LEAST), 0.0)
+    return factor

@@ -156,8 +156,8 @@ def _range_test(name: str, wrong: Bool) -> _Test:
 
 
 def _beyond(values: Array, limits: Range) -> Bool:
-    found: Bool = ~((values >= limits.low) & (values <= limits.high))
-    return found
+    outside: Bool = ~((values >= limits.low) & (values <= limits.high))
+    return outside
 
 
 def _intensity_tests(rows: Rows, value: str, variance: str, measured: Bool) -> Iterator[_Test]:

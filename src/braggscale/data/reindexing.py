@@ -97,10 +97,10 @@ def alternatives(cell: UnitCell, symmetry: Symmetry, tolerance: float = TOLERANC
     group = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(symmetry.hall)) if symmetry.name else None
     if group is None:
         return (IDENTITY,)
-    found = [IDENTITY]
+    operators = [IDENTITY]
     for op in gemmi.find_twin_laws(gemmi.UnitCell(*cell), group, tolerance, False):
-        found.append(text_of(np.array(op.rot, np.float64) / gemmi.Op.DEN))
-    return tuple(found)
+        operators.append(text_of(np.array(op.rot, np.float64) / gemmi.Op.DEN))
+    return tuple(operators)
 
 
 def lattice_rotations(cell: UnitCell, symmetry: Symmetry, tolerance: float = TOLERANCE) -> tuple[Float, ...]:
@@ -111,8 +111,8 @@ def lattice_rotations(cell: UnitCell, symmetry: Symmetry, tolerance: float = TOL
     import gemmi
 
     group = gemmi.symops_from_hall(symmetry.hall)
-    found = gemmi.find_lattice_symmetry(gemmi.UnitCell(*cell), group.find_centering(), tolerance)
-    matrices = [np.array(op.rot, np.float64) / gemmi.Op.DEN for op in found.sym_ops]
+    lattice = gemmi.find_lattice_symmetry(gemmi.UnitCell(*cell), group.find_centering(), tolerance)
+    matrices = [np.array(op.rot, np.float64) / gemmi.Op.DEN for op in lattice.sym_ops]
     return tuple(m for m in matrices if not np.array_equal(m, np.eye(3)))
 
 
@@ -122,12 +122,12 @@ def same_rotations(symmetry: Symmetry) -> tuple[Symmetry, ...]:
 
     ours = {tuple(np.rint(m).astype(int).ravel()) for m in symmetry.rotations}
     centring = gemmi.symops_from_hall(symmetry.hall).find_centering()
-    found = []
+    groups = []
     for group in gemmi.spacegroup_table():
         ops = group.operations()
         if len(ops.sym_ops) != len(ours) or ops.find_centering() != centring:
             continue
         theirs = {tuple((np.array(op.rot) // gemmi.Op.DEN).ravel()) for op in ops.sym_ops}
         if theirs == ours:
-            found.append(Symmetry.from_hall(group.hall))
-    return tuple(found)
+            groups.append(Symmetry.from_hall(group.hall))
+    return tuple(groups)

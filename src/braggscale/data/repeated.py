@@ -36,14 +36,14 @@ def _bits(values: Array) -> UInt:
 
 def repeats(keys: UInt) -> Bool:
     """Rows that repeat an earlier one, (n,).  ``keys``: of each row, (n,)."""
-    found = np.zeros(len(keys), np.bool_)
+    repeated = np.zeros(len(keys), np.bool_)
     ordered = np.sort(keys)
     if not (ordered[1:] == ordered[:-1]).any():
-        return found
+        return repeated
     _, first = np.unique(keys, return_index=True)
-    found[:] = True
-    found[first] = False
-    return found
+    repeated[:] = True
+    repeated[first] = False
+    return repeated
 
 
 def shared_rows(keys: UInt, others: UInt) -> int:

@@ -110,14 +110,14 @@ def common_symmetry(experiments: Sequence[Experiment]) -> Symmetry:
         symmetry = by_hall[experiment.crystal.hall]
         names.setdefault(symmetry.number or symmetry.name, []).append(experiment.identifier)
     if len(names) > 1:
-        found = "; ".join(
+        listed = "; ".join(
             f"{by_hall[e.crystal.hall].name} ({', '.join(ids[:4])}{', ...' if len(ids) > 4 else ''})"
             for ids in names.values()
             for e in experiments
             if e.identifier == ids[0]
         )
         raise DataError(
-            f"the data sets have different space groups: {found}; give the one of all as space_group=, "
+            f"the data sets have different space groups: {listed}; give the one of all as space_group=, "
             "or choose with use_datasets="
         )
     return by_hall[experiments[0].crystal.hall]
@@ -135,8 +135,8 @@ def best_cell(experiments: Sequence[Experiment], wanted: UnitCell | None) -> Uni
             f"best_unit_cell={' '.join(f'{x:g}' for x in wanted)}: its edges differ by more than "
             f"{100 * LARGEST_RATIO:g} % from those of every data set"
         )
-    found = wanted or median_unit_cell([experiment.crystal.unit_cell for experiment in experiments])
-    far = [e.identifier for e in experiments if not _near(e.crystal.unit_cell, found)]
+    chosen = wanted or median_unit_cell([experiment.crystal.unit_cell for experiment in experiments])
+    far = [e.identifier for e in experiments if not _near(e.crystal.unit_cell, chosen)]
     if far:
         shown = ", ".join(far[:4]) + (f" and {len(far) - 4} more" if len(far) > 4 else "")
         warn(
@@ -145,7 +145,7 @@ def best_cell(experiments: Sequence[Experiment], wanted: UnitCell | None) -> Uni
             f"the unit cell of data set {shown} differs from that of the run by more than {100 * CELL_LENGTHS:g} % or "
             f"{CELL_ANGLES:g} degrees; is it the same crystal form? Leave it out with exclude_datasets=",
         )
-    return found
+    return chosen
 
 
 def _near(cell: UnitCell, other: UnitCell, lengths: float = CELL_LENGTHS, angles: float = CELL_ANGLES) -> bool:

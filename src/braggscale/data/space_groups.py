@@ -71,7 +71,7 @@ def same_group_in_another_basis(hall: str, turn: Float) -> str | None:
     try:
         group = gemmi.symops_from_hall(hall)
         group.change_basis_forward(change)
-        found = gemmi.find_spacegroup_by_ops(group)
+        listed = gemmi.find_spacegroup_by_ops(group)
     except (RuntimeError, ValueError):
         return None
-    return None if found is None else str(found.hall)
+    return None if listed is None else str(listed.hall)

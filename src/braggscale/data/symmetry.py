@@ -194,10 +194,10 @@ class Symmetry:
             for rotation in self.rotations:
                 moved = _times(pending, sign * rotation)
                 inside = self._is_in(moved)
-                found, rest = np.flatnonzero(inside), np.flatnonzero(~inside)
+                placed, rest = np.flatnonzero(inside), np.flatnonzero(~inside)
                 for k in range(3):
-                    result[todo[found], k] = moved[k][found]
-                minus[todo[found]] = sign < 0
+                    result[todo[placed], k] = moved[k][placed]
+                minus[todo[placed]] = sign < 0
                 todo, pending = todo[rest], [column[rest] for column in pending]
                 if len(todo) == 0:
                     return result, minus

@@ -76,12 +76,12 @@ class DataSet:
 
 def smallest_d(data_sets: Sequence[DataSet]) -> float:
     """The highest resolution of any row, Angstrom."""
-    found = float("inf")
+    smallest = float("inf")
     for one in data_sets:
         if "d" in one.table:
             d = np.asarray(one.table["d"])
         else:
             d = d_spacings(one.experiment.crystal.unit_cell, np.asarray(one.table["miller_index"]))
         good = np.isfinite(d) & (d > 0)
-        found = min(found, float(d[good].min(initial=np.inf)))
-    return found
+        smallest = min(smallest, float(d[good].min(initial=np.inf)))
+    return smallest

@@ -68,17 +68,17 @@ def component_summaries(
     ``design``, ``data_set`` (n,): of the observations in the fit.
     ``theta``, ``effective_dof``: parameters and diag(C J'J), (n_parameters,).
     """
-    found: list[ComponentSummary] = []
+    summaries: list[ComponentSummary] = []
     seen: set[int] = set()
     by_data_set = rows_by_data_set(data_set, len(model.data_sets))
-    for d, (model_of_one, mine) in enumerate(zip(model.data_sets, by_data_set, strict=True)):
+    for d, (model_of_one, own_rows) in enumerate(zip(model.data_sets, by_data_set, strict=True)):
         for c, component in enumerate(model_of_one.components):
             where = model.where(d, c)
             kinds = {r.kind for r in component.restraints if r.kind}
             least = [(r.kind, r.least) for r in component.restraints if r.kind in strengths]
             values = design.values(theta, c, mine)
             spread = values / values.mean() - 1.0 if len(values) and values.mean() != 0.0 else np.zeros(1)
-            found.append(
+            summaries.append(
                 ComponentSummary(
                     d,
                     component.name,
@@ -93,7 +93,7 @@ def component_summaries(
                 )
             )
             seen.add(where.start)
-    return tuple(found)
+    return tuple(summaries)
 
 
 def sentences(found: Sequence[ComponentSummary]) -> list[str]:

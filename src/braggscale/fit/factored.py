@@ -35,8 +35,8 @@ class Factored:
         if inverse is None:
             return None
         restraints = quadratic.target.restraints
-        found = traces(restraints.model, inverse)
-        return cls(quadratic.matrix, inverse, restraints.strengths, found, surrogate)
+        kind_traces = traces(restraints.model, inverse)
+        return cls(quadratic.matrix, inverse, restraints.strengths, kind_traces, surrogate)
 
     @property
     def metric(self) -> Scaling:

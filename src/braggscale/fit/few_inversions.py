@@ -179,10 +179,10 @@ def settle(
     first = last = 0.0
     for number in range(MOST_EXACT):
         if known is None or number > 0:
-            found = Factored.of(quadratic.at(strengths), surrogate)
-            if found is None:
+            inverted = Factored.of(quadratic.at(strengths), surrogate)
+            if inverted is None:
                 break
-            known = found
+            known = inverted
         wanted, moved, there = exact_step(quadratic, known)
         first = first or moved
         if not fresh:
@@ -207,14 +207,14 @@ def covariance(known: Factored, gauge_restraints: Sequence[Placed], constraints:
     """
     free = known.inverse.free
     rows, constraints = as_rows(gauge_restraints, known.inverse.n)[:, free], constraints[:, free]
-    found = cholesky.square(known.inverse.root)
-    across = found @ constraints.T
+    matrix = cholesky.square(known.inverse.root)
+    across = matrix @ constraints.T
     if not (np.diag(constraints @ across) > 0.0).all():
         return None
-    found -= across @ np.linalg.solve(constraints @ across, across.T)
-    along = found @ rows.T
+    matrix -= across @ np.linalg.solve(constraints @ across, across.T)
+    along = matrix @ rows.T
     left = np.eye(len(rows)) - rows @ along
     if np.linalg.eigvalsh(left).min(initial=1.0) < NOTHING_HELD:
         return None
-    found += along @ np.linalg.solve(left, along.T)
-    return found
+    matrix += along @ np.linalg.solve(left, along.T)
+    return matrix

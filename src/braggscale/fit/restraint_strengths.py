@@ -115,9 +115,9 @@ class Inverse:
             # many small blocks: only from the diagonal on, because above it the triangle is zero
             from braggscale.numerics.compiled import triangle
 
-            found = np.zeros((where.stop - where.start,) * 2)
-            triangle.gram(self.root, where.start, found)
-            return found
+            block = np.zeros((where.stop - where.start,) * 2)
+            triangle.gram(self.root, where.start, block)
+            return block
         if len(self.free) == self.n:
             # above the diagonal the triangle is zero
             columns = self.root[where.start :, where] if isinstance(where, slice) else self.root[:, where]
@@ -149,14 +149,14 @@ class Inverse:
 
 def traces(restraints: Sequence[Placed], inverse: Inverse) -> dict[str, float]:
     """tr(C S) of every kind of estimated restraint.  ``restraints``: of the model.  ``inverse``: C."""
-    found: dict[str, float] = {}
+    result: dict[str, float] = {}
     parts: dict[tuple[int, int], Float] = {}  # curves have two restraints
     for where, restraint in restraints:
         if not restraint.kind:
             continue
         if isinstance(restraint.penalty, MeanPenalty):
             trace = inverse.trace_of_levels(where, restraint.penalty)
-            found[restraint.kind] = found.get(restraint.kind, 0.0) + trace
+            result[restraint.kind] = result.get(restraint.kind, 0.0) + trace
             continue
         if isinstance(where, slice):
             key = where.start, where.stop
@@ -165,8 +165,8 @@ def traces(restraints: Sequence[Placed], inverse: Inverse) -> dict[str, float]:
             part = parts[key]
         else:
             part = inverse.part(where)
-        found[restraint.kind] = found.get(restraint.kind, 0.0) + float(np.vdot(part, restraint.dense()))
-    return found
+        result[restraint.kind] = result.get(restraint.kind, 0.0) + float(np.vdot(part, restraint.dense()))
+    return result
 
 
 def update(

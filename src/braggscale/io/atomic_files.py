@@ -201,8 +201,8 @@ def _remove_stale(target: str) -> None:
     folder, name = os.path.split(target)
     with contextlib.suppress(OSError):
         for other in os.listdir(folder):
-            found = _TEMPORARY.fullmatch(other)
-            if found and found[1] == name[:150] and found[2] == _host() and not _runs(int(found[3])):
+            match = _TEMPORARY.fullmatch(other)
+            if match and match[1] == name[:150] and match[2] == _host() and not _runs(int(match[3])):
                 discard([os.path.join(folder, other)])
 
 

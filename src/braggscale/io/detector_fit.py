@@ -41,10 +41,10 @@ def flat_panel(
     if spread.min() <= 0:
         return None
     place = np.column_stack(((xy[usable] - middle) / spread, np.ones(len(usable))))
-    found = _solve(beam, place)
-    if found is None:
+    homography = _solve(beam, place)
+    if homography is None:
         return None
-    fast, slow, origin = found[:, 0] / spread[0], found[:, 1] / spread[1], found[:, 2]
+    fast, slow, origin = homography[:, 0] / spread[0], homography[:, 1] / spread[1], homography[:, 2]
     origin = origin - middle[0] * fast - middle[1] * slow
     return _panel(fast, slow, origin, beam, xy[usable], distance, image_size, name)
 

@@ -142,12 +142,12 @@ class _Reader:
 
     def once(self, where: str, entry: Mapping[str, Any], name: str, make: Any) -> Any:
         """The interpreted model, made at its first use."""
-        found = self.model(where, entry, name)
-        if found is None:
+        referred = self.model(where, entry, name)
+        if referred is None:
             return None
-        key = (name, found[0])
+        key = (name, referred[0])
         if key not in self.made:
-            self.made[key] = make(f"{name} {found[0]}", found[1])
+            self.made[key] = make(f"{name} {referred[0]}", referred[1])
         return self.made[key]
 
     def experiment(self, k: int, entry: Mapping[str, Any]) -> Experiment:
@@ -208,10 +208,10 @@ class _Reader:
 
     def scan(self, where: str, experiment: Mapping[str, Any], identifier: str) -> Scan | None:
         """Not shared between experiments: each has its own valid image ranges."""
-        found = self.model(where, experiment, "scan")
-        if found is None:
+        referred = self.model(where, experiment, "scan")
+        if referred is None:
             return None
-        where, entry = f"scan {found[0]}", found[1]
+        where, entry = f"scan {referred[0]}", referred[1]
         image_range = self.image_range(where, entry.get("image_range"))
         n_images = image_range[1] - image_range[0] + 1
         if n_images > MOST_IMAGES:
@@ -297,8 +297,8 @@ class _Reader:
 
     def check_scan_points(self, where: str, entry: Mapping[str, Any], scan: Scan) -> None:
         """Warns of a wrong number of orientations at scan points; they are not used, but the file may be damaged."""
-        found = self.model(where, entry, "crystal")
-        points = found[1].get("A_at_scan_points") if found else None
+        referred = self.model(where, entry, "crystal")
+        points = referred[1].get("A_at_scan_points") if referred else None
         if isinstance(points, list) and len(points) not in (0, scan.n_images + 1):
             warn(
                 log,

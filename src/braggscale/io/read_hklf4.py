@@ -100,12 +100,12 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     xyz, s1 = np.full((n, 3), 0.5), np.zeros((n, 3))
     experiments = []
     for k in range(len(runs)):
-        mine = np.flatnonzero(number == k)
-        turn = _turn(table[6:, mine], hkl[mine], cell, wavelength)
+        of_run = np.flatnonzero(number == k)
+        turn = _turn(table[6:, of_run], hkl[of_run], cell, wavelength)
         experiments.append(_experiment(k, cell, hall, wavelength or 0.0, turn))
         if turn is not None:
-            s1[mine] = turn.u / (wavelength or 1.0)
-            xyz[mine, 2] = (turn.angle - turn.angle.min()) / _IMAGE
+            s1[of_run] = turn.u / (wavelength or 1.0)
+            xyz[of_run, 2] = (turn.angle - turn.angle.min()) / _IMAGE
     notes += _said(path, experiments, bool(np.isfinite(table[6]).any()))
     with np.errstate(invalid="ignore", over="ignore"):
         variance = np.where(table[4] > 0, table[4] ** 2, np.nan)
@@ -173,8 +173,8 @@ def _wavelength(cosines: Array, hkl: Array, cell: UnitCell) -> float | None:
         return None
     h = hkl[usable].astype(np.float64)
     norm = float((h * h).sum())
-    found = float((left[usable] * h).sum()) / norm if norm > 0 else 0.0
-    return found if 0.01 < found < 10 else None
+    wavelength = float((left[usable] * h).sum()) / norm if norm > 0 else 0.0
+    return wavelength if 0.01 < wavelength < 10 else None
 
 
 def _turn(cosines: Array, hkl: Array, cell: UnitCell, wavelength: float | None) -> _Turn | None:
@@ -229,9 +229,9 @@ def _beside(path: str) -> _Beside:
                 text = file.read(_MOST_TEXT)
         except OSError:
             continue
-        found = parse(stem + ending, text)
-        if found.cell is not None:
-            return found
+        facts = parse(stem + ending, text)
+        if facts.cell is not None:
+            return facts
     return _Beside("")
 
 
@@ -275,9 +275,9 @@ def _of_cif(path: str, text: str) -> _Beside:
 
     def value(*names: str) -> str | None:
         for name in names:
-            found = re.search(rf"^\s*{re.escape(name)}\s+(?:'([^']*)'|\"([^\"]*)\"|(\S+))", text, re.MULTILINE | re.I)
-            if found:
-                return next(part for part in found.groups() if part is not None)
+            match = re.search(rf"^\s*{re.escape(name)}\s+(?:'([^']*)'|\"([^\"]*)\"|(\S+))", text, re.MULTILINE | re.I)
+            if match:
+                return next(part for part in match.groups() if part is not None)
         return None
 
     lengths = [value(f"_cell_length_{axis}", f"_cell.length_{axis}") for axis in "abc"]

@@ -119,14 +119,14 @@ def _names(path: str, file: MtzFile) -> dict[str, str]:
         amplitudes = [label for label in labels if kinds[label] == "F"]
         what = f"amplitudes ({amplitudes[0]}) instead of intensities" if amplitudes else "no column of intensities"
         raise InputError(f"{path}: {what}; scale needs I and SIGI of unmerged observations")
-    found = {"BATCH": batch} if batch else {}
+    names = {"BATCH": batch} if batch else {}
     main = (
         "I" if "I" in intensities else next(label for label in intensities if label != "IPR" or len(intensities) == 1)
     )
-    found["I"], found["SIGI"] = main, _sigma(path, labels, kinds, main)
+    names["I"], names["SIGI"] = main, _sigma(path, labels, kinds, main)
     if "IPR" in intensities and main != "IPR":
-        found["IPR"], found["SIGIPR"] = "IPR", _sigma(path, labels, kinds, "IPR")
-    return found
+        names["IPR"], names["SIGIPR"] = "IPR", _sigma(path, labels, kinds, "IPR")
+    return names
 
 
 def _repeats(file: MtzFile) -> bool:
@@ -208,8 +208,8 @@ def _measured_indices(path: str, file: MtzFile) -> tuple[Array, Array, Array]:
             )
         turn = turns[(number - 1) // 2] * (1 if number % 2 else -1)
         if not np.array_equal(turn, np.eye(3)):
-            mine = np.flatnonzero(isym == number)
-            hkl[mine] = hkl[mine] @ turn
+            moved = np.flatnonzero(isym == number)
+            hkl[moved] = hkl[moved] @ turn
     return hkl, isym, part
 
 
@@ -289,10 +289,10 @@ def _data_sets(
         xyz[:, 0], xyz[:, 1] = on_detector(rows.values["XDET"]), on_detector(rows.values["YDET"])
     experiments: list[NewExperiment] = []
     for k, group in enumerate(groups):
-        mine = order[limits[k] : limits[k + 1]]
-        if not len(mine):
+        members = order[limits[k] : limits[k + 1]]
+        if not len(members):
             continue
-        chosen: Array | slice = slice(None) if len(mine) == n else mine
+        chosen: Array | slice = slice(None) if len(members) == n else members
         cell = cell_of(path, file, group)
         hkl, batch = rows.hkl[chosen], rows.batch[chosen]
         d[chosen] = d_spacings(cell, hkl)

@@ -135,13 +135,13 @@ def _columns(
     xyz = np.column_stack((table[5], table[6], np.full(n, 0.5)))
     position = 0
     for crystal, experiment, count in zip(crystals, experiments, counts, strict=True):
-        mine = slice(position, position + count)
+        of_crystal = slice(position, position + count)
         position += count
-        d[mine] = d_spacings(experiment.cell, hkl[mine])
+        d[of_crystal] = d_spacings(experiment.cell, hkl[of_crystal])
         if experiment.wavelength > 0:
-            s1[mine] = _directions(experiment, hkl[mine])
+            s1[of_crystal] = _directions(experiment, hkl[of_crystal])
         if len(crystal.panels) == count and experiment.panels:
-            panel[mine] = [order.get(name, 0) for name in crystal.panels]
+            panel[of_crystal] = [order.get(name, 0) for name in crystal.panels]
     if panels:
         first = np.array([one.first for one in panels.values()])
         xyz[:, :2] -= first[panel.astype(np.int64)]

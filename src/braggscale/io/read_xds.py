@@ -333,11 +333,11 @@ def _of_xscale(file: XdsFile, hkl: Array, hall: str, notes: list[str]) -> Readin
     number, d, s1 = np.zeros(n, np.int32), np.zeros(n), np.zeros((n, 3))
     experiments = []
     for k, one in enumerate(np.unique(which).tolist()):
-        mine = np.flatnonzero(which == one)
+        members = np.flatnonzero(which == one)
         entries = {**file.header, **file.sets.get(one, {})}
         cell = _cell(path, entries)
         wavelength = numbers_of(path, entries, "X-RAY_WAVELENGTH", 1)
-        images = _images(file, z[mine], None)
+        images = _images(file, z[members], None)
         plain = NewExperiment(
             identifier=str(k),
             wavelength=0.0 if wavelength is None else max(float(wavelength[0]), 0.0),
@@ -347,7 +347,7 @@ def _of_xscale(file: XdsFile, hkl: Array, hall: str, notes: list[str]) -> Readin
             real_space=standard_axes(cell),
         )
         experiments.append(sweep_of_unknown_width(plain, images))
-        number[mine], d[mine] = k, d_spacings(cell, hkl[mine])
+        number[members], d[members] = k, d_spacings(cell, hkl[members])
     sets = "1 data set" if len(experiments) == 1 else f"{len(experiments)} data sets"
     notes.append(
         f"{path}: {sets} of XSCALE without widths of images or directions of the beams: images stand for the rotation, "

@@ -171,13 +171,13 @@ def space_group(path: str, name: str, operators: Sequence[str] = ()) -> str:
 
     Raises InputError for one that no table lists.
     """
-    found = hall_symbol_of(operators) if operators else None
-    found = hall_symbol(name) if found is None else found
-    if found is None:
+    hall = hall_symbol_of(operators) if operators else None
+    hall = hall_symbol(name) if hall is None else hall
+    if hall is None:
         raise InputError(
             f"{path}: the space group {name.strip() or 'of the file'} is not known; give it as space_group="
         )
-    return found
+    return hall
 
 
 def some(numbers: Sequence[int]) -> str:

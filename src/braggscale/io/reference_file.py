@@ -199,9 +199,9 @@ def _cif(path: str, text: str, request: ModelRequest) -> Reference:
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{path}: {str(error)[:160]}") from None
     for block in document:
-        found = _refln(path, block)
-        if found is not None:
-            return found
+        reflections = _refln(path, block)
+        if reflections is not None:
+            return reflections
     for block in document:
         if block.find_values("_atom_site.Cartn_x"):
             return from_macromolecule(path, text, request)

@@ -179,8 +179,8 @@ def symmetric_cell(cell: UnitCell, hall: str, name: str) -> UnitCell:
                 f"{name}: the cell {shown} cannot have the space group {symmetry}: a symmetry operation changes its "
                 f"edges by up to {100 * off[0]:.1f} %, its angles by {off[1]:.1f} degrees; reindex, or choose another"
             )
-    found = _cell_of_metric(others.mean(axis=0))
-    return cell if np.allclose(found, cell, rtol=1e-9) else found
+    symmetric = _cell_of_metric(others.mean(axis=0))
+    return cell if np.allclose(symmetric, cell, rtol=1e-9) else symmetric
 
 
 def _cell_of_metric(metric: Float) -> UnitCell:

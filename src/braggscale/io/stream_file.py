@@ -172,22 +172,22 @@ def _crystal(
 
 
 def _number(text: str, pattern: str) -> float | None:
-    found = re.search(pattern + r"([-+0-9.eE]+)", text, re.MULTILINE)
+    match = re.search(pattern + r"([-+0-9.eE]+)", text, re.MULTILINE)
     try:
-        return float(found[1]) if found else None
+        return float(match[1]) if match else None
     except ValueError:
         return None
 
 
 def _word(text: str, name: str) -> str:
-    found = re.search(rf"^{name} = (\S+)", text, re.MULTILINE)
-    return found[1] if found else "?"
+    match = re.search(rf"^{name} = (\S+)", text, re.MULTILINE)
+    return match[1] if match else "?"
 
 
 def _vector(text: str, name: str) -> list[float] | None:
-    found = re.search(rf"^{name} = (\S+) (\S+) (\S+)", text, re.MULTILINE)
+    match = re.search(rf"^{name} = (\S+) (\S+) (\S+)", text, re.MULTILINE)
     try:
-        values = [float(word) for word in found.groups()] if found else None
+        values = [float(word) for word in match.groups()] if match else None
     except ValueError:
         return None
     return values if values is not None and np.isfinite(values).all() else None

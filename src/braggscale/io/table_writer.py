@@ -62,8 +62,8 @@ def write_table(
 def _joined(pieces: Sequence[Table]) -> list[Table]:
     """The same rows in fewer pieces: neighbouring pieces of one file become one (there may be thousands)."""
     result = []
-    for _, found in groupby(pieces, key=lambda piece: id(piece.columns)):
-        one, *more = found
+    for _, same_file in groupby(pieces, key=lambda piece: id(piece.columns)):
+        one, *more = same_file
         if more:
             rows = [np.arange(piece.n_file) if piece.rows is None else piece.rows for piece in (one, *more)]
             one = replace(one, rows=np.concatenate(rows))

@@ -49,8 +49,8 @@ class XdsFile:
 
     def number(self, key: str) -> float | None:
         """One number of an entry, None where there is no such entry."""
-        found = self.numbers(key, 1)
-        return None if found is None else float(found[0])
+        values = self.numbers(key, 1)
+        return None if values is None else float(values[0])
 
 
 def numbers_of(path: str, header: Mapping[str, str], key: str, n: int) -> Array | None:
@@ -150,5 +150,5 @@ def _items(path: str, header: Mapping[str, str], lines: Sequence[str]) -> list[s
 def _end_of_data(data: memoryview) -> tuple[int, bool]:
     """The byte at which the rows end, and whether the line !END_OF_DATA is there."""
     tail = max(0, len(data) - 4096)
-    found = bytes(data[tail:]).rfind(_END_OF_DATA)
-    return (tail + found, True) if found >= 0 else (len(data), False)
+    end = bytes(data[tail:]).rfind(_END_OF_DATA)
+    return (tail + end, True) if end >= 0 else (len(data), False)

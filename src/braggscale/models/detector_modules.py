@@ -100,21 +100,21 @@ def _strips(
     size: tuple[int, int], masked: Sequence[tuple[int, int, int, int]]
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Beginning and end of the rectangles that cross the panel, along x and along y."""
-    found: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    strips: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
     for x0, y0, x1, y1 in masked:
         for k, (begin, end), (low, high) in ((0, (x0, x1), (y0, y1)), (1, (y0, y1), (x0, x1))):
             crosses = min(high, size[1 - k]) - max(low, 0) >= ACROSS * size[1 - k]
             if crosses and 0 < end - begin <= WIDEST_GAP:
-                found[k].append((begin, end))
-    return found
+                strips[k].append((begin, end))
+    return strips
 
 
 def _edges(strips: Sequence[tuple[int, int]], size: int) -> tuple[float, ...]:
     """Middles of the strips that have a module to either side, between the ends."""
-    found = [0.0]
+    edges = [0.0]
     last = 0
     for begin, end in sorted(set(strips)):
         if begin - last >= NARROWEST_MODULE and size - end >= NARROWEST_MODULE:
-            found.append(0.5 * (begin + end))
+            edges.append(0.5 * (begin + end))
         last = max(last, end)
-    return *found, float(size)
+    return *edges, float(size)

@@ -124,10 +124,10 @@ def _any_fixed(model: JointModel, fixed: Bool, role: str) -> bool:
 
 def _sharing(model: JointModel) -> dict[int, list[int]]:
     """For each first position of a component in theta: the data sets that have this component."""
-    found: dict[int, list[int]] = {}
+    sharing: dict[int, list[int]] = {}
     for d, _, where in model.parts():
-        found.setdefault(where.start, []).append(d)
-    return found
+        sharing.setdefault(where.start, []).append(d)
+    return sharing
 
 
 def on_gauge(theta: Float, choices: Sequence[Choice]) -> Float:

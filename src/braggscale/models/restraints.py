@@ -86,15 +86,15 @@ class Restraint:
 
     def diagonal(self) -> Float:
         """Of the penalty, (n,)."""
-        found: Float = self.penalty.diagonal()
-        return found
+        diagonal: Float = self.penalty.diagonal()
+        return diagonal
 
     def root(self) -> Float:
         """m of a penalty (m . theta)^2 on one level, (n,).  Raises TypeError for any other penalty."""
         if not isinstance(self.penalty, MeanPenalty) or self.penalty.within != 0.0:
             raise TypeError("a restraint that is not on one level has no row")
-        found: Float = np.sqrt(self.penalty.across) * self.penalty.row
-        return found
+        row: Float = np.sqrt(self.penalty.across) * self.penalty.row
+        return row
 
     def dense(self) -> Float:
         """The penalty as a matrix, (n, n)."""
@@ -109,7 +109,7 @@ def smoothness(name: str, n: int, spacing: float, curvature: float, trend: float
     Second differences alone would not restrain the trend, even in a sweep whose data hardly determine it.
     ``curvature``, ``trend``: starting strengths; estimates do not fall below LEAST_SHARE of them.
     """
-    found = []
+    restraints = []
     if n > 2:
         bends = np.diff(np.eye(n), n=2, axis=0) * (10.0 / spacing) ** 1.5
         found.append(_estimated(f"{name} curvature", bends.T @ bends, curvature, n - 2, LEAST_SHARE, relative))

@@ -59,12 +59,12 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
 
 def stored_strengths(stored: Mapping[str, Any]) -> dict[str, float]:
     """Estimated strengths by kind; entries that are not positive numbers are left out."""
-    found = stored.get("estimated_strengths")
-    if not isinstance(found, dict):
+    entry = stored.get("estimated_strengths")
+    if not isinstance(entry, dict):
         return {}
     return {
         str(kind): float(value)
-        for kind, value in found.items()
+        for kind, value in entry.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and 0.0 < value < float("inf")
     }
 
@@ -136,15 +136,15 @@ def _stored_components(settings: ModelSettings, stored: Mapping[str, Any]) -> di
     # absence of a component that other programs drop is known only if no other program has rewritten the model
     rewritten = not isinstance(stored.get(OWN_ENTRY), dict) or not stored[OWN_ENTRY]
     extras_known = not rewritten and were_estimated(stored) == bool(settings.estimated)
-    found = {}
+    present = {}
     for name in kind.corrections:
         there = stored_values(stored, name) is not None
         if name in kind.beyond_dials:
             if not extras_known:
                 continue
             there |= isinstance(shared, list) and name in shared  # stored with the first that has it
-        found[name] = there
-    return found
+        present[name] = there
+    return present
 
 
 def _stored_numbers(settings: ModelSettings, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def _stored_numbers(settings: ModelSettings, stored: Mapping[str, Any]) -> dict[
     own = own if isinstance(own, dict) else {}
     # the fine intervals of estimated restraints are not suitable for fixed ones
     back_to_fixed = were_estimated(stored) and not settings.estimated
-    found = {}
+    numbers = {}
     for one in MODELS[settings.model].stored:
         if one.component and (back_to_fixed or one.component in settings.estimated):
             continue
@@ -161,13 +161,13 @@ def _stored_numbers(settings: ModelSettings, stored: Mapping[str, Any]) -> dict[
         number = int if one.of_stored else int | float
         if isinstance(value, number) and not isinstance(value, bool) and one.low <= value <= one.high:
             kind = type(getattr(settings, one.setting))
-            found[one.setting] = one.of_stored(int(value)) if one.of_stored else kind(value)
-    return found
+            numbers[one.setting] = one.of_stored(int(value)) if one.of_stored else kind(value)
+    return numbers
 
 
 def _configuration(stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = stored.get("configuration_parameters")
-    return found if isinstance(found, dict) else {}
+    entry = stored.get("configuration_parameters")
+    return entry if isinstance(entry, dict) else {}
 
 
 def own_entry(settings: ModelSettings) -> dict[str, Any]:
@@ -186,14 +186,14 @@ def with_run(model: Mapping[str, Any], cell: UnitCell, run: int) -> dict[str, An
 
 def stored_cell(models: Sequence[Mapping[str, Any] | None]) -> UnitCell | None:
     """The cell of the run that stored the models, None unless all come from one."""
-    found = set()
+    cells = set()
     for model in models:
         own = (model or {}).get(OWN_ENTRY)
         cell = own.get("unit_cell") if isinstance(own, dict) else None
         if not isinstance(cell, list) or len(cell) != 6 or not all(isinstance(x, float) and x > 0 for x in cell):
             return None
-        found.add((cell[0], cell[1], cell[2], cell[3], cell[4], cell[5]))
-    return found.pop() if len(found) == 1 else None
+        cells.add((cell[0], cell[1], cell[2], cell[3], cell[4], cell[5]))
+    return cells.pop() if len(cells) == 1 else None
 
 
 def common_restraints(
@@ -215,8 +215,8 @@ def common_restraints(
 def stored_restraints(stored: Mapping[str, Any]) -> Literal["estimated", "fixed"] | None:
     """Kind of restraints of the run that stored this model; None if another program stored it."""
     own = stored.get(OWN_ENTRY)
-    found = own.get("restraints") if isinstance(own, dict) else None
-    return "estimated" if found == "estimated" else "fixed" if found == "fixed" else None
+    entry = own.get("restraints") if isinstance(own, dict) else None
+    return "estimated" if entry == "estimated" else "fixed" if entry == "fixed" else None
 
 
 def were_estimated(stored: Mapping[str, Any]) -> bool:

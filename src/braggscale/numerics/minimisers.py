@@ -91,11 +91,11 @@ def lbfgs(
         if expected >= 0.0:  # no direction of descent: clear the memory and use steepest descent
             pairs.clear()
             direction, expected = -0.5 * slope, -0.5 * float(slope @ slope)
-        found = _line_search(scaled, x, cost, expected, direction)
-        if found is None:
+        accepted = _line_search(scaled, x, cost, expected, direction)
+        if accepted is None:
             stop = Stop.CONVERGED if -expected <= tolerance * cost else Stop.NO_DESCENT
             break
-        new_x, new_cost, new_slope = found
+        new_x, new_cost, new_slope = accepted
         step, change = new_x - x, new_slope - slope
         if float(step @ change) > 1e-12 * float(change @ change):
             pairs = [*pairs[-(MEMORY - 1) :], (step, change)]
@@ -196,7 +196,7 @@ def levenberg_marquardt(
     cost, gradient, normal = function(theta)
     history = [cost]
     for _ in range(max_iterations):
-        found = None
+        trial = None
         while damping <= MAX_DAMPING:
             step = _damped_step(normal, gradient, damping)
             if step is not None:
@@ -204,17 +204,17 @@ def levenberg_marquardt(
                 expected = -float(gradient @ step) - float(step @ normal @ step)
                 if 0.0 <= expected <= 2.0 * tolerance * tolerance * cost:
                     return Fit(theta, cost, Stop.CONVERGED, tuple(history), normal)
-                found = function(theta + step)
-                if np.isfinite(found[0]) and found[0] <= cost:
+                trial = function(theta + step)
+                if np.isfinite(trial[0]) and trial[0] <= cost:
                     break
-                found = None
+                trial = None
             damping = max(10.0 * damping, 1e-6)
-        if found is None or step is None:
+        if trial is None or step is None:
             stop = Stop.NO_DESCENT if _positive_definite(normal) else Stop.SINGULAR
             return Fit(theta, cost, stop, tuple(history), normal)
-        gain = cost - found[0]
+        gain = cost - trial[0]
         theta = theta + step
-        cost, gradient, normal = found
+        cost, gradient, normal = trial
         history.append(cost)
         damping *= 0.1
         if gain <= 2.0 * tolerance * cost:

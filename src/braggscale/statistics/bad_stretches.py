@@ -101,12 +101,12 @@ def bad_stretches(data: Deviations, n_images: Sequence[int], false_alarm: float 
     place = start[data.data_set[known]] + data.image[known]
     count = np.bincount(place, minlength=int(start[-1])).astype(np.float64)
     total = np.bincount(place, score[known], int(start[-1])).astype(np.float64)
-    found = []
+    stretches = []
     for d in _not_clearly_good(total, count, start, tested, false_alarm):
-        mine = slice(int(start[d]), int(start[d + 1]))
-        for first, last, chance in _of_one(total[mine], count[mine], len(tested), false_alarm):
-            found.append(_described(data, d, first, last, chance))
-    return found
+        rows_of_set = slice(int(start[d]), int(start[d + 1]))
+        for first, last, chance in _of_one(total[rows_of_set], count[rows_of_set], len(tested), false_alarm):
+            stretches.append(_described(data, d, first, last, chance))
+    return stretches
 
 
 def _not_clearly_good(
@@ -144,7 +144,7 @@ def _of_one(total: Float, count: Float, n_tested: int, false_alarm: float) -> li
 
     ``total``, ``count``: sum of q and observations by image, (n_images,).
     """
-    found: list[tuple[int, int, float]] = []
+    stretches: list[tuple[int, int, float]] = []
     out = np.zeros(len(total), bool)
     usual = float(np.median(count))
     for _ in range(MOST_STRETCHES):
@@ -156,8 +156,8 @@ def _of_one(total: Float, count: Float, n_tested: int, false_alarm: float) -> li
         if chance > false_alarm:
             break
         out[first : last + 1] = True
-        found.append((first, last, chance))
-    return found
+        stretches.append((first, last, chance))
+    return stretches
 
 
 def bad_data_sets(data: Deviations, n_sets: int, false_alarm: float = FALSE_ALARM) -> list[Stretch]:
@@ -197,16 +197,16 @@ def scores(data: Deviations) -> tuple[Float, Bool]:
     # the rank of z^2 by linear interpolation in its distribution, which is smooth
     level = (np.arange(QUANTILES) + 0.5) / QUANTILES
     for k in range(STRATA):
-        mine = rows[stratum == k]
-        if len(mine) == 0:
+        in_stratum = rows[stratum == k]
+        if len(in_stratum) == 0:
             continue
-        ordered = np.sort(data.z2[mine])
+        ordered = np.sort(data.z2[in_stratum])
         n = len(ordered)
         at = np.minimum((level * n).astype(np.int64), n - 1)
         if n <= 4 * QUANTILES:
             at = np.arange(n)
         q = ndtri(0.5 + 0.5 * (at + 0.5) / n) ** 2 - 1.0
-        score[mine] = np.interp(data.z2[mine], ordered[at], q)
+        score[in_stratum] = np.interp(data.z2[in_stratum], ordered[at], q)
     return score, known
 
 

@@ -167,5 +167,5 @@ COMPARED_BY_SHELL = ("mean_i_over_sigma", "r_meas", "r_pim", "cc_half")
 
 def chosen(names: tuple[str, ...], anomalous: bool) -> tuple[Statistic, ...]:
     """The statistics of these names; those about Friedel mates only where ``anomalous``."""
-    found = (CATALOGUE[name] for name in names)
-    return tuple(statistic for statistic in found if anomalous or not statistic.anomalous)
+    entries = (CATALOGUE[name] for name in names)
+    return tuple(statistic for statistic in entries if anomalous or not statistic.anomalous)

@@ -176,8 +176,8 @@ def correlation(x: Float, y: Float, shell: Int, n: int) -> Float:
 
 def count(shell: Int, n: int, values: Array | None = None) -> Float:
     """Sum of values, or number of entries, in each shell 0 to n - 1 and, last, in all, (n + 1,)."""
-    found = np.bincount(shell, values, n).astype(np.float64)
-    return np.append(found, found.sum())
+    sums = np.bincount(shell, values, n).astype(np.float64)
+    return np.append(sums, sums.sum())
 
 
 def ratio(above: Array, below: Array) -> Float:
@@ -190,9 +190,9 @@ def _products(x: Float, y: Float, shell: Int, n: int) -> Float:
     """Sum of (x - <x>)(y - <y>) in each shell and over all, (n + 1,)."""
     number = count(shell, n)
     mean_x, mean_y = ratio(count(shell, n, x), number), ratio(count(shell, n, y), number)
-    found = count(shell, n, (x - mean_x[shell]) * (y - mean_y[shell]))
-    found[n] = ((x - mean_x[n]) * (y - mean_y[n])).sum()  # not by BLAS: its rounding depends on the threads
-    return found
+    sums = count(shell, n, (x - mean_x[shell]) * (y - mean_y[shell]))
+    sums[n] = ((x - mean_x[n]) * (y - mean_y[n])).sum()  # not by BLAS: its rounding depends on the threads
+    return sums
 
 
 def critical_correlation(pairs: Array) -> Float:

@@ -66,11 +66,11 @@ def find_indexing(unique: Array, data_set: Array, x: Float, weight: Float, n_set
     best: Indexed | None = None
     score = -np.inf
     for seed in np.argsort(-np.bincount(data_set, minlength=n_sets), kind="stable")[:SEEDS]:
-        found = _refined(sums, _grown(sums, int(seed)))
-        total = float(np.nansum(found.cc[np.arange(n_sets), found.operator] * found.common))
+        candidate = _refined(sums, _grown(sums, int(seed)))
+        total = float(np.nansum(candidate.cc[np.arange(n_sets), candidate.operator] * candidate.common))
         if total > score:
-            best, score = found, total
-        if found.decided.mean() > CLEAR:
+            best, score = candidate, total
+        if candidate.decided.mean() > CLEAR:
             break
     assert best is not None
     return best
@@ -102,11 +102,11 @@ class _Sums:
 
     def correlations(self, operator: Int, members: Bool) -> tuple[Float, Int]:
         """CC of each data set with the reference of the other members, (n_sets, n_operators); common, (n_sets,)."""
-        mine = operator[self.data_set], np.arange(len(self.x))
+        current = operator[self.data_set], np.arange(len(self.x))
         w = np.where(members[self.data_set], self.weight, 0.0)
         wx = w * self.x
-        total_w, total_x = (np.bincount(self.unique[mine], of, self.n_unique) for of in (w, wx))
-        own_w, own_x = (np.bincount(self.cell[mine], of, self.n_cells) for of in (w, wx))
+        total_w, total_x = (np.bincount(self.unique[current], of, self.n_unique) for of in (w, wx))
+        own_w, own_x = (np.bincount(self.cell[current], of, self.n_cells) for of in (w, wx))
         cc = np.full((self.n_sets, len(self.unique)), np.nan)
         common = np.zeros(self.n_sets, np.int64)
         for o, (where, cell) in enumerate(zip(self.unique, self.cell, strict=True)):

@@ -56,8 +56,8 @@ _SEED = 20
 def lengths(n: int) -> tuple[int, ...]:
     """Lengths of runs that are tried among n images: 1, 2, 3, 4, 6, 8, 11, ... up to LONGEST of all."""
     most = max(int(LONGEST * n), 1)
-    found = sorted({round(2 ** (k / 2)) for k in range(2 * most.bit_length() + 1)})
-    return tuple(length for length in found if length <= most)
+    candidates = sorted({round(2 ** (k / 2)) for k in range(2 * most.bit_length() + 1)})
+    return tuple(length for length in candidates if length <= most)
 
 
 def chance_of(t: float, n_images: int, per_image: float) -> float:
@@ -78,11 +78,11 @@ def _between(table: tuple[tuple[float, ...], ...], row: float, at: float) -> flo
 def made_up(n_images: int, per_image: int, n_sweeps: int) -> Float:
     """The largest statistic of simulated sweeps without bad images, (n_sweeps,), from which the tables were made."""
     rng = np.random.default_rng(_SEED)
-    found = np.full(n_sweeps, -np.inf)
+    largest = np.full(n_sweeps, -np.inf)
     scores = rng.chisquare(per_image, (n_sweeps, n_images)) - per_image
     sums = np.concatenate([np.zeros((n_sweeps, 1)), np.cumsum(scores, axis=1)], axis=1)
     for length in lengths(n_images):
         t = (sums[:, length:] - sums[:, :-length]) / np.sqrt(2.0 * per_image * length)
         width = np.maximum(np.median(np.abs(t), axis=1) / 0.6745, 1.0) if t.shape[1] >= 8 else np.ones(n_sweeps)
-        found = np.maximum(found, t.max(axis=1) / width)
-    return found
+        largest = np.maximum(largest, t.max(axis=1) / width)
+    return largest

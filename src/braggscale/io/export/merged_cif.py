@@ -37,9 +37,9 @@ def merged_cif(
     for k, one in enumerate(sets):
         entry = name if len(sets) == 1 else f"{name}_wave{k + 1}"
         text = head(entry, symmetry, cell, (one.wavelength,), np.zeros(1, np.int64))
-        found = statistics[k]
-        if found is not None:
-            text += statistics_items(entry, found, 1)
+        own_statistics = statistics[k]
+        if own_statistics is not None:
+            text += statistics_items(entry, own_statistics, 1)
         text += _merged_loop(one, symmetry, None if free is None else free[places(hkl, one.merged.hkl)], free_value)
         blocks.append(text)
     return "\n".join(blocks)
@@ -83,17 +83,17 @@ def _statistics_by_wavelength(data: ExportData) -> list[Statistics | None]:
     everything = data.statistics
     if len(data.sets) == 1 or everything is None:
         return [everything] * len(data.sets)
-    symmetry, found = data.crystals.symmetry, []
+    symmetry, result = data.crystals.symmetry, []
     for one in data.sets:
         asu, minus = symmetry.asu(one.rows.hkl)
-        found.append(
+        result.append(
             merging_statistics(
                 Unmerged(asu, minus, one.rows.intensity, one.rows.sigma, data.crystals.cell, symmetry),
                 n_bins=len(everything.shells),
                 use_internal_variance=data.settings.use_internal_variance,
             )
         )
-    return found
+    return result
 
 
 def _files(data: ExportData, path: str) -> list[ExportFile]:

@@ -147,8 +147,8 @@ def _of_table(number: int, table: Columns) -> Unmerged:
     def column(names: Sequence[str], default: float) -> Float:
         for name in names:
             if name in table:
-                found = np.asarray(table[name][rows], np.float64)
-                return np.where(np.abs(found) <= LARGEST_PLACE, found, default)
+                values = np.asarray(table[name][rows], np.float64)
+                return np.where(np.abs(values) <= LARGEST_PLACE, values, default)
         return np.full(n, default)
 
     def root(names: Sequence[str]) -> Float:
@@ -182,8 +182,8 @@ def scan_angles(rows: Unmerged, experiments: Sequence[Experiment]) -> Float:
     result = np.zeros(len(rows))
     for k, experiment in enumerate(experiments):
         if experiment.scan is not None and not experiment.is_still:
-            mine = np.flatnonzero(rows.data_set == k)
-            result[mine] = scan_angle(experiment.scan, rows.xyz[mine, 2])
+            rows_of_set = np.flatnonzero(rows.data_set == k)
+            result[rows_of_set] = scan_angle(experiment.scan, rows.xyz[rows_of_set, 2])
     return result
 
 
@@ -277,7 +277,7 @@ def cell_esd(document: Mapping[str, Any], cell: UnitCell) -> UnitCell | None:
     J C J^T with J = d cell/d B by finite differences. ``cell`` must be the cell of every crystal, because the standard
     deviation of a median is not known.
     """
-    found = None
+    esds = None
     for entry in document["experiment"]:
         crystal = document["crystal"][entry["crystal"]]
         stored, refined = crystal.get("recalculated_unit_cell"), crystal.get("recalculated_cell_parameter_sd")
@@ -286,16 +286,16 @@ def cell_esd(document: Mapping[str, Any], cell: UnitCell) -> UnitCell | None:
         if not np.allclose(own, cell, rtol=1e-6, atol=0.0):
             return None
         if stored is not None and _numbers(refined, 6):
-            found = np.asarray(refined, np.float64)
+            esds = np.asarray(refined, np.float64)
         elif stored is None and _numbers(covariance, 81):
             jacobian = _cell_by_b(reciprocal_matrix(cell))
             variance = np.einsum("ij,jk,ik->i", jacobian, np.reshape(covariance, (9, 9)), jacobian)
-            found = np.sqrt(np.maximum(variance, 0.0))
+            esds = np.sqrt(np.maximum(variance, 0.0))
         else:
             return None
-    if found is None or not np.isfinite(found).all():
+    if esds is None or not np.isfinite(esds).all():
         return None
-    a, b, c, alpha, beta, gamma = found.tolist()
+    a, b, c, alpha, beta, gamma = esds.tolist()
     return a, b, c, alpha, beta, gamma
 
 

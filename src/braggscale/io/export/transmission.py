@@ -28,19 +28,19 @@ def transmission_range(experiments: Sequence[Experiment], theta_max: float) -> t
 
     ``theta_max``: largest Bragg angle, degrees.
     """
-    found: list[Float] = []
+    by_data_set: list[Float] = []
     for experiment in experiments:
         stored = experiment.scaling_model
         values = None if stored is None else stored_values(stored, "absorption")
         if values is None or stored is None:
             continue
         kind = stored.get("__id__")
-        found.append(_of_surface(values, theta_max) if kind == "physical" else values)
-    found = [factors for factors in found if len(factors) and (factors > 0).all()]
-    if not found:
+        by_data_set.append(_of_surface(values, theta_max) if kind == "physical" else values)
+    by_data_set = [factors for factors in by_data_set if len(factors) and (factors > 0).all()]
+    if not by_data_set:
         return None
     # each data set has a scale of its own: the range is the widest of one of them
-    low = min(float(np.quantile(f, RANGE[0]) / np.quantile(f, RANGE[1])) for f in found)
+    low = min(float(np.quantile(f, RANGE[0]) / np.quantile(f, RANGE[1])) for f in by_data_set)
     return low, 1.0
 
 

@@ -45,13 +45,13 @@ def wavelength_sets(
     wavelengths, group = wavelength_groups(data.experiments, tolerance)
     result = []
     for k, wavelength in enumerate(wavelengths):
-        mine = group[data.rows.data_set] == k
-        if not mine.any():
+        members = group[data.rows.data_set] == k
+        if not members.any():
             continue
-        rows = data.rows if mine.all() else data.rows.take(mine)
+        rows = data.rows if members.all() else data.rows.take(members)
         merged = merge(rows.hkl, rows.intensity, rows.sigma, data.symmetry, internal_variance=internal_variance)
-        found = amplitudes(merged, d_spacings(data.cell, merged.hkl), minimum) if with_amplitudes else None
-        result.append(WavelengthSet(wavelength, rows, merged, found))
+        of_merged = amplitudes(merged, d_spacings(data.cell, merged.hkl), minimum) if with_amplitudes else None
+        result.append(WavelengthSet(wavelength, rows, merged, of_merged))
     return tuple(result)
 
 
