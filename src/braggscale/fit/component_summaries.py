@@ -76,7 +76,7 @@ def component_summaries(
             where = model.where(d, c)
             kinds = {r.kind for r in component.restraints if r.kind}
             least = [(r.kind, r.least) for r in component.restraints if r.kind in strengths]
-            values = design.values(theta, c, mine)
+            values = design.values(theta, c, own_rows)
             spread = values / values.mean() - 1.0 if len(values) and values.mean() != 0.0 else np.zeros(1)
             summaries.append(
                 ComponentSummary(

@@ -112,12 +112,12 @@ def smoothness(name: str, n: int, spacing: float, curvature: float, trend: float
     restraints = []
     if n > 2:
         bends = np.diff(np.eye(n), n=2, axis=0) * (10.0 / spacing) ** 1.5
-        found.append(_estimated(f"{name} curvature", bends.T @ bends, curvature, n - 2, LEAST_SHARE, relative))
+        restraints.append(_estimated(f"{name} curvature", bends.T @ bends, curvature, n - 2, LEAST_SHARE, relative))
     if n > 1:
         along = np.arange(n) - 0.5 * (n - 1)
         along *= (n - 1) / float(along @ along)
-        found.append(_estimated(f"{name} trend", np.outer(along, along), trend, 1, LEAST_SHARE, relative))
-    return found
+        restraints.append(_estimated(f"{name} trend", np.outer(along, along), trend, 1, LEAST_SHARE, relative))
+    return restraints
 
 
 def level(name: str, n: int, strength: float, relative: bool = False) -> Restraint:
