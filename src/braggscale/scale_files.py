@@ -59,7 +59,9 @@ def run(
     """Scale the data in ``files`` and write the outputs that ``schema.output`` names.
 
     ``command``: what the summary says of the command line.
-    ``log_text``: everything logged so far.  Raises UserError where the run cannot go on; nothing is written then.
+    ``log_text``: everything logged so far.
+    Raises CommandError, InputError or DataError where the run cannot go on; nothing is written then. Raises
+    OutputError where a file could not be written.
     """
     with threads(options.nproc or available_processors()), warnings_heard() as warned:
         _run(files, options, command, log_text, warned)
@@ -139,6 +141,7 @@ def scale_input(data: Input, options: Options, clock: Clock) -> tuple[Input, Res
     """Scale what was read; nothing is written.  To be called inside ``partitions.threads``.
 
     Returns also the data as they were scaled: reindexed where that was asked for and needed.
+    Raises CommandError where options contradict the data.
     """
     plan = make_plan(options, data.data_sets)
     reference, plan = _reference(data, options, plan)

@@ -109,7 +109,6 @@ def test_what_would_change_something_is_refused(argument, problem):
         ("refinement_order=consecutive", "all corrections are fitted together"),
         ("verbosity=3", "-v makes the log longer, -q shorter"),
         ("output.delete_integration_shoeboxes=yes", "shoeboxes are never written"),
-        ("cross_validation_mode='multi single'", "it is off"),
     ],
 )
 def test_what_changes_nothing_is_said(argument, why):
