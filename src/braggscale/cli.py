@@ -172,7 +172,7 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
         if not found.files:
             problems.append(command.no_files)
         problems += output_problems(settings, found)
-    ranks = None if command is SCALE_EXPORT or options.assign_identifiers is not None else _ranks(settings)
+    ranks = _ranks(settings) if command is SCALE and options.assign_identifiers is None else None
     if ranks is not None:
         from braggscale.ranks.launch import problems_of_all
 

@@ -68,10 +68,10 @@ def test_scales_errors_and_outliers_come_back():
 
 
 def test_more_rounds_move_no_merged_intensity(monkeypatch):
-    """Rounds end when nothing changes that the result shows: going on to the last round changes no more."""
+    """Rounds end when nothing changes that the result shows; going on to the last round changes no more."""
     work, _, _ = data()
     result = scale_data(work, first_run(work), SETTINGS)
-    monkeypatch.setattr("braggscale.scaling.rounds.SAME_INTENSITY", -1.0)
+    monkeypatch.setattr("braggscale.scaling.rounds.SAME_VERDICTS", -1.0)
     longer = scale_data(work, first_run(work), SETTINGS)
     assert not longer.converged and len(longer.rounds) == MOST_ROUNDS > len(result.rounds)
     weight = np.where(result.state.rejected, 0.0, result.state.scale**2 / result.state.variance)

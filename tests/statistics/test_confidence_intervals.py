@@ -146,17 +146,17 @@ def test_r_meas_against_loops(measured):
     for i in sizes:
         effect[experiment.block[i]] += math.sqrt(kappa[i]) * (sizes[i] - k * expected[i]) / above - below[i] / total
     effect -= effect.mean()
-    drawn = [sum(effect[block] for block in draw) * math.sqrt(80 / 79) for draw in confidence_intervals._draws(80)]
+    drawn = [sum(effect[block] for block in draw) * math.sqrt(80 / 79) for draw in confidence_intervals.draws_of(80)]
     low, high = np.quantile(above / total * np.exp(drawn), (0.025, 0.975))
     assert found.r_meas == pytest.approx((low, high), rel=1e-9)
 
 
 def test_draws_are_fair():
-    draws = confidence_intervals._draws(37)
+    draws = confidence_intervals.draws_of(37)
     assert draws.shape == (1000, 37) and draws.min() == 0 and draws.max() == 36
     counts = np.bincount(draws.ravel())
     assert np.abs(counts - 1000).max() < 5 * math.sqrt(1000)
-    np.testing.assert_array_equal(draws, confidence_intervals._draws(37))
+    np.testing.assert_array_equal(draws, confidence_intervals.draws_of(37))
 
 
 def test_what_has_no_interval(measured):

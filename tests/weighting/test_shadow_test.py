@@ -83,3 +83,15 @@ def test_single_outliers_are_no_shadow() -> None:
     mean, variance = expect(model, np.ones(len(corner)), np.zeros(len(corner), np.bool_), groups)
     given = Expectation(model, np.ones(len(corner)), variance, mean, groups, groups)
     assert not shadowed(rows, given, np.zeros(len(corner), np.bool_)).any()
+
+
+def test_data_that_disagree_everywhere_are_no_shadow() -> None:
+    """As when half of the crystals are indexed in another way: every intensity is that of another reflection."""
+    rows, expected, corner = observed(1.0)
+    rng = np.random.default_rng(5)
+    intensity = rng.exponential(300.0, len(corner))
+    model = VarianceModel.constant(intensity, intensity + 30.0)
+    nothing = np.zeros(len(corner), np.bool_)
+    mean, variance = expect(model, np.ones(len(corner)), nothing, expected.groups)
+    other = Expectation(model, np.ones(len(corner)), variance, mean, expected.groups, expected.groups)
+    assert not shadowed(rows, other, nothing).any()

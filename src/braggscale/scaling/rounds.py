@@ -70,8 +70,9 @@ FEWEST_OF_ALL = 150
 # After this round no rejected observation is accepted again: if outliers are not clearly separated from other
 # observations (many bad images, for example), a few of them would alternate.
 RETURNING_ROUNDS = 7
-# A round changed nothing that can be seen in the result if merged intensities moved by less than this, rms in their
-# standard deviations, and verdicts by less than this share: there is always a row at the limit of a large set.
+# A round changed nothing that can be seen in the result if verdicts changed by less than this share and no merged
+# intensity moved by more than this, in its standard deviations, but for those whose verdicts changed: there is always
+# a row at the limit of a large set.
 SAME_INTENSITY, SAME_VERDICTS = 0.05, 1e-5
 # If the user wants no error model, one is fitted for the outlier test with reflections above so many expected photons.
 MIN_PHOTONS = 25.0
@@ -409,16 +410,17 @@ def _outlier_inputs(context: _Context, state: State) -> OutlierInputs:
 
 def _same(problem: ScalingProblem, old: State, new: State) -> bool:
     """Whether a round left intensities, error models, outliers and I_h as they were, as far as the result shows it."""
-    changed = np.count_nonzero(old.rejected != new.rejected)
+    changed = old.rejected != new.rejected
     if (
         old.i_mid != new.i_mid
-        or changed > SAME_VERDICTS * len(new.rejected)
+        or np.count_nonzero(changed) > SAME_VERDICTS * len(new.rejected)
         or not nearly_equal(old.errors, new.errors)
     ):
         return False
     share = np.where(new.rejected, 0.0, new.scale**2 / new.variance)
     moved = (new.mean_intensity - old.mean_intensity) ** 2 * problem.groups.sum(share)
-    return float(np.sqrt(np.mean(moved))) <= SAME_INTENSITY
+    counted = problem.groups.sum(changed.astype(np.float64)) == 0
+    return bool((moved[counted] <= SAME_INTENSITY**2).all())
 
 
 def log_round(report: RoundReport) -> None:
