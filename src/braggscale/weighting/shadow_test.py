@@ -4,8 +4,8 @@ A beam stop's arm, a nozzle or the edge of an opening hides part of the detector
 smooth correction cannot follow the edge of a shadow, and where it tries its factor goes to 0 and below. Strong
 reflections in a shadow are outliers one by one; weak ones are not, and they pull their means down. So the detector is
 divided into cells. Where more than half of the reflections that can be judged are below LEAST_RESPONSE of what is
-expected, nothing of the cell is used, nor of its neighbours where more than half are below PENUMBRA. Cells that
-together have more than MOST_SHADOWED of the observations are no shadow.
+expected, nothing of the cell is used, nor of its neighbours where more than half are below PENUMBRA. Where as
+many reflections outside are that weak, there is no shadow: the observations do not agree with each other anywhere.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ PENUMBRA = 0.75
 JUDGED_FROM = 6.0  # expected I/sigma: then LEAST_RESPONSE is 3.6 sigma away
 PER_CELL = 12.0  # reflections that can be judged in a cell, on the average
 FEWEST_IN_CELL = 6
-# Largest share of the observations that shadows take. If more are that weak the observations do not agree at all: with
-# half of the crystals indexed the other way, every cell would be one.
-MOST_SHADOWED = 0.25
+# Largest share of the reflections outside shadows that may be as weak as those inside. If more are, the observations do
+# not agree anywhere: with half of the crystals indexed the other way, many cells would be taken for shadows.
+MOST_WEAK_OUTSIDE = 0.1
 MOST_CELLS = 64  # along each side
 ENOUGH = 1000  # reflections that can be judged from which on a data set has a map of its own
 
@@ -50,7 +50,8 @@ def shadowed(rows: ObservationGeometry, expected: Expectation, out: Bool) -> Boo
             cell, side = _cells(rows.xyz[part], int(np.count_nonzero(judged[part])))
             counted = [np.bincount(cell[of[part]], minlength=side * side) for of in (judged, low, half)]
             dark = _dark(*(count.reshape(side, side) for count in counted)).ravel()[cell]
-            if np.count_nonzero(dark) <= MOST_SHADOWED * len(part):
+            outside = np.count_nonzero(judged[part] & ~dark)
+            if np.count_nonzero(low[part] & ~dark) < MOST_WEAK_OUTSIDE * outside:
                 found[part] = dark
     return found
 
