@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ def _mtz(path: str) -> Reference:
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{path}: {str(error)[:100]}") from None
     hkl = np.array(mtz.make_miller_array(), np.int32)
-    cell, hall = _cell(mtz.cell), None if mtz.spacegroup is None else str(mtz.spacegroup.hall)
+    origin = _Origin(path, _cell(mtz.cell), None if mtz.spacegroup is None else str(mtz.spacegroup.hall))
     values = {column.label: np.array(column, np.float64) for column in mtz.columns}
     kinds: dict[str, list[str]] = {}
     for column in mtz.columns:
@@ -125,12 +126,12 @@ def _mtz(path: str) -> Reference:
         if kind in "KG" and len(pairs) >= 2:
             (plus, s_plus), (minus, s_minus) = pairs[:2]
             return _both(
-                path, hkl, [values[plus], values[minus]], [_sigma(values, s_plus), _sigma(values, s_minus)],
-                squared, cell, hall, f"{plus}, {minus}",
+                origin, hkl, [values[plus], values[minus]], [_sigma(values, s_plus), _sigma(values, s_minus)],
+                squared, f"{plus}, {minus}",
             )  # fmt: skip
         if kind in "JF" and pairs:
             label, sigma = pairs[0]
-            return _one(path, hkl, values[label], _sigma(values, sigma), squared, cell, hall, label, bool(mtz.batches))
+            return _one(origin, hkl, values[label], _sigma(values, sigma), squared, label, bool(mtz.batches))
     raise InputError(f"{path}: no intensities or amplitudes among the columns {', '.join(values)}")
 
 
@@ -146,14 +147,21 @@ def _cell(cell: Any) -> UnitCell | None:
     return a, b, c, alpha, beta, gamma
 
 
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """The file of a reference, and what it says of the crystal."""
+
+    path: str
+    cell: UnitCell | None
+    hall: str | None
+
+
 def _one(
-    path: str,
+    origin: _Origin,
     hkl: Array,
     value: Float,
     sigma: Float | None,
     squared: bool,
-    cell: UnitCell | None,
-    hall: str | None,
     label: str,
     apart: bool = False,
 ) -> Reference:
@@ -161,27 +169,24 @@ def _one(
     intensity, error = _intensities(value, sigma, squared)
     good = np.isfinite(intensity) & np.isfinite(error) & ((error > 0) if sigma is not None else True)
     if not good.any():
-        raise InputError(f"{path}: the column {label} holds no value with a positive sigma")
+        raise InputError(f"{origin.path}: the column {label} holds no value with a positive sigma")
     what = f"{int(good.sum())} {'squared amplitudes' if squared else 'intensities'}, column {label}"
-    return Reference(
-        hkl[good].astype(np.int32), intensity[good], error[good], apart, cell, hall, path, what, sigma is None
-    )
+    place = origin.cell, origin.hall, origin.path
+    return Reference(hkl[good].astype(np.int32), intensity[good], error[good], apart, *place, what, sigma is None)
 
 
 def _both(
-    path: str,
+    origin: _Origin,
     hkl: Array,
     values: Sequence[Float],
     sigmas: Sequence[Float | None],
     squared: bool,
-    cell: UnitCell | None,
-    hall: str | None,
     label: str,
 ) -> Reference:
     """A reference of two columns, of h and of -h."""
     sigma = None if sigmas[0] is None or sigmas[1] is None else np.concatenate([sigmas[0], sigmas[1]])
     both = np.concatenate([hkl, -hkl])
-    return _one(path, both, np.concatenate(list(values)), sigma, squared, cell, hall, label, True)
+    return _one(origin, both, np.concatenate(list(values)), sigma, squared, label, True)
 
 
 def _intensities(value: Float, sigma: Float | None, squared: bool) -> tuple[Float, Float]:
@@ -224,13 +229,11 @@ def _refln(path: str, block: Any) -> Reference | None:
             values = [None if column is None else _numbers(column) for column in columns]
             if any(value is not None and len(value) != len(hkl) for value in values) or values[0] is None:
                 continue
-            cell, hall = _block_cell(block)
+            origin = _Origin(path, *_block_cell(block))
             squared = kind == "F"
             if values[2] is not None:
-                return _both(
-                    path, hkl, [values[0], values[2]], [values[1], values[3]], squared, cell, hall, f"{plus}, {minus}"
-                )
-            return _one(path, hkl, values[0], values[1], squared, cell, hall, plus)
+                return _both(origin, hkl, [values[0], values[2]], [values[1], values[3]], squared, f"{plus}, {minus}")
+            return _one(origin, hkl, values[0], values[1], squared, plus)
     return None
 
 

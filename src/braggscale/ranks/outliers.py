@@ -81,7 +81,8 @@ def _search(
     simple, any_moved = options.method == "simple", False
     for _ in range(MOST_MOVES):
         sums = _capped_sums(data, crystals, errors, mean, most, away)
-        limits = _limits(data, crystals, errors, mean, most, away, sums, inside, zmax, back, simple)
+        worst, best = _extremes(data, crystals, errors, mean, most, away, sums)
+        limits = _limits(worst, best, inside, zmax, back, simple)
         moved = np.zeros(len(counts), np.int64)
         n = kernels.move(
             0, data.rows.n_crystals, data.rows.arrays(), crystals.arrays(), errors.terms, data.shift, mean, most, away,
@@ -132,11 +133,10 @@ def _capped_sums(
     return data.sums.collect("capped", data.counts, 2, add)
 
 
-def _limits(
-    data: RankData, crystals: CrystalScales, errors: ErrorModel, mean: Float, most: Float, away: Bool, sums: Float,
-    inside: Int, zmax: float, back: bool, simple: bool,
-) -> Float:  # fmt: skip
-    """From which z^2 on rows go, and up to which they come back, of each reflection, (n_reflections, 2)."""
+def _extremes(
+    data: RankData, crystals: CrystalScales, errors: ErrorModel, mean: Float, most: Float, away: Bool, sums: Float
+) -> tuple[Float, Float]:
+    """Largest z^2 of the rows in use and smallest of those left out, of each reflection, (n_reflections,) each."""
     found = np.zeros((len(sums), 2))
     found[:, 1] = -np.inf
     kernels.extremes(
@@ -144,12 +144,16 @@ def _limits(
         sums, found,
     )  # fmt: skip
     found = data.ranks.allreduce(found, "max")
-    worst, best = found[:, 0], -found[:, 1]
+    return found[:, 0], -found[:, 1]
+
+
+def _limits(worst: Float, best: Float, inside: Int, zmax: float, back: bool, simple: bool) -> Float:
+    """From which z^2 on rows go, and up to which they come back, of each reflection, (n_reflections, 2)."""
     goes = (worst > zmax * zmax) & (inside >= 3)
     least = np.where(inside >= MANY, np.maximum(TOGETHER * worst, zmax * zmax), worst)
     if simple:
         least = np.full(len(worst), zmax * zmax)
-    limits = np.empty((len(sums), 2))
+    limits = np.empty((len(worst), 2))
     limits[:, 0] = np.where(goes, least * (1.0 - EVEN), np.inf)
     comes = ~goes & (best < (RETURN_SHARE * zmax) ** 2) & back
     limits[:, 1] = np.where(comes, best * (1.0 + EVEN), -1.0)

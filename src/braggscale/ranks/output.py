@@ -65,7 +65,7 @@ def write_scaled(
     for one in prepared_units(found, plan):
         used = [member for member in one.data_sets if isinstance(member, UsedDataSet)]
         kept = [k for k in range(len(used)) if not data.rows.lost[first + k]]
-        _write(data, found, plan, scaled, files, one, [(used[k], first + k) for k in kept], run, pairs)
+        pairs += _write(data, found, plan, scaled, files, one, [(used[k], first + k) for k in kept], run)
         first += len(used)
 
 
@@ -78,11 +78,11 @@ def _common(plan: RanksPlan, scaled: RanksScaled) -> dict[str, Any]:
 
 def _write(
     data: RankData, found: Census, plan: RanksPlan, scaled: RanksScaled, files: ScaledFiles, one: PreparedUnit,
-    used: Sequence[tuple[UsedDataSet, int]], run: int, pairs: Pairs,
-) -> None:  # fmt: skip
-    """``used``: data sets of the unit, and their places among the crystals of this rank."""
+    used: Sequence[tuple[UsedDataSet, int]], run: int,
+) -> Pairs:  # fmt: skip
+    """Temporary names and names of the files.  ``used``: data sets of the unit, and their places in this rank."""
     if not used:
-        return
+        return []
     experiments, reflections = files.names(one.unit.number)
     final, rows, models = [], [], []
     for member, c in used:
@@ -94,8 +94,10 @@ def _write(
     columns = columns_of(final, rows, run, imageset_numbers(document))
     tables = [member.usable.table for member in final]
     identifiers = {member.data_set.id: member.identifier for member in final}
-    pairs.append((write_table(reflections, tables, columns, identifiers, {"shoebox"}), reflections))
-    pairs.append((write_text(experiments, to_text(document)), experiments))
+    return [
+        (write_table(reflections, tables, columns, identifiers, {"shoebox"}), reflections),
+        (write_text(experiments, to_text(document)), experiments),
+    ]
 
 
 def _scaled_rows(
