@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -90,8 +91,16 @@ def _add_levels(matrix: Float, where: slice | Int, penalty: MeanPenalty) -> None
     """Add a penalty on means without forming its matrix.  ``where``: places of its parameters, (k,)."""
     index = np.arange(where.start, where.stop) if isinstance(where, slice) else where
     row = penalty.row
-    for i, across in zip(index.tolist(), (penalty.across * row).tolist(), strict=True):
-        matrix[i, index] += across * row
+    cuts = np.concatenate(([0], np.flatnonzero(np.diff(index) != 1) + 1, [len(index)])).tolist()
+    if len(cuts) ** 2 <= len(index):
+        # few stretches of neighbouring parameters: blocks of the matrix are faster than its rows
+        stretches = [(slice(int(index[i]), int(index[j - 1]) + 1), row[i:j]) for i, j in pairwise(cuts)]
+        for down, part in stretches:
+            for across, other in stretches:
+                matrix[down, across] += np.outer(penalty.across * part, other)
+    else:
+        for i, weight in zip(index.tolist(), (penalty.across * row).tolist(), strict=True):
+            matrix[i, index] += weight * row
     if penalty.within:
         for first, last in zip(penalty.starts[:-1].tolist(), penalty.starts[1:].tolist(), strict=True):
             here, part = index[first:last], row[first:last]
