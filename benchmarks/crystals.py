@@ -4,15 +4,13 @@
 
 simulates what is not in DIR yet, scales it, and prints a table.
 
-indexing    crystals of which half are indexed in another way, with the indices as they are, with ``reindex=auto``, and
-the
-            same crystals with the right indices; R against the truth as in accuracy.py (I+ and I- together), the share
-            of operators that are right, and the time of the check over that of scaling
+indexing    crystals of which half are indexed in another way: with the indices as they are, with ``reindex=auto``, and
+            with the right indices; R against the truth as in accuracy.py (I+ and I- together), the share of operators
+            that are right, and the time of the check over that of scaling
 references  stills beside reference intensities with errors of 0, 10 and 30 %: with estimated errors, with fixed
             intensities, and each still by itself
 dose        five sweeps of one crystal that changes with dose: plain means and intensities at dose zero, against the
-truth
-            at dose zero
+            truth at dose zero
 """
 
 from __future__ import annotations
