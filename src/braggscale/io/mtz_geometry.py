@@ -26,7 +26,6 @@ import numpy as np
 from braggscale.data.geometry import rotation, unit
 from braggscale.io.mtz_file import MtzBatch
 from braggscale.numerics.array_types import Array
-from braggscale.numerics.compiled import beams
 
 _TURN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 # A new sweep begins where the crystal has moved by more than this between neighbouring images, degrees, ...
@@ -220,6 +219,8 @@ def diffracted_beams(hkl: Array, angle: Array, batch: Array, images: Sequence[Im
     If s1 differs from 1/lambda by more than a tenth, the row does not fit the headers, and its s1 is set to zeros.
     ``hkl``: as measured, (n, 3).  ``angle``: degrees, ``batch``: number, (n,).
     """
+    from braggscale.numerics.compiled import beams  # only files of other programs need these kernels
+
     first = images[0].batch
     orientation = np.zeros((images[-1].batch - first + 1, 3, 3))
     for image in images:

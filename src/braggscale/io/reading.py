@@ -13,7 +13,6 @@ from braggscale.data.space_groups import hall_symbol, hall_symbol_of
 from braggscale.errors import InputError
 from braggscale.io.new_experiments import NewExperiment
 from braggscale.numerics.array_types import Array
-from braggscale.numerics.compiled import beams
 from braggscale.wording import some_of
 
 _MOST_HALF = 100.0  # images; reflections near the rotation axis have extremely wide rocking curves
@@ -128,6 +127,8 @@ def rocking_boxes(xyz: Array, s1: Array, experiment: NewExperiment) -> Array:
     known.
     ``xyz``, ``s1``: (n, 3).
     """
+    from braggscale.numerics.compiled import beams  # only files of other programs need these kernels
+
     if experiment.axis is None or not experiment.sigma_m > 0 or not s1.any():
         return np.zeros((len(xyz), 6), np.int32)
     s0 = unit(-experiment.to_source)
