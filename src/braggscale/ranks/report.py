@@ -18,6 +18,7 @@ from braggscale.ranks.plan import RanksPlan
 from braggscale.ranks.rounds import RanksScaled
 from braggscale.report.text import tables
 from braggscale.report.text.citations import papers
+from braggscale.report.text.log import log_shells
 from braggscale.statistics.merging import Merged
 from braggscale.statistics.merging_statistics import Statistics
 
@@ -78,14 +79,7 @@ def _log_statistics(found: Findings, plan: RanksPlan) -> None:
     statistics = found.statistics
     if statistics is None:
         return
-    log.info("")
-    log.info("Merging statistics by resolution")
-    log.info(tables.merging_table(statistics))
-    if plan.apart and statistics.anomalous:
-        log.info("")
-        log.info("I+ and I- apart")
-        log.info(tables.anomalous_table(statistics))
-    log.info("")
+    log_shells(statistics, plan.apart)
     shells = [*statistics.shells, statistics.overall]
     rows = [
         (f"{shell.d_max:.2f}", f"{shell.d_min:.2f}", f"{value:.3f}", f"{shell.cc_half:.3f}")

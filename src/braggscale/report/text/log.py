@@ -22,6 +22,7 @@ from braggscale.report.zero_dose import zero_dose_lines
 from braggscale.run_warnings import Code, warn
 from braggscale.scaling.free_set import FreeSet
 from braggscale.scaling.result import Result
+from braggscale.statistics.merging_statistics import Statistics
 from braggscale.weighting.intensity_choice import Choice
 from braggscale.wording import show, some_of
 
@@ -296,10 +297,8 @@ def _log_free_set(found: FreeSet) -> None:
     log.info(tables.text_table(("", "R_meas", "CC1/2"), rows))
 
 
-def _log_statistics(result: Result, anomalous: bool) -> None:
-    statistics = result.statistics
-    if statistics is None:
-        return
+def log_shells(statistics: Statistics, anomalous: bool) -> None:
+    """Tables by resolution, and an empty line.  ``anomalous``: also that with I+ and I- apart, where they differ."""
     log.info("")
     log.info("Merging statistics by resolution")
     log.info(tables.merging_table(statistics))
@@ -308,6 +307,13 @@ def _log_statistics(result: Result, anomalous: bool) -> None:
         log.info("I+ and I- apart")
         log.info(tables.anomalous_table(statistics))
     log.info("")
+
+
+def _log_statistics(result: Result, anomalous: bool) -> None:
+    statistics = result.statistics
+    if statistics is None:
+        return
+    log_shells(statistics, anomalous)
     log.info(tables.summary_table(statistics))
     if with_limits := tables.intervals_table(statistics, anomalous):
         log.info("")
