@@ -561,3 +561,19 @@ def held_out_loss(i, v, g, use):
             z2 = (i[k] - g[k] * mean) ** 2 / (v[k] * freedom)
             loss += freedom * 2.5 * np.log(1.0 + z2 / 4.0)
     return loss
+
+
+def gauss_newton(function, theta, steps=100):
+    """Minimise by solving (N + mu diag N) step = -gradient/2; ``function``: theta -> cost, gradient, N."""
+    mu, (cost, gradient, normal) = 1e-6, function(theta)
+    for _ in range(steps):
+        damped = normal + mu * np.diag(np.diag(normal))
+        trial = theta - 0.5 * np.linalg.solve(damped, gradient)
+        found = function(trial)
+        if found[0] <= cost:
+            gain, theta, (cost, gradient, normal), mu = cost - found[0], trial, found, 0.1 * mu
+            if gain < 1e-13 * cost:
+                break
+        else:
+            mu *= 10.0
+    return theta, cost, normal

@@ -17,7 +17,6 @@ from braggscale.fit.restraints import Restraints
 from braggscale.fit.solver import FitSettings
 from braggscale.models.gauge import gauge, on_gauge
 from braggscale.models.restraints import MeanPenalty, Restraint
-from braggscale.numerics import cholesky
 from braggscale.numerics.anderson import Mixing
 from braggscale.numerics.minimisers import constrained_covariance
 from braggscale.numerics.partitions import threads
@@ -147,31 +146,3 @@ def test_steps_of_an_earlier_problem_lead_to_the_fixed_point_of_the_next():
     first = steps(mixing, np.array([1.0, -2.0]))
     again = steps(mixing, np.array([1.1, -1.8]))
     assert again < first < 40 and again < steps(Mixing(), np.array([1.1, -1.8]))
-
-
-def test_a_matrix_and_its_transpose_are_added_up_in_tiles(monkeypatch):
-    monkeypatch.setattr("braggscale.numerics.cholesky.BLOCK", 16)
-    matrix = np.random.default_rng(1).normal(size=(50, 50))
-    both = matrix + matrix.T
-    with threads(2):
-        cholesky.add_transposed(matrix)
-    assert np.array_equal(matrix, both)
-
-
-def test_roots_of_large_and_small_matrices(monkeypatch):
-    rng = np.random.default_rng(4)
-    root = rng.normal(size=(50, 70))
-    normal = root @ root.T * np.outer(scale := 10.0 ** rng.uniform(-2, 2, 50), scale)
-    before = normal.copy()
-    for small, large, n in ((400, 1000, 1), (10, 1000, 1), (10, 20, 1), (10, 20, 2)):
-        for name, value in (("SMALL", small), ("LARGE", large), ("BLOCK", 16)):
-            monkeypatch.setattr(f"braggscale.numerics.cholesky.{name}", value)
-        with threads(n):
-            found = cholesky.inverse_root(normal)
-        assert found.T @ found == pytest.approx(np.linalg.inv(normal), rel=1e-8)
-        assert not np.triu(found, 1).any() or np.abs(np.triu(found, 1)).max() < 1e-12 * np.abs(found).max()
-        factor = cholesky.cholesky(normal)
-        assert cholesky.inverse(factor) == pytest.approx(np.linalg.inv(normal), rel=1e-8)
-        assert np.array_equal(normal, before)
-        assert cholesky.inverse_root(normal - 2.0 * np.diag(np.diag(normal))) is None
-        assert cholesky.inverse_root(normal - 1e3 * np.eye(50)) is None

@@ -10,7 +10,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from braggscale.fit import fit_scales
-from braggscale.fit.data_set_pairs import Pairs
+from braggscale.fit.data_set_pairs import Owners, Pairs
 from braggscale.fit.dense import Dense
 from braggscale.fit.few_inversions import FewInversions
 from braggscale.fit.fit_scales import choose_solver, fit
@@ -82,12 +82,12 @@ def test_the_three_solvers_agree(n_sets, estimated, shared, n_fixed, seed):
 def test_the_solver_is_chosen_by_the_number_of_parameters():
     rows, groups, model, theta, target = problem(sweeps(3), n_groups=80)
     few = Problem.of(model, rows, groups, np.zeros(model.n_parameters, bool))
-    pairs = Pairs.of(model, rows.data_set, groups)
+    owners = Owners.of(model)
 
     def chosen(problem, n, n_free=None, restraints=target.restraints):
         """With n parameters, of which n_free are not fixed."""
         free = np.arange(n if n_free is None else n_free)
-        of_size = replace(target, base=np.zeros(n), free=free, restraints=restraints, pairs=pairs)
+        of_size = replace(target, base=np.zeros(n), free=free, restraints=restraints, owners=owners)
         return type(choose_solver(problem, of_size))
 
     assert chosen(few, 50) is Dense and chosen(few, 1500) is FewInversions

@@ -132,8 +132,8 @@ class FewInversions:
 
 def _surrogate(quadratic: Quadratic, step_ratio: Mapping[str, float]) -> BlockSurrogate:
     target = quadratic.target
-    assert target.pairs is not None
-    return BlockSurrogate(quadratic.matrix, target.restraints, target.pairs.owners, target.fixed, step_ratio)
+    assert target.owners is not None
+    return BlockSurrogate(quadratic.matrix, target.restraints, target.owners, target.fixed, step_ratio)
 
 
 def foreseen(quadratic: Quadratic, step_ratio: Mapping[str, float]) -> tuple[BlockSurrogate, dict[str, float]]:

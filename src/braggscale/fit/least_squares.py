@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from braggscale.data.unique_reflections import Groups
-from braggscale.fit.data_set_pairs import Pairs
+from braggscale.fit.data_set_pairs import Owners, Pairs
 from braggscale.fit.jacobian import Linear, lane_cuts
 from braggscale.fit.restraint_strengths import Inverse
 from braggscale.fit.restraints import Restraints
@@ -41,7 +41,8 @@ class Target:
     ``design``: basis values of the observations.  ``groups``: unique reflections; rows are in their order.
     ``intensity``: I, counts, (n,).  ``weight``: w, 1/counts^2, (n,).  ``restraints``: at their present strengths.
     ``base``: all parameters, (n_parameters,): the fixed ones keep these values.  ``free``: positions in theta of
-    the others, (n_free,).  ``pairs``: if J'J is computed by pairs of data sets.
+    the others, (n_free,).  ``pairs``: if J'J is computed by pairs of data sets.  ``owners``: data sets to which the
+    parameters belong; None for one data set.
     """
 
     design: Design
@@ -52,6 +53,7 @@ class Target:
     base: Float
     free: Int
     pairs: Pairs | None = None
+    owners: Owners | None = None
 
     @property
     def fixed(self) -> Bool:

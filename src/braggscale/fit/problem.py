@@ -10,7 +10,7 @@ import numpy as np
 from braggscale.data.connected_sets import connected_sets
 from braggscale.data.observations import GeometryCopy, ObservationGeometry
 from braggscale.data.unique_reflections import Groups
-from braggscale.fit.data_set_pairs import Pairs
+from braggscale.fit.data_set_pairs import Owners, Pairs
 from braggscale.fit.least_squares import Target
 from braggscale.fit.restraints import Restraints
 from braggscale.models.design import Design
@@ -33,7 +33,8 @@ class Problem:
     ``rows``: their geometry.  ``groups``: unique reflections within which they should agree.
     ``design``: their basis values.  ``fixed``: parameters that keep their values, (n_parameters,).
     ``choices``: conditions of the gauge (models/gauge.py).  ``pairs``: for the normal matrix by pairs of data sets;
-    None if another way is faster, or if there are too many parameters to form the matrix.
+    None if another way is faster, or if there are too many parameters to form the matrix.  ``owners``: data sets to
+    which the parameters belong; None for one data set.
     """
 
     model: JointModel
@@ -43,6 +44,7 @@ class Problem:
     fixed: Bool
     choices: list[Choice]
     pairs: Pairs | None
+    owners: Owners | None
 
     @classmethod
     def of(cls, model: JointModel, rows: ObservationGeometry, groups: Groups, fixed: Bool) -> Problem:
@@ -51,7 +53,8 @@ class Problem:
         pairs = Pairs.worth(model, rows.data_set, groups, design) if model.n_parameters <= MOST_DENSE else None
         parts = connected_sets(rows.data_set, groups, len(model.data_sets))
         choices = gauge(model, rows, fixed, parts if parts.any() else None)
-        return cls(model, rows, groups, design, fixed, choices, pairs)
+        owners = Owners.of(model) if len(model.data_sets) > 1 else None
+        return cls(model, rows, groups, design, fixed, choices, pairs, owners)
 
     def regrouped(self, groups: Groups) -> Problem:
         """The same rows in other groups."""
@@ -80,7 +83,7 @@ class Problem:
         first = restraints.strengths
         restraints = restraints.at({kind: strengths.get(kind, begin) for kind, begin in first.items()})
         free = np.flatnonzero(~self.fixed)
-        return Target(self.design, self.groups, intensity, weight, restraints, theta, free, self.pairs)
+        return Target(self.design, self.groups, intensity, weight, restraints, theta, free, self.pairs, self.owners)
 
     def constraints(self, theta: Float) -> Float:
         """The constraints that define the covariance, (n_choices, n_parameters): the gauge, as conditions on the

@@ -209,9 +209,11 @@ def _inverse(stack: Float) -> Float | None:
         return None
     unit = 1.0 / np.sqrt(diagonal)
     scaled = stack * unit[:, :, None] * unit[:, None, :]
-    if len(stack) == 1:
-        factor = cholesky.cholesky(scaled[0])
-        found = None if factor is None else cholesky.inverse(factor)[None]
+    found: Float | None
+    if len(stack) == 1 or stack.shape[1] > cholesky.SMALL:
+        roots = [cholesky.inverse_root(matrix, overwrite=True) for matrix in scaled]
+        known = [cholesky.square(root) for root in roots if root is not None]
+        found = np.stack(known) if len(known) == len(roots) else None
     else:
         try:
             np.linalg.cholesky(scaled)

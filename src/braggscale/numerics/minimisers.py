@@ -2,12 +2,11 @@
 
 ``lbfgs``: limited-memory BFGS (Nocedal & Wright, Numerical Optimization, 2006, algorithm 7.4) in variables scaled
 by the normal matrix at the start, or by the square root of each parameter's curvature, because scales, B factors and
-harmonics differ by a factor of a thousand in size. ``levenberg_marquardt``: Gauss-Newton steps with Marquardt's
-multiplicative damping (J. SIAM 11 (1963) 431), so that the damping does not depend on units either.
+harmonics differ by a factor of a thousand in size.
 
-Both stop when a step lowers the root-mean-square residual by less than a relative ``tolerance`` (as DIALS, which
-compares consecutive steps), or when the decrease that the quadratic model predicts is below that. If a minimiser
-cannot continue, it raises no exception but returns the best point and the reason, as a sentence for the user.
+It stops when a step lowers the root-mean-square residual by less than a relative ``tolerance`` (as DIALS, which
+compares consecutive steps). If it cannot continue, it raises no exception but returns the best point and the reason, as
+a sentence for the user.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from braggscale.numerics.array_types import Float
 MEMORY = 8  # pairs of steps that L-BFGS stores; more had no advantage for rotation data
 ARMIJO = 1e-4  # Nocedal & Wright, equation 3.4
 WOLFE = 0.9  # equation 3.7b
-MAX_DAMPING = 1e8
 LINE_SEARCH_STEPS = 20
 
 
@@ -40,16 +38,12 @@ class Stop(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """``theta``: free parameters, (n_free,).  ``history``: cost after each step, the start first.
-
-    ``normal``: undamped normal matrix at ``theta`` (half the Hessian), (n_free, n_free), None after L-BFGS.
-    """
+    """``theta``: free parameters, (n_free,).  ``history``: cost after each step, the start first."""
 
     theta: Float
     cost: float
     stop: Stop
     history: tuple[float, ...]
-    normal: Float | None = None
 
     @property
     def steps(self) -> str:
@@ -178,66 +172,6 @@ def _line_search(
     return best
 
 
-def levenberg_marquardt(
-    function: Callable[[Float], tuple[float, Float, Float]],
-    theta: Float,
-    *,
-    max_iterations: int = 100,
-    tolerance: float = 1e-4,
-    damping: float = 1e-6,
-) -> Fit:
-    """Minimise ``function(theta) -> cost, gradient, normal`` with normal = half the Gauss-Newton Hessian.
-
-    Solves (N + mu diag N) step = -gradient/2.  ``theta``: starting point, (n,); the gradient is (n,), ``normal`` (n,
-    n). The result contains the undamped N at its point.
-    """
-    if len(theta) == 0:
-        return Fit(theta, function(theta)[0], Stop.NOTHING_TO_REFINE, (), np.empty((0, 0)))
-    cost, gradient, normal = function(theta)
-    history = [cost]
-    for _ in range(max_iterations):
-        trial = None
-        while damping <= MAX_DAMPING:
-            step = _damped_step(normal, gradient, damping)
-            if step is not None:
-                # decrease that the quadratic model predicts; below the tolerance the fit has converged
-                expected = -float(gradient @ step) - float(step @ normal @ step)
-                if 0.0 <= expected <= 2.0 * tolerance * tolerance * cost:
-                    return Fit(theta, cost, Stop.CONVERGED, tuple(history), normal)
-                trial = function(theta + step)
-                if np.isfinite(trial[0]) and trial[0] <= cost:
-                    break
-                trial = None
-            damping = max(10.0 * damping, 1e-6)
-        if trial is None or step is None:
-            stop = Stop.NO_DESCENT if _positive_definite(normal) else Stop.SINGULAR
-            return Fit(theta, cost, stop, tuple(history), normal)
-        gain = cost - trial[0]
-        theta = theta + step
-        cost, gradient, normal = trial
-        history.append(cost)
-        damping *= 0.1
-        if gain <= 2.0 * tolerance * cost:
-            return Fit(theta, cost, Stop.CONVERGED, tuple(history), normal)
-    return Fit(theta, cost, Stop.MAX_ITERATIONS, tuple(history), normal)
-
-
-def _damped_step(normal: Float, gradient: Float, damping: float) -> Float | None:
-    """Step in variables of unit curvature, None where the damped matrix is not positive definite."""
-    diagonal = np.diag(normal)
-    if not np.isfinite(diagonal).all():
-        return None
-    unit = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    scaled = normal * unit * unit[:, None]
-    scaled[np.diag_indices_from(scaled)] += damping
-    factor = cholesky.cholesky(scaled)
-    return None if factor is None else cholesky.solve(factor, -0.5 * gradient * unit) * unit
-
-
-def _positive_definite(normal: Float) -> bool:
-    return _damped_step(normal, np.zeros(len(normal)), 0.0) is not None
-
-
 def constrained_covariance(normal: Float, constraints: Float) -> Float | None:
     """Covariance of theta on the surface ``constraints @ theta`` = const: Z (Z' N Z)^-1 Z', Z spans their null space.
 
@@ -256,14 +190,14 @@ def constrained_covariance(normal: Float, constraints: Float) -> Float | None:
         return None
     q = np.linalg.qr(rows.T)[0]
     work += q @ q.T
-    factor = cholesky.cholesky(work, overwrite=True)
-    if factor is None:
+    root = cholesky.inverse_root(work)
+    if root is None:
         return None
     # nearly singular matrices count as singular: 1e-13 of the largest pivot is rounding error
-    pivots = np.diag(factor) ** 2
+    pivots = np.diag(root) ** -2.0
     if len(pivots) and pivots.min() < 1e-13 * pivots.max():
         return None
-    covariance = cholesky.inverse(factor)
+    covariance = cholesky.square(root)
     across = covariance @ q
     covariance -= across @ np.linalg.solve(q.T @ across, across.T)
     covariance *= unit

@@ -70,10 +70,10 @@ FEWEST_OF_ALL = 150
 # After this round no rejected observation is accepted again: if outliers are not clearly separated from other
 # observations (many bad images, for example), a few of them would alternate.
 RETURNING_ROUNDS = 7
-# A round changed nothing that can be seen in the result if verdicts changed by less than this share and no merged
-# intensity moved by more than this, in its standard deviations, but for those whose verdicts changed: there is always
-# a row at the limit of a large set.
-SAME_INTENSITY, SAME_VERDICTS = 0.05, 1e-5
+# A round changed nothing that can be seen in the result if verdicts changed by less than this share of the rows, and
+# merged intensities moved by less than these, in their standard deviations: root mean square, and each of them. Those
+# whose verdicts changed are not counted: there is always a row at the limit of a large set.
+SAME_VERDICTS, SAME_INTENSITIES, SAME_INTENSITY = 1e-5, 0.025, 0.25
 # If the user wants no error model, one is fitted for the outlier test with reflections above so many expected photons.
 MIN_PHOTONS = 25.0
 # A trend of all corrections with resolution that the log mentions.
@@ -420,7 +420,8 @@ def _same(problem: ScalingProblem, old: State, new: State) -> bool:
     share = np.where(new.rejected, 0.0, new.scale**2 / new.variance)
     moved = (new.mean_intensity - old.mean_intensity) ** 2 * problem.groups.sum(share)
     counted = problem.groups.sum(changed.astype(np.float64)) == 0
-    return bool((moved[counted] <= SAME_INTENSITY**2).all())
+    moved = moved[counted]
+    return not len(moved) or bool(moved.mean() <= SAME_INTENSITIES**2 and moved.max() <= SAME_INTENSITY**2)
 
 
 def log_round(report: RoundReport) -> None:
