@@ -71,7 +71,7 @@ def test_every_row_has_one_fate(kind, request):
     assert ledger["total"]["scaled"] == found["statistics"]["overall"]["n_obs"]
 
 
-@pytest.mark.parametrize(("kind", "r", "spread"), [("fixed", 0.0350, 0.012), ("default", 0.0346, 0.03)])
+@pytest.mark.parametrize(("kind", "r", "spread"), [("fixed", 0.0343, 0.011), ("default", 0.0316, 0.024)])
 def test_the_rows_that_dials_kept_agree_as_well_with_our_scales(kind, r, spread, request, shared_data):
     """R_meas over exactly those rows, and the scales against DIALS' after one factor and one B.
 

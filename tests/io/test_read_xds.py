@@ -31,7 +31,7 @@ def values(found: Any) -> dict[str, Any]:
 
 
 def test_integrate() -> None:
-    found = reading(INTEGRATE)
+    found = reading(INTEGRATE, Known(polarisation=0.5))
     columns = values(found)
     np.testing.assert_array_equal(columns["miller_index"], [[-3, -5, -2], [-3, -5, -1], [3, 5, 2]])
     np.testing.assert_array_equal(columns["xyzcal.px"][0], [100.4 - 0.5, 1031.3 - 0.5, 3.4])
@@ -62,7 +62,7 @@ def test_the_panel_is_where_the_directions_come_from(tmp_path: Path) -> None:
 
 
 def test_polarisation_of_the_beam() -> None:
-    plain, new = values(reading(INTEGRATE)), values(reading(INTEGRATE, Known(polarisation=0.99)))
+    plain, new = (values(reading(INTEGRATE, Known(polarisation=fraction))) for fraction in (0.5, 0.99))
     u = plain["s1"] * 0.9
 
     def p(fraction: float) -> Any:
@@ -70,6 +70,32 @@ def test_polarisation_of_the_beam() -> None:
 
     np.testing.assert_allclose(new["lp"], plain["lp"] * p(0.5) / p(0.99), rtol=1e-12)
     np.testing.assert_allclose(new["intensity.prf.value"], plain["intensity.prf.value"], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("wavelength", "fraction"),
+    [
+        (0.9, 0.99),
+        (0.7514, 0.99),
+        (1.0, 0.99),
+        (0.71073, 0.5),
+        (1.5418, 0.5),
+        (1.54056, 0.5),
+        (0.56086, 0.5),
+        (0.02, 0.5),
+    ],
+)
+def test_polarisation_that_nobody_gave_follows_from_the_wavelength(wavelength: float, fraction: float) -> None:
+    """A synchrotron, unless an X-ray tube has the wavelength; electrons need no correction."""
+    text = INTEGRATE.replace("WAVELENGTH=  0.900000", f"WAVELENGTH=  {wavelength:.6f}")
+    found = reading(text)
+    assert found.experiments[0].polarisation[0] == fraction
+    given = values(reading(text, Known(polarisation=fraction)))
+    for name, array in values(found).items():
+        np.testing.assert_array_equal(array, given[name])
+    told = [note for note in found.notes if "polarisation" in note]
+    assert len(told) == (wavelength > 0.1)
+    assert all(("synchrotron, polarisation 0.99" in note) == (fraction == 0.99) for note in told)
 
 
 def test_ascii_by_item_numbers_with_misfits_and_overloads() -> None:

@@ -184,6 +184,23 @@ def test_gain_survives_damaged_rows() -> None:
     assert result.k[0] == pytest.approx(1, rel=0.1)
 
 
+def test_variance_of_weak_reflections_among_strong_ones() -> None:
+    """Where the weakest quarter of all rows is not weak, the least variance is that of the background all the same."""
+    rng = np.random.default_rng(5)
+    n, background = 200_000, 6.0
+    true = np.where(rng.random(n) < 0.01, 0.5, rng.exponential(4000.0, n) + 100.0)
+    under = rng.poisson(background, n)
+    i = (rng.poisson(true) + under - background).astype(np.float64)
+    values = Intensities(i, np.abs(i) + background, np.ones(n))
+    gain = counting_gain(values, np.zeros(n, np.int64), 1)
+    got = expected_variance(i, values.variance, true, values.raw_factor, gain.k[0], gain.floor[0])
+    weak = true < 1.0
+    assert np.mean((i - true)[weak] ** 2 / got[weak]) == pytest.approx(1.0, abs=0.1)
+    # without any background it is that of one photon
+    bare = rng.poisson(true).astype(np.float64)
+    assert counting_gain(Intensities(bare, bare + 0.01, np.ones(n)), np.zeros(n, np.int64), 1).floor[0] <= 1.01
+
+
 def test_expected_variance_forgets_the_fluctuation() -> None:
     """Weights from it do not pull means down, weights from observed variances do."""
     obs, groups, true = experiment(4, 100_000, 5.0)

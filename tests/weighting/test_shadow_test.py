@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,23 @@ def test_the_edge_of_a_shadow_goes_with_it() -> None:
         groups,
     )
     assert not shadowed(rows, alone, nothing).any()
+
+
+def test_a_map_that_has_bent_into_a_shadow_does_not_hide_it() -> None:
+    rows, expected, corner = observed(0.3)
+    response = np.where(corner, 0.3, 1.0)
+    nothing = np.zeros(len(corner), np.bool_)
+    mean, variance = expect(expected.variance_model, response, nothing, expected.groups)
+    bent = replace(expected, scale=response, variance=variance, mean_intensity=mean)
+    assert not shadowed(rows, bent, nothing).any()
+    found = shadowed(rows, bent, nothing, response)
+    assert found[corner].mean() > 0.85 and found[~corner].mean() < 0.01
+    # a response that no detector has is still no shadow if it is moderate, as of polarisation that nobody corrected for
+    rows, expected, corner = observed(0.6)
+    response = np.where(corner, 0.6, 1.0)
+    mean, variance = expect(expected.variance_model, response, nothing, expected.groups)
+    bent = replace(expected, scale=response, variance=variance, mean_intensity=mean)
+    assert not shadowed(rows, bent, nothing, response).any()
 
 
 def test_single_outliers_are_no_shadow() -> None:

@@ -42,6 +42,12 @@ from braggscale.numerics.array_types import Array
 _WANTED = ("H", "K", "L", "IOBS", "SIGMA", "XD", "YD", "ZD", "RLP", "PEAK", "MAXC", "ISET")
 _NOTHING = Known()
 _ELECTRONS = 0.1  # Angstrom: no X-ray diffractometer has a shorter wavelength
+# Angstrom: K alpha of Cr, Fe, Co, Cu, Ga, Mo, Ag and In, between its first line and the mean of both. Who wrote another
+# wavelength into a header stood at a synchrotron.
+_TUBES = ((2.2897, 2.2910), (1.9360, 1.9374), (1.7890, 1.7903), (1.5405, 1.5419), (1.3400, 1.3415), (0.7093, 0.7108),
+          (0.5594, 0.5609), (0.5121, 0.5137))  # fmt: skip
+_TUBE_MARGIN = 4e-4
+_OF_SYNCHROTRONS = 0.99
 _LARGEST = 1e9  # pixels, images, counts
 _NEAREST = 1e-3  # mm
 _FEW, _MARGIN_IMAGES = 20, 10.0
@@ -68,7 +74,8 @@ class _Geometry:
 def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     """The data sets of a file of XDS.
 
-    A polarisation in ``known`` replaces the fraction of 0.5 that INTEGRATE assumes.
+    A polarisation in ``known`` replaces the fraction of 0.5 that INTEGRATE assumes. Without one it is 0.99 where no
+    X-ray tube has the wavelength.
     Raises InputError for a merged, damaged or shortened file.
     """
     file = read_xds_file(path, data, _WANTED)
@@ -90,15 +97,13 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     fraction = file.number("FRACTION_OF_POLARIZATION")
     intensity, sigma = file.items["IOBS"], np.abs(file.items["SIGMA"])
     if file.program == "INTEGRATE" or "FRACTION_OF_POLARIZATION" not in file.header:
-        fraction = 0.5
-        if known.polarisation is not None:
-            change = _polarisation(s1, geometry, 0.5) / _polarisation(s1, geometry, known.polarisation)
-            factor, intensity, sigma, fraction = factor * change, intensity * change, sigma * change, known.polarisation
-        if known.polarisation is None and geometry.wavelength > _ELECTRONS:
-            notes.append(
-                f"{path}: corrected for a beam without polarisation; "
-                "for a synchrotron give polarization_fraction=0.99 or so"
-            )
+        fraction = known.polarisation
+        if fraction is None:
+            fraction, note = _likely_polarisation(geometry.wavelength, file.program == "INTEGRATE")
+            notes += [f"{path}: {note}"] if note else []
+        if fraction != 0.5:
+            change = _polarisation(s1, geometry, 0.5) / _polarisation(s1, geometry, fraction)
+            factor, intensity, sigma = factor * change, intensity * change, sigma * change
     if file.program == "CORRECT":
         notes.append(f"{path}: the corrections of CORRECT stay in the intensities")
     rejection = _rejection(file, notes)
@@ -154,6 +159,24 @@ def _positions(file: XdsFile, z: Array) -> Array:
     """Pixels, counted from 0 at the edge of the first, and image number as array index, (n, 3)."""
     nothing = np.full(len(z), 0.5)
     return np.column_stack((file.items.get("XD", nothing) - 0.5, file.items.get("YD", nothing) - 0.5, z))
+
+
+def _likely_polarisation(wavelength: float, raw: bool) -> tuple[float, str]:
+    """The polarisation of a beam that nobody gave, and what to say of it.
+
+    ``wavelength``: Angstrom.  ``raw``: whether the file is of INTEGRATE, which is never told a polarisation.
+    """
+    if wavelength < _ELECTRONS:
+        return 0.5, ""
+    margin = _TUBE_MARGIN * wavelength
+    if not raw or any(low - margin < wavelength < high + margin for low, high in _TUBES):
+        return 0.5, (
+            "corrected for a beam without polarisation; for a synchrotron give polarization_fraction=0.99 or so"
+        )
+    return _OF_SYNCHROTRONS, (
+        f"corrected for a beam of a synchrotron, polarisation {_OF_SYNCHROTRONS:g}, as no X-ray tube has "
+        f"{wavelength:g} A; polarization_fraction=0.5 for a beam without"
+    )
 
 
 def _rejection(file: XdsFile, notes: list[str]) -> Array:

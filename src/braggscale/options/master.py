@@ -370,8 +370,8 @@ input
             "repeated."
   polarization_fraction = None
     .type = float(value_min=0, value_max=1)
-    .help = "Polarisation of the beam for INTEGRATE.HKL of XDS, which is corrected for a beam without (0.5);"
-            "about 0.99 at synchrotrons."
+    .help = "Polarisation of the beam for INTEGRATE.HKL of XDS, which is corrected for a beam without (0.5). None:"
+            "0.99 as at synchrotrons, or 0.5 if an X-ray tube has the wavelength."
   accept = None
     .type = strings
     .help = "Reflections to take back that the program before rejected: saturated, misfit, flagged, incomplete."

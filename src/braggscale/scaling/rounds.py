@@ -29,6 +29,7 @@ from braggscale.fit.problem import Problem
 from braggscale.fit.restraint_strengths import held_back
 from braggscale.fit.solver import FitSettings
 from braggscale.models import MODELS
+from braggscale.models.detector_map import low_response
 from braggscale.models.joint_model import JointModel
 from braggscale.models.resolution_trend import resolution_trend
 from braggscale.numerics.array_types import Bool, Float, Int
@@ -53,7 +54,7 @@ from braggscale.weighting.output_variance import output_variance
 from braggscale.weighting.profile_summary import profile_findings
 from braggscale.weighting.rejection import OutlierInputs, fit_groups
 from braggscale.weighting.robust_weights import Robust, fit_weights
-from braggscale.weighting.shadow_test import shadowed
+from braggscale.weighting.shadow_test import PENUMBRA, shadowed
 
 log = logging.getLogger(__name__)
 
@@ -367,7 +368,8 @@ def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdi
         inputs, memory = _outlier_inputs(context, _calibrated(context, state)), _memory(number)
         if calibrated and number <= FRESH_ROUNDS:
             # what was in a shadow stays there: once left out, it no longer says so by its weight in the fit
-            shadow = state.shadowed | shadowed(problem.rows, inputs.expected, state.rejected)
+            response = low_response(problem.model, problem.rows, theta, PENUMBRA)
+            shadow = state.shadowed | shadowed(problem.rows, inputs.expected, state.rejected, response)
             state = replace(state, shadowed=shadow)
         found = judge_round(inputs, settings.outliers, history, memory, calibrated, context.stored, state.shadowed)
         rejection, n_wilson, now = found.rejection, found.n_impossible, found.history

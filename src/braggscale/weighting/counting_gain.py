@@ -40,9 +40,9 @@ def counting_gain(values: Intensities, data_set: Int | Int32, n_sets: int) -> Co
     """Gain k and least variance of each data set from its observed variances.
 
     V_raw, as integration writes it, against |I_raw|: medians in up to 40 ranges of equal population, then a line
-    through them with relative weights and Huber's (Ann. Math. Statist. 35 (1964) 73) bound, iterated. floor: 5th
-    percentile of V_raw among the weakest quarter. k is about 1 for photon counting and summation, less for profile
-    fitting.
+    through them with relative weights and Huber's (Ann. Math. Statist. 35 (1964) 73) bound, iterated. k is about 1 for
+    photon counting and summation, less for profile fitting. floor: 5th percentile of the background V_raw - k |I_raw|
+    among the weakest quarter, at least the variance of one photon, k^2, and at most the 5th percentile of their V_raw.
     Data sets with fewer than 500 rows share one line. k = 0 (use the observed variance) where the slope is not
     positive by three times its uncertainty, or the line misses half of the ranges by more than 50 %.
     ``data_set``: position of the data set, (n,).
@@ -83,7 +83,9 @@ def counting_line(raw: Float, variance: Float) -> tuple[float, float, str]:
         return 0.0, 0.0, "variances do not grow with intensity: observed variances are used as they are"
     if misfit > _MISFIT:
         return 0.0, 0.0, "variances are not linear in intensity: observed variances are used as they are"
-    return slope, floor, ""
+    # without the part of the intensity: the weakest quarter of strong data is not weak
+    background = float(np.quantile(variance[weak] - slope * np.abs(raw[weak]), _FLOOR_QUANTILE))
+    return slope, min(max(background, slope**2), floor), ""
 
 
 def range_medians(values: Float, n_bins: int) -> Float:

@@ -6,6 +6,7 @@ reflections in a shadow are outliers one by one; weak ones are not, and they pul
 divided into cells. Where more than half of the reflections that can be judged are below LEAST_RESPONSE of what is
 expected, nothing of the cell is used, nor of its neighbours where more than half are below PENUMBRA. Where as
 many reflections outside are that weak, there is no shadow: the observations do not agree with each other anywhere.
+What is expected is meant without the map of the detector: where it has bent into a shadow, the shadow must not vanish.
 """
 
 from __future__ import annotations
@@ -28,13 +29,16 @@ MOST_CELLS = 64  # along each side
 ENOUGH = 1000  # reflections that can be judged from which on a data set has a map of its own
 
 
-def shadowed(rows: ObservationGeometry, expected: Expectation, out: Bool) -> Bool:
+def shadowed(rows: ObservationGeometry, expected: Expectation, out: Bool, response: Float | None = None) -> Bool:
     """Observations in a shadow, (n,).
 
-    ``expected``: of the same rows, with a correction of the detector that is stiff enough not to follow shadows.
-    ``out``: outliers, which do not count for the means of their groups, (n,).
+    ``expected``: of the same rows.  ``out``: outliers, which do not count for the means of their groups, (n,).
+    ``response``: value of the detector's map, a part of the scales in ``expected``, of each row, (n,); None where it is
+    not low anywhere.
     """
     mu, intensity = _from_others(expected, out), expected.variance_model.intensity
+    if response is not None:
+        mu = mu / np.minimum(response, 1.0)
     judged = mu > JUDGED_FROM * np.sqrt(expected.variance)
     low, half = (judged & (intensity < share * mu) for share in (LEAST_RESPONSE, PENUMBRA))
     found = np.zeros(len(mu), np.bool_)
