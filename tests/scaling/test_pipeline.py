@@ -123,8 +123,6 @@ def inputs(shared_data, sweeps=SWEEPS):
 @pytest.fixture(scope="module")
 def first(shared_data, tmp_path_factory):
     """The four sweeps scaled together for the first time."""
-    # numba compiles on the first use: not part of what is timed
-    Run(tmp_path_factory.mktemp("warm"), *inputs(shared_data, ["20"]), FIXED)
     run = Run(tmp_path_factory.mktemp("first"), *inputs(shared_data), FIXED)
     assert run.status == 0, run.err
     return run
