@@ -285,7 +285,7 @@ def test_nothing_is_done_to_the_caller(data, capfd):
 
 
 def test_two_runs_in_two_threads(data):
-    options = [{"d_min": 2.0, "nproc": 2}, {"d_min": 1.9, "restraints": "fixed", "nproc": 1}]
+    options = [{"d_min": 2.4, "nproc": 2}, {"d_min": 2.3, "restraints": "fixed", "nproc": 1}]
     alone = [bs.scale(data, **words) for words in options]
     found = {}
 

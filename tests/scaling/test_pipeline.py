@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from io import StringIO
 
 import numpy as np
@@ -26,6 +27,7 @@ from braggscale.scaling.plan import ZMAX, make_plan
 SWEEPS = ("20", "25", "30", "35")
 PAIR = ("scaled.expt", "scaled.refl")
 FIXED = "restraints=fixed"
+LEAN = ("output.html=None", "output.json=None")  # where nothing but the scaled data is looked at
 TABLE = [
     "Experiment identifier: 0, image_range: (1, 1800), batch_range: (1, 1800)",
     "Experiment identifier: 1, image_range: (1, 1700), batch_range: (1901, 3600)",
@@ -121,8 +123,6 @@ def inputs(shared_data, sweeps=SWEEPS):
 @pytest.fixture(scope="module")
 def first(shared_data, tmp_path_factory):
     """The four sweeps scaled together for the first time."""
-    # numba compiles on the first use: not part of what is timed
-    Run(tmp_path_factory.mktemp("warm"), *inputs(shared_data, ["20"]), FIXED)
     run = Run(tmp_path_factory.mktemp("first"), *inputs(shared_data), FIXED)
     assert run.status == 0, run.err
     return run
@@ -533,10 +533,21 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
+@pytest.fixture(scope="module")
+def quarter(first):
+    """Every fourth unique reflection of the scaled data, with all its rows: enough to count fates, and quick."""
+    data = open_inputs([str(first.folder / name) for name in PAIR])
+    data_sets = []
+    for one in data.data_sets:
+        size = (np.asarray(one.table["miller_index"], np.int64) ** 2) @ [1, 3, 5]  # the same for equivalents in P 2 2 2
+        data_sets.append(replace(one, table=one.table.select(np.flatnonzero(size % 4 == 1))))
+    return replace(data, data_sets=tuple(data_sets))
+
+
 @given(options=OPTIONS)
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_rows_always_add_up(first, options):
-    data = open_inputs([str(first.folder / name) for name in PAIR])
+def test_rows_always_add_up(quarter, options):
+    data = quarter
     use = options.get("use_datasets", "0123")
     words = []
     for name, value in options.items():
@@ -545,10 +556,12 @@ def test_rows_always_add_up(first, options):
             if not value:
                 continue
         words.append(f"{name}={' '.join(value) if isinstance(value, list) else value}")
-    chosen = read_options([*words, "full_matrix=False", "max_iterations=3"])
+    # summation alone: the fit of profiles to sums would take most of the time
+    chosen = read_options([*words, "full_matrix=False", "max_iterations=3", "intensity_choice=sum"])
     result = pipeline.run(data.data_sets, data.not_indexed, make_plan(chosen, data.data_sets))
     ledger = result.ledger()
-    assert sum(sum(counts.values()) for counts in ledger.values()) == data.n_rows
+    rows = sum(len(data_set.table) for data_set in data.data_sets) + data.not_indexed
+    assert sum(sum(counts.values()) for counts in ledger.values()) == rows
     for data_set in data.data_sets:
         counts = ledger[data_set.identifier]
         assert sum(counts.values()) == len(data_set.table)
@@ -556,10 +569,10 @@ def test_rows_always_add_up(first, options):
             assert counts == {Fate.DATA_SET_EXCLUDED: len(data_set.table)}
 
 
-@given(order=st.permutations(SWEEPS))
-@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_order_of_data_sets_does_not_matter(first, shared_data, tmp_path_factory, order):
-    run = Run(tmp_path_factory.mktemp("order"), *inputs(shared_data, order), FIXED)
+@pytest.mark.parametrize("order", [("35", "30", "25", "20"), ("25", "35", "20", "30")])
+def test_order_of_data_sets_does_not_matter(first, shared_data, tmp_path, order):
+    """No data set keeps its place in the second order, and none its neighbours."""
+    run = Run(tmp_path, *inputs(shared_data, order), FIXED, *LEAN)
     # no difference in B is removed, because the condition on B does not depend on the order
     assert largest_move(first.merged(), run.merged()) < 0.02
     by_name = dict(zip(order, run.fates().values(), strict=True))

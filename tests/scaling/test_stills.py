@@ -1,8 +1,8 @@
 """Stills from the command to the files, against the truth: partialities by their errors, one map of the detector."""
 
 import json
-import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import accuracy
 import simulate
+from braggscale.cli import main
 from braggscale.models.data_set_model import DataSetModel
 from braggscale.models.detector_map import detector_map
 from braggscale.models.joint_model import JointModel
@@ -33,9 +34,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scale(folder: Path, *words: object) -> tuple[accuracy.Accuracy, list[dict]]:
     """Figures of a run in ``folder``, and the models that it stored."""
     folder.mkdir()
-    command = [sys.executable, "-m", "braggscale", *map(str, words), "nproc=1"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    with chdir(folder):
+        assert main(["-q", *map(str, words), "output.html=None", "output.json=None", "nproc=1"]) == 0
     models = json.loads((folder / "scaled.expt").read_text())["scaling_model"]
     source = next(Path(str(word)).parent for word in words if str(word).endswith(".refl"))
     while not (source / "truth.npz").exists():

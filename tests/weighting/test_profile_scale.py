@@ -121,7 +121,7 @@ def test_equal_scales_stay_equal() -> None:
 @given(st.integers(0, 1000), st.floats(-0.3, 0.3), st.floats(-0.2, 1.0), st.sampled_from([20.0, 400.0]))
 def test_smooth_factors_on_profiles_change_nothing(seed: int, amplitude: float, power: float, mean: float) -> None:
     """Profiles times any smooth function of d, p, x, y and the image: merged intensities stay within 0.1 sigma."""
-    rows = recorded(seed, mean=mean)
+    rows = recorded(seed, n=6_000, mean=mean)
     right, sigma = merged(rows, found(rows))
     other = bent(rows, a_ratio(rows, amplitude, power))
     again, _ = merged(other, found(other))
