@@ -32,17 +32,18 @@ def first_intensities(work: ScalingProblem, state: State, settings: RoundSetting
 
 
 def decide_intensities(
-    work: ScalingProblem, state: State, settings: RoundSettings, fresh: bool
+    work: ScalingProblem, state: State, settings: RoundSettings, fresh: bool, refit: bool
 ) -> tuple[State, Choice | None]:
     """The state with new intensities, and the comparison if the scatter of equivalents decided.
 
-    ``fresh``: the mixture and the ratio of profiles to sums may change. In later rounds they are kept, because data in
-    which errors, outliers and mixture depend strongly on each other might alternate.
+    ``fresh``: the mixture may change. In later rounds it is kept, because data in which errors, outliers and mixture
+    depend strongly on each other might alternate.  ``refit``: so may the ratio of profiles to sums, which hardly does
+    once the expected intensities come from fitted scales.
     """
     if settings.intensity_choice != "combine" or (state.i_mid == BEST and not fresh):
         return state, None
     profiles = state.profiles
-    if profiles is not None and fresh:
+    if profiles is not None and refit:
         keep = ~state.rejected & (state.scale > 0)
         others = mean_of_others(work.groups, keep / state.variance, state.scale, state.values.intensity)
         profiles = profiles.again(work.rows, others, keep)

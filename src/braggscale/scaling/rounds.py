@@ -61,6 +61,8 @@ log = logging.getLogger(__name__)
 MOST_ROUNDS = 12
 # Up to this round the outlier test ignores earlier verdicts. If the choices converge at all, they do so by then.
 FRESH_ROUNDS = 4
+# Up to this round the ratio of profiles to sums is fitted again.
+RATIO_ROUNDS = 2
 # Strengths are estimated only if the observations in the fit outnumber the unique reflections by this number for each
 # data set, counted for at most so many data sets. With an excess of 71 or 227, five stills got B of hundreds, or a
 # map of the detector below 0.
@@ -353,7 +355,9 @@ def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdi
     """
     problem, settings = context.problem, context.settings
     theta, scale = state.theta, state.scale
-    before, (state, choice) = state, decide_intensities(problem, state, settings, number <= FRESH_ROUNDS)
+    before = state
+    fresh, refit = number <= FRESH_ROUNDS, number <= RATIO_ROUNDS
+    state, choice = decide_intensities(problem, state, settings, fresh, refit)
     if state is not before:
         state = _with_scales(problem, state, theta, scale)
     results: tuple[FitResult, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from braggscale.numerics.array_types import Bool, Float, Int, Int32
 from braggscale.weighting.intensity_choice import Intensities
 
 FEWEST_ROWS = 500  # a data set with fewer is pooled with the other small ones
+MOST_ROWS = 20_000  # of a data set with more every k-th is used: medians of 500 know the line to 0.1 %
 _GAIN_BINS = 40
 _MISFIT = 0.5  # if the median relative distance of the bins from the line is larger, there is no line
 
@@ -54,38 +56,76 @@ def counting_gain(values: Intensities, data_set: Int | Int32, n_sets: int) -> Co
     pooled = counts < FEWEST_ROWS
     reasons: dict[int, str] = {}
     by_data_set = rows_by_data_set(data_set, n_sets)
-    for s in np.flatnonzero(~pooled):
-        rows = by_data_set[s]
-        k[s], floor[s], why = counting_line(raw[rows], raw_variance[rows])
-        if why:
-            reasons[int(s)] = why
+    lines = [_Ranges.of(raw, raw_variance, by_data_set[s]) for s in np.flatnonzero(~pooled)]
+    owners = [np.array([s]) for s in np.flatnonzero(~pooled)]
     if pooled.any():
-        rows = np.flatnonzero(pooled[data_set])
-        k[pooled], floor[pooled], why = counting_line(raw[rows], raw_variance[rows])
+        lines.append(_Ranges.of(raw, raw_variance, np.flatnonzero(pooled[data_set])))
+        owners.append(np.flatnonzero(pooled))
+    for mine, found in zip(owners, _lines(lines), strict=True):
+        k[mine], floor[mine], why = found
         if why:
-            reasons.update({int(s): why for s in np.flatnonzero(pooled)})
+            reasons.update({int(s): why for s in mine})
     return CountingGain(k, floor, counts.astype(np.int64), pooled, reasons)
 
 
 def counting_line(raw: Float, variance: Float) -> tuple[float, float, str]:
     """Slope, floor, and why the slope is 0.  ``raw``, ``variance``: raw intensities and their variances, (n,)."""
-    good = np.isfinite(raw) & np.isfinite(variance) & (variance > 0)
-    raw, variance = raw[good], variance[good]
-    if len(raw) < _GAIN_BINS:
-        return 0.0, 0.0, f"{len(raw)} observations are too few for the counting gain"
-    order = np.argsort(raw)
-    weak = order[: max(1, int(_LOW_QUANTILE * len(order)))]
-    floor = float(np.quantile(variance[weak], _FLOOR_QUANTILE))
-    n_bins = min(_GAIN_BINS, len(order) // 10)
-    x, y = range_medians(np.abs(raw[order]), n_bins), range_medians(variance[order], n_bins)
-    slope, esd, misfit = _robust_line(x, y)
-    if not (np.isfinite(slope) and slope > 3.0 * esd and slope > 0):
-        return 0.0, 0.0, "variances do not grow with intensity: observed variances are used as they are"
-    if misfit > _MISFIT:
-        return 0.0, 0.0, "variances are not linear in intensity: observed variances are used as they are"
-    # without the part of the intensity: the weakest quarter of strong data is not weak
-    background = float(np.quantile(variance[weak] - slope * np.abs(raw[weak]), _FLOOR_QUANTILE))
-    return slope, min(max(background, slope**2), floor), ""
+    return _lines([_Ranges.of(raw, variance, np.arange(len(raw)))])[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranges:
+    """Medians of |I_raw| and of V_raw in ranges of equal population, (n_ranges,), empty where rows are too few.
+
+    ``weak``, ``of_weak``: |I_raw| and V_raw of the weakest quarter of rows, (k,).  ``n``: usable rows.
+    """
+
+    x: Float
+    y: Float
+    weak: Float
+    of_weak: Float
+    n: int
+
+    @classmethod
+    def of(cls, raw: Float, variance: Float, rows: Int) -> _Ranges:
+        """Of the given ``rows``, (k,), or of every so many of them.  ``raw``, ``variance``: of all, (n,)."""
+        rows = rows[:: max(1, -(-len(rows) // MOST_ROWS))]
+        raw, variance = raw[rows], variance[rows]
+        good = np.isfinite(raw) & np.isfinite(variance) & (variance > 0)
+        if np.count_nonzero(good) < _GAIN_BINS:
+            none = np.zeros(0)
+            return cls(none, none, none, none, int(np.count_nonzero(good)))
+        if not good.all():
+            raw, variance = raw[good], variance[good]
+        order = np.argsort(raw)
+        raw, variance = np.abs(raw[order]), variance[order]
+        weak = slice(0, max(1, int(_LOW_QUANTILE * len(raw))))
+        n_ranges = min(_GAIN_BINS, len(raw) // 10)
+        return cls(range_medians(raw, n_ranges), range_medians(variance, n_ranges), raw[weak], variance[weak], len(raw))
+
+    def floor(self, slope: float) -> float:
+        """The least variance, counts^2, see ``counting_gain``.  ``slope``: k, counts."""
+        # without the part of the intensity: the weakest quarter of strong data is not weak
+        background = float(np.quantile(self.of_weak - slope * self.weak, _FLOOR_QUANTILE))
+        return min(max(background, slope**2), float(np.quantile(self.of_weak, _FLOOR_QUANTILE)))
+
+
+def _lines(ranges: Sequence[_Ranges]) -> list[tuple[float, float, str]]:
+    """Slope and floor of each, and why the slope is 0; those with equal numbers of ranges together."""
+    found = [(0.0, 0.0, f"{one.n} observations are too few for the counting gain") for one in ranges]
+    for n in sorted({len(one.x) for one in ranges if len(one.x)}):
+        mine = [k for k, one in enumerate(ranges) if len(one.x) == n]
+        lines = _robust_lines(np.stack([ranges[k].x for k in mine]), np.stack([ranges[k].y for k in mine]))
+        for k, slope, esd, misfit in zip(mine, *(line.tolist() for line in lines), strict=True):
+            if not (np.isfinite(slope) and slope > 3.0 * esd and slope > 0):
+                why = "variances do not grow with intensity: observed variances are used as they are"
+                found[k] = 0.0, 0.0, why
+            elif misfit > _MISFIT:
+                why = "variances are not linear in intensity: observed variances are used as they are"
+                found[k] = 0.0, 0.0, why
+            else:
+                found[k] = slope, ranges[k].floor(slope), ""
+    return found
 
 
 def range_medians(values: Float, n_bins: int) -> Float:
@@ -99,30 +139,41 @@ def range_medians(values: Float, n_bins: int) -> Float:
     return np.concatenate([np.median(part, axis=1) for part in parts if len(part)])
 
 
-def _robust_line(x: Float, y: Float) -> tuple[float, float, float]:
-    """Slope of y = b + k x, its uncertainty, and the median of |relative residual|; residuals relative to the line."""
-    value = y.copy()
-    design = np.column_stack((np.ones_like(x), x))
-    slope = esd = 0.0
-    relative = np.zeros(len(x))
-    tiny = 1e-3 * float(np.median(y))
-    huber = np.ones(len(x))
+def _robust_lines(x: Float, y: Float) -> tuple[Float, Float, Float]:
+    """Slope of y = b + k x, its uncertainty, and the median of |relative residual|, of each row of ``x`` and ``y``.
+
+    Residuals are relative to the line.  ``x``, ``y``: (n_lines, n).  Returns three arrays, (n_lines,); slopes are NaN
+    where one line is as good as another.
+    """
+    n = len(x)
+    slope, esd, misfit = np.zeros(n), np.zeros(n), np.full(n, np.inf)
+    value, huber = y.copy(), np.ones(y.shape)
+    tiny = 1e-3 * np.median(y, axis=1)
+    moving = np.arange(n)
     for _ in range(_ITERATIONS):
-        before, weight = slope, huber / value**2
-        normal = design.T @ (design * weight[:, None])
-        if not normal.diagonal().min() > 0:  # all intensities are 0
-            return np.nan, np.nan, np.inf
-        size = np.sqrt(normal.diagonal())
-        # the cosine between the two columns: this near to 1 one line is as good as another
-        if 1.0 - abs(float(normal[0, 1] / size[0] / size[1])) < _PARALLEL:
-            return np.nan, np.nan, np.inf
-        inverse = np.linalg.inv(normal)
-        base, slope = inverse @ (design.T @ (weight * y))
-        value = np.maximum(base + slope * x, tiny)
-        relative = np.abs(y - value) / value
-        spread = max(float(np.median(relative)) / 0.6745, 1e-6)
-        huber = np.minimum(1.0, 1.345 * spread / np.maximum(relative, 1e-12))
-        esd = spread * float(np.sqrt(inverse[1, 1]))
-        if abs(slope - before) < _SETTLED * abs(slope):
+        here, there = x[moving], y[moving]
+        weight = huber[moving] / value[moving] ** 2
+        s1, sx, sxx = weight.sum(axis=1), (weight * here).sum(axis=1), (weight * here**2).sum(axis=1)
+        sy, sxy = (weight * there).sum(axis=1), (weight * here * there).sum(axis=1)
+        # all intensities are 0, or the cosine between the two columns is this near to 1
+        size = s1 * sxx
+        known = size > 0
+        cosine = np.divide(np.abs(sx), np.sqrt(size), out=np.ones(len(size)), where=known)
+        known &= 1.0 - cosine >= _PARALLEL
+        slope[moving[~known]] = np.nan
+        determinant = np.where(known, size - sx**2, 1.0)
+        base, new = (sxx * sy - sx * sxy) / determinant, (s1 * sxy - sx * sy) / determinant
+        line = np.maximum(base[:, None] + new[:, None] * here, tiny[moving, None])
+        relative = np.abs(there - line) / line
+        middle = np.median(relative, axis=1)
+        spread = np.maximum(middle / 0.6745, 1e-6)
+        value[moving] = line
+        huber[moving] = np.minimum(1.0, 1.345 * spread[:, None] / np.maximum(relative, 1e-12))
+        of = moving[known]
+        going = np.abs(new[known] - slope[of]) >= _SETTLED * np.abs(new[known])
+        slope[of], misfit[of] = new[known], middle[known]
+        esd[of] = (spread * np.sqrt(np.abs(s1 / determinant)))[known]
+        moving = of[going]
+        if not len(moving):
             break
-    return float(slope), esd, float(np.median(relative))
+    return slope, esd, misfit

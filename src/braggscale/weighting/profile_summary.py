@@ -14,6 +14,7 @@ from braggscale.weighting.profile_ratio import Ratio, Sites
 from braggscale.weighting.profile_scale import PART
 
 SHELLS = 10
+MOST_ROWS = 20_000  # of a family with more every k-th is looked at
 NOTHING = 0.005  # a ratio nearer to 1 than this is not mentioned
 KNOWN_POWER = 0.25  # the power of the partiality is mentioned if its uncertainty is below this
 MOST_NAMES = 5
@@ -88,6 +89,7 @@ def profile_findings(profiles: Profiles, rows: Observations, expected: Float) ->
 
 
 def _finding(ratio: Ratio, profiles: Profiles, rows: Observations, expected: Float, mine: Int) -> ProfileFinding:
+    n_rows, mine = len(mine), mine[:: max(1, -(-len(mine) // MOST_ROWS))]
     sites, intensity = Sites.of(rows).take(mine), expected[mine]
     by_d, by_intensity = _ranges(-sites.d), _ranges(intensity)
     pieces = [ratio.log(sites.take(slice(k, k + PART))) for k in range(0, len(mine), PART)]
@@ -95,7 +97,7 @@ def _finding(ratio: Ratio, profiles: Profiles, rows: Observations, expected: Flo
     share = profiles.share[mine] if len(profiles.share) else np.zeros(len(mine))
     return ProfileFinding(
         tuple(ratio.data_sets.tolist()),
-        len(mine),
+        n_rows,
         tuple(float(np.mean(sites.d[part])) for part in by_d),
         tuple(float(np.exp(np.mean(log_ratio[part]))) for part in by_d),
         tuple(float(np.median(intensity[part])) for part in by_intensity),

@@ -11,6 +11,8 @@ What is expected is meant without the map of the detector: where it has bent int
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from braggscale.data.observations import ObservationGeometry
@@ -51,9 +53,12 @@ def shadowed(rows: ObservationGeometry, expected: Expectation, out: Bool, respon
     small[: len(counts)] = counts < ENOUGH
     for part in [*own, np.flatnonzero(small[rows.data_set])]:
         if np.count_nonzero(low[part]) >= FEWEST_IN_CELL:
-            cell, side = _cells(rows.xyz[part], int(np.count_nonzero(judged[part])))
-            counted = [np.bincount(cell[of[part]], minlength=side * side) for of in (judged, low, half)]
-            dark = _dark(*(count.reshape(side, side) for count in counted)).ravel()[cell]
+            cells = _Cells.of(rows.xyz[part], int(np.count_nonzero(judged[part])))
+            counted = [cells.count(rows.xyz[part[of[part]]]) for of in (judged, low, half)]
+            places = _dark(*counted)
+            if not places.any():
+                continue
+            dark = places.ravel()[cells.numbers(rows.xyz[part])]
             outside = np.count_nonzero(judged[part] & ~dark)
             if np.count_nonzero(low[part] & ~dark) < MOST_WEAK_OUTSIDE * outside:
                 found[part] = dark
@@ -90,13 +95,26 @@ def _dark(n_judged: Int, n_low: Int, n_half: Int) -> Bool:
     return core | (near & (n_half > 0.5 * n_judged))
 
 
-def _cells(xyz: Float, n_judged: int) -> tuple[Int, int]:
-    """Number of the cell of each row, (n,), and how many cells there are along each side.
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """Equal cells.  ``low``: corner of the detector, ``width``: of a cell, pixels, (2,).  ``side``: cells along it."""
 
-    ``xyz``: x and y in pixels first, (n, 3).  ``n_judged``: rows that can be judged.
-    """
-    side = int(np.clip(np.sqrt(n_judged / PER_CELL), 1, MOST_CELLS))
-    low, high = xyz[:, :2].min(axis=0), xyz[:, :2].max(axis=0)
-    width = np.maximum(high - low, 1.0) / side
-    place = np.minimum(((xyz[:, :2] - low) / width).astype(np.int64), side - 1)
-    return place[:, 0] + side * place[:, 1], side
+    low: Float
+    width: Float
+    side: int
+
+    @classmethod
+    def of(cls, xyz: Float, n_judged: int) -> _Cells:
+        """``xyz``: x and y in pixels first, (n, 3).  ``n_judged``: rows that can be judged."""
+        side = int(np.clip(np.sqrt(n_judged / PER_CELL), 1, MOST_CELLS))
+        low, high = xyz[:, :2].min(axis=0), xyz[:, :2].max(axis=0)
+        return cls(low, np.maximum(high - low, 1.0) / side, side)
+
+    def numbers(self, xyz: Float) -> Int:
+        """Number of the cell of each row, (n,)."""
+        place = np.minimum(((xyz[:, :2] - self.low) / self.width).astype(np.int64), self.side - 1)
+        return np.asarray(place[:, 0] + self.side * place[:, 1])
+
+    def count(self, xyz: Float) -> Int:
+        """Rows in each cell, (side, side)."""
+        return np.bincount(self.numbers(xyz), minlength=self.side**2).reshape(self.side, self.side)

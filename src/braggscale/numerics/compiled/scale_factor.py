@@ -173,16 +173,19 @@ def scales(design, theta, block, first_of, base, store, g, variance):
                     low, high = component_ptr[f, e], component_ptr[f, e + 1]
                     if low == high or block[start[i, e] + columns[f, low]] != k:
                         continue
+                    # C is symmetric: of the part of one component the elements from the diagonal on
                     part = 0.0
+                    if e == c:
+                        part += 0.5 * basis[i, s] * store[line + p]
+                        low = s + 1
                     if dense[f] == e:
-                        at, column = np.uint64(line + start[i, e]), np.uint64(low)
+                        at, column = np.uint64(line + start[i, e] + low - component_ptr[f, e]), np.uint64(low)
                         for r in range(np.uint64(high - low)):
                             part += basis[i, column + r] * store[at + r]
                     else:
                         for r in range(low, high):
                             part += basis[i, r] * store[line + start[i, e] + columns[f, r]]
-                    # C is symmetric
-                    along += (1.0 if e == c else 2.0) * log_factor[e] * part
+                    along += 2.0 * log_factor[e] * part
                 total += phi * along
         variance[i] = g[i] * g[i] * total
 
