@@ -283,7 +283,7 @@ def test_a_data_set_that_does_not_belong(summary):
     changed = copy.deepcopy(summary)
     n = 12
     columns = {name: [1] * n for name in ("unique", "outliers")}
-    columns |= {name: [None] * n for name in ("completeness", "scale", "i_over_sigma", "mean_z2", "b")}
+    columns |= {name: [None] * n for name in ("completeness", "scale", "i_over_sigma", "b")}
     columns |= {name: [[None]] * n for name in ("r_merge_by_shell", "i_over_sigma_by_shell")}
     changed["by_data_set"] = columns | {
         "shell_limits": [2.0, 1.0],
@@ -292,15 +292,21 @@ def test_a_data_set_that_does_not_belong(summary):
         "observations": [500] * n,
         "delta_cc_half": [1e-4 + 1e-5 * (k % 3) for k in range(n)],
         "r_merge": [0.05 + 0.001 * (k % 4) for k in range(n)],
+        "mean_z2": [1.0 + 0.1 * (k % 3) for k in range(n)],
         "cc_rest": [0.99 - 0.001 * (k % 4) for k in range(n)],
     }
     changed["by_image"] = None
     assert data_sets_standing_out(typed(changed)) == []
     changed["by_data_set"]["delta_cc_half"][7] = -0.02
     assert data_sets_standing_out(typed(changed)) == [7]
+    # lower CC1/2 by a few strong reflections, without deviating from equivalents more than others: not left out
+    assert worth_leaving_out(typed(changed)) == []
+    changed["by_data_set"]["mean_z2"][7] = 3.0
     assert worth_leaving_out(typed(changed)) == ["x'7 y"]
     (advice,) = (a for a in verdict(typed(changed)).commands if "exclude_datasets" in a.command)
     assert """'exclude_datasets=x'"'"'7 y'""" in advice.command  # quoted for the shell
+    alone = with_change(changed, lambda s: s.update(exclusions=None)).commands
+    assert alone[0].why == "Leave out data set x'7 y that disagrees with the rest; CC1/2 rises by 0.0200:"
     # far below the others, but less than CC1/2 is uncertain by: named, and not left out
     changed["by_data_set"]["delta_cc_half"][7] = -5e-4
     changed["statistics"]["intervals"] = None
