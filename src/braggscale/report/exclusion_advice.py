@@ -133,7 +133,7 @@ def commands(
     """Advice with commands for the next step; empty if there is none.
 
     ``data_sets``: identifiers of those to leave out.  ``names``: of all in the output.  ``d_min``: suggested limit of
-    resolution, Angstrom, None where the data end before the signal.  ``rise``: of CC1/2 without these data sets.
+    resolution, Angstrom, None where the signal goes on where the data end.  ``rise``: of CC1/2 without these data sets.
     """
     pair = [output.experiments, output.reflections]
     compare = [f"report.compare={output.json}"] if output.json else []
