@@ -23,6 +23,7 @@ from braggscale.report.exclusion_advice import commands, data_sets_standing_out,
 from braggscale.report.many_data_sets import shortened
 from braggscale.report.numbers.sections import Sections
 from braggscale.report.page import html, sections
+from braggscale.report.page.compare import compare
 from braggscale.report.page.figure import Figure, Table, line
 from braggscale.report.page.html import report_html
 from braggscale.report.page.intensity_tests import unit_cells
@@ -545,8 +546,16 @@ def test_two_runs_side_by_side(example_run, tmp_path):
     cells = r"R_meas</td><td>0\.\d+</td><td>0\.\d+</td><td>-0\.\d+</td><td>-0\.\d+ to -0\.\d+</td><td[^>]*>better"
     assert re.search(cells, rows)
     # an interval that contains 0 is no improvement, whatever its sign
-    assert re.search(r"<td>-0\.\d+ to \+0\.\d+</td><td[^>]*>no difference", rows)
+    judged = re.findall(r"<td>([+-][\d.]+) to ([+-][\d.]+)</td><td[^>]*>([a-z ]+)<", rows)
+    assert len(judged) == 4
+    assert all((float(low) <= 0 <= float(high)) == (word == "no difference") for low, high, word in judged)
     assert target.read_bytes() != (example_run / "scale.json").read_bytes()
+
+
+def test_a_run_beside_itself_is_neither_better_nor_worse(summary):
+    (table, _) = compare(typed(summary), typed(summary), "itself").tables
+    assert {row[-1] for row in table.rows} == {"no difference", ""}
+    assert len([row for row in table.rows if row[-1]]) >= 4
 
 
 @pytest.mark.parametrize(
