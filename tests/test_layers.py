@@ -16,7 +16,7 @@ ROOT = Path(braggscale.__file__).parent
 # may import each other, but not in circles.
 LAYERS = (
     "__init__",
-    "errors numerics wording crash_file run_warnings",
+    "errors numerics wording crash_file run_warnings log_detail",
     "data options terminal",
     "statistics models",
     "weighting",

@@ -38,7 +38,7 @@ def test_version_needs_no_options():
     assert not packages & (HEAVY | {"freephil"})
     assert {name for name in modules if name.startswith("braggscale")} == {
         "braggscale", "braggscale.arguments", "braggscale.cli", "braggscale.errors", "braggscale.numerics",
-        "braggscale.numerics.heap", "braggscale.numerics.timing", "braggscale.terminal",
+        "braggscale.log_detail", "braggscale.numerics.heap", "braggscale.numerics.timing", "braggscale.terminal",
     }  # fmt: skip
 
 

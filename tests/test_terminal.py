@@ -1,7 +1,9 @@
 """Output on a terminal and in a pipe: colours, the line of progress, folded lines."""
 
 import io
+import logging
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -9,22 +11,39 @@ import textwrap
 import pytest
 
 from braggscale import terminal
+from braggscale.log_detail import in_file
 
 pty = pytest.importorskip("pty", reason="no pseudo-terminals on this system")
 
 RUN = textwrap.dedent(
     """
     import logging, sys, time, types
+    from braggscale import terminal
     from braggscale.numerics.timing import Clock
+
+    # the run waits for what is drawn, not for a time: how fast the machine is does not matter
+    terminal.FIRST_AFTER, terminal.EVERY = {first_after}, 0.01
+    text, drawn = terminal.Progress.text, []
+
+    def recorded(self):
+        drawn.append(text(self))
+        return drawn[-1]
+
+    terminal.Progress.text = recorded
+
+    def wait_for(what):
+        end = time.monotonic() + (60 if {watched} else 0.1)
+        while not any(what in one for one in drawn) and time.monotonic() < end:
+            time.sleep(0.01)
 
     def run(files, options, command, log_text):
         log, clock = logging.getLogger("braggscale.scaling.rounds"), Clock()
         with clock.stage("reading"):
-            time.sleep({before})
+            wait_for("reading")
         log.info("a line")
         with clock.stage("scaling"):
             log.info("Round 1: so")
-            time.sleep({after})
+            wait_for("round 2")
             log.warning("careful")
         log.info("  scale scaled.expt scaled.refl")
         open("log", "w").write(log_text())
@@ -39,13 +58,20 @@ RUN = textwrap.dedent(
 )
 
 
-def at_terminal(folder, *argv, before=0.0, after=0.0, complaint=b"", **environment):
-    """Standard output of the made-up run at a terminal, and its log file.  ``complaint``: on standard error."""
+LATER = 1e6  # seconds; the run is over before
+
+
+def at_terminal(folder, *argv, first_after=LATER, watched=False, complaint=b"", **environment):
+    """Standard output of the made-up run at a terminal, and its log file.
+
+    ``first_after``: when progress begins, seconds.  ``watched``: whether the run lasts until its progress was drawn.
+    ``complaint``: on standard error.
+    """
     (folder / "a.expt").write_text("x")
     ours, theirs = pty.openpty()
     known = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN.format(before=before, after=after), *argv],
+        [sys.executable, "-c", RUN.format(first_after=first_after, watched=watched), *argv],
         stdout=theirs,
         stderr=subprocess.PIPE,
         cwd=folder,
@@ -75,14 +101,15 @@ def screen(text):
 
 
 def test_a_short_run_shows_no_progress(tmp_path):
+    assert terminal.FIRST_AFTER == 1.0
     shown, log = at_terminal(tmp_path)
     assert "..." not in shown and "\r" not in shown
     assert log.splitlines()[2:] == ["a line", "Round 1: so", "Warning: careful", "  scale scaled.expt scaled.refl"]
 
 
 def test_a_long_run_says_what_it_does_and_leaves_nothing(tmp_path):
-    shown, log = at_terminal(tmp_path, before=1.6, after=0.8, NO_COLOR="1")
-    assert "\r... reading  1 s" in shown
+    shown, log = at_terminal(tmp_path, first_after=0.01, watched=True, NO_COLOR="1")
+    assert re.search(r"\r\.\.\. reading  \d+ s", shown)
     assert "... scaling, round 2  " in shown
     assert screen(shown) == log, "in the end the terminal has what the log has"
 
@@ -96,13 +123,13 @@ def test_colours_are_for_terminals_that_want_them(tmp_path):
 
 
 def test_quiet_means_quiet(tmp_path):
-    shown, log = at_terminal(tmp_path, "-q", before=1.6, NO_COLOR="1", complaint=b"Warning: careful\n")
+    shown, log = at_terminal(tmp_path, "-q", first_after=0.01, NO_COLOR="1", complaint=b"Warning: careful\n")
     assert shown == "" and "a line" in log
 
 
 def test_a_pipe_gets_the_log(tmp_path):
     (tmp_path / "a.expt").write_text("x")
-    code = RUN.format(before=1.6, after=0.0)
+    code = RUN.format(first_after=0.01, watched=False)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (tmp_path / "log").read_text()
@@ -132,3 +159,15 @@ def test_progress_fits_the_line(monkeypatch, columns):
     progress.stage = "reading a file with a very long description of what is done"
     progress.begin -= 75
     assert len(progress.text()) < columns and (columns == 20 or progress.text().endswith("  1:15"))
+
+
+@pytest.mark.parametrize(("verbose", "whole"), [(0, False), (1, False), (0, True)])
+def test_what_fills_screens_stands_in_the_file(verbose, whole):
+    shown = io.StringIO()
+    with terminal.logging_to(shown, verbose, quiet=False, whole=whole) as file:
+        log = logging.getLogger("braggscale.some")
+        log.info("a line")
+        log.info("a table", extra=in_file(True))
+        log.info("a small table", extra=in_file(False))
+    assert file() == "a line\na table\na small table\n"
+    assert shown.getvalue() == (file() if verbose or whole else "a line\na small table\n")

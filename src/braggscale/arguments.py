@@ -277,7 +277,7 @@ def _nearest_file(path: str) -> str:
 def output_problems(settings: Settings, found: Arguments) -> list[str]:
     """What is wrong with the paths of outputs: not writable, named twice, or an export that would replace an input."""
     from braggscale.io.output_paths import path_problems
-    from braggscale.options.master import EXPORT_FILES
+    from braggscale.options.export_files import EXPORT_FILES
     from braggscale.options.schema import SCALED_FILES
 
     output = settings.options.output

@@ -239,7 +239,9 @@ def _scale(argv: tuple[str, ...], found: Arguments, settings: Settings, ranks: C
 
     one_heap()
     command = CommandLine(argv, found.files, settings.modified, settings.notes)
-    with logging_to(sys.stdout, found.options.verbose, found.options.quiet) as log_text:
+    switches = found.options
+    # callers of dials.scale may read what it prints
+    with logging_to(sys.stdout, switches.verbose, switches.quiet, switches.as_dials) as log_text:
         log.info(f"{PROGRAM} {__version__}")
         log.info(shlex.join([PROGRAM, *argv]))
         if settings.modified:
@@ -250,10 +252,10 @@ def _scale(argv: tuple[str, ...], found: Arguments, settings: Settings, ranks: C
         if ranks is not None:
             from braggscale.ranks.launch import one_after_first, run_ranks
 
-            one_after_first(ranks, lambda: _compile(found.options.quiet))
+            one_after_first(ranks, lambda: _compile(switches.quiet))
             run_ranks(found.files, settings.options, command.as_dict(), log_text, ranks)
             return
-        _compile(found.options.quiet)
+        _compile(switches.quiet)
         # a million objects are created that all stay in use: garbage collection would take a sixth of the time
         gc.disable()
         from braggscale.scale_files import run

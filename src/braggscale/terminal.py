@@ -19,6 +19,7 @@ from time import perf_counter
 from typing import TextIO
 
 from braggscale.errors import printable
+from braggscale.log_detail import is_only_in_file
 from braggscale.numerics.timing import STAGE
 
 log = logging.getLogger(__name__)
@@ -111,13 +112,18 @@ class Progress(logging.Handler):
 
 
 class _Terminal(logging.StreamHandler[TextIO]):
-    """Log on a terminal or pipe; if it is closed, the run goes on without it."""
+    """Log on a terminal or pipe; if it is closed, the run goes on without it.
 
-    def __init__(self, stream: TextIO, progress: Progress | None) -> None:
+    ``whole``: also the lines that otherwise only the log file has.
+    """
+
+    def __init__(self, stream: TextIO, progress: Progress | None, whole: bool) -> None:
         super().__init__(stream)
-        self.progress, self.colour = progress, in_colour(stream)
+        self.progress, self.colour, self.whole = progress, in_colour(stream), whole
 
     def emit(self, record: logging.LogRecord) -> None:
+        if is_only_in_file(record) and not self.whole:
+            return
         if self.progress is None:
             super().emit(record)
             return
@@ -190,16 +196,17 @@ class _AsDetail(logging.Handler):
 
 
 @contextmanager
-def logging_to(stream: TextIO, verbose: int, quiet: bool) -> Iterator[Callable[[], str]]:
+def logging_to(stream: TextIO, verbose: int, quiet: bool, whole: bool = False) -> Iterator[Callable[[], str]]:
     """The package's log on ``stream`` and in memory; yields what returns the text of the log file.
 
     ``quiet``: only warnings are shown, on standard error, so that standard output stays empty.
+    ``verbose``: details, too.  ``whole``: on ``stream`` also the lines that otherwise only the log file has.
     """
     stream = sys.stderr if quiet else stream
     logger, warned = logging.getLogger("braggscale"), logging.getLogger("py.warnings")
     stages = logging.getLogger(STAGE)
     progress = Progress(stream) if is_terminal(stream) and not quiet else None
-    terminal, memory, detail = _Terminal(stream, progress), _Memory(), _AsDetail()
+    terminal, memory, detail = _Terminal(stream, progress, whole or verbose > 0), _Memory(), _AsDetail()
     level = logging.DEBUG if verbose else logging.INFO
     before = logger.level, logger.propagate, warned.propagate, stages.propagate, stages.disabled
     memory.setLevel(level)

@@ -14,7 +14,7 @@ from braggscale.models.choice import resolve_model
 from braggscale.models.physical import INTERVALS
 from braggscale.models.settings import SweepFacts, settings_table
 from braggscale.options.assignments import definitions, settle, unused_model_options
-from braggscale.options.master import EXPORT_FILES
+from braggscale.options.export_files import EXPORT_FILES
 from braggscale.options.model_options import MODEL_OPTIONS
 from braggscale.options.phil import read_argument, read_file
 from braggscale.options.schema import ExportPaths, ModelValues, Options, option_paths

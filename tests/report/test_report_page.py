@@ -23,6 +23,7 @@ from braggscale.report.exclusion_advice import commands, data_sets_standing_out,
 from braggscale.report.many_data_sets import shortened
 from braggscale.report.numbers.sections import Sections
 from braggscale.report.page import html, sections
+from braggscale.report.page.compare import compare
 from braggscale.report.page.figure import Figure, Table, line
 from braggscale.report.page.html import report_html
 from braggscale.report.page.intensity_tests import unit_cells
@@ -283,7 +284,7 @@ def test_a_data_set_that_does_not_belong(summary):
     changed = copy.deepcopy(summary)
     n = 12
     columns = {name: [1] * n for name in ("unique", "outliers")}
-    columns |= {name: [None] * n for name in ("completeness", "scale", "i_over_sigma", "mean_z2", "b")}
+    columns |= {name: [None] * n for name in ("completeness", "scale", "i_over_sigma", "b")}
     columns |= {name: [[None]] * n for name in ("r_merge_by_shell", "i_over_sigma_by_shell")}
     changed["by_data_set"] = columns | {
         "shell_limits": [2.0, 1.0],
@@ -292,15 +293,21 @@ def test_a_data_set_that_does_not_belong(summary):
         "observations": [500] * n,
         "delta_cc_half": [1e-4 + 1e-5 * (k % 3) for k in range(n)],
         "r_merge": [0.05 + 0.001 * (k % 4) for k in range(n)],
+        "mean_z2": [1.0 + 0.1 * (k % 3) for k in range(n)],
         "cc_rest": [0.99 - 0.001 * (k % 4) for k in range(n)],
     }
     changed["by_image"] = None
     assert data_sets_standing_out(typed(changed)) == []
     changed["by_data_set"]["delta_cc_half"][7] = -0.02
     assert data_sets_standing_out(typed(changed)) == [7]
+    # lower CC1/2 by a few strong reflections, without deviating from equivalents more than others: not left out
+    assert worth_leaving_out(typed(changed)) == []
+    changed["by_data_set"]["mean_z2"][7] = 3.0
     assert worth_leaving_out(typed(changed)) == ["x'7 y"]
     (advice,) = (a for a in verdict(typed(changed)).commands if "exclude_datasets" in a.command)
     assert """'exclude_datasets=x'"'"'7 y'""" in advice.command  # quoted for the shell
+    alone = with_change(changed, lambda s: s.update(exclusions=None)).commands
+    assert alone[0].why == "Leave out data set x'7 y that disagrees with the rest; CC1/2 rises by 0.0200:"
     # far below the others, but less than CC1/2 is uncertain by: named, and not left out
     changed["by_data_set"]["delta_cc_half"][7] = -5e-4
     changed["statistics"]["intervals"] = None
@@ -539,8 +546,16 @@ def test_two_runs_side_by_side(example_run, tmp_path):
     cells = r"R_meas</td><td>0\.\d+</td><td>0\.\d+</td><td>-0\.\d+</td><td>-0\.\d+ to -0\.\d+</td><td[^>]*>better"
     assert re.search(cells, rows)
     # an interval that contains 0 is no improvement, whatever its sign
-    assert re.search(r"<td>-0\.\d+ to \+0\.\d+</td><td[^>]*>no difference", rows)
+    judged = re.findall(r"<td>([+-][\d.]+) to ([+-][\d.]+)</td><td[^>]*>([a-z ]+)<", rows)
+    assert len(judged) == 4
+    assert all((float(low) <= 0 <= float(high)) == (word == "no difference") for low, high, word in judged)
     assert target.read_bytes() != (example_run / "scale.json").read_bytes()
+
+
+def test_a_run_beside_itself_is_neither_better_nor_worse(summary):
+    (table, _) = compare(typed(summary), typed(summary), "itself").tables
+    assert {row[-1] for row in table.rows} == {"no difference", ""}
+    assert len([row for row in table.rows if row[-1]]) >= 4
 
 
 @pytest.mark.parametrize(

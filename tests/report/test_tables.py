@@ -10,8 +10,8 @@ from braggscale.data.geometry import inverse_d_squared
 from braggscale.data.symmetry import Symmetry
 from braggscale.report.text.tables import (
     anomalous_table,
-    intervals_table,
-    ledger_table,
+    ledger_tables,
+    limit_lines,
     merging_table,
     short_names,
     summary_table,
@@ -70,22 +70,27 @@ def test_anomalous_table():
 
 def test_intervals():
     found = statistics(*observations())
-    assert intervals_table(found, True) == ""
+    assert "interval" not in summary_table(found) and len(limit_lines(found)) == 1
     overall = replace(found.overall, r_meas=0.03561, r_pim=0.5, r_meas_apart=0.031, cc_half=0.99974, cc_anom=0.0114)
     limits = Intervals(
         0.95, "images", 360, (0.03491, 0.03642), None, (0.02, 0.04), None, (0.99952, 0.99989), (-0.084, 0.22)
     )
     with_limits = replace(found, overall=overall, intervals=limits)
-    lines = [
-        "95 % confidence, from 360 blocks of images:",
-        "R_meas       0.0356 (0.0349-0.0364)",
-        "CC1/2        0.99974 (0.99952-0.99989)",
-        "CC_anom      0.011 (-0.084 to 0.220)",
-    ]
-    assert intervals_table(with_limits, False).splitlines() == lines
-    assert intervals_table(with_limits, True).splitlines()[4:] == ["R_meas(I+/-) 0.031 (0.020-0.040)"]
-    nothing = replace(with_limits, intervals=Intervals(0.95, "images", 360, *[None] * 6))
-    assert intervals_table(nothing, True) == ""
+    table = summary_table(with_limits)
+    lines = {line[:22].strip(): line[22:].split() for line in table.splitlines()}
+    assert table.splitlines()[0].endswith("  95 % interval")
+    for name, value, limits in (
+        ("Rmeas(I)", "0.0356", ["0.0349-0.0364"]),
+        ("CC half", "0.99974", ["0.99952-0.99989"]),
+        ("Anomalous correlation", "0.011", ["-0.084", "to", "0.220"]),
+        ("Rpim(I)", "0.500", []),
+    ):
+        assert lines[name][0] == value and lines[name][3:] == limits
+    assert len(lines["Rmerge(I)"][0]) == len("0.0356")  # as many digits as R_meas
+    assert max(map(len, table.splitlines())) <= 80
+    assert limit_lines(with_limits)[0] == "The intervals are from 360 blocks of images"
+    # the tables by resolution show the same
+    assert {"0.0356", "0.99974*"} <= set(merging_table(with_limits).splitlines()[-1].split())
     assert with_limits.to_dict()["intervals"]["r_meas"] == (0.03491, 0.03642)
 
 
@@ -101,7 +106,7 @@ def test_summary_table():
     assert lines[0].split() == list(found.summary()) == ["Overall", "Low", "High"]
     assert f"{100 * found.overall.completeness:.1f}" in next(line for line in lines if line.startswith("Completeness"))
     assert any(line.startswith("dI/s(dI)") for line in lines)
-    assert found.limit.reason in lines[-1]
+    assert found.limit.reason in limit_lines(found)[-1]
     symmetry = Symmetry.from_hall("-P 2ac 2ab")
     plain = summary_table(statistics(*observations(symmetry=symmetry), symmetry))
     assert "Anomalous" not in plain and "+/-" not in plain and "Rmeas(I)" in plain
@@ -111,9 +116,10 @@ def test_summary_table_with_a_suggestion():
     hkl, x, sigma = observations(n=6000)
     d = inverse_d_squared(hkl, CELL) ** -0.5
     x = np.where(d < 3.2, np.random.default_rng(9).normal(size=len(x)) * sigma, x)
-    table = summary_table(statistics(hkl, x, sigma))
+    found = statistics(hkl, x, sigma)
+    table = summary_table(found)
     assert table.splitlines()[0].split() == ["Suggested", "Low", "High", "Overall"]
-    assert "Suggested resolution limit 3." in table
+    assert "Suggested resolution limit 3." in limit_lines(found)[0]
     assert max(len(line) for line in table.splitlines()) <= 80
 
 
@@ -129,7 +135,7 @@ def column(table, name, last=-1):
 
 def test_ledger_of_few_data_sets_adds_up():
     counts = ledger(3)
-    table = ledger_table(counts, FATE_TEXT, 40)
+    (table,) = ledger_tables(counts, FATE_TEXT, 40)
     fates = {Fate.SCALED: 267, Fate.OUTLIER: 3, Fate.NOT_INDEXED: 35}
     for fate, n in fates.items():
         assert column(table, FATE_TEXT[fate]) == n
@@ -141,26 +147,26 @@ def test_ledger_of_few_data_sets_adds_up():
 
 def test_ledger_of_many_data_sets_shows_the_worst():
     counts = ledger(60)
-    table = ledger_table(counts, FATE_TEXT, 10)
-    totals, worst = table.split("\n\n")
+    totals, said, worst = ledger_tables(counts, FATE_TEXT, 10)
     assert column(totals, "all rows") == 60 * 100 + 5
-    assert max(len(line) for line in table.splitlines()) <= 80
-    assert "Scaled rows of 61 data sets: 0.0 to 90.0 %" in worst
-    lines = worst.splitlines()[4:]
-    assert len(lines) == 5
-    assert lines[0].split()[0] == "-" and lines[1].split()[0] == "0059beef"
-    everything = ledger_table(counts, FATE_TEXT, 100).split("\n\n")[1]
-    assert len(everything.splitlines()) == 2 + 61
+    assert max(len(line) for table in (totals, worst) for line in table.splitlines()) <= 80
+    assert said.startswith(
+        "Of 60 data sets 31.0 to 90.0 % of the rows are scaled, median 61.0 %; least of data set 0059"
+    )
+    lines = worst.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == [f"00{k}beef" for k in (59, 58, 57, 56, 55)]
+    everything = ledger_tables(counts, FATE_TEXT, 100)[1]
+    assert len(everything.splitlines()) == 2 + 60
 
 
 def test_ledger_of_one_data_set():
-    table = ledger_table({"0": {Fate.SCALED: 9, Fate.OUTLIER: 1}}, FATE_TEXT, 40)
+    (table,) = ledger_tables({"0": {Fate.SCALED: 9, Fate.OUTLIER: 1}}, FATE_TEXT, 40)
     assert table.splitlines()[0].split() == ["fate", "rows"]
     assert column(table, "all rows") == 10
 
 
 def test_ledger_of_nothing():
-    assert "all rows" in ledger_table({}, FATE_TEXT, 40)
+    assert "all rows" in ledger_tables({}, FATE_TEXT, 40)[0]
 
 
 def test_short_names_stay_apart():

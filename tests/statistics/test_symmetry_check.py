@@ -40,7 +40,7 @@ def test_screw_axes_are_found_where_the_run_has_none():
     assert found.likely is not None and found.likely.groups == ("P 21 21 21",)
     (absences, rotations) = symmetry_sentences(symmetry_entry(as_result(found)), str(symmetry))
     assert "space_group=P212121" in absences and "forbids 16 reflections" in absences
-    assert "All 3 rotations of P 2 2 2 hold" in rotations
+    assert "The intensities have all 3 rotations of P 2 2 2 (CC " in rotations
 
 
 def test_a_space_group_that_is_too_high_is_denied():

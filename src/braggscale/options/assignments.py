@@ -9,7 +9,8 @@ from typing import Any
 
 from braggscale.errors import CommandError
 from braggscale.options.dials_callers import defaults_of_dials, without_other_models, words_of_caller
-from braggscale.options.master import EXPORT_FILES, delta_options, export_options, master_text
+from braggscale.options.export_files import EXPORT_FILES
+from braggscale.options.master import delta_options, export_options, master_text
 from braggscale.options.model_options import MODEL_OPTIONS
 from braggscale.options.other_names import (
     CHANGES_NOTHING,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from braggscale.options.export_files import EXPORT_FILES
 from braggscale.options.input_text import INPUT
 from braggscale.options.many_crystals_text import CROSS_VALIDATION, FILTERING, REFERENCE
 from braggscale.options.model_options import MODEL_OPTIONS
@@ -255,18 +256,6 @@ scaling_refinery {
 }
 """
 
-# Exports: what each option of section output writes, with its expert level (``io.export.registry``).
-EXPORT_FILES: dict[str, tuple[int, str]] = {
-    "merged_mtz": (0, "Merged intensities and amplitudes with free flags, as MTZ."),
-    "unmerged_mtz": (0, "Scaled observations with batch headers, as MTZ."),
-    "merged_cif": (1, "Merged data and statistics for deposition, as mmCIF."),
-    "unmerged_cif": (1, "Scaled observations for deposition, as mmCIF."),
-    "shelx": (1, "Scaled observations for SHELX: a .hkl file of this name, with .ins and .cif beside it."),
-    "xds_ascii": (1, "Scaled observations in the form of XDS_ASCII.HKL; one file for each sweep."),
-    "merge_json": (1, "Merging statistics by wavelength for databases (ISPyB), in the form of dials.merge, as JSON."),
-    "sca": (1, "Merged I+ and I- in the form of SCALEPACK."),
-}
-
 OUTPUT = """
 output {
   experiments = scaled.expt
@@ -354,8 +343,9 @@ ranks
 def master_text() -> str:
     """All options as PHIL text, with those of the exports in their place."""
     exports = "".join(
-        f'  {name} = None\n    .type = str\n    .optional = True\n    .expert_level = {level}\n    .help = "{text}"\n'
-        for name, (level, text) in EXPORT_FILES.items()
+        f"  {name} = None\n    .type = str\n    .optional = True\n    .expert_level = {one.level}\n"
+        f'    .help = "{one.help}"\n'
+        for name, one in EXPORT_FILES.items()
     )
     output = OUTPUT.replace("{exports}", exports)
     general = GENERAL.replace("{models}", " ".join(MODEL_OPTIONS))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_type_hints
 
-from braggscale.options.master import EXPORT_FILES
+from braggscale.options.export_files import EXPORT_FILES
 from braggscale.options.model_options import MODEL_OPTIONS
 from braggscale.options.values import AUTO
 

@@ -66,12 +66,13 @@ def log_findings(found: Findings, plan: RanksPlan) -> None:
             log.info(errors.reason)
     log.info(f"Spread of the data sets: ln of the scale {found.spread[0]:.3f}, B {found.spread[1]:.2f} A^2")
     if plan.estimated:
-        log.info(f"Strengths estimated: scale {scaled.strengths.scale:.3g}, decay {scaled.strengths.decay:.3g}")
+        strengths = scaled.strengths
+        log.info(f"Strengths of the restraints, estimated: scale {strengths.scale:.3g}, decay {strengths.decay:.3g}")
     if scaled.n_impossible:
         log.info(f"{scaled.n_impossible} observations are outliers by their size alone (emax)")
     log.info("")
-    for line in tables.ledger_table({"all": found.ledger}, FATE_TEXT, 1).splitlines():
-        log.info(line)
+    for table in tables.ledger_tables({"all": found.ledger}, FATE_TEXT, 1):
+        log.info(table)
     _log_statistics(found, plan)
 
 
@@ -89,6 +90,8 @@ def _log_statistics(found: Findings, plan: RanksPlan) -> None:
     log.info(tables.text_table(("d_max", "d_min", "R_split", "CC1/2"), rows))
     log.info("")
     log.info(tables.summary_table(statistics))
+    for line in tables.limit_lines(statistics):
+        log.info(line)
     log.info("")
     log.info("Please cite the papers of the methods that this run used:")
     for method, paper in papers({"KB"}, plan.estimated, found.scaled.errors is not None):

@@ -12,7 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from braggscale.report.exclusion_advice import commands, data_sets_standing_out, identifiers, worth_leaving_out
+from braggscale.report.exclusion_advice import (
+    commands,
+    data_sets_standing_out,
+    deviating,
+    identifiers,
+    rise_of_cc_half,
+    worth_leaving_out,
+)
 from braggscale.report.summary_document import Advice, Check, Summary, Verdict
 from braggscale.report.summary_sections import Curve
 from braggscale.report.summary_values import State
@@ -330,8 +337,13 @@ def _data_sets(summary: Summary) -> Check | None:
     if not out:
         return Check("Data sets", GOOD, f"None of the {len(table.identifier)} data sets stands out.", "data-sets")
     every = short_names(list(table.identifier))
-    text = f"Data sets that agree worse with the rest than the others do: {some_of([every[k] for k in out], 5)}."
+    named = some_of([every[k] for k in out], 5)
+    text = f"Data sets that agree worse with the rest than the others do: {named}."
     if not worth_leaving_out(summary):
+        tested = summary.exclusions is not None and summary.exclusions.data_sets
+        if not tested and not {*out} & {*deviating(summary)}:
+            text = f"CC1/2 would be higher without data set {named}, but it deviates no more than the others."
+            return Check("Data sets", GOOD, text, "data-sets")
         return Check("Data sets", GOOD, f"{text} Nothing gets better without them.", "data-sets")
     return Check("Data sets", LOOK, text, "data-sets")
 
@@ -342,4 +354,6 @@ def _commands(summary: Summary) -> list[Advice]:
     if needing_reindexing(summary):
         words = ["scale", summary.output.experiments, summary.output.reflections, "reindex=auto"]
         found.append(Advice("Index all data sets alike:", shlex.join(words)))
-    return found + commands(summary.exclusions, worth_leaving_out(summary), identifiers(summary), limit, summary.output)
+    leave = worth_leaving_out(summary)
+    rise = rise_of_cc_half(summary, leave)
+    return found + commands(summary.exclusions, leave, identifiers(summary), limit, summary.output, rise)

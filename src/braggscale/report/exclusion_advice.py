@@ -1,8 +1,9 @@
 """Images and data sets that stand out, and the command that leaves them out, for terminal, report and scale.json.
 
 Images and data sets come from the tests of ``statistics.exclusions``. Data sets are also tested by ΔCC1/2, CC1/2 of all
-data minus CC1/2 without the data set. A data set is named if it lowers CC1/2 by far more than any other one raises it;
-leaving it out is recommended if the gain in CC1/2 is larger than its uncertainty.
+data minus CC1/2 without the data set. A data set is named if it lowers CC1/2 by far more than any other one raises it.
+Leaving it out is recommended if the gain in CC1/2 is larger than its uncertainty and its observations also deviate from
+their equivalents, mean z^2 twice as large as usual: of stills a few strong reflections may lower CC1/2 by chance.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ FAR_BELOW = 10.0  # robust standard deviations of ΔCC1/2
 MORE_THAN_OTHERS_GAIN = 3.0  # times the largest ΔCC1/2: of stills the distribution has long tails
 UNCERTAIN = 0.002  # what CC1/2 is uncertain by where it has no interval
 FEWEST_OBSERVATIONS = 20
+DEVIATING = 2.0  # mean z^2 over that of the usual data set
+OUTLIER_Z2 = 25.0  # what an outlier counts in that mean
 MOST_RUNS = 24  # in one command
 
 
@@ -74,6 +77,18 @@ def lowering_cc_half(summary: Summary) -> list[int]:
     return [int(k) for k in np.flatnonzero(out)]
 
 
+def deviating(summary: Summary) -> list[int]:
+    """Positions of data sets whose observations, with outliers, deviate from equivalents twice as much as usual."""
+    table = summary.by_data_set
+    if table is None:
+        return []
+    n, outliers = numbers(table.observations), numbers(table.outliers)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z2 = (n * numbers(table.mean_z2) + OUTLIER_Z2 * outliers) / (n + outliers)
+        known = z2[np.isfinite(z2)]
+        return [int(k) for k in np.flatnonzero(z2 > DEVIATING * np.median(known))] if len(known) else []
+
+
 def data_sets_standing_out(summary: Summary) -> list[int]:
     """Positions in ``by_data_set`` of those that disagree with all others, or without which CC1/2 rises."""
     place = {name: k for k, name in enumerate(identifiers(summary))}
@@ -89,10 +104,20 @@ def worth_leaving_out(summary: Summary) -> list[str]:
     )
     table, names = summary.by_data_set, identifiers(summary)
     if table is not None:
-        for k in lowering_cc_half(summary):
+        for k in sorted({*lowering_cc_half(summary)} & {*deviating(summary)}):
             if -(table.delta_cc_half[k] or 0.0) > _uncertainty(summary) and names[k] not in found:
                 found.append(names[k])
     return found
+
+
+def rise_of_cc_half(summary: Summary, data_sets: Sequence[str]) -> float | None:
+    """By how much CC1/2 of all data rises without ``data_sets``, the sum of their influences; None if not known."""
+    table = summary.by_data_set
+    if table is None:
+        return None
+    delta = dict(zip(table.identifier, numbers(table.delta_cc_half).tolist(), strict=True))
+    rise = -sum(delta.get(name, np.nan) for name in data_sets)
+    return rise if np.isfinite(rise) and rise > 0.0 else None
 
 
 def _uncertainty(summary: Summary) -> float:
@@ -103,12 +128,12 @@ def _uncertainty(summary: Summary) -> float:
 
 def commands(
     exclusions: ExclusionsEntry | None, data_sets: Sequence[str], names: Sequence[str], d_min: float | None,
-    output: OutputNames,
+    output: OutputNames, rise: float | None = None,
 ) -> list[Advice]:  # fmt: skip
     """Advice with commands for the next step; empty if there is none.
 
     ``data_sets``: identifiers of those to leave out.  ``names``: of all in the output.  ``d_min``: suggested limit of
-    resolution, Angstrom, None where the data end before the signal.
+    resolution, Angstrom, None where the signal goes on where the data end.  ``rise``: of CC1/2 without these data sets.
     """
     pair = [output.experiments, output.reflections]
     compare = [f"report.compare={output.json}"] if output.json else []
@@ -121,7 +146,7 @@ def commands(
             ordered = sorted(runs[:MOST_RUNS], key=lambda one: (place.get(one.data_set, 0), one.first or 0))
             listed = ",".join(_run(one, names) for one in ordered)
             words.append(f"exclude_images={listed}")
-        why = _why(exclusions, runs, data_sets)
+        why = _why(exclusions, runs, data_sets, rise)
         found.append(Advice(why, shlex.join(["scale", *pair, *words, *compare])))
     if d_min is not None:
         why = f"Cut the resolution where CC1/2 falls to 0.3, {d_min:.2f} Å:"
@@ -133,7 +158,9 @@ def _run(one: StretchEntry, names: Sequence[str]) -> str:
     return f"{one.first}:{one.last}" if len(names) == 1 else f"{one.data_set}:{one.first}:{one.last}"
 
 
-def _why(exclusions: ExclusionsEntry | None, runs: Sequence[StretchEntry], data_sets: Sequence[str]) -> str:
+def _why(
+    exclusions: ExclusionsEntry | None, runs: Sequence[StretchEntry], data_sets: Sequence[str], rise: float | None
+) -> str:
     """The sentence before the command: what is left out, and the expected gain."""
     parts = (
         [] if not data_sets else [f"data set {data_sets[0]}" if len(data_sets) == 1 else f"{len(data_sets)} data sets"]
@@ -145,6 +172,6 @@ def _why(exclusions: ExclusionsEntry | None, runs: Sequence[StretchEntry], data_
     one = what == "1 image" or (len(data_sets) == 1 and not runs)
     text = f"Leave out {what} that disagree{'s' * one} with the rest"
     if exclusions is None or exclusions.gain is None:
-        return f"{text}; CC1/2 rises:"
+        return f"{text}; CC1/2 rises{'' if rise is None else f' by {rise:.4f}'}:"
     gain = show_with_error(100 * exclusions.gain, 100 * (exclusions.gain_error or 0.0))
     return f"{text}; other observations of the same reflections are then predicted {gain} % better:"

@@ -60,12 +60,24 @@ class SymmetryEntry(Record, frozen=True):
     elements: list[ElementEntry]
 
 
+class AxisLimitEntry(Record, frozen=True):
+    """How far the signal reaches along one direction, within 30 degrees of it."""
+
+    reflections: int
+    d_min: Annotated[float, about("Where the data end, Angstrom.")]
+    cc_half: Annotated[float | None, about("Where CC1/2 falls to 0.3, Angstrom; null where it does not.")]
+    i_over_sigma: Annotated[float | None, about("Where mean I/sigma falls to 1.5, Angstrom; null where it does not.")]
+
+
 class Anisotropy(Record, frozen=True):
     """How far intensities fall off differently with direction."""
 
     b: Annotated[Numbers, about("Principal values of the B tensor less their mean, Angstrom^2, ascending.")]
     esd: Annotated[float, about("Of one of them.")]
     directions: Annotated[list[Numbers], about("In which they act, along a*, b*, c*, the largest entry 1.")]
+    limits: Annotated[
+        list[AxisLimitEntry | None] | None, about("Along these directions; null with too few reflections.")
+    ] = None
 
 
 class PattersonPeak(Record, frozen=True):

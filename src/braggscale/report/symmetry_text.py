@@ -28,8 +28,8 @@ def _absences(found: SymmetryEntry, space_group: str) -> list[str]:
         return [text]
     name = best.space_groups[0].replace(" ", "")
     return [
-        f"{text} Scaling in {space_group} is the same; scale export writes {name}, and so does a run with "
-        f"space_group={name}."
+        f"{text} The scales are the same in {space_group} and {name}; scale export writes {name}, and so does a run "
+        f"with space_group={name}."
     ]
 
 
@@ -48,9 +48,9 @@ def _rotations(elements: list[ElementEntry], space_group: str) -> list[str]:
         )
     holds, no = by_state["holds"], by_state["no"]
     if holds and not by_state["denied"]:
-        said.append(f"All {len(holds)} rotations of {space_group} hold, {_range(holds)}.")
+        said.append(f"The intensities have all {len(holds)} rotations of {space_group} ({_range(holds)}).")
     if no and not by_state["missing"]:
-        said.append(f"Of {len(no)} more of the lattice none holds, {_range(no)}.")
+        said.append(f"They have none of the {len(no)} further rotations that the lattice allows ({_range(no)}).")
     return said
 
 
@@ -60,6 +60,5 @@ def _listed(elements: list[ElementEntry]) -> str:
 
 def _range(elements: list[ElementEntry]) -> str:
     known = sorted(e.cc for e in elements if e.cc is not None)
-    if len(known) == 1:
-        return f"CC {known[0]:.3f}"
-    return f"CC {known[0]:.3f} to {known[-1]:.3f}"
+    low, high = (f"{cc:.3f}" for cc in (known[0], known[-1]))
+    return f"CC {low}" if low == high else f"CC {low} to {high}"

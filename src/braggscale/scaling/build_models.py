@@ -14,6 +14,7 @@ from braggscale.data.experiment import Still, Sweep
 from braggscale.data.geometry import crystal_frame_axis, largest_scattering_angle, rocking_width
 from braggscale.data.observations import GeometryView, rows_by_data_set
 from braggscale.data.sorting import SortedObservations, UsedDataSet
+from braggscale.log_detail import MANY_DATA_SETS
 from braggscale.models import MODELS, build
 from braggscale.models.choice import ModelRequest, repeated_model, resolve_model
 from braggscale.models.data_set_model import DataSetModel, Extent
@@ -131,6 +132,8 @@ def _log_models(models: Sequence[DataSetModel], identifiers: Sequence[str], n_pa
     for model, identifier in zip(models, identifiers, strict=True):
         parts = ", ".join(f"{component.name} {component.n_parameters}" for component in model.components)
         by_text.setdefault(f"model {model.kind}, parameters: {parts}", []).append(identifier)
+    most = MOST_LOGGED if len(models) <= MANY_DATA_SETS else 3
     for text, members in by_text.items():
-        log.info(f"data set {some_of(members, MOST_LOGGED)}: {text}")
+        who = "all data sets" if len(members) == len(models) > 1 else f"data set {some_of(members, most)}"
+        log.info(f"{who}: {text}")
     log.info(f"{n_parameters} parameters in all")

@@ -57,13 +57,13 @@ def _log_selection(selection: Selection, identifiers: Sequence[str]) -> None:
         f"in {selection.n_groups} unique reflections"
     )
     names = {
-        "not_allowed": "not allowed",
+        "not_allowed": "outliers, or in the free set",
         "e2": "outside E2_range",
         "i_over_sigma": "outside Isigma_range",
         "partiality": "below min_partiality",
         "d": "outside d_range",
-        "single": "without a partner",
-        "not_drawn": "not drawn",
+        "single": "without an equivalent",
+        "not_drawn": "not in the random sample",
     }
     for key, text in names.items():
         n = sum(getattr(share, key) for share in selection.shares)

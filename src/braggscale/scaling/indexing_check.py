@@ -190,7 +190,7 @@ def log_indexing(check: IndexingCheck | None) -> None:
         return
     n = len(check.identifiers)
     if len(check.operators) == 1:
-        log.info(f"Indexing: the lattice leaves one way to index the {n} data sets")
+        log.info(f"Indexing: the {n} data sets are indexed alike, as the lattice can be indexed in one way only")
         return
     others = some_of(check.operators[1:], 4)
     unsure = int(np.count_nonzero(~check.sure))

@@ -20,6 +20,7 @@ from braggscale.data.reindexing import AUTO as REINDEX_AUTO
 from braggscale.data.row_fates import Cuts
 from braggscale.data.table import DataSet
 from braggscale.fit.solver import FitSettings
+from braggscale.log_detail import MANY_DATA_SETS, in_file
 from braggscale.models import MODELS
 from braggscale.models.choice import AUTO, ModelRequest, repeated_model
 from braggscale.models.stored_model import common_restraints
@@ -232,7 +233,10 @@ def model_request(options: Options) -> ModelRequest:
 def _data_sets_in_use(options: Options, data_sets: Sequence[DataSet]) -> list[int]:
     """Positions of the data sets in use."""
     identifiers = [data_set.identifier for data_set in data_sets]
-    log.info(f"Dataset unique identifiers are {identifiers}")
+    many = len(identifiers) > MANY_DATA_SETS
+    log.info(f"Dataset unique identifiers are {identifiers}", extra=in_file(many))
+    if many:
+        log.info(f"{len(identifiers)} data sets: {', '.join(identifiers[:3])} to {identifiers[-1]}")
     use, leave = options.dataset_selection.use_datasets, options.dataset_selection.exclude_datasets
     kept = list(data_set_names.choose_data_sets(identifiers, use or (), leave or ()))
     if len(kept) < len(identifiers):
@@ -279,7 +283,7 @@ def _settled(options: Options, chosen: Sequence[DataSet], models: ModelRequest) 
     if cut.partiality_cutoff is None:
         low = (estimated or scaling.only_target) and stills
         if low:
-            log.info(f"stills: reflections are used from a partiality of {STILLS_CUTOFF:g}, by their errors")
+            log.info(f"stills: used from a partiality of {STILLS_CUTOFF:g}; those with a small one count less")
         cut = replace(cut, partiality_cutoff=STILLS_CUTOFF if low else PARTIALITY_CUTOFF)
     if scaling.outlier_zmax is None:
         errors = options.weighting.error_model
@@ -293,7 +297,7 @@ def _settled(options: Options, chosen: Sequence[DataSet], models: ModelRequest) 
     if selection.method == "auto":
         everything = (estimated or scaling.only_target) and not asked and (stills or n_rows <= ALL_BELOW)
         if everything:
-            log.info("all observations take part in the fit (method=use_all)")
+            log.info("all observations take part in the fit (reflection_selection.method=use_all)")
         selection = replace(selection, method="use_all" if everything else "intensity_ranges")
     return replace(options, cut_data=cut, scaling_options=scaling, reflection_selection=selection)
 

@@ -172,8 +172,10 @@ def _linear_term(entry: Mapping[str, Any]) -> float:
 def _i_mid(configurations: Sequence[Mapping[str, Any]]) -> float | None:
     found = [c.get("Imid") for c in configurations]
     i_mid = found[0]
+    if all(m is None for m in found):  # a mixture by expected errors, which has no midpoint
+        return None
     if isinstance(i_mid, bool) or not isinstance(i_mid, int | float) or any(m != i_mid for m in found):
-        log.info("Intensities are chosen afresh: the input has no midpoint, or several")
+        log.info("Intensities are chosen afresh: the data sets of the input have different choices")
         return None
     log.info(f"Intensity choice of the input as a start: Imid {i_mid:.6g} (0 profile, 1 summation, else a mixture)")
     return float(i_mid)

@@ -28,6 +28,7 @@ from braggscale.fit.fit_scales import Outcome, fit
 from braggscale.fit.problem import Problem
 from braggscale.fit.restraint_strengths import held_back
 from braggscale.fit.solver import FitSettings
+from braggscale.log_detail import MANY_DATA_SETS
 from braggscale.models import MODELS
 from braggscale.models.detector_map import low_response
 from braggscale.models.joint_model import JointModel
@@ -35,11 +36,11 @@ from braggscale.models.resolution_trend import resolution_trend
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.run_warnings import Code, warn
 from braggscale.scaling.intensities import compare_intensities, decide_intensities, first_intensities
+from braggscale.scaling.round_log import log_round
 from braggscale.scaling.starting_scales import starting_scales
 from braggscale.scaling.state import RoundReport, RoundSettings, Scaled, ScalingProblem, Start, State
 from braggscale.weighting.counting_gain import counting_gain
 from braggscale.weighting.error_model import (
-    ErrorModel,
     ErrorModelOptions,
     FitResult,
     nearly_equal,
@@ -145,7 +146,7 @@ def scale_data(problem: ScalingProblem, start: Start, settings: RoundSettings) -
         state, decided = _decide(context, moved, number)
         report = RoundReport(number, outcome, *decided, int(state.rejected.sum()), perf_counter() - begin)
         reports.append(report)
-        log_round(report)
+        log_round(report, len(problem.model.data_sets) > MANY_DATA_SETS)
         converged = (number > 1 or not context.cold) and _same(problem, loop.state, state)
         if state.shadowed.sum() != loop.state.shadowed.sum():
             # means over places that nothing is known of would move those that are seen
@@ -428,19 +429,3 @@ def _same(problem: ScalingProblem, old: State, new: State) -> bool:
     counted = problem.groups.sum(changed.astype(np.float64)) == 0
     moved = moved[counted]
     return not len(moved) or bool(moved.mean() <= SAME_INTENSITIES**2 and moved.max() <= SAME_INTENSITY**2)
-
-
-def log_round(report: RoundReport) -> None:
-    """One line per round."""
-    outcome = report.outcome
-    steps = ", ".join(f"{name} {fit.steps}" for name, fit in outcome.fits)
-    cost = outcome.fits[-1][1].cost if outcome.fits else 0.0
-    # a sum of squares that vanishes may be a rounding error below 0
-    rms = np.sqrt(max(cost, 0.0) / max(outcome.n_observations, 1))
-    errors = "".join(f", {_parameters(found.model)}" for found in report.errors[:1])
-    rejected = "" if report.rejection is None else f", {report.n_outliers} outliers"
-    log.info(f"Round {report.number}: {steps}, rms {rms:.4f}{errors}{rejected}")
-
-
-def _parameters(model: ErrorModel) -> str:
-    return f"a {model.a:.3f} b {model.b:.4f}" + (f" c {model.c:.3g}" if model.c > 0 else "")

@@ -10,7 +10,6 @@ import numpy as np
 
 from braggscale.data import batches, image_selection, sorting
 from braggscale.data.connected_sets import connected_sets
-from braggscale.data.data_set_names import MOST_LOGGED
 from braggscale.data.experiment import Experiment
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.data.geometry import UnitCell
@@ -20,6 +19,7 @@ from braggscale.data.sorting import RunDataSet, SortedObservations
 from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet
 from braggscale.data.unique_reflections import Groups
+from braggscale.log_detail import MANY_DATA_SETS, in_file
 from braggscale.numerics.timing import Clock
 from braggscale.run_warnings import Code, warn
 from braggscale.scaling.plan import Plan
@@ -28,7 +28,7 @@ from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
-WORST = 5  # data sets with a line of their own where there are very many
+WORST = 5  # data sets that are named where there are very many
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +140,10 @@ def _with_batches(experiments: Sequence[Experiment]) -> list[Experiment]:
 def _log_batches(experiments: Sequence[Experiment], offsets: Sequence[int | None]) -> None:
     """The table of batch numbers."""
     if any(offset is not None for offset in offsets):
-        log.info("Batch numbers assigned to datasets:")
+        extra = in_file(len(experiments) > MANY_DATA_SETS)
+        log.info("Batch numbers assigned to datasets:", extra=extra)
         for line in batches.batch_lines(experiments, offsets):
-            log.info(line)
+            log.info(line, extra=extra)
 
 
 def _log_preparation(data_sets: Sequence[RunDataSet]) -> None:
@@ -150,11 +151,14 @@ def _log_preparation(data_sets: Sequence[RunDataSet]) -> None:
     counts = [count_fates(one.fate) for one in data_sets]
     good = [found.pop(Fate.SCALED, 0) for found in counts]
     shown = list(range(len(data_sets)))
-    if len(data_sets) > MOST_LOGGED:
+    if len(data_sets) > MANY_DATA_SETS:
         rows = sum(len(one.fate) for one in data_sets)
-        log.info(f"{sum(good)} of {rows} rows of {len(data_sets)} data sets usable, {min(good)} to {max(good)} of each")
-        log.info("The data sets with the fewest:")
         shown = sorted(shown, key=good.__getitem__)[:WORST]
+        fewest = ", ".join(f"{data_sets[k].identifier} ({good[k]} of {len(data_sets[k].fate)})" for k in shown)
+        log.info(
+            f"{sum(good)} of {rows} rows are usable, {min(good)} to {max(good)} of each data set; fewest of {fewest}"
+        )
+        return
     for k in shown:
         log.info(f"Data set {data_sets[k].identifier}: {good[k]} of {len(data_sets[k].fate)} rows usable")
         log.debug("; ".join(f"{n} {FATE_TEXT[fate]}" for fate, n in counts[k].items()))

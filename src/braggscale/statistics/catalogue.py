@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from braggscale.wording import UNKNOWN, show
+from braggscale.wording import UNKNOWN, decimals, show
 
 Better = Literal["up", "down"]
+Limits = tuple[float, float]
+# Statistics without an interval, and one with an interval that has errors of the same size.
+_AS_WELL_KNOWN_AS = {"r_merge": "r_meas", "r_merge_apart": "r_meas_apart"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,18 @@ class Statistic:
         unit = "%" if self.percent else self.unit
         return f"{self.label} / {unit}" if unit else self.label
 
-    def text(self, value: float | None, unknown: str = UNKNOWN) -> str:
-        """A value as it is shown everywhere.  ``unknown``: for None and NaN."""
-        return show(None if value is None else self.factor * value, self.digits, unknown)
+    def decimals(self, limits: Limits | None = None) -> int:
+        """How many decimals are shown: two digits of the width of the interval ``limits``, but at least ``digits``."""
+        return self.digits if limits is None else max(decimals(self.factor * (limits[1] - limits[0])), self.digits)
+
+    def text(self, value: float | None, unknown: str = UNKNOWN, limits: Limits | None = None) -> str:
+        """A value as it is shown everywhere.  ``unknown``: for None and NaN.  ``limits``: its confidence interval."""
+        return show(None if value is None else self.factor * value, self.decimals(limits), unknown)
+
+    def limits(self, intervals: object) -> Limits | None:
+        """The interval that decides its digits.  ``intervals``: has intervals of overall statistics, or is None."""
+        found: Limits | None = getattr(intervals, _AS_WELL_KNOWN_AS.get(self.name, self.name), None)
+        return found
 
 
 _STATISTICS = (
@@ -144,6 +156,11 @@ SUMMARY = (
     "d_min", "d_max", "completeness", "multiplicity", "mean_i_over_sigma", "r_merge", "r_merge_apart", "r_meas",
     "r_meas_apart", "r_pim", "r_pim_apart", "cc_half", "anomalous_completeness", "anomalous_multiplicity", "cc_anom",
     "anomalous_slope", "df_f", "di_over_sigma", "n_obs", "n_unique",
+)  # fmt: skip
+# Those about Friedel mates, which the terminal leaves out of long summaries.
+ABOUT_MATES = (
+    "r_merge_apart", "r_meas_apart", "r_pim_apart", "anomalous_completeness", "anomalous_multiplicity", "cc_anom",
+    "anomalous_slope", "df_f", "di_over_sigma",
 )  # fmt: skip
 # Columns of the tables by resolution.
 AMOUNT = ("d_max", "d_min", "n_obs", "n_unique", "multiplicity", "completeness", "mean_intensity", "mean_i_over_sigma")

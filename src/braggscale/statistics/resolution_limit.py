@@ -51,7 +51,9 @@ def suggest_limit(d_min: Sequence[float], cc: Sequence[float], pairs: Sequence[i
     d = np.asarray(d_min, np.float64)[known]
     y = np.asarray(cc, np.float64)[known]
     if (y > CC_LIMIT).all():
-        return ResolutionLimit(None, f"CC1/2 is above {CC_LIMIT:g} in all shells: the data end before the signal")
+        return ResolutionLimit(
+            None, f"CC1/2 is above {CC_LIMIT:g} in all shells: the signal goes on where the data end"
+        )
     x = d**-2.0
     s0, r = _fit(x, y, np.asarray(pairs, np.float64)[known] - 3)
     crossing = s0 + r * float(np.arctanh(1 - 2 * CC_LIMIT)) if r > 0 else np.nan

@@ -241,7 +241,7 @@ def comparison(obs: Observations, groups: Groups, scale: Float, weight: Float, o
     all (n,).  The other arguments: as in ``choose``.
     """
     both = _comparable(obs, groups, scale, outlier)
-    n, reason = int(np.count_nonzero(both)), "the least expected error of each observation"
+    n, reason = int(np.count_nonzero(both)), "profile-fitted and summed, the less uncertain counts more"
     if n < _MINIMUM_ROWS:
         return Choice(BEST, (), n, reason)
     rows = _Rows.of(obs, groups, scale, weight, both)

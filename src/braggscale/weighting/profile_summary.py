@@ -49,25 +49,26 @@ class ProfileFinding:
         """For the log.  ``names``: of all data sets of the run."""
         who = _names([names[k] for k in self.data_sets])
         low, high = _size(self.ratio[0]), _size(self.ratio[-1])
-        if not low and not high:
-            words = f"Profiles of data set {who} agree with sums within {100 * NOTHING:g} %"
+        same = not low and not high
+        if same:
+            words = f"Profile-fitted and summed intensities of data set {who} agree within {100 * NOTHING:g} %"
         else:
             words = (
-                f"Profiles of data set {who} are {low or 'right'} at {self.d[0]:.3g} A and {high or 'right'} at "
-                f"{self.d[-1]:.3g} A"
+                f"Profile-fitted intensities of data set {who} are {low or 'equal to'} the summed ones at "
+                f"{self.d[0]:.3g} A and {high or 'equal to them'} at {self.d[-1]:.3g} A"
             )
         if self.power_esd < KNOWN_POWER and self.power > 0.25:
-            part = "the recorded part of a reflection" if self.power > 0.75 else "neither the whole nor the part"
-            words += f"; they are of {part} (power {self.power:.2f} of the partiality)"
+            part = "only the recorded part" if self.power > 0.75 else "more than the part, less than the whole"
+            words += f"; they hold {part} of a reflection (power {self.power:.2f} of the partiality)"
         if self.alone:
             return f"{words}; {self.alone} are used alone: {self.why}"
-        return f"{words}; put on the scale of the sums"
+        return words if same else f"{words}; this is corrected"
 
 
 def _size(ratio: float) -> str:
     if abs(ratio - 1.0) < NOTHING:
         return ""
-    return f"{100 * abs(ratio - 1.0):.1f} % {'low' if ratio < 1 else 'high'}"
+    return f"{100 * abs(ratio - 1.0):.1f} % {'below' if ratio < 1 else 'above'}"
 
 
 def _names(names: Sequence[str]) -> str:

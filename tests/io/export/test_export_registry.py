@@ -10,7 +10,7 @@ from braggscale.io.export.export import Export, ExportFile, ExportSettings, numb
 from braggscale.io.export.registry import EXPORTS
 from braggscale.io.export.write import needs_statistics, write_exports
 from braggscale.options.assignments import definitions, export_definitions
-from braggscale.options.master import EXPORT_FILES
+from braggscale.options.export_files import EXPORT_FILES, ExportOption
 
 
 def toy_files(data, path):
@@ -30,7 +30,7 @@ TOY = Export(toy_files, names=lambda path: (path, numbered(path, "unique")))
 def toy(monkeypatch):
     """The program with one kind of export more: one entry in the registry, one in the options."""
     monkeypatch.setitem(EXPORTS, "toy", TOY)
-    monkeypatch.setitem(EXPORT_FILES, "toy", (1, "One line for each observation."))
+    monkeypatch.setitem(EXPORT_FILES, "toy", ExportOption(1, "One line for each observation.", ""))
     definitions.cache_clear()
     export_definitions.cache_clear()
     yield

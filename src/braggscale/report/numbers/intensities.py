@@ -15,7 +15,7 @@ import numpy as np
 from braggscale.data.geometry import UnitCell
 from braggscale.data.symmetry import Symmetry
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.report.numbers.intensity_tests import intensity_tests
+from braggscale.report.numbers.intensity_tests import intensity_tests, with_axis_limits
 from braggscale.report.numbers.json_numbers import column, counts, numbers, rounded, share, total
 from braggscale.report.numbers.scaled_observations import Observed
 from braggscale.report.summary_sections import (
@@ -50,6 +50,7 @@ def intensity_distribution(seen: Observed, symmetry: Symmetry, cell: UnitCell) -
     z = np.where(use & (level[seen.shell] > 0), value / np.where(level > 0, level, 1.0)[seen.shell], np.nan)
     strong = share(total(seen.shell, n, seen.mean / seen.sd), total(seen.shell, n)) >= _TRUSTED
     trusted = np.isfinite(z) & strong[seen.shell]
+    tests = intensity_tests(seen.asu, value, z, trusted, centric, symmetry, cell)
     return IntensityDistribution(
         wilson=_wilson(seen.s[use], value[use]),
         second_moments=SecondMoments(
@@ -62,7 +63,7 @@ def intensity_distribution(seen: Observed, symmetry: Symmetry, cell: UnitCell) -
         ),
         l_test=_l_test(seen.asu, value, trusted & ~centric),
         multiplicity=_multiplicity(seen.friedel_merged.sizes(), centric),
-        tests=intensity_tests(seen.asu, value, z, trusted, centric, symmetry, cell),
+        tests=with_axis_limits(tests, seen, symmetry, cell),
     )
 
 

@@ -5,6 +5,8 @@ reflection in 1/Angstrom and B a symmetric tensor, with errors as large as itsel
 maximum of the likelihood of an exponential distribution, found by Fisher's scoring (McCullagh & Nelder, Generalized
 Linear Models, 1989, ch. 8), averaged over the rotations of the point group. Its mean belongs to the overall B.
 
+Limits of resolution along the principal directions of B: ``statistics.axis_limits``.
+
 *Pseudo-translation.* The highest peak of the Patterson map at 5 Angstrom, more than 15 Angstrom from the origin,
 relative to the origin. Twenty per cent and more are a sign of it (Zwart, Grosse-Kunstleve & Adams, CCP4 Newsletter 43
 (2005) 7).
@@ -15,6 +17,7 @@ alpha the twin fraction (Yeates, Acta Cryst. A44 (1988) 142).
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from braggscale.data.geometry import UnitCell, reciprocal_matrix
@@ -23,7 +26,9 @@ from braggscale.data.reindexing import alternatives, matrix_of, reindexed
 from braggscale.data.symmetry import Symmetry
 from braggscale.numerics.array_types import Array, Bool, Float
 from braggscale.report.numbers.json_numbers import numbers, rounded, significant
-from braggscale.report.summary_checks import Anisotropy, IntensityTests, PattersonPeak, TwinLaw
+from braggscale.report.numbers.scaled_observations import Observed
+from braggscale.report.summary_checks import Anisotropy, AxisLimitEntry, IntensityTests, PattersonPeak, TwinLaw
+from braggscale.statistics.axis_limits import AxisLimit, axis_limits
 
 MOST = 50_000  # reflections in the fit of the tensor
 FEWEST = 200
@@ -67,8 +72,7 @@ def _anisotropy(asu: Array, z: Float, symmetry: Symmetry, cell: UnitCell) -> Ani
         if np.abs(move).max() < 1e-6:
             break
     tensor = _matrix(beta[1:])
-    turns = [np.linalg.inv(to_q.T) @ r @ to_q.T for r in symmetry.rotations]
-    # rows q = h A^T; the index h R belongs to q (A^T)^-1 R A^T
+    turns = _turns(to_q, symmetry)
     tensor = np.mean([turn @ tensor @ turn.T for turn in turns], axis=0)
     tensor -= np.eye(3) * np.trace(tensor) / 3.0
     values, axes = np.linalg.eigh(tensor)
@@ -79,6 +83,29 @@ def _anisotropy(asu: Array, z: Float, symmetry: Symmetry, cell: UnitCell) -> Ani
         esd=significant(float(esd), 2),
         directions=[numbers(np.round(h / np.abs(h).max(), 2) + 0.0, 2) for h in to_indices],
     )
+
+
+def _turns(to_q: Float, symmetry: Symmetry) -> list[Float]:
+    """Rotations for rows q = h A^T: the index h R belongs to q (A^T)^-1 R A^T.  ``to_q``: A, (3, 3)."""
+    return [np.linalg.inv(to_q.T) @ r @ to_q.T for r in symmetry.rotations]
+
+
+def with_axis_limits(found: IntensityTests, seen: Observed, symmetry: Symmetry, cell: UnitCell) -> IntensityTests:
+    """The tests with limits of resolution along the directions of the anisotropy.  ``cell``: Angstrom and degrees."""
+    if found.anisotropy is None:
+        return found
+    to_q = reciprocal_matrix(cell)
+    axes = np.array(found.anisotropy.directions) @ to_q.T
+    axes /= np.linalg.norm(axes, axis=1)[:, None]
+    q = np.asarray(seen.asu, np.float64) @ to_q.T
+    limits = axis_limits(axes, q, _turns(to_q, symmetry), seen.friedel_merged, seen.x, seen.sigma)
+    entries = [None if one is None else _limit_entry(one) for one in limits]
+    return msgspec.structs.replace(found, anisotropy=msgspec.structs.replace(found.anisotropy, limits=entries))
+
+
+def _limit_entry(one: AxisLimit) -> AxisLimitEntry:
+    cc_half, signal = (None if d is None else significant(d, 3) for d in (one.cc_half, one.i_over_sigma))
+    return AxisLimitEntry(one.reflections, significant(one.d_min, 3), cc_half, signal)
 
 
 _PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))

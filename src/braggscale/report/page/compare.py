@@ -34,7 +34,6 @@ from braggscale.wording import decimals
 PLOTS = ("cc_half", "r_pim", "r_meas", "mean_i_over_sigma", "completeness", "multiplicity")
 # Statistics that are counted, not estimated: any difference is one.
 COUNTED = ("completeness", "multiplicity", "n_obs", "n_unique", "anomalous_completeness", "anomalous_multiplicity")
-FINE = 3  # statistics that are shown with so many decimals are compared with one more
 
 
 def compare(summary: Summary, other: Summary | None, label: str) -> Section:
@@ -64,7 +63,7 @@ def compare(summary: Summary, other: Summary | None, label: str) -> Section:
 
 def _figure(statistic: Statistic, here: StatisticsEntry, there: StatisticsEntry, d_axis: Layout) -> Figure:
     """A statistic of both runs by resolution."""
-    key, digits = statistic.name, _digits(statistic)
+    key, digits = statistic.name, statistic.digits
     data = []
     for run, name, colour, dash in ((here, "this run", BLUE, "solid"), (there, "other run", ORANGE, "dash")):
         x = middles(run.shells)
@@ -83,10 +82,6 @@ def _figure(statistic: Statistic, here: StatisticsEntry, there: StatisticsEntry,
     return Figure(f"compare-{key}", statistic.label, text, data, layout, table)
 
 
-def _digits(statistic: Statistic) -> int:
-    return statistic.digits + (statistic.digits == FINE)
-
-
 def _times(value: float | None, factor: float) -> float | None:
     return value if value is None or factor == 1.0 else factor * value
 
@@ -102,16 +97,22 @@ def _table(here: StatisticsEntry, there: StatisticsEntry, summary: Summary, othe
             unit = "%" if statistic.percent else statistic.unit
             limits = _limits(here, there, statistic.name) if number is None else None
             judged = statistic.better if statistic.name in COUNTED or limits is not None else None
-            pair = _pair(
-                _times(one, statistic.factor), _times(two, statistic.factor), _digits(statistic), judged, limits
+            known = [statistic.limits(run.intervals) if number is None else None for run in (here, there)]
+            texts = [statistic.text(v, NOTHING, own) for v, own in zip((one, two), known, strict=True)]
+            change = None if one is None or two is None else statistic.factor * (one - two)
+            rows.append(
+                [
+                    statistic.label + label + (f" / {unit}" if unit else ""),
+                    *texts,
+                    *_change(change, max(map(statistic.decimals, known)), judged, limits),
+                ]
             )
-            rows.append([statistic.label + label + (f" / {unit}" if unit else ""), *pair])
     errors = [[m.isa for m in run.error_models] for run in (summary, other)]
     if all(len(e) == 1 for e in errors):
-        rows.append(["Largest I/σ", *_pair(errors[0][0], errors[1][0], 1, None)])
-    rows.append(["Outliers", *_pair(summary.outliers, other.outliers, 0, None)])
+        rows.append(["Largest I/σ", *_pair(errors[0][0], errors[1][0], 1)])
+    rows.append(["Outliers", *_pair(summary.outliers, other.outliers, 0)])
     sets = [len(run.kept) for run in (summary, other)]
-    rows.append(["Data sets", *_pair(sets[0], sets[1], 0, None)])
+    rows.append(["Data sets", *_pair(sets[0], sets[1], 0)])
     header = ("", "this run", "other run", "difference", "95 % interval", "")
     return Table("This run and the other", header, rows, words=(0, 5))
 
@@ -137,25 +138,28 @@ def _measured(run: StatisticsEntry, name: str) -> Measured | None:
     return Measured(float(getattr(run.overall, name)), effects)
 
 
-def _pair(
-    a: float | None, b: float | None, digits: int, better: Better | None, limits: tuple[float, float] | None = None
-) -> list[str]:
-    """Both numbers, their difference with its interval, and what to call it.
+def _pair(a: float | None, b: float | None, digits: int) -> list[str]:
+    """Two numbers, neither of which is better, and their difference."""
+    return [
+        shown(a, digits), shown(b, digits), *_change(None if a is None or b is None else a - b, digits, None, None)
+    ]  # fmt: skip
+
+
+def _change(change: float | None, digits: int, better: Better | None, limits: tuple[float, float] | None) -> list[str]:
+    """A difference with its interval, and what to call it.
 
     ``limits``: of the difference. One whose interval contains 0 is neither better nor worse.
     """
-    if a is None or b is None:
-        return [shown(a, digits), shown(b, digits), NOTHING, "", ""]
-    change = a - b
+    if change is None:
+        return [NOTHING, "", ""]
     small = abs(change) < 0.5 * 10**-digits if limits is None else limits[0] <= 0.0 <= limits[1]
     word = "" if better is None or (limits is None and small) else "no difference"
     if better is not None and not small:
         word = "better" if (change > 0) == (better == "up") else "worse"
     if limits is None:
-        return [shown(a, digits), shown(b, digits), "0" if small else f"{change:+.{digits}f}", "", word]
+        return ["0" if small else f"{change:+.{digits}f}", "", word]
     digits = max(digits, decimals(limits[1] - limits[0]))
-    between = f"{limits[0]:+.{digits}f} to {limits[1]:+.{digits}f}"
-    return [shown(a, digits), shown(b, digits), f"{change:+.{digits}f}", between, word]
+    return [f"{change:+.{digits}f}", f"{limits[0]:+.{digits}f} to {limits[1]:+.{digits}f}", word]
 
 
 def _commands(summary: Summary, other: Summary) -> Table:

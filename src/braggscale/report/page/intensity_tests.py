@@ -17,6 +17,7 @@ from braggscale.report.page.figure import (
     resolution_axis,
     shown,
 )
+from braggscale.report.summary_checks import Anisotropy
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_sections import IntensityDistribution
 from braggscale.wording import show_with_error
@@ -34,11 +35,7 @@ def tests_table(found: IntensityDistribution) -> Table:
         rows.append(["Wilson B / Å²", show_with_error(wilson.b, wilson.b_esd), "", "slope of the Wilson plot"])
     tests = found.tests
     if tests is not None and tests.anisotropy is not None:
-        tensor = tests.anisotropy
-        for b, along in zip(tensor.b, tensor.directions, strict=True):
-            place = ", ".join(shown(v, 2) for v in along)
-            value = show_with_error(b, tensor.esd)
-            rows.append([f"B along ({place}) less the mean / Å²", value, "0", "anisotropy; axes are a*, b*, c*"])
+        rows += _anisotropy(tests.anisotropy)
     if tests is not None and tests.patterson is not None:
         place = ", ".join(shown(v, 2) for v in tests.patterson.place)
         height = shown(tests.patterson.height, 1, percent=True)
@@ -52,6 +49,22 @@ def tests_table(found: IntensityDistribution) -> Table:
         fraction = show_with_error(law.fraction, law.esd)
         rows.append([f"Twin fraction, law {law.operator}", fraction, "0", f"H test, {law.pairs} pairs"])
     return Table("Tests of the intensities", ("", "found", "expected", ""), rows, words=(0, 3))
+
+
+def _anisotropy(tensor: Anisotropy) -> list[list[Cell]]:
+    """B and the limits of resolution along each direction."""
+    rows: list[list[Cell]] = []
+    for k, (b, along) in enumerate(zip(tensor.b, tensor.directions, strict=True)):
+        place = ", ".join(shown(v, 2) for v in along)
+        value = show_with_error(b, tensor.esd)
+        rows.append([f"B along ({place}) less the mean / Å²", value, "0", "anisotropy; axes are a*, b*, c*"])
+        limit = tensor.limits[k] if tensor.limits else None
+        if limit is not None:
+            ends = f"beyond {limit.d_min:.2f}"
+            cc_half, signal = (ends if d is None else shown(d, 2) for d in (limit.cc_half, limit.i_over_sigma))
+            what = f"CC1/2 falls to 0.3; ⟨I/σ⟩ to 1.5 at {signal}; {limit.reflections} reflections within 30°"
+            rows.append([f"Resolution along ({place}) / Å", cc_half, "", what])
+    return rows
 
 
 def amplitudes_of_mates(summary: Summary) -> list[Figure]:

@@ -26,8 +26,8 @@ from braggscale.report.page.figure import (
 )
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_run import ShellEntry, StatisticsEntry
-from braggscale.statistics.catalogue import AMOUNT, CATALOGUE, SUMMARY, Statistic, chosen
-from braggscale.wording import decimals, show, show_interval
+from braggscale.statistics.catalogue import AMOUNT, CATALOGUE, SUMMARY, Limits, Statistic, chosen
+from braggscale.wording import show_interval
 
 COLUMNS = (
     *AMOUNT, "r_merge", "r_meas", "r_pim", "cc_half", "cc_half_analytic", "r_anom", "cc_anom",
@@ -38,14 +38,15 @@ COLUMNS = (
 def shell_table(statistics: StatisticsEntry) -> Table:
     """Every statistic by resolution shell; the last row is all data."""
     columns = chosen(COLUMNS, statistics.anomalous)
-    rows = [[_cell(shell, statistic) for statistic in columns] for shell in (*statistics.shells, statistics.overall)]
+    rows = [[_cell(shell, statistic) for statistic in columns] for shell in statistics.shells]
+    rows.append([_cell(statistics.overall, s, s.limits(statistics.intervals)) for s in columns])
     return Table("Statistics by resolution", tuple(s.title for s in columns), rows, last_is_total=True)
 
 
-def _cell(shell: ShellEntry, statistic: Statistic) -> str:
+def _cell(shell: ShellEntry, statistic: Statistic, limits: Limits | None = None) -> str:
     value = getattr(shell, statistic.name)
     significant = value is not None and getattr(shell, f"{statistic.name}_significant", False)
-    return statistic.text(value, NOTHING) + "*" * bool(significant)
+    return statistic.text(value, NOTHING, limits) + "*" * bool(significant)
 
 
 def summary_table(statistics: StatisticsEntry) -> Table:
@@ -55,26 +56,20 @@ def summary_table(statistics: StatisticsEntry) -> Table:
     if suggested is not None:
         columns = {f"to {suggested.d_min:.2f} Å (suggested)": suggested, **columns}
     listed = chosen(SUMMARY, statistics.anomalous)
-    rows = [[s.title, *(_cell(shell, s) for shell in columns.values())] for s in listed]
-    header = ["", *columns]
     intervals = statistics.intervals
+    rows = [
+        [s.title, *(_cell(shell, s, s.limits(intervals) if shell is overall else None) for shell in columns.values())]
+        for s in listed
+    ]
+    header = ["", *columns]
     if intervals:
         header.append(f"{100 * intervals.level:g} % interval, overall")
-        place = list(columns).index("overall") + 1
         for row, statistic in zip(rows, listed, strict=True):
-            limits = getattr(intervals, statistic.name, None)
-            row.append(_interval(limits))
-            if limits and row[-1]:  # the number with as many digits as its interval
-                star = "*" * row[place].endswith("*")
-                row[place] = show(getattr(overall, statistic.name), _decimals(limits)) + star
+            row.append(_interval(getattr(intervals, statistic.name, None)))
     return Table("Summary", tuple(header), rows, words=(0,))
 
 
-def _decimals(limits: tuple[float, float]) -> int:
-    return max(decimals(limits[1] - limits[0]), 3)
-
-
-def _interval(limits: tuple[float, float] | None) -> str:
+def _interval(limits: Limits | None) -> str:
     """Lower and upper limit with two digits of their distance; nothing where there is none."""
     return show_interval(limits[0], limits[1], " – ") if limits and limits[1] > limits[0] else ""
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from braggscale.data.flags import FATE_TEXT, Fate
-from braggscale.fit.component_summaries import ComponentSummary, sentences
-from braggscale.numerics.minimisers import Fit, Stop
+from braggscale.log_detail import MANY_DATA_SETS, in_file
 from braggscale.numerics.timing import since_the_command_began
 from braggscale.report.checks import symmetry_entry
 from braggscale.report.numbers.reference import reference_lines
@@ -17,24 +16,23 @@ from braggscale.report.summary_document import Advice
 from braggscale.report.symmetry_text import symmetry_sentences
 from braggscale.report.text import tables
 from braggscale.report.text.citations import papers
+from braggscale.report.text.log_fit import details, log_fit
 from braggscale.report.text.wavelengths import wavelength_lines
 from braggscale.report.zero_dose import zero_dose_lines
 from braggscale.run_warnings import Code, warn
 from braggscale.scaling.free_set import FreeSet
 from braggscale.scaling.result import Result
+from braggscale.statistics.catalogue import ABOUT_MATES, SUMMARY
 from braggscale.statistics.merging_statistics import Statistics
 from braggscale.weighting.intensity_choice import Choice
-from braggscale.wording import show, some_of
+from braggscale.wording import show
 
 log = logging.getLogger(__name__)
 
-# A parameter that differs from "no correction" by less than this many esds is not significant (DIALS' count).
-SIGNIFICANT = 2.0
 MOST_OUTLYING = 15  # data sets that differ from the others, in the log
 # Below this mean multiplicity scales are hardly determined by equivalents.
 LOW_MULTIPLICITY = 1.5
-MOST_DATA_SETS = 20  # of more the range and the worst are shown
-HELD_BACK = 0.1  # if less than this share of its parameters is effective, the restraint suppresses the correction
+MOST_PROFILES = 3  # sentences on profiles of data sets, on the terminal
 
 
 def log_result(result: Result, anomalous: bool) -> None:
@@ -43,15 +41,16 @@ def log_result(result: Result, anomalous: bool) -> None:
     ``anomalous``: whether Friedel mates were kept apart in the run.
     """
     _log_choices(result)
-    _log_fit(result)
+    log_fit(result)
     log.info("")
-    for line in tables.ledger_table(result.ledger(), FATE_TEXT, MOST_DATA_SETS).splitlines():
-        log.info(line)
+    for number, part in enumerate(tables.ledger_tables(result.ledger(), FATE_TEXT, MANY_DATA_SETS)):
+        log.info(part, extra=in_file(number == 2))
     if result.batch_lines:
-        log.info("")
-        log.info("For reference, batch numbers assigned to datasets were:")
+        extra = details(result)
+        log.info("", extra=extra)
+        log.info("For reference, batch numbers assigned to datasets were:", extra=extra)
         for line in result.batch_lines:
-            log.info(line)
+            log.info(line, extra=extra)
     if result.outlying:
         _log_outlying(result)
     if result.wavelengths is not None:
@@ -82,12 +81,11 @@ def _log_choices(result: Result) -> None:
             f"After {last.number} rounds a few observations at the border of being outliers still change sides; "
             "the last fit uses the choices of the last round"
         )
-    for words in _profiles(result):
-        log.info(words)
+    _log_profiles(result)
     choice = next((r.choice for r in reversed(result.scaled.rounds) if r.choice and r.choice.table), None)
     if choice is not None:
         log.info("")
-        _log_choice(choice)
+        _log_choice(choice, details(result))
     for number, found in enumerate(last.errors):
         log.info("")
         name = "Error model" if len(last.errors) == 1 else f"Error model {number + 1}"
@@ -101,9 +99,11 @@ def _log_choices(result: Result) -> None:
             (f"{r.high:.1f} - {r.low:.1f}", r.n, f"{r.uncorrected:.2f}", f"{r.corrected:.2f}") for r in found.ranges
         ]
         if rows:
-            log.info(tables.text_table(("expected intensity", "n", "uncorrected", "corrected"), rows))
+            log.info("Mean square deviation of equivalents over its expectation:", extra=details(result))
+            table = tables.text_table(("expected intensity", "n", "uncorrected", "corrected"), rows)
+            log.info(table, extra=details(result))
     if last.rejection is not None:
-        log.info("")
+        log.info("", extra=details(result))
         log.info(f"Outliers: {last.n_outliers} of {len(result.data.rows)} observations")
         if last.n_wilson:
             log.info(f"of these {last.n_wilson} by their size alone (emax)")
@@ -115,17 +115,20 @@ def _log_choices(result: Result) -> None:
             (_multiplicity(m.first, m.last), m.rows, m.rejected, f"{100 * m.rejected / max(m.rows, 1):.2f}")
             for m in last.rejection.by_multiplicity
         ]
-        log.info(tables.text_table(("multiplicity", "n", "outliers", "%"), counts))
+        log.info(tables.text_table(("multiplicity", "n", "outliers", "%"), counts), extra=details(result))
 
 
-def _profiles(result: Result) -> list[str]:
+def _log_profiles(result: Result) -> None:
     """Sentences on the ratio of profiles to sums; if there are many data sets, only for the first few."""
     found = result.scaled.profiles
     names = [result.members[k].identifier for k in result.kept]
-    words = [finding.sentence(names) for finding in found[:MOST_DATA_SETS]]
-    if len(found) > MOST_DATA_SETS:
-        words.append(f"(and of {len(found) - MOST_DATA_SETS} more data sets: see scale.json)")
-    return ["", *words] if words else []
+    many = len(found) > MANY_DATA_SETS
+    if found:
+        log.info("")
+    for number, finding in enumerate(found[:MANY_DATA_SETS]):
+        log.info(finding.sentence(names), extra=in_file(many and number >= MOST_PROFILES))
+    if many:
+        log.info(f"(and of {len(found) - MOST_PROFILES} more groups of data sets: see scale.json)")
 
 
 def _multiplicity(first: int, last: int | None) -> str:
@@ -138,139 +141,11 @@ def _known(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if np.isfinite(value) else "-"
 
 
-def _ending(fit: Fit) -> str:
-    """How a minimisation ended, and after how many steps."""
-    if fit.stop is Stop.CONVERGED:
-        return f"converged after {fit.steps}"
-    return f"{fit.steps}, {fit.stop.value}"
-
-
-def _log_choice(choice: Choice) -> None:
+def _log_choice(choice: Choice, extra: dict[str, bool]) -> None:
+    """``extra``: marks the table."""
     log.info(f"Intensities: {choice.sentence} ({choice.reason}; {choice.n_rows} observations compared)")
     rows = [(row.name, _known(row.cc_half, 5), _known(row.r_meas, 5), _known(row.score, 4)) for row in choice.table]
-    log.info(tables.text_table(("combination", "CC1/2", "R_meas", "scatter"), rows))
-
-
-def _log_fit(result: Result) -> None:
-    outcome = result.scaled.outcome
-    log.info("")
-    log.info(f"{result.model.n_parameters} parameters from {outcome.n_observations} observations")
-    for name, fit in outcome.fits:
-        log.info(f"{name}: {_ending(fit)}")
-    if outcome.message:
-        warn(log, Code.MATRIX_SINGULAR, outcome.message)
-    _log_findings(result)
-    _log_validation(result)
-    if outcome.undetermined and any(component.n_parameters > 1 for _, component, _ in result.model.parts()):
-        names = [result.parameter_name(p) for p in outcome.undetermined]
-        warn(
-            log,
-            Code.PARAMETERS_UNDETERMINED,
-            f"no data determine {some_of(names, 6)}; neighbouring parameters carry them over and give them their esds",
-        )
-    if len(result.models) == 1 and result.models[0]["__id__"] == "KB":
-        warn(
-            log, Code.NO_COMMON_SCALE, "one data set has nothing to be put on a scale with: model=KB leaves it as it is"
-        )
-    if result.esd is not None and not result.model.estimated:
-        null = result.model.null()
-        weak = np.abs(outcome.theta - null) < SIGNIFICANT * result.esd
-        share = 100.0 * float(weak.mean())
-        log.info(f"{100 - share:.0f} % of the parameters differ from no correction by more than {SIGNIFICANT:g} esds")
-        if share > 50:
-            _log_advice(result)
-
-
-def _log_findings(result: Result) -> None:
-    """Table of the components, and a sentence on each."""
-    found = result.scaled.component_summaries
-    if not found:
-        return
-    if len(result.used) > MOST_DATA_SETS:
-        log.info(_by_component(found))
-    else:
-        log.info(_by_data_set(result, found))
-    strengths = result.scaled.state.strengths
-    if strengths:
-        log.info("Strengths estimated: " + ", ".join(f"{kind} {value:.3g}" for kind, value in strengths.items()))
-    for sentence in sentences(found):
-        log.info(sentence)
-
-
-def _by_data_set(result: Result, found: Sequence[ComponentSummary]) -> str:
-    """A line for each component of each data set."""
-    header = ("data set", "component", "parameters", "effective", "rms %", "from", "to")
-    rows = [
-        (
-            result.used[f.data_set].identifier,
-            f.component,
-            f.n_parameters,
-            f"{f.effective:.1f}",
-            f"{100 * f.rms:.2f}",
-            f"{f.low:.3f}",
-            f"{f.high:.3f}",
-        )
-        for f in found
-    ]
-    return tables.text_table(header, rows)
-
-
-def _by_component(found: Sequence[ComponentSummary]) -> str:
-    """A line for each component of very many data sets: medians, and the range of the correction."""
-    header = ("component", "data sets", "parameters", "effective", "median rms %", "from", "to")
-    rows = []
-    for name in dict.fromkeys(f.component for f in found):
-        of = [f for f in found if f.component == name]
-        own = [f for f in of if f.first]
-        rows.append(
-            (
-                name,
-                len(of),
-                sum(f.n_parameters for f in own),
-                f"{sum(f.effective for f in own):.1f}",
-                f"{100 * float(np.median([f.rms for f in of])):.2f}",
-                f"{min(f.low for f in of):.3f}",
-                f"{max(f.high for f in of):.3f}",
-            )
-        )
-    return tables.text_table(header, rows)
-
-
-def _log_validation(result: Result) -> None:
-    """How well this model and simpler ones predict reflections that were left out of the fit."""
-    found = result.validation
-    if found is None:
-        return
-    log.info("")
-    if found.candidates:
-        log.info(
-            f"Validation: {found.groups} reflections, {found.observations} observations, left out of the fit a "
-            f"{_ordinal(found.folds)} at a time"
-        )
-        rows = [
-            (c.name, f"{c.loss:.4f}", *(("", "") if k == 0 else (f"{c.worse:+.4f}", f"{c.uncertainty:.4f}")))
-            for k, c in enumerate(found.candidates)
-        ]
-        log.info(tables.text_table(("model", "-ln L per obs.", "worse by", "+-"), rows))
-    for sentence in found.sentences():
-        log.info(sentence)
-
-
-def _ordinal(n: int) -> str:
-    return {5: "fifth"}.get(n, f"{n}th part")
-
-
-def _log_advice(result: Result) -> None:
-    """Advice if most parameters are not significant, because their restraint is too strong or there are too many."""
-    surfaces = [f for f in result.scaled.component_summaries if f.component == "absorption"]
-    held = sum(f.effective for f in surfaces) < HELD_BACK * sum(f.n_parameters for f in surfaces)
-    if surfaces and held and result.settings[0].model == "physical":
-        log.info(
-            "surface_weight holds the absorption correction back to next to nothing; restraints=estimated lets the "
-            "data decide, absorption_level=high loosens it"
-        )
-    elif any(settings.model != "KB" for settings in result.settings):
-        log.info("Fewer parameters (larger intervals, smaller lmax) would describe the data as well")
+    log.info(tables.text_table(("combination", "CC1/2", "R_meas", "scatter"), rows), extra=extra)
 
 
 def _log_outlying(result: Result) -> None:
@@ -297,27 +172,36 @@ def _log_free_set(found: FreeSet) -> None:
     log.info(tables.text_table(("", "R_meas", "CC1/2"), rows))
 
 
-def log_shells(statistics: Statistics, anomalous: bool) -> None:
-    """Tables by resolution, and an empty line.  ``anomalous``: also that with I+ and I- apart, where they differ."""
+def log_shells(statistics: Statistics, anomalous: bool, extra: dict[str, bool] | None = None) -> None:
+    """Tables by resolution, and an empty line.
+
+    ``anomalous``: also that with I+ and I- apart, where they differ.  ``extra``: marks the tables.
+    """
     log.info("")
-    log.info("Merging statistics by resolution")
-    log.info(tables.merging_table(statistics))
+    log.info("Merging statistics by resolution", extra=extra)
+    log.info(tables.merging_table(statistics), extra=extra)
     if anomalous and statistics.anomalous:
-        log.info("")
-        log.info("I+ and I- apart")
-        log.info(tables.anomalous_table(statistics))
-    log.info("")
+        log.info("", extra=extra)
+        log.info("I+ and I- apart", extra=extra)
+        log.info(tables.anomalous_table(statistics), extra=extra)
+    log.info("", extra=extra)
 
 
 def _log_statistics(result: Result, anomalous: bool) -> None:
     statistics = result.statistics
     if statistics is None:
         return
-    log_shells(statistics, anomalous)
-    log.info(tables.summary_table(statistics))
-    if with_limits := tables.intervals_table(statistics, anomalous):
-        log.info("")
-        log.info(with_limits)
+    extra = details(result)
+    log_shells(statistics, anomalous, extra)
+    if extra and not anomalous:
+        log.info(tables.summary_table(statistics, tuple(name for name in SUMMARY if name not in ABOUT_MATES)))
+    else:
+        log.info(tables.summary_table(statistics))
+    for line in tables.limit_lines(statistics):
+        log.info(line)
+    if extra and not anomalous and statistics.anomalous:
+        log.info("", extra=extra)
+        log.info(tables.summary_table(statistics, ABOUT_MATES), extra=extra)
     multiplicity = statistics.overall.multiplicity
     if multiplicity < LOW_MULTIPLICITY:
         warn(
@@ -330,9 +214,9 @@ def _log_statistics(result: Result, anomalous: bool) -> None:
 
 def _log_symmetry(result: Result) -> None:
     """Screw axes by absences, and rotations of the lattice that the space group has not, or has in vain."""
-    found = result.symmetry_check
-    log.info("")
-    log.info("Symmetry")
+    found, extra = result.symmetry_check, details(result)
+    log.info("", extra=extra)
+    log.info("Symmetry", extra=extra)
     for sentence in symmetry_sentences(symmetry_entry(result), str(result.symmetry)):
         log.info(sentence)
     if found.denied or found.missing:
@@ -354,10 +238,12 @@ def _log_symmetry(result: Result) -> None:
 
 def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str], exports: Sequence[str]) -> None:
     """The files that were written, and the exports that follow.  ``keep``: new names of old files that are kept."""
-    log.info("")
+    log.info("", extra=details(result))
     _log_papers(result)
     for path, previous in keep.items():
         log.info(f"Whole data sets were removed: the old {path} is kept as {previous}")
+    if details(result):
+        log.info("The log file also has the rounds, tables by resolution and the papers to cite; -v shows them here")
     log.info("Written: " + ", ".join(path for path in files if path))
     if exports:
         log.info("To be exported: " + ", ".join(exports))
@@ -368,14 +254,14 @@ def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str]
 
 def _log_papers(result: Result) -> None:
     """The papers to cite."""
-    rounds = result.scaled.rounds
-    log.info("Please cite the papers of the methods that this run used:")
+    rounds, extra = result.scaled.rounds, details(result)
+    log.info("Please cite the papers of the methods that this run used:", extra=extra)
     for method, paper in papers(
         {settings.model for settings in result.settings},
         any(settings.estimated for settings in result.settings),
         bool(rounds) and any(found.n_used for found in rounds[-1].errors),
     ):
-        log.info(f"  {method}: {paper}")
+        log.info(f"  {method}: {paper}", extra=extra)
     log.info("")
 
 

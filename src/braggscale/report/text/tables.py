@@ -9,18 +9,19 @@ from braggscale.data.flags import Fate
 from braggscale.statistics.catalogue import (
     AGREEMENT,
     AMOUNT,
-    CATALOGUE,
     FRIEDEL_MATES,
     SUMMARY,
+    Limits,
     Statistic,
     chosen,
 )
 from braggscale.statistics.merging_statistics import Statistics
 from braggscale.statistics.shell_statistics import Shell
-from braggscale.wording import decimals, show_interval, show_short
+from braggscale.wording import show_interval, show_short
 
 WIDTH = 80
 WORST = 5  # of very many data sets
+NO_DATA_SET = "-"  # rows that belong to none, in the ledger
 # Longer identifiers are cut to the shortest common length, at least this, at which they differ.
 _NAME = 8
 # Cells of a column of numbers: numbers, ranges of numbers, marks of significance.
@@ -64,60 +65,67 @@ def anomalous_table(statistics: Statistics) -> str:
 def _by_shell(statistics: Statistics, names: tuple[str, ...]) -> str:
     """A line for each shell, the last one for all.  ``names``: of the columns, in the catalogue."""
     columns = chosen(names, statistics.anomalous)
-    rows = [[_cell(column, shell) for column in columns] for shell in (*statistics.shells, statistics.overall)]
+    rows = [[_cell(column, shell) for column in columns] for shell in statistics.shells]
+    rows.append([_cell(column, statistics.overall, column.limits(statistics.intervals)) for column in columns])
     return _with_rule_above_last(text_table([column.heading for column in columns], rows))
 
 
-def _cell(statistic: Statistic, shell: Shell) -> str:
+def _cell(statistic: Statistic, shell: Shell, limits: Limits | None = None) -> str:
     """The value; of correlations a star where they are significant, and a blank elsewhere to keep points in line."""
-    text = statistic.text(getattr(shell, statistic.name))
+    text = statistic.text(getattr(shell, statistic.name), limits=limits)
     significant = getattr(shell, f"{statistic.name}_significant", None)
     return text if significant is None else text + ("*" if significant else " ")
 
 
-def intervals_table(statistics: Statistics, apart: bool) -> str:
-    """Overall statistics with their confidence intervals, such as R_meas 0.0356 (0.0349-0.0364); '' without any.
+def summary_table(statistics: Statistics, names: tuple[str, ...] = SUMMARY) -> str:
+    """The summary ("table 1"): all data and the outermost shells, or first those within the suggested limit.
 
-    ``apart``: also R factors with I+ and I- as different reflections.
+    Overall statistics have as many digits as their confidence interval, which stands beside them.  ``names``: of the
+    rows, in the catalogue.
     """
-    found = statistics.intervals
-    if found is None:
-        return ""
-    lines = []
-    for name in ("r_meas", "r_pim", "cc_half", "cc_anom", *(("r_meas_apart", "r_pim_apart") if apart else ())):
-        statistic, limits = CATALOGUE[name], getattr(found, name)
-        if limits is not None and not (name.endswith("_apart") and not statistics.anomalous):
-            lines.append(f"{statistic.label:<13}{_with_limits(getattr(statistics.overall, name), *limits)}")
-    if not lines:
-        return ""
-    return "\n".join([f"{100 * found.level:g} % confidence, from {found.n_blocks} blocks of {found.unit}:", *lines])
-
-
-def _with_limits(value: float, low: float, high: float) -> str:
-    """Value and interval, with two digits of the interval's width."""
-    n = max(decimals(high - low), 3)
-    return f"{value:.{n}f} ({show_interval(low, high, '-' if low >= 0 else ' to ')})"
-
-
-def summary_table(statistics: Statistics) -> str:
-    """The summary ("table 1"): all data and the outermost shells, or first those within the suggested limit."""
-    columns = statistics.summary()
+    columns, intervals = statistics.summary(), statistics.intervals
+    listed = chosen(names, statistics.anomalous)
     rows = [
-        (statistic.line, *(statistic.text(getattr(shell, statistic.name)) for shell in columns.values()))
-        for statistic in chosen(SUMMARY, statistics.anomalous)
+        [
+            statistic.line,
+            *(
+                statistic.text(
+                    getattr(shell, statistic.name),
+                    limits=statistic.limits(intervals) if shell is statistics.overall else None,
+                )
+                for shell in columns.values()
+            ),
+        ]
+        for statistic in listed
     ]
-    table = text_table(("", *columns), rows)
-    if statistics.limit.d_min is None:
-        return f"{table}\nResolution limit: {statistics.limit.reason}"
-    return f"{table}\nSuggested resolution limit {statistics.limit.d_min:.2f} A: {statistics.limit.reason}"
+    header = ["", *columns]
+    if intervals is not None:
+        header.append(f"{100 * intervals.level:g} % interval")
+        for row, statistic in zip(rows, listed, strict=True):
+            row.append(_interval(getattr(intervals, statistic.name, None)))
+    return text_table(header, rows)
 
 
-def ledger_table(ledger: Mapping[str, Mapping[Fate, int]], texts: Mapping[Fate, str], most: int) -> str:
+def limit_lines(statistics: Statistics) -> list[str]:
+    """Below the summary: from what its intervals come, and the resolution limit."""
+    found, limit = statistics.intervals, statistics.limit
+    lines = [] if found is None else [f"The intervals are from {found.n_blocks} blocks of {found.unit}"]
+    if limit.d_min is None:
+        return [*lines, f"Resolution limit: {limit.reason}"]
+    return [*lines, f"Suggested resolution limit {limit.d_min:.2f} A: {limit.reason}"]
+
+
+def _interval(limits: Limits | None) -> str:
+    """An interval, with two digits of its width; nothing where there is none."""
+    return "" if limits is None else show_interval(*limits, "-" if limits[0] >= 0 else " to ")
+
+
+def ledger_tables(ledger: Mapping[str, Mapping[Fate, int]], texts: Mapping[Fate, str], most: int) -> tuple[str, ...]:
     """Number of input rows by fate (rows) and data set (columns), with totals.
 
-    If the data sets do not fit side by side, the totals are followed by a line for each data set, or, if there are more
-    than ``most``, by their range and a line for those with the smallest share of scaled rows.
-    ``ledger``: counts by data set and fate.
+    If the data sets do not fit side by side, a table of totals and one with a line for each data set; if there are
+    more than ``most``, the totals, a sentence on all of them, and a table of those with the smallest share of scaled
+    rows.  ``ledger``: counts by data set and fate; ``-`` stands for rows of no data set.
     """
     fates = [fate for fate in texts if any(counts.get(fate) for counts in ledger.values())]
     names = short_names(list(ledger))
@@ -131,13 +139,14 @@ def ledger_table(ledger: Mapping[str, Mapping[Fate, int]], texts: Mapping[Fate, 
     )
     if len(columns) == 1:
         rows = [[row[0], row[-1]] for row in rows]
-        return _with_rule_above_last(text_table(("fate", "rows"), rows))
+        return (_with_rule_above_last(text_table(("fate", "rows"), rows)),)
     if len(columns) <= WIDTH // 4:
         table = _with_rule_above_last(text_table(("fate", *names, "total"), rows))
         if _width(table) <= WIDTH:
-            return table
+            return (table,)
     totals = text_table(("fate", "rows"), [[row[0], row[-1]] for row in rows])
-    return f"{_with_rule_above_last(totals)}\n\n{_by_data_set(names, columns, most)}"
+    own = [(name, counts) for name, counts in zip(names, columns, strict=True) if name != NO_DATA_SET]
+    return (_with_rule_above_last(totals), *_by_data_set(own, most))
 
 
 def times(seconds: Mapping[str, float], together: float | None = None) -> str:
@@ -156,9 +165,10 @@ def short_names(identifiers: Sequence[str]) -> list[str]:
     return list(identifiers)
 
 
-def _by_data_set(names: Sequence[str], columns: Sequence[Mapping[Fate, int]], most: int) -> str:
+def _by_data_set(counted: Sequence[tuple[str, Mapping[Fate, int]]], most: int) -> tuple[str, ...]:
+    """A table with a line for each data set, or a sentence and a table of the worst."""
     rows = []
-    for number, (name, counts) in enumerate(zip(names, columns, strict=True)):
+    for number, (name, counts) in enumerate(counted):
         n = sum(counts.values())
         scaled, outliers = counts.get(Fate.SCALED, 0), counts.get(Fate.OUTLIER, 0)
         rows.append((scaled / n if n else 0.0, number, (name, n, scaled, outliers, n - scaled - outliers)))
@@ -167,12 +177,14 @@ def _by_data_set(names: Sequence[str], columns: Sequence[Mapping[Fate, int]], mo
     shown = rows if len(rows) <= most else ordered[:WORST]
     table = text_table(header, [(*row, f"{100 * share:.1f}") for share, _, row in shown])
     if len(rows) <= most:
-        return table
+        return (table,)
     low, middle, high = (100 * ordered[k][0] for k in (0, len(ordered) // 2, -1))
-    return (
-        f"Scaled rows of {len(rows)} data sets: {low:.1f} to {high:.1f} %, median {middle:.1f} %\n"
-        f"Those with the smallest share (scale.json has all):\n{table}"
+    worst = ", ".join(f"{row[0]} ({100 * share:.1f} %)" for share, _, row in shown)
+    said = (
+        f"Of {len(rows)} data sets {low:.1f} to {high:.1f} % of the rows are scaled, median {middle:.1f} %; least of "
+        f"data set {worst}"
     )
+    return said, table
 
 
 def _text(cell: Cell) -> str:
