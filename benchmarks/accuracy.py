@@ -85,21 +85,27 @@ def merge(group: Int, intensity: Float, variance: Float, g: Float, truth: Float,
     return Merged(found, mean, 1 / np.sqrt(total), expected, np.bincount(which, d, n) / size)
 
 
+FAR = 6.0  # sigmas from which on a group says less and less about the overall scale
+
+
 def fit_scale(merged: Merged) -> tuple[float, float]:
-    """k and B that minimise sum ((T - k exp(B x) I)/(k sigma))^2 with x = 1/(2 d^2)."""
+    """k and B that minimise sum ((I - T exp(-B x)/k)/sigma)^2 with x = 1/(2 d^2).
+
+    The truth has no errors, so it stands on the right: with the intensities there k would be too small for weak data.
+    """
     x = 1 / (2 * merged.d**2)
     i, sigma, t = merged.intensity, merged.sigma, merged.truth
-    weight = 1 / (sigma**2 + (0.01 * i) ** 2)  # no group decides alone, however small its error is said to be
-    k, b = float(np.sum(weight * i * t) / np.sum(weight * i * i)), 0.0
+    q, b = float(np.sum(i * t / sigma**2) / np.sum(t * t / sigma**2)), 0.0
     for _ in range(30):
-        model = k * np.exp(b * x) * i
-        w = weight / (k * np.exp(b * x)) ** 2
-        jacobian = np.column_stack((model, model * x))  # by ln k and B
-        step = np.linalg.solve((jacobian.T * w) @ jacobian, (jacobian.T * w) @ (t - model))
-        k, b = k * float(np.exp(np.clip(step[0], -1, 1))), b + float(np.clip(step[1], -20, 20))
+        model = q * np.exp(-b * x) * t
+        variance = sigma**2 + (0.01 * model) ** 2  # no group decides alone, however small its error is said to be
+        weight = 1 / (variance + (i - model) ** 2 / FAR**2)  # nor one that is wrong altogether
+        jacobian = np.column_stack((model, -model * x))  # by ln q and B
+        step = np.linalg.solve((jacobian.T * weight) @ jacobian, (jacobian.T * weight) @ (i - model))
+        q, b = q * float(np.exp(np.clip(step[0], -1, 1))), b + float(np.clip(step[1], -20, 20))
         if np.abs(step).max() < 1e-10:
             break
-    return k, b
+    return 1 / q, b
 
 
 def _scaled(merged: Merged, k: float, b: float) -> Merged:

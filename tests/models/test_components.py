@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braggscale.data.observations import GeometryCopy
-from braggscale.models.detector_modules import Modules, module_edges
+from braggscale.models.detector_modules import Modules, enough_for_modules, module_edges
 from braggscale.models.harmonics import Harmonics
 from braggscale.models.restraints import MeanPenalty, ridge, roughness
 from braggscale.models.smooth import Axis, Smooth, axis_over, binned_parameters, smooth_spacing
@@ -150,6 +150,12 @@ TILED = (1475, 1679), [
     (488, 1, 494, 1679), (982, 1, 988, 1679),
     *((1, y, 1475, y + 16) for y in (196, 408, 620, 832, 1044, 1256, 1468)),
 ]  # fmt: skip
+
+
+def test_modules_need_reflections():
+    edges = ((0.0, 10.0, 20.0, 30.0), (0.0, 10.0, 20.0))
+    assert not enough_for_modules(edges, 71) and enough_for_modules(edges, 72)
+    assert enough_for_modules(None, 0)
 
 
 def test_modules_lie_between_gaps_that_cross_the_panel():

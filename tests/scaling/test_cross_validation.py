@@ -120,7 +120,10 @@ def test_a_component_of_pure_noise_does_not_harm(seed):
     scaled = scale_data(work, first_run(work), SETTINGS)
     found = {c.name: c for c in validate(work, scaled, work.groups, FIT, {}).candidates}
     without = found["without image"]
-    assert without.worse > -4.0 * without.uncertainty - 1e-4  # seed 1092 has -2.95
+    # a variance is never estimated below 0, so that noise gets a few effective parameters, each of which costs about
+    # half a unit of ln L of all observations together; nine seeds have -0.0019 to 0.0022 for one observation
+    assert without.worse > -0.0025
+    assert without.worse > -3.2 * without.uncertainty - 1e-4  # the lowest of them is at -2.96
 
 
 def test_what_is_there_is_needed_and_what_is_not_is_not():

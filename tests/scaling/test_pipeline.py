@@ -197,7 +197,7 @@ def test_one_after_the_other_equals_both_at_once(excluded, again):
     assert all(np.array_equal(a == Fate.IMAGE_EXCLUDED, b == Fate.IMAGE_EXCLUDED) for a, b in told)
     # an observation whose z is zmax to three digits may end on either side of it
     flips = sum(np.count_nonzero(a != b) for a, b in told)
-    assert flips <= 2
+    assert flips <= 1
     assert np.count_nonzero(moves(excluded.merged(), run.merged()) > 0.1) <= flips
 
 
@@ -333,7 +333,7 @@ def test_new_data_beside_scaled_data(first, again, shared_data, tmp_path):
     assert "restraints fixed, as in the earlier run" in run.log  # the new ones, too
     # an observation whose z is the limit to three digits may end on either side
     flips = sum(np.count_nonzero(f != first.fates()[k]) for k, f in run.fates().items())
-    assert flips <= 2
+    assert flips <= 1
     assert np.count_nonzero(moves(first.merged(), run.merged()) > 0.1) <= flips
 
 
@@ -388,7 +388,7 @@ def test_estimated_restraints_leave_out_and_take_back(estimated, again):
     assert strengths(back).keys() == strengths(estimated).keys()
     # an observation at the border of rejection may end on either side of it
     flips = sum(np.count_nonzero(f != estimated.fates()[k]) for k, f in back.fates().items())
-    assert flips <= 3
+    assert flips <= 2
     # each change of a verdict changes its reflection, and another may follow, because the mixture is determined anew
     assert np.count_nonzero(moves(estimated.merged(), back.merged()) > 0.1) <= 2 * flips
 
@@ -421,7 +421,7 @@ def test_nothing_stale_is_taken_from_a_model_that_dials_has_rewritten(estimated,
     assert "Outliers are judged afresh" in text
     # corrections that the data hardly support may vanish from this start
     flips = sum(np.count_nonzero(f != estimated.fates()[k]) for k, f in run.fates().items())
-    assert flips <= 10
+    assert flips <= 3
     assert np.sqrt(np.mean(moves(estimated.merged(), run.merged()) ** 2)) < 0.25
 
 

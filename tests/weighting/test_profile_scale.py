@@ -127,7 +127,7 @@ def test_smooth_factors_on_profiles_change_nothing(seed: int, amplitude: float, 
     again, _ = merged(other, found(other))
     moved = np.abs(again - right) / sigma
     assert np.sqrt(np.mean(moved**2)) < 0.1
-    assert np.quantile(moved, 0.9) < 0.15
+    assert np.quantile(moved, 0.9) < 0.15  # of normal moves with rms 0.1 it would be 0.164
 
 
 @pytest.mark.parametrize(("mean", "error"), [(3.0, 0.0), (40.0, 0.05), (400.0, 0.05), (4000.0, 0.1), (4000.0, 0.0)])

@@ -104,6 +104,27 @@ def test_single_outliers_are_no_shadow() -> None:
     assert not shadowed(rows, given, np.zeros(len(corner), np.bool_)).any()
 
 
+@pytest.mark.parametrize("multiplicity", [2, 5])
+def test_outliers_among_weak_reflections_make_no_shadow(multiplicity: int) -> None:
+    """Where nothing else is strong, at high angle, the others of a group with one strong outlier look dark."""
+    rng = np.random.default_rng(7)
+    n = 2 * 15_000
+    groups = Groups.of_sizes(np.full(n // multiplicity, multiplicity))
+    radius = SIDE * groups.spread(np.sqrt(rng.uniform(0.0, 0.25, len(groups))))
+    angle = rng.uniform(0.0, 2.0 * np.pi, n)
+    xyz = np.column_stack((radius * np.cos(angle), radius * np.sin(angle), np.zeros(n)))
+    truth = groups.spread(rng.exponential(1.0, len(groups))) * np.where(radius < 0.2 * SIDE, 300.0, 3.0)
+    sigma = np.sqrt(truth + 30.0)
+    wrong = rng.random(n) < 0.01
+    intensity = truth + rng.normal(0.0, sigma) + np.where(wrong, rng.uniform(100.0, 1000.0, n), 0.0)
+    model, one = VarianceModel.constant(intensity, sigma**2), np.ones(n)
+    # of more than two equivalents the one that is wrong is found before
+    out = wrong if multiplicity > 2 else np.zeros(n, np.bool_)
+    mean, variance = expect(model, one, out, groups)
+    rows = GeometryCopy(np.zeros(n, np.int32), SIDE / radius, xyz, np.zeros((n, 3)), np.zeros((n, 3)))
+    assert not shadowed(rows, Expectation(model, one, variance, mean, groups, groups), out).any()
+
+
 def test_data_that_disagree_everywhere_are_no_shadow() -> None:
     """As when half of the crystals are indexed in another way: every intensity is that of another reflection."""
     rows, expected, corner = observed(1.0)

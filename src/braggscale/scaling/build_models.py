@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from braggscale.log_detail import MANY_DATA_SETS
 from braggscale.models import MODELS, build
 from braggscale.models.choice import ModelRequest, repeated_model, resolve_model
 from braggscale.models.data_set_model import DataSetModel, Extent
+from braggscale.models.detector_modules import Edges, enough_for_modules
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings, SweepFacts
 from braggscale.models.stored_model import keep_stored, start_parameters
@@ -41,16 +43,8 @@ def build_models(
     values: list[list[Float]] = []
     taken: list[list[str]] = []
     said: dict[str, list[str]] = {}
-    places = rows_by_data_set(data.rows.data_set, len(members))
-    for member, mine in zip(members, places, strict=True):
-        rows = GeometryView(data.rows, mine)
-        kind, panels = member.experiment.kind, member.experiment.panels
-        axis, mosaicity, angle = _rocking(member, data.rows.row[mine])
-        extent = Extent.of(rows, kind.scan if isinstance(kind, Sweep) else None, panels, axis, mosaicity)
-        facts = SweepFacts(
-            member.identifier, member.experiment.is_still, extent.degrees, angle, len(panels) == 1,
-            abs(extent.width), mosaicity, len(mine),
-        )  # fmt: skip
+    extents, all_facts = _extents(members, data)
+    for member, extent, facts in zip(members, extents, all_facts, strict=True):
         stored = member.experiment.scaling_model if request.use_stored else None
         settings, sentences = _settings(request, facts, stored)
         for sentence in sentences:
@@ -81,6 +75,27 @@ def build_models(
             elif (where.start, where.stop) in known:  # stored with an earlier data set
                 taken[d].append(name)
     return all_settings, joint, theta, taken
+
+
+def _extents(members: Sequence[UsedDataSet], data: SortedObservations) -> tuple[list[Extent], list[SweepFacts]]:
+    """What each data set covers, and the facts about it."""
+    extents, facts = [], []
+    on_modules: Counter[Edges | None] = Counter()
+    places = rows_by_data_set(data.rows.data_set, len(members))
+    for member, mine in zip(members, places, strict=True):
+        rows = GeometryView(data.rows, mine)
+        kind, panels = member.experiment.kind, member.experiment.panels
+        axis, mosaicity, angle = _rocking(member, data.rows.row[mine])
+        extent = Extent.of(rows, kind.scan if isinstance(kind, Sweep) else None, panels, axis, mosaicity)
+        extents.append(extent)
+        facts.append(SweepFacts(
+            member.identifier, member.experiment.is_still, extent.degrees, angle, len(panels) == 1,
+            abs(extent.width), mosaicity, len(mine),
+        ))  # fmt: skip
+        on_modules[extent.modules] += len(mine)
+    return [
+        e if enough_for_modules(e.modules, on_modules[e.modules]) else replace(e, modules=None) for e in extents
+    ], facts
 
 
 def _rocking(member: UsedDataSet, rows: Int) -> tuple[tuple[float, float, float], float, float | None]:

@@ -371,13 +371,13 @@ def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdi
         history = OutlierHistory(state.rejected, state.returned, state.impossible)
         calibrated = bool(state.strengths and settings.errors and settings.errors.refine)
         inputs, memory = _outlier_inputs(context, _calibrated(context, state)), _memory(number)
+        found = judge_round(inputs, settings.outliers, history, memory, calibrated, context.stored, state.shadowed)
+        rejection, n_wilson, now = found.rejection, found.n_impossible, found.history
         if calibrated and number <= FRESH_ROUNDS:
             # what was in a shadow stays there: once left out, it no longer says so by its weight in the fit
             response = low_response(problem.model, problem.rows, theta, PENUMBRA)
-            shadow = state.shadowed | shadowed(problem.rows, inputs.expected, state.rejected, response)
-            state = replace(state, shadowed=shadow)
-        found = judge_round(inputs, settings.outliers, history, memory, calibrated, context.stored, state.shadowed)
-        rejection, n_wilson, now = found.rejection, found.n_impossible, found.history
+            shadow = state.shadowed | shadowed(problem.rows, inputs.expected, now.rejected, response)
+            state, now = replace(state, shadowed=shadow), now.with_impossible(shadow)
         state = replace(state, rejected=now.rejected, returned=now.returned, impossible=now.impossible)
         state = _with_scales(problem, state, theta, scale)
     return state, (choice, results, rejection, n_wilson, int(state.shadowed.sum()))

@@ -44,6 +44,10 @@ class OutlierHistory:
     returned: Bool
     impossible: Bool
 
+    def with_impossible(self, more: Bool) -> OutlierHistory:
+        """The same with more observations that cannot be.  ``more``: a mark for each, (n,)."""
+        return OutlierHistory(self.rejected | more, self.returned, self.impossible | more)
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:

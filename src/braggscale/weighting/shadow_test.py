@@ -24,6 +24,9 @@ PENUMBRA = 0.75
 JUDGED_FROM = 6.0  # expected I/sigma: then LEAST_RESPONSE is 3.6 sigma away
 PER_CELL = 12.0  # reflections that can be judged in a cell, on the average
 FEWEST_IN_CELL = 6
+# Observations that are as much too strong, for each that is too weak, in a cell and its neighbours, from which on there
+# is no shadow but outliers: beside an outlier in a pair the other looks dark.
+MOST_BRIGHT = 1.0 / 3.0
 # Largest share of the reflections outside shadows that may be as weak as those inside. If more are, the observations do
 # not agree anywhere: with half of the crystals indexed the other way, many cells would be taken for shadows.
 MOST_WEAK_OUTSIDE = 0.1
@@ -34,7 +37,8 @@ ENOUGH = 1000  # reflections that can be judged from which on a data set has a m
 def shadowed(rows: ObservationGeometry, expected: Expectation, out: Bool, response: Float | None = None) -> Bool:
     """Observations in a shadow, (n,).
 
-    ``expected``: of the same rows.  ``out``: outliers, which do not count for the means of their groups, (n,).
+    ``expected``: of the same rows.  ``out``: outliers, which do not count for the means of their groups, (n,). Where
+    they are not known, one strong outlier in a group of weak reflections makes all others look dark.
     ``response``: value of the detector's map, a part of the scales in ``expected``, of each row, (n,); None where it is
     not low anywhere.
     """
@@ -46,6 +50,7 @@ def shadowed(rows: ObservationGeometry, expected: Expectation, out: Bool, respon
     found = np.zeros(len(mu), np.bool_)
     if not low.any():
         return found
+    bright = (LEAST_RESPONSE * intensity > mu) & (intensity > JUDGED_FROM * np.sqrt(expected.variance)) & (mu != 0.0)
     counts = np.bincount(rows.data_set[judged])
     suspect = np.bincount(rows.data_set[low], minlength=len(counts)) >= FEWEST_IN_CELL
     own = [np.flatnonzero(rows.data_set == d) for d in np.flatnonzero(suspect & (counts >= ENOUGH))]
@@ -54,7 +59,7 @@ def shadowed(rows: ObservationGeometry, expected: Expectation, out: Bool, respon
     for part in [*own, np.flatnonzero(small[rows.data_set])]:
         if np.count_nonzero(low[part]) >= FEWEST_IN_CELL:
             cells = _Cells.of(rows.xyz[part], int(np.count_nonzero(judged[part])))
-            counted = [cells.count(rows.xyz[part[of[part]]]) for of in (judged, low, half)]
+            counted = [cells.count(rows.xyz[part[of[part]]]) for of in (judged, low, half, bright)]
             places = _dark(*counted)
             if not places.any():
                 continue
@@ -78,21 +83,27 @@ def _from_others(expected: Expectation, out: Bool) -> Float:
     return result
 
 
-def _dark(n_judged: Int, n_low: Int, n_half: Int) -> Bool:
+def _dark(n_judged: Int, n_low: Int, n_half: Int, n_bright: Int) -> Bool:
     """Cells in a shadow, (side, side).
 
     Numbers of reflections in each cell, (side, side): ``n_judged`` that can be judged, ``n_low`` and ``n_half`` that
-    are below LEAST_RESPONSE and PENUMBRA.
+    are below LEAST_RESPONSE and PENUMBRA, ``n_bright`` that are above what is expected by as much.
     """
     enough = n_judged >= FEWEST_IN_CELL
-    core: Bool = enough & (n_low > 0.5 * n_judged)
-    wide = np.pad(core, 1)
-    side = len(core)
-    near = np.zeros_like(core)
+    core: Bool = enough & (n_low > 0.5 * n_judged) & (_around(n_bright) < MOST_BRIGHT * _around(n_low))
+    near = _around(core.astype(np.int64)) > 0
+    return core | (near & (n_half > 0.5 * n_judged))
+
+
+def _around(count: Int) -> Int:
+    """Sum over each cell and its neighbours, (side, side)."""
+    wide = np.pad(count, 1)
+    side = len(count)
+    total = np.zeros_like(count)
     for down in range(3):
         for across in range(3):
-            near |= wide[down : down + side, across : across + side]
-    return core | (near & (n_half > 0.5 * n_judged))
+            total += wide[down : down + side, across : across + side]
+    return total
 
 
 @dataclass(frozen=True, slots=True)
