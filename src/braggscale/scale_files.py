@@ -124,7 +124,16 @@ def _cross_validate(data: Input, options: Options, log_text: Callable[[], str]) 
 def open_files(files: Sequence[str], options: Options) -> Input:
     """Read the files; the options give facts that some of them do not contain."""
     asked = options.input
-    return open_inputs(files, known(asked.space_group, asked.unit_cell, asked.polarization_fraction))
+    return open_inputs(
+        files,
+        known(
+            asked.space_group,
+            asked.unit_cell,
+            asked.polarization_fraction,
+            asked.keep_flags or (),
+            asked.keep_scales,
+        ),
+    )
 
 
 def as_asked(data: Input, options: Options) -> Input:

@@ -14,9 +14,11 @@ from program_samples import CELL, WAVELENGTH, mtz, mtz_columns, reflections, rot
 
 from braggscale.data.flags import Fate
 from braggscale.data.geometry import indexing_residual
-from braggscale.errors import InputError
+from braggscale.errors import CommandError, InputError
 from braggscale.io import open_inputs
+from braggscale.io.mtz_flags import kept_flags, ratios, rejected_by_flag
 from braggscale.io.read_mtz import read
+from braggscale.io.reading import Known
 
 SAMPLE = reflections()
 
@@ -138,6 +140,58 @@ def test_scales_of_another_program_are_undone() -> None:
     found = reading(mtz(columns, u=SAMPLE["u"]))
     np.testing.assert_allclose(values(found)["intensity.sum.value"], plain["intensity.sum.value"], rtol=1e-6)
     assert any("SCALEUSED" in note for note in found.notes)
+
+
+def test_scales_of_another_program_are_kept_if_asked_for() -> None:
+    columns = mtz_columns()
+    raw = values(reading(mtz(columns, u=SAMPLE["u"])))
+    g = np.random.default_rng(0).uniform(0.5, 2, len(SAMPLE["phi"]))
+    for name in ("I", "SIGI"):
+        columns[name] = (columns[name][0], columns[name][1] / g)
+    columns["SCALEUSED"] = ("R", g)
+    found = values(read("x.mtz", memoryview(mtz(columns, u=SAMPLE["u"])), Known(keep_scales=True)))
+    # counts are the same, and what is to be scaled is 1/g of what it was
+    np.testing.assert_allclose(found["intensity.sum.value"], raw["intensity.sum.value"], rtol=1e-6)
+    np.testing.assert_allclose(found["lp"] / found.get("qe", 1.0), raw["lp"] / raw.get("qe", 1.0) / g, rtol=1e-6)
+
+
+def packed(background: float, peak: float, gradient: float) -> float:
+    return 100 * round(100 * peak) + min(round(10 * background), 99) + min(gradient, 0.99)
+
+
+@given(st.floats(0, 9.5), st.floats(0, 60), st.floats(0, 0.9))
+def test_ratios_are_what_was_packed(background: float, peak: float, gradient: float) -> None:
+    found = ratios(np.array([packed(background, peak, gradient)]))
+    for got, wanted, digits in zip(found, (background, peak, gradient), (0.051, 0.0051, 1e-9), strict=True):
+        assert got[0] == pytest.approx(wanted, abs=digits)
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ([], [0]),
+        (["overloads"], [0, 16]),
+        (["edge", "OVERLOADS"], [0, 16, 32, 48]),
+        (["bgratio:4"], [0, 1]),
+        (["bgratio:2"], [0]),
+        (["pkratio:6", "gradient:0.1", "bgratio:4"], [0, 1, 2, 3, 8]),
+        (["pkratio:6", "overloads"], [0, 2, 16, 18]),
+    ],
+)
+def test_flags_that_are_kept(words: list[str], kept: list[int]) -> None:
+    flags = np.array([0, 1, 2, 3, 4, 8, 16, 18, 32, 48, 64, -1, 1e30])
+    numbers = np.full(len(flags), packed(3.0, 5.0, 0.05))
+    rejected = rejected_by_flag(flags, numbers, kept_flags(words))
+    assert flags[~rejected].tolist() == kept
+    # limits need the numbers
+    alone = rejected_by_flag(flags, None, kept_flags(words))
+    assert not (alone & (flags == 0)).any() and alone[flags == 1].all()
+
+
+@pytest.mark.parametrize("word", ["x", "pkratio", "pkratio:", "pkratio:x", "pkratio:-1", "pkratio:nan", "edge:3", "4"])
+def test_flags_that_do_not_exist(word: str) -> None:
+    with pytest.raises(CommandError, match=r"keep_flags=.*overloads, edge"):
+        kept_flags([word])
 
 
 def test_profile_and_flags() -> None:

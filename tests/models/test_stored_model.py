@@ -12,7 +12,14 @@ from braggscale.models.detector_modules import Modules
 from braggscale.models.harmonics import Harmonics
 from braggscale.models.image_effects import Images
 from braggscale.models.smooth import Smooth, axis_over, smooth_spacing
-from braggscale.models.stored_model import OWN_ENTRY, common_restraints, keep_stored, own_entry, start_parameters
+from braggscale.models.stored_model import (
+    OWN_ENTRY,
+    common_restraints,
+    keep_stored,
+    own_entry,
+    start_parameters,
+    stored_error_model,
+)
 
 
 def sweep(interval, images=(1, 1800), kind="physical", lmax=4):
@@ -172,3 +179,16 @@ def test_numbers_of_a_model_that_did_not_estimate_do_not_apply():
     fixed, _ = resolve_model(request("restraints=fixed"), SWEEP)
     kept, sentences = keep_stored(fixed, entry, (), False)
     assert (kept.scale_interval, kept.lmax, sentences) == (15.0, 4, [])
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [None, "x", [1.0], [1.0, 0.1, 0.2], [1.0, 1e300], [1e-200, 0.1], [0, 0], [float("nan"), 0], [10**400, 0], [-1, 0]],
+)
+def test_error_models_that_are_not_valid_are_none(pair):
+    assert stored_error_model({"error_model_parameters": pair}) is None
+
+
+def test_a_stored_error_model():
+    assert stored_error_model({"error_model_parameters": [1.5, 0]}) == (1.5, 0.0)
+    assert stored_error_model({}) is None

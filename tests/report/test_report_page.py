@@ -577,6 +577,7 @@ def test_a_file_that_cannot_be_compared(tmp_path, content, message):
         (lambda s: s["by_image"]["r_merge"].append("x"), r"entry by_image.r_merge\[\d+\] is damaged"),
         (lambda s: s["models"][0]["components"][0].update(form="ball"), "entry models"),
         (lambda s: s.pop("fit"), "entry fit is missing"),
+        (lambda s: s["statistics"]["intervals"]["blocks"].pop(), r"effects.r_meas has \d+ numbers for \d+ blocks"),
     ],
 )
 def test_a_damaged_summary_is_refused(tmp_path, summary, change, message):

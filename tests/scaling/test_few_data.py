@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from io_samples import refl
 
 from braggscale.cli import main
+from braggscale.data.table import Table
 from braggscale.io import open_inputs
 
 EXAMPLE = [str(Path(__file__).parents[2] / "examples" / f"simulated.{kind}") for kind in ("expt", "refl")]
@@ -39,3 +42,58 @@ def test_a_stored_model_is_not_thrown_away_where_data_are_few(tmp_path, capsys):
         assert main([*FEW, "scaled.expt", "scaled.refl"]) == 0
         assert "held at constants" not in " ".join(capsys.readouterr().out.split())
         assert 0 < len(scales()) < len(before)
+
+
+def taken(table: Table, rows: np.ndarray) -> dict[str, Any]:
+    """Some rows of a table of the example, as columns to write."""
+    return {name: (column.tag, np.array(table[name][rows])) for name, column in table.columns.items()}
+
+
+def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The rows of several tables."""
+    return {name: (tag, np.concatenate([part[name][1] for part in parts])) for name, (tag, _) in parts[0].items()}
+
+
+def test_reflections_on_a_part_of_the_scan(tmp_path, capsys):
+    tables = [data_set.table for data_set in open_inputs(EXAMPLE).data_sets]
+    parts = [taken(table, np.flatnonzero(table["xyzobs.px.value"][:, 2] < 100)) for table in tables]
+    with chdir(tmp_path):
+        Path("in.refl").write_bytes(refl(joined(parts), {0: "0", 1: "1"}))
+        assert main(["-q", "nproc=1", "model=KB", EXAMPLE[0], "in.refl"]) == 0
+        assert "internal error" not in capsys.readouterr().err
+        assert "internal error" not in Path("scale.html").read_text()
+        by_image = json.loads(Path("scale.json").read_text())["by_image"]
+        # every image has its place, and one without reflections has no values
+        known = [value is not None for value in by_image["scale"]]
+        assert known == [first <= 100 for first in by_image["first"]] and not all(known)
+
+
+def test_sweeps_of_one_image_with_effects_of_images(tmp_path, capsys):
+    """Scale and image effect of such a sweep are the same thing."""
+    width = 80  # images that become one
+    document = json.loads(Path(EXAMPLE[0]).read_text())
+    entries, scans, parts = [], [], []
+    for d, data_set in enumerate(open_inputs(EXAMPLE).data_sets):
+        z = data_set.table["xyzobs.px.value"][:, 2]
+        for first in range(0, 240, width):
+            part = taken(data_set.table, np.flatnonzero((z >= first) & (z < first + width)))
+            for name in ("xyzobs.px.value", "xyzcal.px"):
+                part[name][1][:, 2] = (part[name][1][:, 2] - first) / width
+            part["bbox"][1][:, 4:] = 0, 1
+            part["id"][1][:] = len(entries)
+            parts.append(part)
+            entries.append({**document["experiment"][d], "identifier": str(len(entries)), "scan": len(entries)})
+            scan = {"image_range": [1, 1], "oscillation": [0.5 * first, 0.5 * width], "exposure_time": [0.1]}
+            scans.append({**scan, "epochs": [0.0], "batch_offset": 0})
+    document |= {"experiment": entries, "scan": scans}
+    with chdir(tmp_path):
+        Path("in.expt").write_text(json.dumps(document))
+        Path("in.refl").write_bytes(refl(joined(parts), {k: str(k) for k in range(len(entries))}))
+        found = []
+        for image in ("True", "False"):
+            asked = ["restraints=fixed", f"image_correction={image}"]
+            assert main(["-q", "nproc=1", "output.html=None", "in.expt", "in.refl", *asked]) == 0
+            found.append(scales())
+        capsys.readouterr()
+    assert len(found[0]) > 0.99 * len(found[1]) > 8000
+    assert abs(found[0].mean() - found[1].mean()) < 0.05 and abs(found[0].std() - found[1].std()) < 0.05

@@ -24,6 +24,13 @@ def test_a_run_does_not_differ_from_itself():
     assert 0 < low < 0.01 < high
 
 
+@pytest.mark.parametrize("effect", [1e300, -1e5, 3.0])
+def test_effects_that_no_run_has_give_no_interval(effect):
+    run = measured(experiment := Experiment(), *experiment.measure(1), "r_meas")
+    other = Measured(run.value, {**run.effects, ("0", 0): effect * 1e3, ("0", 1): effect})
+    assert difference("r_meas", run, other) is None
+
+
 @pytest.mark.parametrize("name", ["r_meas", "cc_half"])
 def test_its_width_is_that_of_repeated_experiments(name):
     """Two ways to scale the same data, one of which leaves in an error of each image: paired they differ clearly."""

@@ -21,6 +21,7 @@ from braggscale.data.geometry import d_spacings
 from braggscale.data.space_groups import rotation_of
 from braggscale.errors import InputError
 from braggscale.io.mtz_file import MtzFile, read_mtz_file
+from braggscale.io.mtz_flags import counted, rejected_by_flag
 from braggscale.io.mtz_geometry import (
     Image,
     diffracted_beams,
@@ -93,7 +94,7 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
         images, note = images_of_rows(file, batch, angle)
         notes.append(f"{path}: {note}")
     groups = sweeps(images)
-    rows = _rows(path, file, names, batch, groups)
+    rows = _rows(path, file, names, batch, groups, known)
     experiments, columns = _data_sets(path, file, groups, rows)
     return Reading(path, tuple(experiments), columns, (*notes, *rows.notes, *notes_on_sweeps(path, groups)))
 
@@ -161,8 +162,10 @@ _TAKEN = ("FRACTIONCALC", "XDET", "YDET", "ROT", "LP", "QE")
 _POSITIONS = (("XDET", "YDET"), ("xobs", "yobs"), ("xcal", "ycal"))
 
 
-def _rows(path: str, file: MtzFile, names: dict[str, str], batch: Array, groups: Sequence[Sequence[Image]]) -> _Rows:
-    """The rows with indices as measured; partials are summed, and scales of another program are undone."""
+def _rows(
+    path: str, file: MtzFile, names: dict[str, str], batch: Array, groups: Sequence[Sequence[Image]], known: Known
+) -> _Rows:
+    """The rows with indices as measured; partials are summed, and scales of another program are undone or kept."""
     hkl, isym, is_part = _measured_indices(path, file)
     values = {key: file.column(label) for key, label in names.items() if key != "BATCH"}
     values |= {name: file.column(name) for name in _TAKEN if file.has(name)}
@@ -175,16 +178,24 @@ def _rows(path: str, file: MtzFile, names: dict[str, str], batch: Array, groups:
     if file.has("SCALEUSED"):
         scale = file.column("SCALEUSED")
         scale[~(scale > 0)] = np.nan
-        for name in ("I", "SIGI"):
-            values[name] = values[name] * scale
-        notes.append(f"{path}: the scales of an earlier program (SCALEUSED) are undone; its errors stay")
+        if known.keep_scales:
+            # what the earlier program divided by is one more correction: counts follow from both
+            values["LP"] = values.get("LP", np.ones(len(hkl))) / scale
+        else:
+            for name in ("I", "SIGI"):
+                values[name] = values[name] * scale
+        what = "kept: new scales multiply them" if known.keep_scales else "undone"
+        notes.append(f"{path}: the scales of an earlier program (SCALEUSED) are {what}; its errors stay")
     for key in ("SIGI", "SIGIPR"):
         if key in values:
             values[key] = np.where(values[key] > 0, values[key] ** 2, np.nan)
     rejection = np.full(len(hkl), Fate.SCALED, np.int32)
     if file.has("FLAG"):
-        flag = np.nan_to_num(file.column("FLAG"))
-        rejection[flag != 0] = Fate.FLAGGED
+        flag = file.column("FLAG")
+        packed = file.column("BGPKRATIOS") if file.has("BGPKRATIOS") else None
+        rejection[rejected_by_flag(flag, packed, known.kept_flags)] = Fate.FLAGGED
+        if text := counted(flag):
+            notes.append(f"{path}: rows flagged by the integration program: {text}")
     if not is_part.any():
         return _Rows(hkl, batch, values, rejection, tuple(notes))
     if "FRACTIONCALC" not in values:

@@ -11,6 +11,7 @@ from braggscale.data.flags import Flag
 from braggscale.data.geometry import UnitCell, unit
 from braggscale.data.space_groups import hall_symbol, hall_symbol_of
 from braggscale.errors import InputError
+from braggscale.io.mtz_flags import KeptFlags
 from braggscale.io.new_experiments import NewExperiment
 from braggscale.numerics.array_types import Array
 from braggscale.wording import some_of
@@ -24,12 +25,15 @@ class Known:
     """Facts from the user that files may not contain; None if they are not given.
 
     ``space_group``: name or number.  ``unit_cell``: Angstrom and degrees.  ``polarisation``: fraction as XDS defines
-    it, 0.5 for an unpolarised beam.
+    it, 0.5 for an unpolarised beam.  ``kept_flags``: flags of MOSFLM that do not reject.  ``keep_scales``: whether the
+    scales of an earlier program (SCALEUSED) stay.
     """
 
     space_group: str | None = None
     unit_cell: UnitCell | None = None
     polarisation: float | None = None
+    kept_flags: KeptFlags = KeptFlags()
+    keep_scales: bool = False
 
 
 @dataclass(frozen=True, slots=True)

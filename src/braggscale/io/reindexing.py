@@ -26,6 +26,7 @@ from braggscale.data.table import Column, DataSet, Table
 from braggscale.errors import CommandError, DataError
 from braggscale.io.column_types import held
 from braggscale.io.experiment_list import Document, own_lists
+from braggscale.io.mtz_flags import kept_flags
 from braggscale.io.new_experiments import as_cell
 from braggscale.io.pairing import Input
 from braggscale.io.reading import Known
@@ -51,14 +52,22 @@ class _Change:
         return any(value is not None for value in (self.turn, self.cell, self.hall))
 
 
-def known(space_group: Sequence[str], unit_cell: Sequence[str], polarisation: float | None) -> Known:
+def known(
+    space_group: Sequence[str],
+    unit_cell: Sequence[str],
+    polarisation: float | None,
+    keep_flags: Sequence[str] = (),
+    keep_scales: bool = False,
+) -> Known:
     """Facts from the options that hold for all files, for readers of files that do not contain them.
 
-    Raises CommandError if the numbers are not a unit cell.
+    Raises CommandError if the numbers are not a unit cell, or for a flag that does not exist.
     """
     cells = [_cell_of(text) for text in unit_cell if ":" not in text]
     groups = [text for text in space_group if hall_symbol(text) is not None]
-    return Known(groups[-1] if groups else None, cells[-1] if cells else None, polarisation)
+    return Known(
+        groups[-1] if groups else None, cells[-1] if cells else None, polarisation, kept_flags(keep_flags), keep_scales
+    )
 
 
 def changed(data: Input, space_group: Sequence[str], unit_cell: Sequence[str], reindex: Sequence[str]) -> Input:

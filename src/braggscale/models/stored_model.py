@@ -25,6 +25,9 @@ from braggscale.numerics.array_types import Float
 # limits of the outlier test. A program that rewrites the model drops the entry, so it never contradicts the model.
 OWN_ENTRY = "braggscale"
 
+# No integration program is wrong by such a factor, and no instrument by such a part of the intensity.
+LARGEST_ERROR_PARAMETER = 1e3
+
 # Names in the stored configuration of the factor from images to normalised units, for each smooth component.
 _FACTORS = {"scale": "s_norm_fac", "decay": "d_norm_fac"}
 
@@ -55,6 +58,17 @@ def _from_stored(component: Component, model: DataSetModel, stored: Mapping[str,
     if axis is not None:
         known = replace(known, curve=lambda images: _read_off(axis, old, images))
     return component.read_off(known)
+
+
+def stored_error_model(configuration: Mapping[str, Any]) -> tuple[float, float] | None:
+    """a and b of sigma^2 = a^2 (V + (b I)^2) of a stored configuration; None without valid ones."""
+    pair = configuration.get("error_model_parameters")
+    if not isinstance(pair, list) or len(pair) != 2:
+        return None
+    if not all(isinstance(x, int | float) and 0 <= x < LARGEST_ERROR_PARAMETER for x in pair):
+        return None
+    a, b = float(pair[0]), float(pair[1])
+    return (a, b) if a * a > 0 else None
 
 
 def stored_strengths(stored: Mapping[str, Any]) -> dict[str, float]:

@@ -45,13 +45,18 @@ class Combine:
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """input.  ``space_group``, ``unit_cell``, ``reindex``: items ``[ID:]value``.  ``accept``: names of fates."""
+    """input.  ``space_group``, ``unit_cell``, ``reindex``: items ``[ID:]value``.  ``accept``: names of fates.
+
+    ``keep_flags``: names of flags, three of them with a limit.
+    """
 
     space_group: tuple[str, ...]
     unit_cell: tuple[str, ...]
     reindex: tuple[str, ...]
     polarization_fraction: float | None
     accept: tuple[str, ...] | None
+    keep_flags: tuple[str, ...] | None
+    keep_scales: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from braggscale.weighting.outlier_test import OutlierOptions
 # Options that have a meaning here; whoever sets another one is told that it has none.
 SERVED = (
     "model", "restraints", "anomalous", "overwrite_existing_models", "nproc", "input.space_group", "input.unit_cell",
-    "input.polarization_fraction", "input.accept", "KB.modulation_correction", "reflection_selection.best_unit_cell",
+    "input.polarization_fraction", "input.accept", "input.keep_flags", "input.keep_scales",
+    "KB.modulation_correction", "reflection_selection.best_unit_cell",
     "reflection_selection.intensity_choice", "reflection_selection.method", "weighting.error_model.error_model",
     "weighting.error_model.basic.a", "weighting.error_model.basic.b", "weighting.error_model.basic.minimisation",
     "weighting.error_model.basic.min_Ih", "weighting.error_model.basic.n_bins", "weighting.error_model.grouping",
@@ -84,7 +85,13 @@ def plan_of(options: Options) -> RanksPlan:
     asked = options.input
     output = options.output
     return RanksPlan(
-        known=known(asked.space_group, asked.unit_cell, asked.polarization_fraction),
+        known=known(
+            asked.space_group,
+            asked.unit_cell,
+            asked.polarization_fraction,
+            asked.keep_flags or (),
+            asked.keep_scales,
+        ),
         space_group=asked.space_group,
         unit_cell=asked.unit_cell,
         cuts=Cuts(cut.d_min, cut.d_max, 0.0, cut.min_isigi, accept),

@@ -309,6 +309,12 @@ class IntervalsEntry(Record, frozen=True):
         about("Of each block on the logarithm of R, or of (1 - CC)/(1 + CC): for differences between runs."),
     ] = None
 
+    def __post_init__(self) -> None:
+        """Compare the lengths of ``blocks`` and ``effects``.  Raises ValueError if they differ."""
+        for name, values in (self.effects or {}).items():
+            if self.blocks is None or len(values) != len(self.blocks):
+                raise ValueError(f"effects.{name} has {len(values)} numbers for {len(self.blocks or ())} blocks")
+
 
 class StatisticsEntry(Record, frozen=True, kw_only=True):
     """Merging statistics."""

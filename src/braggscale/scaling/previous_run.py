@@ -20,7 +20,7 @@ from braggscale.data.observations import rows_by_data_set
 from braggscale.data.sorting import SortedObservations, UsedDataSet
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
-from braggscale.models.stored_model import OWN_ENTRY, own_entry, stored_strengths
+from braggscale.models.stored_model import OWN_ENTRY, own_entry, stored_error_model, stored_strengths
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.scaling.state import Start
 from braggscale.weighting.error_model import ErrorModel
@@ -145,13 +145,14 @@ def _errors(
     if wanted.reset_error_model:
         log.info("Error model not taken over, as asked for (reset_error_model)")
         return None
-    pairs = [entry.get("configuration_parameters", {}).get("error_model_parameters") for entry in entries]
-    if not all(_is_pair(pair) for pair in pairs):
+    stored = [stored_error_model(entry.get("configuration_parameters", {})) for entry in entries]
+    pairs = [pair for pair in stored if pair is not None]
+    if len(pairs) < len(stored):
         log.info("Error model not taken over: not every data set has one")
         return None
     _, first = np.unique(error_model_of, return_index=True)
     linear = [_linear_term(entry) for entry in entries]
-    errors = tuple(ErrorModel(float(pairs[d][0]), float(pairs[d][1]), linear[d]) for d in first)
+    errors = tuple(ErrorModel(pairs[d][0], pairs[d][1], linear[d]) for d in first)
     # a value in the command has priority
     each = [f"a {e.a:.4f} b {e.b:.5f}" + (f" c {e.c:.4g}" if e.c > 0 else "") for e in errors[:3]]
     shown = ", ".join(each) + (", ..." if len(errors) > 3 else "")
@@ -166,15 +167,6 @@ def _linear_term(entry: Mapping[str, Any]) -> float:
     """
     value = entry.get("configuration_parameters", {}).get("error_model_linear_term", 0.0)
     return float(value) if OWN_ENTRY in entry and isinstance(value, int | float) and 0 <= value < np.inf else 0.0
-
-
-def _is_pair(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(isinstance(x, int | float) and 0 <= x < 1e3 for x in value)
-        and value[0] > 0
-    )
 
 
 def _i_mid(configurations: Sequence[Mapping[str, Any]]) -> float | None:

@@ -17,6 +17,8 @@ from braggscale.numerics.array_types import Float
 from braggscale.statistics.confidence_intervals import FEWEST_BLOCKS, LEVEL, Limits, draws_of
 
 Key = tuple[str, int]  # a block: data set, and its place in it
+# A logarithm that is moved so far says nothing, and its exponential is soon not finite.
+LARGEST_MOVE = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Measured:
 
 
 def difference(name: str, here: Measured, there: Measured) -> Limits | None:
-    """Central interval of the statistic here less that there; None for fewer than ten blocks.
+    """Central interval of the statistic here less that there; None for fewer than ten blocks, or if their effects are
+    so large that the logarithm says nothing.
 
     ``name``: of a field of ``confidence_intervals.Intervals``.
     """
@@ -42,7 +45,10 @@ def difference(name: str, here: Measured, there: Measured) -> Limits | None:
     drawn = []
     for run in (here, there):
         effects = np.array([run.effects.get(key, 0.0) for key in keys])
-        moved = (effects - effects.mean())[draws].sum(axis=1) * correction
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = (effects - effects.mean())[draws].sum(axis=1) * correction
+        if not (np.abs(moved) < LARGEST_MOVE).all():
+            return None
         drawn.append(_moved(name, run.value, moved))
     low, high = np.quantile(drawn[0] - drawn[1], (0.5 * (1.0 - LEVEL), 0.5 * (1.0 + LEVEL)))
     return float(low), float(high)

@@ -25,6 +25,7 @@ from braggscale.errors import DataError
 from braggscale.io.export.export import Export, ExportData, ExportFile, numbered
 from braggscale.io.export.fixed_width import lines
 from braggscale.io.export.scaled_observations import Crystals, Unmerged, in_reference_setting
+from braggscale.models.stored_model import stored_error_model
 from braggscale.numerics.array_types import Float
 from braggscale.run_warnings import Code, warn
 
@@ -150,10 +151,7 @@ def _error_model(experiment: Experiment) -> tuple[float, float] | None:
     """a and b of the stored model, None where there is none."""
     model = experiment.scaling_model or {}
     configuration = model.get("configuration_parameters")
-    pair = configuration.get("error_model_parameters") if isinstance(configuration, dict) else None
-    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(x, int | float) for x in pair):
-        return None
-    return float(pair[0]), float(pair[1])
+    return stored_error_model(configuration) if isinstance(configuration, dict) else None
 
 
 def _sweep_names(identifiers: Sequence[str]) -> list[str]:
