@@ -71,7 +71,12 @@ def mtz_columns(random: Random) -> dict[str, tuple[str, Any]]:
     }
     if random.random() < 0.3:
         columns |= {"IPR": ("J", columns["I"][1] * 1.01), "SIGIPR": ("Q", columns["SIGI"][1])}
-    for name, kind, value in (("FLAG", "I", pick(random, (0, 2, 19, 64))), ("SCALEUSED", "R", 1.1), ("QE", "R", 0.9), ("BGPKRATIOS", "R", 1.0)):
+    for name, kind, value in (
+        ("FLAG", "I", pick(random, (0, 2, 19, 64))),
+        ("SCALEUSED", "R", 1.1),
+        ("QE", "R", 0.9),
+        ("BGPKRATIOS", "R", 1.0),
+    ):
         if random.random() < 0.15:
             columns[name] = kind, np.full(len(take), value, np.float64)
     return {name: (kind, np.asarray(values, np.float32)) for name, (kind, values) in columns.items()}

@@ -318,6 +318,8 @@ def _log_statistics(result: Result, anomalous: bool) -> None:
     if with_limits := tables.intervals_table(statistics, anomalous):
         log.info("")
         log.info(with_limits)
+    if sentence := tables.friedel_sentence(statistics):
+        log.info(sentence)
     multiplicity = statistics.overall.multiplicity
     if multiplicity < LOW_MULTIPLICITY:
         warn(
