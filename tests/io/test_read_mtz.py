@@ -194,6 +194,20 @@ def test_flags_that_do_not_exist(word: str) -> None:
         kept_flags([word])
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
+@pytest.mark.parametrize("fraction", [1e-40, 0.5, np.nan, np.inf, -1.0])
+def test_parts_with_values_that_are_no_numbers(value: float, fraction: float) -> None:
+    columns = mtz_columns()
+    code = columns["M/ISYM"][1] + 256
+    number = np.array(columns["I"][1], np.float64)
+    number[3] = value
+    given = np.full(len(number), 1.0)
+    given[3] = fraction
+    columns |= {"M/ISYM": ("Y", code), "I": ("J", number), "FRACTIONCALC": ("R", given)}
+    found = values(reading(mtz(columns, u=SAMPLE["u"])))
+    assert np.isfinite(found["intensity.sum.value"]).sum() >= len(number) - 2
+
+
 def test_profile_and_flags() -> None:
     columns = mtz_columns()
     columns["IPR"] = ("J", 2 * columns["I"][1])

@@ -10,6 +10,7 @@ from braggscale.data.geometry import inverse_d_squared
 from braggscale.data.symmetry import Symmetry
 from braggscale.report.text.tables import (
     anomalous_table,
+    friedel_sentence,
     ledger_tables,
     limit_lines,
     merging_table,
@@ -92,6 +93,19 @@ def test_intervals():
     # the tables by resolution show the same
     assert {"0.0356", "0.99974*"} <= set(merging_table(with_limits).splitlines()[-1].split())
     assert with_limits.to_dict()["intervals"]["r_meas"] == (0.03491, 0.03642)
+
+
+def test_friedel_mates_that_differ():
+    found = statistics(*observations())
+    assert friedel_sentence(found) == ""
+    overall = replace(found.overall, r_meas=0.0933, r_meas_apart=0.0541, cc_anom=0.804)
+    limits = Intervals(0.95, "images", 84, None, None, None, None, None, (0.762, 0.836))
+    clear = replace(found, overall=overall, intervals=limits)
+    assert friedel_sentence(clear).endswith("within I+ and I- R_meas is 0.054")
+    weak = replace(limits, cc_anom=(-0.1, 0.2))
+    assert friedel_sentence(replace(clear, intervals=weak)) == ""
+    alike = replace(overall, r_meas_apart=0.0931)
+    assert friedel_sentence(replace(clear, overall=alike)) == ""
 
 
 def test_times():

@@ -259,11 +259,11 @@ def _summed(
     fraction = result["FRACTIONCALC"]
     several = is_part[parts.largest]
     # from here on intensities are those of whole reflections
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         whole = np.where(several & (fraction > 0) & ~_complete(fraction), 1.0 / fraction, 1.0)
-    for name, power in (("I", 1), ("SIGI", 2), ("IPR", 1), ("SIGIPR", 2)):
-        if name in result:
-            result[name] = result[name] * whole**power
+        for name, power in (("I", 1), ("SIGI", 2), ("IPR", 1), ("SIGIPR", 2)):
+            if name in result:
+                result[name] = result[name] * whole**power
     rejected = parts.maximum(rejection)
     rejected[several & ~_complete(fraction) & (rejected == Fate.SCALED)] = Fate.INCOMPLETE
     n_parts, n_incomplete = int(np.count_nonzero(is_part)), int(np.count_nonzero(rejected == Fate.INCOMPLETE))

@@ -202,6 +202,8 @@ def _log_statistics(result: Result, anomalous: bool) -> None:
     if extra and not anomalous and statistics.anomalous:
         log.info("", extra=extra)
         log.info(tables.summary_table(statistics, ABOUT_MATES), extra=extra)
+    if sentence := tables.friedel_sentence(statistics):
+        log.info(sentence)
     multiplicity = statistics.overall.multiplicity
     if multiplicity < LOW_MULTIPLICITY:
         warn(

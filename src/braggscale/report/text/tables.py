@@ -9,6 +9,7 @@ from braggscale.data.flags import Fate
 from braggscale.statistics.catalogue import (
     AGREEMENT,
     AMOUNT,
+    CATALOGUE,
     FRIEDEL_MATES,
     SUMMARY,
     Limits,
@@ -22,6 +23,8 @@ from braggscale.wording import show_interval, show_short
 WIDTH = 80
 WORST = 5  # of very many data sets
 NO_DATA_SET = "-"  # rows that belong to none, in the ledger
+# Limits above which differences of Friedel mates decide what R_meas over both is.
+CLEAR_CC_ANOM, CLEARLY_LARGER = 0.3, 1.1
 # Longer identifiers are cut to the shortest common length, at least this, at which they differ.
 _NAME = 8
 # Cells of a column of numbers: numbers, ranges of numbers, marks of significance.
@@ -75,6 +78,21 @@ def _cell(statistic: Statistic, shell: Shell, limits: Limits | None = None) -> s
     text = statistic.text(getattr(shell, statistic.name), limits=limits)
     significant = getattr(shell, f"{statistic.name}_significant", None)
     return text if significant is None else text + ("*" if significant else " ")
+
+
+def friedel_sentence(statistics: Statistics) -> str:
+    """What R_meas over both Friedel mates contains if they differ clearly; '' if they do not.
+
+    Programs that keep I+ and I- apart print R factors within them, which the anomalous signal does not raise.
+    """
+    overall, found = statistics.overall, statistics.intervals
+    limits = found.cc_anom if found is not None else None
+    if limits is None or not limits[0] > CLEAR_CC_ANOM or not overall.r_meas > CLEARLY_LARGER * overall.r_meas_apart:
+        return ""
+    return (
+        f"Friedel mates differ (CC_anom {overall.cc_anom:.2f}): R_meas and CC1/2 over both contain these differences; "
+        f"within I+ and I- R_meas is {CATALOGUE['r_meas_apart'].text(overall.r_meas_apart).strip()}"
+    )
 
 
 def summary_table(statistics: Statistics, names: tuple[str, ...] = SUMMARY) -> str:
