@@ -27,7 +27,7 @@ from braggscale.io.experiment_list import history_line
 from braggscale.io.image_names import image_names
 from braggscale.io.reindexing import changed, known, with_operators
 from braggscale.io.splitting import split_sweeps
-from braggscale.numerics.partitions import available_processors, threads
+from braggscale.numerics.partitions import available_processors, side_by_side, threads
 from braggscale.numerics.timing import Clock
 from braggscale.options.assignments import values_to_try, with_option
 from braggscale.options.schema import Options
@@ -276,12 +276,15 @@ def _write(
     keep = kept_before(output.experiments, output.reflections, data, result)
     exports = list(output.exports.values())
     with pending() as pairs:
+        images, seconds = image_names(data.document.data), dict(clock.seconds)
+        wanted = output.json or output.html
         with clock.stage("writing"):
-            pairs += write_pair(scaled, output.experiments, output.reflections)
+            written_pair, found = side_by_side(
+                lambda: write_pair(scaled, output.experiments, output.reflections),
+                lambda: summary(result, options, command, seconds, warned, images) if wanted else None,
+            )
+            pairs += written_pair
         with clock.stage("report"):
-            wanted = output.json or output.html
-            images = image_names(data.document.data)
-            found = summary(result, options, command, dict(clock.seconds), warned, images) if wanted else None
             report, problem = _report(found, options, other)
         advice = found.verdict.commands if found is not None else advice_without_summary(result, options)
         pairs += report

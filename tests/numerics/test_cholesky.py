@@ -29,6 +29,9 @@ def test_roots_of_whole_and_divided_matrices(monkeypatch, small, strip):
         with threads(n):
             results.append(cholesky.inverse_root(normal))
     assert np.array_equal(*results)
+    x = rng.normal(size=50)
+    assert cholesky.times(results[0], x) == pytest.approx(results[0] @ x, rel=1e-12)
+    assert cholesky.times_transposed(results[0], x) == pytest.approx(results[0].T @ x, rel=1e-12)
     assert cholesky.square(results[0]) == pytest.approx(inverse, rel=1e-8)
     assert not np.triu(results[0], 1).any()
     assert np.array_equal(normal, before)

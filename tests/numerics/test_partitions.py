@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from braggscale.numerics.partitions import available_processors, run_lanes, threads
+from braggscale.numerics.partitions import available_processors, run_lanes, side_by_side, threads
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
@@ -60,3 +60,17 @@ def test_two_runs_at_once_share_the_limit():
     with threadpool_limits(2, "blas"), ThreadPoolExecutor(2) as pool:
         assert list(pool.map(run, (True, False))) == [{1}, {1}]
         assert blas_threads() == {2}
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_two_functions_side_by_side(n):
+    def fails():
+        raise ValueError("second")
+
+    with threads(n):
+        assert side_by_side(lambda: run_lanes(abs, 3), lambda: run_lanes(str, 2)) == ([0, 1, 2], ["0", "1"])
+        with pytest.raises(ValueError, match="second"):
+            side_by_side(lambda: 1, fails)
+        with pytest.raises(ValueError, match="second"):
+            side_by_side(fails, lambda: 1)
+        assert run_lanes(abs, 2) == [0, 1]

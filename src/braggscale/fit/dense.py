@@ -50,7 +50,7 @@ class Dense:
         fresh = matrix is None
         if matrix is None:
             # the normal matrix takes the time of a few evaluations and saves four fifths of the steps
-            matrix = target.quadratic(theta).matrix
+            matrix = target.about(theta).matrix
         history: list[float] = []
         enough = CLOSE_IN_ROUNDS * settled(target)
         for _ in range(ROUGH_TURNS):
@@ -60,7 +60,7 @@ class Dense:
                 trusted = np.inf if fresh else TRUSTED
                 found, moved = strengths_nearby(quadratic, state.memory.mixing, enough, trusted)
                 if moved > trusted:
-                    quadratic = target.quadratic(theta)
+                    quadratic = target.about(theta)
                     found, moved = strengths_nearby(quadratic, state.memory.mixing, enough)
                 target, matrix = target.at(found), quadratic.matrix
             rough = descend(target, theta, matrix, None, settings)

@@ -11,7 +11,7 @@ second-order ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,8 @@ from braggscale.numerics.partitions import run_lanes
 GRADIENT_LANES = 32
 # Size of all lanes' normal matrices together, in numbers; with more parameters there are fewer lanes.
 MATRIX_LANES_SIZE = 8_000_000
+# A normal matrix that need not be exact comes from a part of the rows, at least so many for each parameter and in all.
+ENOUGH_FOR_PARAMETER, ENOUGH_ROWS = 150, 100_000
 # Dense rows and group rows that one lane has in memory at the same time, in rows and in numbers.
 CHUNK_ROWS = 32768
 CHUNK_SIZE = 2_000_000
@@ -118,6 +120,17 @@ class Target:
             return Quadratic(self, theta, *self._data_equations(theta))
         return Quadratic(self, theta, *self.data_gradient(theta), matrix)
 
+    def about(self, theta: Float) -> Quadratic:
+        """``quadratic`` with J'J from every k-th run of unique reflections, times k, if the others are enough.
+
+        As a metric, and for strengths in rounds, the matrix need not be known better than to some per cent.
+        """
+        most = max(ENOUGH_FOR_PARAMETER * len(self.base), ENOUGH_ROWS)
+        if self.pairs is not None or self.groups.n_rows < 2 * most:
+            return self.quadratic(theta)
+        matrix = self._data_equations(theta, self.groups.n_rows // most)[2]
+        return Quadratic(self, theta, *self.data_gradient(theta), matrix)
+
     def restrained_matrix(self, matrix: Float) -> Float:
         """J'J + sum strength S, (n_free, n_free).
 
@@ -132,8 +145,11 @@ class Target:
         complete = self.full(theta)
         return Linear.at(self.design, self.groups, self.intensity, self.weight, complete)
 
-    def _data_equations(self, theta: Float) -> tuple[float, Float, Float]:
-        """Cost, gradient (n_parameters,) and J'J (n_parameters, n_parameters) of the observations alone."""
+    def _data_equations(self, theta: Float, every: int = 1) -> tuple[float, Float, Float]:
+        """Cost, gradient (n_parameters,) and J'J (n_parameters, n_parameters) of the observations alone.
+
+        ``every``: only this part of the groups counts, so many times each; cost and gradient are then of no use.
+        """
         if self.pairs is not None:
             linear = self.linearise(theta)
             return linear.cost, linear.gradient, self.pairs.matrix(linear)
@@ -141,9 +157,10 @@ class Target:
         n = len(complete)
         cuts = self.lane_cuts(int(np.clip(MATRIX_LANES_SIZE // max(n * n, 1), 4, 16)))
         few = self._groups_see_few()
+        runs = [self._chunks(int(a), int(b), n, every)[::every] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
 
         def lane(k: int) -> tuple[float, Float, Float, Float]:
-            return self._lane_equations(int(cuts[k]), int(cuts[k + 1]), complete, few)
+            return self._lane_equations(runs[k], complete, few)
 
         results = run_lanes(lane, len(cuts) - 1)
         cost, gradient, once, matrix = results[0]
@@ -155,11 +172,15 @@ class Target:
         diagonal = np.diag(once).copy()
         matrix = matrix + once + once.T
         matrix[np.diag_indices(n)] -= diagonal
+        if every > 1:
+            offsets = self.groups.offsets
+            matrix *= offsets[-1] / sum(int(offsets[high] - offsets[low]) for run in runs for low, high in run)
         return cost, gradient, matrix
 
-    def _lane_equations(self, first: int, last: int, theta: Float, few: bool) -> tuple[float, Float, Float, Float]:
-        """``_data_equations`` of the groups ``first`` to ``last`` - 1: by loops for sparse parts, by BLAS for the
-        others.
+    def _lane_equations(
+        self, runs: Sequence[tuple[int, int]], theta: Float, few: bool
+    ) -> tuple[float, Float, Float, Float]:
+        """``_data_equations`` of some runs of groups: by loops for sparse parts, by BLAS for the others.
 
         The matrix has two parts: one in which each pair of parameters is on one side of the diagonal only, and a
         complete one, which is (1, 1) with a zero if it is empty.
@@ -168,7 +189,7 @@ class Target:
         cost, gradient, once = 0.0, np.zeros(n), np.zeros((n, n))
         products = np.zeros((1, 1) if few and not blocks else (n, n))
         widest = max((where.stop - where.start for where in blocks), default=0)
-        for low, high in self._chunks(first, last, n):
+        for low, high in runs:
             block = self.design.block[offsets[low] : offsets[high]]
             places = np.concatenate(([0], np.cumsum(np.bincount(block[block >= 0], minlength=len(blocks)))))
             free = places.copy()
@@ -184,13 +205,16 @@ class Target:
                 products -= group_rows.T @ group_rows
         return cost, gradient, once, products
 
-    def _chunks(self, first: int, last: int, n: int) -> list[tuple[int, int]]:
-        """Runs of groups that fit into memory; each has at least n rows, so that BLAS is efficient."""
+    def _chunks(self, first: int, last: int, n: int, parts: int) -> list[tuple[int, int]]:
+        """Runs of groups that fit into memory; each has at least n rows, so that BLAS is efficient.
+
+        ``parts``: so many times more, so that every so many of them represent all.
+        """
         cuts = [first]
-        most = max(n, CHUNK_SIZE // max(n, 1))
+        most, rows = max(n, CHUNK_SIZE // max(n, 1)), max(CHUNK_ROWS // parts, n)
         offsets = self.groups.offsets
         while cuts[-1] < last:
-            by_rows = int(np.searchsorted(offsets, offsets[cuts[-1]] + max(CHUNK_ROWS, n), side="right")) - 1
+            by_rows = int(np.searchsorted(offsets, offsets[cuts[-1]] + rows, side="right")) - 1
             cuts.append(min(last, cuts[-1] + most, max(by_rows, cuts[-1] + 1)))
         return list(zip(cuts[:-1], cuts[1:], strict=True))
 

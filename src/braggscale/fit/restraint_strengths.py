@@ -107,7 +107,7 @@ class Inverse:
 
     def times(self, x: Float) -> Float:
         """C x of free parameters, (n_free,)."""
-        return np.asarray(self.root.T @ (self.root @ x))
+        return cholesky.times_transposed(self.root, cholesky.times(self.root, x))
 
     def part(self, where: slice | Int) -> Float:
         """Rows and columns of C, zero for fixed parameters, (k, k).  ``where``: places among all, in order, (k,)."""

@@ -104,6 +104,22 @@ def square(root: Float) -> Float:
     return result
 
 
+def times(root: Float, x: Float) -> Float:
+    """R x, (n,), of a lower triangle R = ``root``, (n, n)."""
+    if len(root) <= 2 * STRIP:
+        return np.asarray(root @ x)
+    strips = _strips(len(root))
+    return np.concatenate(run_lanes(lambda k: root[strips[k], : strips[k].stop] @ x[: strips[k].stop], len(strips)))
+
+
+def times_transposed(root: Float, x: Float) -> Float:
+    """R'x, (n,), of a lower triangle R = ``root``, (n, n)."""
+    if len(root) <= 2 * STRIP:
+        return np.asarray(x @ root)
+    strips = _strips(len(root))
+    return np.concatenate(run_lanes(lambda k: x[strips[k].start :] @ root[strips[k].start :, strips[k]], len(strips)))
+
+
 def add_transposed(a: Float) -> None:
     """Add to the matrix ``a``, (n, n), its transpose, in its memory."""
     strips = _strips(len(a))

@@ -113,11 +113,11 @@ class Scaling:
 
     def __call__(self, x: Float) -> Float:
         """T x."""
-        return self.root * x if self.root.ndim == 1 else x @ self.root
+        return self.root * x if self.root.ndim == 1 else cholesky.times_transposed(self.root, x)
 
     def back(self, gradient: Float) -> Float:
         """T' times a ``gradient`` with respect to theta, (n,)."""
-        return self.root * gradient if self.root.ndim == 1 else self.root @ gradient
+        return self.root * gradient if self.root.ndim == 1 else cholesky.times(self.root, gradient)
 
 
 def _scaling(metric: Float) -> Scaling:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
 from braggscale.numerics.blas import hold_new_libraries, one_blas_thread
 
 Partial = TypeVar("Partial")
+Other = TypeVar("Other")
 
 
 def available_processors() -> int:
@@ -74,3 +75,22 @@ def run_lanes(lane: Callable[[int], Partial], n_lanes: int) -> Sequence[Partial]
     if pool is None or n_lanes <= 1:
         return [lane(k) for k in range(n_lanes)]
     return list(pool.map(lane, range(n_lanes)))
+
+
+def side_by_side(first: Callable[[], Partial], second: Callable[[], Other]) -> tuple[Partial, Other]:
+    """The results of two functions that do not depend on each other, ``second`` on another thread of the run.
+
+    It should neither write files nor log: an interruption reaches ``first`` alone, and the order of lines must not
+    depend on the time.  Raises what either of them raises, when both have ended.
+    """
+    pool = _pool.get()
+    if pool is None:
+        return first(), second()
+    context = copy_context()
+    context.run(_pool.set, None)  # lanes of the second are computed in its own thread
+    other = pool.submit(context.run, second)
+    try:
+        mine = first()
+    finally:
+        wait([other])
+    return mine, other.result()

@@ -21,6 +21,7 @@ from braggscale.models.choice import ModelRequest
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
 from braggscale.numerics.array_types import Bool
+from braggscale.numerics.partitions import side_by_side
 from braggscale.numerics.timing import Clock
 from braggscale.scaling.build_models import build_models, fixed_parameters
 from braggscale.scaling.by_wavelength import by_wavelength
@@ -86,21 +87,21 @@ def run(
     with clock.stage("statistics"):
         final = final_fates(found.data_sets, data, scaled, plan.small_scale_cutoff)
         good = usable(data.rows.data_set, scaled, plan.small_scale_cutoff)
-        statistics = statistics_of(data, scaled, good, found.cell, found.symmetry, plan.statistics)
+        used_experiments = [one.experiment for one in in_use]
+        statistics, found_bad = side_by_side(
+            lambda: statistics_of(data, scaled, good, found.cell, found.symmetry, plan.statistics),
+            lambda: exclusions_of(data, scaled, good, used_experiments),
+        )
         apart = None
         if plan.free_set is not None:
             about = (found.cell, found.symmetry, plan.statistics, plan.free_set)
             apart = free_set(data, scaled, good, free, about)
         undamaged = None
         if plan.zero_dose is not None:
-            used_experiments = [one.experiment for one in in_use]
             undamaged = at_zero_dose(data, scaled, good, used_experiments, found.cell, plan.zero_dose.same_crystal)
-        several = by_wavelength(
-            data, scaled, good, [one.experiment for one in in_use], (found.cell, found.symmetry, plan.statistics)
-        )
-        statistics = with_intervals(statistics, data, scaled, good, [one.experiment for one in in_use])
+        several = by_wavelength(data, scaled, good, used_experiments, (found.cell, found.symmetry, plan.statistics))
+        statistics = with_intervals(statistics, data, scaled, good, used_experiments)
     with clock.stage("checks"):
-        found_bad = exclusions_of(data, scaled, good, [one.experiment for one in in_use])
         checked = symmetry_of(data, scaled, good, found.symmetry, found.cell)
     covariance = scaled.outcome.covariance
     esd = None if covariance is None else np.sqrt(np.maximum(covariance.diagonal(), 0.0))
@@ -132,7 +133,7 @@ def run(
         free_set=apart,
         wavelengths=several,
         zero_dose=undamaged,
-        outlying=outlying(scaled, data.rows.data_set, model, [one.experiment for one in in_use], good),
+        outlying=outlying(scaled, data.rows.data_set, model, used_experiments, good),
     )
 
 
