@@ -138,10 +138,10 @@ def test_later_assignments_win():
         ("model=KB fix=absorption", "correction.fix=absorption: the components are scale, decay"),
         ("output.log=''", "output.log: the name is empty"),
         ("outlier_zmax=2", "outlier_zmax=2: 2 is below 3, the smallest value allowed"),
-        ("model=dose_decay", "model=dose_decay: dials.scale has dose_decay, scale has not; choose one of auto, phys"),
+        ("model=dose_decay fix=modulation", "correction.fix=modulation: the components are scale, decay, relative_B"),
         ("minimisation=regression", "dials.scale has regression, scale has not"),
         ("optimise_errors=maybe", "optimise_errors=maybe: 'maybe' is not one of basic, None"),
-        ("target_cycle=False", "target_cycle=False: this is an option of dials.scale that scale does not have"),
+        ("joint_analysis=False", "joint_analysis=False: this is an option of dials.scale that scale does not have"),
         ("d_mim=2", "d_mim=2: unknown option; did you mean d_min?"),
     ],
 )

@@ -243,8 +243,6 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     mode, parameter = (values[f"cross_validation.{name}"] for name in ("cross_validation_mode", "parameter"))
     if mode == "multi" and not parameter:
         found.append("cross_validation_mode=multi needs parameter=, the name of the option to try")
-    if values["scaling_options.only_target"] and not values["scaling_options.only_save_targeted"]:
-        found.append("only_save_targeted=False: the reference is in files of its own and is not written again")
     error = "weighting.error_model."
     if values[error + "error_model_group"] and values[error + "grouping"] != "grouped":
         found.append("error_model_group is used only with grouping=grouped")
