@@ -81,7 +81,7 @@ def test_defaults():
     assert found.reflection_selection.Isigma_range == (-5.0, 0.0)
     assert found.reflection_selection.min_partiality == 0.95
     assert found.cut_data.partiality_cutoff is None
-    assert found.scaling_options.full_matrix is True
+    assert found.scaling_options.full_matrix is None
     assert found.scaling_options.outlier_rejection == "standard" and found.scaling_options.outlier_zmax is None
     assert found.models["array"].modulation_correction is False
     assert (found.output.experiments, found.output.reflections) == ("scaled.expt", "scaled.refl")
@@ -177,9 +177,9 @@ def test_a_short_name_goes_to_all_models_when_automatic():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("model=KB lmax=6", "lmax=6: model=KB has no lmax; physical has it"),
+        ("model=KB lmax=6", "lmax=6: model=KB has no lmax; physical and dose_decay have it"),
         ("model=KB decay_interval=6", "decay_interval=6: model=KB has no decay_interval; physical and array have it"),
-        ("model=array scale_term=False", "model=array has no scale_term; physical and KB have it"),
+        ("model=array scale_term=False", "model=array has no scale_term; physical and KB and dose_decay have it"),
         ("model=physical n_absorption_bins=4", "model=physical has no n_absorption_bins; array has it"),
     ],
 )

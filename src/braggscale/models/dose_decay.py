@@ -111,26 +111,25 @@ def settle(options: DoseDecayOptions, facts: SweepFacts, estimate: bool) -> tupl
     absorption = options.absorption_correction and facts.largest_angle != 0
     if absorption != options.absorption_correction:
         sentences.append("absorption correction off: the directions of the beams are not known")
-    lmax = DEFAULT_LMAX if options.lmax is None else options.lmax
+    lmax = options.lmax
     if absorption and facts.n_rows and lmax * (lmax + 2) > facts.n_rows:
         most = max(math.isqrt(facts.n_rows + 1) - 1, 1)
         sentences.append(f"lmax {most} instead of {lmax}: {facts.n_rows} reflections do not determine more")
         lmax = most
     by_number = {
-        "scale": options.scale_interval is not None,
-        "absorption": options.lmax is not None or options.surface_weight is not None,
+        "scale": options.scale_interval != DEFAULT_INTERVAL,
+        "absorption": options.lmax != DEFAULT_LMAX or options.surface_weight != DEFAULT_SURFACE_WEIGHT,
     }
     corrections = corrections_of(DoseDecayOptions)
-    interval = DEFAULT_INTERVAL if options.scale_interval is None else options.scale_interval
     settings = DoseDecaySettings(
         scale=options.scale_correction,
         decay=options.decay_correction,
         relative_B=options.relative_B_correction,
         absorption=absorption,
-        scale_interval=max(interval, finest_interval(facts)),
+        scale_interval=max(options.scale_interval, finest_interval(facts)),
         resolution_dependence=options.resolution_dependence,
         lmax=lmax,
-        surface_weight=DEFAULT_SURFACE_WEIGHT if options.surface_weight is None else options.surface_weight,
+        surface_weight=options.surface_weight,
         share_decay=options.share.decay and options.decay_correction,
         share_absorption=options.share.absorption and absorption,
         fixed=fixed_components(corrections, options.correction.fix, map_has_modules=False),

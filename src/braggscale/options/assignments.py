@@ -144,6 +144,8 @@ def _paths_in_use(one: _Aimed, model: str, as_dials: bool, said: _Said) -> tuple
     if not one.target.family:
         return paths
     chosen = tuple(path for path in paths if model in ("auto", path.split(".")[0]))
+    if model == "auto":
+        chosen = tuple(path for path in chosen if not MODEL_OPTIONS[path.split(".")[0]].only_if_named) or chosen
     if not chosen:
         have = "have" if len(paths) > 1 else "has"
         owners = " and ".join(path.split(".")[0] for path in paths)

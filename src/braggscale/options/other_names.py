@@ -50,7 +50,7 @@ OLD_VALUES: dict[tuple[str, str], str] = {
 # Too like the names of other options: these need a dot.
 FULL_NAME_ONLY = (
     "*.share.absorption",
-    "dose_decay.share.decay",
+    "*.share.decay",
     "filtering.method",
     "filtering.deltacchalf.min_reflections",
 )

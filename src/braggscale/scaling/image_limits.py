@@ -111,7 +111,7 @@ def _is_scale(component: Component) -> bool:
 
 
 def r_merge_of_images(result: Result, image: Int, n: int, good: Bool) -> Float:
-    """R_merge of each image, (n,), NaN where nothing can be compared.  ``image``, ``good``: as in ``image_scales``."""
+    """R_merge of each image, (n,), NaN without equivalents.  ``image``: of each row, ``good``: merged, (n_rows,)."""
     scaled, groups = result.scaled, result.data.friedel_merged
     scale = np.where(good, scaled.state.scale, 1.0)
     weight = np.where(good, 1.0 / scaled.variance, 0.0)

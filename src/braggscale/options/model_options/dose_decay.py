@@ -21,13 +21,13 @@ class DoseDecay:
     """Interval in degrees."""
 
     scale_correction: bool
-    scale_interval: float | None
+    scale_interval: float
     decay_correction: bool
     resolution_dependence: Literal["quadratic", "linear"]
     relative_B_correction: bool
     absorption_correction: bool
-    lmax: int | None
-    surface_weight: float | None
+    lmax: int
+    surface_weight: float
     share: Share
     correction: Correction
 
@@ -39,9 +39,9 @@ TEXT = """dose_decay
     .type = bool
     .expert_level = 1
     .help = "Scale that varies smoothly with rotation."
-  scale_interval = Auto
+  scale_interval = 2.0
     .type = float(value_min=1)
-    .help = "Largest spacing of the scale parameters, degrees. Auto: 2."
+    .help = "Largest spacing of the scale parameters, degrees."
   decay_correction = True
     .type = bool
     .help = "Decay in proportion to the dose, which is counted in images."
@@ -56,13 +56,13 @@ TEXT = """dose_decay
   absorption_correction = False
     .type = bool
     .help = "Absorption surface in spherical harmonics."
-  lmax = Auto
+  lmax = 4
     .type = int(value_min=2, value_max=16)
-    .help = "Highest order of the spherical harmonics. Auto: 4."
-  surface_weight = Auto
+    .help = "Highest order of the spherical harmonics; another one than 4 fixes the restraint of the surface."
+  surface_weight = 1e6
     .type = float(value_min=0)
-    .help = "Weight that pulls the coefficients of the harmonics towards 0. Auto: from the data;"
-            "where the surface is fixed 1e6."
+    .help = "Weight that pulls the coefficients of the harmonics towards 0, where it is fixed (restraints); another one"
+            "than 1e6 fixes it."
   share.decay = True
     .type = bool
     .expert_level = 1
@@ -78,4 +78,4 @@ TEXT = """dose_decay
 }
 """
 
-OPTIONS = ModelOptions("dose_decay", DoseDecay, TEXT)
+OPTIONS = ModelOptions("dose_decay", DoseDecay, TEXT, only_if_named=True)
