@@ -117,7 +117,8 @@ def test_what_was_rejected_for_its_change_comes_back():
     with_all = zero_dose(groups, x, weight, dose, s, doubtful | gross)
     without = zero_dose(groups, x, np.where(doubtful | gross, 0.0, weight), dose, s)
     errors = [np.nanmean(np.abs(found.intensity - truth)) for found in (with_all, without)]
-    assert errors[0] < 0.9 * errors[1]
-    assert 0.9 < np.nanmean((with_all.intensity - truth) ** 2 / with_all.sigma**2) < 1.2
+    assert errors[0] < 0.97 * errors[1]
+    many = groups.sizes() > 4  # of fewer observations nobody knows which one is wrong
+    assert 0.9 < np.nanmean(((with_all.intensity - truth) ** 2 / with_all.sigma**2)[many]) < 1.15
     kept = with_all.n.sum()
     assert 0.985 < kept / (len(x) - gross.sum()) < 1.005

@@ -17,12 +17,13 @@ variance v, and k = 1/(1 - gamma c),
 
 of which the likelihood is made largest by Fisher scoring. Then I_h and s_h are the best linear unbiased predictors
 (Robinson, Statist. Sci. 6 (1991) 15), whose variances include the uncertainty of the slope: a reflection that was
-measured late has a large sigma at dose zero.
+measured late has a large sigma at dose zero. A few reflections change by far more than most; their p is larger, as for
+slopes with Student's distribution.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,6 +48,9 @@ LEAST_PRIOR = 1e-12  # variance of a slope, of <I>^2
 # which one comes back; how often one of a reflection may be left out.
 MOST_Z, RETURN, MOST_OUT = 4.0, 0.8, 12
 LEAST_FREEDOM = 1e-6
+# Degrees of freedom of the distribution of slopes about what is expected, and steps to the variance of each.
+TAILS, TAIL_STEPS = 4.0, 3
+WIDE = 100.0  # variance of slopes in the test of single observations, over that of most slopes
 MEDIAN_CHI2 = 0.4549  # of one degree of freedom
 
 
@@ -89,11 +93,6 @@ class _Prior:
         """p of each reflection, (n,).  ``intensity``: at dose zero, ``level``: <I>, (n,)."""
         result: Float = self.of_intensity * intensity * level + self.of_level * level**2
         return result
-
-    @property
-    def changes(self) -> bool:
-        """Whether intensities change at all."""
-        return self.of_intensity > 0 or self.of_level > 0 or self.gamma != 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +148,21 @@ class _Lines:
     def of(cls, sums: _Sums, prior: _Prior, intensity: Float, level: Float) -> _Lines:
         """``intensity``: at dose zero, as far as it is known, ``level``: <I>, (n_groups,)."""
         variance = np.maximum(prior.variance(intensity, level), LEAST_PRIOR * level**2)
-        free = sums.there & (variance > 0) & prior.changes
+        found = cls._with(sums, prior.gamma, variance, level)
+        for _ in range(TAIL_STEPS):
+            # a slope far from what is expected is less shrunken, as for Student's distribution
+            off = found.slope - prior.gamma * (level - np.nan_to_num(found.intensity))
+            own = np.divide(found.ii, found.below, out=np.zeros(len(level)), where=found.free)
+            square = np.divide(off**2 + own, variance, out=np.ones(len(level)), where=variance > 0)
+            found = cls._with(sums, prior.gamma, variance * (TAILS + square) / (TAILS + 1.0), level)
+        return found
+
+    @classmethod
+    def _with(cls, sums: _Sums, gamma: float, variance: Float, level: Float) -> _Lines:
+        """With this variance of each slope, (n_groups,)."""
+        free = sums.there & (variance > LEAST_PRIOR * level**2) if gamma == 0 else sums.there & (variance > 0)
         p = np.divide(1.0, variance, out=np.zeros(len(level)), where=free)
         # what is expected of the slope is one observation more, of gamma I + s = gamma <I>
-        gamma = prior.gamma
         ii, i_s, ss = sums.w + gamma**2 * p, sums.wd + gamma * p, sums.wdd + p
         right, right_s = sums.wx + gamma**2 * level * p, sums.wxd + gamma * level * p
         below = ii * ss - i_s * i_s
@@ -161,8 +171,10 @@ class _Lines:
         slope = np.divide(ii * right_s - i_s * right, below, out=np.zeros(len(level)), where=free)
         return cls(at_zero, slope, ii, i_s, ss, below, free)
 
-    def squares(self, groups: Groups, x: Float, weight: Float, dose: Float, kept: Bool) -> Float:
+    def squares(self, groups: Groups, x: Float, weight: Float, dose: Float, kept: Bool) -> tuple[Float, Float]:
         """Squared deviation of each observation from the line of the others, over the variance of both, (n_rows,).
+
+        And the part of its variance that is left in its deviation from the line of all, 1 less its leverage, (n_rows,).
 
         ``kept``: observations that take part in the lines, (n_rows,).
         """
@@ -172,8 +184,7 @@ class _Lines:
         plain = np.divide(1.0, self.ii, out=np.zeros(len(self.ii)), where=~self.free & (self.ii > 0))
         leverage = weight * (ss - 2.0 * i_s * dose + ii * dose * dose + groups.spread(plain))
         freedom = np.where(kept, np.maximum(1.0 - leverage, LEAST_FREEDOM), 1.0 + leverage)
-        result: Float = weight * away * away / freedom
-        return result
+        return weight * away * away / freedom, freedom
 
 
 def zero_dose(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, doubtful: Bool | None = None) -> ZeroDose:
@@ -196,7 +207,7 @@ def zero_dose(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, do
         now = weight / groups.spread(factor)
         if doubtful is not None:
             kept = _tested(groups, x, now, dose, s, prior, found, before)
-        factor = factor * _excess(groups, x, np.where(kept, now, 0.0), dose, found)
+        factor = factor * _excess(groups, x, np.where(kept, now, 0.0), dose, s, prior, found)
         now = weight / groups.spread(factor)
         found, prior = _lines(_Sums.of(groups, x, np.where(kept, now, 0.0), dose), s, found.intensity)
     return found
@@ -208,8 +219,10 @@ def _tested(
     """Observations that agree with the lines of the others of their reflections, (n_rows,).
 
     All take part at first; then the worst of each reflection is left out, as often as one is beyond the limit. A
-    reflection of which fewer than half would be left keeps those of ``before``, (n_rows,).
+    reflection of which no more than half would be left keeps those of ``before``, (n_rows,). Slopes are hardly shrunken
+    here: a few reflections change by far more than most, and their own observations say so.
     """
+    prior = replace(prior, of_intensity=WIDE * prior.of_intensity, of_level=WIDE * prior.of_level)
     usable = weight > 0
     kept = usable.copy()
     level = _level(found.mean, s, np.isfinite(found.mean))
@@ -217,7 +230,7 @@ def _tested(
     limit = np.full(len(groups), MOST_Z**2)
     for number in range(MOST_OUT):
         sums = _Sums.of(groups, x, np.where(kept, weight, 0.0), dose)
-        square = _Lines.of(sums, prior, intensity, level).squares(groups, x, weight, dose, kept)
+        square, _ = _Lines.of(sums, prior, intensity, level).squares(groups, x, weight, dose, kept)
         if number == 0:
             limit = MOST_Z**2 * _usual(groups, square, intensity, usable)
         far = np.flatnonzero(kept & (square > groups.spread(limit)) & groups.spread(sums.n >= FEWEST))
@@ -226,10 +239,10 @@ def _tested(
             break
         group = groups.index()[far]
         order = np.lexsort((square[far], group))
-        last = np.append(group[order][1:] != group[order][:-1], True)
+        last = np.append(group[order][1:] != group[order][:-1], True)[: len(far)]
         kept[far[order[last]]] = False
         kept |= back
-    few = 2 * groups.sum(kept) < groups.sum(usable)
+    few = 2 * groups.sum(kept) <= groups.sum(usable)
     return np.where(groups.spread(few), before, kept)
 
 
@@ -250,19 +263,24 @@ def _usual(groups: Groups, square: Float, intensity: Float, usable: Bool) -> Flo
     return result
 
 
-def _excess(groups: Groups, x: Float, weight: Float, dose: Float, found: ZeroDose) -> Float:
-    """Variance of observations about their lines over what their errors say, not above 1, (n_groups,)."""
-    line = groups.spread(np.nan_to_num(found.intensity)) + groups.spread(found.slope) * dose
-    square = groups.sum(np.minimum(weight * (x - line) ** 2, MOST_Z2 * (weight > 0)))
-    # 1 for the intercept, and up to 1 for a slope that is not shrunken
-    free = np.maximum(found.n - 1.0 - (found.n > 2), 0.0)
-    known = (free > 0) & np.isfinite(found.mean)
+def _excess(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, prior: _Prior, found: ZeroDose) -> Float:
+    """Variance of observations about their lines over what their errors say, not above 1, (n_groups,).
+
+    ``weight``: 0 for observations that were left out, (n_rows,).
+    """
+    sums = _Sums.of(groups, x, weight, dose)
+    intensity = np.maximum(np.nan_to_num(found.intensity), 0.0)
+    lines = _Lines.of(sums, prior, intensity, _level(sums.mean, s, sums.there))
+    square, freedom = lines.squares(groups, x, weight, dose, weight > 0)
+    freedom = np.where((weight > 0) & (freedom > LEAST_FREEDOM), freedom, 0.0)
+    above, below = groups.sum(np.minimum(square, MOST_Z2) * freedom), groups.sum(freedom)
+    known = (below > 0) & sums.there
     if np.count_nonzero(known) < ENOUGH:
         return np.ones(len(groups))
-    limits = np.quantile(found.mean[known], np.linspace(0, 1, RANGES + 1)[1:-1])
-    bins = np.searchsorted(limits, np.nan_to_num(found.mean), side="right")
-    above, below = np.bincount(bins[known], square[known], RANGES), np.bincount(bins[known], free[known], RANGES)
-    factor = np.divide(above, below, out=np.ones(RANGES), where=below > 0)
+    limits = np.quantile(intensity[known], np.linspace(0, 1, RANGES + 1)[1:-1])
+    bins = np.searchsorted(limits, intensity, side="right")
+    of_range, freedoms = (np.bincount(bins[known], values[known], RANGES) for values in (above, below))
+    factor = np.divide(of_range, freedoms, out=np.ones(RANGES), where=freedoms > 0)
     result: Float = np.clip(factor, LEAST_FACTOR, 1.0)[bins]
     return result
 
