@@ -141,7 +141,7 @@ def test_the_data_sets_that_were_the_reference_can_be_written_again(example_run,
     words = ["only_target=True", "only_save_targeted=False", "output.html=None"]
     with chdir(tmp_path):
         assert main(["-q", "mixed.expt", str(example_run / "scaled.refl"), *words]) == 0
-        assert main(["-q", "export", "scaled.expt", "scaled.refl", "merged_mtz=m.mtz"]) == 0
+        assert main(["export", "-q", "scaled.expt", "scaled.refl", "merged_mtz=m.mtz"]) == 0
     before, after = (
         {
             one.identifier: one
