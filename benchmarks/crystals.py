@@ -39,6 +39,8 @@ AMBIGUOUS = {
     "P 3": ("P 3", ""),
     "P 6": ("P 6", ""),
     "P 2, beta 90": ("P 1 2 1", "1,1.21,1.45,90,90.0,90"),
+    # a + 2 c is perpendicular to a: the lattice is nearly that of an F-centred orthorhombic cell
+    "C 2, c cos beta -a/2": ("C 1 2 1", "1,1.21,1.45,90,110.18,90"),
 }
 
 
@@ -150,9 +152,11 @@ def references(out: Path) -> list[str]:
     return rows
 
 
+# mates are equal, so that there is one truth for both together, however often each of them was measured
 DAMAGED = Options(
-    kind="sweeps", count=5, degrees=60.0, width=0.5, reflections=60_000, d_min=2.0, lean=True, specific_damage=0.25
-)
+    kind="sweeps", count=5, degrees=60.0, width=0.5, reflections=60_000, d_min=2.0, lean=True, anomalous=0.0,
+    specific_damage=0.25,
+)  # fmt: skip
 
 
 def dose(out: Path) -> list[str]:

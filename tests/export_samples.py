@@ -63,6 +63,7 @@ def observations(rng, experiments, symmetry, d_min=2.6, keep=0.7):
         background=np.full(n, 12.0),
         background_sigma=np.full(n, 3.5),
         correlation=rng.uniform(0.5, 1.0, n),
+        outlier=np.zeros(n, bool),
     )
 
 

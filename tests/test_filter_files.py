@@ -32,7 +32,7 @@ def test_a_part_that_disagrees_has_the_lowest_value_and_the_largest_deviations(b
     truth = np.repeat(rng.exponential(100, 200), 8)
     part = np.tile(np.arange(8), 200)
     x = np.where(part == bad, rng.exponential(100, 1600), truth + rng.normal(0, 5, 1600))
-    rows = SimpleNamespace(hkl=hkl, intensity=x, sigma=np.full(1600, 5.0))
+    rows = SimpleNamespace(hkl=hkl, intensity=x, sigma=np.full(1600, 5.0), outlier=np.zeros(1600, bool))
     data = SimpleNamespace(rows=rows, symmetry=Symmetry.from_hall("P 1"), cell=(20.0, 21.0, 22.0, 80.0, 85.0, 95.0))
     delta, z2, n, cc = influence_of(data, part, 8)
     assert delta.argmin() == bad and z2.argmax() == bad and delta[bad] < 0

@@ -297,5 +297,11 @@ def test_stills_have_no_scan_and_known_partialities(stills: Path) -> None:
 def test_impossible_requests_are_refused() -> None:
     with pytest.raises(ValueError, match="74 degrees"):
         _ = Geometry(1.0, 0.5, 0.001).distance
-    with pytest.raises(ValueError, match="primitive"):
-        lattice_of_volume("C2", 1000.0)
+
+
+def test_a_centred_cell_has_the_points_of_its_primitive_part() -> None:
+    centred, primitive = (lattice_of_volume(group, 20_000.0) for group in ("C2", "P2"))
+    ratio = np.prod(centred.cell[:3]) / np.prod(primitive.cell[:3])
+    assert ratio == pytest.approx(2.0, rel=1e-3)
+    one, other = (sphere(lattice, 2.5) for lattice in (centred, primitive))
+    assert len(one) == pytest.approx(len(other), rel=0.01) and not ((one[:, 0] + one[:, 1]) % 2).any()

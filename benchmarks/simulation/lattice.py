@@ -50,10 +50,12 @@ class Lattice:
 
 
 def lattice_of_volume(space_group: str, volume: float, proportions: str = "") -> Lattice:
-    """A cell of the given volume, Angstrom^3.  ``proportions``: a,b,c,alpha,beta,gamma; empty for usual ones."""
+    """A cell whose primitive part has this volume, Angstrom^3.
+
+    ``proportions``: a,b,c,alpha,beta,gamma; empty for usual ones.
+    """
     group = gemmi.SpaceGroup(space_group)
-    if group.centring_type() != "P":
-        raise ValueError(f"space group {space_group} is centred; choose a primitive one such as P212121")
+    volume = volume * len(group.operations().cen_ops)
     ratio: dict[str, tuple[float, float, float, float, float, float]] = {
         "triclinic": (1.0, 1.21, 1.45, 81.0, 95.0, 104.0),
         "monoclinic": (1.0, 1.21, 1.45, 90.0, 101.0, 90.0),

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from braggscale.data.data_set_names import choose_data_sets
 from braggscale.data.experiment import Experiment
 from braggscale.data.geometry import UnitCell
@@ -121,8 +123,8 @@ def _export_scaled(files: Sequence[str], options: Options) -> None:
         write_exports(crystals, paths, export_settings(options.output), statistics)
 
 
-def stored_crystals(data: Input, options: Options) -> Crystals:
-    """The data sets that were chosen, all of them scaled.
+def stored_crystals(data: Input, options: Options, outliers: bool = False) -> Crystals:
+    """The data sets that were chosen, all of them scaled.  ``outliers``: with the observations that were rejected.
 
     Raises CommandError for data sets that are not there, DataError if a data set is not scaled.
     """
@@ -140,10 +142,11 @@ def stored_crystals(data: Input, options: Options) -> Crystals:
         or stored_cell([experiment.scaling_model for experiment in experiments]),
     )
     document = {**data.document.data, "experiment": [data.document.data["experiment"][k] for k in kept]}
-    found = _crystals([data_set.table for data_set in data_sets], experiments, symmetry, cell, document, options)
+    tables = [data_set.table for data_set in data_sets]
+    found = _crystals(tables, experiments, symmetry, cell, document, options, outliers)
     log.info(f"Space group {symmetry}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
     sets = "1 data set" if len(kept) == 1 else f"{len(kept)} data sets"
-    log.info(f"{len(found.rows)} scaled observations of {sets}")
+    log.info(f"{np.count_nonzero(~found.rows.outlier)} scaled observations of {sets}")
     return found
 
 
@@ -179,10 +182,11 @@ def _crystals(
     cell: UnitCell,
     document: Mapping[str, Any],
     options: Options,
+    outliers: bool = False,
 ) -> Crystals:
     wavelengths = [experiment.beam.wavelength for experiment in experiments]
     cut = options.cut_data
-    rows = collect(tables, cell, d_min=cut.d_min, d_max=cut.d_max, wavelengths=wavelengths)
+    rows = collect(tables, cell, d_min=cut.d_min, d_max=cut.d_max, wavelengths=wavelengths, outliers=outliers)
     return Crystals(rows, experiments, symmetry, cell, scan_points(document, experiments), cell_esd(document, cell))
 
 

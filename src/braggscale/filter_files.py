@@ -39,7 +39,7 @@ def delta_cc_half(files: Sequence[str], options: Options) -> None:
         for note in data.notes:
             log.info(note)
         data = changed(data, options.input.space_group, (), ())
-        _log(stored_crystals(data, options), options.filtering.deltacchalf, files)
+        _log(stored_crystals(data, options, outliers=True), options.filtering.deltacchalf, files)
 
 
 def _log(data: Crystals, asked: DeltaCcHalf, files: Sequence[str]) -> None:
@@ -70,7 +70,7 @@ def _log(data: Crystals, asked: DeltaCcHalf, files: Sequence[str]) -> None:
 def influence_of(data: Crystals, part: Int, n_parts: int) -> tuple[Float, Float, Float, float]:
     """delta CC1/2, mean z^2 and number of observations of each part, (n_parts,), and CC1/2 of all.
 
-    ``part``: of each observation of ``data``, (n,).
+    ``part``: of each observation of ``data``, (n,).  Outliers do not make the means from which z is the deviation.
     """
     rows = data.rows
     asu, minus = data.symmetry.asu(rows.hkl)
@@ -78,13 +78,13 @@ def influence_of(data: Crystals, part: Int, n_parts: int) -> tuple[Float, Float,
     groups = Groups.from_keys(asu[order])
     x, sigma, part = rows.intensity[order], rows.sigma[order], part[order]
     s = inverse_d_squared(asu[order][groups.offsets[:-1]], data.cell)
-    found = influence(x, groups, Segments.of(groups, part, n_parts), n_parts, s)
-    one = np.ones(len(x))
-    mean, error = mean_of_others(groups, sigma**-2.0, one, x)
+    found = influence(x, groups, Segments.of(groups, part, n_parts), n_parts, s, sigma**2)
+    one, outlier = np.ones(len(x)), rows.outlier[order]
+    mean, error = mean_of_others(groups, np.where(outlier, 0.0, sigma**-2.0), one, x)
     seen = error > 0
     z2 = np.minimum((x - mean)[seen] ** 2 / (sigma**2 + error)[seen], LARGEST)
     total = np.bincount(part[seen], minlength=n_parts).astype(np.float64)
-    n = np.bincount(part, minlength=n_parts).astype(np.float64)
+    n = np.bincount(part[~outlier], minlength=n_parts).astype(np.float64)
     return found.delta, ratio(np.bincount(part[seen], z2, n_parts), total), n, found.cc
 
 

@@ -19,6 +19,7 @@ from braggscale import __version__
 from braggscale.data.reference import Reference, turned
 from braggscale.data.reindexing import AUTO as REINDEX_AUTO
 from braggscale.data.reindexing import inverse_of
+from braggscale.data.sorting import LeftOut
 from braggscale.data.table import Table, smallest_d
 from braggscale.errors import CommandError, OutputError, UserError
 from braggscale.io import Input, open_inputs
@@ -48,6 +49,8 @@ from braggscale.scaling.result import Result
 from braggscale.scaling.run_data import run_data
 
 log = logging.getLogger(__name__)
+
+REFERENCE_OF_OTHERS = "the reference of the others"  # why a data set that was scaled before is not scaled
 
 
 def run(
@@ -188,7 +191,7 @@ def _reference(data: Input, options: Options, plan: Plan) -> tuple[Reference | N
                 f"are {len(old)} scaled and {len(new)} new data sets"
             )
         source = f"{len(old)} scaled data set{'s' * (len(old) > 1)}"
-        why = dict.fromkeys(old, "the reference of the others")
+        why = dict.fromkeys(old, REFERENCE_OF_OTHERS)
         return scaled_reference([data.data_sets[k] for k in old], source), replace(plan, data_sets=new, filtered=why)
     from braggscale.io.reference_model import ModelRequest
 
@@ -272,7 +275,7 @@ def _write(
     without it.
     """
     output = options.output
-    scaled = scaled_output(data, result)
+    scaled = scaled_output(data, result, _written_again(data, result, options))
     keep = kept_before(output.experiments, output.reflections, data, result)
     exports = list(output.exports.values())
     with pending() as pairs:
@@ -313,6 +316,17 @@ def _write(
         except OutputError as error:
             problem = _without_report(report[0][1], error)
     return scaled, advice, problem
+
+
+def _written_again(data: Input, result: Result, options: Options) -> list[int]:
+    """Places of the data sets that were the reference of the others and are to be in the output, too."""
+    scaling = options.scaling_options
+    if not scaling.only_target or scaling.only_save_targeted:
+        return []
+    left_out = [one for one in result.members if isinstance(one, LeftOut) and one.reason == REFERENCE_OF_OTHERS]
+    if not left_out:
+        log.info("only_save_targeted=False: the reference is in a file of its own and is not written again")
+    return [one.number for one in left_out if data.data_sets[one.number].experiment.scaling_model is not None]
 
 
 def _zero_dose_file(path: str, result: Result) -> str:

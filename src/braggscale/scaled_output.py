@@ -13,7 +13,7 @@ from braggscale import __version__
 from braggscale.data.observations import rows_by_data_set
 from braggscale.data.preparation import flags_with_fates
 from braggscale.data.sorting import UsedDataSet
-from braggscale.data.table import Table
+from braggscale.data.table import DataSet, Table
 from braggscale.io import Input
 from braggscale.io.atomic_files import write_text
 from braggscale.io.experiment_list import OutputExperiment, history_line, imageset_numbers, output_data, to_text
@@ -52,26 +52,58 @@ def stored_models_with_cell(result: Result) -> list[dict[str, Any]]:
     return [with_run(model, result.cell, run) for model in result.models]
 
 
-def scaled_output(data: Input, result: Result) -> ScaledOutput:
-    """The content of ``scaled.expt`` and ``scaled.refl``.  ``data``: the input that was scaled."""
+def scaled_output(data: Input, result: Result, beside: Sequence[int] = ()) -> ScaledOutput:
+    """The content of ``scaled.expt`` and ``scaled.refl``.
+
+    ``data``: the input that was scaled.  ``beside``: places, in the input, of data sets that were scaled before and are
+    written again as they are, after those of this run.
+    """
     models = stored_models_with_cell(result)
-    document = document_of(data, result.used, models, now())
+    document = document_of(data, result.used, models, now(), beside)
+    imagesets = imageset_numbers(document)
+    n = len(result.used)
+    old = [data.data_sets[k] for k in beside]
+    columns = output_columns(result, imagesets[:n])
     return ScaledOutput(
         document,
-        tuple(one.usable.table for one in result.used),
-        output_columns(result, imageset_numbers(document)),
-        {one.data_set.id: one.identifier for one in result.used},
+        (*(one.usable.table for one in result.used), *(one.table for one in old)),
+        _with_old(columns, old, imagesets[n:]) if old else columns,
+        {one.id: one.identifier for one in (*(used.data_set for used in result.used), *old)},
     )
 
 
+def _with_old(columns: NewColumns, old: Sequence[DataSet], imagesets: Sequence[int]) -> NewColumns:
+    """The columns with the rows of data sets that were scaled before, as their tables have them.
+
+    Zeros stand where a table has no such column.  ``imagesets``: of the old data sets.
+    """
+    result: NewColumns = {}
+    for name, (tag, values) in columns.items():
+        more = []
+        for one, imageset in zip(old, imagesets, strict=True):
+            if name in ("id", "imageset_id"):
+                number = one.id if name == "id" else imageset
+                more.append(np.full(len(one.table), number, values[0].dtype))
+            elif name in one.table:
+                more.append(np.asarray(one.table[name]).astype(values[0].dtype))
+            else:
+                more.append(np.zeros((len(one.table), *values[0].shape[1:]), values[0].dtype))
+        result[name] = (tag, [*values, *more])
+    return result
+
+
 def document_of(
-    data: Input, used: Sequence[UsedDataSet], models: Sequence[dict[str, Any]], time: str
+    data: Input, used: Sequence[UsedDataSet], models: Sequence[dict[str, Any]], time: str, beside: Sequence[int] = ()
 ) -> dict[str, Any]:
     """The experiment list with the models of the data sets.
 
     ``used``: their ``number`` counts the experiments of ``data``.  ``time``: as ``now`` gives it.
+    ``beside``: experiments that follow them with the models that they have.
     """
     kept = [_kept(one, model) for one, model in zip(used, models, strict=True)]
+    kept += [
+        OutputExperiment(k, data.data_sets[k].identifier, data.data_sets[k].experiment.scaling_model) for k in beside
+    ]
     return output_data(data.document, kept, history_line(time, __version__))
 
 

@@ -94,7 +94,7 @@ def test_the_list_that_dials_prints_is_read(tmp_path, attributes):
     [
         ("weighting_scheme=huber", "it is accepted with Invvar, which changes nothing"),
         ("output.delete_integration_shoeboxes=False", "it is accepted with True, which changes nothing"),
-        ("exclude_on_batch_rmerge=0.5", "nearest: exclude_images; it is accepted with None or False"),
+        ("joint_analysis=False", "it is accepted with True, which changes nothing"),
     ],
 )
 def test_what_would_change_something_is_refused(argument, problem):
@@ -107,6 +107,8 @@ def test_what_would_change_something_is_refused(argument, problem):
     [
         ("engine=LevMar", "the size of the problem decides on the minimiser"),
         ("refinement_order=consecutive", "all corrections are fitted together"),
+        ("target_cycle=False", "scaled data sets are a start of the others anyway"),
+        ("dose_decay.fix_initial=False", "the mean over all data sets sets the scale"),
         ("verbosity=3", "-v makes the log longer, -q shorter"),
         ("output.delete_integration_shoeboxes=yes", "shoeboxes are never written"),
     ],

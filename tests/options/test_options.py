@@ -81,7 +81,7 @@ def test_defaults():
     assert found.reflection_selection.Isigma_range == (-5.0, 0.0)
     assert found.reflection_selection.min_partiality == 0.95
     assert found.cut_data.partiality_cutoff is None
-    assert found.scaling_options.full_matrix is True
+    assert found.scaling_options.full_matrix is None
     assert found.scaling_options.outlier_rejection == "standard" and found.scaling_options.outlier_zmax is None
     assert found.models["array"].modulation_correction is False
     assert (found.output.experiments, found.output.reflections) == ("scaled.expt", "scaled.refl")
@@ -138,10 +138,10 @@ def test_later_assignments_win():
         ("model=KB fix=absorption", "correction.fix=absorption: the components are scale, decay"),
         ("output.log=''", "output.log: the name is empty"),
         ("outlier_zmax=2", "outlier_zmax=2: 2 is below 3, the smallest value allowed"),
-        ("model=dose_decay", "model=dose_decay: dials.scale has dose_decay, scale has not; choose one of auto, phys"),
+        ("model=dose_decay fix=modulation", "correction.fix=modulation: the components are scale, decay, relative_B"),
         ("minimisation=regression", "dials.scale has regression, scale has not"),
         ("optimise_errors=maybe", "optimise_errors=maybe: 'maybe' is not one of basic, None"),
-        ("target_cycle=False", "target_cycle=False: this is an option of dials.scale that scale does not have"),
+        ("joint_analysis=False", "joint_analysis=False: this is an option of dials.scale that scale does not have"),
         ("d_mim=2", "d_mim=2: unknown option; did you mean d_min?"),
     ],
 )
@@ -177,9 +177,9 @@ def test_a_short_name_goes_to_all_models_when_automatic():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("model=KB lmax=6", "lmax=6: model=KB has no lmax; physical has it"),
+        ("model=KB lmax=6", "lmax=6: model=KB has no lmax; physical and dose_decay have it"),
         ("model=KB decay_interval=6", "decay_interval=6: model=KB has no decay_interval; physical and array have it"),
-        ("model=array scale_term=False", "model=array has no scale_term; physical and KB have it"),
+        ("model=array scale_term=False", "model=array has no scale_term; physical and KB and dose_decay have it"),
         ("model=physical n_absorption_bins=4", "model=physical has no n_absorption_bins; array has it"),
     ],
 )

@@ -97,6 +97,16 @@ def test_bad_crystals_are_left_out_and_named(crystals):
     assert "left out:" in text and "Filtering ends: nothing more stands out" in text
 
 
+def test_influence_finds_the_same_crystals(crystals, tmp_path):
+    files = [str(crystals / name) for name in ("simulated.expt", "simulated.refl")]
+    words = ["filtering.method=deltacchalf", "max_percent_removed=20", "model=KB", "output.html=None"]
+    with chdir(tmp_path):
+        assert main(["-q", *files, *words, "restraints=fixed"]) == 0
+    found = json.loads((tmp_path / "scale.json").read_text())["filtering"]
+    removed = {part["data_set"] for cycle in found["cycles"] for part in cycle["removed"]}
+    assert removed == {"21", "22", "23"} and found["reason"] == "no_more_removed"
+
+
 def test_what_is_unusual_is_named_before_anything_is_left_out(crystals, tmp_path):
     files = [str(crystals / name) for name in ("simulated.expt", "simulated.refl")]
     with chdir(tmp_path):

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import accuracy
 import simulate
 from braggscale.cli import main
+from braggscale.io import open_inputs
 from simulation.design import Options
 
 
@@ -131,3 +132,26 @@ def test_only_target_needs_something_to_scale_against(folder, tmp_path, capsys):
         files = [str(folder / name) for name in ("simulated.expt", "simulated.refl")]
         assert main(["-q", *files, "only_target=True"]) == 2
     assert "give a reference=, or scaled data sets to scale against" in capsys.readouterr().err
+
+
+def test_the_data_sets_that_were_the_reference_can_be_written_again(example_run, tmp_path):
+    document = json.loads((example_run / "scaled.expt").read_text())
+    del document["experiment"][1]["scaling_model"]  # the second data set is new
+    (tmp_path / "mixed.expt").write_text(json.dumps(document))
+    words = ["only_target=True", "only_save_targeted=False", "output.html=None"]
+    with chdir(tmp_path):
+        assert main(["-q", "mixed.expt", str(example_run / "scaled.refl"), *words]) == 0
+        assert main(["export", "-q", "scaled.expt", "scaled.refl", "merged_mtz=m.mtz"]) == 0
+    before, after = (
+        {
+            one.identifier: one
+            for one in open_inputs([str(folder / "scaled.expt"), str(folder / "scaled.refl")]).data_sets
+        }
+        for folder in (example_run, tmp_path)
+    )
+    assert list(after) == ["1", "0"]
+    for name in ("intensity.scale.value", "inverse_scale_factor", "flags", "scaling_fate", "miller_index"):
+        np.testing.assert_array_equal(after["0"].table[name], before["0"].table[name])
+    assert after["0"].experiment.scaling_model["scale"] == before["0"].experiment.scaling_model["scale"]
+    assert not np.array_equal(after["1"].table["inverse_scale_factor"], before["1"].table["inverse_scale_factor"])
+    assert gemmi.read_mtz_file(str(tmp_path / "m.mtz")).nreflections > 1000

@@ -1,5 +1,6 @@
 """Space groups that are right, too high and too low for simulated crystals, and the sentences about them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gemmi
@@ -48,6 +49,12 @@ def test_a_space_group_that_is_too_high_is_denied():
     assert len(found.denied) == 6 and all(element.fold == 2 for element in found.denied)
     said = " ".join(symmetry_sentences(symmetry_entry(as_result(found)), "P 61 2 2"))
     assert "do not have" in said and "lower symmetry" in said
+
+
+def test_errors_that_a_false_element_has_made_large_do_not_hide_it():
+    rows, symmetry, cell = scaled_as("P 61", "P 61 2 2")
+    found = check_symmetry(replace(rows, variance=1e4 * rows.variance), symmetry, cell)
+    assert len(found.denied) == 6 and not {element.operator for element in found.denied} & {"-h,-k,l"}
 
 
 def test_one_that_is_too_low_misses_rotations():

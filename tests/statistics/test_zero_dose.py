@@ -74,3 +74,51 @@ def test_few_slopes_say_nothing():
     found = zero_dose(groups, x, weight, dose, s)
     assert found.tau == 0.0
     np.testing.assert_array_equal(found.intensity, found.mean)
+
+
+def changed(kind, part, seed=0, n_groups=3000):
+    """As ``measured``, with damage that does not follow the assumed law, on the scale that keeps the mean intensity.
+
+    ``mixture``: intensities of another structure come in.  ``amplitudes``: F grows by a complex random part.
+    """
+    rng = np.random.default_rng(seed)
+    groups = Groups.of_sizes(rng.integers(1, 16, n_groups))
+    f = rng.normal(size=(2, n_groups)) * np.sqrt(500.0)
+    other = rng.normal(size=(2, n_groups)) * np.sqrt(500.0)
+    truth = (f**2).sum(axis=0)
+    index, dose = groups.index(), rng.uniform(0, 1, groups.n_rows)
+    if kind == "mixture":
+        seen = (1 - part * dose) * truth[index] + part * dose * (other**2).sum(axis=0)[index]
+    else:
+        seen = ((f[:, index] + part * dose * other[:, index]) ** 2).sum(axis=0) / (1 + (part * dose) ** 2)
+    sigma = np.sqrt(seen + 100.0) + 0.02 * seen + 10.0
+    x = seen + sigma * rng.normal(size=groups.n_rows)
+    return (groups, x, sigma**-2.0, dose, rng.uniform(0.01, 0.2, n_groups)), truth
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "closer"),
+    [("mixture", 0.1, 0.7), ("mixture", 0.25, 0.5), ("amplitudes", 0.1, 0.7), ("amplitudes", 0.2, 0.5)],
+)
+def test_damage_of_other_kinds_is_described_too(kind, part, closer):
+    data, truth = changed(kind, part)
+    found = zero_dose(*data)
+    plain, zero = (np.abs(i - truth).sum() / truth.sum() for i in (found.mean, found.intensity))
+    assert zero < closer * plain
+    assert 0.9 < np.mean((found.intensity - truth) ** 2 / found.sigma**2) < 1.15
+
+
+def test_what_was_rejected_for_its_change_comes_back():
+    (groups, x, weight, dose, s), truth = changed("mixture", 0.25, seed=5)
+    mean = groups.spread(groups.sum(weight * x) / groups.sum(weight))
+    doubtful = weight * (x - mean) ** 2 > 16.0
+    gross = np.random.default_rng(6).random(len(x)) < 0.01
+    x = np.where(gross, x + 20.0 / np.sqrt(weight), x)
+    with_all = zero_dose(groups, x, weight, dose, s, doubtful | gross)
+    without = zero_dose(groups, x, np.where(doubtful | gross, 0.0, weight), dose, s)
+    errors = [np.nanmean(np.abs(found.intensity - truth)) for found in (with_all, without)]
+    assert errors[0] < 0.97 * errors[1]
+    many = groups.sizes() > 4  # of fewer observations nobody knows which one is wrong
+    assert 0.9 < np.nanmean(((with_all.intensity - truth) ** 2 / with_all.sigma**2)[many]) < 1.15
+    kept = with_all.n.sum()
+    assert 0.985 < kept / (len(x) - gross.sum()) < 1.005

@@ -18,11 +18,12 @@ from braggscale.weighting.error_model import (
     ErrorModel,
     ErrorModelOptions,
     FitResult,
+    StillLimits,
     assign,
     nearly_equal,
     starting_models,
 )
-from braggscale.weighting.error_model_fit import fit, fit_error_models
+from braggscale.weighting.error_model_fit import fit, fit_error_models, within_limits
 from braggscale.weighting.expected_variance import Expectation, VarianceModel
 from braggscale.weighting.intensity_choice import Intensities
 from braggscale.weighting.leave_one_out import leave_one_out
@@ -441,3 +442,29 @@ def test_error_models_that_differ_by_less_than_their_uncertainty_are_nearly_equa
     assert nearly_equal([one], [ErrorModel(1.004, 0.02008, 3.05)])
     for other in (ErrorModel(1.006, 0.02, 3.0), ErrorModel(1.0, 0.0202, 3.0), ErrorModel(1.0, 0.02, 3.1)):
         assert not nearly_equal([one], [other])
+
+
+def test_limits_for_stills_choose_their_observations_alone() -> None:
+    given, out = observations()
+    measured = given.variance_model
+    limits = StillLimits(3.0, 4)
+    still = np.array([True, False])
+    keep = within_limits(given, ~out, still, limits)
+    of_still = still[measured.data_set]
+    assert (keep == ~out)[~of_still].all()
+    strong = measured.intensity >= 3.0 * np.sqrt(measured.variance)
+    counted = ~out & (~of_still | strong)
+    sizes = given.friedel_split.spread(given.friedel_split.sum(counted))
+    assert np.array_equal(keep, counted & (~of_still | (sizes >= 4)))
+    assert 0 < np.count_nonzero(keep & of_still) < np.count_nonzero(~out & of_still)
+
+
+def test_limits_for_stills_act_in_the_fit() -> None:
+    given, out = observations()
+    models, of = [ErrorModel()] * 2, np.array([0, 1])
+    plain = fit_error_models(given, out, models, of, ErrorModelOptions())
+    limited = ErrorModelOptions(stills=StillLimits(None, 5))
+    found = fit_error_models(given, out, models, of, limited, None, np.array([False, True]))
+    assert found[0].model == plain[0].model and found[1].n_used < plain[1].n_used
+    recovered(found[1], 2.0, 0.02)
+    assert fit_error_models(given, out, models, of, limited)[1].n_used == plain[1].n_used

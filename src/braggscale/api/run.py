@@ -181,9 +181,11 @@ class Run:
                 runs = kind.scan.valid_image_ranges or (kind.scan.image_range,)
                 images = runs[0][0], runs[-1][1]
 
-            def evaluate(image: Float, component: Any = component, where: slice = where) -> tuple[Float, Float | None]:
+            def evaluate(
+                image: Float, component: Any = component, where: slice = where, d: int = d
+            ) -> tuple[Float, Float | None]:
                 block = None if covariance is None else covariance.part(where)
-                return curve(component, theta[where], block, image)
+                return curve(component, theta[where], block, image, d)
 
             yield Component(
                 data_set=result.used[d].identifier,

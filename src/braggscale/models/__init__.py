@@ -10,12 +10,13 @@ from typing import Any
 from braggscale.errors import CommandError
 from braggscale.models.array import ARRAY
 from braggscale.models.data_set_model import DataSetModel, Extent
+from braggscale.models.dose_decay import DOSE_DECAY
 from braggscale.models.kb import KB
 from braggscale.models.kind import ModelKind
 from braggscale.models.physical import PHYSICAL
 from braggscale.models.settings import ModelSettings
 
-MODELS: dict[str, ModelKind[Any, Any]] = {kind.name: kind for kind in (PHYSICAL, ARRAY, KB)}
+MODELS: dict[str, ModelKind[Any, Any]] = {kind.name: kind for kind in (PHYSICAL, ARRAY, KB, DOSE_DECAY)}
 
 
 def build(settings: ModelSettings, extent: Extent, identifier: str) -> DataSetModel:

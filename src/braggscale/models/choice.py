@@ -24,6 +24,7 @@ class ModelRequest:
     ``kind_is_explicit``, ``restraints_are_explicit``: whether the user said so, or they are defaults.
     ``options``: of every kind of model, by its name.  ``explicit``: full names of those that the user set.
     ``use_stored``: whether a run has the same models as stored with the data sets and starts from their values.
+    ``same_crystal``: whether the sweeps follow each other on one crystal, whose dose then goes on from one to the next.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class ModelRequest:
     options: Mapping[str, Any]
     explicit: frozenset[str]
     use_stored: bool
+    same_crystal: bool = True
 
 
 def repeated_model(request: ModelRequest, stored: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -34,11 +34,13 @@ class Description:
     coordinates; "surface", spherical harmonics of directions in the crystal; "images", one number per few images.
     ``axes``: for each axis its coordinate ("image": array index; "x", "y": pixels; "inverse_d2": 1/Angstrom^2) and
     the positions of the parameters on it, (n,).  ``lmax``: highest order of a surface, 0 for other forms.
+    ``b_factor``: a curve or constant is a B factor, Angstrom^2.
     """
 
     form: Literal["constant", "curve", "grid", "surface", "images"]
     axes: tuple[tuple[Coordinate, Float], ...] = ()
     lmax: int = 0
+    b_factor: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class Extent:
     ``detector``: pixels of the detector's only panel, fast and slow; None if it has several or they are not known.
     ``modules``: edges of that panel's modules along x and y, pixels; None if it is one piece.
     ``axis``: of rotation, in the frame of Observations.s1c.  ``mosaicity``: sd of the rocking curve, degrees.
+    ``dose_before``: images of the crystal before the array index 0 of each data set of the run, (n_data_sets,).
     """
 
     image: tuple[float, float]
@@ -38,6 +39,7 @@ class Extent:
     axis: tuple[float, float, float] = (0.0, 0.0, 1.0)
     mosaicity: float = 0.0
     modules: Edges | None = None
+    dose_before: tuple[float, ...] = ()
 
     @classmethod
     def of(

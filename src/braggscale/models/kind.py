@@ -16,20 +16,22 @@ Settings = TypeVar("Settings", bound=ModelSettings)
 
 @dataclass(frozen=True, slots=True)
 class StoredSetting:
-    """A number that a run takes over from a stored model, unless the user sets it or it is outside the valid range.
+    """A number or a word that a run takes over from a stored model, unless the user sets it or it is not valid.
 
     ``key``: its name in the stored configuration.  ``setting``: its name in the settings, and the option's.
     ``low``, ``high``: valid range, ends included.
     ``component``: the number is used only if the restraints of this component are fixed; "" for always.
     ``of_stored``: calculates the setting from a stored whole number; None if they are the same.
+    ``words``: what the setting may be if it is a word and no number.
     """
 
     key: str
     setting: str
-    low: float
-    high: float
+    low: float = 0.0
+    high: float = 0.0
     component: str = ""
     of_stored: Callable[[int], int] | None = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

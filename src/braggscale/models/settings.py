@@ -1,6 +1,7 @@
 """The model of one data set with every automatic choice made, and the facts that the choices depend on.
 
-Each kind of model has its own settings in its module (physical.py, array.py, kb.py); the common part is here.
+Each kind of model has its own settings in its module (physical.py, array.py, kb.py, dose_decay.py); the common part is
+here.
 """
 
 from __future__ import annotations
@@ -68,6 +69,9 @@ _NOTHING: dict[str, Any] = {
     "n_absorption_bins": 0,
     "n_modulation_bins": 0,
     "share_absorption": False,
+    "relative_B": False,
+    "resolution_dependence": "",
+    "share_decay": False,
     "fixed": (),
     "estimated": (),
     "image": False,

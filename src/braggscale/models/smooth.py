@@ -162,7 +162,7 @@ class Smooth:
         """A constant, a curve over the images, or a grid."""
         axes = tuple((axis.coordinate, axis.raw_places()) for axis in self.axes)
         curve = len(axes) == 1 and axes[0][0] == "image"
-        return Description("curve" if curve else "grid" if axes else "constant", axes)
+        return Description("curve" if curve else "grid" if axes else "constant", axes, b_factor=self.b_factor)
 
     def read_off(self, stored: StoredComponent) -> Float | None:
         """Parameters, (n_parameters,), from the stored ones.

@@ -172,6 +172,8 @@ def _stored_numbers(settings: ModelSettings, stored: Mapping[str, Any]) -> dict[
         if one.component and (back_to_fixed or one.component in settings.estimated):
             continue
         value = own.get(one.setting, configuration.get(one.key))
+        if value in one.words:
+            numbers[one.setting] = value
         number = int if one.of_stored else int | float
         if isinstance(value, number) and not isinstance(value, bool) and one.low <= value <= one.high:
             kind = type(getattr(settings, one.setting))

@@ -144,6 +144,8 @@ def _paths_in_use(one: _Aimed, model: str, as_dials: bool, said: _Said) -> tuple
     if not one.target.family:
         return paths
     chosen = tuple(path for path in paths if model in ("auto", path.split(".")[0]))
+    if model == "auto":
+        chosen = tuple(path for path in chosen if not MODEL_OPTIONS[path.split(".")[0]].only_if_named) or chosen
     if not chosen:
         have = "have" if len(paths) > 1 else "has"
         owners = " and ".join(path.split(".")[0] for path in paths)
@@ -243,8 +245,6 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     mode, parameter = (values[f"cross_validation.{name}"] for name in ("cross_validation_mode", "parameter"))
     if mode == "multi" and not parameter:
         found.append("cross_validation_mode=multi needs parameter=, the name of the option to try")
-    if values["scaling_options.only_target"] and not values["scaling_options.only_save_targeted"]:
-        found.append("only_save_targeted=False: the reference is in files of its own and is not written again")
     error = "weighting.error_model."
     if values[error + "error_model_group"] and values[error + "grouping"] != "grouped":
         found.append("error_model_group is used only with grouping=grouped")

@@ -5,8 +5,12 @@ from __future__ import annotations
 REFERENCE = """
 zero_dose = False
   .type = bool
-  .help = "Extrapolate merged intensities to dose zero, with a slope for each reflection; output.zero_dose_mtz has
-  them." dose .help = "Which dose observations have, by the numbers of their images." { same_crystal = True
+  .help = "Extrapolate merged intensities to dose zero, with a slope for each reflection; output.zero_dose_mtz has"
+          "them."
+dose
+  .help = "Which dose observations have, by the numbers of their images."
+{
+  same_crystal = True
     .type = bool
     .help = "The sweeps follow each other on one crystal, in their order; else each of them begins at dose zero."
 }
@@ -61,9 +65,9 @@ filtering
   method = deltacchalf deviations
     .type = choice
     .optional = True
-    .help = "deltacchalf: parts without which CC1/2 is better, by far more than usual. deviations: parts that deviate
-    from"
-            "equivalents by far more than the others, which tells more of single crystals. None: nothing is left out."
+    .help = "deltacchalf: parts without which CC1/2 is better, by far more than usual. deviations: parts that deviate"
+            "from equivalents by far more than the others, which tells more of single crystals. None: nothing is left"
+            "out."
   deltacchalf {
     mode = *dataset image_group
       .type = choice

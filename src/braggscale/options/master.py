@@ -6,6 +6,7 @@ from braggscale.options.export_files import EXPORT_FILES
 from braggscale.options.input_text import INPUT
 from braggscale.options.many_crystals_text import CROSS_VALIDATION, FILTERING, REFERENCE
 from braggscale.options.model_options import MODEL_OPTIONS
+from braggscale.options.output_text import OUTPUT
 
 GENERAL = """
 model = *auto {models}
@@ -142,6 +143,14 @@ weighting {
         .type = int(value_min=2, value_max=1000)
         .expert_level = 2
         .help = "Intensity bins of the refinement of b."
+      stills.min_Isigma = None
+        .type = float(value_min=0)
+        .expert_level = 1
+        .help = "Smallest measured I/sigma of observations of stills that take part in the refinement of a and b."
+      stills.min_multiplicity = None
+        .type = int(value_min=2)
+        .expert_level = 1
+        .help = "Fewest equivalent observations of stills that take part in the refinement of a and b."
     }
     reset_error_model = False
       .type = bool
@@ -204,10 +213,11 @@ scaling_options {
     .expert_level = 1
     .help = "The column analytical_correction of the tables is a known part of the inverse scale factor, such as the"
             "transmission through a crystal of known shape: intensities are divided by it before scaling."
-  full_matrix = True
+  full_matrix = Auto
     .type = bool
     .help = "After the rounds, least squares with the full normal matrix, which gives the esds. Without it"
-            "estimated restraints stay at the strengths with which they start."
+            "estimated restraints stay at the strengths with which they start. Auto: on; the number of parameters"
+            "decides how the equations are solved."
   outlier_rejection = *standard simple
     .type = choice
     .optional = True
@@ -239,7 +249,8 @@ scaling_options {
   only_save_targeted = True
     .type = bool
     .expert_level = 2
-    .help = "With only_target the output has the data sets that were scaled, not those that were the reference."
+    .help = "With only_target the output has the data sets that were scaled. False: also those that were the reference,"
+            "as they were."
 }
 scaling_refinery {
   max_iterations = None
@@ -253,60 +264,6 @@ scaling_refinery {
   full_matrix_max_iterations = None
     .type = int(value_min=1)
     .help = "Most steps with the full matrix; None: 100."
-}
-"""
-
-OUTPUT = """
-output {
-  experiments = scaled.expt
-    .type = str
-    .optional = False
-    .help = "Experiments with their scaling models."
-  reflections = scaled.refl
-    .type = str
-    .optional = False
-    .help = "Scaled reflections; a name that ends in .h5 makes an HDF5 file."
-  log = scale.log
-    .type = str
-    .optional = True
-    .help = "The log; None for no file."
-  json = scale.json
-    .type = str
-    .optional = True
-    .help = "Everything that the log says, for programs; None for no file."
-  html = scale.html
-    .type = str
-    .optional = True
-    .help = "The report, one page for a browser; None for no file."
-{exports}  free_flags = None
-    .type = str
-    .optional = True
-    .expert_level = 1
-    .help = "An MTZ file whose free flags are taken over; None: new ones."
-  zero_dose_mtz = zero_dose.mtz
-    .type = str
-    .optional = True
-    .expert_level = 1
-    .help = "Merged intensities at dose zero and slopes, with zero_dose=True; None for no file."
-  crystal_name = XTAL
-    .type = str
-    .optional = False
-    .expert_level = 1
-    .help = "Name of the crystal in MTZ files."
-  project_name = BRAGGSCALE
-    .type = str
-    .optional = False
-    .expert_level = 1
-    .help = "Name of the project in MTZ files."
-  use_internal_variance = False
-    .type = bool
-    .expert_level = 1
-    .help = "Sigmas of merged intensities, in statistics and exports, from the scatter of the equivalents where that"
-            "is larger."
-  merging.nbins = 20
-    .type = int(value_min=1, value_max=1000)
-    .expert_level = 1
-    .help = "Resolution shells of the merging statistics."
 }
 """
 

@@ -41,7 +41,6 @@ OLD_VALUES: dict[tuple[str, str], str] = {
     **{("scaling_options.check_consistent_indexing", word): "auto" for word in ("true", "yes", "on", "1")},
     **{("scaling_options.check_consistent_indexing", word): "None" for word in ("false", "no", "off", "0")},
     ("model", "none"): "auto",
-    ("scaling_options.full_matrix", "auto"): "True",
     ("cross_validation.cross_validation_mode", "none multi single"): "None",
     ("cross_validation.cross_validation_mode", "multi single"): "None",
     ("filtering.method", "none deltacchalf"): "None",  # dials.scale prints its choices so where none is chosen
@@ -49,7 +48,12 @@ OLD_VALUES: dict[tuple[str, str], str] = {
 }
 
 # Too like the names of other options: these need a dot.
-FULL_NAME_ONLY = ("*.share.absorption", "filtering.method", "filtering.deltacchalf.min_reflections")
+FULL_NAME_ONLY = (
+    "*.share.absorption",
+    "*.share.decay",
+    "filtering.method",
+    "filtering.deltacchalf.min_reflections",
+)
 
 # Options of any version of dials.scale that this program does not have, and the nearest option that it has.
 DIALS_ONLY: dict[str, str | None] = {
@@ -61,21 +65,12 @@ DIALS_ONLY: dict[str, str | None] = {
     "scaling_refinery.refinement_order": None,
     "weighting.weighting_scheme": None,
     "weighting.output_optimised_vars": "weighting.error_model.error_model",
-    "weighting.error_model.basic.stills.*": None,
-    "weighting.error_model.basic.stills.min_Isigma": None,
-    "weighting.error_model.basic.stills.min_multiplicity": None,
     "reflection_selection.combine.joint_analysis": None,
     "output.delete_integration_shoeboxes": None,
-    "output.additional_stats": None,
     "output.plot_scaling_models": "output.html",
     "output.debug.log": "-v",
-    "output.exclude_on_image_scale": "exclude_images",
-    "output.exclude_on_batch_rmerge": "exclude_images",
     "exclude_images_multiple": "exclude_images",
     "physical.fix_initial": None,
-    "dose_decay.*": "the model physical",
-    "dose_decay.relative_B_correction": "physical.decay_correction",
-    "dose_decay.resolution_dependence": None,
     "dose_decay.fix_initial": None,
     "debug": "-v",
 }
@@ -83,7 +78,6 @@ DIALS_ONLY: dict[str, str | None] = {
 INPUT_FILES = ("input.experiments", "input.reflections")
 # Values of shared options that only dials.scale has, in lower case.
 DIALS_ONLY_VALUES: dict[str, tuple[str, ...]] = {
-    "model": ("dose_decay",),
     "weighting.error_model.basic.minimisation": ("regression",),
 }
 
@@ -96,12 +90,9 @@ class Harmless:
     values: tuple[str, ...] = ()
 
 
-_OFF = Harmless("it is off", ("none", "false"))
-_UNUSED = Harmless("what it belongs to is off")
-_DOSE = "no data set has the model dose_decay"
 # Options of dials.scale that are accepted, because their values change nothing: by full name.
 CHANGES_NOTHING: dict[str, Harmless] = {
-    "scaling_options.target_cycle": Harmless("all data sets are scaled together", ("true",)),
+    "scaling_options.target_cycle": Harmless("scaled data sets are a start of the others anyway"),
     "scaling_options.concurrent": Harmless("all corrections are fitted together"),
     "scaling_options.verbosity": Harmless("-v makes the log longer, -q shorter"),
     "scaling_refinery.engine": Harmless("the size of the problem decides on the minimiser"),
@@ -111,25 +102,11 @@ CHANGES_NOTHING: dict[str, Harmless] = {
     "weighting.output_optimised_vars": Harmless("the error model is always applied", ("true",)),
     "reflection_selection.combine.joint_analysis": Harmless("data sets are always compared together", ("true",)),
     "output.delete_integration_shoeboxes": Harmless("shoeboxes are never written", ("true",)),
-    "output.additional_stats": _OFF,
-    "weighting.error_model.basic.stills.min_Isigma": Harmless("the usual limits hold", ("2", "2.0")),
-    "weighting.error_model.basic.stills.min_multiplicity": Harmless("the usual limits hold", ("4",)),
     "output.plot_scaling_models": Harmless("the report has the plots"),
     "output.debug.log": Harmless("-v makes the log longer"),
-    "output.exclude_on_image_scale": _OFF,
-    "output.exclude_on_batch_rmerge": _OFF,
     "exclude_images_multiple": Harmless("it has no effect in dials.scale either"),
     "physical.fix_initial": Harmless("the mean over all data sets sets the scale"),
-    "dose_decay.scale_interval": Harmless(_DOSE),
-    "dose_decay.relative_B_correction": Harmless(_DOSE),
-    "dose_decay.decay_correction": Harmless(_DOSE),
-    "dose_decay.share.decay": Harmless(_DOSE),
-    "dose_decay.resolution_dependence": Harmless(_DOSE),
-    "dose_decay.absorption_correction": Harmless(_DOSE),
-    "dose_decay.lmax": Harmless(_DOSE),
-    "dose_decay.surface_weight": Harmless(_DOSE),
-    "dose_decay.fix_initial": Harmless(_DOSE),
-    "dose_decay.correction.fix": Harmless(_DOSE),
+    "dose_decay.fix_initial": Harmless("the mean over all data sets sets the scale"),
     "debug": Harmless("-v makes the log longer"),
 }
 # Choices of dials.scale of which none may be chosen; its parameters then list all of them without a star.

@@ -75,6 +75,14 @@ class ReflectionSelection:
 
 
 @dataclass(frozen=True, slots=True)
+class StillLimits:
+    """weighting.error_model.basic.stills"""
+
+    min_Isigma: float | None
+    min_multiplicity: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class BasicErrorModel:
     """weighting.error_model.basic"""
 
@@ -83,6 +91,7 @@ class BasicErrorModel:
     minimisation: Literal["individual"] | None
     min_Ih: float
     n_bins: int
+    stills: StillLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,7 @@ class ScalingOptions:
     """scaling_options"""
 
     analytical_correction: bool
-    full_matrix: bool
+    full_matrix: bool | None
     outlier_rejection: Literal["standard", "simple"] | None
     outlier_zmax: float | None
     emax: float
@@ -223,6 +232,9 @@ class Output:
     crystal_name: str
     project_name: str
     use_internal_variance: bool
+    exclude_on_image_scale: float | None
+    exclude_on_batch_rmerge: float | None
+    additional_stats: bool
     merging: Merging
 
 

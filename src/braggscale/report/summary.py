@@ -25,6 +25,7 @@ from braggscale.report.assessment import verdict
 from braggscale.report.checks import exclusions_entry, symmetry_entry
 from braggscale.report.filter_results import filtering_entry
 from braggscale.report.many_data_sets import shortened
+from braggscale.report.numbers.half_sets import half_sets_entry
 from braggscale.report.numbers.indexing import indexing_entry
 from braggscale.report.numbers.json_numbers import numbers, rounded, significant
 from braggscale.report.numbers.reference import reference_entry
@@ -113,6 +114,7 @@ def summary(
         ],
         zero_dose=zero_dose_entry(result.zero_dose),
         free_set=_free_set(result.free_set),
+        half_sets=half_sets_entry(result.half_sets),
         filtering=filtering_entry(result.filtering),
         ledger=_ledger(result),
         selection=Selection(

@@ -66,6 +66,19 @@ class ReferenceEntry(Record, frozen=True):
     overall_r: float | None
 
 
+class HalfSetsEntry(Record, frozen=True):
+    """Statistics of two random halves of the observations; lists by shell, the last entry that of all."""
+
+    d_min: Annotated[list[float | None], about("Where each shell ends, Angstrom.")]
+    pairs: Annotated[Counts, about("Reflections with two halves.")]
+    r_split: Annotated[list[float | None], about("sum |a - b| / (sqrt(2) sum (a + b)/2) of the means of both halves.")]
+    r_split_weighted: Annotated[list[float | None], about("The same, weighted by errors.")]
+    cc_half_weighted: Annotated[list[float | None], about("CC1/2 weighted by errors.")]
+    n_eff: Annotated[list[float | None], about("Reflections that decide it.")]
+    cc_anom_weighted: Annotated[list[float | None], about("CC_anom weighted by errors.")]
+    n_eff_anom: Annotated[list[float | None], about("Reflections that decide it.")]
+
+
 class FreeSetEntry(Record, frozen=True):
     """Reflections in the fit of the scales, and a free set that was left out."""
 

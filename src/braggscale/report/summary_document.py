@@ -12,6 +12,7 @@ from braggscale.report.summary_checks import ExclusionsEntry, SymmetryEntry
 from braggscale.report.summary_crystals import (
     FilteringEntry,
     FreeSetEntry,
+    HalfSetsEntry,
     IndexingEntry,
     OutlyingEntry,
     ReferenceEntry,
@@ -123,6 +124,7 @@ class Summary(Record, frozen=True, kw_only=True):
     outlying: Annotated[list[OutlyingEntry], about("What is unusual about data sets, among the others.")] = []
     zero_dose: Annotated[ZeroDoseEntry | None, about("Null where it was not asked for.")] = None
     free_set: Annotated[FreeSetEntry | None, about("Null without a free set.")] = None
+    half_sets: Annotated[HalfSetsEntry | None, about("Null without additional_stats.")] = None
     filtering: Annotated[FilteringEntry | None, about("Null where nothing was filtered.")] = None
     ledger: Ledger
     selection: Selection

@@ -26,6 +26,7 @@ from braggscale.models.stored_model import keep_stored, start_parameters
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.options.assignments import unused_model_options
 from braggscale.run_warnings import Code, warn
+from braggscale.scaling.dose import images_before
 from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,10 @@ def build_models(
     values: list[list[Float]] = []
     taken: list[list[str]] = []
     said: dict[str, list[str]] = {}
+    before = images_before([member.experiment for member in members], request.same_crystal)[0]
     extents, all_facts = _extents(members, data)
-    for member, extent, facts in zip(members, extents, all_facts, strict=True):
+    for member, whole, facts in zip(members, extents, all_facts, strict=True):
+        extent = replace(whole, dose_before=before)
         stored = member.experiment.scaling_model if request.use_stored else None
         settings, sentences = _settings(request, facts, stored)
         for sentence in sentences:

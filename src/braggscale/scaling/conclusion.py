@@ -20,6 +20,7 @@ from braggscale.run_warnings import Code, warn
 from braggscale.scaling.plan import StatisticsRequest
 from braggscale.scaling.state import Scaled
 from braggscale.statistics.confidence_intervals import INTERVALS_OF, Intervals, blocks_of, intervals
+from braggscale.statistics.half_set_statistics import HalfSets, half_set_statistics
 from braggscale.statistics.merging_statistics import Statistics, Unmerged, merging_statistics
 from braggscale.statistics.shell_statistics import Shell
 from braggscale.wording import some_of
@@ -149,6 +150,24 @@ def statistics_of(
         use_internal_variance=wanted.use_internal_variance,
         d_min=wanted.d_min,
     )
+
+
+def half_sets_of(
+    data: SortedObservations,
+    scaled: Scaled,
+    good: Bool,
+    cell: UnitCell,
+    symmetry: Symmetry,
+    statistics: Statistics | None,
+) -> HalfSets | None:
+    """Statistics of halves in the shells of ``statistics``; None without.  ``good``: rows that are merged, (n,)."""
+    if statistics is None:
+        return None
+    rows = np.flatnonzero(good)
+    g = scaled.state.scale[rows]
+    x, sigma = scaled.state.values.intensity[rows] / g, np.sqrt(scaled.variance[rows]) / g
+    d_min = np.array([shell.d_min for shell in statistics.shells])
+    return half_set_statistics(np.take(data.rows.hkl, rows, axis=0), x, sigma, symmetry, cell, d_min)
 
 
 def with_intervals(

@@ -24,23 +24,29 @@ class ZeroDoseResult:
     same_crystal: bool
 
 
+def images_before(experiments: Sequence[Experiment], same_crystal: bool) -> tuple[tuple[float, ...], int]:
+    """What makes the dose of an observation from its image (array index), by data set; and all images together.
+
+    ``same_crystal``: whether the sweeps follow each other on one crystal, in their order; else each begins at dose 0,
+    and the second number is that of the longest.  Stills count for nothing.
+    """
+    lengths = [e.kind.scan.n_images if isinstance(e.kind, Sweep) else 0 for e in experiments]
+    first = [e.kind.scan.image_range[0] - 1 if isinstance(e.kind, Sweep) else 0 for e in experiments]
+    earlier = np.concatenate(([0], np.cumsum(lengths)[:-1])) if same_crystal else np.zeros(len(lengths))
+    whole = max(sum(lengths) if same_crystal else max(lengths), 1)
+    return tuple((earlier - first).tolist()), whole
+
+
 def doses(data: SortedObservations, experiments: Sequence[Experiment], same_crystal: bool) -> Float:
     """Dose of each observation, (n,), from 0 to 1: images before it, over all images.
 
     ``same_crystal``: whether the sweeps follow each other on one crystal, in their order; else each begins at 0, and
     the longest ends at 1.  Stills have dose 0.
     """
-    lengths = []
-    for experiment in experiments:
-        kind = experiment.kind
-        lengths.append(kind.scan.image_range[1] - kind.scan.image_range[0] + 1 if isinstance(kind, Sweep) else 0)
-    first = np.array([e.kind.scan.image_range[0] if isinstance(e.kind, Sweep) else 1 for e in experiments])
-    before = np.concatenate(([0], np.cumsum(lengths)[:-1])) if same_crystal else np.zeros(len(lengths))
-    whole = max(sum(lengths) if same_crystal else max(lengths), 1)
+    before, whole = images_before(experiments, same_crystal)
     d = data.rows.data_set
-    swept = np.array(lengths)[d] > 0
-    image = np.where(swept, data.rows.xyz[:, 2] - (first[d] - 1), 0.0)
-    result: Float = (before[d] + image) / whole
+    swept = np.array([isinstance(experiment.kind, Sweep) for experiment in experiments])[d]
+    result: Float = np.where(swept, (np.array(before)[d] + data.rows.xyz[:, 2]) / whole, 0.0)
     return result
 
 
@@ -53,11 +59,15 @@ def at_zero_dose(
     same_crystal: bool,
 ) -> ZeroDoseResult:
     """Intensities at dose zero.  ``good``: rows that are merged, (n,).  ``experiments``: of the data sets in use."""
-    scale = np.where(good, scaled.state.scale, 1.0)
-    weight = np.where(good, scale**2 / scaled.variance, 0.0)
-    x = np.where(good, scaled.state.values.intensity / scale, 0.0)
+    state = scaled.state
+    # what deviates from its equivalents may have changed
+    doubtful = state.rejected & ~state.impossible & ~state.shadowed & (state.scale > 0)
+    there = good | doubtful
+    scale = np.where(there, state.scale, 1.0)
+    weight = np.where(there, scale**2 / scaled.variance, 0.0)
+    x = np.where(there, state.values.intensity / scale, 0.0)
     groups = data.friedel_merged
     hkl = data.asu[groups.offsets[:-1]].astype(np.int32)
     dose = doses(data, experiments, same_crystal)
-    found = zero_dose(groups, x, weight, dose, inverse_d_squared(hkl, cell))
+    found = zero_dose(groups, x, weight, dose, inverse_d_squared(hkl, cell), doubtful)
     return ZeroDoseResult(found, hkl, same_crystal)

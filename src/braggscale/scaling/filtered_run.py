@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from braggscale.data.reference import Reference
@@ -11,6 +11,7 @@ from braggscale.data.table import DataSet
 from braggscale.numerics.timing import Clock
 from braggscale.scaling.filter_cycles import NO_MORE, Part
 from braggscale.scaling.filtering import begin, judge, log_filtering, reasons
+from braggscale.scaling.image_limits import images_beyond
 from braggscale.scaling.indexing_check import IndexingCheck
 from braggscale.scaling.pipeline import run
 from braggscale.scaling.plan import Plan
@@ -31,6 +32,10 @@ def run_filtered(
 ) -> Result:
     """Scale, and filter if the plan says so; arguments as for ``pipeline.run`` and ``run_data``."""
     result = run(data_sets, not_indexed, plan, found, clock, indexing)
+    if parts := images_beyond(result, plan):
+        plan = without(plan, parts, {part.number: "all images beyond the limits" for part in parts})
+        found = run_data(data_sets, plan, clock, quiet=True, reference=reference)
+        result = run(data_sets, not_indexed, plan, found, clock, indexing)
     if plan.filtering is None:
         return result
     seen = begin(result, plan.filtering)
@@ -44,7 +49,7 @@ def run_filtered(
         new = seen.removed[before:]
         if not new:
             return replace(result, filtering=seen)
-        plan = without(plan, new)
+        plan = without(plan, new, reasons(new, plan.filtering.method if plan.filtering else ""))
         log.info("What is left is scaled again")
         found = run_data(data_sets, plan, clock, quiet=True, reference=reference)
         result = run(data_sets, not_indexed, plan, found, clock, indexing)
@@ -52,13 +57,13 @@ def run_filtered(
             return replace(result, filtering=seen)
 
 
-def without(plan: Plan, parts: Sequence[Part]) -> Plan:
-    """The plan without the parts."""
+def without(plan: Plan, parts: Sequence[Part], why: Mapping[int, str]) -> Plan:
+    """The plan without the parts.  ``why``: whole data sets are left out, by their positions in the input."""
     out = {part.number for part in parts if part.images is None}
     images = [f"#{part.number}:{part.images[0]}:{part.images[1]}" for part in parts if part.images is not None]
     return replace(
         plan,
         data_sets=tuple(k for k in plan.data_sets if k not in out),
         images=replace(plan.images, exclude_images=(*plan.images.exclude_images, *images)),
-        filtered={**plan.filtered, **reasons(parts, plan.filtering.method if plan.filtering else "")},
+        filtered={**plan.filtered, **{number: text for number, text in why.items() if number in out}},
     )

@@ -4,7 +4,8 @@ The influence of every part on CC1/2 comes from sums over the scaled observation
 scaling again. The worst parts are left out, and the remaining ones are tested again with the same scales, until none
 stands out. Then the remaining parts are scaled once and tested again with their new scales.
 
-A part is left out if CC1/2 is better without it, delta < 0, and if delta is far below that of the others. With n
+delta CC1/2 is that of transformed intensities (statistics/influence.py), outliers included, as bad parts have most of
+them. A part is left out if CC1/2 is better without it, delta < 0, and if delta is far below that of the others. With n
 observations in a part,
 
     z = (delta/n - median(delta/n)) sqrt(n) / s,     s: 1.4826 times the median of the absolute values above it,
@@ -12,10 +13,10 @@ observations in a part,
 z below -stdcutoff. A part of twice the size has twice the influence, with an error larger by sqrt(2). dials.scale
 uses mean and standard deviation instead; then ten bad parts of a hundred never differ by four standard deviations.
 
-CC1/2 depends on the strong reflections, and a crystal of a hundred changes it little. Deviations from the equivalents
-tell more: the method ``deviations`` judges the mean z^2 of a part in the same way, outliers included, each with at
-most 25. With both methods a part is left out only where its mean z^2 is twice as large as usual: a part whose
-observations agree with their equivalents is not to blame.
+The method ``deviations`` judges the mean z^2 of a part in the same way, outliers included, each with at most 25. With
+both methods a part is left out only where its mean z^2 is SUBSTANTIAL times as large as usual: a part whose
+observations agree with their equivalents is not to blame. If the variance of an observation is r times what its weight
+says, the mean of it and m others is worse than that of the others alone only for r above 2 + 1/m.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ DELTA_CC = "deltacchalf"
 # Limit of z^2 of one observation, because the share of gross outliers differs from part to part by chance.
 LARGEST = 25.0
 # Mean z^2 over that of the usual part below which a part is not left out, however sure it is.
-SUBSTANTIAL = 2.0
+SUBSTANTIAL = 2.5
 
 
 def stands_out(delta: Float, n: Float, stdcutoff: float) -> tuple[Bool, Float, float]:
@@ -86,31 +87,35 @@ def stands_out(delta: Float, n: Float, stdcutoff: float) -> tuple[Bool, Float, f
 
 @dataclass(frozen=True, slots=True)
 class _Scaled:
-    """Scaled observations that are tested.  ``part``: of each, ``x``: I/g, ``place``: among all rows, (n,).
+    """Scaled observations that are tested.  ``part``: of each, ``x``: I/g, ``variance``: of it, ``place``: among all
+    rows, (n,).
 
     ``s``: 1/d^2 of each group.
     """
 
     x: Float
+    variance: Float
     groups: Groups
     s: Float
     part: Int
     place: Int
 
     @classmethod
-    def of(cls, result: Result, good: Bool, part: Int) -> _Scaled:
-        """The ``good`` rows of a result.  ``good``, ``part``: of every row, (n,)."""
-        rows = np.flatnonzero(good)
-        groups = result.data.friedel_merged.subset(good)
-        x = result.scaled.state.values.intensity[rows] / result.scaled.state.scale[rows]
+    def of(cls, result: Result, chosen: Bool, part: Int) -> _Scaled:
+        """The ``chosen`` rows of a result.  ``chosen``, ``part``: of every row, (n,)."""
+        rows = np.flatnonzero(chosen)
+        groups = result.data.friedel_merged.subset(chosen)
+        scale = result.scaled.state.scale[rows]
+        x = result.scaled.state.values.intensity[rows] / scale
         s = inverse_d_squared(result.data.asu[rows][groups.offsets[:-1]], result.cell)
-        return cls(x, groups, s, part[rows], rows)
+        return cls(x, result.scaled.variance[rows] / scale**2, groups, s, part[rows], rows)
 
     def without(self, out: Bool) -> _Scaled:
         """The observations of the parts that are kept.  ``out``: (n_parts,)."""
         keep = ~out[self.part]
         stay = self.groups.sum(keep) > 0
-        return _Scaled(self.x[keep], self.groups.subset(keep), self.s[stay], self.part[keep], self.place[keep])
+        groups = self.groups.subset(keep)
+        return _Scaled(self.x[keep], self.variance[keep], groups, self.s[stay], self.part[keep], self.place[keep])
 
 
 def begin(result: Result, settings: FilterSettings) -> Filtering:
@@ -133,13 +138,15 @@ def judge(result: Result, plan: Plan, so_far: Filtering) -> Filtering:
     parts, part = _parts(result, settings)
     good = usable(result.data.rows.data_set, result.scaled, plan.small_scale_cutoff)
     scaled = _Scaled.of(result, good, part)
+    state = result.scaled.state
+    judged = _Scaled.of(result, good | (state.rejected & ~state.impossible & (state.scale > 0)), part)
     complete = result.statistics.overall.completeness if result.statistics else float("nan")
     possible = len(scaled.groups) / complete if complete > 0 else float("nan")
     cycles, lost = list(so_far.cycles), sum(cycle.n_removed for cycle in so_far.cycles)
     gone = np.zeros(len(parts), bool)
     while True:
-        segments = Segments.of(scaled.groups, scaled.part, len(parts))
-        found = influence(scaled.x, scaled.groups, segments, len(parts), scaled.s)
+        segments = Segments.of(judged.groups, judged.part, len(parts))
+        found = influence(judged.x, judged.groups, segments, len(parts), judged.s, judged.variance)
         n = np.bincount(scaled.part, minlength=len(parts)).astype(np.float64)
         z2 = mean_deviations(result, good, part, gone)
         value = found.delta if settings.method == DELTA_CC else deviation_as_influence(z2, n)
@@ -162,7 +169,7 @@ def judge(result: Result, plan: Plan, so_far: Filtering) -> Filtering:
         if reason or not removed:
             return replace(so_far, cycles=tuple(cycles), reason=reason or NO_MORE)
         gone = gone | _marked(within, len(parts))
-        scaled = scaled.without(_marked(within, len(parts)))
+        scaled, judged = (rows.without(_marked(within, len(parts))) for rows in (scaled, judged))
 
 
 def _within_limits(worst: Int, n: Float, lost: int, n_cycles: int, so_far: Filtering) -> tuple[Int, str]:

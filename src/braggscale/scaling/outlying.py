@@ -91,7 +91,7 @@ def outlying(
     deviation = ratio(np.bincount(data_set[seen], capped, n), np.bincount(data_set[seen], minlength=n))
     b = np.full(n, np.nan)
     for d, component, where in model.parts():
-        if component.exponential:
+        if component.gauge_role == "b":
             b[d] = float(scaled.outcome.theta[where].mean())
     cells = np.array([experiment.crystal.unit_cell for experiment in experiments])
     columns = [

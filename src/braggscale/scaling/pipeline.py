@@ -25,7 +25,14 @@ from braggscale.numerics.partitions import side_by_side
 from braggscale.numerics.timing import Clock
 from braggscale.scaling.build_models import build_models, fixed_parameters
 from braggscale.scaling.by_wavelength import by_wavelength
-from braggscale.scaling.conclusion import final_fates, statistics_of, usable, with_excluded, with_intervals
+from braggscale.scaling.conclusion import (
+    final_fates,
+    half_sets_of,
+    statistics_of,
+    usable,
+    with_excluded,
+    with_intervals,
+)
 from braggscale.scaling.cross_validation import validate
 from braggscale.scaling.dose import at_zero_dose
 from braggscale.scaling.fit_selection import selected
@@ -75,8 +82,9 @@ def run(
         selection, chosen = _selected(found, identifiers, plan)
         free = _free_rows(found.groups, plan)
     with clock.stage("scaling"):
+        still = np.array([one.experiment.is_still for one in in_use])
         work = ScalingProblem(
-            data.rows, found.groups, data.friedel_split, data.epsilon, model, selection.mask & ~free, fixed, of
+            data.rows, found.groups, data.friedel_split, data.epsilon, model, selection.mask & ~free, fixed, of, still
         )
         scaled, told = _scaled(work, start, found, plan, chosen)
     validation = None
@@ -92,6 +100,8 @@ def run(
             lambda: statistics_of(data, scaled, good, found.cell, found.symmetry, plan.statistics),
             lambda: exclusions_of(data, scaled, good, used_experiments),
         )
+        asked = statistics if plan.statistics.half_sets else None
+        halves = half_sets_of(data, scaled, good, found.cell, found.symmetry, asked)
         apart = None
         if plan.free_set is not None:
             about = (found.cell, found.symmetry, plan.statistics, plan.free_set)
@@ -131,6 +141,7 @@ def run(
         indexing=indexing,
         reference=told,
         free_set=apart,
+        half_sets=halves,
         wavelengths=several,
         zero_dose=undamaged,
         outlying=outlying(scaled, data.rows.data_set, model, used_experiments, good),

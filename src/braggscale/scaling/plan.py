@@ -24,10 +24,10 @@ from braggscale.log_detail import MANY_DATA_SETS, in_file
 from braggscale.models import MODELS
 from braggscale.models.choice import AUTO, ModelRequest, repeated_model
 from braggscale.models.stored_model import common_restraints
-from braggscale.options.schema import FilteringOptions, Options, ScalingOptions
+from braggscale.options.schema import FilteringOptions, Options, Output, ScalingOptions
 from braggscale.scaling.previous_run import Continuation, OutlierLimits
 from braggscale.scaling.state import RoundSettings
-from braggscale.weighting.error_model import ErrorModelOptions
+from braggscale.weighting.error_model import ErrorModelOptions, StillLimits
 from braggscale.weighting.outlier_test import OutlierOptions
 
 log = logging.getLogger(__name__)
@@ -63,12 +63,13 @@ class ErrorModelGroups:
 class StatisticsRequest:
     """``n_bins``: resolution shells.  ``use_internal_variance``: sigma of a mean from the scatter of its equivalents.
 
-    ``d_min``: limit of the user, Angstrom; None for no limit.
+    ``d_min``: limit of the user, Angstrom; None for no limit.  ``half_sets``: whether statistics of halves are wanted.
     """
 
     n_bins: int
     use_internal_variance: bool
     d_min: float | None
+    half_sets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,19 @@ class FilterSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """``scale``: images with a smaller one are left out.  ``r_merge``: those with a larger one.  None: no limit."""
+
+    scale: float | None
+    r_merge: float | None
+
+    def asked(self) -> list[tuple[str, float]]:
+        """The options that were given, with their values."""
+        both = ("output.exclude_on_image_scale", self.scale), ("output.exclude_on_batch_rmerge", self.r_merge)
+        return [(name, value) for name, value in both if value is not None]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything about a run that depends on the options.
 
@@ -120,6 +134,7 @@ class Plan:
     against it by itself.
     ``free_set``: reflections that are left out of the fit; None for none.
     ``zero_dose``: None where intensities are not extrapolated to dose zero.
+    ``image_limits``: None where images are not left out for their scale or R_merge.
     ``filtering``: None where nothing is filtered.  ``filtered``: why data sets were left out, by their positions.
     """
 
@@ -143,6 +158,7 @@ class Plan:
     free_set: FreeSetRequest | None = None
     zero_dose: ZeroDoseRequest | None = None
     known_factor: str | None = None
+    image_limits: ImageLimits | None = None
     filtering: FilterSettings | None = None
     filtered: Mapping[int, str] = field(default_factory=dict)
 
@@ -179,14 +195,27 @@ def make_plan(options: Options, data_sets: Sequence[DataSet]) -> Plan:
         small_scale_cutoff=cut.small_scale_cutoff,
         validate=options.validate,
         mend_indexing=any(text.lower() == REINDEX_AUTO for text in options.input.reindex),
-        statistics=StatisticsRequest(options.output.merging.nbins, options.output.use_internal_variance, cut.d_min),
+        statistics=_statistics(options),
         reference_mode="fixed" if options.scaling_options.only_target else options.reference_mode,
         one_by_one=options.scaling_options.only_target,
         free_set=_free_set(options.scaling_options),
         zero_dose=ZeroDoseRequest(options.dose.same_crystal) if options.zero_dose else None,
         known_factor=KNOWN_FACTOR if options.scaling_options.analytical_correction else None,
+        image_limits=_image_limits(options.output),
         filtering=filter_settings(options.filtering),
     )
+
+
+def _statistics(options: Options) -> StatisticsRequest:
+    asked = options.output
+    return StatisticsRequest(
+        asked.merging.nbins, asked.use_internal_variance, options.cut_data.d_min, asked.additional_stats
+    )
+
+
+def _image_limits(asked: Output) -> ImageLimits | None:
+    limits = ImageLimits(asked.exclude_on_image_scale, asked.exclude_on_batch_rmerge)
+    return limits if limits.asked() else None
 
 
 def _free_set(asked: ScalingOptions) -> FreeSetRequest | None:
@@ -227,6 +256,7 @@ def model_request(options: Options) -> ModelRequest:
         options=options.models,
         explicit=frozenset(name for name in options.explicit if name.split(".")[0] in options.models),
         use_stored=not options.overwrite_existing_models,
+        same_crystal=options.dose.same_crystal,
     )
 
 
@@ -310,7 +340,7 @@ def _mates_are_tested(options: Options, chosen: Sequence[DataSet], models: Model
     scaling, errors = options.scaling_options, options.weighting.error_model
     refined = errors.error_model is not None and errors.basic.minimisation is not None and errors.basic.a is None
     estimated = models.estimated and any(map(_can_estimate, _kinds(models, chosen)))
-    return estimated and refined and scaling.full_matrix and scaling.outlier_rejection == "standard"
+    return estimated and refined and scaling.full_matrix is not False and scaling.outlier_rejection == "standard"
 
 
 def _selection(options: Options) -> FitSelection:
@@ -326,7 +356,11 @@ def _round_settings(options: Options) -> RoundSettings:
     selection, scaling, refinery = options.reflection_selection, options.scaling_options, options.scaling_refinery
     errors = options.weighting.error_model
     basic = errors.basic
-    error_options = ErrorModelOptions(basic.a, basic.b, basic.minimisation is not None, basic.min_Ih, basic.n_bins)
+    stills = None
+    if basic.stills.min_Isigma is not None or basic.stills.min_multiplicity is not None:
+        stills = StillLimits(basic.stills.min_Isigma, basic.stills.min_multiplicity or 2)
+    refine = basic.minimisation is not None
+    error_options = ErrorModelOptions(basic.a, basic.b, refine, basic.min_Ih, basic.n_bins, stills)
     return RoundSettings(
         intensity_choice=selection.intensity_choice,
         midpoints=list(selection.combine.Imid) if selection.combine.Imid else None,
@@ -334,7 +368,7 @@ def _round_settings(options: Options) -> RoundSettings:
         outliers=OutlierOptions(scaling.outlier_rejection, scaling.outlier_zmax or ZMAX, scaling.emax),
         fit=FitSettings(
             first_order=True,
-            full_matrix=scaling.full_matrix,
+            full_matrix=scaling.full_matrix is not False,
             max_iterations=refinery.max_iterations,
             full_matrix_max_iterations=refinery.full_matrix_max_iterations,
             tolerance=refinery.rmsd_tolerance,

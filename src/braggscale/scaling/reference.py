@@ -212,7 +212,10 @@ def _problem(problem: ScalingProblem, found: Beside, q: Float, mode: str, select
     fixed = np.ones(model.n_parameters, bool)
     fixed[: len(problem.fixed)] = problem.fixed
     of = np.append(problem.error_model_of, problem.n_error_models)
-    return ScalingProblem(rows, found.groups, found.data.friedel_split, found.data.epsilon, model, selected, fixed, of)
+    still = None if problem.still is None else np.append(problem.still, False)
+    return ScalingProblem(
+        rows, found.groups, found.data.friedel_split, found.data.epsilon, model, selected, fixed, of, still
+    )
 
 
 def _start(start: Start, problem: ScalingProblem, both: ScalingProblem) -> Start:

@@ -25,6 +25,7 @@ from braggscale.scaling.outlying import Outlying
 from braggscale.scaling.reference import ReferenceFit
 from braggscale.scaling.state import Scaled
 from braggscale.statistics.exclusions import Exclusions
+from braggscale.statistics.half_set_statistics import HalfSets
 from braggscale.statistics.merging_statistics import Statistics
 from braggscale.statistics.symmetry_check import SymmetryCheck
 
@@ -68,6 +69,7 @@ class Result:
     filtering: Filtering | None = None
     reference: ReferenceFit | None = None
     free_set: FreeSet | None = None
+    half_sets: HalfSets | None = None
     wavelengths: Wavelengths | None = None
     zero_dose: ZeroDoseResult | None = None
     outlying: tuple[Outlying, ...] = ()

@@ -406,7 +406,8 @@ def _fit_errors(
     problem: ScalingProblem, state: State, options: ErrorModelOptions, scale_variance: Float | None = None
 ) -> tuple[FitResult, ...]:
     given = _expectation(problem, state)
-    return fit_error_models(given, state.rejected, state.errors, problem.error_model_of, options, scale_variance)
+    of = problem.error_model_of
+    return fit_error_models(given, state.rejected, state.errors, of, options, scale_variance, problem.still)
 
 
 def _outlier_inputs(context: _Context, state: State) -> OutlierInputs:

@@ -31,6 +31,7 @@ class ScalingProblem:
     ``selected``: rows that may take part in the fit of the scales, (n,).  ``epsilon``: of each row, (n,).
     ``error_model_of``: number of the error model of each data set, (n_data_sets,).
     ``fixed``: parameters that keep their values, (n_parameters,).
+    ``still``: marks data sets that are stills, (n_data_sets,); None where it does not matter.
     """
 
     rows: Observations
@@ -41,6 +42,7 @@ class ScalingProblem:
     selected: Bool
     fixed: Bool
     error_model_of: Int
+    still: Bool | None = None
 
     @property
     def n_error_models(self) -> int:

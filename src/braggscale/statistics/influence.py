@@ -8,6 +8,15 @@ delta CC1/2 of a part = CC1/2 of all data - CC1/2 without the part, with the ana
 averaged over the shells with the numbers of reflections as weights (Assmann, Brehm & Diederichs, J. Appl. Cryst. 49
 (2016) 1021). A part with a negative value makes the data worse. Leaving out a part changes n, sum x and sum x^2
 only for the reflections that it measured, so one pass over the observations is enough for all parts.
+
+CC1/2 of intensities depends on the few strongest reflections, whose errors grow with the intensity. So a part of a
+hundred that is wrong may hardly change it. If variances V of the observations are given, intensities are transformed
+first, in each shell,
+
+    y = asinh(b x/s_0)/b,     s_0^2 the median V of weak observations, b^2 the median of V/x^2 of strong ones:
+
+for errors with the variance s_0^2 + (b x)^2 all y have an error of s_0 (Bartlett, Biometrics 3 (1947) 39), and every
+reflection counts alike.
 """
 
 from __future__ import annotations
@@ -24,6 +33,9 @@ from braggscale.statistics.half_sets import cc_of_variances, ratio
 SHELLS = 10
 # A correlation is calculated only if a part has so many reflections in common with the rest.
 FEWEST_COMMON = 10
+# Weak and strong observations of a shell, from which the parts of the variance are told.
+WEAK, STRONG = 0.3, 0.8
+LEAST_B = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +84,38 @@ class Influence:
     cc: float
 
 
-def influence(x: Float, groups: Groups, segments: Segments, n_parts: int, s: Float) -> Influence:
+def stabilised(x: Float, variance: Float, shell: Int) -> Float:
+    """Intensities transformed so that their errors are alike within a shell, in the units of x, (n_rows,).
+
+    ``x``: scaled intensities, ``variance``: of them, positive, ``shell``: of each row, 0 to SHELLS - 1, (n_rows,).
+    """
+    result = x.copy()
+    for k in range(SHELLS):
+        mine = np.flatnonzero(shell == k)
+        if not len(mine):
+            continue
+        own, v = x[mine], variance[mine]
+        weak, strong = np.quantile(own, (WEAK, STRONG))
+        floor = float(np.median(v[own <= weak])) ** 0.5
+        bright = (own >= strong) & (own > 0)
+        b = float(np.median(v[bright] / own[bright] ** 2)) ** 0.5 if bright.any() else LEAST_B
+        b = max(b, LEAST_B)
+        result[mine] = floor / b * np.arcsinh(b * own / floor)
+    return result
+
+
+def influence(
+    x: Float, groups: Groups, segments: Segments, n_parts: int, s: Float, variance: Float | None = None
+) -> Influence:
     """delta CC1/2 and correlation with the rest of each part.
 
     ``x``: scaled intensities, (n_rows,).  ``s``: 1/d^2 of each group, (n_groups,); shells are of equal width in it.
+    ``variance``: of x, (n_rows,), if all reflections are to count alike.
     """
     low, high = float(s.min()), float(s.max())
     shell = np.minimum((s - low) * (SHELLS / max(high - low, 1e-12)), SHELLS - 1).astype(np.int64)
+    if variance is not None:
+        x = stabilised(x, variance, groups.spread(shell))
     # in units of the shell's mean, so that no shell dominates the correlation with the rest
     level = ratio(_total(shell, SHELLS, groups.sum(np.abs(x))), _total(shell, SHELLS, groups.sizes()))
     unit = np.where(level > 0, level, 1.0)[shell]

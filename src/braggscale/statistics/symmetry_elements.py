@@ -6,12 +6,15 @@ symmetry of the crystal, only errors make the correlation smaller than 1. Otherw
 which depends on the pseudo-symmetry of the crystal. The probability of the element follows Evans, Acta Cryst. D67
 (2011) 282, equations 2 to 4: a Lorentzian about the expected correlation, against one about mu, averaged over mu
 with the density (1 - mu^2)^(1/2) from 0 to 1.
+
+Errors that were fitted with a false element are too large, and say that no correlation can be expected. So at least the
+largest correlation of any element is expected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +24,7 @@ from braggscale.data.reindexing import reindexed, text_of
 from braggscale.numerics.array_types import Array, Float
 
 FEWEST_PAIRS = 10
+ENOUGH_PAIRS = 50  # for a correlation to say what can be expected of others
 NARROWEST = 0.1  # least width of the distribution of a correlation (Evans)
 FROM_PAIRS = 3.5  # its width times the square root of the number of pairs (Evans)
 LARGEST = 5.0  # of a normalised intensity, so that a few strong pairs do not decide
@@ -50,19 +54,19 @@ def symmetry_elements(
 
     ``hkl``: unique reflections without symmetry, one of each Friedel pair, (n, 3); ``intensity``, ``sigma``: merged;
     ``d``: Angstrom, (n,).  ``rotations``: M with h -> h M, (3, 3) each, the identity left out.  ``used``: whether the
-    space group has it.  ``expected_cc``: correlation that is expected if the element is a symmetry, CC1/2 for example.
+    space group has it.  ``expected_cc``: correlation that is expected, by the errors, if the element is a symmetry.
     """
     e2 = np.minimum(normalised_intensities(intensity, d, np.ones(len(d))), LARGEST)
     weight = 1.0 / ((sigma / np.maximum(np.abs(intensity), 1e-30) * e2) ** 2 + 0.1)
-    return [
-        _element(matrix, is_used, hkl, intensity, e2, weight, expected_cc)
-        for matrix, is_used in zip(rotations, used, strict=True)
+    found = [
+        _element(matrix, is_used, hkl, intensity, e2, weight) for matrix, is_used in zip(rotations, used, strict=True)
     ]
+    expected = max([expected_cc, *(e.cc for e in found if e.pairs >= ENOUGH_PAIRS and np.isfinite(e.cc))])
+    return [replace(e, probability=_probability(e.cc, e.pairs, expected)) if np.isfinite(e.cc) else e for e in found]
 
 
-def _element(
-    matrix: Float, used: bool, hkl: Array, intensity: Float, e2: Float, weight: Float, expected_cc: float
-) -> Element:
+def _element(matrix: Float, used: bool, hkl: Array, intensity: Float, e2: Float, weight: Float) -> Element:
+    """Without its probability."""
     first, second = _pairs(hkl, matrix)
     fold = _fold(matrix)
     n = len(first)
@@ -72,7 +76,7 @@ def _element(
     cc = _correlation(e2[first], e2[second], w)
     a, b = intensity[first], intensity[second]
     r = float(np.sqrt(2.0) * np.abs(a - b).sum() / max(np.abs(a + b).sum(), 1e-300))
-    return Element(text_of(matrix), fold, used, n, cc, r, _probability(cc, n, expected_cc))
+    return Element(text_of(matrix), fold, used, n, cc, r, float("nan"))
 
 
 def _pairs(hkl: Array, matrix: Float) -> tuple[Array, Array]:

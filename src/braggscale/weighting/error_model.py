@@ -53,12 +53,24 @@ class ErrorModel:
 
 
 @dataclass(frozen=True, slots=True)
+class StillLimits:
+    """Which observations of stills take part in the fit of an error model.
+
+    ``min_i_sigma``: smallest measured I/sigma; None: any.  ``min_multiplicity``: fewest observations of a reflection.
+    """
+
+    min_i_sigma: float | None
+    min_multiplicity: int
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorModelOptions:
     """How error models are fitted.
 
     ``a``, ``b``: fixed values; None: they are fitted.  ``refine`` False: the model in use is kept, and only the
     table of mean z^2 is made.  ``min_photons``: groups with fewer expected photons per observation are left out of
     the fit (DIALS: min_Ih = 25 counts).  ``n_bins``: ranges of intensity in the table.
+    ``stills``: what observations of stills need beside that.
     """
 
     a: float | None = None
@@ -66,6 +78,7 @@ class ErrorModelOptions:
     refine: bool = True
     min_photons: float = 0.0
     n_bins: int = 10
+    stills: StillLimits | None = None
 
     def start(self, known: ErrorModel) -> ErrorModel:
         """``known`` with the fixed values of a and b; if one of them is fixed there is no linear term."""

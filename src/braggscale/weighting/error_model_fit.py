@@ -26,7 +26,7 @@ from dataclasses import replace
 import numpy as np
 
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.weighting.error_model import ErrorModel, ErrorModelOptions, FitResult
+from braggscale.weighting.error_model import ErrorModel, ErrorModelOptions, FitResult, StillLimits
 from braggscale.weighting.error_model_refinement import kept, refine
 from braggscale.weighting.error_model_scoring import ALL, NONE, ONE, TWO, Fitted
 from braggscale.weighting.expected_variance import Expectation
@@ -50,14 +50,17 @@ def fit_error_models(
     of_data_set: Int,
     options: ErrorModelOptions,
     scale_variance: Float | None = None,
+    still: Bool | None = None,
 ) -> tuple[FitResult, ...]:
     """Each error model, fitted to the rows of its data sets that are not outliers and have g > 0.
 
     ``out``: outliers, (n,).  ``models``: those in use.  ``of_data_set``: number of the model of each data set,
     (n_sets,).  ``scale_variance``: var(g), (n,), if the reduction of the residuals by the fit of the scales is
-    taken into account.
+    taken into account.  ``still``: marks data sets that are stills, (n_sets,), for the limits that ``options`` has.
     """
     usable = ~out & (observations.scale > 0)
+    if options.stills is not None and still is not None and still.any():
+        usable &= within_limits(observations, usable, still, options.stills)
     results = []
     for number, model in enumerate(models):
         keep = usable
@@ -66,6 +69,22 @@ def fit_error_models(
         data = ResidualData.of(observations, np.flatnonzero(keep), scale_variance)
         results.append(fit(data, options, model))
     return tuple(results)
+
+
+def within_limits(observations: Expectation, usable: Bool, still: Bool, limits: StillLimits) -> Bool:
+    """Observations that keep the limits for stills, (n,); those of sweeps do.
+
+    ``usable``: may take part, and so count for the multiplicity, (n,).  ``still``: marks data sets, (n_sets,).
+    """
+    measured = observations.variance_model
+    of_still = still[measured.data_set]
+    keep = usable.copy()
+    if limits.min_i_sigma is not None:
+        keep &= ~of_still | (measured.intensity >= limits.min_i_sigma * np.sqrt(measured.variance))
+    groups = observations.friedel_split
+    enough = groups.spread(groups.sum(keep)) >= limits.min_multiplicity
+    result: Bool = keep & (~of_still | enough)
+    return result
 
 
 def fit(data: ResidualData, options: ErrorModelOptions = _DEFAULT, start: ErrorModel | None = None) -> FitResult:

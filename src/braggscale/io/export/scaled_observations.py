@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from braggscale.data.experiment import Experiment
-from braggscale.data.flags import BAD_FOR_SCALING
+from braggscale.data.flags import BAD_FOR_SCALING, Flag
 from braggscale.data.geometry import (
     UnitCell,
     d_spacings,
@@ -60,7 +60,7 @@ class Unmerged:
     ``intensity``, ``sigma``: I/g and its standard deviation.  ``scale``, ``scale_sigma``: g and its own.
     ``xyz``: predicted position, px, px and image number as array index, (n, 3).  ``z``: observed array index.
     ``partiality``: recorded fraction.  ``lp``, ``qe``: Lorentz-polarisation factor and detector efficiency.
-    ``background``, ``background_sigma``: counts.  ``correlation``: of the profile.
+    ``background``, ``background_sigma``: counts.  ``correlation``: of the profile.  ``outlier``: rejected by scaling.
     """
 
     data_set: Int
@@ -77,6 +77,7 @@ class Unmerged:
     background: Float
     background_sigma: Float
     correlation: Float
+    outlier: Bool
 
     def __len__(self) -> int:
         return len(self.hkl)
@@ -91,7 +92,15 @@ def no_observations() -> Unmerged:
     nothing = np.zeros(0)
     none = np.zeros((0, 3))
     return Unmerged(
-        np.zeros(0, np.int64), none.astype(np.int32), nothing, nothing, nothing, nothing, none, *(nothing,) * 7
+        np.zeros(0, np.int64),
+        none.astype(np.int32),
+        nothing,
+        nothing,
+        nothing,
+        nothing,
+        none,
+        *(nothing,) * 7,
+        np.zeros(0, bool),
     )
 
 
@@ -102,15 +111,17 @@ def collect(
     d_min: float | None = None,
     d_max: float | None = None,
     wavelengths: Sequence[float] = (),
+    outliers: bool = False,
 ) -> Unmerged:
-    """All rows of scaled tables that were scaled and are not outliers, in the order of the experiments.
+    """All rows of scaled tables that were scaled, in the order of the experiments.
 
-    Kept are rows without a bad-for-scaling flag whose variance and inverse scale factor are positive.
+    Kept are rows without a bad-for-scaling flag whose variance and inverse scale factor are positive.  ``outliers``:
+    also those that scaling has rejected.
     ``cell``: for the limits ``d_min`` and ``d_max``, Angstrom.  ``wavelengths``: of each table, Angstrom, where known:
     no reflection beyond half of it can have been measured.
     Raises DataError if a table is not scaled, or nothing is left.
     """
-    parts = [_of_table(k, table) for k, table in enumerate(tables)]
+    parts = [_of_table(k, table, outliers) for k, table in enumerate(tables)]
     joined = (np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Unmerged)) if parts else ()
     rows = Unmerged(*joined) if parts else None
     if rows is not None and (d_min is not None or d_max is not None or wavelengths):
@@ -125,13 +136,15 @@ def collect(
     return rows
 
 
-def _of_table(number: int, table: Columns) -> Unmerged:
+def _of_table(number: int, table: Columns, outliers: bool) -> Unmerged:
     for name in NEEDED:
         if name not in table:
             raise DataError(f"data set {number} is not scaled: its table has no column {name!r}; run scale first")
     variance, scale = table["intensity.scale.variance"], table["inverse_scale_factor"]
     hkl, value = table["miller_index"], table["intensity.scale.value"]
-    good = (table["flags"] & np.uint64(BAD_FOR_SCALING)) == 0
+    flags = np.asarray(table["flags"])
+    rejected = (flags & np.uint64(Flag.OUTLIER_IN_SCALING)) != 0
+    good = (flags & np.uint64(BAD_FOR_SCALING & ~Flag.OUTLIER_IN_SCALING if outliers else BAD_FOR_SCALING)) == 0
     good &= (variance > 0) & np.isfinite(variance) & (scale > 0) & np.isfinite(scale) & np.isfinite(value)
     good &= (hkl != 0).any(axis=1)
     # values that no run writes, but a damaged file may contain
@@ -174,6 +187,7 @@ def _of_table(number: int, table: Columns) -> Unmerged:
         background=column(["background.sum.value"], np.nan),
         background_sigma=root(["background.sum.variance"]),
         correlation=column(["profile.correlation"], np.nan),
+        outlier=rejected[rows],
     )
 
 

@@ -34,12 +34,14 @@ class ModelOptions:
     ``text``: the scope as PHIL text.
     ``contradictions``: from the values of all options, full name -> value, to one sentence on each pair of them that
     cannot both hold.
+    ``only_if_named``: whether short names that other models have, too, are meant for it only if ``model=`` names it.
     """
 
     name: str
     values: type[Any]
     text: str
     contradictions: Callable[[Mapping[str, Any]], list[str]] = nothing_contradicts
+    only_if_named: bool = False
 
     @property
     def corrections(self) -> tuple[str, ...]:

@@ -74,8 +74,8 @@ def _effects_of_images(name: str, factor: Float, covariance: Float | None, image
 def _component(
     component: Component, theta: Float, covariance: Float | None, result: Result, d: int, points: int
 ) -> ComponentForm:
-    name, unit = component.name, UNIT_B if component.gauge_role == "b" else FACTOR
     known = component.describe()
+    name, unit = component.name, UNIT_B if known.b_factor else FACTOR
     if known.form == "surface":
         return Surface(name=name, unit=unit, lmax=known.lmax)
     if known.form == "constant":
@@ -88,7 +88,7 @@ def _component(
     first, last = _image_range(result, d)
     n_points = max(points, min(4 * component.n_parameters, 2 * points))
     image = np.linspace(*_known_range(component, first - 1.0, float(last)), n_points)
-    value, esd = curve(component, theta, covariance, image)
+    value, esd = curve(component, theta, covariance, image, d)
     return Curve(
         name=name,
         unit=unit,

@@ -48,6 +48,7 @@ MOST_SLICES = 12  # of a grid in three dimensions
 TITLES = {
     "scale": "Scale",
     "decay": "Relative B factor",
+    "relative_B": "Relative B factor of each sweep",
     "image": "Effects of single images",
     "absorption": "Absorption",
     "modulation": "Modulation of the detector",

@@ -7,6 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from braggscale.report.page.absorption import absorption_use
+from braggscale.report.page.crystals import (
+    filtering,
+    free_set,
+    half_sets,
+    indexing,
+    outlying,
+    reference,
+    reference_curves,
+    wavelengths,
+    zero_dose,
+)
 from braggscale.report.page.damage import damage, damage_curves
 from braggscale.report.page.data_sets import by_data_set, maps_by_resolution, scale_and_b, what_each_adds
 from braggscale.report.page.errors import (
@@ -69,10 +80,18 @@ class SectionPlan:
 
 SECTIONS = (
     SectionPlan(by_resolution, (cc_half, r_factors, signal_to_noise, completeness, multiplicity, errors_by_resolution)),
+    SectionPlan(half_sets, ()),
+    SectionPlan(wavelengths, ()),
+    SectionPlan(reference, (reference_curves,)),
     SectionPlan(symmetry, ()),
+    SectionPlan(indexing, ()),
+    SectionPlan(filtering, ()),
+    SectionPlan(outlying, ()),
     SectionPlan(by_image, (image_curves,)),
     SectionPlan(by_data_set, (what_each_adds, scale_and_b, unit_cells, maps_by_resolution)),
     SectionPlan(damage, (damage_curves,)),
+    SectionPlan(zero_dose, ()),
+    SectionPlan(free_set, ()),
     SectionPlan(models, (components, absorption_use, correlations)),
     SectionPlan(error_model, (error_model_figures,)),
     SectionPlan(detector, (mean_deviation, excess, outliers_on_detector, counts_on_detector)),

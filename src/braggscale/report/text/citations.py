@@ -8,6 +8,7 @@ from collections.abc import Collection
 MODEL_PAPERS = {
     "physical": "Beilsten-Edmands et al. (2020) Acta Cryst. D76, 385",
     "KB": "Beilsten-Edmands et al. (2020) Acta Cryst. D76, 385",
+    "dose_decay": "Beilsten-Edmands et al. (2020) Acta Cryst. D76, 385",
     "array": "Kabsch (2010) Acta Cryst. D66, 133",
 }
 LEAST_SQUARES = "Hamilton, Rollett & Sparks (1965) Acta Cryst. 18, 129"

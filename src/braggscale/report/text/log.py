@@ -11,6 +11,7 @@ from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.log_detail import MANY_DATA_SETS, in_file
 from braggscale.numerics.timing import since_the_command_began
 from braggscale.report.checks import symmetry_entry
+from braggscale.report.numbers.half_sets import half_set_lines
 from braggscale.report.numbers.reference import reference_lines
 from braggscale.report.summary_document import Advice
 from braggscale.report.symmetry_text import symmetry_sentences
@@ -68,6 +69,10 @@ def log_result(result: Result, anomalous: bool) -> None:
         for line in reference_lines(result.reference):
             log.info(line)
     _log_statistics(result, anomalous)
+    if result.half_sets is not None:
+        log.info("")
+        for line in half_set_lines(result.half_sets):
+            log.info(line)
     if result.symmetry_check.patterns or result.symmetry_check.elements:
         _log_symmetry(result)
 
