@@ -86,6 +86,7 @@ class Target:
         cuts = self.lane_cuts(GRADIENT_LANES)
 
         def lane(k: int) -> tuple[float, Float]:
+            """The diagonal of the normal matrix from lane k."""
             gradient = np.zeros(len(complete))
             return normal_equations.cost_gradient(cuts[k], cuts[k + 1], *self.arguments(), complete, gradient), gradient
 
@@ -101,6 +102,7 @@ class Target:
         cuts = self.lane_cuts(GRADIENT_LANES)
 
         def lane(k: int) -> Float:
+            """The diagonal of the normal matrix from lane k."""
             diagonal = np.zeros(len(complete))
             normal_equations.curvature(cuts[k], cuts[k + 1], *self.arguments(), complete, diagonal)
             return diagonal
@@ -143,6 +145,7 @@ class Target:
         few = self._groups_see_few()
 
         def lane(k: int) -> tuple[float, Float, Float, Float]:
+            """The diagonal of the normal matrix from lane k."""
             return self._lane_equations(int(cuts[k]), int(cuts[k + 1]), complete, few)
 
         results = run_lanes(lane, len(cuts) - 1)

@@ -146,6 +146,7 @@ def _tau2(b: Float, v: Float, unit: Float) -> float:
     """tau^2 of the largest likelihood of the slopes, by bisection of its derivative; 0 where it is not positive."""
 
     def derivative(tau2: float) -> float:
+        """Derivative of the log likelihood with respect to tau^2, times two."""
         total = v + tau2 * unit
         z2 = np.minimum(b * b / total, MOST_Z2)
         return float(np.sum(unit / total * (z2 - 1.0)))
