@@ -13,7 +13,7 @@ import re
 _KEPT = re.compile(r"``.+?``|:(?:func|class|mod|meth|attr):`[^`]+`")
 _REFERENCE = re.compile(r"(:(?:func|class|mod|meth|attr):`)(?=\w+`)")
 _SPECIAL = re.compile(r"([\\*`|]|_(?![A-Za-z0-9])|(?<!\S)[-+](?= )|(?<=\d)\.(?= )|(?<=\d)\)(?= )|:(?=:$))")
-_ITEM = re.compile(r"(?:[*-]|\d+\.) ")
+_ITEM = re.compile(r"(?:\*|\d+\.) ")
 # "``name``: ..." or "``a``, ``b``: ..." at the beginning of a sentence says what an argument or a field is.
 _FIELD = re.compile(r"(?:^|(?<=[.:;)] ))\s*(?=``[\w*.]+``(?:(?:,| and) ``[\w*.]+``)*: )")
 _RESULT = re.compile(r"(?<=[.:;)] )\s*(?=(?:Returns?|Raises?|Yields?) )")

@@ -204,6 +204,7 @@ def sort_arguments(argv: tuple[str, ...]) -> Arguments:
         from braggscale.options.phil import PHIL_SUFFIXES, read_argument, read_file
 
     def assign(made: Assignment, typed: bool) -> None:
+        """Take one assignment of the command line; those of input files name files."""
         if made.name not in INPUT_FILES:
             assignments.append((made, typed))
         elif [text.lower() for text, _ in made.words] != ["none"]:

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from time import perf_counter
 from typing import TYPE_CHECKING, NoReturn
 
@@ -70,8 +71,9 @@ def _main(arguments: tuple[str, ...]) -> int:
     if sys.stdout is None:  # closed: the next file that is opened would get its number
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError):  # not every object that replaces a terminal can do this
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, TextIOWrapper):  # what replaces a terminal need not be one
+            with suppress(ValueError):
+                stream.reconfigure(errors="backslashreplace")
     try:
         with _ending_on_request():
             if arguments[:1] == (INSTALL,):

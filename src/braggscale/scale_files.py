@@ -110,6 +110,7 @@ def _cross_validate(data: Input, options: Options, log_text: Callable[[], str]) 
     step = max(int(100.0 / options.scaling_options.free_set_percentage), 2)
 
     def one(value: str, offset: int) -> FreeSet | None:
+        """The free set of a whole scaling with one value of the option."""
         chosen = every[value]
         scaling = replace(chosen.scaling_options, use_free_set=True, free_set_offset=offset)
         return scale_input(data, replace(chosen, scaling_options=scaling), Clock())[1].free_set

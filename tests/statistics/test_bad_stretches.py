@@ -1,12 +1,17 @@
 """Bad images and data sets that were put in are found, with their edges; where there are none nothing is
 recommended."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
-from deviation_samples import N_IMAGES, observations
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from braggscale.data.unique_reflections import Groups
 from braggscale.statistics.bad_stretches import Deviations, bad_data_sets, bad_stretches, gain_without
+from simulation.deviations import N_IMAGES, observations
 
 
 def test_without_bad_images_hardly_any_run_gets_a_recommendation():

@@ -1,15 +1,19 @@
 """What is bad is recommended with its gain, what is not gets no recommendation; the table of chance is that of made-up
 sweeps."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from deviation_samples import N_IMAGES, observations
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from braggscale.statistics.bad_stretches import ONE_BY_ONE, bad_stretches
 from braggscale.statistics.exclusions import exclusions
 from braggscale.statistics.scan_null import LOCATION, PER_IMAGE, chance_of, lengths, made_up
+from simulation.deviations import N_IMAGES, observations
 
 
 def test_bad_images_and_a_bad_data_set_are_recommended_together():

@@ -357,6 +357,7 @@ def _connect_shell(group: Int, data_set: Int, size: Int, numbers: tuple[int, int
     exhausted = n - len(waiting)
 
     def take(r: int) -> None:
+        """Take group r of the order, and count its rows for each of its data sets."""
         nonlocal total
         used[r] = True
         g = order[r]

@@ -105,6 +105,7 @@ def crystal_frame_directions(experiment: Experiment, z: Array, s1: Array) -> tup
     x, y, along = unit(experiment.beam.direction) @ inward
 
     def block(k: int) -> None:
+        """Directions of one block of rows, written into the results."""
         rows = slice(k * _BLOCK, (k + 1) * _BLOCK)
         beam = np.asarray(s1[rows], np.float64)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -84,6 +84,7 @@ def sum_partials(table: Table, kinds: tuple[str, ...]) -> tuple[Int, dict[str, A
     changed: dict[str, Array] = {}
 
     def put(name: str, values: Float) -> None:
+        """A copy of the column in which the summed rows have ``values``."""
         column = np.array(table[name][kept], dtype=np.float64)
         column[at] = values
         changed[name] = column

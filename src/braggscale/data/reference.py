@@ -7,6 +7,7 @@ axes are only named in another order, and exactly one order fits, it is reindexe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
@@ -108,10 +109,7 @@ def _in_the_cell(reference: Reference, cell: UnitCell, notes: list[str]) -> Refe
     if reference.cell is None or near(reference.cell, cell):
         return reference
     own = reference.cell
-    fitting = []
-    for order in permutations(range(3)):
-        if near(tuple(own[k] for k in order) + tuple(own[3 + k] for k in order), cell):  # type: ignore[arg-type]
-            fitting.append(order)
+    fitting = [order for order in permutations(range(3)) if near(_reordered(own, order), cell)]
     shown = " ".join(f"{x:.2f}" for x in own)
     if len(fitting) != 1:
         raise InputError(
@@ -120,9 +118,15 @@ def _in_the_cell(reference: Reference, cell: UnitCell, notes: list[str]) -> Refe
         )
     order = fitting[0]
     notes.append("its axes are reordered, " + ",".join("hkl"[k] for k in order))
-    a, b, c, alpha, beta, gamma = [own[k] for k in order] + [own[3 + k] for k in order]
     # another order of the axes is another setting of the group: only what follows for the Laue group is used
-    return replace(reference, hkl=reference.hkl[:, order], cell=(a, b, c, alpha, beta, gamma), hall=None)
+    return replace(reference, hkl=reference.hkl[:, order], cell=_reordered(own, order), hall=None)
+
+
+def _reordered(cell: UnitCell, order: Sequence[int]) -> UnitCell:
+    """The cell with its axes in another order.  ``order``: places of the new axes among the old."""
+    a, b, c = (cell[k] for k in order)
+    alpha, beta, gamma = (cell[3 + k] for k in order)
+    return a, b, c, alpha, beta, gamma
 
 
 def near(one: UnitCell, other: UnitCell) -> bool:

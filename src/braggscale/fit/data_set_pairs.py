@@ -183,6 +183,7 @@ class Pairs:
         store = np.zeros((len(cells.group), owners.widest))
 
         def own(d: int) -> None:
+            """The block of the own parameters of data set d, and that with the shared ones."""
             places = owners.alone(d)
             block, cross = np.zeros((len(places), owners.widest)), np.zeros((len(shared), owners.widest))
             rows = cells.rows[cells.row_cuts[d] : cells.row_cuts[d + 1]]
@@ -193,6 +194,7 @@ class Pairs:
             data_set_pairs.add_part(matrix, shared, places, 1.0, cross)
 
         def pairs(d: int) -> None:
+            """The blocks of data set d with all later ones."""
             data_set_pairs.pairs(
                 d, cells.cell_cuts, cells.group, cells.offsets, cells.of_group, cells.data_set, store,
                 owners.members, owners.bounds, matrix,
@@ -215,6 +217,7 @@ class Pairs:
         cuts = np.linspace(0, len(rows), LANES + 1).astype(np.int64)
 
         def lane(k: int) -> Float:
+            """The block of the shared parameters, from the groups of lane k."""
             part = np.zeros((len(shared), len(shared)))
             data_set_pairs.shared_rows(cuts[k], cuts[k + 1], offsets, *arguments, rows, part)
             projected = rows[cuts[k] : cuts[k + 1]]

@@ -54,6 +54,7 @@ class Linear:
         arguments = groups.offsets, intensity, weight, design.arguments(), theta
 
         def lane(k: int) -> tuple[float, Float]:
+            """Cost and gradient of lane k; what the products need is kept aside."""
             gradient = np.zeros(len(theta))
             cost = jacobian_products.linearise(cuts[k], cuts[k + 1], *arguments, gradient, factor, size, along)
             return cost, gradient
@@ -70,6 +71,7 @@ class Linear:
         arguments = self.groups.offsets, self.design.arguments(), self.factor, self.size, self.along
 
         def lane(k: int) -> Float:
+            """J'J v of lane k."""
             total = np.zeros_like(v)
             if v.shape[1] == 1:
                 jacobian_products.product_one(cuts[k], cuts[k + 1], *arguments, v[:, 0].copy(), total[:, 0])

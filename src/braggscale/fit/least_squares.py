@@ -88,6 +88,7 @@ class Target:
         cuts = self.lane_cuts(GRADIENT_LANES)
 
         def lane(k: int) -> tuple[float, Float]:
+            """The diagonal of the normal matrix from lane k."""
             gradient = np.zeros(len(complete))
             return normal_equations.cost_gradient(cuts[k], cuts[k + 1], *self.arguments(), complete, gradient), gradient
 
@@ -103,6 +104,7 @@ class Target:
         cuts = self.lane_cuts(GRADIENT_LANES)
 
         def lane(k: int) -> Float:
+            """The diagonal of the normal matrix from lane k."""
             diagonal = np.zeros(len(complete))
             normal_equations.curvature(cuts[k], cuts[k + 1], *self.arguments(), complete, diagonal)
             return diagonal

@@ -88,6 +88,7 @@ def parts_of_normal(target: Target, theta: Float, layout: Layout) -> Parts:
     column[layout.shared] = np.arange(n_shared)
 
     def lane(k: int) -> tuple[Float, Float]:
+        """The blocks of the data sets, and those with the shared parameters, from lane k."""
         part, cross = BlockMatrix.zeros(layout.starts), np.zeros((n, n_shared))
         where = cuts[k], cuts[k + 1]
         jacobian_products.block_matrices(*where, *target.arguments(), theta, *part.arguments(), column, cross)

@@ -62,6 +62,7 @@ def held_back(model: JointModel) -> JointModel:
     """
 
     def fixed(restraint: Restraint, null: float) -> Restraint:
+        """The restraint at the value that the parameters have, so strong that they stay there."""
         if not restraint.kind:
             return restraint
         if restraint.couples_data_sets:

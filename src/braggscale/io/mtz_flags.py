@@ -54,11 +54,11 @@ def kept_flags(words: Sequence[str]) -> KeptFlags:
 
     Raises CommandError for a word that is none of them, or a limit that is no number above 0.
     """
-    found: dict[str, float | bool] = {}
+    kept, limits = set(), dict.fromkeys(_LIMITS, 0.0)
     for word in words:
         name, _, text = word.lower().partition(":")
         if name in ("overloads", "edge") and not text:
-            found[name] = True
+            kept.add(name)
             continue
         try:
             limit = float(text)
@@ -68,8 +68,8 @@ def kept_flags(words: Sequence[str]) -> KeptFlags:
             raise CommandError(
                 f"keep_flags={word}: give overloads, edge, or a limit: bgratio:3.5, pkratio:4, gradient:0.05"
             )
-        found[name] = limit
-    return KeptFlags(**found)  # type: ignore[arg-type]
+        limits[name] = limit
+    return KeptFlags("overloads" in kept, "edge" in kept, **limits)
 
 
 def rejected_by_flag(flag: Float, packed: Float | None, kept: KeptFlags = _NOTHING) -> Bool:
@@ -98,7 +98,8 @@ def ratios(packed: Float) -> tuple[Array, Array, Array]:
     whole = np.floor(values)
     peak = np.floor(whole / 100.0)
     found = (0.1 * (whole - 100.0 * peak), 0.01 * peak, values - whole)
-    return tuple(np.where(good, x, np.inf) for x in found)  # type: ignore[return-value]
+    background, of_peak, gradient = (np.where(good, x, np.inf) for x in found)
+    return background, of_peak, gradient
 
 
 def counted(flag: Float) -> str:

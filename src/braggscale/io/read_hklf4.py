@@ -274,6 +274,7 @@ def _of_cif(path: str, text: str) -> _Beside:
     """Cell, space group and wavelength of a CIF, by the names of old and new dictionaries."""
 
     def value(*names: str) -> str | None:
+        """The value of the first of these items that the text has."""
         for name in names:
             match = re.search(rf"^\s*{re.escape(name)}\s+(?:'([^']*)'|\"([^\"]*)\"|(\S+))", text, re.MULTILINE | re.I)
             if match:

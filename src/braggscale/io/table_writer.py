@@ -46,6 +46,7 @@ def write_table(
     columns += [_new(name, tag, arrays, pieces) for name, (tag, arrays) in replaced.items() if name not in drop]
 
     def write(file: IO[bytes]) -> None:
+        """Write the table in the format that its name asks for."""
         if path.endswith((".h5", ".hdf5")):
             from braggscale.io.refl_hdf5 import write_hdf5
 
@@ -99,6 +100,7 @@ def _copy(name: str, pieces: Sequence[Table], rows: Sequence[Array | slice]) -> 
             )
 
     def blocks() -> Iterator[Array]:
+        """The rows of all pieces in blocks, zeros where a piece lacks the column."""
         for piece, chosen in zip(pieces, rows, strict=True):
             values = raw_values(piece.columns[name]) if name in piece else None
             for start in range(0, len(piece), _CHUNK):
@@ -129,6 +131,7 @@ def _new(name: str, tag: str, arrays: Sequence[Array], pieces: Sequence[Table]) 
     dtype = _stored(kind.dtype)
 
     def blocks() -> Iterator[Array]:
+        """The new values in blocks of the type of the file."""
         few = [np.concatenate(arrays)] if len(arrays) * _CHUNK > sum(map(len, arrays)) else arrays
         for array in few:
             for start in range(0, len(array), _CHUNK):

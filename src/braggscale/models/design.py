@@ -87,6 +87,7 @@ class Design:
         blocks = known.arguments()
 
         def part(k: int) -> None:
+            """Scales and variances of one chunk of rows."""
             rows = slice(k * SMALL_CHUNK, (k + 1) * SMALL_CHUNK)
             design = self.basis[rows], self.start[rows], self.family[rows], *self.arguments()[3:]
             scale_factor.scales(design, theta, *blocks, g[rows], variance[rows])

@@ -161,6 +161,7 @@ def as_restraints(
     null = model.null()
 
     def target(c: Choice) -> float:
+        """The value at which the gauge holds a parameter."""
         if c.part is None or c.kind != "scale" or theta is None:
             return float(null[c.where][0])
         return float(c.row @ theta[c.where])

@@ -135,6 +135,7 @@ class JointModel:
         pieces = self._pieces(rows)
 
         def piece(k: int) -> None:
+            """Basis of one part of the rows of one family of data sets."""
             family, chosen = pieces[k]
             places = GeometryView(rows, chosen)
             first_nonzero = 0
@@ -184,6 +185,7 @@ class JointModel:
         pieces = self._pieces(rows, SMALL_CHUNK if covariance is None else CHUNK)
 
         def piece(k: int) -> None:
+            """Scales, and variances with a covariance, of one part of the rows."""
             family, part = pieces[k]
             if covariance is None:
                 g[part] = self._scales(family, GeometryView(rows, part), theta)

@@ -93,6 +93,7 @@ def square(root: Float) -> Float:
     strips, result = _strips(len(root)), np.empty_like(root)
 
     def row(k: int) -> None:
+        """One strip of rows of the product."""
         here = strips[k]
         before = slice(0, here.stop)
         result[here, before] = root[here.start :, here].T @ root[here.start :, before]
@@ -125,6 +126,7 @@ def add_transposed(a: Float) -> None:
     strips = _strips(len(a))
 
     def row(k: int) -> None:
+        """One strip of rows and the same strip of columns."""
         for other in strips[: k + 1]:
             both = a[strips[k], other] + a[other, strips[k]].T
             a[strips[k], other], a[other, strips[k]] = both, both.T

@@ -17,22 +17,22 @@ from braggscale.weighting.intensity_choice import BEST, Choice, choose, combined
 from braggscale.weighting.profile_mixture import Profiles
 
 
-def first_intensities(work: ScalingProblem, state: State, settings: RoundSettings) -> State:
+def first_intensities(problem: ScalingProblem, state: State, settings: RoundSettings) -> State:
     """The state with the intensities for the first fit, from its present intensities and scales."""
     if settings.intensity_choice != "combine":
         return state
-    seen = work.groups, 1.0 / state.values.variance, state.scale, state.values.intensity
-    profiles = Profiles.of(work.rows, mean_of_others(*seen), len(work.model.data_sets))
+    seen = problem.groups, 1.0 / state.values.variance, state.scale, state.values.intensity
+    profiles = Profiles.of(problem.rows, mean_of_others(*seen), len(problem.model.data_sets))
     if profiles is None:
         return state
     state = replace(state, profiles=profiles)
     if settings.midpoints:
-        return state if state.i_mid is None else _with_midpoint(work, state, state.i_mid)
-    return _mixed(work, replace(state, i_mid=BEST), state.scale * work.groups.spread(weighted_mean(*seen)[0]))
+        return state if state.i_mid is None else _with_midpoint(problem, state, state.i_mid)
+    return _mixed(problem, replace(state, i_mid=BEST), state.scale * problem.groups.spread(weighted_mean(*seen)[0]))
 
 
 def decide_intensities(
-    work: ScalingProblem, state: State, settings: RoundSettings, fresh: bool, refit: bool
+    problem: ScalingProblem, state: State, settings: RoundSettings, fresh: bool, refit: bool
 ) -> tuple[State, Choice | None]:
     """The state with new intensities, and the comparison if the scatter of equivalents decided.
 
@@ -45,41 +45,41 @@ def decide_intensities(
     profiles = state.profiles
     if profiles is not None and refit:
         keep = ~state.rejected & (state.scale > 0)
-        others = mean_of_others(work.groups, keep / state.variance, state.scale, state.values.intensity)
-        profiles = profiles.again(work.rows, others, keep)
+        others = mean_of_others(problem.groups, keep / state.variance, state.scale, state.values.intensity)
+        profiles = profiles.again(problem.rows, others, keep)
     if profiles is not None and not settings.midpoints:
-        expected = state.scale * work.groups.spread(state.mean_intensity)
-        return _mixed(work, replace(state, profiles=profiles), expected), None
+        expected = state.scale * problem.groups.spread(state.mean_intensity)
+        return _mixed(problem, replace(state, profiles=profiles), expected), None
     moved = profiles is not state.profiles
     state = replace(state, profiles=profiles)
-    rows = work.rows if profiles is None else profiles.scaled(work.rows)
+    rows = problem.rows if profiles is None else profiles.scaled(problem.rows)
     seen = state.scale, 1.0 / state.variance, state.rejected
-    choice = choose(rows, work.friedel_split, *seen, state.i_mid, settings.midpoints)
+    choice = choose(rows, problem.friedel_split, *seen, state.i_mid, settings.midpoints)
     if choice.i_mid == state.i_mid and not moved:
         return state, choice
-    return _with_midpoint(work, state, choice.i_mid), choice
+    return _with_midpoint(problem, state, choice.i_mid), choice
 
 
-def compare_intensities(work: ScalingProblem, state: State, settings: RoundSettings) -> Choice | None:
+def compare_intensities(problem: ScalingProblem, state: State, settings: RoundSettings) -> Choice | None:
     """Agreement of equivalents with the mixture, with profiles and with sums, if their scatter did not decide."""
     if state.profiles is None or settings.midpoints:
         return None
-    rows = state.profiles.scaled(work.rows)
+    rows = state.profiles.scaled(problem.rows)
     seen = state.scale, 1.0 / state.variance, state.rejected
-    return comparison(rows, work.friedel_split, *seen, state.values.intensity)
+    return comparison(rows, problem.friedel_split, *seen, state.values.intensity)
 
 
-def _mixed(work: ScalingProblem, state: State, expected: Float) -> State:
+def _mixed(problem: ScalingProblem, state: State, expected: Float) -> State:
     """The state with the mixture of the least expected error.  ``expected``: g I_h, (n,)."""
     assert state.profiles is not None
-    profiles, values = state.profiles.intensities(work.rows, expected)
-    gain = counting_gain(values, work.rows.data_set, len(work.model.data_sets))
+    profiles, values = state.profiles.intensities(problem.rows, expected)
+    gain = counting_gain(values, problem.rows.data_set, len(problem.model.data_sets))
     return replace(state, profiles=profiles, values=values, gain=gain)
 
 
-def _with_midpoint(work: ScalingProblem, state: State, i_mid: float) -> State:
+def _with_midpoint(problem: ScalingProblem, state: State, i_mid: float) -> State:
     """The state with the mixture that has this midpoint."""
-    rows = work.rows if state.profiles is None else state.profiles.scaled(work.rows)
+    rows = problem.rows if state.profiles is None else state.profiles.scaled(problem.rows)
     values = combined(rows, i_mid)
-    gain = counting_gain(values, work.rows.data_set, len(work.model.data_sets))
+    gain = counting_gain(values, problem.rows.data_set, len(problem.model.data_sets))
     return replace(state, values=values, gain=gain, i_mid=i_mid)

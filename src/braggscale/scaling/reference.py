@@ -269,6 +269,7 @@ def compared(scaled: Scaled, found: Beside, q: Float, mode: str) -> ReferenceFit
     shell, n = found.shell[where], len(q)
 
     def agreement(mine: Bool) -> tuple[float, float]:
+        """Correlation and R of the chosen reflections; NaN for fewer than three."""
         if np.count_nonzero(mine) < 3:
             return float("nan"), float("nan")
         cc = float(np.corrcoef(mean[mine], reference[mine])[0, 1])

@@ -232,6 +232,7 @@ def _halves(groups: Groups, weight: Float, x: Float) -> Iterator[tuple[Float, Fl
             coins: Bool = coins,
             halves: tuple[Float, Float] = (first, second),
         ) -> None:
+            """Means of both halves of the groups from ``start`` to ``end``."""
             agreement.halve(start, end, groups.offsets, words, pairs, coins, weight, x, *halves)
 
         in_blocks(groups, block)

@@ -90,6 +90,7 @@ def _fit(x: Float, y: Float, weight: Float) -> tuple[float, float]:
     damping = 1e-3
 
     def residual(s0: float, r: float) -> tuple[Float, Float]:
+        """Deviation of the curve from CC1/2, and its derivatives."""
         z = (x - s0) / r
         t = np.tanh(z)
         slope = 0.5 * (1 - t * t) / r

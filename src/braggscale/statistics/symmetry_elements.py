@@ -116,6 +116,7 @@ def _probability(cc: float, pairs: int, expected: float) -> float:
     prior = np.sqrt(1.0 - mu * mu)
 
     def density(centre: Float) -> Float:
+        """Probability density of the correlation about ``centre``."""
         # a Lorentzian, normalised where a correlation can be: from -1 to 1
         whole = np.arctan((1.0 - centre) / width) - np.arctan((-1.0 - centre) / width)
         result: Float = 1.0 / (width * (1.0 + ((cc - centre) / width) ** 2) * whole)

@@ -305,6 +305,7 @@ class _Rows:
         residual, plain, scatter = np.empty(len(self.raw)), np.zeros(len(best)), np.zeros(len(best))
 
         def block(first: int, last: int) -> Float:
+            """Sums over the groups from ``first`` to ``last``."""
             sums = np.zeros(4)
             agreement.compare(
                 first, last, self.groups.offsets, self.summed, self.profile, self.raw, i_mid,

@@ -84,6 +84,7 @@ def judge(
     arrays = variance_model.arrays()
 
     def block(first: int, last: int) -> tuple[int, int]:
+        """Verdicts on the groups from ``first`` to ``last``; how many were rejected and changed."""
         found: tuple[int, int] = outliers.verdicts(
             first, last, groups.offsets, arrays, scale, limits, (simple, trim, afresh), out, result, changed
         )

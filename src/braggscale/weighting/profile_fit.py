@@ -197,6 +197,7 @@ class FamilyFits:
         self.inside &= self.known > 0
 
         def family(k: int) -> _Family:
+            """The k-th family of data sets, with the ratio that is known, or one to be fitted."""
             mine = slices[k]
             part = pairs.take(mine)
             ratio = known[k]
@@ -314,6 +315,7 @@ class FamilyFits:
         _, difference, _, variance, saved = self._differences()
 
         def judge(k: int) -> Ratio:
+            """The ratio of the k-th family, and whether sums or profiles must be used alone."""
             one, mine = self.families[k], self.families[k].rows
             ratio = replace(
                 one.ratio, theta=self.theta[k], levels=self.levels[k], power_esd=self.power_esd[k],

@@ -75,6 +75,7 @@ class ResidualData:
         photon = np.empty(len(rows) if known else 0)
 
         def block(part: int) -> None:
+            """Intensity, scale and expected counts of one block of rows."""
             where = slice(part * BLOCK, (part + 1) * BLOCK)
             part_of = counting.take(rows[where])
             intensity[where], g[where] = part_of.intensity, scale[rows[where]]
@@ -122,6 +123,7 @@ class ResidualData:
         groups, i, v, g = self.groups, self.intensity, self.expected, self.scale
 
         def block(first: int, last: int) -> Float:
+            """Expected photons of the groups from ``first`` to ``last``."""
             rows = slice(groups.offsets[first], groups.offsets[last])
             part = Groups(groups.offsets[first : last + 1] - groups.offsets[first])
             mu = g[rows] * part.spread(weighted_mean(part, 1.0 / v[rows], g[rows], i[rows])[0])
@@ -149,6 +151,7 @@ class ResidualData:
         away = np.zeros(n, np.bool_) if out is None else out
 
         def block(first: int, last: int) -> None:
+            """Squared residuals of the groups from ``first`` to ``last``."""
             agreement.residuals(
                 first, last, self.groups.offsets, self.intensity, self.expected, self.scale, self.scale_variance, away,
                 model.terms, square, freedom, mu,
@@ -162,6 +165,7 @@ class ResidualData:
         offsets = self.groups.offsets
 
         def block(first: int, last: int) -> Float:
+            """Sums of the likelihood and its derivatives over the groups from ``first`` to ``last``."""
             total = np.zeros(11)
             agreement.scoring_sums(
                 offsets[first], offsets[last], data.square, data.freedom, data.expected, data.mu,

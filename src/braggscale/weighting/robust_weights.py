@@ -67,6 +67,7 @@ class Robust:
         weight, z2 = np.empty(groups.n_rows), np.empty(groups.n_rows)
 
         def block(first: int, last: int) -> None:
+            """Robust weights of the groups from ``first`` to ``last``."""
             kernels.robust_weights(
                 first, last, groups.offsets, intensity, variance, scale, mean_intensity, out,
                 unit, (self.flat, self.soft_limit, self.zmax, self.zero_weight_at), weight, z2,

@@ -197,6 +197,7 @@ def _in_brackets(found: Statistics, anomalous: Sequence[Mapping[str, Number]]) -
 
 def _files(data: ExportData, path: str) -> list[ExportFile]:
     def content() -> bytes:
+        """The bytes of the file."""
         crystals = data.crystals
         n_bins = len(data.statistics.shells) if data.statistics is not None else _N_BINS
         internal = data.settings.use_internal_variance

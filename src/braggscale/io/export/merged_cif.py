@@ -98,6 +98,7 @@ def _statistics_by_wavelength(data: ExportData) -> list[Statistics | None]:
 
 def _files(data: ExportData, path: str) -> list[ExportFile]:
     def content() -> bytes:
+        """The bytes of the file."""
         text = merged_cif(
             data.sets,
             data.crystals.symmetry,

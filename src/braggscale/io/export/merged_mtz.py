@@ -97,6 +97,7 @@ def _counts(n: Int) -> Float:
 
 def _files(data: ExportData, path: str) -> list[ExportFile]:
     def content() -> bytes:
+        """The bytes of the file."""
         mtz = merged_mtz(
             data.sets,
             data.crystals.symmetry,

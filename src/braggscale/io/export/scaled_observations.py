@@ -158,6 +158,7 @@ def _of_table(number: int, table: Columns, outliers: bool) -> Unmerged:
     n = len(rows)
 
     def column(names: Sequence[str], default: float) -> Float:
+        """The first of these columns that the table has; ``default`` where a value is implausible."""
         for name in names:
             if name in table:
                 values = np.asarray(table[name][rows], np.float64)

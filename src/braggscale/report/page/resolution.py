@@ -172,33 +172,32 @@ def signal_to_noise(summary: Summary) -> list[Figure]:
     return [Figure("i-over-sigma", "Signal to noise", text, [shells.curve("mean_i_over_sigma", "⟨I/σ⟩", BLUE)], layout)]
 
 
-def completeness(summary: Summary) -> list[Figure]:
-    """Completeness, also of pairs of Friedel mates."""
+def _all_and_mates(summary: Summary, name: str, mates: str, y_axis: Layout, text: str) -> list[Figure]:
+    """A statistic of all reflections, and that of Friedel mates, ``anomalous_name``, with the label ``mates``."""
     if summary.statistics is None:
         return []
     shells = _Shells.of(summary.statistics)
-    data = [shells.curve("completeness", "all", BLUE)]
+    data = [shells.curve(name, "all", BLUE)]
     if summary.statistics.anomalous:
-        data.append(shells.curve("anomalous_completeness", "anomalous pairs", ORANGE))
+        data.append(shells.curve(f"anomalous_{name}", mates, ORANGE))
+    return [Figure(name, CATALOGUE[name].label, text, data, {"xaxis": shells.axis, "yaxis": y_axis})]
+
+
+def completeness(summary: Summary) -> list[Figure]:
+    """Completeness, also of pairs of Friedel mates."""
     text = (
         "Share of the reflections that the space group allows. Gaps at low resolution (overloads, beam stop) hurt "
         "most; a fall at the edge means that the corners of the detector set the limit."
     )
-    layout = {"xaxis": shells.axis, "yaxis": axis(CATALOGUE["completeness"].title, range=[0, 105])}
-    return [Figure("completeness", "Completeness", text, data, layout)]
+    y_axis = axis(CATALOGUE["completeness"].title, range=[0, 105])
+    return _all_and_mates(summary, "completeness", "anomalous pairs", y_axis, text)
 
 
 def multiplicity(summary: Summary) -> list[Figure]:
     """How often reflections were measured."""
-    if summary.statistics is None:
-        return []
-    shells = _Shells.of(summary.statistics)
-    data = [shells.curve("multiplicity", "all", BLUE)]
-    if summary.statistics.anomalous:
-        data.append(shells.curve("anomalous_multiplicity", "I+ or I−", ORANGE))
     text = "Observations per unique reflection. Below 2 neither scales nor errors are well determined."
-    layout = {"xaxis": shells.axis, "yaxis": axis("observations per reflection", rangemode="tozero")}
-    return [Figure("multiplicity", "Multiplicity", text, data, layout)]
+    y_axis = axis("observations per reflection", rangemode="tozero")
+    return _all_and_mates(summary, "multiplicity", "I+ or I−", y_axis, text)
 
 
 def errors_by_resolution(summary: Summary) -> list[Figure]:

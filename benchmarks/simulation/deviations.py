@@ -1,5 +1,7 @@
 """Made-up deviations of observations from their equivalents, with bad images and data sets where they are wanted."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from braggscale.data.unique_reflections import Groups
@@ -8,9 +10,20 @@ from braggscale.statistics.bad_stretches import Deviations
 N_IMAGES = 240
 
 
-def observations(seed, rows=4000, n_sets=1, bad=None, factor=2.0, bad_set=None, drift=0.02):
-    """Deviations of made-up data: errors of images that follow each other, and ``factor`` times the errors in
-    ``bad``."""
+def observations(
+    seed: int,
+    rows: int = 4000,
+    n_sets: int = 1,
+    bad: tuple[int, int] | None = None,
+    factor: float = 2.0,
+    bad_set: int | None = None,
+    drift: float = 0.02,
+) -> Deviations:
+    """Deviations of made-up data with errors that images share with those before and after them.
+
+    ``rows``: of all data sets together.  ``bad``: first and last image of data set 0 with ``factor`` times the errors.
+    ``bad_set``: a data set with so much larger errors.  ``drift``: of the scale that was not corrected, a share.
+    """
     rng = np.random.default_rng(seed)
     group = np.unique(np.sort(rng.integers(0, rows // 4, rows)), return_inverse=True)[1]
     groups = Groups.from_keys(group)
