@@ -292,7 +292,7 @@ def test_scaling_again_changes_nothing_and_says_what_it_took_over(first, again):
     text = " ".join(run.log.split())
     assert "Taken over from the input as a start, all data sets: scale, decay, absorption" in text
     assert "Error model of the input as a start: a 1." in text
-    assert "Intensities are chosen afresh: the input has no midpoint" in text
+    assert "Imid" not in text  # the mixture by expected errors has no midpoint
     assert "outliers of the earlier run stand" in text
 
 
@@ -417,7 +417,7 @@ def test_nothing_stale_is_taken_from_a_model_that_dials_has_rewritten(estimated,
     text = " ".join(run.log.split())
     assert "as a start, all data sets: scale, decay, absorption; new: modulation" in text
     assert "intervals, lmax and weight of the stored model do not apply, as restraints are estimated" in text
-    assert "Error model of the input as a start: a 0.9000 b 0.05000 Intensities" in text  # no linear term
+    assert re.search(r"Error model of the input as a start: a 0\.9000 b 0\.05000 (?!c )", text)  # no linear term
     assert "Outliers are judged afresh" in text
     # corrections that the data hardly support may vanish from this start
     flips = sum(np.count_nonzero(f != estimated.fates()[k]) for k, f in run.fates().items())

@@ -126,6 +126,7 @@ class Target:
         """``quadratic`` with J'J from every k-th run of unique reflections, times k, if the others are enough.
 
         As a metric, and for strengths in rounds, the matrix need not be known better than to some per cent.
+        ``theta``: free parameters, (n_free,).
         """
         most = max(ENOUGH_FOR_PARAMETER * len(self.base), ENOUGH_ROWS)
         if self.pairs is not None or self.groups.n_rows < 2 * most:
