@@ -289,16 +289,16 @@ MOST_COMPILING = 4  # processes that compile side by side: the longest module ta
 
 
 def _compile(quiet: bool) -> None:
-    """Before the very first run: compile all kernels at once, and say why this takes time."""
-    from braggscale.numerics.compiled.cache import warm, warm_up
+    """Before the very first run: compile the usual kernels at once, and say why this takes time."""
+    from braggscale.numerics.compiled.cache import USUAL, warm, warm_up
     from braggscale.numerics.partitions import available_processors
 
-    if warm():
+    if warm(USUAL):
         return
     if not quiet:
         text = f"compiling kernels for the first time, about 10 s; {PROGRAM} --warm-up does this at installation"
         print(text, flush=True)
-    if warm_up(min(available_processors(), MOST_COMPILING)).folder is None and not quiet:
+    if warm_up(min(available_processors(), MOST_COMPILING), USUAL).folder is None and not quiet:
         print("they cannot be kept for the next run: set NUMBA_CACHE_DIR to a folder that only you can write to")
 
 

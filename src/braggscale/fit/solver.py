@@ -29,7 +29,7 @@ STEPS_NEARBY = 20
 # Strengths have converged if a step changes the effective parameters by less than the first number, or by less than
 # the second for each parameter of the model.
 SETTLED = 0.05
-SETTLED_SHARE, SETTLED_SHARE_OF_MANY = 1e-4, 3e-4
+SETTLED_SHARE, SETTLED_SHARE_OF_MANY = 1e-4, 5e-4
 # If several data sets have more parameters together, the matrix is not inverted for every step of the strengths
 # (few_inversions.py): four sweeps with 970 parameters need 6 inversions instead of 25.
 MANY = 600

@@ -37,7 +37,7 @@ FEWEST = 50  # rows with both intensities that are needed to determine their rat
 OWN_ROWS = 500  # data sets with fewer rows share their functions
 # If there are more rows, every k-th is used; the error of R is then 0.1 %. With many data sets, the number for each.
 MOST_ROWS, ENOUGH_ROWS = 40_000, 1_000
-STEPS, MORE_STEPS = 8, 2  # most from nothing, and from the result of an earlier round
+STEPS, MORE_STEPS = 5, 2  # most from nothing, and from the result of an earlier round
 STILL = 1e-4  # rms change of ln R in a step that counts as none
 # Strengths stay when a step asks for less than this many effective parameters.
 SAME_STRENGTH = 0.02

@@ -28,7 +28,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -43,10 +43,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 # All modules with compiled functions; a test checks that these are all modules of this package.
 _HERE = Path(__file__).resolve().parent
 KERNELS = tuple(f"{__package__}.{m.name}" for m in pkgutil.iter_modules([str(_HERE)]) if m.name != "cache")
+# Those of a run of sweeps or of a few crystals. A first run waits for these alone; others are compiled when they are
+# needed for the first time.
+USUAL = tuple(
+    f"{__package__}.{name}"
+    for name in ("agreement", "basis", "normal_equations", "outliers", "scale_factor", "triangle", "variance")
+)
 PACKAGE = Path(braggscale.__file__).resolve().parent
 # Options of numba that change the machine code; the number of threads, for one, does not.
 _CODE = ("CPU_NAME", "CPU_FEATURES", "OPT", "ENABLE_AVX", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO")
-_COMPLETE = "complete"  # a file in the folder: all kernels are there
+# Files in the folder: all kernels are there, or the usual ones.
+_COMPLETE, _USUAL = "complete", "usual"
 
 _compiled: list[Any] = []
 _broken: list[Exception] = []
@@ -103,25 +110,31 @@ def _without_blas() -> Iterator[None]:
         del sys.modules[name]
 
 
-def warm() -> bool:
-    """Whether no kernel has to be compiled: they are loaded already, or all are in the folder."""
+def warm(names: Sequence[str] = KERNELS) -> bool:
+    """Whether no kernel of these modules has to be compiled: they are loaded already, or all are in the folder.
+
+    ``names``: KERNELS or USUAL.
+    """
     place = folder()
-    return all(name in sys.modules for name in KERNELS) or (place is not None and _is_complete(place))
+    if all(name in sys.modules for name in names) or (place is not None and _is_complete(place)):
+        return True
+    return place is not None and names == USUAL and os.path.isfile(place / _USUAL)
 
 
-def warm_up(processes: int = 1) -> Warmth:
-    """Load all kernels; those that are not in the folder are compiled and put there.
+def warm_up(processes: int = 1, names: Sequence[str] = KERNELS) -> Warmth:
+    """Load the kernels of these modules; those that are not in the folder are compiled and put there.
 
     ``processes``: how many may compile side by side; numba compiles in one thread of a process at a time.
+    ``names``: KERNELS or USUAL.
     """
-    beside = _compile_beside(processes) if processes > 1 and not warm() else 0
-    for name in KERNELS:
+    beside = _compile_beside(processes, names) if processes > 1 and not warm(names) else 0
+    for name in names:
         import_module(name)
     place = None if _broken else folder()
     if place is not None:
         try:
             if not _is_complete(place):
-                (place / _COMPLETE).touch()
+                (place / (_COMPLETE if names == KERNELS else _USUAL)).touch()
                 _remove_older(place)
         except OSError:
             place = None
@@ -132,8 +145,8 @@ def warm_up(processes: int = 1) -> Warmth:
     return Warmth(place, len(kernels), misses if place is not None else len(kernels))
 
 
-def _compile_beside(processes: int) -> int:
-    """Compile in other processes, each a share of the modules; how many kernels they put into the folder.
+def _compile_beside(processes: int, names: Sequence[str]) -> int:
+    """Compile in other processes, each a share of the modules ``names``; how many kernels they put into the folder.
 
     What they do not manage for whatever reason is left to the caller.
     """
@@ -141,8 +154,8 @@ def _compile_beside(processes: int) -> int:
         return 0
     running: list[subprocess.Popen[str]] = []
     try:
-        for names in shares(processes):
-            command = [sys.executable, "-I", "-c", _WORKER, os.pathsep.join(sys.path), *names]
+        for share in shares(processes, names):
+            command = [sys.executable, "-I", "-c", _WORKER, os.pathsep.join(sys.path), *share]
             running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
         counts = [worker.communicate()[0].strip() for worker in running]
     except OSError:
@@ -166,10 +179,10 @@ print(sum(sum(k.stats.cache_misses.values()) for k in cache._compiled if getattr
 """
 
 
-def shares(n: int) -> list[list[str]]:
-    """The modules with kernels, dealt to ``n`` processes so that all have about the same work; none gets nothing."""
+def shares(n: int, names: Sequence[str] = KERNELS) -> list[list[str]]:
+    """The modules ``names``, dealt to ``n`` processes so that all have about the same work; none gets nothing."""
     loads: list[tuple[float, list[str]]] = [(0.0, []) for _ in range(n)]
-    for name in sorted(KERNELS, key=lambda name: -_cost(name)):
+    for name in sorted(names, key=lambda name: -_cost(name)):
         least = min(range(n), key=lambda k: loads[k][0])
         loads[least] = loads[least][0] + _cost(name), [*loads[least][1], name]
     return [names for _, names in loads if names]
@@ -181,8 +194,9 @@ def _cost(name: str) -> float:
 
 
 _SECONDS = {
-    "jacobian_products": 5.0, "data_set_pairs": 2.4, "outliers": 2.4, "agreement": 1.6, "normal_equations": 0.1,
-    "scale_factor": 0.1, "text_numbers": 0.9, "basis": 0.6, "triangle": 0.1, "variance": 0.1,
+    "crystal_passes": 5.5, "normal_equations": 5.4, "outliers": 4.9, "jacobian_products": 4.4, "data_set_pairs": 2.6,
+    "agreement": 1.5, "text_numbers": 1.5, "basis": 1.0, "beams": 0.6, "triangle": 0.1, "scale_factor": 0.1,
+    "variance": 0.1,
 }  # fmt: skip
 
 
