@@ -144,6 +144,8 @@ def test_read_only_installation_compiles_once_and_says_so(place):
     assert len(before) > 2 * len(cache.USUAL)
     assert "compiling" not in scale()
     assert files(home) == before
+    # the others when all are asked for
+    assert run(tree, HOME=str(home))[1] == len(cache.KERNELS) - len(cache.USUAL)
     assert run(tree, HOME=str(home))[1] == 0
 
 
