@@ -36,3 +36,19 @@ def test_variances_that_do_not_grow_have_no_gain() -> None:
     raw = rng.exponential(300.0, 2000)
     found = counting_gain(Intensities(raw, np.full(2000, 90.0), np.ones(2000)), np.zeros(2000, np.int64), 1)
     assert found.k[0] == 0.0 and "do not grow" in found.reasons[0]
+
+
+@pytest.mark.parametrize("mean", [10.0, 1000.0])
+def test_background_that_falls_with_resolution_is_no_gain(mean):
+    """Intensity and background both fall from low to high angles; the slope is that of the counts all the same."""
+    rng = np.random.default_rng(3)
+    n = 20_000
+    d = 1.0 / np.sqrt(rng.uniform(0.05, 0.5, n))
+    falls = np.exp(-4.0 / d**2)
+    background = 8.0 + 20.0 * falls
+    raw = rng.poisson(rng.exponential(mean, n) * falls + background) - background
+    values = Intensities(raw, np.abs(raw) + background, np.ones(n))
+    found = counting_gain(values, np.zeros(n, np.int64), 1, d)
+    assert found.k[0] == pytest.approx(1.0, abs=0.05)
+    if mean == 10.0:
+        assert counting_gain(values, np.zeros(n, np.int64), 1).k[0] > 1.15

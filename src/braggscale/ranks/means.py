@@ -83,19 +83,18 @@ def with_gain(data: RankData, crystals: CrystalScales) -> CrystalScales:
     rows, sample = data.rows, data.sample
     few = np.diff(rows.starts) < FEWEST_ROWS
     mine = sample.row[few[sample.crystal]]
-    raw, variance = (np.concatenate(data.ranks.allgather(part)) for part in _raw(rows, mine))
-    k, floor, _ = counting_line(raw, variance)
+    k, floor, _ = counting_line(*(np.concatenate(data.ranks.allgather(part)) for part in _raw(rows, mine)))
     gain, least = np.full(len(few), k), np.full(len(few), floor)
     for c in np.flatnonzero(~few).tolist():
         gain[c], least[c], _ = counting_line(*_raw(rows, np.arange(rows.starts[c], rows.starts[c + 1])))
     return replace(crystals, gain=gain, floor=least)
 
 
-def _raw(rows: CrystalRows, chosen: Int) -> tuple[Float, Float]:
-    """Raw intensity and its counting variance of some rows, (k,) each."""
+def _raw(rows: CrystalRows, chosen: Int) -> tuple[Float, Float, Float]:
+    """Raw intensity, its counting variance, and d of some rows, (k,) each."""
     intensity, variance = rows.intensity[chosen], rows.variance[chosen]
     if len(rows.relative):
         relative = rows.relative[chosen].astype(np.float64)
         variance = np.maximum(variance - relative * intensity**2, 1e-12 * variance)
     factor = rows.factor[chosen].astype(np.float64)
-    return intensity / factor, variance / factor**2
+    return intensity / factor, variance / factor**2, 1.0 / np.sqrt(2.0 * rows.s[chosen].astype(np.float64))

@@ -73,7 +73,7 @@ def _mixed(problem: ScalingProblem, state: State, expected: Float) -> State:
     """The state with the mixture of the least expected error.  ``expected``: g I_h, (n,)."""
     assert state.profiles is not None
     profiles, values = state.profiles.intensities(problem.rows, expected)
-    gain = counting_gain(values, problem.rows.data_set, len(problem.model.data_sets))
+    gain = counting_gain(values, problem.rows.data_set, len(problem.model.data_sets), problem.rows.d)
     return replace(state, profiles=profiles, values=values, gain=gain)
 
 
@@ -81,5 +81,5 @@ def _with_midpoint(problem: ScalingProblem, state: State, i_mid: float) -> State
     """The state with the mixture that has this midpoint."""
     rows = problem.rows if state.profiles is None else state.profiles.scaled(problem.rows)
     values = combined(rows, i_mid)
-    gain = counting_gain(values, problem.rows.data_set, len(problem.model.data_sets))
+    gain = counting_gain(values, problem.rows.data_set, len(problem.model.data_sets), problem.rows.d)
     return replace(state, values=values, gain=gain, i_mid=i_mid)

@@ -201,7 +201,7 @@ def _begin(problem: ScalingProblem, start: Start, settings: RoundSettings) -> tu
         theta=theta,
         scale=scale,
         values=values,
-        gain=counting_gain(values, rows.data_set, n_sets),
+        gain=counting_gain(values, rows.data_set, n_sets, rows.d),
         mean_intensity=blank,
         variance=values.variance,
         errors=starting_models(problem.n_error_models, start.errors, settings.errors),

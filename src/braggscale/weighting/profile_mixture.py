@@ -45,7 +45,7 @@ class Gains:
     @classmethod
     def of(cls, rows: Observations, n_sets: int) -> Gains:
         """From the variances of the integration program."""
-        both = (counting_gain(combined(rows, which), rows.data_set, n_sets).k for which in (PROFILE, SUMMATION))
+        both = (counting_gain(combined(rows, which), rows.data_set, n_sets, rows.d).k for which in (PROFILE, SUMMATION))
         return cls(*both)
 
 
