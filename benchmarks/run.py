@@ -68,19 +68,19 @@ def chosen(sets: str, quick: bool) -> list[Case]:
     return [known[name] for name in names]
 
 
-def start_up(folder: Path, repeat: int) -> dict[str, Spread]:
-    """Seconds of what should answer at once, and of the very first compilation."""
+def start_up(folder: Path, repeat: int, cold: bool) -> dict[str, Spread]:
+    """Seconds of what should answer at once, and with ``cold`` of the very first compilation."""
     command = [sys.executable, "-m", "braggscale"]
     found: dict[str, list[float]] = {}
     for k in range(repeat):
         for words in (["--version"], ["--help"], ["--warm-up"]):
             found.setdefault("scale " + " ".join(words), []).append(run([*command, *words], folder / "start").wall)
-        if k == 0:
+        if k == 0 and cold:
             with tempfile.TemporaryDirectory(dir=folder) as empty:  # as installed: it has kernels nowhere
                 package = Path(braggscale.__file__).parent
                 shutil.copytree(package, Path(empty) / "braggscale", ignore=shutil.ignore_patterns("__pycache__"))
-                cold = run([*command, "--warm-up"], folder / "start", environment={"PYTHONPATH": empty})
-            found["the same with nothing compiled"] = [cold.wall]
+                done = run([*command, "--warm-up"], folder / "start", environment={"PYTHONPATH": empty})
+            found["the same with nothing compiled"] = [done.wall]
     return {name: Spread.of(times) for name, times in found.items()}
 
 
@@ -95,7 +95,7 @@ def bench(a: argparse.Namespace, work: Path) -> dict[str, Any]:
     facts |= {"load_before": round(load, 1)}
     size = 2_000_000 if quick else 16_000_000
     triads = {n: bandwidth(n, size) for n in sorted({1, threads})}
-    start = start_up(work / "runs", repeat)
+    start = start_up(work / "runs", repeat, cold=not quick)
     engine: list[Timing] = timings(20_000 if quick else ENGINE_ROWS, threads, 3 * repeat, triads[threads])
     peer = None if a.no_peer or quick else machine.peer()
     variants = [] if a.variants == "none" else a.variants.split(",")

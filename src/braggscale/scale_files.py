@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
@@ -53,6 +53,20 @@ log = logging.getLogger(__name__)
 REFERENCE_OF_OTHERS = "the reference of the others"  # why a data set that was scaled before is not scaled
 
 
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What log and summary tell beside the result.
+
+    ``command``: what the summary says of the command line.  ``log_text``: gives everything logged so far.
+    ``warned``: the warnings so far; the list grows.
+    """
+
+    command: Mapping[str, Any]
+    log_text: Callable[[], str]
+    warned: Sequence[Warned]
+    clock: Clock
+
+
 def run(
     files: Sequence[str],
     options: Options,
@@ -66,37 +80,30 @@ def run(
     CommandError for what was asked for, OutputError for a file that cannot be written.
     """
     with threads(options.nproc or available_processors()), warnings_heard() as warned:
-        _run(files, options, command, log_text, warned)
+        _run(files, options, _Record(command, log_text, warned, Clock.of_command()))
 
 
-def _run(
-    files: Sequence[str],
-    options: Options,
-    command: Mapping[str, Any],
-    log_text: Callable[[], str],
-    warned: Sequence[Warned],
-) -> None:
-    clock = Clock.of_command()
-    with clock.stage("reading"):
+def _run(files: Sequence[str], options: Options, record: _Record) -> None:
+    with record.clock.stage("reading"):
         # read first, because this run may replace the file
         other = read_summary(options.report.compare) if options.report.compare and options.output.html else None
         data = open_files(files, options)
     data = as_asked(data, options)
     data = split_sweeps(data, options.split_at)
     if options.cross_validation.cross_validation_mode:
-        _cross_validate(data, options, log_text)
+        _cross_validate(data, options, record.log_text)
         return
     options = with_mtz_files(options, data, files)
-    data, result = scale_input(data, options, clock)
+    data, result = scale_input(data, options, record.clock)
     if options.as_dials:
         log.info(f"Space group being used during scaling is {result.symmetry}")
         log.info("Scaling models have been initialised for all experiments.")
     log_result(result, options.anomalous)
     if options.as_dials and options.output.html:
         log.info(f"Writing html report to: {options.output.html}")
-    scaled, advice, problem = _write(data, result, options, command, log_text, clock, other, warned)
+    scaled, advice, problem = _write(data, result, options, record, other)
     if options.output.exports:
-        _export(result, options, scaled, advice, log_text, clock)
+        _export(result, options, scaled, advice, record)
     if problem is not None:
         raise problem
 
@@ -219,14 +226,7 @@ def with_mtz_files(options: Options, data: Input, files: Sequence[str]) -> Optio
     return replace(options, output=replace(options.output, exports={**exports, **options.output.exports}))
 
 
-def _export(
-    result: Result,
-    options: Options,
-    scaled: ScaledOutput,
-    advice: Sequence[Advice],
-    log_text: Callable[[], str],
-    clock: Clock,
-) -> None:
+def _export(result: Result, options: Options, scaled: ScaledOutput, advice: Sequence[Advice], record: _Record) -> None:
     """The files for other programs, after the scaled data, which stand whatever happens.
 
     The log has been written with the scaled data. It is replaced by one that also says what became of the exports; if
@@ -236,17 +236,17 @@ def _export(
 
     failed = ""
     try:
-        with clock.stage("exports"):
+        with record.clock.stage("exports"):
             export_result(result, options, scaled.document, scaled.columns)
         log.info("")
-        log_next(advice, options.output.experiments, options.output.reflections, clock.seconds)
+        log_next(advice, options.output.experiments, options.output.reflections, record.clock.seconds)
     except UserError as error:
         failed = f"Error: {error}\n"
         raise
     finally:
         if options.output.log:
             with suppress(OutputError):
-                write_alone(options.output.log, (log_text() + failed).encode())
+                write_alone(options.output.log, (record.log_text() + failed).encode())
 
 
 def name_anew(files: Sequence[str], names: str, experiments: str, reflections: str) -> None:
@@ -264,11 +264,8 @@ def _write(
     data: Input,
     result: Result,
     options: Options,
-    command: Mapping[str, Any],
-    log_text: Callable[[], str],
-    clock: Clock,
+    record: _Record,
     other: Summary | None,
-    warned: Sequence[Warned],
 ) -> tuple[ScaledOutput, Sequence[Advice], OutputError | None]:
     """Writes the table, the experiments, the log, the summary and the report.
 
@@ -280,15 +277,15 @@ def _write(
     keep = kept_before(output.experiments, output.reflections, data, result)
     exports = list(output.exports.values())
     with pending() as pairs:
-        images, seconds = image_names(data.document.data), dict(clock.seconds)
+        images, seconds = image_names(data.document.data), dict(record.clock.seconds)
         wanted = output.json or output.html
-        with clock.stage("writing"):
+        with record.clock.stage("writing"):
             written_pair, found = side_by_side(
                 lambda: write_pair(scaled, output.experiments, output.reflections),
-                lambda: summary(result, options, command, seconds, warned, images) if wanted else None,
+                lambda: summary(result, options, record.command, seconds, record.warned, images) if wanted else None,
             )
             pairs += written_pair
-        with clock.stage("report"):
+        with record.clock.stage("report"):
             report, problem = _report(found, options, other)
         advice = found.verdict.commands if found is not None else advice_without_summary(result, options)
         pairs += report
@@ -300,10 +297,10 @@ def _write(
         if problem is not None:
             log.info("The report could not be written" if not report else "The report is not complete")
         if not exports:
-            log_next(advice, output.experiments, output.reflections, clock.seconds)
+            log_next(advice, output.experiments, output.reflections, record.clock.seconds)
         between = []
         if output.log:
-            between.append((write_text(output.log, log_text()), output.log))
+            between.append((write_text(output.log, record.log_text()), output.log))
         if output.json and found is not None:
             between.append((write_text(output.json, summary_text(found)), output.json))
         if undamaged:

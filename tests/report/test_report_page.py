@@ -478,8 +478,14 @@ def test_many_data_sets_say_once_what_they_share(summary):
     many = copy.deepcopy(summary)
     kept = [entry for entry in many["data_sets"] if "model" in entry]
     many["data_sets"] = [kept[k % 2] | {"identifier": f"x{k}"} for k in range(50)]
+    many["models"] *= 25
     whole = typed(many)
     short = shortened(whole)
+    # the map of the detector is stored with the first of two
+    assert [sum(c.name == "modules" for c in entry.components) for entry in short.models] == 25 * [1, 0]
+    assert {entry.component for entry in short.fit.components if entry.data_set == "1"} < {
+        entry.component for entry in short.fit.components
+    }
     assert len(summary_text(short)) < 0.5 * len(summary_text(whole))
     for d in (0, 1, 49):
         assert short.kind(d) == whole.kind(d) == "physical"

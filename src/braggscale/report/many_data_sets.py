@@ -1,8 +1,9 @@
 """The summary of a run with many data sets, without repetitions.
 
 With more than ``MANY`` data sets most of scale.json would be repetition: 2000 stills took 9 MB. Settings, and
-entries of stored models, are left out if they equal those of the first data set in the output. Numbers have
-significant digits only, and sentences that can be made from the numbers are omitted.
+entries of stored models, are left out if they equal those of the first data set in the output. A component that data
+sets share is listed with the one that stores it. Numbers have significant digits only, and sentences that can be made
+from the numbers are omitted.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 from braggscale.report.numbers.json_numbers import significant
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_run import ComponentEntry, DataSetEntry
+from braggscale.report.summary_sections import ModelEntry
 from braggscale.report.summary_values import JsonObject
 
 MANY = 20
@@ -28,9 +30,18 @@ def shortened(summary: Summary) -> Summary:
         return summary
     first = kept[0]
     entries = [entry if entry is first else _data_set(entry, first) for entry in summary.data_sets]
-    components = [_component(entry, summary.fit.strengths) for entry in summary.fit.components]
+    components = [_component(entry, summary.fit.strengths) for entry in summary.fit.components if entry.first]
     fit = msgspec.structs.replace(summary.fit, components=components)
-    return msgspec.structs.replace(summary, data_sets=entries, fit=fit)
+    models = [_own(entry, data_set) for entry, data_set in zip(summary.models, kept, strict=True)]
+    return msgspec.structs.replace(summary, data_sets=entries, fit=fit, models=models)
+
+
+def _own(entry: ModelEntry, data_set: DataSetEntry) -> ModelEntry:
+    """Without the components that another data set stores."""
+    if data_set.model is None:
+        return entry
+    own = [component for component in entry.components if component.name in data_set.model]
+    return msgspec.structs.replace(entry, components=own)
 
 
 def _data_set(entry: DataSetEntry, first: DataSetEntry) -> DataSetEntry:

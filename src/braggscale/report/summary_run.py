@@ -208,7 +208,9 @@ class FitEntry(Record, frozen=True):
     undetermined: Annotated[list[str], about("Parameters on which no observation depends.")]
     converged: bool
     strengths: Annotated[dict[str, float | None], about("Estimated restraints, by kind.")]
-    components: list[ComponentEntry]
+    components: Annotated[
+        list[ComponentEntry], about("Of more than 20 data sets a shared one only with the data set that stores it.")
+    ]
 
 
 class CandidateEntry(Record, frozen=True):

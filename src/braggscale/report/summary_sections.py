@@ -67,7 +67,9 @@ class ModelEntry(Record, frozen=True):
     """Corrections of one data set in the output, in the order of by_data_set."""
 
     kind: str
-    components: list[ComponentForm]
+    components: Annotated[
+        list[ComponentForm], about("Of more than 20 data sets a shared one only with the data set that stores it.")
+    ]
 
 
 class CorrelatedPair(Record, frozen=True):

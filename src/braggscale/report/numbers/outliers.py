@@ -1,4 +1,4 @@
-"""Rejected observations: their number, and the groups that contain them, with all members."""
+"""Rejected observations: their number, and the groups that contain them, with the members that deviate most."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braggscale.report.summary_sections import WorstGroup
 from braggscale.scaling.result import Result
 
 WORST = 20
-MOST_MEMBERS = 40  # of a group that are listed
+MOST_MEMBERS = 24  # of a group that are listed
 
 
 def worst_groups(seen: Observed, result: Result, rejected: Bool, variance: Float, anomalous: bool) -> list[WorstGroup]:

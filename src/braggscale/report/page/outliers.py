@@ -163,7 +163,9 @@ def _member_table(groups: Sequence[WorstGroup]) -> Table:
         "z",
         "verdict",
     )
-    return Table("The groups with the worst outliers, all members", header, rows, words=(0, 2, 4, 10))
+    whole = all(group.members == len(group.outlier) for group in groups)
+    which = "all members" if whole else "the members that deviate most"
+    return Table(f"The groups with the worst outliers, {which}", header, rows, words=(0, 2, 4, 10))
 
 
 def _hkl(hkl: Sequence[int]) -> str:
