@@ -44,7 +44,7 @@ AMBIGUOUS = {
     "P 6": ("P 6", ""),
     "P 2, beta 90": ("P 1 2 1", "1,1.21,1.45,90,90.0,90"),
     # a + 2 c is perpendicular to a: the lattice is nearly that of an F-centred orthorhombic cell
-    "C 2, c cos beta -a/2": ("C 1 2 1", "1,1.21,1.45,90,110.18,90"),
+    "C 2, a + 2 c at 90": ("C 1 2 1", "1,1.21,1.45,90,110.18,90"),
 }
 
 
