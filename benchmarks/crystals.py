@@ -11,12 +11,16 @@ references  stills beside reference intensities with errors of 0, 10 and 30 %: w
             intensities, and each still by itself
 dose        five sweeps of one crystal that changes with dose: plain means and intensities at dose zero, against the
             truth at dose zero
+filtering   100 crystals of which 10 are bad, and a sweep whose last tenth of images went wrong: what both methods leave
+            out, and what dials.scale does where it is installed; seconds of processor time
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,7 +44,7 @@ AMBIGUOUS = {
     "P 6": ("P 6", ""),
     "P 2, beta 90": ("P 1 2 1", "1,1.21,1.45,90,90.0,90"),
     # a + 2 c is perpendicular to a: the lattice is nearly that of an F-centred orthorhombic cell
-    "C 2, c cos beta -a/2": ("C 1 2 1", "1,1.21,1.45,90,110.18,90"),
+    "C 2, a + 2 c at 90": ("C 1 2 1", "1,1.21,1.45,90,110.18,90"),
 }
 
 
@@ -212,7 +216,75 @@ def against_truth(
     return float(np.abs(off).sum() / t.sum()), float(np.mean((off / (factor * sigma)) ** 2))
 
 
-TABLES: dict[str, Callable[[Path], list[str]]] = {"indexing": indexing, "references": references, "dose": dose}
+BAD = Options(kind="crystals", count=100, degrees=4.0, reflections=100_000, space_group="P 4", bad=10, lean=True)
+STRETCH = Options(reflections=40_000, degrees=180.0, width=0.5, d_min=2.0, bad_last=0.1, lean=True)
+OF_DIALS = ["dials.scale", "filtering.method=deltacchalf", "full_matrix=False", "output.html=None"]
+
+
+def left_out(folder: Path, name: str, program: list[str], words: list[str]) -> tuple[list[str], float]:
+    """What a run with filtering has left out, as data sets or as data set:first:last, and its seconds of processor
+    time.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    scale(folder, name, program, words)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    path = folder / name / "scale_and_filter_results.json"
+    if not path.exists():
+        return ["failed"], seconds
+    found: list[str] = []
+    for cycle in json.loads(path.read_text())["cycle_results"].values():
+        found += [str(one) for one in cycle["removed_datasets"]]
+        found += [f"{number}:{first}:{last}" for (first, last), number in cycle.get("image_ranges_removed", ())]
+    return found, seconds
+
+
+def filtering(out: Path) -> list[str]:
+    """Rows of the table of what filtering leaves out."""
+    rows = [
+        "| data | program, method | left out | of these bad | bad that are left | CPU s |",
+        "|---|---|---|---|---|---|",
+    ]
+    ours = [sys.executable, "-m", "braggscale"]
+    every = [("deltacchalf", ours), ("deviations", ours)]
+    if shutil.which("dials.scale"):
+        every.append(("dials.scale", OF_DIALS))
+    for label, options, words in (
+        ("100 crystals, 10 bad", BAD, ["model=KB"]),
+        (
+            "sweep, last tenth bad",
+            STRETCH,
+            ["filtering.deltacchalf.mode=image_group", "filtering.deltacchalf.group_size=12"],
+        ),
+    ):
+        folder = folder_of(out, label, options)
+        limit = "filtering.deltacchalf.max_percent_removed=15"
+        for name, program in every:
+            more = [] if name == "dials.scale" else [f"filtering.method={name}", "output.html=None", "nproc=1"]
+            found, seconds = left_out(folder, name.replace(".", "_"), program, [*words, limit, *more])
+            bad, right, all_bad = _which(found, options)
+            rows.append(f"| {label} | {name} | {bad} | {right} | {all_bad - right} | {seconds:.0f} |")
+            print(rows[-1], found, flush=True)
+    return rows
+
+
+def _which(found: list[str], options: Options) -> tuple[int, int, int]:
+    """Data sets (or images) that were left out, those of them that are bad, and all that are bad."""
+    if options.bad:
+        right = sum(int(name) >= options.count - options.bad for name in found if name.isdigit())
+        return len(found), right, options.bad
+    n = round(options.degrees / options.width)
+    first_bad = n - round(options.bad_last * n) + 1
+    images = {k for name in found if ":" in name for k in range(int(name.split(":")[1]), int(name.split(":")[2]) + 1)}
+    return len(images), len({k for k in images if k >= first_bad}), n - first_bad + 1
+
+
+TABLES: dict[str, Callable[[Path], list[str]]] = {
+    "indexing": indexing,
+    "references": references,
+    "dose": dose,
+    "filtering": filtering,
+}
 
 
 def main() -> None:
