@@ -80,8 +80,11 @@ _NOTHING: dict[str, Any] = {
 
 
 def finest_interval(facts: SweepFacts) -> float:
-    """Spacing of the parameters along the rotation below which there would be more than reflections, degrees."""
-    return facts.oscillation_range / facts.n_rows if facts.n_rows else 0.0
+    """Spacing of the parameters along the rotation below which there would be more than reflections or images, degrees.
+
+    So the number of parameters is bounded by the data, whatever angles an experiment list claims.
+    """
+    return max(facts.image_width, facts.oscillation_range / facts.n_rows if facts.n_rows else 0.0)
 
 
 def fixed_components(corrections: Sequence[str], fix: Sequence[str] | None, map_has_modules: bool) -> tuple[str, ...]:
