@@ -192,7 +192,7 @@ def sort_arguments(argv: tuple[str, ...]) -> Arguments:
     end = argv.index("--") if "--" in argv else len(argv)
     parser = command_parser(command)
     options, rest = parser.parse_known_args(argv[:end])
-    unknown = [word for word in rest if word.startswith("-") and not os.path.exists(word)]
+    unknown = [word for word in rest if word.startswith("-") and ("\0" in word or not os.path.exists(word))]
     problems = [f"unknown option {word}; {parser.prog} -h lists the options" for word in unknown]
     arguments = [word for word in rest if word not in unknown] + list(argv[end + 1 :])
     assignments: list[tuple[Assignment, bool]] = []
@@ -212,7 +212,9 @@ def sort_arguments(argv: tuple[str, ...]) -> Arguments:
 
     for k, argument in enumerate(words):
         try:
-            if k < len(options.phil) or (argument.endswith(PHIL_SUFFIXES) and os.path.isfile(argument)):
+            if "\0" in argument and "=" not in argument:
+                files += file_names(argument)
+            elif k < len(options.phil) or (argument.endswith(PHIL_SUFFIXES) and os.path.isfile(argument)):
                 for made in read_file(argument):
                     assign(made, False)
             elif "=" in argument and not os.path.exists(argument) and not re.match(r"\w+://", argument):

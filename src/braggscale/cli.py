@@ -205,6 +205,27 @@ def _help(argv: tuple[str, ...], found: Arguments, master: Definitions) -> int:
     return 2
 
 
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until modules are loaded: an exception while a compiled one starts ends in abort()."""
+    waiting: list[BaseException] = []
+    later: dict[signal.Signals, BaseException] = {signal.SIGINT: KeyboardInterrupt(), signal.SIGTERM: Terminated()}
+    before = {}
+    try:
+        for number in later:
+            before[number] = signal.signal(number, lambda n, _: waiting.append(later[signal.Signals(n)]))
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if waiting:
+        raise waiting[0]
+
+
 def _run(argv: tuple[str, ...], found: Arguments, settings: Settings, ranks: Communicator | None) -> None:
     from braggscale.io.atomic_files import durable, protected
 
@@ -260,7 +281,8 @@ def _scale(argv: tuple[str, ...], found: Arguments, settings: Settings, ranks: C
         _compile(switches.quiet)
         # a million objects are created that all stay in use: garbage collection would take a sixth of the time
         gc.disable()
-        from braggscale.scale_files import run
+        with _signals_wait():
+            from braggscale.scale_files import run
 
         gc.freeze()
         gc.enable()
@@ -271,7 +293,8 @@ def _export(found: Arguments, settings: Settings) -> None:
     with logging_to(sys.stdout, found.options.verbose, found.options.quiet):
         for note in settings.notes:
             log.info(note)
-        from braggscale.export_files import export_scaled
+        with _signals_wait():
+            from braggscale.export_files import export_scaled
 
         export_scaled(found.files, settings.options)
 
@@ -280,7 +303,8 @@ def _delta(found: Arguments, settings: Settings) -> None:
     with logging_to(sys.stdout, found.options.verbose, found.options.quiet):
         for note in settings.notes:
             log.info(note)
-        from braggscale.filter_files import delta_cc_half
+        with _signals_wait():
+            from braggscale.filter_files import delta_cc_half
 
         delta_cc_half(found.files, settings.options)
 

@@ -37,3 +37,11 @@ def test_what_is_no_list(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CommandError, match="cannot be read"):
         file_names("@" + str(tmp_path / "list.txt"))
+
+
+def test_names_that_no_file_can_have(tmp_path):
+    with pytest.raises(CommandError, match="zero bytes"):
+        file_names("in\0.refl")
+    (tmp_path / "list.txt").write_text("a.refl\nb\0.refl\n")
+    with pytest.raises(CommandError, match="zero bytes"):
+        file_names(f"@{tmp_path / 'list.txt'}")

@@ -480,3 +480,11 @@ def test_terms_are_old_names_of_corrections():
     found = options("image_term=True", "modulation_term=False")
     assert found.models["physical"].image_correction is True and found.models["physical"].modulation_correction is False
     assert options("image_term=auto").models["physical"].image_correction is None
+
+
+@pytest.mark.parametrize("width", [0.1, 1.0, 40.0, 360.0])
+def test_no_more_parameters_than_images(width):
+    """Whatever angles an experiment list claims, memory is bounded by the data."""
+    facts = replace(WIDE, image_width=width, oscillation_range=240 * width)
+    found, _ = resolve_model(request("restraints=estimated"), facts)
+    assert found.scale_interval >= width and found.decay_interval >= width

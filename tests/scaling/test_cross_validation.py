@@ -16,7 +16,7 @@ from braggscale.models.joint_model import JointModel
 from braggscale.models.physical import PhysicalSettings, build
 from braggscale.models.smooth import Smooth
 from braggscale.numerics.partitions import threads
-from braggscale.scaling.cross_validation import losses_of, simpler, validate
+from braggscale.scaling.cross_validation import losses_of, simpler, still_fixed, validate
 from braggscale.scaling.rounds import scale_data
 from braggscale.scaling.state import ScalingProblem
 
@@ -186,3 +186,14 @@ def test_data_that_cannot_support_corrections_get_constants(caplog):
         slope = np.polyfit(0.5 / work.rows.d[mine] ** 2, flat, 1)  # one factor and one B at most
         assert np.std(flat - np.polyval(slope, 0.5 / work.rows.d[mine] ** 2)) < 1e-4
     assert not scaled.state.strengths
+
+
+def test_what_is_fixed_stays_fixed_in_simpler_models():
+    model = JointModel.of([synthetic.physical(), synthetic.physical()])
+    names = np.repeat([c.name for _, c, _ in model.parts()], [c.n_parameters for _, c, _ in model.parts()])
+    for fixed in (np.ones(len(names), bool), names == "absorption"):
+        for name, other in simpler(model).items():
+            found = still_fixed(model, fixed, other)
+            for _, component, where in other.parts():
+                wanted = component.name != "constant" and (fixed.all() or component.name == "absorption")
+                assert found[where].all() == found[where].any() == wanted, name

@@ -97,3 +97,11 @@ def test_sweeps_of_one_image_with_effects_of_images(tmp_path, capsys):
         capsys.readouterr()
     assert len(found[0]) > 0.99 * len(found[1]) > 8000
     assert abs(found[0].mean() - found[1].mean()) < 0.05 and abs(found[0].std() - found[1].std()) < 0.05
+
+
+def test_nothing_but_fixed_components(tmp_path, capsys):
+    with chdir(tmp_path):
+        fixed = "physical.correction.fix=scale decay absorption modulation image"
+        assert main(["-q", "nproc=1", "output.html=None", "d_min=4", *EXAMPLE, fixed]) == 0
+        assert capsys.readouterr().err == ""
+        assert np.ptp(scales()) < 1e-9

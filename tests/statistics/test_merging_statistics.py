@@ -19,7 +19,7 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.data.unique_reflections import Groups
 from braggscale.statistics import half_sets
 from braggscale.statistics.merging import weighted_means
-from braggscale.statistics.merging_statistics import Unmerged, merging_statistics, shell_limits
+from braggscale.statistics.merging_statistics import Unmerged, inside_limits, merging_statistics, shell_limits
 from braggscale.statistics.resolution_limit import suggest_limit
 from braggscale.statistics.shell_statistics import Shell
 
@@ -367,3 +367,9 @@ def test_suggested_limit_shows_in_the_summary():
     assert (found.suggested_low, found.suggested_high) == (cut.shells[0], cut.shells[-1])
     assert list(cut.summary()) == ["Overall", "Low", "High"]
     assert found.to_dict()["suggested"]["d_min"] >= found.limit.d_min
+
+
+@pytest.mark.parametrize(("d_min", "d_max"), [(1e-300, None), (None, 1e300), (1e-300, 1e300), (1e-200, 1e-190)])
+def test_limits_whose_squares_overflow(d_min, d_max):
+    s = np.array([0.0, 0.01, 4.0])
+    assert inside_limits(s, d_min, d_max).tolist() == [False, d_max != 1e-190, d_max != 1e-190]

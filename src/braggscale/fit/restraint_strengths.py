@@ -137,6 +137,8 @@ class Inverse:
         """
         index = np.arange(where.start, where.stop) if isinstance(where, slice) else where
         row = penalty.row
+        if not len(self.free):
+            return 0.0  # every parameter keeps its value
         if len(self.free) < self.n:
             place = np.full(self.n, -1)
             place[self.free] = np.arange(len(self.free))

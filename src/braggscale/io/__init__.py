@@ -9,6 +9,7 @@ from dataclasses import replace
 from braggscale.errors import CommandError, InputError
 from braggscale.io import refl_msgpack, refl_pickle
 from braggscale.io.column_types import FileTable, check_types
+from braggscale.io.detector_gaps import with_gaps
 from braggscale.io.experiment_list import Document, join, read_document
 from braggscale.io.file_kind import Kind, Source, open_source
 from braggscale.io.pairing import Input, pair
@@ -32,15 +33,14 @@ def open_inputs(paths: Sequence[str], known: Known = _NOTHING) -> Input:
     sources = [open_source(path) for path in paths]
     documents: list[Document] = []
     tables: list[FileTable] = []
-    n_other = 0
+    readings = with_gaps([s.reader.read(s.path, s.data, known) for s in sources if s.reader is not None])
+    n_other = len(readings)
     for source in sources:
         if source.reader is not None:
-            reading = source.reader.read(source.path, source.data, known)
             first = sum(len(document.experiments) for document in documents)
-            document, table = as_if_from_files(reading, first)
+            document, table = as_if_from_files(readings.pop(0), first)
             documents.append(document)
             tables.append(table)
-            n_other += 1
         elif source.kind is Kind.EXPERIMENTS:
             documents.append(read_document(source))
         else:

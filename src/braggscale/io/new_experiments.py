@@ -21,7 +21,8 @@ class NewPanel:
     """A flat detector, laboratory frame.  ``fast``, ``slow``: unit vectors at right angles, (3,).
 
     ``origin``: of the first pixel's corner, (3,), mm; ``pixel_size``: mm; ``image_size``: pixels.
-    ``saturation``: largest count that is trusted, None where it is not known.
+    ``saturation``: largest count that is trusted, None where it is not known.  ``mask``: rectangles x0, y0, x1, y1
+    without a sensor, pixels, ends exclusive.
     """
 
     name: str
@@ -31,6 +32,7 @@ class NewPanel:
     pixel_size: tuple[float, float]
     image_size: tuple[int, int]
     saturation: float | None = None
+    mask: tuple[tuple[int, int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ def _panel(panel: NewPanel) -> dict[str, Any]:
         "material": "",
         "mu": 0.0,
         "identifier": "",
-        "mask": [],
+        "mask": [list(rectangle) for rectangle in panel.mask],
         "gain": 1.0,
         "pedestal": 0.0,
         "px_mm_strategy": {"type": "SimplePxMmStrategy"},

@@ -9,7 +9,7 @@ from braggscale.models.component import Component
 from braggscale.models.data_set_model import DataSetModel, Extent
 from braggscale.models.kind import ModelKind, StoredSetting
 from braggscale.models.restraints import Restraint, grid_unevenness, ridge, roughness
-from braggscale.models.settings import ModelSettings, SweepFacts, finest_interval, fixed_components
+from braggscale.models.settings import ModelSettings, SweepFacts, finest_curve, fixed_components
 from braggscale.models.smooth import Axis, Smooth, axis_over, binned_parameters, smooth_spacing
 from braggscale.options.model_options.array import ArrayModel
 from braggscale.options.model_options.record import corrections_of
@@ -50,7 +50,7 @@ def settle(options: ArrayModel, facts: SweepFacts, estimate: bool) -> tuple[Arra
 
     No grid has more points than the sweep has reflections: it has fewer intervals then than the options say.
     """
-    interval = max(options.decay_interval, finest_interval(facts))
+    interval = max(options.decay_interval, finest_curve(facts))
     n_time = smooth_spacing(max(facts.oscillation_range, 1e-9), facts.image_width, interval)[0]
     resolution = _bounded(options.n_resolution_bins, 1, n_time, facts.n_rows)
     absorption = _bounded(options.n_absorption_bins, 2, n_time, facts.n_rows)

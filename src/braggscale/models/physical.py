@@ -18,6 +18,7 @@ from braggscale.models.settings import (
     MODULATION_BINS,
     ModelSettings,
     SweepFacts,
+    finest_curve,
     finest_interval,
     fixed_components,
     has_detector_map,
@@ -128,20 +129,19 @@ def settle(options: Physical, facts: SweepFacts, estimate: bool) -> tuple[Physic
         most = max(math.isqrt(facts.n_rows + 1) - 1, 1)
         sentences.append(f"lmax {most} instead of {lmax}: {facts.n_rows} reflections do not determine more")
         lmax = most
-    finest = finest_interval(facts)
     settings = PhysicalSettings(
         scale=options.scale_correction,
         decay=options.decay_correction,
         absorption=absorption,
         modulation=modulation,
         image=image,
-        scale_interval=max(scale_interval, finest),
-        decay_interval=max(decay_interval, finest),
+        scale_interval=max(scale_interval, finest_curve(facts)),
+        decay_interval=max(decay_interval, finest_curve(facts)),
         lmax=lmax,
         surface_weight=DEFAULT_SURFACE_WEIGHT if weight is None else weight,
         decay_restraint=options.decay_restraint,
         share_absorption=options.share.absorption and absorption,
-        image_interval=max(image_interval, finest),
+        image_interval=max(image_interval, finest_interval(facts)),
         fixed=fixed_components(corrections_of(Physical), options.correction.fix, map_has_modules=True),
         estimated=estimated,
     )

@@ -84,6 +84,14 @@ def finest_interval(facts: SweepFacts) -> float:
     return facts.oscillation_range / facts.n_rows if facts.n_rows else 0.0
 
 
+def finest_curve(facts: SweepFacts) -> float:
+    """Spacing of a curve's parameters below which there would be more than reflections or images, degrees.
+
+    So the size of a curve is bounded by the data, whatever angles an experiment list claims.
+    """
+    return max(facts.image_width, finest_interval(facts))
+
+
 def fixed_components(corrections: Sequence[str], fix: Sequence[str] | None, map_has_modules: bool) -> tuple[str, ...]:
     """Components that keep their values, in the order of ``corrections``.
 

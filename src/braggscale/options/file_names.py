@@ -19,8 +19,11 @@ def file_names(argument: str, depth: int = 0) -> list[str]:
 
     A list has one name or pattern in a line; lines that are empty or begin with # do not count. Names in it are
     relative to the folder of the list.
-    Raises CommandError for a pattern or list without a file, and for a list that cannot be read.
+    Raises CommandError for a pattern or list without a file, for a list that cannot be read, and for a name that no
+    file can have.
     """
+    if "\0" in argument:
+        raise CommandError(f"{argument}: names of files cannot contain zero bytes")
     if os.path.exists(argument):
         return [argument]
     if argument.startswith("@"):

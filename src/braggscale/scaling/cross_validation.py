@@ -147,7 +147,7 @@ def _held_out(
     """Loss of every group, from the fit that did not contain it, (n_groups,)."""
     state = scaled.state
     chosen = np.flatnonzero(work.selected)
-    fixed = work.fixed if model is work.model else np.zeros(model.n_parameters, bool)
+    fixed = work.fixed if model is work.model else still_fixed(work.model, work.fixed, model)
     rows = GeometryView(work.rows, chosen)
     around = _around_start(model, theta)
     problem = Problem.of(around, rows, scaled.state.fit_groups.subset(work.selected), fixed)
@@ -218,6 +218,21 @@ def _with(model: JointModel, keep: Sequence[str]) -> JointModel:
 def _is_factor(component: Component) -> bool:
     """Whether the component can be the scale of a data set: neither a B nor a correction that is 1 on average."""
     return not component.exponential and component.offset == 0.0 and component.name != "modulation"
+
+
+def still_fixed(old: JointModel, fixed: Bool, new: JointModel) -> Bool:
+    """Parameters of ``new`` that keep their values, (n_new,): those of components that kept them in ``old``.
+
+    ``fixed``: of ``old``, (n_old,). A constant in the place of a scale is free.
+    """
+    result = np.zeros(new.n_parameters, np.bool_)
+    for d, (before, after) in enumerate(zip(old.data_sets, new.data_sets, strict=True)):
+        kept = {c.name: fixed[old.where(d, k)] for k, c in enumerate(before.components)}
+        for k, component in enumerate(after.components):
+            known = kept.get(component.name)
+            if known is not None:
+                result[new.where(d, k)] = known if len(known) == component.n_parameters else bool(known.all())
+    return result
 
 
 def carried_over(old: JointModel, theta: Float, new: JointModel) -> Float:

@@ -19,7 +19,8 @@ def starting_scales(rows: Observations, groups: Groups, intensity: Float, weight
 
     K is first calculated from mean intensities in resolution shells, which every data set has. Data sets with enough
     common reflections are then refined by alternating least squares: I_h for given K, and K_d = sum w I I_h / sum w
-    I_h^2 for given I_h. The first data set has K = 1.  ``intensity``: counts, ``weight``: 1/counts^2, both (n,).
+    I_h^2 for given I_h. The geometric mean of K is 1, so that no step of the minimiser depends on which data set is the
+    first.  ``intensity``: counts, ``weight``: 1/counts^2, both (n,).
     """
     k: Float = wilson_scales(rows, intensity, n_data_sets)
     data_set = rows.data_set
@@ -28,7 +29,7 @@ def starting_scales(rows: Observations, groups: Groups, intensity: Float, weight
     shared = groups.spread(low != high)
     firm = np.bincount(data_set, shared & (weight > 0), n_data_sets) >= ENOUGH_SHARED
     if not firm.any() or len(last) == 0:
-        return np.asarray(k / k[0])
+        return _about_one(k)
     for _ in range(MOST_ROUNDS):
         mean = groups.spread(weighted_mean(groups, weight, k[data_set], intensity)[0])
         above = np.bincount(data_set, shared * weight * intensity * mean, n_data_sets)
@@ -39,7 +40,12 @@ def starting_scales(rows: Observations, groups: Groups, intensity: Float, weight
         k = new
         if done:
             break
-    return np.asarray(k / k[0])
+    return _about_one(k)
+
+
+def _about_one(k: Float) -> Float:
+    """The factors over their geometric mean."""
+    return np.asarray(k / np.exp(np.mean(np.log(k))))
 
 
 def wilson_scales(rows: Observations, intensity: Float, n_data_sets: int) -> Float:

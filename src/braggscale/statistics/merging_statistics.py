@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 _MARGIN = 1e-6
 # Relative tolerance of d_min and d_max, so that a reflection exactly at a limit is included.
 _ON_THE_LIMIT = 1e-9
+_SMALLEST = 1e-100  # Angstrom; 1/d^2 of a smaller limit is not finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +216,8 @@ def shell_limits(s: Float, n: int) -> Float:
 
 def inside_limits(s: Float, d_min: float | None, d_max: float | None) -> Bool:
     """Reflections between the limits, Angstrom, with those on them, (n,).  ``s``: 1/d^2, 1/Angstrom^2, (n,)."""
-    low = d_max**-2.0 * (1 - _ON_THE_LIMIT) if d_max else 0.0
-    high = d_min**-2.0 * (1 + _ON_THE_LIMIT) if d_min else np.inf
+    low = max(d_max, _SMALLEST) ** -2.0 * (1 - _ON_THE_LIMIT) if d_max else 0.0
+    high = max(d_min, _SMALLEST) ** -2.0 * (1 + _ON_THE_LIMIT) if d_min else np.inf
     found: Bool = (s >= low) & (s <= high) & (s > 0)
     return found
 
