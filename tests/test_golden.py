@@ -145,7 +145,7 @@ def test_array_model_with_the_full_matrix(shared_data, tmp_path):
     # limits as with estimated restraints of any model
     stored = found["data_sets"][0]["model"]["braggscale"]
     assert (stored["outliers"]["zmax"], stored["restraints"]) == (ZMAX, "estimated")
-    assert "(method=use_all)" in (tmp_path / "scale.log").read_text()
+    assert "method=use_all)" in (tmp_path / "scale.log").read_text()
 
 
 def test_kb_model(shared_data, tmp_path):
