@@ -19,7 +19,7 @@ from braggscale.io import open_inputs
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = [str(ROOT / "examples" / f"simulated.{kind}") for kind in ("expt", "refl")]
-QUICK = ["model=KB", "restraints=fixed", "output.html=None", "nproc=1"]
+QUICK = ["model=KB", "restraints=fixed", "output.html=None", "nproc=1", "intensity_choice=sum", "d_min=2.2"]
 OUTPUTS = ("scaled.expt", "scaled.refl", "scale.log", "scale.json")
 FULL = Path("/dev/full")
 WRITE = "from braggscale.io.atomic_files import write_text; write_text('scaled.refl', 'x')"
@@ -44,7 +44,7 @@ def digests(folder: Path) -> dict[str, str]:
 def earlier(tmp_path_factory) -> Path:
     """A folder with the outputs of a run with other options."""
     folder = tmp_path_factory.mktemp("earlier")
-    assert finish(start(folder, "-q", *EXAMPLE, *QUICK, "d_min=2"))[0] == 0
+    assert finish(start(folder, "-q", *EXAMPLE, *QUICK, "d_min=3"))[0] == 0
     return folder
 
 

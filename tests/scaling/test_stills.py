@@ -2,7 +2,8 @@
 
 import json
 import sys
-from contextlib import chdir
+from contextlib import chdir, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scale(folder: Path, *words: object) -> tuple[accuracy.Accuracy, list[dict]]:
     """Figures of a run in ``folder``, and the models that it stored."""
     folder.mkdir()
-    with chdir(folder):
-        assert main(["-q", *map(str, words), "output.html=None", "output.json=None", "nproc=1"]) == 0
+    with chdir(folder), redirect_stdout(StringIO()) as shown:
+        assert main([*map(str, words), "output.html=None", "output.json=None", "nproc=1"]) == 0
+    (folder / "terminal.txt").write_text(shown.getvalue())
     models = json.loads((folder / "scaled.expt").read_text())["scaling_model"]
     source = next(Path(str(word)).parent for word in words if str(word).endswith(".refl"))
     while not (source / "truth.npz").exists():
@@ -76,6 +78,15 @@ def test_the_map_is_stored_once(runs):
     assert np.mean(models[0]["modulation"]["parameters"]) == pytest.approx(1.0, abs=0.15)
     for name in ("fixed", "plain"):
         assert not any("modulation" in model for model in runs[name][1])
+
+
+def test_many_data_sets_fill_one_screen_and_the_log_file_has_the_rest(data, runs):
+    shown, log = ((data / "map" / name).read_text() for name in ("terminal.txt", "scale.log"))
+    assert len(shown.splitlines()) <= 75 < len(log.splitlines())
+    assert "240 data sets: 0, 1, 2 to 239" in shown and "The log file also has" in " ".join(shown.split())
+    for only_in_file in ("Dataset unique identifiers", "Round 1:", "Merging statistics by resolution", "papers of the"):
+        assert only_in_file in log and only_in_file not in shown
+    assert [line for line in shown.splitlines() if line not in log.splitlines()] == []
 
 
 def test_scaling_again_takes_the_map_over_for_all(data, runs):
