@@ -62,7 +62,7 @@ def write_scaled(
     """Write the scaled pairs of this rank beside their targets, and put them into ``pairs``; one file at a time."""
     first = 0
     run = stamp_of([_common(plan, scaled)])
-    for one in prepared_units(found, plan):
+    for one in prepared_units(data.ranks, found, plan):
         used = [member for member in one.data_sets if isinstance(member, UsedDataSet)]
         kept = [k for k in range(len(used)) if not data.rows.lost[first + k]]
         pairs += _write(data, found, plan, scaled, files, one, [(used[k], first + k) for k in kept], run)

@@ -78,7 +78,7 @@ def census(ranks: Communicator, units: Sequence[Unit], mine: Sequence[Unit], pla
     Raises, on all ranks, InputError for a bad file unless bad files are skipped, and DataError where space groups
     differ or nothing is left.
     """
-    looked_at = together(ranks, lambda: _look(mine, plan))
+    looked_at = together(ranks, lambda: _look(ranks, mine, plan))
     numbers = np.zeros(len(units), np.int64)
     for unit, experiments, _, _ in looked_at.good:
         numbers[unit.number] = len(experiments)
@@ -116,9 +116,10 @@ class _LookedAt:
     bad: list[tuple[str, str]]
 
 
-def _look(mine: Sequence[Unit], plan: RanksPlan) -> _LookedAt:
+def _look(ranks: Communicator, mine: Sequence[Unit], plan: RanksPlan) -> _LookedAt:
     found = _LookedAt([], [])
     for unit in mine:
+        ranks.at(f"reading {unit.name}")
         try:
             data = open_unit(unit, plan)
         except (InputError, DataError) as error:
@@ -170,10 +171,11 @@ class PreparedUnit:
     data_sets: tuple[RunDataSet, ...]
 
 
-def prepared_units(found: Census, plan: RanksPlan) -> Iterator[PreparedUnit]:
+def prepared_units(ranks: Communicator, found: Census, plan: RanksPlan) -> Iterator[PreparedUnit]:
     """The units of this rank, one in memory at a time."""
     cuts = plan.row_cuts(found.stills)
     for unit in found.units:
+        ranks.at(f"at work on {unit.name}")
         data = open_unit(unit, plan)
         first = found.first_number(unit)
         sets: list[RunDataSet] = []
@@ -220,14 +222,14 @@ class Loaded:
     both_kinds: bool
 
 
-def load(found: Census, plan: RanksPlan, allocator: Allocator) -> Loaded:
+def load(ranks: Communicator, found: Census, plan: RanksPlan, allocator: Allocator) -> Loaded:
     """Read and prepare the units of this rank.  Raises InputError for indices that no crystal has."""
     store = RowStore.of(allocator, found.room)
     numbers: list[int] = []
     left_out: list[tuple[str, str]] = []
     fates = np.zeros(max(Fate) + 1, np.int64)
     both = False
-    for one in prepared_units(found, plan):
+    for one in prepared_units(ranks, found, plan):
         used = [member for member in one.data_sets if isinstance(member, UsedDataSet)]
         left_out += [
             (member.identifier, member.reason) for member in one.data_sets if not isinstance(member, UsedDataSet)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from braggscale.data.flags import Fate
-from braggscale.io.atomic_files import commit, pending
+from braggscale.io.atomic_files import commit, discard, pending, write_text
 from braggscale.io.export.write import merged_files
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.partitions import threads
@@ -71,10 +71,11 @@ def _run(
     _log_begin(ranks, found)
     allocator = together(ranks, lambda: _allocator(plan, found.room))
     with clock.stage("preparation"):
-        loaded = together(ranks, lambda: load(found, plan, allocator))
+        loaded = together(ranks, lambda: load(ranks, found, plan, allocator))
         _log_left_out(ranks, loaded)
     with clock.stage("symmetry"):
         data = _rank_data(ranks, found, plan, loaded, allocator)
+    ranks.at(f"scaling the data of {_names(found)}")
     with clock.stage("scaling"):
         scaled = scale(data, plan)
     with clock.stage("merging"):
@@ -86,6 +87,12 @@ def _run(
             together(ranks, lambda: _write_all(data, found, plan, findings, options, pairs))
         together(ranks, lambda: _write_log(ranks, data, findings, options, command, log_text, clock, pairs))
         _commit(ranks, pairs)
+
+
+def _names(found: Census) -> str:
+    """The files of this rank in a few words."""
+    names = [unit.name for unit in found.units]
+    return "no file" if not names else names[0] + (f" to {names[-1]}" if len(names) > 1 else "")
 
 
 def _my_units(ranks: Communicator, units: Sequence[Unit]) -> list[Unit]:
@@ -186,8 +193,6 @@ def _write_log(
     log_text: Callable[[], str], clock: Clock, pairs: Pairs,
 ) -> None:  # fmt: skip
     """Log and summary of the first rank, last of all."""
-    from braggscale.io.atomic_files import write_text
-
     output = options.output
     others = sum(len(text.splitlines()) for text in gather_texts(ranks, "\n".join(target for _, target in pairs)))
     exchanged = data.sums.exchanged
@@ -210,11 +215,26 @@ def _commit(ranks: Communicator, pairs: Pairs) -> None:
     every = [tuple(line.split("\t")) for text in [*names[1:], names[0]] for line in text.splitlines()]
     found = [(temporary, target) for temporary, target in every]
 
+    listed = together(ranks, lambda: _list(ranks, found, pairs))
+    ranks.hand_over(listed)
+
     def rename() -> None:
         if ranks.rank == 0:
             commit(found)
+            discard([listed])
 
     together(ranks, rename)
+
+
+def _list(ranks: Communicator, found: Sequence[tuple[str, str]], pairs: Pairs) -> str:
+    """A list of temporary files and targets beside the files of the first rank, in case that it dies; its path there.
+
+    ``pairs``: files of this rank.
+    """
+    if ranks.rank or ranks.size == 1 or not pairs:
+        return ""
+    text = "".join(f"{temporary}\t{target}\n" for temporary, target in found)
+    return write_text(os.path.join(os.path.dirname(pairs[-1][0]), "scale.files"), text)
 
 
 def _log_begin(ranks: Communicator, found: Census) -> None:
