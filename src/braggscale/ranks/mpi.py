@@ -34,6 +34,7 @@ class World:
     """All processes that the launcher started.
 
     ``launched_as``: number of this rank and of ranks, as the launcher says.  ``folder``: of the outputs.
+    Raises CommandError where no MPI is found, or one that does not know of the other processes.
     """
 
     def __init__(self, launched_as: tuple[int, int], folder: str) -> None:
@@ -56,6 +57,12 @@ class World:
         self._world: Any = MPI.COMM_WORLD
         self.rank: int = self._world.Get_rank()
         self.size: int = self._world.Get_size()
+        if launched_as[1] > 1 and self.size == 1:
+            raise CommandError(
+                f"the launcher started {launched_as[1]} processes, but MPI finds one: launcher and MPI do not fit each "
+                "other; with srun try --mpi=pmi2 or --mpi=pmix, else use the mpiexec of the MPI that mpi4py was built "
+                "for"
+            )
         self._operations = {"sum": MPI.SUM, "max": MPI.MAX, "min": MPI.MIN, "or": MPI.BOR}
         self._patience = float(os.environ.get(PATIENCE, USUAL_PATIENCE))
         first = self.allgather(np.array([os.getpid()]))[0][0]
