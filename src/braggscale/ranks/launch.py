@@ -85,13 +85,13 @@ def problems_of_all(ranks: Communicator, problems: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def one_after_first(ranks: Communicator, work: Callable[[], None]) -> None:
-    """``work`` on the first rank, then on all others: what the first one leaves on disk is there for them."""
+def one_after_first(ranks: Communicator, task: Callable[[], None]) -> None:
+    """``task`` on the first rank, then on all others: what the first one leaves on disk is there for them."""
     if ranks.rank == 0:
-        work()
+        task()
     gather_texts(ranks, "")
     if ranks.rank != 0:
-        work()
+        task()
 
 
 def run_ranks(
