@@ -41,6 +41,12 @@ class ThreadRank:
         self.log.append("gather")
         return self.meeting.exchange(self.rank, values.copy())
 
+    def at(self, doing):
+        self.doing = doing
+
+    def hand_over(self, listed):
+        pass
+
     def abort(self, status):
         self.meeting.barrier.abort()
 

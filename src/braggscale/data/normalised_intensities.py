@@ -64,7 +64,15 @@ class Shells:
         good, mean = self._means(intensity, epsilon)
         if not good.any():
             return np.full(len(intensity), np.nan)
-        return intensity / _line(1.0 / self.d, self.centre[good], mean)
+        return intensity / mean_at(1.0 / self.d, self.centre[good], mean)
+
+    def line(self, intensity: Float, epsilon: Float) -> tuple[Float, Float]:
+        """Centres in 1/d and means of the shells that have one, (k,) each, for ``mean_at``.
+
+        ``intensity``, ``epsilon``: (n,).
+        """
+        good, mean = self._means(intensity, epsilon)
+        return self.centre[good], mean
 
     def beyond(self, intensity: Float, epsilon: Float, limit: float) -> Int:
         """Row numbers, (k,), of observations with E^2 > ``limit``; computed only in shells where one can be.
@@ -79,7 +87,7 @@ class Shells:
             # between two centres N is not below the smaller of their means
             least[1:-1] = np.minimum(np.minimum(mean[:-2], mean[2:]), mean[1:-1])
         rows = np.flatnonzero(intensity > limit * least[self.shell])
-        e2 = intensity[rows] / _line(1.0 / self.d[rows], self.centre[good], mean)
+        e2 = intensity[rows] / mean_at(1.0 / self.d[rows], self.centre[good], mean)
         return rows[e2 > limit]
 
     def _means(self, intensity: Float, epsilon: Float) -> tuple[Bool, Float]:
@@ -89,8 +97,11 @@ class Shells:
         return good, total[good] / self.members[good]
 
 
-def _line(x: Float, centre: Float, mean: Float) -> Float:
-    """Piecewise linear through (centre, mean), the end pieces continued; positive everywhere."""
+def mean_at(x: Float, centre: Float, mean: Float) -> Float:
+    """Piecewise linear through (centre, mean), the end pieces continued; positive everywhere.
+
+    ``x``: 1/d, 1/Angstrom, (n,).  ``centre``, ``mean``: of each shell, (n_shells,).  Returns (n,).
+    """
     if len(centre) == 1:
         return np.full(len(x), mean[0])
     k = np.clip(np.searchsorted(centre, x) - 1, 0, len(centre) - 2)

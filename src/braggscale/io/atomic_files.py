@@ -186,9 +186,14 @@ def discard_remaining() -> None:
 def _beside(target: str) -> str:
     """A new name in the target's folder, which contains computer and process."""
     folder, name = os.path.split(target)
-    path = os.path.join(folder, f".{name[:150]}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    path = os.path.join(folder, f".{name[:150]}.{temporary_ending()}-{secrets.token_hex(4)}.tmp")
     _MADE.add(path)
     return path
+
+
+def temporary_ending() -> str:
+    """What names of temporary files of this process have in common: computer and process."""
+    return f"{_host()}-{os.getpid()}"
 
 
 def _host() -> str:

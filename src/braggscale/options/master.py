@@ -293,6 +293,11 @@ ranks
   scaled_files = True
     .type = bool
     .help = "Write scaled.expt and scaled.refl, a pair for each input file, numbered; False writes merged data only."
+  group_by = None
+    .type = str
+    .help = "Merged files and statistics also for each group of input files, from one scaling of all. A regular"
+            "expression for the path of a file; the group is named by what its parentheses enclose, as in"
+            "group_by=run_([0-9]+)."
 }
 """
 

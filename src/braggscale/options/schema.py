@@ -259,6 +259,7 @@ class Ranks:
     memory_limit: float | None
     skip_bad_files: bool
     scaled_files: bool
+    group_by: str | None
 
 
 @dataclass(frozen=True, slots=True)

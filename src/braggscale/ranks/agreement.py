@@ -20,15 +20,15 @@ _KINDS: dict[str, type[UserError]] = {
 _MOST_WARNINGS = 20
 
 
-def together(ranks: Communicator, work: Callable[[], Result]) -> Result:
-    """What ``work`` returns on this rank, if it has succeeded on all of them.
+def together(ranks: Communicator, task: Callable[[], Result]) -> Result:
+    """What ``task`` returns on this rank, if it has succeeded on all of them.
 
     Raises, on every rank, the error of the first rank on which it has failed.
     """
     result: list[Result] = []
     problem: UserError | None = None
     try:
-        result.append(work())
+        result.append(task())
     except UserError as error:
         problem = error
     except MemoryError:
@@ -49,10 +49,12 @@ def together(ranks: Communicator, work: Callable[[], Result]) -> Result:
     raise AssertionError("a rank has failed without a message")
 
 
-def log_of_all(ranks: Communicator, level: int, lines: list[str]) -> None:
-    """The lines of all ranks, in the order of ranks, in the log of the first one; of many the first few."""
+def log_of_all(ranks: Communicator, level: int, lines: list[str]) -> list[str]:
+    """Log the lines of all ranks, in their order, on the first one; of many the first few, which are returned."""
     every = [line for text in gather_texts(ranks, "\n".join(lines)) for line in text.splitlines()]
-    for line in every[:_MOST_WARNINGS]:
-        log.log(level, line)
+    shown = every[:_MOST_WARNINGS]
     if len(every) > _MOST_WARNINGS:
-        log.log(level, f"... and {len(every) - _MOST_WARNINGS} more of this kind")
+        shown.append(f"... and {len(every) - _MOST_WARNINGS} more of this kind")
+    for line in shown:
+        log.log(level, line)
+    return shown

@@ -1,8 +1,10 @@
 """What the ranks of a run say to each other.
 
 A rank is one of several processes that work on one problem. The program needs four things of whatever connects them:
-``rank``, ``size``, ``allreduce`` and ``allgather``. Sums are of whole numbers only. These can be added in any order, so
-the result is the same to the bit for any number of ranks and for any way in which a network adds them up."""
+``rank``, ``size``, ``allreduce`` and ``allgather``. Two more methods serve the message about a rank that dies. Sums are
+of whole numbers only. These can be added in any order, so the result is the same to the bit for any number of ranks and
+for any way in which a network adds them up.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +45,14 @@ class Communicator(Protocol):
         """
         ...
 
+    def at(self, doing: str) -> None:
+        """What this rank is doing, as in "it died while ...": for the message if it dies without a word."""
+        ...
+
+    def hand_over(self, listed: str) -> None:
+        """All files are complete.  ``listed``: on the first rank, a list of the temporary files and targets of all."""
+        ...
+
     def abort(self, status: int) -> None:
         """End all ranks at once, whatever they are doing."""
         ...
@@ -62,6 +72,12 @@ class Alone:
     def allgather(self, values: Array) -> list[Array]:
         """The values themselves, (n,) or (n, m).  ``values``: (n,) or (n, m)."""
         return [values]
+
+    def at(self, doing: str) -> None:
+        """Nothing: no other rank waits for this one."""
+
+    def hand_over(self, listed: str) -> None:
+        """Nothing: ``atomic_files.commit`` is enough."""
 
     def abort(self, status: int) -> None:
         """Ends the process."""

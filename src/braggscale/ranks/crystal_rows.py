@@ -16,7 +16,7 @@ from braggscale.numerics.partitions import run_lanes
 # Bytes of a row: number 4, intensity, variance and s 8 each, factor, relative and weight 4 each, two marks.
 ROW_BYTES = 42
 # Crystals are gone over in so many parts: each is the work of one thread.
-LANES = 64
+PARTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +103,10 @@ class CrystalRows:
             part = slice(int(self.starts[c]), int(self.starts[c + 1]))
             self.impossible[part] = self.out[part] = True
 
-    def lanes(self, work: Callable[[int, int], None]) -> None:
-        """``work(first, last)`` for runs of crystals, on the threads of the run."""
-        cuts = np.unique(np.linspace(0, self.n_crystals, LANES + 1).astype(np.int64)).tolist()
-        run_lanes(lambda k: work(cuts[k], cuts[k + 1]), len(cuts) - 1)
+    def in_threads(self, task: Callable[[int, int], None]) -> None:
+        """``task(first, last)`` for runs of crystals, on the threads of the run."""
+        cuts = np.unique(np.linspace(0, self.n_crystals, PARTS + 1).astype(np.int64)).tolist()
+        run_lanes(lambda k: task(cuts[k], cuts[k + 1]), len(cuts) - 1)
 
 
 @dataclass(slots=True)

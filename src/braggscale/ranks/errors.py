@@ -9,6 +9,7 @@ import numpy as np
 from braggscale.numerics.array_types import Float
 from braggscale.ranks.crystal_rows import CrystalScales
 from braggscale.ranks.means import RankData
+from braggscale.ranks.reflections import places
 from braggscale.weighting.error_model import ErrorModel, ErrorModelOptions, FitResult
 from braggscale.weighting.error_model_fit import fit_error_models
 from braggscale.weighting.expected_variance import Expectation, VarianceModel
@@ -35,7 +36,8 @@ def fit_errors(
 ) -> FitResult:
     """The error model of all data.
 
-    ``mean``: I_h, (n_reflections,).  ``start``: the model in use.  ``covariance``: of k and b of each crystal of this
+    ``mean``: I_h, by place, (2 n_reflections,).
+    ``start``: the model in use.  ``covariance``: of k and b of each crystal of this
     rank, (n_crystals, 3), if what the scales have taken of the residuals is to count.
     """
     sample = data.sample
@@ -46,8 +48,8 @@ def fit_errors(
         sample.intensity, sample.variance, sample.factor, np.arange(n, dtype=np.int32), rows.gain, rows.floor,
         np.full(n, a2), np.full(n, b2), np.full(n, linear), sample.relative,
     )  # fmt: skip
-    groups = sample.groups if data.shift else sample.apart
-    mean_intensity = mean[sample.number[groups.offsets[:-1]] >> data.shift]
+    groups = sample.apart if data.apart.all() else sample.groups
+    mean_intensity = mean[places(sample.number[groups.offsets[:-1]], data.apart)]
     variance = model.at(rows.scale * groups.spread(mean_intensity))
     given = Expectation(model, rows.scale, variance, mean_intensity, groups, sample.apart)
     taken = None if covariance is None else rows.scale_variance

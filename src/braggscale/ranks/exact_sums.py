@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from braggscale.numerics.array_types import Array, Float, Int
-from braggscale.ranks.communicator import Communicator
+from braggscale.ranks.communicator import Communicator, Operation
 
 Sums = tuple[Float, Int, Float]  # up = 2^p, total, largest |t|, (n, m) each: as the kernels take them
 _NO_TERM = -2000  # exponent of a sum without terms
@@ -47,32 +47,39 @@ class ExactSums:
         ``add``: goes over the rows of this rank and adds their terms; may be called more than once.
         """
         shape, bits = (len(counts), m), _bits(counts)[:, None]
+        there = np.flatnonzero(counts)
         expected = self.exponents.get(kind)
         if expected is None or expected.shape != shape:
-            _, expected = self._pass(np.zeros(shape), add)
+            _, expected = self._pass(np.zeros(shape), there, add)
             expected = expected + np.int16(_HEADROOM)
         while True:
             up = _power(_BITS - bits - expected)
-            total, found = self._pass(up, add)
+            total, found = self._pass(up, there, add)
             wrong = (found > expected) | ((found < expected - np.int16(_LOOSEST)) & (found > _NO_TERM))
             if not wrong.any():
                 break
             expected = np.where(wrong, found + np.int16(_HEADROOM), expected)
-        self.exponents[kind] = found + np.int16(_HEADROOM)
-        result: Float = self._reduced(total) / up
+        self.exponents[kind] = np.where(found > _NO_TERM, found + np.int16(_HEADROOM), expected)
+        result: Float = self._over_ranks(total, there) / up
         return result
 
-    def _pass(self, up: Float, add: Callable[[Sums], None]) -> tuple[Int, Array]:
-        """Sums of this rank, and the exponents e with |t| < 2^e of all ranks, int16, (n, m) each."""
+    def _pass(self, up: Float, there: Int, add: Callable[[Sums], None]) -> tuple[Int, Array]:
+        """Sums of this rank, and the exponents e with |t| < 2^e of all ranks, int16, (n, m) each.
+
+        ``there``: sums that have terms at all, (k,).
+        """
         total, largest = np.zeros(up.shape, np.int64), np.zeros(up.shape)
         add((up, total, largest))
         exponents = np.where(largest > 0, np.frexp(largest)[1], _NO_TERM).astype(np.int16)
-        self.exchanged += exponents.nbytes
-        return total, self.ranks.allreduce(exponents, "max")
+        return total, self._over_ranks(exponents, there, "max")
 
-    def _reduced(self, total: Int) -> Int:
-        self.exchanged += total.nbytes
-        return self.ranks.allreduce(total)
+    def _over_ranks(self, values: Array, there: Int, operation: Operation = "sum") -> Array:
+        """``values``, (n, m), of all ranks; only those of ``there``, (k,), travel: the others are equal everywhere."""
+        found = values.copy()
+        some = values[there]
+        self.exchanged += some.nbytes
+        found[there] = self.ranks.allreduce(some, operation)
+        return found
 
     def over_crystals(self, values: Float, n: int) -> Float:
         """The sums of the columns over the crystals of all ranks, (m,).
@@ -84,7 +91,7 @@ class ExactSums:
         exponents = np.where(largest > 0, np.frexp(largest)[1], _NO_TERM).astype(np.int16)
         exponents = self.ranks.allreduce(exponents, "max")
         up = _power(_BITS - _bits(np.array([n])) - exponents)
-        total = self._reduced(np.rint(values * up).astype(np.int64).sum(axis=0))
+        total = self.ranks.allreduce(np.rint(values * up).astype(np.int64).sum(axis=0))
         found: Float = total / up
         return found
 

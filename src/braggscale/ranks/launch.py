@@ -17,6 +17,7 @@ from braggscale.ranks.communicator import Alone, Communicator, gather_texts
 
 # What launchers tell the processes that they start: mpiexec of MPICH and Intel MPI, that of Open MPI.
 LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 # srun says this to every process, also to those of programs without MPI.
 SLURM_RANK, SLURM_SIZE = "SLURM_PROCID", "SLURM_NTASKS"
 
@@ -37,8 +38,14 @@ def rank_of(environment: Mapping[str, str]) -> int:
     return next((int(text) for text in found if text.isdecimal()), 0)
 
 
-def communicator(environment: Mapping[str, str] | None = None) -> Communicator:
-    """The ranks that this process belongs to.
+def size_of(environment: Mapping[str, str]) -> int:
+    """How many processes were launched with this one, before anything of MPI is loaded; 0 if that is not said."""
+    found = (environment.get(name, "") for name in (*SIZES, SLURM_SIZE))
+    return next((int(text) for text in found if text.isdecimal()), 0)
+
+
+def communicator(environment: Mapping[str, str] | None = None, folder: str = ".") -> Communicator:
+    """The ranks that this process belongs to.  ``folder``: of the outputs.
 
     Raises CommandError if a launcher has started several processes but mpi4py is not there: each would scale all data.
     """
@@ -52,7 +59,7 @@ def communicator(environment: Mapping[str, str] | None = None) -> Communicator:
         )
     from braggscale.ranks.mpi import World  # not where there is no MPI
 
-    return World()
+    return World((rank_of(environment), size_of(environment)), folder)
 
 
 def _has_mpi() -> bool:
@@ -65,7 +72,11 @@ def ranks_of_run(options: Options) -> Communicator | None:
     Raises CommandError if an MPI launcher was used but mpi4py is missing.
     """
     asked = any(name.startswith("ranks.") for name in options.explicit)
-    return communicator() if asked or is_launched(os.environ) else None
+    if not (asked or is_launched(os.environ)):
+        return None
+    output = options.output
+    first = next((name for name in (output.json, output.log, *output.exports.values()) if name), "scale.json")
+    return communicator(folder=os.path.dirname(os.path.realpath(first)))
 
 
 def problems_of_all(ranks: Communicator, problems: Sequence[str]) -> list[str]:
@@ -74,13 +85,13 @@ def problems_of_all(ranks: Communicator, problems: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def one_after_first(ranks: Communicator, work: Callable[[], None]) -> None:
-    """``work`` on the first rank, then on all others: what the first one leaves on disk is there for them."""
+def one_after_first(ranks: Communicator, task: Callable[[], None]) -> None:
+    """``task`` on the first rank, then on all others: what the first one leaves on disk is there for them."""
     if ranks.rank == 0:
-        work()
+        task()
     gather_texts(ranks, "")
     if ranks.rank != 0:
-        work()
+        task()
 
 
 def run_ranks(

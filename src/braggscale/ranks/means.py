@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from braggscale.numerics.array_types import Float, Int
+from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import crystal_passes as kernels
 from braggscale.ranks.communicator import Communicator
 from braggscale.ranks.crystal_rows import CrystalRows, CrystalScales
@@ -21,7 +21,8 @@ from braggscale.weighting.error_model import ErrorModel
 class RankData:
     """What stays the same on a rank.
 
-    ``n_crystals``: of all ranks.  ``shift``: 1 where Friedel mates are one reflection, else 0.
+    ``n_crystals``: of all ranks.  ``apart``: whether Friedel mates are two groups, (n_reflections,).
+    ``s``: mean 1/(2 d^2) of the rows of a reflection, 1/Angstrom^2, (n_reflections,).
     """
 
     ranks: Communicator
@@ -29,13 +30,14 @@ class RankData:
     rows: CrystalRows
     reflections: Reflections
     n_crystals: int
-    shift: int
+    apart: Bool
+    s: Float
     sample: Sample
 
     @property
     def counts(self) -> Int:
-        """Rows of each reflection in all ranks, (n_reflections,)."""
-        return self.reflections.counts_at(self.shift)
+        """Rows of each group in all ranks, by place, (2 n_reflections,)."""
+        return self.reflections.counts_by_place(self.apart)
 
     def over_crystals(self, values: Float) -> Float:
         """Sums of the columns over the crystals of all ranks, (m,).  ``values``: (n_crystals of this rank, m)."""
@@ -48,30 +50,48 @@ def ratio(sums: Float) -> Float:
 
 
 def mean_sums(
-    data: RankData, crystals: CrystalScales, errors: ErrorModel, mode: int, mean: Float, shift: int, kind: str
-) -> Float:
-    """sum w g I and sum w g^2 of rows that are in, (n_reflections, 2).
+    data: RankData, crystals: CrystalScales, errors: ErrorModel, mode: int, mean: Float, apart: Bool, kind: str,
+    tested: Bool | None = None,
+) -> Float:  # fmt: skip
+    """sum w g I and sum w g^2 of rows that are in, by place, (2 n_reflections, 2).
 
-    ``mode``: weights, see the kernel.  ``mean``: I_h of the mean before, (n_reflections,).
+    ``mode``: weights, see the kernel.  ``mean``: I_h of the mean before, by place,
+    (2 n_reflections,).  ``apart``: as in ``RankData``, (n_reflections,).
+    ``kind``: of the sums, for ``ExactSums.collect``.  ``tested``: groups whose rows count, by place,
+    (2 n_reflections,), None for all.
     """
+    counted = np.ones(len(mean), np.bool_) if tested is None else tested
 
     def add(sums: Sums) -> None:
         kernels.mean_sums(
-            0, data.rows.n_crystals, data.rows.arrays(), crystals.arrays(), errors.terms, shift, mode, mean, sums
+            0,
+            data.rows.n_crystals,
+            data.rows.arrays(),
+            crystals.arrays(),
+            errors.terms,
+            apart,
+            mode,
+            mean,
+            counted,
+            sums,
         )
 
-    return data.sums.collect(f"{kind} {shift}", data.reflections.counts_at(shift), 2, add)
+    # other groups have other sums
+    return data.sums.collect(f"{kind} {np.count_nonzero(apart)}", data.reflections.counts_by_place(apart), 2, add)
 
 
-def expected(data: RankData, crystals: CrystalScales, errors: ErrorModel) -> tuple[Float, Float]:
+def expected(
+    data: RankData, crystals: CrystalScales, errors: ErrorModel, apart: Bool | None = None, tested: Bool | None = None
+) -> tuple[Float, Float]:
     """I_h of rows that are in, with weights 1/V, then 1/V', and sum g^2/V' of these, as ``expected_variance.expect``.
 
-    Returns (n_reflections,) each.
+    ``apart``: as in ``RankData``, (n_reflections,), None for those.  ``tested``: groups whose rows count, by place,
+    (2 n_reflections,), None for all.  Returns both by place, (2 n_reflections,).
     """
-    shift = data.shift
-    none = np.zeros(len(data.counts))
-    mean = ratio(mean_sums(data, crystals, errors, kernels.OBSERVED, none, shift, "observed"))
-    sums = mean_sums(data, crystals, errors, kernels.EXPECTED, mean, shift, "expected")
+    apart = data.apart if apart is None else apart
+    none = np.zeros(2 * len(apart))
+    mean = ratio(mean_sums(data, crystals, errors, kernels.OBSERVED, none, apart, "observed", tested))
+    sums = mean_sums(data, crystals, errors, kernels.EXPECTED, mean, apart, "expected", tested)
     return ratio(sums), np.ascontiguousarray(sums[:, 1])
 
 

@@ -61,7 +61,7 @@ def merged_sums(data: RankData, scaled: RanksScaled, cutoff: float, observed: bo
 
         def add(sums: Sums, keys: UInt = keys) -> None:
             kernels.merge_sums(
-                0, n, rows, crystals, terms, data.shift, mean, covariance, observed, least, keys, IN_A_PASS, sums
+                0, n, rows, crystals, terms, data.apart, mean, covariance, observed, least, keys, IN_A_PASS, sums
             )
 
         found = data.sums.collect("merged", counts, 5 + 4 * IN_A_PASS, add)
@@ -78,7 +78,7 @@ def merged_sums(data: RankData, scaled: RanksScaled, cutoff: float, observed: bo
     )
 
     def add_scatter(sums: Sums) -> None:
-        kernels.scatter_sums(0, n, rows, crystals, terms, data.shift, mean, covariance, observed, least, centres, sums)
+        kernels.scatter_sums(0, n, rows, crystals, terms, data.apart, mean, covariance, observed, least, centres, sums)
 
     return MergedSums(plain, data.sums.collect("scatter", counts, 5, add_scatter), np.stack(halves))
 

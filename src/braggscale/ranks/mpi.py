@@ -2,12 +2,13 @@
 
 A collective operation of MPI waits for all ranks for ever. Here every one of them is started without waiting and looked
 after: while it is not done the rank sleeps a little. That leaves the processor to others where ranks are more than
-processors, lets signals through, and ends the job where a rank hangs. A rank that dies is noticed by the launcher,
-which ends the others.
+processors, lets signals through, and ends the job where a rank hangs. A rank that dies is noticed by its watcher
+(watcher.py), which says so, and by the launcher, which ends the others.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import time
@@ -15,8 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from braggscale.errors import CommandError
+from braggscale.io.atomic_files import temporary_ending
 from braggscale.numerics.array_types import Array
 from braggscale.ranks.communicator import Operation, checked
+from braggscale.ranks.watch import Watch
 
 # The largest message, in bytes: counts of MPI 3 are 32-bit numbers, and buffers inside MPI stay small.
 MOST_AT_ONCE = 1 << 26
@@ -27,20 +31,43 @@ USUAL_PATIENCE = 3600.0
 
 
 class World:
-    """All processes that the launcher started."""
+    """All processes that the launcher started.
 
-    def __init__(self) -> None:
+    ``launched_as``: number of this rank and of ranks, as the launcher says.  ``folder``: of the outputs.
+    Raises CommandError where no MPI is found, or one that does not know of the other processes.
+    """
+
+    def __init__(self, launched_as: tuple[int, int], folder: str) -> None:
         import mpi4py
 
+        self._watch = Watch(*launched_as)
+        atexit.register(self._watch.end)
+
         mpi4py.rc.thread_level = "serialized"
-        from mpi4py import MPI
+        try:
+            from mpi4py import MPI
+        except (ImportError, RuntimeError) as error:
+            self._watch.end()
+            raise CommandError(
+                f"mpi4py finds no library of MPI ({str(error).splitlines()[0]}): pip install mpich, or load the module "
+                "of the MPI that mpiexec belongs to"
+            ) from error
 
         self._mpi: Any = MPI
         self._world: Any = MPI.COMM_WORLD
         self.rank: int = self._world.Get_rank()
         self.size: int = self._world.Get_size()
+        if launched_as[1] > 1 and self.size == 1:
+            raise CommandError(
+                f"the launcher started {launched_as[1]} processes, but MPI finds one: launcher and MPI do not fit each "
+                "other; with srun try --mpi=pmi2 or --mpi=pmix, else use the mpiexec of the MPI that mpi4py was built "
+                "for"
+            )
         self._operations = {"sum": MPI.SUM, "max": MPI.MAX, "min": MPI.MIN, "or": MPI.BOR}
         self._patience = float(os.environ.get(PATIENCE, USUAL_PATIENCE))
+        first = self.allgather(np.array([os.getpid()]))[0][0]
+        self._watch.tell("ending", temporary_ending())
+        self._watch.tell("note", os.path.join(folder, f".scale-{first}.died"))
 
     def allreduce(self, values: Array, operation: Operation = "sum") -> Array:
         """See ``Communicator``.  ``values``: (n,) or (n, m).  Returns (n,) or (n, m)."""
@@ -78,8 +105,22 @@ class World:
                 at += n
         return found
 
+    def at(self, doing: str) -> None:
+        """See ``Communicator``."""
+        self._watch.tell("at", doing)
+
+    def hand_over(self, listed: str) -> None:
+        """See ``Communicator``."""
+        self._watch.tell("files", listed)
+        # in step: if a rank dies in between, either its own watcher or that of the first rank cleans up
+        for word in ("given", "put"):
+            self.allreduce(np.zeros(1, np.int64))
+            self._watch.tell(word)
+        self.allreduce(np.zeros(1, np.int64))
+
     def abort(self, status: int) -> None:
         """See ``Communicator``."""
+        self._watch.end()
         sys.stdout.flush()
         sys.stderr.flush()
         self._world.Abort(status)

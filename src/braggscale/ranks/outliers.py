@@ -1,163 +1,310 @@
-"""Outliers among rows of which no rank has all of a reflection: leave-one-out deviations from sums.
+"""Outliers among rows of which no rank has all of a reflection: the rules of the run that holds all rows, from sums.
 
-The rules are those of weighting/leave_one_out.py: the worst observation of a reflection goes while its z against the
-others is beyond zmax, and one that is out comes back below 0.9 zmax. z of a row follows from the sums over the rows
-that are in and the row itself. The worst row of a reflection is found by the largest z^2 over all ranks, so one move
-costs one exchange of 16 bytes for each reflection, and one of its sums. Of a reflection with many observations all that
-deviate at least 0.7 times as far as the worst one go together.
+Those of weighting/leave_one_out.py: the worst observation of a reflection goes while its z against the others is beyond
+zmax, and one that is out comes back below 0.9 zmax. z of a row follows from the sums over the rows that are in and the
+row itself. The worst row of a reflection is found by the largest z^2 over all ranks, so a move costs one exchange of 16
+bytes for each reflection, and one of its sums. Of a reflection with hundreds of observations several go at once: all
+that deviate at least 0.7 times as far as the worst one. Verdicts and the variances that follow from them are repeated
+until they agree, as in weighting/outlier_test.py.
 
-A row weighs at most ten times as much as is usual for its reflection; here that is the geometric mean of the weights,
-each held within a factor of ten of it, in the place of their median, for which all rows would have to meet.
+Where errors are calibrated Friedel mates may differ (weighting/friedel_test.py) and one of two observations that
+disagree is left out (weighting/pair_test.py): the sums of I+ and of I- are apart anyway, and the two observations are
+known by the smallest and the largest I/g. No row weighs more than ten times the median of its reflection
+(outlier_weights.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.numerics.compiled import crystal_outliers as outlier_kernels
 from braggscale.numerics.compiled import crystal_passes as kernels
-from braggscale.numerics.compiled.outliers import CAP
 from braggscale.ranks.crystal_rows import CrystalScales
 from braggscale.ranks.exact_sums import Sums
-from braggscale.ranks.means import RankData, mean_sums, ratio
+from braggscale.ranks.means import RankData, expected, mean_sums, ratio
+from braggscale.ranks.outlier_weights import most_weights
+from braggscale.ranks.reflections import places
+from braggscale.ranks.shells import local_means, row_means
 from braggscale.weighting.error_model import ErrorModel
+from braggscale.weighting.friedel_test import FEWEST_PAIRS, share_of_pairs
 from braggscale.weighting.outlier_test import RETURN_SHARE, OutlierOptions
+from braggscale.weighting.pair_test import LEAST_ODDS, log_odds
+from braggscale.weighting.rejection import MOST_TURNS
 
 # Passes over the rows in which members move; groups that have not settled by then keep what they have.
-MOST_MOVES = 25
+MOST_MOVES = 200
 # From so many members on several go at once: those with at least this share of the largest z^2.
-MANY, TOGETHER = 20, 0.5
+MANY, TOGETHER = 200, 0.5
 EVEN = 1e-9  # deviations that differ by less are equal
-SHELLS = 20  # of resolution, for the mean intensity that emax is measured by
-SETTLING = 2  # searches, each with the variances that follow from the one before
+SETTLING = 20  # searches, each with the variances that follow from the one before
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """``n_out``: outliers in all ranks.  ``n_changed``: rows that have changed sides.  ``n_impossible``: by emax."""
+    """``n_out``: outliers in all ranks.  ``n_changed``: rows that have changed sides.  ``n_impossible``: by emax.
+
+    ``changed``: groups with rows that have changed sides, by place, (2 n_reflections,).
+    """
 
     n_out: int
     n_changed: int
     n_impossible: int
+    changed: Bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """What a search compares.
+
+    ``mean``: I_h at which variances are taken, ``most``: largest weight of a row, by place.  ``difference``: mean
+    square of I+ - I-, (n_reflections,).
+    """
+
+    data: RankData
+    crystals: CrystalScales
+    errors: ErrorModel
+    limits: tuple[float, float]
+    simple: bool
+    mean: Float
+    most: Float
+    difference: Float
+
+    def passed(self) -> tuple[object, ...]:
+        """The first arguments of the kernels."""
+        rows = self.data.rows
+        return 0, rows.n_crystals, rows.arrays(), self.crystals.arrays(), self.errors.terms, self.data.apart, self.mean
 
 
 def judge(
-    data: RankData, crystals: CrystalScales, errors: ErrorModel, options: OutlierOptions, fresh: bool, back: bool
-) -> Judged:
+    data: RankData, crystals: CrystalScales, errors: ErrorModel, options: OutlierOptions, fresh: bool, back: bool,
+    calibrated: bool,
+) -> Judged:  # fmt: skip
     """Find the outliers and mark them in ``data.rows.out``.
 
-    ``fresh``: earlier outliers do not count.  ``back``: an outlier may come back.
+    ``fresh``: earlier outliers do not count.  ``back``: an outlier may come back.  ``calibrated``: as in
+    ``rejection.verdicts``.
     """
     rows = data.rows
-    before = np.array(rows.out)
+    earlier = np.array(rows.out)
+    mean = expected(data, crystals, errors)[0]
+    before = np.zeros_like(earlier) if fresh else earlier
+    none = np.zeros(len(data.reflections))
+    limits = options.zmax, RETURN_SHARE * options.zmax
+    test = _Test(data, crystals, errors, limits, options.method == "simple", none, none, none)
+    away = _settled(test, before)
+    if calibrated and not test.simple:
+        by_mate = _mate_sums(data, crystals, errors, mean, away)
+        test = replace(test, difference=_differences(data, by_mate, mean))
+        if test.difference.any():
+            away = _spared(test, away, before)
+        away = _disputes_settled(test, away, before, mean)
+    rows.out[:] = away
     n_impossible = _impossible(data, crystals, options.emax)
-    if fresh:
-        rows.out[:] = False
-    away = np.array(rows.out)
-    for _ in range(SETTLING):
-        changed = _search(data, crystals, errors, options, away, back or fresh)
-        rows.out[:] = away
-        if not changed:
-            break
     np.logical_or(away, rows.impossible, out=rows.out)
-    found = np.array([np.count_nonzero(rows.out), np.count_nonzero(rows.out != before)], np.int64)
+    if not (fresh or back):
+        np.logical_or(rows.out, earlier, out=rows.out)
+    found = np.array([np.count_nonzero(rows.out), np.count_nonzero(rows.out != earlier)], np.int64)
     n_out, n_changed = data.ranks.allreduce(found).tolist()
-    return Judged(n_out, n_changed, n_impossible)
+    return Judged(n_out, n_changed, n_impossible, _differ(data, rows.out, earlier))
 
 
-def _search(
-    data: RankData, crystals: CrystalScales, errors: ErrorModel, options: OutlierOptions, away: Bool, back: bool
-) -> bool:
-    """Move rows out and back in until nothing moves; changes ``away``, (n_rows,).  Returns whether any has moved."""
-    counts, zmax = data.counts, options.zmax
-    mean = np.zeros(len(counts))
+def mates_apart(data: RankData, crystals: CrystalScales, errors: ErrorModel) -> Bool:
+    """Reflections whose Friedel mates the fit takes for two, (n_reflections,); ``friedel_test.agreeing``."""
+    mean = expected(data, crystals, errors)[0]
+    by_mate = _mate_sums(data, crystals, errors, mean, data.rows.out)
+    s1, s2 = by_mate[0::2, 1], by_mate[1::2, 1]
+    return np.asarray(data.apart | (_differences(data, by_mate, mean) * s1 * s2 > s1 + s2))
+
+
+def _settled(test: _Test, before: Bool) -> Bool:
+    """Outliers that agree with the variances that follow from them, (n_rows,).  ``before``: where the search begins."""
+    away = before.copy()
+    tested = test.data.counts >= 3
+    for _ in range(SETTLING):
+        last = away.copy()
+        test = _with_variances(test, away, tested)
+        _begin_with_two(test.data, away, tested)
+        _search(test, away, tested)
+        moving = _differ(test.data, away, last) & tested
+        if not moving.any():
+            break
+        tested = moving
+    return away
+
+
+def _with_variances(test: _Test, away: Bool, tested: Bool) -> _Test:
+    """The test with means and largest weights that follow from the rows that are not ``away``, (n_rows,)."""
+    data, mean = test.data, np.zeros(2 * len(test.data.reflections))
+    out = data.rows.out.copy()
+    data.rows.out[:] = away
+    _begin_with_two(data, data.rows.out, tested)
     for mode in (kernels.EQUAL, *3 * (kernels.EXPECTED,)):
         kind = "equal" if mode == kernels.EQUAL else "expected"
-        mean = ratio(mean_sums(data, crystals, errors, mode, mean, data.shift, kind))
-    most = _caps(data, crystals, errors, mean)
-    inside = counts - data.ranks.allreduce(_count(data, away))
-    simple, any_moved = options.method == "simple", False
+        mean = ratio(mean_sums(data, test.crystals, test.errors, mode, mean, data.apart, kind, tested))
+    data.rows.out[:] = out
+    test = replace(test, mean=mean)
+    return replace(test, most=most_weights(data, test.crystals, test.errors, mean, tested))
+
+
+def _begin_with_two(data: RankData, away: Bool, tested: Bool) -> None:
+    """Take back all rows of groups, by place, of which fewer than two are in; changes ``away``, (n_rows,)."""
+    few = tested & (_inside(data, away) < 2)
+    if few.any():
+        away &= ~_rows_of(data, few)
+
+
+def _differ(data: RankData, one: Bool, other: Bool) -> Bool:
+    """Groups, by place, in which two sets of outliers, (n_rows,), differ in any rank."""
+    found = np.zeros(2 * len(data.reflections), np.uint8)
+    found[places(data.rows.number[one != other], data.apart)] = 1
+    return data.ranks.allreduce(found, "max") > 0
+
+
+def _inside(data: RankData, away: Bool) -> Int:
+    """Rows of each group in all ranks that are not ``away``, by place, (2 n_reflections,)."""
+    gone = np.bincount(places(data.rows.number[away], data.apart), minlength=2 * len(data.reflections))
+    return np.asarray(data.counts - data.ranks.allreduce(gone))
+
+
+def _search(test: _Test, away: Bool, tested: Bool) -> None:
+    """Move rows out and back in until nothing moves; changes ``away``, (n_rows,).  ``tested``: groups, by place."""
+    data, inside = test.data, _inside(test.data, away)
+    tested = tested & (data.counts > 0)
     for _ in range(MOST_MOVES):
-        sums = _capped_sums(data, crystals, errors, mean, most, away)
-        worst, best = _extremes(data, crystals, errors, mean, most, away, sums)
-        limits = _limits(worst, best, inside, zmax, back, simple)
-        moved = np.zeros(len(counts), np.int64)
-        n = kernels.move(
-            0, data.rows.n_crystals, data.rows.arrays(), crystals.arrays(), errors.terms, data.shift, mean, most, away,
-            sums, limits, moved,
-        )  # fmt: skip
+        sums = _sums(test, away, tested)
+        worst, best = _extremes(test, away, tested, sums)
+        limits = _limits(test, worst, best, inside)
+        limits[~tested] = np.inf, -1.0
+        moved = np.zeros(len(inside), np.int64)
+        outlier_kernels.move(*test.passed(), test.most, test.difference, away, sums, limits, moved)
+        # groups in which nothing goes or comes have settled
+        tested = (limits[:, 0] < np.inf) | (limits[:, 1] >= 0)
+        if test.simple or not tested.any():
+            break
         inside = inside - data.ranks.allreduce(moved)
-        if not data.ranks.allreduce(np.array([n], np.int64), "max")[0]:
-            break
-        any_moved = True
-        if simple:
-            break
-    return any_moved
 
 
-def _count(data: RankData, away: Bool) -> Int:
-    """Rows of each reflection on this rank that are away."""
-    found: Int = np.bincount(data.rows.number[away] >> data.shift, minlength=len(data.counts))
-    return found
-
-
-def _caps(data: RankData, crystals: CrystalScales, errors: ErrorModel, mean: Float) -> Float:
-    """The most that a row of each reflection may weigh, (n_reflections,)."""
-    around = np.empty((len(data.counts), 2))
-    around[:, 0], around[:, 1] = -np.inf, np.inf
-    usual = np.zeros(len(data.counts))
-    for kind in ("weights", "held weights"):
-
-        def add(sums: Sums) -> None:
-            kernels.weight_sums(
-                0, data.rows.n_crystals, data.rows.arrays(), crystals.arrays(), errors.terms, data.shift, mean, around,
-                sums,
-            )  # fmt: skip
-
-        usual = ratio(data.sums.collect(kind, data.counts, 2, add))
-        around[:, 0], around[:, 1] = usual - np.log(CAP), usual + np.log(CAP)
-    return np.asarray(CAP * np.exp(usual))
-
-
-def _capped_sums(
-    data: RankData, crystals: CrystalScales, errors: ErrorModel, mean: Float, most: Float, away: Bool
-) -> Float:
+def _sums(test: _Test, away: Bool, tested: Bool) -> Float:
     def add(sums: Sums) -> None:
-        kernels.capped_sums(
-            0, data.rows.n_crystals, data.rows.arrays(), crystals.arrays(), errors.terms, data.shift, mean, most, away,
-            sums,
-        )  # fmt: skip
+        outlier_kernels.capped_sums(*test.passed(), test.most, away, tested, sums)
 
-    return data.sums.collect("capped", data.counts, 2, add)
+    return test.data.sums.collect("capped", test.data.reflections.counts, 2, add)
 
 
-def _extremes(
-    data: RankData, crystals: CrystalScales, errors: ErrorModel, mean: Float, most: Float, away: Bool, sums: Float
-) -> tuple[Float, Float]:
-    """Largest z^2 of the rows in use and smallest of those left out, of each reflection, (n_reflections,) each."""
+def _extremes(test: _Test, away: Bool, tested: Bool, sums: Float) -> tuple[Float, Float]:
+    """Largest z^2 of the rows in use and smallest of those left out, by place, (2 n_reflections,) each."""
     found = np.zeros((len(sums), 2))
     found[:, 1] = -np.inf
-    kernels.extremes(
-        0, data.rows.n_crystals, data.rows.arrays(), crystals.arrays(), errors.terms, data.shift, mean, most, away,
-        sums, found,
-    )  # fmt: skip
-    found = data.ranks.allreduce(found, "max")
+    outlier_kernels.extremes(*test.passed(), test.most, test.difference, away, tested, sums, found)
+    where = np.flatnonzero(tested)
+    found[where] = test.data.ranks.allreduce(found[where], "max")
     return found[:, 0], -found[:, 1]
 
 
-def _limits(worst: Float, best: Float, inside: Int, zmax: float, back: bool, simple: bool) -> Float:
-    """From which z^2 on rows go, and up to which they come back, of each reflection, (n_reflections, 2)."""
-    goes = (worst > zmax * zmax) & (inside >= 3)
-    least = np.where(inside >= MANY, np.maximum(TOGETHER * worst, zmax * zmax), worst)
-    if simple:
-        least = np.full(len(worst), zmax * zmax)
+def _limits(test: _Test, worst: Float, best: Float, inside: Int) -> Float:
+    """From which z^2 on rows go, and up to which they come back, by place, (2 n_reflections, 2)."""
+    leave, join = test.limits[0] ** 2, test.limits[1] ** 2
+    goes = (worst > leave) & (inside >= 3)
+    least = np.where(inside >= MANY, np.maximum(TOGETHER * worst, leave), worst)
+    if test.simple:
+        least = np.full(len(worst), leave)
     limits = np.empty((len(worst), 2))
     limits[:, 0] = np.where(goes, least * (1.0 - EVEN), np.inf)
-    comes = ~goes & (best < (RETURN_SHARE * zmax) ** 2) & back
-    limits[:, 1] = np.where(comes, best * (1.0 + EVEN), -1.0)
+    limits[:, 1] = np.where(~goes & (best < join), best * (1.0 + EVEN), -1.0)
     return limits
+
+
+def _mate_sums(data: RankData, crystals: CrystalScales, errors: ErrorModel, mean: Float, out: Bool) -> Float:
+    """sum g I/V' and sum g^2/V' of the rows that are not ``out``, (n_rows,), by number, I+ and I- apart.
+
+    ``mean``: I_h, by place.
+    """
+    kept = data.rows.out.copy()
+    data.rows.out[:] = out
+    split = np.ones(len(data.apart), np.bool_)
+    of_each = np.where(np.repeat(data.apart, 2), mean, np.repeat(mean[0::2], 2))
+    found = mean_sums(data, crystals, errors, kernels.EXPECTED, of_each, split, "of mates")
+    data.rows.out[:] = kept
+    return found
+
+
+def _differences(data: RankData, by_mate: Float, mean: Float) -> Float:
+    """Expected square of I+ - I-, q <I> I_h, (n_reflections,); ``rejection.OutlierInputs.mates``.
+
+    ``by_mate``: of ``_mate_sums``.  ``mean``: I_h, by place.
+    """
+    (y1, s1), (y2, s2) = by_mate[0::2].T, by_mate[1::2].T
+    pair = (s1 > 0) & (s2 > 0) & ~data.apart
+    if np.count_nonzero(pair) < FEWEST_PAIRS:
+        return np.zeros(len(pair))
+    level, positive = local_means(data, np.maximum(mean[0::2], 0.0)), np.maximum(mean[0::2], 0.0)
+    size = np.maximum((y1 + y2)[pair] / (s1 + s2)[pair], 0.0) * level[pair]
+    q = share_of_pairs(y1[pair] / s1[pair] - y2[pair] / s2[pair], 1.0 / s1[pair] + 1.0 / s2[pair], size)
+    return np.where(data.apart, 0.0, q * level * positive)
+
+
+def _spared(test: _Test, away: Bool, before: Bool) -> Bool:
+    """Outliers, (n_rows,): groups with outliers are tested once more, with Friedel mates that may differ."""
+    data, nothing = test.data, np.zeros(len(away), np.bool_)
+    tested = _differ(data, away | before, nothing)
+    found, now = away.copy(), away
+    for _ in range(MOST_TURNS):
+        test = replace(test, mean=_mean_without(test, now, tested), most=np.full(2 * len(data.reflections), np.inf))
+        new = np.where(_rows_of(data, tested), before, now)
+        _begin_with_two(data, new, tested)
+        _search(test, new, tested)
+        moving = _differ(data, new, now)
+        found, now = now, new
+        if not moving.any():
+            return new
+        tested = moving
+    # where two sets alternate the observations of both are outliers
+    ever = now | found
+    few = tested & (_inside(data, ever) < 2)
+    return np.where(_rows_of(data, few), now, ever)
+
+
+def _mean_without(test: _Test, away: Bool, tested: Bool) -> Float:
+    """I_h of the rows that are not ``away``, (n_rows,), of the groups that are ``tested``, by place."""
+    rows = test.data.rows
+    kept = rows.out.copy()
+    rows.out[:] = away
+    mean = expected(test.data, test.crystals, test.errors, None, tested)[0]
+    rows.out[:] = kept
+    return mean
+
+
+def _disputes_settled(test: _Test, away: Bool, before: Bool, mean: Float) -> Bool:
+    """Outliers, (n_rows,): ``away``, and one of two that are left in a group and disagree; weighting/pair_test.py.
+
+    ``before``: outliers with which the search began, (n_rows,).  ``mean``: I_h, by place.
+    """
+    data, rows = test.data, test.data.rows
+    two = _inside(data, away) == 2
+    if not two.any():
+        return away
+    test = replace(test, mean=_mean_without(test, away, two), most=np.full(len(two), np.inf))
+    worst = _extremes(test, away, two, _sums(test, away, two))[0]
+    back = np.bincount(places(rows.number[before & ~away], data.apart), minlength=len(two))
+    known = two & (data.ranks.allreduce(back) == 1)
+    judged = two & (worst > np.where(known, test.limits[1], test.limits[0]) ** 2)
+    arrays = 0, rows.n_crystals, rows.arrays(), test.crystals.arrays(), data.apart
+    ends = np.full((len(two), 2), -np.inf)
+    outlier_kernels.pair_ends(*arrays, away, judged, ends)
+    ends = data.ranks.allreduce(ends, "max")
+    above = outlier_kernels.count_above(*arrays, np.maximum(mean, 0.0), away)
+    n_above, n_out = data.ranks.allreduce(np.array([above, np.count_nonzero(away)])).tolist()
+    high, low = np.where(judged, ends[:, 0], 0.0), np.where(judged, -ends[:, 1], 0.0)
+    level = np.repeat(local_means(data, np.maximum(mean[0::2], 0.0)), 2)
+    odds = log_odds(low, high, level, n_above, n_out - n_above)
+    sure = judged & (np.abs(odds) >= np.log(LEAST_ODDS)) & (low < high)
+    away = away.copy()
+    outlier_kernels.leave_pairs(*arrays, away, sure, np.where(odds > 0, high, low))
+    return away
 
 
 def _impossible(data: RankData, crystals: CrystalScales, emax: float | None) -> int:
@@ -165,23 +312,19 @@ def _impossible(data: RankData, crystals: CrystalScales, emax: float | None) -> 
     rows = data.rows
     if not emax:
         return 0
-    ends = np.array([rows.s.min(initial=np.inf), -rows.s.max(initial=-np.inf)])
-    low, minus_high = data.ranks.allreduce(ends, "min").tolist()
-    per_shell = SHELLS / max((-minus_high - low) * (1 + 1e-6), 1e-12)
-    epsilon = data.reflections.epsilon if data.shift else np.repeat(data.reflections.epsilon, 2)
-    everything = np.full(SHELLS, int(data.counts.sum()), np.int64)
-
-    def add(sums: Sums) -> None:
-        kernels.shell_sums(
-            0, rows.n_crystals, rows.arrays(), crystals.arrays(), data.shift, epsilon, low, per_shell, sums
-        )
-
-    mean = ratio(data.sums.collect("shells", everything, 2, add))
-    near = np.maximum(np.maximum(mean, np.append(mean[1:], 0.0)), np.append(0.0, mean[:-1]))
     marks = np.empty(len(rows), np.bool_)
-    n = kernels.impossible(
-        0, rows.n_crystals, rows.arrays(), crystals.arrays(), data.shift, epsilon, near, low, per_shell, emax**2, marks
-    )
+    most = emax**2 * row_means(data, crystals)
+    n = outlier_kernels.impossible(0, rows.n_crystals, rows.arrays(), crystals.arrays(), most, marks)
     rows.impossible[:] = marks
     rows.leave_out_lost()
     return int(data.ranks.allreduce(np.array([n], np.int64))[0])
+
+
+def _rows_of(data: RankData, marked: Bool) -> Bool:
+    """Whether the group of each row is ``marked``, (n_rows,).  ``marked``: by place."""
+    number = data.rows.number
+    found = np.empty(len(number), np.bool_)
+    for first in range(0, len(number), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        found[part] = marked[places(number[part], data.apart)]
+    return found

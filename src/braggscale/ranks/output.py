@@ -6,7 +6,7 @@ A scaled pair belongs to one input file, so that it is the same for any number o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from braggscale.ranks.means import RankData
 from braggscale.ranks.merging import least_scales
 from braggscale.ranks.plan import RanksPlan
 from braggscale.ranks.reading import Census, PreparedUnit, prepared_units
+from braggscale.ranks.reflections import places
 from braggscale.ranks.rounds import RanksScaled
 from braggscale.scaled_output import ScaledRows, columns_of, document_of
 from braggscale.scaling.previous_run import OutlierLimits, stored_entry
@@ -57,15 +58,19 @@ class ScaledFiles:
 
 
 def write_scaled(
-    data: RankData, found: Census, plan: RanksPlan, scaled: RanksScaled, files: ScaledFiles, pairs: Pairs
-) -> None:
-    """Write the scaled pairs of this rank beside their targets, and put them into ``pairs``; one file at a time."""
+    data: RankData, inputs: Census, plan: RanksPlan, scaled: RanksScaled, operators: Mapping[int, str],
+    files: ScaledFiles, pairs: Pairs,
+) -> None:  # fmt: skip
+    """Write the scaled pairs of this rank beside their targets, and put them into ``pairs``; one file at a time.
+
+    ``operators``: of data sets that were reindexed, by number.
+    """
     first = 0
     run = stamp_of([_common(plan, scaled)])
-    for one in prepared_units(found, plan):
-        used = [member for member in one.data_sets if isinstance(member, UsedDataSet)]
+    for one in prepared_units(data.ranks, inputs, plan, operators):
+        used = [data_set for data_set in one.data_sets if isinstance(data_set, UsedDataSet)]
         kept = [k for k in range(len(used)) if not data.rows.lost[first + k]]
-        pairs += _write(data, found, plan, scaled, files, one, [(used[k], first + k) for k in kept], run)
+        pairs += _write(data, inputs, plan, scaled, files, one, [(used[k], first + k) for k in kept], run)
         first += len(used)
 
 
@@ -77,7 +82,7 @@ def _common(plan: RanksPlan, scaled: RanksScaled) -> dict[str, Any]:
 
 
 def _write(
-    data: RankData, found: Census, plan: RanksPlan, scaled: RanksScaled, files: ScaledFiles, one: PreparedUnit,
+    data: RankData, inputs: Census, plan: RanksPlan, scaled: RanksScaled, files: ScaledFiles, one: PreparedUnit,
     used: Sequence[tuple[UsedDataSet, int]], run: int,
 ) -> Pairs:  # fmt: skip
     """Temporary names and names of the files.  ``used``: data sets of the unit, and their places in this rank."""
@@ -85,15 +90,15 @@ def _write(
         return []
     experiments, reflections = files.names(one.unit.number)
     final, rows, models = [], [], []
-    for member, c in used:
-        values, fate = _scaled_rows(data, plan, scaled, member, c)
-        final.append(replace(member, number=member.number - one.first, fate=fate))
+    for data_set, c in used:
+        values, fate = _scaled_rows(data, plan, scaled, data_set, c)
+        final.append(replace(data_set, number=data_set.number - one.first, fate=fate))
         rows.append(values)
-        models.append(with_run(_model(plan, scaled, member, c), found.cell, run))
+        models.append(with_run(_model(plan, scaled, data_set, c), inputs.cell, run))
     document = document_of(one.data, final, models, files.time)
     columns = columns_of(final, rows, run, imageset_numbers(document))
-    tables = [member.usable.table for member in final]
-    identifiers = {member.data_set.id: member.identifier for member in final}
+    tables = [data_set.usable.table for data_set in final]
+    identifiers = {data_set.data_set.id: data_set.identifier for data_set in final}
     return [
         (write_table(reflections, tables, columns, identifiers, {"shoebox"}), reflections),
         (write_text(experiments, to_text(document)), experiments),
@@ -101,7 +106,7 @@ def _write(
 
 
 def _scaled_rows(
-    data: RankData, plan: RanksPlan, scaled: RanksScaled, member: UsedDataSet, c: int
+    data: RankData, plan: RanksPlan, scaled: RanksScaled, data_set: UsedDataSet, c: int
 ) -> tuple[ScaledRows, np.ndarray]:
     """The rows of crystal ``c`` as they are written, and the fates of its input rows."""
     rows, crystals = data.rows, scaled.crystals
@@ -117,22 +122,22 @@ def _scaled_rows(
         crystals.gain[c : c + 1], crystals.floor[c : c + 1], a2, b2, linear, relative,
     )  # fmt: skip
     model = model if plan.estimated else model.observed()
-    expected: Float = g * scaled.mean[rows.number[part] >> data.shift]
+    expected: Float = g * scaled.mean[places(rows.number[part], data.apart)]
     x = rows.intensity[part] / np.where(g > 0, g, 1.0)
     variance = model.at(expected) + x**2 * of_scale
-    fate = member.fate.copy()
-    places = member.usable.kept[member.usable.observations.row]
-    fate[places[rows.out[part]]] = Fate.OUTLIER
-    fate[places[~(g >= least_scales(data, scaled, plan.small_scale_cutoff)[c])]] = Fate.SCALE_TOO_SMALL
-    return ScaledRows(member.usable.observations.row, rows.intensity[part], variance, g, of_scale), fate
+    fate = data_set.fate.copy()
+    in_table = data_set.usable.kept[data_set.usable.observations.row]
+    fate[in_table[rows.out[part]]] = Fate.OUTLIER
+    fate[in_table[~(g >= least_scales(data, scaled, plan.small_scale_cutoff)[c])]] = Fate.SCALE_TOO_SMALL
+    return ScaledRows(data_set.usable.observations.row, rows.intensity[part], variance, g, of_scale), fate
 
 
-def _model(plan: RanksPlan, scaled: RanksScaled, member: UsedDataSet, c: int) -> dict[str, Any]:
+def _model(plan: RanksPlan, scaled: RanksScaled, data_set: UsedDataSet, c: int) -> dict[str, Any]:
     """The model of crystal ``c`` as it is stored with its experiment."""
     settings = KBSettings(
         scale=True, decay=True, modulation=False, estimated=("scale", "decay") if plan.estimated else ()
     )
-    kind = member.experiment.kind
+    kind = data_set.experiment.kind
     nowhere = (0.0, 0.0)
     images = None if isinstance(kind, Still) else (kind.scan.valid_image_ranges or (kind.scan.image_range,))
     extent = Extent(

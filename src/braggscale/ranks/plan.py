@@ -6,26 +6,36 @@ from dataclasses import dataclass
 
 from braggscale.data.flags import Fate
 from braggscale.data.geometry import UnitCell
+from braggscale.data.reindexing import AUTO
 from braggscale.data.row_fates import Cuts
 from braggscale.errors import CommandError
 from braggscale.io.export.export import ExportSettings
 from braggscale.io.reading import Known
 from braggscale.io.reindexing import known
 from braggscale.options.schema import Options
-from braggscale.scaling.plan import PARTIALITY_CUTOFF, STILLS_CUTOFF, ZMAX, ZMAX_UNCALIBRATED
+from braggscale.scaling.plan import (
+    PARTIALITY_CUTOFF,
+    STILLS_CUTOFF,
+    ZMAX,
+    ZMAX_UNCALIBRATED,
+    FilterSettings,
+    filter_settings,
+)
 from braggscale.weighting.error_model import ErrorModelOptions
 from braggscale.weighting.outlier_test import OutlierOptions
 
 # Options that have a meaning here; whoever sets another one is told that it has none.
 SERVED = (
     "model", "restraints", "anomalous", "overwrite_existing_models", "nproc", "input.space_group", "input.unit_cell",
-    "input.polarization_fraction", "input.accept", "input.keep_flags", "input.keep_scales",
+    "input.polarization_fraction", "input.accept", "input.reindex", "input.keep_flags", "input.keep_scales",
     "KB.modulation_correction", "reflection_selection.best_unit_cell",
     "reflection_selection.intensity_choice", "reflection_selection.method", "weighting.error_model.error_model",
     "weighting.error_model.basic.a", "weighting.error_model.basic.b", "weighting.error_model.basic.minimisation",
     "weighting.error_model.basic.min_Ih", "weighting.error_model.basic.n_bins", "weighting.error_model.grouping",
     "weighting.error_model.reset_error_model", "scaling_options.full_matrix", "scaling_options.outlier_rejection",
-    "scaling_options.outlier_zmax", "scaling_options.emax",
+    "scaling_options.outlier_zmax", "scaling_options.emax", "filtering.method", "filtering.deltacchalf.mode",
+    "filtering.deltacchalf.stdcutoff", "filtering.deltacchalf.max_cycles", "filtering.deltacchalf.max_percent_removed",
+    "filtering.deltacchalf.min_reflections",
 )  # fmt: skip
 SERVED_SCOPES = ("cut_data.", "output.", "ranks.")
 # Exports that need no row of the data.
@@ -39,16 +49,20 @@ _SWEEPS = (
 class RanksPlan:
     """Values of the options that act here.
 
+    ``reindex``: operators for all data sets, ``mend_indexing``: whether those that differ get one of their own.
     ``best_unit_cell``: None for the median of the data sets.  ``estimated``: whether the spread of scales and of B is
     found from the data.  ``apart``: Friedel mates are different reflections in scaling.
     ``partiality_cutoff``: None to decide when it is known whether all are stills.
     ``errors``: None: V' = V.  ``memory_limit``: bytes of this process, None for no limit.
-    ``scaled_files``: whether scaled tables are written.
+    ``scaled_files``: whether scaled tables are written.  ``group_by``: of input files, None for no groups.
+    ``filtering``: None where no crystal is left out for its influence.
     """
 
     known: Known
     space_group: tuple[str, ...]
     unit_cell: tuple[str, ...]
+    reindex: tuple[str, ...]
+    mend_indexing: bool
     cuts: Cuts
     partiality_cutoff: float | None
     intensity_choice: str
@@ -64,6 +78,8 @@ class RanksPlan:
     memory_limit: float | None
     skip_bad_files: bool
     scaled_files: bool
+    group_by: str | None
+    filtering: FilterSettings | None
 
     def row_cuts(self, stills: bool) -> Cuts:
         """Which reflections are used.  ``stills``: whether all data sets are."""
@@ -94,6 +110,8 @@ def plan_of(options: Options) -> RanksPlan:
         ),
         space_group=asked.space_group,
         unit_cell=asked.unit_cell,
+        reindex=tuple(text for text in asked.reindex if text.lower() != AUTO),
+        mend_indexing=any(text.lower() == AUTO for text in asked.reindex),
         cuts=Cuts(cut.d_min, cut.d_max, 0.0, cut.min_isigi, accept),
         partiality_cutoff=cut.partiality_cutoff,
         intensity_choice=wanted.intensity_choice,
@@ -111,6 +129,8 @@ def plan_of(options: Options) -> RanksPlan:
         memory_limit=None if options.ranks.memory_limit is None else options.ranks.memory_limit * 1e9,
         skip_bad_files=options.ranks.skip_bad_files,
         scaled_files=options.ranks.scaled_files,
+        group_by=options.ranks.group_by,
+        filtering=filter_settings(options.filtering),
     )
 
 
@@ -127,13 +147,18 @@ def _refuse(options: Options) -> None:
         raise CommandError(f"grouping={options.weighting.error_model.grouping}: there is one error model {where}")
     if options.is_explicit("reflection_selection.method") and options.reflection_selection.method != "use_all":
         raise CommandError(f"method={options.reflection_selection.method}: all observations take part {where}")
+    filtering = options.filtering
+    if filtering.method is not None and filtering.deltacchalf.mode != "dataset":
+        raise CommandError(
+            f"mode={filtering.deltacchalf.mode}: {where} whole data sets are filtered; write mode=dataset"
+        )
     for name in options.output.exports:
         if name not in MERGED_EXPORTS:
             raise CommandError(
                 f"{name}: {where} only {' and '.join(MERGED_EXPORTS)} are written; make others with scale export from "
                 "the scaled files"
             )
-    for name in ("space_group", "unit_cell"):
+    for name in ("space_group", "unit_cell", "reindex"):
         for item in getattr(options.input, name):
             head, colon, _ = item.partition(":")
             if colon and head.strip().isalnum() and len(head.strip()) > 2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,11 +22,12 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet, forget
 from braggscale.errors import DataError, InputError, UserError
 from braggscale.io import Input, open_inputs
-from braggscale.io.reindexing import changed
-from braggscale.numerics.array_types import Array, Bool, Int, Int32
+from braggscale.io.reindexing import changed, with_operators
+from braggscale.numerics.array_types import Array, Int
 from braggscale.ranks.agreement import log_of_all, together
 from braggscale.ranks.communicator import Communicator, gather_texts
 from braggscale.ranks.crystal_rows import Allocator, RowStore
+from braggscale.ranks.packing import packed
 from braggscale.ranks.plan import RanksPlan, sweeps_without_model
 from braggscale.ranks.shares import Unit
 from braggscale.statistics.merging import mix
@@ -34,20 +35,18 @@ from braggscale.weighting.intensity_choice import Intensities, initial
 
 log = logging.getLogger(__name__)
 
-# Indices are packed into one number: 20 bits each, and one for I-.
-LARGEST_INDEX = (1 << 19) - 1
 _NOTHING = ImageRequest((), (), (), False)
 _MOST_DIFFERENT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """What the files of all ranks are about; the same in all ranks but for ``units``, ``room`` and ``skipped``.
+    """What the files of all ranks are about; the same in all ranks but for ``units``, ``room`` and ``not_indexed``.
 
     ``units``: of this rank, without bad files.  ``n_data_sets``: of each unit of the command line, (n_units,), 0 for
     bad files.  ``room``: rows in the tables of this rank.  ``stills``: whether all data sets are.
     ``cell``: for resolution and statistics.  ``wavelength``: mean over all data sets, Angstrom.
-    ``not_indexed``: rows of this rank that belong to no data set.  ``skipped``: bad files of this rank, and why.
+    ``not_indexed``: rows of this rank that belong to no data set.  ``warnings``: bad files that were left out.
     """
 
     units: tuple[Unit, ...]
@@ -58,32 +57,38 @@ class Census:
     cell: UnitCell
     wavelength: float
     not_indexed: int
-    skipped: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
 
     def first_number(self, unit: Unit) -> int:
         """Number of the first data set of a unit among those of the whole command line, from 0."""
         return int(self.n_data_sets[: unit.number].sum())
 
+    def units_of(self, numbers: Int) -> Int:
+        """The unit of each data set, (k,).  ``numbers``: of data sets among those of the whole command line, (k,)."""
+        found: Int = np.searchsorted(np.cumsum(self.n_data_sets), numbers, side="right")
+        return found
+
 
 def open_unit(unit: Unit, plan: RanksPlan) -> Input:
     """The data sets of a unit, with the space group and unit cell that were asked for."""
     data = open_inputs(unit.files, plan.known)
-    return changed(data, plan.space_group, plan.unit_cell, ())
+    return changed(data, plan.space_group, plan.unit_cell, plan.reindex)
 
 
-def census(ranks: Communicator, units: Sequence[Unit], mine: Sequence[Unit], plan: RanksPlan) -> Census:
+def take_census(ranks: Communicator, units: Sequence[Unit], mine: Sequence[Unit], plan: RanksPlan) -> Census:
     """Opens every file of this rank and learns what there is; nothing is computed yet.
 
     ``units``: of the whole command line, ``mine``: those of this rank.
     Raises, on all ranks, InputError for a bad file unless bad files are skipped, and DataError where space groups
     differ or nothing is left.
     """
-    looked_at = together(ranks, lambda: _look(mine, plan))
+    looked_at = together(ranks, lambda: _look(ranks, mine, plan))
     numbers = np.zeros(len(units), np.int64)
     for unit, experiments, _, _ in looked_at.good:
         numbers[unit.number] = len(experiments)
     numbers = ranks.allreduce(numbers)
-    _log_skipped(ranks, looked_at.bad)
+    lines = [f"{name} is left out: {reason}" for name, reason in looked_at.bad]
+    warnings = log_of_all(ranks, logging.WARNING, lines)
     experiments = [one for _, found, _, _ in looked_at.good for one in found]
     if numbers.sum() == 0:
         raise DataError("none of the files can be read")
@@ -104,7 +109,7 @@ def census(ranks: Communicator, units: Sequence[Unit], mine: Sequence[Unit], pla
         cell,
         float(every[:, 6].mean()),
         sum(n for *_, n in looked_at.good),
-        tuple(looked_at.bad),
+        tuple(warnings),
     )
 
 
@@ -116,25 +121,22 @@ class _LookedAt:
     bad: list[tuple[str, str]]
 
 
-def _look(mine: Sequence[Unit], plan: RanksPlan) -> _LookedAt:
-    found = _LookedAt([], [])
+def _look(ranks: Communicator, mine: Sequence[Unit], plan: RanksPlan) -> _LookedAt:
+    looked_at = _LookedAt([], [])
     for unit in mine:
+        ranks.at(f"reading {unit.name}")
         try:
             data = open_unit(unit, plan)
         except (InputError, DataError) as error:
             if not plan.skip_bad_files:
                 raise type(error)(f"{error}; to scale the others without it: skip_bad_files=True") from error
-            found.bad.append((unit.name, str(error)))
+            looked_at.bad.append((unit.name, str(error)))
             continue
         # what a table or a document holds is not needed here, and would add up
         experiments = [replace(one.experiment, scaling_model=None) for one in data.data_sets]
-        found.good.append((unit, experiments, sum(len(one.table) for one in data.data_sets), data.not_indexed))
+        looked_at.good.append((unit, experiments, sum(len(one.table) for one in data.data_sets), data.not_indexed))
         forget(one.table for one in data.data_sets)
-    return found
-
-
-def _log_skipped(ranks: Communicator, bad: Sequence[tuple[str, str]]) -> None:
-    log_of_all(ranks, logging.WARNING, [f"{name} is left out: {reason}" for name, reason in bad])
+    return looked_at
 
 
 def _refuse_sweeps(experiments: Sequence[Experiment]) -> None:
@@ -170,12 +172,18 @@ class PreparedUnit:
     data_sets: tuple[RunDataSet, ...]
 
 
-def prepared_units(found: Census, plan: RanksPlan) -> Iterator[PreparedUnit]:
-    """The units of this rank, one in memory at a time."""
-    cuts = plan.row_cuts(found.stills)
-    for unit in found.units:
+def prepared_units(
+    ranks: Communicator, inputs: Census, plan: RanksPlan, operators: Mapping[int, str] | None = None
+) -> Iterator[PreparedUnit]:
+    """The units of this rank, one in memory at a time.  ``operators``: of data sets that are reindexed, by number."""
+    cuts = plan.row_cuts(inputs.stills)
+    for unit in inputs.units:
+        ranks.at(f"at work on {unit.name}")
         data = open_unit(unit, plan)
-        first = found.first_number(unit)
+        first = inputs.first_number(unit)
+        mended = {k: operators[first + k] for k in range(len(data.data_sets)) if operators and first + k in operators}
+        if mended:
+            data = with_operators(data, mended, inputs.symmetry.hall)
         sets: list[RunDataSet] = []
         for k, data_set in enumerate(data.data_sets):
             experiment, in_use = data_set.experiment, None
@@ -185,7 +193,7 @@ def prepared_units(found: Census, plan: RanksPlan) -> Iterator[PreparedUnit]:
                 experiment = experiment if in_use is None else experiment.with_images(in_use)
             rows = prepare(
                 data_set.table, experiment, k, cuts=cuts, in_use=in_use, intensity=plan.intensity_choice,
-                best_cell=found.cell,
+                best_cell=inputs.cell,
             )  # fmt: skip
             sets.append(_judged(data_set, experiment, rows, first + k))
         yield PreparedUnit(unit, data, first, tuple(sets))
@@ -208,46 +216,51 @@ def _judged(data_set: DataSet, experiment: Experiment, rows: UsableRows, number:
 class Loaded:
     """The rows of this rank, not yet numbered.
 
-    ``numbers``: of the data sets that are crystals of ``store``, among all, (n_crystals,).
+    ``numbers``, ``names``: of the data sets that are crystals of ``store``; the numbers are among all, (n_crystals,).
     ``fates``: input rows by fate, (n_fates,).  ``left_out``: data sets that are not used, and why.
     ``both_kinds``: whether a row has profile and sum.
     """
 
     store: RowStore
     numbers: Int
+    names: list[str]
     fates: Int
     left_out: tuple[tuple[str, str], ...]
     both_kinds: bool
 
 
-def load(found: Census, plan: RanksPlan, allocator: Allocator) -> Loaded:
+def load(ranks: Communicator, inputs: Census, plan: RanksPlan, allocator: Allocator) -> Loaded:
     """Read and prepare the units of this rank.  Raises InputError for indices that no crystal has."""
-    store = RowStore.of(allocator, found.room)
+    store = RowStore.of(allocator, inputs.room)
     numbers: list[int] = []
+    names: list[str] = []
     left_out: list[tuple[str, str]] = []
     fates = np.zeros(max(Fate) + 1, np.int64)
     both = False
-    for one in prepared_units(found, plan):
-        used = [member for member in one.data_sets if isinstance(member, UsedDataSet)]
+    for one in prepared_units(ranks, inputs, plan):
+        used = [data_set for data_set in one.data_sets if isinstance(data_set, UsedDataSet)]
         left_out += [
-            (member.identifier, member.reason) for member in one.data_sets if not isinstance(member, UsedDataSet)
+            (data_set.identifier, data_set.reason)
+            for data_set in one.data_sets
+            if not isinstance(data_set, UsedDataSet)
         ]
-        for member in one.data_sets:
-            fates += np.bincount(member.fate, minlength=len(fates))
+        for data_set in one.data_sets:
+            fates += np.bincount(data_set.fate, minlength=len(fates))
         if not used:
             continue
         try:
-            _append(store, used, found.symmetry, plan)
+            _append(store, used, inputs.symmetry, plan)
         except UserError as error:
             raise InputError(f"{one.unit.name}: {error}") from error
-        numbers += [member.number for member in used]
-        both |= any(bool((o.has_sum & o.has_prf).any()) for o in (member.usable.observations for member in used))
-    return Loaded(store, np.array(numbers, np.int64), fates, tuple(left_out), both)
+        numbers += [data_set.number for data_set in used]
+        names += [data_set.identifier for data_set in used]
+        both |= any(bool((o.has_sum & o.has_prf).any()) for o in (data_set.usable.observations for data_set in used))
+    return Loaded(store, np.array(numbers, np.int64), names, fates, tuple(left_out), both)
 
 
 def _append(store: RowStore, used: Sequence[UsedDataSet], symmetry: Symmetry, plan: RanksPlan) -> None:
     """Put the rows of the data sets of one unit into the store."""
-    observations = [member.usable.observations for member in used]
+    observations = [data_set.usable.observations for data_set in used]
     hkl = np.concatenate([rows.hkl for rows in observations])
     index = packed(*symmetry.asu(hkl))
     ends = np.cumsum([len(rows) for rows in observations]).tolist()
@@ -272,25 +285,6 @@ def _columns(rows: Observations, values: Intensities, index: Int) -> dict[str, A
 def _key(rows: Observations) -> int:
     """A number that looks random, the same for the same data wherever they stand."""
     return int(mix(row_keys(rows).min(keepdims=True))[0])
-
-
-def packed(asu: Int32, minus: Bool) -> Int:
-    """One number for each index and sign, in the order of h, k, l and I+ before I-, (n,).
-
-    ``asu``: (n, 3), ``minus``: (n,).  Raises DataError for indices beyond half a million.
-    """
-    if np.abs(asu).max(initial=0) > LARGEST_INDEX:
-        raise DataError(f"Miller index {int(np.abs(asu).max())} is out of range; the file is damaged")
-    wide = asu.astype(np.int64) + (LARGEST_INDEX + 1)
-    found: Int = (wide[:, 0] << 41) | (wide[:, 1] << 21) | (wide[:, 2] << 1) | minus
-    return found
-
-
-def unpacked(index: Int) -> Int32:
-    """The indices of ``packed``, (n, 3).  ``index``: (n,)."""
-    mask = (1 << 20) - 1
-    columns = [(index >> shift) & mask for shift in (41, 21, 1)]
-    return (np.stack(columns, axis=1) - (LARGEST_INDEX + 1)).astype(np.int32)
 
 
 def refuse_twice(ranks: Communicator, keys: Array) -> None:

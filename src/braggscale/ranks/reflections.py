@@ -8,9 +8,9 @@ import numpy as np
 
 from braggscale.data.symmetry import Symmetry
 from braggscale.errors import DataError
-from braggscale.numerics.array_types import Float, Int, Int32
+from braggscale.numerics.array_types import Bool, Float, Int, Int32
 from braggscale.ranks.communicator import Communicator
-from braggscale.ranks.reading import unpacked
+from braggscale.ranks.packing import unpacked
 
 # Most places of a box that holds all indices: a bit for each travels between ranks.
 MOST_PLACES = 1 << 31
@@ -32,14 +32,26 @@ class Reflections:
     def __len__(self) -> int:
         return len(self.hkl)
 
-    def counts_at(self, shift: int) -> Int:
-        """Rows of each reflection; ``shift`` 1: Friedel mates are one, (n,), 0: they are two, (2 n,)."""
-        return self.counts.reshape(-1, 2).sum(axis=1) if shift else self.counts
+    def counts_by_place(self, apart: Bool) -> Int:
+        """Rows by place, (2 n,), see ``places``.  ``apart``: whether Friedel mates are two groups, (n,)."""
+        found = self.counts.reshape(-1, 2).copy()
+        found[~apart, 0] = found[~apart].sum(axis=1)
+        found[~apart, 1] = 0
+        return found.reshape(-1)
 
     def numbers(self, index: Int) -> Int32:
         """Numbers, 2 h or 2 h + 1, (k,).  ``index``: packed, with sign, (k,)."""
         found: Int32 = (2 * np.searchsorted(self.index, index >> 1) + (index & 1)).astype(np.int32)
         return found
+
+
+def places(number: Int32 | Int, apart: Bool) -> Int:
+    """Where the group of each row stands among 2 n_reflections, (k,): 2 h, and 2 h + 1 for an I- that is apart.
+
+    ``number``: of each row, (k,).  ``apart``: whether Friedel mates are two groups, (n_reflections,).
+    """
+    found: Int = np.where(apart[number >> 1], number, number & ~1).astype(np.int64)
+    return found
 
 
 def reflections_of(ranks: Communicator, index: Int, symmetry: Symmetry) -> Reflections:

@@ -1,26 +1,23 @@
-"""What a run over ranks says: log and summary."""
+"""What a run over ranks says in its log."""
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from braggscale import __version__
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.data.geometry import UnitCell
 from braggscale.data.symmetry import Symmetry
-from braggscale.numerics.array_types import Float
+from braggscale.ranks.filtering import Filtered
+from braggscale.ranks.groups import MergedGroup
 from braggscale.ranks.plan import RanksPlan
 from braggscale.ranks.rounds import RanksScaled
 from braggscale.report.text import tables
 from braggscale.report.text.citations import papers
 from braggscale.report.text.log import log_shells
+from braggscale.run_warnings import Code
 from braggscale.statistics.merging import Merged
-from braggscale.statistics.merging_statistics import Statistics
 
 log = logging.getLogger(__name__)
 
@@ -29,22 +26,26 @@ log = logging.getLogger(__name__)
 class Findings:
     """The result, but for the rows.
 
-    ``wavelength``: mean, Angstrom.  ``n_used``, ``n_data_sets``: data sets that were scaled, and of the input.
-    ``ledger``: input rows by fate.  ``r_split``: of the shells of ``statistics``, and of all, (n_bins + 1,).
-    ``spread``: sd of ln k and of B over the crystals.
+    ``wavelength``: mean, Angstrom.  ``n_data_sets``: of the input.  ``n_unique``: reflections in the fit.
+    ``ledger``: input rows by fate.  ``filtered``: crystals that filtering left out.  ``whole``, ``merged``: all
+    crystals merged.  ``groups``: those of group_by.  ``spread``: sd of ln k and of B over the crystals.
+    ``warnings``: what was left out.  ``operators``: of reindexed data sets of this rank, by number.
     """
 
     symmetry: Symmetry
     cell: UnitCell
     wavelength: float
-    n_used: int
     n_data_sets: int
+    n_unique: int
     ledger: Mapping[Fate, int]
     scaled: RanksScaled
-    statistics: Statistics | None
-    r_split: Float
+    filtered: Filtered
+    whole: MergedGroup
     merged: Merged
+    groups: tuple[MergedGroup, ...]
     spread: tuple[float, float]
+    warnings: tuple[tuple[Code, str], ...]
+    operators: Mapping[int, str]
 
 
 def log_findings(found: Findings, plan: RanksPlan) -> None:
@@ -77,14 +78,14 @@ def log_findings(found: Findings, plan: RanksPlan) -> None:
 
 
 def _log_statistics(found: Findings, plan: RanksPlan) -> None:
-    statistics = found.statistics
+    statistics = found.whole.statistics
     if statistics is None:
         return
     log_shells(statistics, plan.apart)
     shells = [*statistics.shells, statistics.overall]
     rows = [
         (f"{shell.d_max:.2f}", f"{shell.d_min:.2f}", f"{value:.3f}", f"{shell.cc_half:.3f}")
-        for shell, value in zip(shells, found.r_split.tolist(), strict=True)
+        for shell, value in zip(shells, found.whole.r_split.tolist(), strict=True)
     ]
     log.info("Halves of the crystals")
     log.info(tables.text_table(("d_max", "d_min", "R_split", "CC1/2"), rows))
@@ -98,28 +99,11 @@ def _log_statistics(found: Findings, plan: RanksPlan) -> None:
         log.info(f"  {method}: {paper}")
 
 
-def summary_text(
-    found: Findings, command: Mapping[str, Any], n_ranks: int, exchanged: int, seconds: Mapping[str, float]
-) -> str:
-    """The summary as JSON.  ``exchanged``: bytes that a rank has given to sums."""
-    statistics, scaled = found.statistics, found.scaled
-    values = {
-        "program": {"name": "braggscale", "version": __version__},
-        "kind": "ranks",
-        "command": dict(command),
-        "ranks": {"number": n_ranks, "bytes_of_sums": exchanged},
-        "space_group": str(found.symmetry),
-        "unit_cell": list(found.cell),
-        "wavelength": found.wavelength,
-        "data_sets": {"input": found.n_data_sets, "scaled": found.n_used},
-        "ledger": {fate.name.lower(): n for fate, n in found.ledger.items()},
-        "rounds": [{**asdict(one), "errors": asdict(one.errors)} for one in scaled.rounds],
-        "converged": scaled.converged,
-        "error_model": asdict(scaled.model),
-        "spread": {"ln_scale": found.spread[0], "b": found.spread[1]},
-        "strengths": {"scale": scaled.strengths.scale, "decay": scaled.strengths.decay},
-        "statistics": None if statistics is None else statistics.to_dict(),
-        "r_split": [value if math.isfinite(value) else None for value in found.r_split.tolist()],
-        "seconds": dict(seconds),
-    }
-    return json.dumps(values, indent=1) + "\n"
+def log_group(one: MergedGroup) -> None:
+    """One line for a group of files."""
+    text = f"Group {one.name}: {one.n_data_sets} data sets, {one.n_observations} observations"
+    if one.statistics is not None:
+        overall = one.statistics.overall
+        text += f", completeness {100 * overall.completeness:.1f} %, R_split {one.r_split[-1]:.3f}, CC1/2 "
+        text += f"{overall.cc_half:.3f}"
+    log.info(text)

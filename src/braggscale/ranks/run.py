@@ -1,4 +1,4 @@
-"""The story of a run over ranks: share, look, read, number, scale in rounds, merge, write."""
+"""The story of a run over ranks: share, look, read, number, scale in rounds, filter, merge, write."""
 
 from __future__ import annotations
 
@@ -6,32 +6,36 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from braggscale.data.flags import Fate
-from braggscale.io.atomic_files import commit, pending
-from braggscale.io.export.write import merged_files
+from braggscale.io.atomic_files import pending
 from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.numerics.compiled import crystal_passes as kernels
 from braggscale.numerics.partitions import threads
 from braggscale.numerics.timing import Clock
 from braggscale.options.schema import Options
 from braggscale.ranks.agreement import log_of_all, together
-from braggscale.ranks.communicator import Communicator, gather_texts
+from braggscale.ranks.communicator import Communicator
 from braggscale.ranks.crystal_rows import ROW_BYTES, Allocator, CrystalRows
 from braggscale.ranks.exact_sums import ExactSums
+from braggscale.ranks.filtering import Filtered, scale_filtered
+from braggscale.ranks.groups import group_names, merged_group
+from braggscale.ranks.indexing import apply, log_indexing
+from braggscale.ranks.indexing import find as indexing_of_crystals
 from braggscale.ranks.means import RankData
-from braggscale.ranks.merging import MergedSums, merged_data, merged_sums, r_split_by_shell, statistics_of
-from braggscale.ranks.output import Pairs, ScaledFiles, write_scaled
 from braggscale.ranks.plan import RanksPlan, plan_of
-from braggscale.ranks.reading import Census, Loaded, census, load, refuse_twice
-from braggscale.ranks.reflections import reflections_of
-from braggscale.ranks.report import Findings, log_findings, summary_text
+from braggscale.ranks.reading import Census, Loaded, load, refuse_twice, take_census
+from braggscale.ranks.reflections import places, reflections_of
+from braggscale.ranks.report import Findings, log_findings
 from braggscale.ranks.rounds import RanksScaled, scale
 from braggscale.ranks.sample import sample_of
 from braggscale.ranks.shares import Unit, shares, units_of
-from braggscale.scaled_output import now
+from braggscale.ranks.writing import put_in_place, write_all, write_groups, write_log
+from braggscale.run_warnings import Code
 
 log = logging.getLogger(__name__)
 
@@ -65,27 +69,46 @@ def _run(
     clock = Clock()
     plan = plan_of(options)
     units = together(ranks, lambda: units_of(files))
+    names, group_of = group_names(units, plan.group_by)
     mine = _my_units(ranks, units)
     with clock.stage("looking"):
-        found = census(ranks, units, mine, plan)
-    _log_begin(ranks, found)
-    allocator = together(ranks, lambda: _allocator(plan, found.room))
+        inputs = take_census(ranks, units, mine, plan)
+    _log_begin(ranks, inputs)
+    allocator = together(ranks, lambda: _allocator(plan, inputs.room))
     with clock.stage("preparation"):
-        loaded = together(ranks, lambda: load(found, plan, allocator))
-        _log_left_out(ranks, loaded)
+        loaded = together(ranks, lambda: load(ranks, inputs, plan, allocator))
+        warnings = _log_left_out(ranks, inputs, loaded)
+    with clock.stage("indexing"):
+        indexing = indexing_of_crystals(ranks, loaded.store, inputs.symmetry, inputs.cell)
+        told = log_indexing(ranks, indexing, loaded.names, plan.mend_indexing)
+        warnings += [(Code.INDEXED_DIFFERENTLY, text) for text in told]
+        if plan.mend_indexing:
+            apply(loaded.store, indexing, inputs.symmetry)
     with clock.stage("symmetry"):
-        data = _rank_data(ranks, found, plan, loaded, allocator)
+        data = _rank_data(ranks, inputs, plan, loaded, allocator)
+    ranks.at(f"scaling the data of {_names(inputs)}")
     with clock.stage("scaling"):
-        scaled = scale(data, plan)
+        scaled, filtered = scale_filtered(
+            data, inputs.cell, plan.small_scale_cutoff, plan.filtering, loaded.names, lambda: scale(data, plan)
+        )
     with clock.stage("merging"):
-        sums = merged_sums(data, scaled, plan.small_scale_cutoff, observed=not plan.estimated)
-        findings = _findings(data, found, plan, loaded, scaled, sums)
+        findings = _findings(data, inputs, plan, loaded, (scaled, filtered), warnings)
+        if plan.mend_indexing:
+            findings = replace(findings, operators=indexing.by_number(loaded.numbers))
     log_findings(findings, plan)
     with pending() as pairs:
         with clock.stage("writing"):
-            together(ranks, lambda: _write_all(data, found, plan, findings, options, pairs))
-        together(ranks, lambda: _write_log(ranks, data, findings, options, command, log_text, clock, pairs))
-        _commit(ranks, pairs)
+            together(ranks, lambda: write_all(data, inputs, plan, findings, options, pairs))
+            of_crystals = group_of[inputs.units_of(loaded.numbers)]
+            findings = write_groups(data, plan, findings, (names, of_crystals), options, pairs)
+        together(ranks, lambda: write_log(data, findings, options, command, log_text, clock, pairs))
+        put_in_place(ranks, pairs)
+
+
+def _names(inputs: Census) -> str:
+    """The files of this rank in a few words."""
+    names = [unit.name for unit in inputs.units]
+    return "no file" if not names else names[0] + (f" to {names[-1]}" if len(names) > 1 else "")
 
 
 def _my_units(ranks: Communicator, units: Sequence[Unit]) -> list[Unit]:
@@ -99,62 +122,67 @@ def _allocator(plan: RanksPlan, room: int) -> Allocator:
     return Allocator(tempfile.gettempdir() if in_files else None)
 
 
-def _rank_data(ranks: Communicator, found: Census, plan: RanksPlan, loaded: Loaded, allocator: Allocator) -> RankData:
+def _rank_data(ranks: Communicator, inputs: Census, plan: RanksPlan, loaded: Loaded, allocator: Allocator) -> RankData:
     """The rows with the numbers of their reflections; crystals that share none are left out."""
     store = loaded.store
     index = store.columns["index"][: store.starts[-1]]
-    reflections = reflections_of(ranks, index, found.symmetry)
+    reflections = reflections_of(ranks, index, inputs.symmetry)
     relative = bool(ranks.allreduce(np.array([store.has_relative], np.int64), "max")[0])
     rows = together(ranks, lambda: store.finished(reflections.numbers, relative, allocator))
     refuse_twice(ranks, rows.key)
-    shift = 0 if plan.apart else 1
-    rows.lost[:] = _unconnected(rows, reflections.counts_at(shift), shift)
+    apart = np.full(len(reflections), plan.apart)
+    rows.lost[:] = _unconnected(rows, reflections.counts_by_place(apart), apart)
     rows.leave_out_lost()
     n = int(ranks.allreduce(np.array([rows.n_crystals], np.int64))[0])
     sample = sample_of(ranks, rows, reflections)
     log.info(
         f"{int(reflections.counts.sum())} observations of {len(reflections)} unique reflections from {n} data sets"
     )
-    return RankData(ranks, ExactSums(ranks), rows, reflections, n, shift, sample)
+    sums = ExactSums(ranks)
+    s = sums.collect("s", reflections.counts, 1, lambda total: kernels.resolution_sums(rows.number, rows.s, total))
+    s = s.reshape(-1, 2).sum(axis=1) / reflections.counts.reshape(-1, 2).sum(axis=1)
+    return RankData(ranks, sums, rows, reflections, n, apart, s, sample)
 
 
-def _unconnected(rows: CrystalRows, counts: Int, shift: int) -> Bool:
-    """Crystals of which no reflection was measured twice, (n_crystals,)."""
+def _unconnected(rows: CrystalRows, counts: Int, apart: Bool) -> Bool:
+    """Crystals of which no reflection was measured twice, (n_crystals,).  ``counts``: by place."""
     several = counts > 1
-    found = np.zeros(rows.n_crystals, np.bool_)
+    alone = np.zeros(rows.n_crystals, np.bool_)
     for c in range(rows.n_crystals):
-        found[c] = not several[rows.number[rows.starts[c] : rows.starts[c + 1]] >> shift].any()
-    return found
+        alone[c] = not several[places(rows.number[rows.starts[c] : rows.starts[c + 1]], apart)].any()
+    return alone
 
 
 def _findings(
-    data: RankData, found: Census, plan: RanksPlan, loaded: Loaded, scaled: RanksScaled, sums: MergedSums
-) -> Findings:
+    data: RankData, inputs: Census, plan: RanksPlan, loaded: Loaded, result: tuple[RanksScaled, Filtered],
+    warnings: Sequence[tuple[Code, str]],
+) -> Findings:  # fmt: skip
     """Everything that log, summary and exports say, in every rank."""
-    internal, limit = plan.export.use_internal_variance, plan.cuts.d_min
-    reflections, symmetry, cell = data.reflections, found.symmetry, found.cell
-    statistics = statistics_of(sums, reflections, symmetry, cell, plan.n_bins, limit, internal)
-    split = r_split_by_shell(sums, reflections, cell, plan.n_bins, limit)
-    merged = merged_data(sums, reflections, symmetry, internal)
-    n_scaled = int(round(float(sums.plain[:, 3].sum())))
+    scaled, filtered = result
+    whole, merged = merged_group(data, scaled, plan, inputs.symmetry, inputs.cell)
+    ledger = _ledger(data, inputs, loaded, whole.n_observations)
+    return Findings(
+        symmetry=inputs.symmetry, cell=inputs.cell, wavelength=inputs.wavelength,
+        n_data_sets=int(inputs.n_data_sets.sum()), n_unique=len(data.reflections), ledger=ledger, scaled=scaled,
+        filtered=filtered, whole=whole, merged=merged, groups=(), spread=_spread(data, scaled),
+        warnings=tuple(warnings), operators={},
+    )  # fmt: skip
+
+
+def _ledger(data: RankData, inputs: Census, loaded: Loaded, n_scaled: int) -> dict[Fate, int]:
+    """Input rows of all ranks by fate.  ``n_scaled``: observations that were merged."""
     rows = data.rows
     lost = int(np.diff(rows.starts)[rows.lost].sum())
     out = int(np.count_nonzero(rows.out)) - lost
-    fates = np.append(loaded.fates, [out, lost, found.not_indexed, int(np.count_nonzero(rows.lost))])
-    total = data.ranks.allreduce(fates)
-    counts, (n_out, n_lost, n_no_index, n_lost_crystals) = total[:-4].copy(), total[-4:].tolist()
+    total = data.ranks.allreduce(np.append(loaded.fates, [out, lost, inputs.not_indexed]))
+    counts, (n_out, n_lost, n_no_index) = total[:-3].copy(), total[-3:].tolist()
     usable = int(counts[Fate.SCALED])
     counts[Fate.SCALED] = n_scaled
     counts[Fate.OUTLIER] += n_out
     counts[Fate.DATA_SET_UNUSABLE] += n_lost
     counts[Fate.NOT_INDEXED] += n_no_index
     counts[Fate.SCALE_TOO_SMALL] += max(usable - n_scaled - n_out - n_lost, 0)
-    ledger = {fate: int(counts[fate]) for fate in Fate if counts[fate]}
-    spread = _spread(data, scaled)
-    return Findings(
-        symmetry, cell, found.wavelength, data.n_crystals - n_lost_crystals, int(found.n_data_sets.sum()), ledger,
-        scaled, statistics, split, merged, spread,
-    )  # fmt: skip
+    return {fate: int(counts[fate]) for fate in Fate if counts[fate]}
 
 
 def _spread(data: RankData, scaled: RanksScaled) -> tuple[float, float]:
@@ -166,70 +194,21 @@ def _spread(data: RankData, scaled: RanksScaled) -> tuple[float, float]:
     return float(np.sqrt(variance[0])), float(np.sqrt(variance[1]))
 
 
-def _write_all(
-    data: RankData, found: Census, plan: RanksPlan, findings: Findings, options: Options, pairs: Pairs
-) -> None:
-    """Scaled pairs of this rank and, on the first one, merged data, beside their targets."""
-    output = options.output
-    if plan.scaled_files:
-        files = ScaledFiles(output.experiments, output.reflections, now(), len(found.n_data_sets))
-        write_scaled(data, found, plan, findings.scaled, files, pairs)
-    if data.ranks.rank == 0:
-        pairs += merged_files(
-            findings.merged, findings.wavelength, findings.symmetry, findings.cell, output.exports, plan.export,
-            findings.statistics,
-        )  # fmt: skip
-
-
-def _write_log(
-    ranks: Communicator, data: RankData, findings: Findings, options: Options, command: Mapping[str, Any],
-    log_text: Callable[[], str], clock: Clock, pairs: Pairs,
-) -> None:  # fmt: skip
-    """Log and summary of the first rank, last of all."""
-    from braggscale.io.atomic_files import write_text
-
-    output = options.output
-    others = sum(len(text.splitlines()) for text in gather_texts(ranks, "\n".join(target for _, target in pairs)))
-    exchanged = data.sums.exchanged
-    if ranks.rank:
-        return
-    log.info("")
-    log.info(f"Sums exchanged: {exchanged / 1e6:.1f} MB by each rank")
-    log.info(f"Written: {others} files" + (f", {output.log}" if output.log else ""))
-    log.info("Seconds: " + ", ".join(f"{name} {seconds:.2f}" for name, seconds in clock.seconds.items()))
-    if output.json:
-        text = summary_text(findings, command, ranks.size, exchanged, dict(clock.seconds))
-        pairs.append((write_text(output.json, text), output.json))
-    if output.log:
-        pairs.append((write_text(output.log, log_text()), output.log))
-
-
-def _commit(ranks: Communicator, pairs: Pairs) -> None:
-    """The first rank puts the files of all ranks in place, log and summary last."""
-    names = gather_texts(ranks, "\n".join(f"{temporary}\t{target}" for temporary, target in pairs))
-    every = [tuple(line.split("\t")) for text in [*names[1:], names[0]] for line in text.splitlines()]
-    found = [(temporary, target) for temporary, target in every]
-
-    def rename() -> None:
-        if ranks.rank == 0:
-            commit(found)
-
-    together(ranks, rename)
-
-
-def _log_begin(ranks: Communicator, found: Census) -> None:
+def _log_begin(ranks: Communicator, inputs: Census) -> None:
     """How the work is shared, and what there is."""
-    lines = [f"rank {ranks.rank}: process {os.getpid()} on {os.uname().nodename}, {found.room} rows in "
-             f"{len(found.units)} files"]  # fmt: skip
+    lines = [f"rank {ranks.rank}: process {os.getpid()} on {os.uname().nodename}, {inputs.room} rows in "
+             f"{len(inputs.units)} files"]  # fmt: skip
     if ranks.size > 1:
         log_of_all(ranks, logging.INFO, lines)
-    log.info(f"{int(found.n_data_sets.sum())} data sets, {'all of them stills' if found.stills else 'with sweeps'}")
-    log.info(f"Space group {found.symmetry}, unit cell " + " ".join(f"{x:.3f}" for x in found.cell))
+    log.info(f"{int(inputs.n_data_sets.sum())} data sets, {'all of them stills' if inputs.stills else 'with sweeps'}")
+    log.info(f"Space group {inputs.symmetry}, unit cell " + " ".join(f"{x:.3f}" for x in inputs.cell))
 
 
-def _log_left_out(ranks: Communicator, loaded: Loaded) -> None:
+def _log_left_out(ranks: Communicator, inputs: Census, loaded: Loaded) -> list[tuple[Code, str]]:
+    """Log what was left out of the files; returns the lines of bad files, and of data sets, of which many are cut."""
     lines = [f"data set {name} is left out: {reason}" for name, reason in loaded.left_out]
-    log_of_all(ranks, logging.WARNING, lines)
+    warnings = log_of_all(ranks, logging.WARNING, lines)
     both = ranks.allreduce(np.array([loaded.both_kinds], np.int64), "max")
     if both[0]:
         log.info("profiles and sums are not combined: profiles are used where there are any (intensity_choice=sum)")
+    return [(Code.DATA_SET_LEFT_OUT, line) for line in (*inputs.warnings, *warnings)]

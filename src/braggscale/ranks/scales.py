@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from braggscale.models.kb import DECAY_RIDGE, SCALE_RIDGE
-from braggscale.numerics.array_types import Float, Int
+from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import crystal_passes as kernels
 from braggscale.ranks.crystal_rows import CrystalScales
 from braggscale.ranks.exact_sums import Sums
@@ -78,13 +78,13 @@ def starting_scales(data: RankData, crystals: CrystalScales) -> CrystalScales:
     shell, counts = _shells(data)
     for turn in range(WILSON_TURNS + START_TURNS):
         if turn < WILSON_TURNS:
-            nothing = np.zeros(len(data.counts))
-            sums = mean_sums(data, crystals, ErrorModel(1.0, 0.0), kernels.EQUAL, nothing, data.shift, "equal")
+            nothing = np.zeros(len(shell))
+            sums = mean_sums(data, crystals, ErrorModel(1.0, 0.0), kernels.EQUAL, nothing, data.apart, "equal")
             total = np.bincount(shell, sums[:, 0], SHELLS)
             mean = np.maximum(total / np.maximum(counts, 1.0), 0.0)[shell]
         else:
-            mean = ratio(_fit_sums(data, crystals))
-        blocks = _blocks(data, crystals, mean)
+            mean = ratio(_fit_sums(data, crystals, data.apart))
+        blocks = _blocks(data, crystals, mean, data.apart)
         above = blocks[:, 0] + crystals.k * blocks[:, 2]  # sum w I m
         good = (above > 0) & (blocks[:, 2] > 0)
         k = np.where(good, np.divide(above, blocks[:, 2], out=np.ones(len(good)), where=good), crystals.k)
@@ -96,30 +96,29 @@ def starting_scales(data: RankData, crystals: CrystalScales) -> CrystalScales:
 
 
 def _shells(data: RankData) -> tuple[Int, Float]:
-    """Shell of each reflection, with about as many rows in each, and its rows."""
-    s = data.sums.collect("s", data.counts, 1, lambda sums: _add_s(data, sums))[:, 0] / data.counts.clip(1)
+    """Shell of each group, by place, with about as many rows in each, and the rows of each shell."""
+    s, counts = np.repeat(data.s, 2), data.counts
     order = np.argsort(s, kind="stable")
-    below = np.cumsum(data.counts[order])
+    below = np.cumsum(counts[order])
     shell = np.empty(len(s), np.int64)
     shell[order] = np.minimum((below - 1).clip(0) * SHELLS // max(int(below[-1]), 1), SHELLS - 1)
-    return shell, np.bincount(shell, data.counts, SHELLS).astype(np.float64)
+    return shell, np.bincount(shell, counts, SHELLS).astype(np.float64)
 
 
-def _add_s(data: RankData, sums: Sums) -> None:
-    kernels.resolution_sums(data.rows.number, data.rows.s, data.shift, sums)
-
-
-def fit(data: RankData, crystals: CrystalScales, strengths: Strengths, estimate: bool, most_change: float) -> Fitted:
+def fit(
+    data: RankData, crystals: CrystalScales, strengths: Strengths, apart: Bool, estimate: bool, most_change: float
+) -> Fitted:
     """Minimise F with the weights of the rows.  ``estimate``: whether strengths move.
 
-    ``most_change``: as ``ROUND_CHANGE``.
+    ``apart``: reflections whose Friedel mates are fitted as two, (n_reflections,).  ``most_change``: as
+    ``ROUND_CHANGE``.
     """
     history: list[tuple[Float, Float]] = []
     turns, change = 0, np.inf
     for _ in range(MOST_TURNS):
         turns += 1
-        mean = ratio(_fit_sums(data, crystals))
-        blocks = _blocks(data, crystals, mean)
+        mean = ratio(_fit_sums(data, crystals, apart))
+        blocks = _blocks(data, crystals, mean, apart)
         pull, target = _pull(data, crystals, strengths)
         step, covariance = _steps(crystals, blocks, pull, target)
         before, n = crystals, blocks[:, 6]
@@ -143,24 +142,22 @@ def fit(data: RankData, crystals: CrystalScales, strengths: Strengths, estimate:
     return Fitted(crystals, strengths, covariance, cost, turns, change)
 
 
-def _fit_sums(data: RankData, crystals: CrystalScales) -> Float:
+def _fit_sums(data: RankData, crystals: CrystalScales, apart: Bool) -> Float:
     def add(sums: Sums) -> None:
-        kernels.fit_sums(
-            0, data.rows.n_crystals, data.rows.arrays(), crystals.arrays(), data.shift, data.rows.weight, sums
-        )
+        kernels.fit_sums(0, data.rows.n_crystals, data.rows.arrays(), crystals.arrays(), apart, data.rows.weight, sums)
 
-    return data.sums.collect("fit", data.counts, 2, add)
+    return data.sums.collect("fit", data.reflections.counts_by_place(apart), 2, add)
 
 
-def _blocks(data: RankData, crystals: CrystalScales, mean: Float) -> Float:
+def _blocks(data: RankData, crystals: CrystalScales, mean: Float, apart: Bool) -> Float:
     """See ``crystal_passes.normal_blocks``, (n_crystals, 7)."""
     found = np.empty((data.rows.n_crystals, 7))
     arrays, of_crystals = data.rows.arrays(), crystals.arrays()
 
-    def work(first: int, last: int) -> None:
-        kernels.normal_blocks(first, last, arrays, of_crystals, data.shift, data.rows.weight, mean, found)
+    def blocks_of(first: int, last: int) -> None:
+        kernels.normal_blocks(first, last, arrays, of_crystals, apart, data.rows.weight, mean, found)
 
-    data.rows.lanes(work)
+    data.rows.in_threads(blocks_of)
     return found
 
 

@@ -70,7 +70,7 @@ from braggscale.statistics.shell_statistics import Shell
 from braggscale.weighting.error_model import FitResult
 
 Part = TypeVar("Part", bound=Record)
-_NOTHING_YET = Verdict(state="look", sentence="", checks=[], commands=[])
+NOT_JUDGED = Verdict(state="look", sentence="", checks=[], commands=[])
 
 
 def summary(
@@ -93,8 +93,8 @@ def summary(
     found = Summary(
         schema=SCHEMA,
         program=Program(name="braggscale", version=__version__),
-        command=msgspec.convert(command, Command),
-        warnings=[_same(one, WarningEntry) for one in warned],
+        command=command_entry(command),
+        warnings=[same(one, WarningEntry) for one in warned],
         options=options.as_dict(),
         sample=sample_name([images[one.number] for one in result.used] if images else []) or None,
         space_group=str(result.symmetry),
@@ -120,16 +120,16 @@ def summary(
         selection=Selection(
             observations=int(result.selection.mask.sum()),
             groups=result.selection.n_groups,
-            data_sets=[_same(share, FitShare) for share in result.selection.shares],
+            data_sets=[same(share, FitShare) for share in result.selection.shares],
         ),
         rounds=_rounds(result),
         fit=_fit(result),
         validation=_validation(result.validation),
-        error_models=_error_models(result.scaled.rounds[-1].errors if result.scaled.rounds else ()),
+        error_models=error_model_entries(result.scaled.rounds[-1].errors if result.scaled.rounds else ()),
         intensity_choice=state.i_mid,
         profiles=_profiles(result),
         outliers=int(state.rejected.sum()),
-        statistics=None if result.statistics is None else _statistics(result.statistics, kept),
+        statistics=None if result.statistics is None else statistics_entry(result.statistics, kept),
         models=sections.models,
         correlations=sections.correlations,
         resolution=sections.resolution,
@@ -151,13 +151,23 @@ def summary(
             machine=platform.machine(),
             finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         ),
-        verdict=_NOTHING_YET,
+        verdict=NOT_JUDGED,
     )
+    return judged(found)
+
+
+def judged(found: Summary) -> Summary:
+    """A summary as scale.json has it, with its verdict."""
     plain = shortened(from_json(to_json(found)))
     return msgspec.structs.replace(plain, verdict=verdict(plain))
 
 
-def _same(value: object, kind: type[Part]) -> Part:
+def command_entry(command: Mapping[str, Any]) -> Command:
+    """The command line, from ``schema.CommandLine.as_dict``."""
+    return msgspec.convert(command, Command)
+
+
+def same(value: object, kind: type[Part]) -> Part:
     """A struct of the attributes of ``value`` that have the names of its fields."""
     return kind(**{name: getattr(value, name) for name in kind.__struct_fields__})
 
@@ -181,7 +191,7 @@ def _data_sets(result: Result, images: Sequence[str]) -> list[DataSetEntry]:
                 images=(images[member.number] or None) if images else None,
                 settings=settings_table(settings[k]) if k in settings else None,
                 model=models.get(k),
-                partials=None if partials is None else _same(partials, Partials),
+                partials=None if partials is None else same(partials, Partials),
             )
         )
     return listed
@@ -215,7 +225,7 @@ def _rounds(result: Result) -> list[Round]:
             number=report.number,
             observations=report.outcome.n_observations,
             minimisers=_minimisers(report.outcome.fits),
-            error_models=[_same(found.model, ErrorModelEntry) for found in report.errors],
+            error_models=[same(found.model, ErrorModelEntry) for found in report.errors],
             intensity_choice=None if report.choice is None else report.choice.name,
             outliers=None if report.rejection is None else report.n_outliers,
         )
@@ -269,7 +279,7 @@ def _validation(found: Validation | None) -> ValidationEntry | None:
         groups=found.groups,
         folds=found.folds,
         reason=found.reason,
-        candidates=[_same(candidate, CandidateEntry) for candidate in found.candidates],
+        candidates=[same(candidate, CandidateEntry) for candidate in found.candidates],
     )
 
 
@@ -283,7 +293,7 @@ def _wavelengths(result: Result) -> WavelengthsEntry | None:
             WavelengthEntry(
                 wavelength=one.wavelength,
                 data_sets=[result.used[k].identifier for k in one.data_sets],
-                statistics=None if one.statistics is None else _statistics(one.statistics, names),
+                statistics=None if one.statistics is None else statistics_entry(one.statistics, names),
             )
             for one in found.each
         ],
@@ -315,10 +325,11 @@ def _free_set(found: FreeSet | None) -> FreeSetEntry | None:
     )
 
 
-def _error_models(reports: Sequence[FitResult]) -> list[ErrorModelFit]:
+def error_model_entries(reports: Sequence[FitResult]) -> list[ErrorModelFit]:
+    """Error models and how they were found."""
     return [
         ErrorModelFit(
-            model=_same(report.model, ErrorModelEntry),
+            model=same(report.model, ErrorModelEntry),
             n_used=report.n_used,
             n_trimmed=report.n_trimmed,
             rounds=report.rounds,
@@ -327,7 +338,7 @@ def _error_models(reports: Sequence[FitResult]) -> list[ErrorModelFit]:
             esd_b=report.esd_b,
             esd_c=report.esd_c,
             linear_gain=report.linear_gain,
-            ranges=[_same(one, RangeEntry) for one in report.ranges],
+            ranges=[same(one, RangeEntry) for one in report.ranges],
             reason=report.reason,
             isa=report.model.isa,
         )
@@ -344,9 +355,11 @@ def _intervals(found: Intervals, names: Sequence[str]) -> IntervalsEntry:
     )
 
 
-def _statistics(found: Statistics, names: Sequence[str]) -> StatisticsEntry:
+def statistics_entry(found: Statistics, names: Sequence[str]) -> StatisticsEntry:
+    """Merging statistics.  ``names``: identifiers of the data sets in the output."""
+
     def entry(shell: Shell) -> ShellEntry:
-        return _same(shell, ShellEntry)
+        return same(shell, ShellEntry)
 
     return StatisticsEntry(
         overall=entry(found.overall),

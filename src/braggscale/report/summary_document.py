@@ -17,6 +17,7 @@ from braggscale.report.summary_crystals import (
     OutlyingEntry,
     ReferenceEntry,
 )
+from braggscale.report.summary_ranks import RanksEntry
 from braggscale.report.summary_run import (
     Command,
     DataSetEntry,
@@ -159,6 +160,7 @@ class Summary(Record, frozen=True, kw_only=True):
         about("Images and data sets that disagree with the rest; null if not tested."),
     ] = None
     symmetry: Annotated[SymmetryEntry | None, about("Whether the space group fits; null if not tested.")] = None
+    ranks: Annotated[RanksEntry | None, about("Null for a run in one process without a limit of memory.")] = None
     run: RunEntry
     verdict: Verdict
 

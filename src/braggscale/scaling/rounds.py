@@ -428,5 +428,9 @@ def _same(problem: ScalingProblem, old: State, new: State) -> bool:
     share = np.where(new.rejected, 0.0, new.scale**2 / new.variance)
     moved = (new.mean_intensity - old.mean_intensity) ** 2 * problem.groups.sum(share)
     counted = problem.groups.sum(changed.astype(np.float64)) == 0
-    moved = moved[counted]
+    return hardly_moved(moved[counted])
+
+
+def hardly_moved(moved: Float) -> bool:
+    """Whether a round left merged intensities as they were.  ``moved``: squares of z, (n,)."""
     return not len(moved) or bool(moved.mean() <= SAME_INTENSITIES**2 and moved.max() <= SAME_INTENSITY**2)

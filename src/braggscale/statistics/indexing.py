@@ -114,24 +114,60 @@ class _Sums:
             w_ref = all_w - own_w[cell]
             there = w_ref > 1e-9 * np.maximum(all_w, 1e-300)
             y = np.divide(total_x[where] - own_x[cell], w_ref, out=np.zeros(len(where)), where=there)
-            cc[:, o], n = self._by_set(y, there, w_ref)
+            cc[:, o], n = _by_set((self.data_set, self.x, self.weight), y, there, w_ref, self.n_sets)
             common = np.maximum(common, n)
         return cc, common
 
-    def _by_set(self, y: Float, there: Bool, w_ref: Float) -> tuple[Float, Int]:
-        d, x = self.data_set[there], self.x[there]
-        w = 1.0 / (1.0 / self.weight[there] + 1.0 / w_ref[there])
-        y = y[there]
 
-        def total(of: Float) -> Float:
-            return np.bincount(d, of, self.n_sets).astype(np.float64)
+def _by_set(rows: tuple[Array, Float, Float], y: Float, there: Bool, w_ref: Float, n_sets: int) -> tuple[Float, Int]:
+    """CC of each data set with the reference, and common reflections, (n_sets,) each.
 
-        n, sw = np.bincount(d, minlength=self.n_sets), np.maximum(total(w), 1e-300)
-        mx, my = total(w * x) / sw, total(w * y) / sw
-        dx, dy = x - mx[d], y - my[d]
-        size = np.sqrt(total(w * dx * dx) * total(w * dy * dy))
-        cc = np.divide(total(w * dx * dy), size, out=np.full(self.n_sets, np.nan), where=size > 0)
-        return np.where(n >= FEWEST_COMMON, cc, np.nan), n
+    ``rows``: data set, x and weight.  ``y``, ``w_ref``: of the reference, ``there``: whether it is known, (n,).
+    """
+    d, x = rows[0][there], rows[1][there]
+    w = 1.0 / (1.0 / rows[2][there] + 1.0 / w_ref[there])
+    y = y[there]
+
+    def total(of: Float) -> Float:
+        return np.bincount(d, of, n_sets).astype(np.float64)
+
+    n, sw = np.bincount(d, minlength=n_sets), np.maximum(total(w), 1e-300)
+    mx, my = total(w * x) / sw, total(w * y) / sw
+    dx, dy = x - mx[d], y - my[d]
+    size = np.sqrt(total(w * dx * dx) * total(w * dy * dy))
+    cc = np.divide(total(w * dx * dy), size, out=np.full(n_sets, np.nan), where=size > 0)
+    return np.where(n >= FEWEST_COMMON, cc, np.nan), n
+
+
+def reference_of(found: Indexed, rows: tuple[Array, Array, Float, Float], n_unique: int) -> tuple[Float, Float]:
+    """sum w and sum w x of the data sets whose operator is decided, (n_unique,) each.
+
+    ``rows``: the arguments of ``find_indexing`` from which ``found`` came: unique, (n_operators, n), data_set, x and
+    weight, (n,).
+    """
+    unique, data_set, x, weight = rows
+    w = np.where(found.decided[data_set], weight, 0.0)
+    place = unique[found.operator[data_set], np.arange(len(x))]
+    return np.bincount(place, w, n_unique).astype(np.float64), np.bincount(place, w * x, n_unique).astype(np.float64)
+
+
+def compare_with(reference: tuple[Float, Float], rows: tuple[Array, Array, Float, Float], n_sets: int) -> Indexed:
+    """The operator of data sets that are not part of the reference.
+
+    ``reference``: of ``reference_of``, (n_unique,) each.  ``rows``: as there; -1 in unique, (n_operators, n), is not in
+    it.
+    """
+    unique, data_set, x, weight = rows
+    cc = np.full((n_sets, len(unique)), np.nan)
+    common = np.zeros(n_sets, np.int64)
+    for o, where in enumerate(unique):
+        w_ref = np.where(where >= 0, reference[0][where], 0.0)
+        there = w_ref > 0
+        y = np.divide(reference[1][where], w_ref, out=np.zeros(len(where)), where=there)
+        cc[:, o], n = _by_set((data_set, x, weight), y, there, w_ref, n_sets)
+        common = np.maximum(common, n)
+    best, z = _ahead(cc, common)
+    return Indexed(np.where(z > 0, best, 0), z, cc, common)
 
 
 def _ahead(cc: Float, common: Int) -> tuple[Int, Float]:

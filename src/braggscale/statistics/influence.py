@@ -112,28 +112,73 @@ def influence(
     ``x``: scaled intensities, (n_rows,).  ``s``: 1/d^2 of each group, (n_groups,); shells are of equal width in it.
     ``variance``: of x, (n_rows,), if all reflections are to count alike.
     """
-    low, high = float(s.min()), float(s.max())
-    shell = np.minimum((s - low) * (SHELLS / max(high - low, 1e-12)), SHELLS - 1).astype(np.int64)
     if variance is not None:
-        x = stabilised(x, variance, groups.spread(shell))
-    # in units of the shell's mean, so that no shell dominates the correlation with the rest
-    level = ratio(_total(shell, SHELLS, groups.sum(np.abs(x))), _total(shell, SHELLS, groups.sizes()))
-    unit = np.where(level > 0, level, 1.0)[shell]
-    n, sums, squares = groups.sizes().astype(np.float64), groups.sum(x) / unit, groups.sum(x * x) / unit**2
-    at = segments.group
-    n_part, scale = segments.sizes().astype(np.float64), unit[at]
-    sum_part, square_part = segments.sum(x) / scale, segments.sum(x * x) / scale**2
-    everything = [_total(shell, SHELLS, v) for v in _moments(n, sums, squares)]
-    old = _moments(n[at], sums[at], squares[at])
-    rest = n[at] - n_part, sums[at] - sum_part, squares[at] - square_part
-    new = _moments(*rest)
-    where = segments.part * SHELLS + shell[at]
-    without = [
-        every + _total(where, n_parts * SHELLS, after - before).reshape(n_parts, SHELLS)
-        for every, after, before in zip(everything, new, old, strict=True)
-    ]
-    cc = float(_mean_cc(*(every[None] for every in everything))[0])
-    return Influence(cc - _mean_cc(*without), _with_the_rest(segments, n_part, sum_part, rest, n_parts), cc)
+        x = stabilised(x, variance, groups.spread(_shells(s)))
+    size = groups.sizes().astype(np.float64)
+    of_groups = GroupMoments.of(size, groups.sum(x), groups.sum(x * x), groups.sum(np.abs(x)), s)
+    at, n_part = segments.group, segments.sizes().astype(np.float64)
+    sum_part, square_part = segments.sum(x), segments.sum(x * x)
+    delta = of_groups.delta(at, segments.part, (n_part, sum_part, square_part), n_parts)
+    unit = of_groups.unit[at]
+    rest = of_groups.n[at] - n_part, of_groups.sums[at] - sum_part / unit
+    return Influence(delta, _with_the_rest(segments, n_part, sum_part / unit, rest, n_parts), of_groups.cc)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMoments:
+    """Sums over all observations of each reflection, (n_groups,): number, x and x^2 in units of ``unit``.
+
+    ``shell``: of each reflection.  ``unit``: mean |x| of its shell, so that no shell dominates a correlation.
+    """
+
+    n: Float
+    sums: Float
+    squares: Float
+    shell: Int
+    unit: Float
+
+    @classmethod
+    def of(cls, n: Float, sums: Float, squares: Float, sizes: Float, s: Float) -> GroupMoments:
+        """From sums of each reflection: ``n`` of 1, ``sums`` of x, ``squares`` of x^2, ``sizes`` of |x|, (n_groups,)
+        each.
+
+        ``s``: 1/d^2, 1/Angstrom^2, (n_groups,).
+        """
+        shell = _shells(s)
+        level = ratio(_total(shell, SHELLS, sizes), _total(shell, SHELLS, n))
+        unit = np.where(level > 0, level, 1.0)[shell]
+        return cls(n, sums / unit, squares / unit**2, shell, unit)
+
+    def _everything(self) -> list[Float]:
+        return [_total(self.shell, SHELLS, v) for v in _moments(self.n, self.sums, self.squares)]
+
+    @property
+    def cc(self) -> float:
+        """CC1/2 of all data, mean over shells."""
+        return float(_mean_cc(*(every[None] for every in self._everything()))[0])
+
+    def delta(self, at: Int, part: Int, sums: tuple[Float, Float, Float], n_parts: int) -> Float:
+        """delta CC1/2 of each part, (n_parts,), NaN where it is not known.
+
+        ``at``, ``part``: reflection and part of each segment, ``sums``: of 1, x and x^2 over it, (n_segments,) each.
+        """
+        unit, everything = self.unit[at], self._everything()
+        n, x, squares = self.n[at], self.sums[at], self.squares[at]
+        old, new = _moments(n, x, squares), _moments(n - sums[0], x - sums[1] / unit, squares - sums[2] / unit**2)
+        where = part * SHELLS + self.shell[at]
+        without = [
+            every + _total(where, n_parts * SHELLS, after - before).reshape(n_parts, SHELLS)
+            for every, after, before in zip(everything, new, old, strict=True)
+        ]
+        cc = float(_mean_cc(*(every[None] for every in everything))[0])
+        return cc - _mean_cc(*without)
+
+
+def _shells(s: Float) -> Int:
+    """Shell of each reflection, of equal width in 1/d^2, (n_groups,).  ``s``: 1/d^2, 1/Angstrom^2, (n_groups,)."""
+    low, high = float(s.min()), float(s.max())
+    shell: Int = np.minimum((s - low) * (SHELLS / max(high - low, 1e-12)), SHELLS - 1).astype(np.int64)
+    return shell
 
 
 def _moments(n: Float, sums: Float, squares: Float) -> tuple[Float, Float, Float, Float]:
@@ -153,7 +198,7 @@ def _mean_cc(number: Float, variance: Float, mean: Float, square: Float) -> Floa
     return ratio(np.where(known, number * cc, 0.0).sum(axis=1), np.where(known, number, 0.0).sum(axis=1))
 
 
-def _with_the_rest(segments: Segments, n: Float, sums: Float, rest: tuple[Float, Float, Float], n_parts: int) -> Float:
+def _with_the_rest(segments: Segments, n: Float, sums: Float, rest: tuple[Float, Float], n_parts: int) -> Float:
     shared = rest[0] > 0.5
     part = segments.part[shared]
     a, b = (sums / n)[shared], (rest[1][shared] / rest[0][shared])

@@ -86,10 +86,16 @@ def anomalous_share(intensity: Float, variance: Float, scale: Float, groups: Gro
     pair = (s1 > 0) & (s2 > 0)
     if np.count_nonzero(pair) < FEWEST_PAIRS:
         return 0.0
-    s1, s2, y1, y2 = s1[pair], s2[pair], y1[pair], y2[pair]
-    square = (y1 / s1 - y2 / s2) ** 2
-    noise = 1.0 / s1 + 1.0 / s2
-    size = np.maximum((y1 + y2) / (s1 + s2), 0.0) * mean[groups.offsets[:-1]][pair]
+    size = np.maximum((y1 + y2)[pair] / (s1 + s2)[pair], 0.0) * mean[groups.offsets[:-1]][pair]
+    return share_of_pairs(y1[pair] / s1[pair] - y2[pair] / s2[pair], 1.0 / s1[pair] + 1.0 / s2[pair], size)
+
+
+def share_of_pairs(difference: Float, noise: Float, size: Float) -> float:
+    """q of reflections of which both mates were measured.
+
+    ``difference``: m+ - m-, ``noise``: its variance, ``size``: <I> I_h, (n,).
+    """
+    square = difference**2
     q = 0.0
     for _ in range(_STEPS):
         expected = q * size + noise

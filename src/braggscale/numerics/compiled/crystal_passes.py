@@ -11,9 +11,12 @@ Arguments that several share
                   float32, relative = r float32 (n,) or empty, out (True: an outlier)
     crystals      of each crystal, (n_crystals,): k, b of g = k exp(b s), gain, floor (counting, see variance.py)
     terms         a^2, b^2, linear: the error model
-    shift         1: Friedel mates are one reflection, 0: they are two
-    sums          up, total, largest (n_reflections, m): a term t of a reflection is added to ``total`` (int64) as
+    apart         whether the Friedel mates of a reflection are two groups, (n_reflections,); the rows of I+ of
+                  reflection h then have place 2 h and those of I- 2 h + 1, otherwise all have 2 h
+    sums          up, total, largest (2 n_reflections, m), by place: a term t is added to ``total`` (int64) as
                   rint(t up); ``largest`` becomes the largest |t|, by which the caller sees whether it fitted
+
+Means, sums and limits of reflections stand by place, (2 n_reflections,) or with more columns.
 """
 
 from typing import Any
@@ -29,10 +32,17 @@ ROWS = (
     "boolean[::1]))"
 )
 CRYSTALS = "Tuple((float64[::1], float64[::1], float64[::1], float64[::1]))"
+APART = "boolean[::1]"
 TERMS = "UniTuple(float64, 3)"
 SUMS = "Tuple((float64[:, ::1], int64[:, ::1], float64[:, ::1]))"
 # Terms beyond this many units are not added: the caller sees them in ``largest`` and begins again.
 _MOST_UNITS = 4.0e18
+
+
+@njit(inline="always", **PASS_JIT)
+def slot(number, apart):
+    """The place of a row's group among 2 n_reflections: Friedel mates have one place or two."""
+    return number if apart[number >> 1] else number & ~1
 
 
 @njit(inline="always", **PASS_JIT)
@@ -61,19 +71,24 @@ def row_variance(i, c, rows, crystals, terms, mu):
 OBSERVED, EXPECTED, EQUAL = 0, 1, 2  # weights of a mean: 1/V, 1/V' at the mean before, 1/g^2
 
 
-@njit(f"void(int64, int64, {ROWS}, {CRYSTALS}, {TERMS}, int64, int64, float64[::1], {SUMS})", **PASS_JIT)
-def mean_sums(first, last, rows, crystals, terms, shift, mode, mean, sums):
-    """Add w g I, w g^2 of rows that are in and have g > 0.  ``mean``: I_h of the mean before, (n_reflections,)."""
+@njit(
+    f"void(int64, int64, {ROWS}, {CRYSTALS}, {TERMS}, {APART}, int64, float64[::1], boolean[::1], {SUMS})", **PASS_JIT
+)
+def mean_sums(first, last, rows, crystals, terms, apart, mode, mean, tested, sums):
+    """Add w g I, w g^2 of rows that are in and have g > 0.
+
+    ``mean``: I_h of the mean before, ``tested``: whether the rows of a group count, by place.
+    """
     starts, number, intensity, variance, s, factor, relative, out = rows
     for c in range(first, last):
         k, b = crystals[0][c], crystals[1][c]
         if not k > 0.0:
             continue
         for i in range(starts[c], starts[c + 1]):
-            if out[i]:
+            h = slot(number[i], apart)
+            if out[i] or not tested[h]:
                 continue
             g = k * np.exp(b * s[i])
-            h = number[i] >> shift
             if mode == OBSERVED:
                 w = 1.0 / variance[i]
             elif mode == EXPECTED:
@@ -85,14 +100,14 @@ def mean_sums(first, last, rows, crystals, terms, shift, mode, mean, sums):
 
 
 @njit(
-    f"void(int64, int64, {ROWS}, {CRYSTALS}, {TERMS}, int64, float64[::1], float64[::1], float64, "
+    f"void(int64, int64, {ROWS}, {CRYSTALS}, {TERMS}, {APART}, float64[::1], float64[::1], float64, "
     "Tuple((boolean, float64, float64, float64)), float32[::1], int64[::1])",
     **PASS_JIT,
 )
-def robust_weights(first, last, rows, crystals, terms, shift, mean, total, unit, shape, weight, histogram):
+def robust_weights(first, last, rows, crystals, terms, apart, mean, total, unit, shape, weight, histogram):
     """Fill the weights of variance.robust_weights, (n,), and count z^2 in steps of 2^(1/16) from 2^-32 on.
 
-    ``mean``: I_h, ``total``: sum of g^2/V' of the members that are in, (n_reflections,).  ``histogram``: counts, of
+    ``mean``: I_h, ``total``: sum of g^2/V' of the members that are in, by place.  ``histogram``: counts, of
     rows of reflections with another member, or empty.
     """
     starts, number, intensity, variance, s, factor, relative, out = rows
@@ -101,7 +116,7 @@ def robust_weights(first, last, rows, crystals, terms, shift, mean, total, unit,
         k, b = crystals[0][c], crystals[1][c]
         for i in range(starts[c], starts[c + 1]):
             g = k * np.exp(b * s[i])
-            h = number[i] >> shift
+            h = slot(number[i], apart)
             v = row_variance(i, c, rows, crystals, terms, g * mean[h])
             residual = intensity[i] - g * mean[h]
             below = total[h] if total[h] > 0.0 else 1.0
@@ -120,25 +135,25 @@ def robust_weights(first, last, rows, crystals, terms, shift, mean, total, unit,
             weight[i] = w
 
 
-@njit(f"void(int64, int64, {ROWS}, {CRYSTALS}, int64, float32[::1], {SUMS})", **PASS_JIT)
-def fit_sums(first, last, rows, crystals, shift, weight, sums):
+@njit(f"void(int64, int64, {ROWS}, {CRYSTALS}, {APART}, float32[::1], {SUMS})", **PASS_JIT)
+def fit_sums(first, last, rows, crystals, apart, weight, sums):
     """Add w g I, w g^2 with the weights of the fit, (n,)."""
     starts, number, intensity, variance, s, factor, relative, out = rows
     for c in range(first, last):
         k, b = crystals[0][c], crystals[1][c]
         for i in range(starts[c], starts[c + 1]):
             g = k * np.exp(b * s[i])
-            h = number[i] >> shift
+            h = slot(number[i], apart)
             w = np.float64(weight[i])
             add(sums, h, 0, w * g * intensity[i])
             add(sums, h, 1, w * g * g)
 
 
 @njit(
-    f"void(int64, int64, {ROWS}, {CRYSTALS}, int64, float32[::1], float64[::1], float64[:, ::1])",
+    f"void(int64, int64, {ROWS}, {CRYSTALS}, {APART}, float32[::1], float64[::1], float64[:, ::1])",
     **PASS_JIT,
 )
-def normal_blocks(first, last, rows, crystals, shift, weight, mean, blocks):
+def normal_blocks(first, last, rows, crystals, apart, weight, mean, blocks):
     """Fill, of each crystal, (n_crystals, 7), what a step of its k and b given I_h needs.
 
     With r = I - g I_h and J = (dg/dk, dg/db) I_h: sum w r J (2), sum w J J' (3: kk, kb, bb), sum w r^2, and the
@@ -150,7 +165,7 @@ def normal_blocks(first, last, rows, crystals, shift, weight, mean, blocks):
         gk, gb, kk, kb, bb, cost, n = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for i in range(starts[c], starts[c + 1]):
             e = np.exp(b * s[i])
-            m = mean[number[i] >> shift]
+            m = mean[slot(number[i], apart)]
             w = np.float64(weight[i])
             r = intensity[i] - k * e * m
             jk, jb = e * m, k * e * s[i] * m
@@ -165,162 +180,6 @@ def normal_blocks(first, last, rows, crystals, shift, weight, mean, blocks):
         blocks[c, 0], blocks[c, 1] = gk, gb
         blocks[c, 2], blocks[c, 3], blocks[c, 4] = kk, kb, bb
         blocks[c, 5], blocks[c, 6] = cost, n
-
-
-@njit(inline="always", **PASS_JIT)
-def capped(i, c, rows, crystals, terms, g, mean, most):
-    """g^2/V' of a row, the weight of its I/g, at most ``most``; 0 where g is not positive."""
-    if not g > 0.0:
-        return 0.0
-    return min(g * g / row_variance(i, c, rows, crystals, terms, g * mean), most)
-
-
-@njit(f"void(int64, int64, {ROWS}, {CRYSTALS}, {TERMS}, int64, float64[::1], float64[:, ::1], {SUMS})", **PASS_JIT)
-def weight_sums(first, last, rows, crystals, terms, shift, mean, around, sums):
-    """Add ln(g^2/V') and 1 of all rows with g > 0, each logarithm held between ``around``: low, high of the reflection.
-
-    ``mean``: I_h, (n_reflections,).  ``around``: (n_reflections, 2).
-    """
-    starts, number, intensity, variance, s, factor, relative, out = rows
-    for c in range(first, last):
-        k, b = crystals[0][c], crystals[1][c]
-        if not k > 0.0:
-            continue
-        for i in range(starts[c], starts[c + 1]):
-            g = k * np.exp(b * s[i])
-            h = number[i] >> shift
-            size = np.log(g * g / row_variance(i, c, rows, crystals, terms, g * mean[h]))
-            add(sums, h, 0, min(max(size, around[h, 0]), around[h, 1]))
-            add(sums, h, 1, 1.0)
-
-
-@njit(
-    f"void(int64, int64, {ROWS}, {CRYSTALS}, {TERMS}, int64, float64[::1], float64[::1], boolean[::1], {SUMS})",
-    **PASS_JIT,
-)
-def capped_sums(first, last, rows, crystals, terms, shift, mean, most, away, sums):
-    """Add q x and q of rows that are not ``away`` (n,): x = I/g, q = min(g^2/V', most).  ``most``: (n_reflections,)."""
-    starts, number, intensity, variance, s, factor, relative, out = rows
-    for c in range(first, last):
-        k, b = crystals[0][c], crystals[1][c]
-        for i in range(starts[c], starts[c + 1]):
-            if away[i] or not k > 0.0:
-                continue
-            g = k * np.exp(b * s[i])
-            h = number[i] >> shift
-            q = capped(i, c, rows, crystals, terms, g, mean[h], most[h])
-            add(sums, h, 0, q * intensity[i] / g)
-            add(sums, h, 1, q)
-
-
-@njit(inline="always", **PASS_JIT)
-def deviation(x, q, above, below, away):
-    """z^2 of a row against the others of its reflection that are in; 0 where there are none."""
-    own = 0.0 if away else q
-    others = below - own
-    if not (others > 1e-10 * below and q > 0.0):
-        return 0.0
-    r = x - above / below
-    return r * r * q * (below / (below + q) if away else below / others)
-
-
-@njit(
-    f"void(int64, int64, {ROWS}, {CRYSTALS}, {TERMS}, int64, float64[::1], float64[::1], boolean[::1], "
-    "float64[:, ::1], float64[:, ::1])",
-    **PASS_JIT,
-)
-def extremes(first, last, rows, crystals, terms, shift, mean, most, away, inside, found):
-    """Raise ``found`` (n_reflections, 2) to the largest z^2 of those that are in, and minus the least of those away.
-
-    ``inside``: q x, q of those that are in, (n_reflections, 2).
-    """
-    starts, number, intensity, variance, s, factor, relative, out = rows
-    for c in range(first, last):
-        k, b = crystals[0][c], crystals[1][c]
-        if not k > 0.0:
-            continue
-        for i in range(starts[c], starts[c + 1]):
-            g = k * np.exp(b * s[i])
-            h = number[i] >> shift
-            q = capped(i, c, rows, crystals, terms, g, mean[h], most[h])
-            z2 = deviation(intensity[i] / g, q, inside[h, 0], inside[h, 1], away[i])
-            if away[i]:
-                found[h, 1] = max(found[h, 1], -z2)
-            else:
-                found[h, 0] = max(found[h, 0], z2)
-
-
-@njit(
-    f"int64(int64, int64, {ROWS}, {CRYSTALS}, {TERMS}, int64, float64[::1], float64[::1], boolean[::1], "
-    "float64[:, ::1], float64[:, ::1], int64[::1])",
-    **PASS_JIT,
-)
-def move(first, last, rows, crystals, terms, shift, mean, most, away, inside, limits, moved):
-    """Move rows out or back in, (n,), and count in ``moved`` (n_reflections,) those that went out less those that came.
-
-    ``limits``: of each reflection, (n_reflections, 2): rows that are in go at z^2 >= the first, rows that are away
-    come back at z^2 <= the second.  Returns how many moved.
-    """
-    starts, number, intensity, variance, s, factor, relative, out = rows
-    n = 0
-    for c in range(first, last):
-        k, b = crystals[0][c], crystals[1][c]
-        if not k > 0.0:
-            continue
-        for i in range(starts[c], starts[c + 1]):
-            h = number[i] >> shift
-            leave, join = limits[h, 0], limits[h, 1]
-            if leave == np.inf and join < 0.0:
-                continue
-            g = k * np.exp(b * s[i])
-            q = capped(i, c, rows, crystals, terms, g, mean[h], most[h])
-            z2 = deviation(intensity[i] / g, q, inside[h, 0], inside[h, 1], away[i])
-            if (z2 <= join) if away[i] else (z2 >= leave):
-                away[i] = not away[i]
-                moved[h] += 1 if away[i] else -1
-                n += 1
-    return n
-
-
-@njit(f"void(int64, int64, {ROWS}, {CRYSTALS}, int64, float64[::1], float64, float64, {SUMS})", **PASS_JIT)
-def shell_sums(first, last, rows, crystals, shift, epsilon, lowest, per_shell, sums):
-    """Add max(I/g, 0)/epsilon and 1 of rows with g > 0 in shells of equal width in 1/d^2.
-
-    ``epsilon``: of each reflection.  ``lowest``: s where the first shell begins, ``per_shell``: shells per unit of s.
-    """
-    starts, number, intensity, variance, s, factor, relative, out = rows
-    most = sums[1].shape[0] - 1
-    for c in range(first, last):
-        k, b = crystals[0][c], crystals[1][c]
-        if not k > 0.0:
-            continue
-        for i in range(starts[c], starts[c + 1]):
-            g = k * np.exp(b * s[i])
-            shell = min(max(np.int64((s[i] - lowest) * per_shell), 0), most)
-            add(sums, shell, 0, max(intensity[i] / g, 0.0) / epsilon[number[i] >> shift])
-            add(sums, shell, 1, 1.0)
-
-
-@njit(
-    f"int64(int64, int64, {ROWS}, {CRYSTALS}, int64, float64[::1], float64[::1], float64, float64, float64, "
-    "boolean[::1])",
-    **PASS_JIT,
-)
-def impossible(first, last, rows, crystals, shift, epsilon, mean, lowest, per_shell, most, found):
-    """Mark rows, (n,), with I/(g epsilon) above ``most`` times the mean of their shell; returns how many.
-
-    ``mean``: of each shell, (n_shells,), for the others see ``shell_sums``.
-    """
-    starts, number, intensity, variance, s, factor, relative, out = rows
-    n = 0
-    for c in range(first, last):
-        k, b = crystals[0][c], crystals[1][c]
-        for i in range(starts[c], starts[c + 1]):
-            g = k * np.exp(b * s[i])
-            shell = min(max(np.int64((s[i] - lowest) * per_shell), 0), len(mean) - 1)
-            found[i] = k > 0.0 and intensity[i] > most * mean[shell] * epsilon[number[i] >> shift] * g
-            n += found[i]
-    return n
 
 
 @njit(inline="always", **PASS_JIT)
@@ -343,14 +202,14 @@ def merged_weight(i, c, rows, crystals, terms, g, mean, covariance, observed):
 
 
 @njit(
-    f"void(int64, int64, {ROWS}, {CRYSTALS}, {TERMS}, int64, float64[::1], float64[:, ::1], boolean, float64[::1], "
+    f"void(int64, int64, {ROWS}, {CRYSTALS}, {TERMS}, {APART}, float64[::1], float64[:, ::1], boolean, float64[::1], "
     f"uint64[::1], int64, {SUMS})",
     **PASS_JIT,
 )
-def merge_sums(first, last, rows, crystals, terms, shift, mean, covariance, observed, least, keys, divisions, sums):
+def merge_sums(first, last, rows, crystals, terms, apart, mean, covariance, observed, least, keys, divisions, sums):
     """Add, by number (Friedel mates are two), w x, w, x, 1, w^2, and the same four first of halves of the crystals.
 
-    ``shift``, ``mean``: of I_h.  ``least``: smallest g that counts, of each crystal.  ``keys``: of each crystal; bit j
+    ``apart``, ``mean``: of I_h.  ``least``: smallest g that counts, of each crystal.  ``keys``: of each crystal; bit j
     says in which half it is in division j; sums 5 + 4 j to 8 + 4 j are of the first half of division j.
     """
     starts, number, intensity, variance, s, factor, relative, out = rows
@@ -363,7 +222,7 @@ def merge_sums(first, last, rows, crystals, terms, shift, mean, covariance, obse
             if out[i] or not g >= least[c]:
                 continue
             h = number[i]
-            w = merged_weight(i, c, rows, crystals, terms, g, mean[h >> shift], covariance, observed)
+            w = merged_weight(i, c, rows, crystals, terms, g, mean[slot(h, apart)], covariance, observed)
             x = intensity[i] / g
             add(sums, h, 0, w * x)
             add(sums, h, 1, w)
@@ -379,11 +238,11 @@ def merge_sums(first, last, rows, crystals, terms, shift, mean, covariance, obse
 
 
 @njit(
-    f"void(int64, int64, {ROWS}, {CRYSTALS}, {TERMS}, int64, float64[::1], float64[:, ::1], boolean, float64[::1], "
+    f"void(int64, int64, {ROWS}, {CRYSTALS}, {TERMS}, {APART}, float64[::1], float64[:, ::1], boolean, float64[::1], "
     f"float64[:, ::1], {SUMS})",
     **PASS_JIT,
 )
-def scatter_sums(first, last, rows, crystals, terms, shift, mean, covariance, observed, least, centres, sums):
+def scatter_sums(first, last, rows, crystals, terms, apart, mean, covariance, observed, least, centres, sums):
     """Add, by number, deviations of the rows that ``merge_sums`` adds up.
 
     |x - m|, w (x - m)^2 with m the mean with Friedel mates merged, the same with m of mates apart, and (x - plain)^2.
@@ -399,18 +258,41 @@ def scatter_sums(first, last, rows, crystals, terms, shift, mean, covariance, ob
             if out[i] or not g >= least[c]:
                 continue
             h = number[i]
-            w = merged_weight(i, c, rows, crystals, terms, g, mean[h >> shift], covariance, observed)
+            w = merged_weight(i, c, rows, crystals, terms, g, mean[slot(h, apart)], covariance, observed)
             x = intensity[i] / g
-            away, apart, plain = x - centres[h, 0], x - centres[h, 1], x - centres[h, 2]
+            away, split, plain = x - centres[h, 0], x - centres[h, 1], x - centres[h, 2]
             add(sums, h, 0, abs(away))
             add(sums, h, 1, w * away * away)
-            add(sums, h, 2, abs(apart))
-            add(sums, h, 3, w * apart * apart)
+            add(sums, h, 2, abs(split))
+            add(sums, h, 3, w * split * split)
             add(sums, h, 4, plain * plain)
 
 
-@njit(f"void(int32[::1], float64[::1], int64, {SUMS})", **PASS_JIT)
-def resolution_sums(number, s, shift, sums):
-    """Add s of every row."""
+@njit(f"void(int32[::1], float64[::1], {SUMS})", **PASS_JIT)
+def resolution_sums(number, s, sums):
+    """Add s of every row, by number."""
     for i in range(len(number)):
-        add(sums, number[i] >> shift, 0, s[i])
+        add(sums, number[i], 0, s[i])
+
+
+@njit(f"void(int64, int64, {ROWS}, {CRYSTALS}, float64[::1], {SUMS})", **PASS_JIT)
+def moment_sums(first, last, rows, crystals, least, sums):
+    """Add 1, x, x^2 and |x|, x = I/g, of the rows that are merged, by reflection, (n_reflections, 4).
+
+    ``least``: smallest g that counts, of each crystal.
+    """
+    starts, number, intensity, variance, s, factor, relative, out = rows
+    for c in range(first, last):
+        k, b = crystals[0][c], crystals[1][c]
+        if not k > 0.0:
+            continue
+        for i in range(starts[c], starts[c + 1]):
+            g = k * np.exp(b * s[i])
+            if out[i] or not g >= least[c]:
+                continue
+            x = intensity[i] / g
+            h = number[i] >> 1
+            add(sums, h, 0, 1.0)
+            add(sums, h, 1, x)
+            add(sums, h, 2, x * x)
+            add(sums, h, 3, abs(x))

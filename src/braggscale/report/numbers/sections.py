@@ -85,7 +85,7 @@ def collect(result: Result, options: Options) -> Sections:
     of_mates = np.array([shell.cc_anom_significant for shell in statistics.shells])
     return replace(
         sections,
-        resolution=_resolution(statistics.shells),
+        resolution=resolution_of(statistics.shells),
         intensity_distribution=intensity_distribution(seen, result.symmetry, result.cell),
         by_image=by_image(seen, bins, result, rejected),
         by_data_set=by_data_set(seen, in_sets, result, rejected),
@@ -106,7 +106,7 @@ def _shell_of_outliers(result: Result, rejected: Bool, limits: Float) -> Int:
     return np.clip(np.searchsorted(limits, s, side="right") - 1, 0, len(limits) - 2)
 
 
-def _resolution(shells: Sequence[Shell]) -> Resolution:
+def resolution_of(shells: Sequence[Shell]) -> Resolution:
     """The curve behind the suggested limit, and what a correlation must exceed in each shell."""
     curve = fitted_curve([s.d_min for s in shells], [s.cc_half for s in shells], [s.cc_half_pairs for s in shells])
     return Resolution(

@@ -139,8 +139,8 @@ def _subject(summary: Summary) -> str:
 def _facts(summary: Summary) -> list[tuple[str, str]]:
     """The line under the title."""
     cell = summary.unit_cell
-    n = len(summary.kept)
-    first = summary.kind(0) if n else ""
+    n = len(summary.kept) if summary.ranks is None else summary.ranks.scaled
+    first = summary.kind(0) if summary.kept else ""
     kinds = list(dict.fromkeys(str((entry.model or {}).get("__id__", first)) for entry in summary.kept))
     statistics = summary.statistics
     facts = [
@@ -150,7 +150,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
             ", ".join(f"{v:.2f}" for v in cell[:3]) + " Å, " + ", ".join(f"{v:.1f}" for v in cell[3:]) + "°",
         ),
         ("data sets", str(n)),
-        ("model", ", ".join(kinds)),
+        ("model", "KB" if summary.ranks is not None else ", ".join(kinds)),
     ]
     if statistics is not None:
         overall = statistics.overall

@@ -46,6 +46,7 @@ from braggscale.report.page.intensities import (
 from braggscale.report.page.intensity_tests import amplitudes_of_mates, unit_cells
 from braggscale.report.page.models import components, correlations, models
 from braggscale.report.page.outliers import ledger, outliers, outliers_by_resolution, waterfall, worst_groups
+from braggscale.report.page.ranks import ranks
 from braggscale.report.page.resolution import (
     by_resolution,
     cc_half,
@@ -83,6 +84,7 @@ SECTIONS = (
     SectionPlan(half_sets, ()),
     SectionPlan(wavelengths, ()),
     SectionPlan(reference, (reference_curves,)),
+    SectionPlan(ranks, ()),
     SectionPlan(symmetry, ()),
     SectionPlan(indexing, ()),
     SectionPlan(filtering, ()),

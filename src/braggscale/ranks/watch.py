@@ -1,0 +1,37 @@
+"""What a rank tells the process that watches it (watcher.py)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+class Watch:
+    """The watcher of this process.  ``rank``, ``size``: as the launcher says, before MPI is there."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        # a session of its own: launchers that end a rank send signals to the rank's group of processes
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("watcher.py")), str(rank), str(size)],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+
+    def tell(self, word: str, text: str = "") -> None:
+        """One line; nothing happens if the watcher is gone."""
+        pipe = self._process.stdin
+        if pipe is not None and not pipe.closed:
+            with contextlib.suppress(OSError):
+                os.write(pipe.fileno(), f"{word} {text}".replace("\n", " ").encode() + b"\n")
+
+    def end(self) -> None:
+        """The rank ends in an orderly way."""
+        self.tell("done")
+        pipe = self._process.stdin
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+        with contextlib.suppress(OSError):
+            self._process.wait()
