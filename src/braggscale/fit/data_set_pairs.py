@@ -210,21 +210,22 @@ class Pairs:
         from braggscale.numerics.compiled import data_set_pairs
 
         shared, run = self.owners.shared, cells.groups
-        rows = np.zeros((run.stop - run.start, len(shared)))
+        n_groups = run.stop - run.start
         if not len(shared):
-            return np.zeros(len(rows) + 1, np.int64), np.zeros(0, np.int32), np.zeros(0)
+            return np.zeros(n_groups + 1, np.int64), np.zeros(0, np.int32), np.zeros(0)
         offsets = groups.offsets[run.start : run.stop + 1]
-        cuts = np.linspace(0, len(rows), LANES + 1).astype(np.int64)
+        cuts = np.linspace(0, n_groups, LANES + 1).astype(np.int64)
 
-        def lane(k: int) -> Float:
-            """The block of the shared parameters, from the groups of lane k."""
-            part = np.zeros((len(shared), len(shared)))
-            data_set_pairs.shared_rows(cuts[k], cuts[k + 1], offsets, *arguments, rows, part)
-            projected = rows[cuts[k] : cuts[k + 1]]
-            part -= projected.T @ projected
-            return part
+        def lane(k: int) -> tuple[Float, Int, Int32, Float]:
+            """The block of the shared parameters, and the elements of r_h, from the groups of lane k."""
+            part, rows = np.zeros((len(shared), len(shared))), np.zeros((cuts[k + 1] - cuts[k], len(shared)))
+            mine = offsets[cuts[k] : cuts[k + 1] + 1]
+            data_set_pairs.shared_rows(0, len(rows), mine, *arguments, rows, part)
+            part -= rows.T @ rows
+            group, place = np.nonzero(rows)
+            return part, np.bincount(group, minlength=len(rows)), place.astype(np.int32), rows[group, place]
 
-        data_set_pairs.add_part(matrix, shared, shared, 0.5, np.sum(run_lanes(lane, LANES), axis=0))
-        group, place = np.nonzero(rows)
-        begin = np.concatenate(([0], np.cumsum(np.bincount(group, minlength=len(rows)))))
-        return begin, place.astype(np.int32), rows[group, place]
+        blocks, counts, places, values = zip(*run_lanes(lane, LANES), strict=True)
+        data_set_pairs.add_part(matrix, shared, shared, 0.5, np.sum(blocks, axis=0))
+        begin = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.concatenate(counts))))
+        return begin, np.concatenate(places), np.concatenate(values)

@@ -14,7 +14,7 @@ from braggscale.weighting.profile_ratio import Ratio, Sites
 from braggscale.weighting.profile_scale import PART
 
 SHELLS = 10
-MOST_ROWS = 20_000  # of a family with more every k-th is looked at
+MOST_ROWS, ENOUGH_ROWS = 40_000, 400  # of all families, and of each: of more rows every k-th is looked at
 NOTHING = 0.005  # a ratio nearer to 1 than this is not mentioned
 KNOWN_POWER = 0.25  # the power of the partiality is mentioned if its uncertainty is below this
 MOST_NAMES = 5
@@ -83,14 +83,16 @@ def profile_findings(profiles: Profiles, rows: Observations, expected: Float) ->
     family = np.where(both, profiles.scale.family(len(profiles.gains.summed))[rows.data_set], -1)
     # rows without a family come first
     parts = rows_by_data_set(family + 1, n + 1)[1:]
+    most = max(MOST_ROWS // max(n, 1), ENOUGH_ROWS)
     return tuple(
-        _finding(ratio, profiles, rows, expected, mine)
+        _finding(ratio, profiles, rows, expected, mine[:: max(1, -(-len(mine) // most))], len(mine))
         for ratio, mine in zip(profiles.scale.ratios, parts, strict=True)
     )
 
 
-def _finding(ratio: Ratio, profiles: Profiles, rows: Observations, expected: Float, mine: Int) -> ProfileFinding:
-    n_rows, mine = len(mine), mine[:: max(1, -(-len(mine) // MOST_ROWS))]
+def _finding(
+    ratio: Ratio, profiles: Profiles, rows: Observations, expected: Float, mine: Int, n_rows: int
+) -> ProfileFinding:
     sites, intensity = Sites.of(rows).take(mine), expected[mine]
     by_d, by_intensity = _ranges(-sites.d), _ranges(intensity)
     pieces = [ratio.log(sites.take(slice(k, k + PART))) for k in range(0, len(mine), PART)]
