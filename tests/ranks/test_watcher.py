@@ -15,9 +15,9 @@ class Told:
     """A watcher that has heard some lines from a rank that is then gone."""
 
     def __init__(self, folder: Path, *lines: str) -> None:
-        command = [sys.executable, "-I", "-S", watcher.__file__, "2", "4"]
+        command = [sys.executable, "-I", "-S", watcher.__file__, "2", "4", "77", str(folder / ".scale.died")]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-        told = [f"note {folder / '.scale.died'}", "ending ab-7", *lines]
+        told = ["ending ab-7", *lines]
         self.process.stdin.write("".join(f"{line}\n" for line in told).encode())
         self.process.stdin.close()
         self.said = self.process.stderr.read().decode()
@@ -41,7 +41,10 @@ def names(folder):
 
 def test_a_rank_that_dies_is_named_with_its_file_and_its_temporary_files_go(folder):
     told = Told(folder, "at reading one.refl", "at reading two.refl")
-    assert "rank 2 of 4" in told.said and "while reading two.refl; all ranks end, nothing was written" in told.said
+    assert (
+        "rank 2 of 4 (process 77 on" in told.said
+        and "while reading two.refl; all ranks end, nothing was written" in told.said
+    )
     assert names(folder) == [".b.refl.ab-8-22.tmp", ".scale.died", "old.refl"]
     # the next one to die was ended by the launcher
     second = Told(folder, "at reading three.refl")
@@ -71,7 +74,7 @@ def test_files_that_were_complete_are_put_in_place_or_none(folder, complete):
 def test_a_rank_ends_where_another_one_has_died(tmp_path):
     note = tmp_path / ".scale.died"
     code = (
-        "import time; from braggscale.ranks.watch import Watch; watch = Watch(0, 2); "
+        "import time; from braggscale.ranks.watch import Watch; watch = Watch(0, 2, '.'); "
         f"watch.tell('note', {str(note)!r}); print('ready', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
@@ -83,7 +86,7 @@ def test_a_rank_ends_where_another_one_has_died(tmp_path):
 
 
 def test_a_watcher_that_is_gone_is_no_error():
-    watch = Watch(0, 1)
+    watch = Watch(0, 1, ".")
     watch._process.kill()
     watch._process.wait()
     watch.tell("at", "reading")

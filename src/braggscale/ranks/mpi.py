@@ -40,7 +40,7 @@ class World:
     def __init__(self, launched_as: tuple[int, int], folder: str) -> None:
         import mpi4py
 
-        self._watch = Watch(*launched_as)
+        self._watch = Watch(*launched_as, folder)
         atexit.register(self._watch.end)
 
         mpi4py.rc.thread_level = "serialized"

@@ -10,12 +10,18 @@ from pathlib import Path
 
 
 class Watch:
-    """The watcher of this process.  ``rank``, ``size``: as the launcher says, before MPI is there."""
+    """The watcher of this process.
 
-    def __init__(self, rank: int, size: int) -> None:
+    ``rank``, ``size``: as the launcher says, before MPI is there.  ``folder``: of the outputs.
+    """
+
+    def __init__(self, rank: int, size: int, folder: str) -> None:
+        # until the ranks agree on a name for the note: ranks that one process has started have the same
+        note = os.path.join(folder, f".scale-{os.uname().nodename}-{os.getppid()}.died")
         # a session of its own: launchers that end a rank send signals to the rank's group of processes
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(__file__).with_name("watcher.py")), str(rank), str(size)],
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("watcher.py")), str(rank), str(size),
+             str(os.getpid()), note],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The program that watches one rank: a process of its own, which imports nothing of the package.
 
-    python -I -S watcher.py RANK SIZE
+    python -I -S watcher.py RANK SIZE PROCESS NOTE
 
 The rank starts it and tells it, line by line on standard input, what it is doing. If the rank dies without a word (the
 system kills a process that takes too much memory, somebody sends signal 9), standard input ends. Then the watcher
@@ -10,10 +10,10 @@ system kills a process that takes too much memory, somebody sends signal 9), sta
 * leaves a note in the output folder for a while. Watchers of other ranks that find it say nothing more, and end their
   ranks in case the launcher does not.
 
-Lines: ``at TEXT``: what the rank is doing.  ``note PATH``: where notes are left, which also says in which folder
-temporary files are.  ``ending HOST-PROCESS``: how names of the rank's temporary files end.  ``files PATH``: a list of
-the temporary files of all ranks and their targets.  ``given``: they all belong to the first rank from now on.
-``put``: all are complete and are being renamed.  ``done``: the rank ends in an orderly way.
+NOTE: where notes are left; its folder is that of temporary files. Lines: ``at TEXT``: what the rank is doing.
+``note PATH``: another place for notes.  ``ending HOST-PROCESS``: how names of the rank's temporary files end.
+``files PATH``: a list of the temporary files of all ranks and their targets.  ``given``: they all belong to the first
+rank from now on.  ``put``: all are complete and are being renamed.  ``done``: the rank ends in an orderly way.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _WORDS = ("at", "note", "ending", "files", "given", "put", "done")
 class Watcher:
     """What is known of the rank."""
 
-    def __init__(self, rank: int, size: int) -> None:
-        self.rank, self.size, self.process = rank, size, os.getppid()
-        self.said = {"at": "starting"}
+    def __init__(self, rank: int, size: int, process: int, note: str) -> None:
+        self.rank, self.size, self.process = rank, size, process
+        self.said = {"note": note}
 
     def hear(self, line: str) -> None:
         """Take in one line from the rank."""
@@ -69,9 +69,11 @@ class Watcher:
             end = "all files are in place, or none"
         self.clean()
         if first:
+            # a rank that dies before it has a watcher takes others with it
+            who = f"rank {self.rank} of {self.size}" + ("" if "at" in self.said else ", or another one,")
             say(
-                f"rank {self.rank} of {self.size} (process {self.process} on {os.uname().nodename}) was killed or died "
-                f"while {self.said['at']}; all ranks end, {end}"
+                f"{who} (process {self.process} on {os.uname().nodename}) was killed or died while "
+                f"{self.said.get('at', 'starting')}; all ranks end, {end}"
             )
         os.close(2)  # the launcher waits for it
         if first and note:
@@ -131,7 +133,7 @@ def main() -> None:
     """Entry point."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    Watcher(int(sys.argv[1]), int(sys.argv[2])).watch()
+    Watcher(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]).watch()
 
 
 if __name__ == "__main__":
