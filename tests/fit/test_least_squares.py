@@ -126,3 +126,27 @@ def test_one_scale_and_one_b_for_all_data_sets_change_nothing_but_restraints():
     shifted[[0, 2]] *= 3.0
     shifted[[1, 3]] += 0.7
     assert target.value_and_gradient(shifted)[0] == pytest.approx(target.value_and_gradient(theta)[0])
+
+
+def test_a_normal_matrix_from_a_part_of_the_rows(monkeypatch):
+    """The same up to chance, on threads the same to the bit; cost and gradient are those of all rows."""
+    rng = np.random.default_rng(8)
+    rows, groups = synthetic.observations(rng, n_groups=3000, size=(3, 6))
+    model = JointModel.of([synthetic.physical(), synthetic.physical()])
+    theta = synthetic.perturbed(rng, model)
+    weight = np.ones(len(rows))
+    intensity = groups.spread(rng.exponential(100.0, len(groups))) * rng.normal(1.0, 0.1, len(rows))
+    every = np.arange(model.n_parameters)
+    target = Target(model.design(rows), groups, intensity, weight, Restraints(model.restraints()), theta.copy(), every)
+    whole = target.quadratic(theta)
+    assert np.array_equal(target.about(theta).matrix, whole.matrix)  # too few rows for a part
+    for name, value in (("ENOUGH_ROWS", 3000), ("ENOUGH_FOR_PARAMETER", 10), ("CHUNK_ROWS", 512)):
+        monkeypatch.setattr(f"braggscale.fit.least_squares.{name}", value)
+    part = target.about(theta)
+    with threads(3):
+        assert np.array_equal(target.about(theta).matrix, part.matrix)
+    assert not np.array_equal(part.matrix, whole.matrix)
+    assert part.cost == pytest.approx(whole.cost) and part.gradient == pytest.approx(whole.gradient)
+    unit = 1.0 / np.sqrt(np.diag(whole.matrix))
+    apart = (part.matrix - whole.matrix) * unit * unit[:, None]
+    assert np.sqrt(np.mean(apart**2)) < 0.05 and np.abs(apart).max() < 0.4

@@ -88,7 +88,7 @@ class Target:
         cuts = self.lane_cuts(GRADIENT_LANES)
 
         def lane(k: int) -> tuple[float, Float]:
-            """The diagonal of the normal matrix from lane k."""
+            """Cost and gradient of lane k."""
             gradient = np.zeros(len(complete))
             return normal_equations.cost_gradient(cuts[k], cuts[k + 1], *self.arguments(), complete, gradient), gradient
 
@@ -163,6 +163,7 @@ class Target:
         runs = [self._chunks(int(a), int(b), n, every)[::every] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
 
         def lane(k: int) -> tuple[float, Float, Float, Float]:
+            """The sums of lane k."""
             return self._lane_equations(runs[k], complete, few)
 
         results = run_lanes(lane, len(cuts) - 1)
