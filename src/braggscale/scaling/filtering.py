@@ -255,7 +255,8 @@ def log_filtering(found: Filtering, first: int) -> None:
         text = f"Filtering, cycle {k}: CC1/2 {cycle.cc_half:.4f} of {len(cycle.parts)} {what}"
         if worst is not None:
             text += f"; lowest delta CC1/2 {worst.delta:.5f} ({worst})"
-            text += f", limit {cycle.limit:.5f}" if found.settings.method == DELTA_CC else ""
+            known = found.settings.method == DELTA_CC and bool(np.isfinite(cycle.limit))
+            text += f", limit {cycle.limit:.5f}" if known else ""
         log.info(text)
         if cycle.removed:
             shown = some_of([f"{part} ({why(part, found.settings.method)})" for part in cycle.removed], MOST_NAMED)
