@@ -31,8 +31,8 @@ TRUSTED = 1.0
 # Part of the change that counts as none, below which strengths stop at one point: in the last fit, and in rounds,
 # where the next one begins with other weights and goes on.
 CLOSE, CLOSE_IN_ROUNDS = 0.2, 10.0
-# Steps of the last fit end at this share of the tolerance.
-CLOSE_STEPS = 1e-2
+# Steps of the last fit end at this share of the tolerance, and the fit after so many turns of strengths and steps.
+CLOSE_STEPS, MOST_TURNS = 1e-2, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Dense:
         estimated = bool(target.restraints.strengths)
         history: list[float] = []
         quadratic = target.quadratic(theta)
-        while True:
+        for _ in range(MOST_TURNS):  # if data are damaged, strengths may swing for ever
             moved = 0.0
             if estimated:
                 enough = CLOSE * settled(target)
