@@ -41,8 +41,6 @@ NOTHING_HELD = 1e-9
 # Steps of the full matrix end at this share of the tolerance. They take little time compared with an inversion, and
 # strengths that are computed before the minimum is reached oscillate.
 CLOSE = 1e-2
-# Turns of strengths and steps after which the fit ends: if data are damaged, strengths may swing for ever.
-MOST_TURNS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ class FewInversions:
         stop, moving, known, last = Stop.MAX_ITERATIONS, True, None, np.inf
         quadratic = target.quadratic(theta)
         surrogate, strengths = foreseen(quadratic, earlier.surrogate.step_ratio if earlier else {})
-        for turn in count():
+        for turn in count():  # if data are damaged, strengths may swing for ever
             quadratic = quadratic.at(strengths)
             if known is None or known.strengths != strengths or known.matrix is not quadratic.matrix:
                 known = None  # frees its memory for the next one
@@ -90,7 +88,7 @@ class FewInversions:
                 if known is None:
                     stop, history = Stop.SINGULAR, [quadratic.cost]
                     break
-            if stop is Stop.NO_DESCENT or len(history) > limit or turn == MOST_TURNS:
+            if stop is Stop.NO_DESCENT or len(history) > limit or turn > limit:
                 break
             wanted, moved, there = exact_step(quadratic, known)
             if not moving and moved < settled(target):

@@ -22,6 +22,7 @@ from braggscale.ranks.agreement import log_of_all
 from braggscale.ranks.communicator import Communicator
 from braggscale.ranks.crystal_rows import RowStore
 from braggscale.ranks.packing import packed, unpacked
+from braggscale.run_warnings import Code, warn
 from braggscale.scaling.indexing_check import SCATTER, SIGNIFICANT, toward_the_most
 from braggscale.statistics.indexing import Indexed, compare_with, compressed, find_indexing, reference_of
 
@@ -132,7 +133,7 @@ def log_indexing(ranks: Communicator, found: Indexing, names: list[str], mended:
         return []
     text = f"{counts[1:].sum()} of {counts.sum()} data sets are indexed differently from the others: {what}"
     text += "; scale them with reindex=auto"
-    log.warning(text)
+    warn(log, Code.INDEXED_DIFFERENTLY, text)
     log_of_all(ranks, logging.INFO, [f"  {names[c]}: {found.of(c)}" for c in np.flatnonzero(found.operator).tolist()])
     return [text]
 

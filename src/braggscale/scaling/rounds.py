@@ -77,7 +77,7 @@ RETURNING_ROUNDS = 7
 # A round changed nothing that can be seen in the result if verdicts changed by less than this share of the rows, and
 # merged intensities moved by less than these, in their standard deviations: root mean square, and each of them. Those
 # whose verdicts changed are not counted: there is always a row at the limit of a large set.
-SAME_VERDICTS, SAME_INTENSITIES, SAME_INTENSITY = 1e-5, 0.05, 0.3
+SAME_VERDICTS, SAME_INTENSITIES, SAME_INTENSITY = 1e-5, 0.02, 0.1
 # If the user wants no error model, one is fitted for the outlier test with reflections above so many expected photons.
 MIN_PHOTONS = 25.0
 # A trend of all corrections with resolution that the log mentions.
