@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from braggscale.io.atomic_files import commit, discard, write_text
@@ -62,7 +63,7 @@ def write_groups(
         log_group(one[0])
         done.append(one[0])
         if one[0].n_observations:
-            together(data.ranks, lambda one=one: _write_group(data, findings, one, options, plan, pairs))  # type: ignore[misc]
+            together(data.ranks, partial(_write_group, data, findings, one, options, plan, pairs))
     return replace(findings, groups=tuple(done))
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from braggscale.data.observations import ObservationGeometry
+from braggscale.data.unique_reflections import mean_of_others
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.weighting.expected_variance import Expectation
 
@@ -72,15 +73,10 @@ def shadowed(rows: ObservationGeometry, expected: Expectation, out: Bool, respon
 
 def _from_others(expected: Expectation, out: Bool) -> Float:
     """Expected intensity g T of each row from the other members of its group, counts, (n,); 0 where there are none."""
-    scale, groups, intensity = expected.scale, expected.groups, expected.variance_model.intensity
-    use = ~out & (scale > 0)
-    weight = np.where(use, scale / expected.variance, 0.0)
-    top = groups.spread(groups.sum(weight * intensity)) - weight * intensity
-    bottom = groups.spread(groups.sum(weight * scale)) - weight * scale
-    whole = groups.spread(groups.sum(weight * scale))
-    mean = np.divide(top, bottom, out=np.zeros(len(scale)), where=bottom > 1e-9 * whole)
-    result: Float = np.maximum(scale, 0.0) * mean
-    return result
+    scale = expected.scale
+    weight = (~out & (scale > 0)) / expected.variance
+    found = mean_of_others(expected.groups, weight, scale, expected.variance_model.intensity)[0]
+    return np.where(scale > 0, found, 0.0)
 
 
 def _dark(n_judged: Int, n_low: Int, n_half: Int, n_bright: Int) -> Bool:

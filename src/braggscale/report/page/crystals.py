@@ -125,13 +125,12 @@ def filtering(summary: Summary) -> Section:
         f"filtering.method={found.method}: {len(removed)} {what} with {percent:.2f} % of the observations left out; "
         f"{STOP_TEXT.get(found.reason, found.reason)}."
     )
+    header = ("cycle", "data set", "images", "observations", "ΔCC1/2 / %", "mean z²")
     if removed:
         rows: list[list[Cell]] = [_part(number, part) for number, part in removed[:MOST_LISTED]]
-        header = ("cycle", "data set", "images", "observations", "ΔCC1/2 / %", "mean z²")
         section.tables.append(Table("Left out", header, rows, words=(1, 2)))
     rest = [_part(len(found.cycles), part) for part in found.cycles[-1].lowest[:10]] if found.cycles else []
     if rest:
-        header = ("cycle", "data set", "images", "observations", "ΔCC1/2 / %", "mean z²")
         section.tables.append(Table("The lowest ΔCC1/2 of what remains", header, rest, words=(1, 2)))
     return section
 
