@@ -23,12 +23,11 @@ import numpy as np
 from braggscale.data.observations import ObservationGeometry
 from braggscale.models.component import Component, Description, NoGauge, StoredComponent
 from braggscale.models.data_set_model import DataSetModel, Extent
-from braggscale.models.harmonics import Harmonics
 from braggscale.models.kind import ModelKind, StoredSetting
-from braggscale.models.physical import SCALE_ROUGHNESS, START_ABSORPTION, START_SCALE
-from braggscale.models.restraints import Restraint, bending, level, ridge, roughness, smoothness
+from braggscale.models.physical import absorption_surface, scale_curve
+from braggscale.models.restraints import Restraint, level, ridge
 from braggscale.models.settings import ModelSettings, SweepFacts, finest_interval, fixed_components
-from braggscale.models.smooth import Smooth, axis_over, smooth_spacing
+from braggscale.models.smooth import Smooth
 from braggscale.numerics.array_types import Float, Int32
 from braggscale.options.model_options.dose_decay import DoseDecay as DoseDecayOptions
 from braggscale.options.model_options.record import corrections_of
@@ -144,13 +143,9 @@ def build(settings: DoseDecaySettings, extent: Extent) -> DataSetModel:
     configuration: dict[str, Any] = {"valid_osc_range": extent.oscillation}
     shared = []
     if settings.scale:
-        n, factor, spacing = smooth_spacing(extent.degrees, abs(extent.width), settings.scale_interval)
-        axis = axis_over("image", factor, *extent.image, n)
-        curve: list[Restraint] = [roughness((n,), SCALE_ROUGHNESS)]
-        if "scale" in settings.estimated:
-            curve = smoothness("scale", n, spacing, *START_SCALE, relative=True)
-        components.append(Smooth("scale", (axis,), restraints=tuple(curve)))
-        configuration |= {"s_norm_fac": factor, "scale_rot_interval": spacing}
+        scale, stored = scale_curve(extent, settings.scale_interval, "scale" in settings.estimated)
+        components.append(scale)
+        configuration |= stored
     if settings.decay:
         components.append(_decay(settings, extent))
         configuration["resolution_dependence"] = settings.resolution_dependence
@@ -159,11 +154,8 @@ def build(settings: DoseDecaySettings, extent: Extent) -> DataSetModel:
         pull = level("relative_B", 1, B_RIDGE) if "relative_B" in settings.estimated else ridge(1, B_RIDGE)
         components.append(Smooth("relative_B", (), b_factor=True, restraints=(pull,)))
     if settings.absorption:
-        surface = Harmonics("absorption", settings.lmax)
-        weight = ridge(surface.n_parameters, settings.surface_weight)
-        if "absorption" in settings.estimated:
-            weight = bending("absorption", settings.lmax, START_ABSORPTION)
-        components.append(Harmonics("absorption", settings.lmax, (weight,)))
+        estimated = "absorption" in settings.estimated
+        components.append(absorption_surface(settings.lmax, settings.surface_weight, estimated))
         configuration |= {"lmax": settings.lmax, "abs_surface_weight": settings.surface_weight}
         shared += ["absorption"] if settings.share_absorption else []
     if shared:

@@ -216,33 +216,50 @@ def _absorption(options: Physical, facts: SweepFacts, estimated: bool) -> tuple[
 # Model ------------------------------------------------------------------------------------------------------
 
 
+def scale_curve(extent: Extent, interval: float, estimated: bool) -> tuple[Smooth, dict[str, float]]:
+    """The smooth scale of a sweep, and what is stored of its spacing.
+
+    ``interval``: largest spacing of its parameters, degrees.  ``estimated``: whether its smoothness is.
+    """
+    n, factor, spacing = smooth_spacing(extent.degrees, abs(extent.width), interval)
+    axis = axis_over("image", factor, *extent.image, n)
+    curve: list[Restraint] = [roughness((n,), SCALE_ROUGHNESS)]
+    if estimated:
+        curve = smoothness("scale", n, spacing, *START_SCALE, relative=True)
+    return Smooth("scale", (axis,), restraints=tuple(curve)), {"s_norm_fac": factor, "scale_rot_interval": spacing}
+
+
+def absorption_surface(lmax: int, weight: float, estimated: bool) -> Harmonics:
+    """The absorption surface of a sweep.
+
+    ``lmax``: highest order of the harmonics.  ``weight``: that pulls them towards 0, where the restraint is not
+    ``estimated``.
+    """
+    n_parameters = Harmonics("absorption", lmax).n_parameters
+    pull = bending("absorption", lmax, START_ABSORPTION) if estimated else ridge(n_parameters, weight)
+    return Harmonics("absorption", lmax, (pull,))
+
+
 def build(settings: PhysicalSettings, extent: Extent) -> DataSetModel:
     """Components of a sweep, spaced by the settings.  See the guide for the meaning of each setting."""
     components: list[Component] = []
     configuration: dict[str, Any] = {"valid_osc_range": extent.oscillation}
     if settings.scale:
-        n, factor, spacing = smooth_spacing(extent.degrees, abs(extent.width), settings.scale_interval)
-        axis = axis_over("image", factor, *extent.image, n)
-        curve: list[Restraint] = [roughness((n,), SCALE_ROUGHNESS)]
-        if "scale" in settings.estimated:
-            curve = smoothness("scale", n, spacing, *START_SCALE, relative=True)
-        components.append(Smooth("scale", (axis,), restraints=tuple(curve)))
-        configuration |= {"s_norm_fac": factor, "scale_rot_interval": spacing}
+        scale, stored = scale_curve(extent, settings.scale_interval, "scale" in settings.estimated)
+        components.append(scale)
+        configuration |= stored
     if settings.decay:
         n, factor, spacing = smooth_spacing(extent.degrees, abs(extent.width), settings.decay_interval)
         axis = axis_over("image", factor, *extent.image, n)
-        curve = [ridge(n, settings.decay_restraint), roughness((n,), DECAY_ROUGHNESS)]
+        curve: list[Restraint] = [ridge(n, settings.decay_restraint), roughness((n,), DECAY_ROUGHNESS)]
         if "decay" in settings.estimated:
             curve = smoothness("decay", n, spacing, *START_DECAY, relative=False)
             curve.append(level("decay", n, START_DECAY_LEVEL))
         components.append(Smooth("decay", (axis,), True, tuple(curve)))
         configuration |= {"d_norm_fac": factor, "decay_rot_interval": spacing}
     if settings.absorption:
-        surface = Harmonics("absorption", settings.lmax)
-        weight = ridge(surface.n_parameters, settings.surface_weight)
-        if "absorption" in settings.estimated:
-            weight = bending("absorption", settings.lmax, START_ABSORPTION)
-        components.append(Harmonics("absorption", settings.lmax, (weight,)))
+        estimated = "absorption" in settings.estimated
+        components.append(absorption_surface(settings.lmax, settings.surface_weight, estimated))
         configuration |= {"lmax": settings.lmax, "abs_surface_weight": settings.surface_weight}
         if settings.share_absorption:
             configuration["shared"] = ["absorption"]
