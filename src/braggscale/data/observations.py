@@ -73,8 +73,16 @@ class GeometryView:
     rows: ObservationGeometry
     chosen: Int | slice
 
+    @classmethod
+    def of(cls, rows: ObservationGeometry, chosen: Int | slice) -> GeometryView:
+        """The rows ``chosen`` of ``rows``: numbers, (n,), or a slice. Of a view by numbers it is a view on the same
+        rows, so that an attribute of a few rows is never made from all."""
+        if isinstance(rows, GeometryView) and not isinstance(rows.chosen, slice):
+            return cls(rows.rows, rows.chosen[chosen])
+        return cls(rows, chosen)
+
     def __len__(self) -> int:
-        return len(self.d)
+        return len(self.d) if isinstance(self.chosen, slice) else len(self.chosen)
 
     @property
     def data_set(self) -> Int32:

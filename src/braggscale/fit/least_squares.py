@@ -24,7 +24,7 @@ from braggscale.fit.restraints import Restraints
 from braggscale.models.design import Design
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import normal_equations
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import lanes_in_order, run_lanes
 
 GRADIENT_LANES = 32
 # Size of all lanes' normal matrices together, in numbers; with more parameters there are fewer lanes.
@@ -166,9 +166,9 @@ class Target:
             """The sums of lane k."""
             return self._lane_equations(runs[k], complete, few)
 
-        results = run_lanes(lane, len(cuts) - 1)
-        cost, gradient, once, matrix = results[0]
-        for more, slope, pairs, part in results[1:]:
+        results = lanes_in_order(lane, len(cuts) - 1)
+        cost, gradient, once, matrix = next(results)
+        for more, slope, pairs, part in results:
             cost += more
             gradient += slope
             once += pairs

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from braggscale.data.connected_sets import connected_sets
-from braggscale.data.observations import GeometryCopy, ObservationGeometry
+from braggscale.data.observations import GeometryView, ObservationGeometry
 from braggscale.data.unique_reflections import Groups
 from braggscale.fit.data_set_pairs import Owners, Pairs
 from braggscale.fit.least_squares import Target
@@ -65,7 +65,7 @@ class Problem:
 
     def seen_from(self, use: Bool) -> Problem:
         """The same, with the gauge over the rows in ``use``, (n,)."""
-        rows = GeometryCopy.of(self.rows, np.flatnonzero(use))
+        rows = GeometryView.of(self.rows, np.flatnonzero(use))
         return replace(self, choices=gauge(self.model, rows, self.fixed))
 
     def target(self, theta: Float, intensity: Float, weight: Float, strengths: Mapping[str, float]) -> Target:

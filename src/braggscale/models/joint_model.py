@@ -137,7 +137,7 @@ class JointModel:
         def piece(k: int) -> None:
             """Basis of one part of the rows of one family of data sets."""
             family, chosen = pieces[k]
-            places = GeometryView(rows, chosen)
+            places = GeometryView.of(rows, chosen)
             first_nonzero = 0
             for c, component in enumerate(self.data_sets[int(self.leaders[family])].components):
                 first, values = component.basis(places)
@@ -188,9 +188,9 @@ class JointModel:
             """Scales, and variances with a covariance, of one part of the rows."""
             family, part = pieces[k]
             if covariance is None:
-                g[part] = self._scales(family, GeometryView(rows, part), theta)
+                g[part] = self._scales(family, GeometryView.of(rows, part), theta)
             else:
-                g[part], variance[part] = self.design(GeometryView(rows, part)).scales(theta, covariance)
+                g[part], variance[part] = self.design(GeometryView.of(rows, part)).scales(theta, covariance)
 
         run_lanes(piece, len(pieces))
         return g, variance
@@ -199,7 +199,7 @@ class JointModel:
         """Product of some components of every row, (n,): those of which ``of`` says so.  ``theta``: (n_parameters,)."""
         found = np.ones(len(rows))
         for family, part in self._pieces(rows, SMALL_CHUNK):
-            found[part] = self._scales(family, GeometryView(rows, part), theta, of)
+            found[part] = self._scales(family, GeometryView.of(rows, part), theta, of)
         return found
 
     def _scales(

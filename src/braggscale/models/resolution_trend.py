@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from braggscale.data.observations import GeometryCopy, ObservationGeometry
+from braggscale.data.observations import GeometryView, ObservationGeometry
 from braggscale.models.component import shapes_resolution
 from braggscale.models.joint_model import JointModel
 from braggscale.numerics.array_types import Bool, Float
@@ -41,7 +41,7 @@ def resolution_trend(model: JointModel, rows: ObservationGeometry, theta: Float,
     n = min(MOST_INTERVALS, len(chosen) // LEAST_IN_INTERVAL)
     if n < 2:
         return None
-    some = GeometryCopy.of(rows, chosen)
+    some = GeometryView.of(rows, chosen)
     value = model.product(some, theta, shapes_resolution)
     s = 1.0 / some.d**2
     knots = np.unique(np.quantile(s, np.linspace(0.0, 1.0, n + 1)))

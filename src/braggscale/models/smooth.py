@@ -147,10 +147,10 @@ class Smooth:
         It is the mean of the logarithm if the parameters are logarithms.
         """
         if overall or [axis.coordinate for axis in self.axes] != ["x", "y"]:
-            return [self._mean_row(GeometryView(rows, chosen))]
+            return [self._mean_row(GeometryView.of(rows, chosen))]
         order = chosen[np.argsort(rows.d[chosen], kind="stable")]
         shells = int(np.clip(len(chosen) // LEAST_IN_SHELL, 1, MOST_SHELLS))
-        return [self._mean_row(GeometryView(rows, np.sort(part))) for part in np.array_split(order, shells)]
+        return [self._mean_row(GeometryView.of(rows, np.sort(part))) for part in np.array_split(order, shells)]
 
     def _mean_row(self, rows: ObservationGeometry) -> Float:
         """m: share of each parameter in the mean over the rows of the function itself, without 1/(2 d^2), (n,)."""

@@ -71,10 +71,13 @@ def run_lanes(lane: Callable[[int], Partial], n_lanes: int) -> Sequence[Partial]
     If a lane itself calls this function, its lanes are computed one after the other in the same thread. Otherwise
     all threads of the pool might wait for each other.
     """
+    return list(lanes_in_order(lane, n_lanes))
+
+
+def lanes_in_order(lane: Callable[[int], Partial], n_lanes: int) -> Iterator[Partial]:
+    """As ``run_lanes``, one result after the other, so that large ones need not all be there at once."""
     pool = _pool.get()
-    if pool is None or n_lanes <= 1:
-        return [lane(k) for k in range(n_lanes)]
-    return list(pool.map(lane, range(n_lanes)))
+    return map(lane, range(n_lanes)) if pool is None or n_lanes <= 1 else pool.map(lane, range(n_lanes))
 
 
 def side_by_side(first: Callable[[], Partial], second: Callable[[], Other]) -> tuple[Partial, Other]:

@@ -86,7 +86,7 @@ def _extents(members: Sequence[UsedDataSet], data: SortedObservations) -> tuple[
     on_modules: Counter[Edges | None] = Counter()
     places = rows_by_data_set(data.rows.data_set, len(members))
     for member, mine in zip(members, places, strict=True):
-        rows = GeometryView(data.rows, mine)
+        rows = GeometryView.of(data.rows, mine)
         kind, panels = member.experiment.kind, member.experiment.panels
         axis, mosaicity, angle = _rocking(member, data.rows.row[mine])
         extent = Extent.of(rows, kind.scan if isinstance(kind, Sweep) else None, panels, axis, mosaicity)

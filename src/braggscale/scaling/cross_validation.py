@@ -148,7 +148,7 @@ def _held_out(
     state = scaled.state
     chosen = np.flatnonzero(work.selected)
     fixed = work.fixed if model is work.model else still_fixed(work.model, work.fixed, model)
-    rows = GeometryView(work.rows, chosen)
+    rows = GeometryView.of(work.rows, chosen)
     around = _around_start(model, theta)
     problem = Problem.of(around, rows, scaled.state.fit_groups.subset(work.selected), fixed)
     plain = np.where(state.rejected, 0.0, 1.0 / state.variance)
@@ -160,7 +160,7 @@ def _held_out(
         outcome = fit(problem, theta, state.values.intensity[chosen], weight, steps, strengths)
         mine = np.flatnonzero(fold == k)
         g = np.ones(len(fold))
-        g[mine] = model.evaluate(GeometryView(work.rows, mine), outcome.theta, None)[0]
+        g[mine] = model.evaluate(GeometryView.of(work.rows, mine), outcome.theta, None)[0]
         loss += losses_of(state.values.intensity, state.variance, g, scaled.state.fit_groups, judged & (fold == k))
     return loss
 

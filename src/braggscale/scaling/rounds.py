@@ -22,7 +22,7 @@ from time import perf_counter
 import numpy as np
 
 from braggscale.data.normalised_intensities import Shells
-from braggscale.data.observations import GeometryCopy
+from braggscale.data.observations import GeometryView
 from braggscale.fit.component_summaries import ComponentSummary, component_summaries
 from braggscale.fit.fit_scales import Outcome, fit
 from braggscale.fit.problem import Problem
@@ -108,7 +108,7 @@ class _Context:
     held: bool
     chosen: Int
     others: Int
-    beside: GeometryCopy
+    beside: GeometryView
     shells: Shells | None
 
 
@@ -132,7 +132,7 @@ def scale_data(problem: ScalingProblem, start: Start, settings: RoundSettings) -
     if not context.cold:
         # the stored scales are the result of an earlier run: decide with them as that run did, then fit
         state = _decide(context, state, 0)[0]
-    rows, groups = GeometryCopy.of(problem.rows, context.chosen), problem.groups.subset(problem.selected)
+    rows, groups = GeometryView.of(problem.rows, context.chosen), problem.groups.subset(problem.selected)
     fit_problem = Problem.of(context.problem.model, rows, groups, problem.fixed)
     if state.shadowed.any():
         fit_problem = fit_problem.seen_from(~state.shadowed[context.chosen])
@@ -193,7 +193,7 @@ def _begin(problem: ScalingProblem, start: Start, settings: RoundSettings) -> tu
         held=held,
         chosen=chosen,
         others=others,
-        beside=GeometryCopy.of(rows, others),
+        beside=GeometryView.of(rows, others),
         shells=Shells.of(rows.d) if settings.outliers.emax and len(rows) else None,
     )
     scale = context.problem.model.evaluate(rows, theta, None)[0]
