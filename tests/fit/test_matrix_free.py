@@ -7,9 +7,10 @@ import pytest
 import synthetic
 from fit_samples import MODELS, problem
 
+from braggscale.fit.data_set_pairs import Pairs
 from braggscale.fit.fit_scales import fit
 from braggscale.fit.matrix_free import MatrixFree
-from braggscale.fit.normal_operator import Layout, parts_of_normal
+from braggscale.fit.normal_operator import Layout, NormalOperator, parts_of_normal
 from braggscale.fit.penalty import Penalty
 from braggscale.fit.problem import Problem
 from braggscale.fit.restraints import Restraints
@@ -68,19 +69,22 @@ def test_restraints_by_parts_are_those_of_the_matrix():
     assert all(found.sparse.nnz <= most < n * n / 4 for found in penalty.by_kind.values())
 
 
+@pytest.mark.parametrize("by_sets", [False, True])
 @pytest.mark.parametrize("name", MODELS)
-def test_products_and_blocks_are_those_of_the_matrix(name):
-    *_, model, theta, target = problem(MODELS[name]())
+def test_products_and_blocks_are_those_of_the_matrix(name, by_sets):
+    rows, groups, model, theta, target = problem(MODELS[name]())
+    target = replace(target, pairs=Pairs.of(model, rows.data_set, groups) if by_sets else None)
     quadratic = target.quadratic(theta)
     cost, gradient, matrix = quadratic.cost, quadratic.gradient, quadratic.matrix
     linear = target.linearise(theta)
     assert linear.cost == pytest.approx(cost, rel=1e-12)
     assert linear.gradient == pytest.approx(gradient, rel=1e-9, abs=1e-9 * np.abs(gradient).max())
-    v = np.random.default_rng(1).normal(size=(len(theta), 3))
+    v = np.random.default_rng(1).normal(size=(len(theta), 11))
     assert linear.product(v) == pytest.approx(matrix @ v, abs=1e-9 * np.abs(matrix @ v).max())
     layout = Layout.of(model)
     starts = layout.starts
-    parts = parts_of_normal(target, theta, layout)
+    parts = parts_of_normal(target, linear, theta, layout)
+    assert parts.together == pytest.approx(matrix @ layout.together, abs=1e-9 * np.abs(matrix).max())
     assert parts.cross == pytest.approx(matrix[:, layout.shared], abs=1e-9 * np.abs(matrix).max())
     blocks = parts.blocks
     for begin, end, block in zip(starts[:-1], starts[1:], blocks.blocks(), strict=True):
@@ -93,7 +97,7 @@ def test_threads_do_not_change_a_bit():
     two = replace(one)
     v = np.ones((len(theta), 2))
     assert np.array_equal(one.linearise(theta).product(v), two.linearise(theta).product(v))
-    one, two = (parts_of_normal(target, theta, Layout.of(model)) for target in (one, two))
+    one, two = (parts_of_normal(target, target.linearise(theta), theta, Layout.of(model)) for target in (one, two))
     assert np.array_equal(one.blocks.store, two.blocks.store) and np.array_equal(one.cross, two.cross)
 
 
@@ -104,6 +108,31 @@ def test_a_component_that_data_sets_share_is_a_block():
     # scale and decay of the first, the surface, scale and decay of the others
     assert layout.starts.tolist() == [0, 9, 17, 26, 35] and layout.starts[-1] == model.n_parameters
     assert layout.shared.tolist() == list(range(9, 17))
+
+
+def test_data_sets_move_alike_in_each_parameter_or_in_level_and_trend():
+    layout = Layout.of(levelled())
+    # scales and B of 1 or 4 parameters: level and trend of each
+    assert layout.together.shape == (layout.starts[-1], 4)
+    assert Layout.of(JointModel.of([synthetic.kb() for _ in range(3)])).together.T.tolist() == [[1, 0] * 3, [0, 1] * 3]
+    assert Layout.of(JointModel.of([synthetic.kb()])).together.shape == (2, 0)
+
+
+def test_the_preconditioner_is_exact_in_the_directions_it_is_given():
+    """With all data sets moving alike, and two other vectors: P N z = z, and P is symmetric and positive definite."""
+    rng = np.random.default_rng(4)
+    *_, model, theta, target = problem(MODELS["mixed"]())
+    layout, linear = Layout.of(model), target.linearise(theta)
+    penalty = Penalty(target.restraints.placed, len(theta), layout.starts)
+    parts = parts_of_normal(target, linear, theta, layout)
+    normal = NormalOperator(linear, parts, layout, penalty, target.restraints.strengths, target.fixed)
+    vectors = rng.normal(size=(len(theta), 2))
+    normal.deflate(vectors)
+    for z in (layout.together, vectors):
+        assert normal.precondition(normal.product(z)) == pytest.approx(z, abs=1e-6 * np.abs(z).max())
+    whole = normal.precondition(np.eye(len(theta)))
+    assert whole == pytest.approx(whole.T, abs=1e-7 * np.abs(whole).max())
+    assert np.linalg.eigvalsh(0.5 * (whole + whole.T)).min() > 0.0
 
 
 def test_an_arrow_is_inverted_exactly():

@@ -31,6 +31,8 @@ MOST_NUMBERS = 16_000_000
 # Nanoseconds for a pair of parameters in one unique reflection: by pairs of data sets, by loops, and by BLAS over all
 # parameters; then the time for a pair of cells.
 BY_PAIRS, BY_LOOPS, BY_BLAS, PER_PAIR = 0.12, 3.0, 0.03, 15.0
+# Beyond so many own parameters for each that a row depends on, loops over the latter form a block faster.
+WIDEST = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,32 +166,72 @@ class Pairs:
         runs = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
         return cls(owners, tuple(Cells.of(data_set, groups, n_sets, run) for run in runs))
 
+    @classmethod
+    def for_blocks(cls, model: JointModel, data_set: Int32, groups: Groups, design: Design) -> Pairs | None:
+        """The same where only ``arrow`` is needed; None for one data set, or if its parameters are too many for that.
+
+        ``data_set``: of each row, (n,).
+        """
+        nonzeros = design.count_nonzeros() / max(len(data_set), 1)
+        if len(model.data_sets) == 1 or Owners.of(model).widest > WIDEST * nonzeros:
+            return None
+        return cls.of(model, data_set, groups)
+
     def matrix(self, linear: Linear) -> Float:
         """J'J, (n_parameters, n_parameters), at the point of ``linear``."""
         n = len(self.owners.owner)
         matrix = np.zeros((n, n))
-        rows = linear.design.arguments(), linear.factor, linear.size, linear.along
+        arguments = self._arguments(linear)
         for cells in self.runs:
-            self._add(matrix, cells, linear.groups, (*rows, self.owners.owner, self.owners.place))
+            self._add(matrix, cells, linear.groups, arguments)
         add_transposed(matrix)
         return matrix
+
+    def arrow(self, linear: Linear) -> tuple[list[Float], Float, Float]:
+        """Parts of J'J at the point of ``linear``.
+
+        They are the block of each data set's own parameters, (k, k); the block of these with the shared ones, all
+        data sets one after the other, (n_own, n_shared); and the block of the shared ones, (n_shared, n_shared).
+        """
+        owners, shared = self.owners, len(self.owners.shared)
+        widths = np.diff(owners.bounds[:-1])
+        blocks = [np.zeros((width, width)) for width in widths.tolist()]
+        across, corner = np.zeros((int(owners.bounds[-2]), shared)), np.zeros((shared, shared))
+        arguments = self._arguments(linear)
+        for cells in self.runs:
+            common = self._shared(cells, linear.groups, arguments)
+            corner += common.corner
+            store = np.zeros((len(cells.group), owners.widest))
+
+            def own(d: int, cells: Cells = cells, store: Float = store, common: _Shared = common) -> None:
+                """The parts of data set d."""
+                width, where = len(blocks[d]), slice(*cells.cell_cuts[d : d + 2])
+                block, cross = self._own(d, cells, common, store, arguments)
+                blocks[d] += block[:, :width] - store[where, :width].T @ store[where, :width]
+                across[owners.bounds[d] : owners.bounds[d + 1]] += cross[:, :width].T
+
+            run_lanes(own, len(blocks))
+        return blocks, across, corner
+
+    def _arguments(self, linear: Linear) -> tuple[Any, ...]:
+        """Arguments of the kernels."""
+        rows = linear.design.arguments(), linear.factor, linear.size, linear.along
+        return (*rows, self.owners.owner, self.owners.place)
 
     def _add(self, matrix: Float, cells: Cells, groups: Groups, arguments: tuple[Any, ...]) -> None:
         """Add the contribution of a run of groups; the caller adds the transpose. Lanes write to different elements."""
         from braggscale.numerics.compiled import data_set_pairs
 
         owners, shared, n_sets = self.owners, self.owners.shared, len(cells.cell_cuts) - 1
-        offsets, index, value = self._shared(matrix, cells, groups, arguments)
+        common = self._shared(cells, groups, arguments)
+        if len(shared):
+            data_set_pairs.add_part(matrix, shared, shared, 0.5, common.corner)
         store = np.zeros((len(cells.group), owners.widest))
 
         def own(d: int) -> None:
             """The block of the own parameters of data set d, and that with the shared ones."""
             places = owners.alone(d)
-            block, cross = np.zeros((len(places), owners.widest)), np.zeros((len(shared), owners.widest))
-            rows = cells.rows[cells.row_cuts[d] : cells.row_cuts[d + 1]]
-            data_set_pairs.own_rows(rows, cells.cell, len(places), *arguments, store, block, cross)
-            where = cells.cell_cuts[d], cells.cell_cuts[d + 1]
-            data_set_pairs.projected_cross(*where, cells.group, store, offsets, index, value, cross)
+            block, cross = self._own(d, cells, common, store, arguments)
             data_set_pairs.add_part(matrix, places, places, 0.5, block)
             data_set_pairs.add_part(matrix, shared, places, 1.0, cross)
 
@@ -203,16 +245,29 @@ class Pairs:
         run_lanes(own, n_sets)
         run_lanes(pairs, n_sets)
 
-    def _shared(
-        self, matrix: Float, cells: Cells, groups: Groups, arguments: tuple[Any, ...]
-    ) -> tuple[Int, Int32, Float]:
-        """Add the block of the shared parameters; returns r_h of all groups: first elements, positions, values."""
+    def _own(
+        self, d: int, cells: Cells, common: _Shared, store: Float, arguments: tuple[Any, ...]
+    ) -> tuple[Float, Float]:
+        """J0'J0 of the own parameters of data set d, (k, widest), and J'J of the shared ones with these, (n_shared,
+        widest). Its cells are written to ``store``, (n_cells, widest)."""
+        from braggscale.numerics.compiled import data_set_pairs
+
+        width, widest = len(self.owners.alone(d)), self.owners.widest
+        block, cross = np.zeros((width, widest)), np.zeros((len(self.owners.shared), widest))
+        rows = cells.rows[cells.row_cuts[d] : cells.row_cuts[d + 1]]
+        data_set_pairs.own_rows(rows, cells.cell, width, *arguments, store, block, cross)
+        where = cells.cell_cuts[d], cells.cell_cuts[d + 1]
+        data_set_pairs.projected_cross(*where, cells.group, store, common.first, common.place, common.value, cross)
+        return block, cross
+
+    def _shared(self, cells: Cells, groups: Groups, arguments: tuple[Any, ...]) -> _Shared:
+        """What a run of groups contributes to the shared parameters alone."""
         from braggscale.numerics.compiled import data_set_pairs
 
         shared, run = self.owners.shared, cells.groups
         n_groups = run.stop - run.start
         if not len(shared):
-            return np.zeros(n_groups + 1, np.int64), np.zeros(0, np.int32), np.zeros(0)
+            return _Shared(np.zeros((0, 0)), np.zeros(n_groups + 1, np.int64), np.zeros(0, np.int32), np.zeros(0))
         offsets = groups.offsets[run.start : run.stop + 1]
         cuts = np.linspace(0, n_groups, LANES + 1).astype(np.int64)
 
@@ -226,6 +281,19 @@ class Pairs:
             return part, np.bincount(group, minlength=len(rows)), place.astype(np.int32), rows[group, place]
 
         blocks, counts, places, values = zip(*run_lanes(lane, LANES), strict=True)
-        data_set_pairs.add_part(matrix, shared, shared, 0.5, np.sum(blocks, axis=0))
         begin = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.concatenate(counts))))
-        return begin, np.concatenate(places), np.concatenate(values)
+        return _Shared(np.sum(blocks, axis=0), begin, np.concatenate(places), np.concatenate(values))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """Shared parameters in a run of groups.
+
+    ``corner``: their block of J'J, (n_shared, n_shared).  r_h of group h: ``value`` at ``place`` from ``first[h]`` on,
+    (n_groups + 1,), (n_elements,).
+    """
+
+    corner: Float
+    first: Int
+    place: Int32
+    value: Float

@@ -6,6 +6,7 @@ J = J0 - along (along . J0), the form of normal_equations.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from braggscale.data.unique_reflections import Groups
 from braggscale.models.design import Design
 from braggscale.numerics.array_types import Float, Int
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import lanes_in_order, run_lanes
 
 LANES = 8
 
@@ -64,23 +65,33 @@ class Linear:
         return cls(design, groups, cost, gradient, factor, size, along)
 
     def product(self, v: Float) -> Float:
-        """J'J v, (n_parameters, m): two passes over the rows."""
+        """J'J v, (n_parameters, m): two passes over the rows for each COLUMNS vectors."""
         from braggscale.numerics.compiled import jacobian_products
 
+        n, m = v.shape
+        if m == 1:
+            return self._sum(jacobian_products.product_one, v[:, 0].copy())[:, None]
+        width = jacobian_products.COLUMNS
+        padded = np.zeros((n, -(-m // width) * width))
+        padded[:, :m] = v
+        for begin in range(0, m, width):
+            some = slice(begin, begin + width)
+            padded[:, some] = self._sum(jacobian_products.product, np.ascontiguousarray(padded[:, some]))
+        return padded[:, :m].copy()
+
+    def _sum(self, kernel: Callable[..., None], v: Float) -> Float:
+        """The product of a kernel with ``v``, (n_parameters,) or (n_parameters, COLUMNS), from all lanes."""
         cuts = lane_cuts(self.groups, LANES)
         arguments = self.groups.offsets, self.design.arguments(), self.factor, self.size, self.along
 
         def lane(k: int) -> Float:
             """J'J v of lane k."""
             total = np.zeros_like(v)
-            if v.shape[1] == 1:
-                jacobian_products.product_one(cuts[k], cuts[k + 1], *arguments, v[:, 0].copy(), total[:, 0])
-            else:
-                jacobian_products.product(cuts[k], cuts[k + 1], *arguments, v, total)
+            kernel(cuts[k], cuts[k + 1], *arguments, v, total)
             return total
 
-        results = run_lanes(lane, len(cuts) - 1)
-        total = results[0]
-        for more in results[1:]:
+        results = lanes_in_order(lane, len(cuts) - 1)
+        total = next(results)
+        for more in results:
             total += more
         return total

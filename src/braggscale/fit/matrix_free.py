@@ -3,10 +3,11 @@
 N = J'J + sum lambda S has n^2 elements and takes n^3 operations to invert; a product N v takes two passes over the
 observations (normal_operator.py). So with more parameters than problem.MOST_DENSE
 
-    steps       N x = -gradient/2 is solved by conjugate gradients; the preconditioner M consists of the diagonal
-                blocks of N and the columns of shared parameters;
-    traces      tr(C S), C = N^-1, of estimated strengths: exactly for M^-1, and from random probes for the difference.
-                One solution C z serves all strengths, and the next solution starts from it;
+    steps       N x = -gradient/2 is solved by conjugate gradients. The preconditioner is M, the diagonal blocks of N
+                and the columns of shared parameters, corrected where all data sets move alike;
+    traces      tr(C S), C = N^-1, of estimated strengths: exactly for M^-1, and from random probes for the ratio of
+                effective parameters by C and by M^-1. One solution C z serves all strengths, and the next solution
+                starts from it. The ratio changes slowly, so few of the steps need new solutions;
     effective   parameters: diag(C J'J) = 1 - diag(C sum lambda S), in the same way;
     covariance  of a data set: its block of M^-1. If there are many crystals, each contributes little to the intensities
                 with which it is compared, and the neglected part is small. If a data set has more than one block, its
@@ -25,20 +26,26 @@ import numpy as np
 
 from braggscale.fit.jacobian import Linear
 from braggscale.fit.least_squares import Target
-from braggscale.fit.normal_operator import FINAL_TOLERANCE, Layout, NormalOperator, Parts, parts_of_normal
+from braggscale.fit.normal_operator import Layout, NormalOperator, Parts, parts_of_normal
 from braggscale.fit.penalty import Penalty
 from braggscale.fit.restraint_strengths import at_least, update
-from braggscale.fit.solver import Ending, FitSettings, State, descend, settled
+from braggscale.fit.solver import Ending, FitSettings, Memory, State, descend, settled
 from braggscale.numerics.anderson import Mixing
 from braggscale.numerics.array_types import Float
+from braggscale.numerics.compiled.jacobian_products import COLUMNS
 from braggscale.numerics.minimisers import Fit, Stop
 
 log = logging.getLogger(__name__)
 
-PROBES = 24
-# With a tolerance of 1e-2 for the probes, the strength of a nearly vanishing correction would drift from round to
-# round. Its few effective parameters are a small difference: with 1e-3 in the last fit its steps would oscillate.
-STEP_TOLERANCE, PROBE_TOLERANCE = 1e-4, 1e-3
+# Probes times parameters, and the fewest and most probes: their noise falls with the number of both.
+PROBED, FEWEST_PROBES, MOST_PROBES = 50_000, 8, 24
+# Strengths that moved by less than this share of the parameters are computed with the probes that are known.
+PROBE_AGAIN = 5e-3
+# A ratio whose error is this share of the effective parameters is believed by half; ratios are at most the second.
+SURE, MOST_RATIO = 0.3, 4.0
+# Tolerance of steps in rounds and in the last fit, and of the solutions for the probes. With 1e-2 for the latter the
+# strength of a map that data sets share would be wrong by half.
+STEP_TOLERANCE, LAST_STEP_TOLERANCE, PROBE_TOLERANCE = 1e-3, 1e-4, 3e-3
 NEGLIGIBLE = 3e-8  # a solution may miss this share of the cost: 0.01 of a chi^2 of half a million
 STRENGTH_STEPS = 2  # between two evaluations of gradient and blocks
 ROUGH_STEPS = 1  # Gauss-Newton steps of a fit that needs no uncertainties; the next round continues
@@ -60,21 +67,22 @@ class MatrixFree:
     def solve(self, state: State, settings: FitSettings) -> State:
         """Gauss-Newton steps, with an update of estimated strengths before each."""
         limit, target = settings.full_matrix_max_iterations or 100, state.target
-        probing = _Probing.of(state, FINAL_TOLERANCE if settings.esds else PROBE_TOLERANCE)
+        probing = _Probing.of(state)
         point = probing.point(target.full(state.theta))
-        strengths, solutions = target.restraints.strengths, state.memory.solutions
-        if solutions is None:
-            solutions = np.zeros_like(probing.signs)
+        strengths, known = target.restraints.strengths, probing.known(state.memory)
+        precise = LAST_STEP_TOLERANCE if settings.esds else STEP_TOLERANCE
+        if settings.esds:  # the last fit
+            known = replace(known, ratio=None)
         history: list[float] = []
         stop, mixing = Stop.MAX_ITERATIONS, Mixing()
         for _ in range(limit if settings.esds else min(limit, ROUGH_STEPS)):
             moved, near = 0.0, None
             if strengths:
-                strengths, moved, solutions, near = probing.strengths(point, strengths, solutions, mixing)
+                strengths, moved, known, near = probing.strengths(point, strengths, known, mixing)
             cost, slope = probing.cost_gradient(point.theta, point.linear, strengths)
             history = history or [cost]
-            normal = probing.normal(point, strengths, solutions)
-            step = normal.solve(-0.5 * slope[:, None], STEP_TOLERANCE, near, NEGLIGIBLE * cost)[:, 0]
+            normal = probing.normal(point, strengths, known.solutions)
+            step = normal.solve(-0.5 * slope[:, None], precise, near, NEGLIGIBLE * cost)[:, 0]
             expected, tolerance = -float(slope @ step) / 2.0, settings.tolerance
             if 0.0 <= expected <= 2.0 * tolerance * tolerance * cost and moved < settled(target):
                 stop = Stop.CONVERGED
@@ -90,19 +98,17 @@ class MatrixFree:
                 break
         theta = point.theta[target.free]
         fits = (*state.fits, ("conjugate gradients", Fit(theta, history[-1], stop, tuple(history))))
-        memory = replace(state.memory, solutions=solutions)
+        memory = replace(state.memory, solutions=known.solutions, ratio=known.ratio)
         target = target.at(strengths)
         return replace(state, target=target, theta=theta, before=state.theta, fits=fits, memory=memory)
 
     def finish(self, state: State) -> Ending:
         """Blocks of M^-1 for the covariance; probes for the effective parameters."""
-        target, probing = state.target, _Probing.of(state, FINAL_TOLERANCE)
-        restraints, solutions = target.restraints, state.memory.solutions
-        if solutions is None:
-            solutions = np.zeros_like(probing.signs)
+        target, probing = state.target, _Probing.of(state)
+        restraints, solutions = target.restraints, probing.known(state.memory).solutions
         point = probing.point(target.full(state.theta))
         normal = probing.normal(point, restraints.strengths, solutions)
-        solutions = normal.solve(probing.signs, FINAL_TOLERANCE, solutions)
+        solutions = normal.solve(probing.signs, PROBE_TOLERANCE, solutions)
         model = Penalty(restraints.model, len(target.base), probing.layout.starts)
         effective_dof = normal.effective_dof(probing.signs, solutions, model, restraints.gauge)
         covariance, information = normal.inverse, point.parts.blocks.diagonal()
@@ -122,27 +128,42 @@ class _Point:
 
 
 @dataclass(frozen=True, slots=True)
+class _Known:
+    """What earlier probes say.  ``solutions``: N^-1 z, (n, n_probes), zero before the first.
+
+    ``ratio``: effective parameters by N^-1 over those by M^-1, of every kind, None before the first; it changes slowly.
+    """
+
+    solutions: Float
+    ratio: Mapping[str, float] | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Probing:
-    """Data of all steps of one fit.  ``signs``: the probes, zero for fixed parameters, (n, PROBES)."""
+    """Data of all steps of one fit.  ``signs``: the probes, zero for fixed parameters, (n, n_probes)."""
 
     target: Target
     layout: Layout
     penalty: Penalty
     signs: Float
-    tolerance: float
 
     @classmethod
-    def of(cls, state: State, tolerance: float) -> _Probing:
-        """``tolerance``: of the solutions for the probes."""
+    def of(cls, state: State) -> _Probing:
+        """For the model and the restraints of a fit."""
         target, layout = state.target, Layout.of(state.problem.model)
         n = len(target.base)
-        signs = np.where(np.random.default_rng(0).random((n, PROBES)) < 0.5, -1.0, 1.0)
+        probes = int(np.clip(PROBED // n // COLUMNS * COLUMNS, FEWEST_PROBES, MOST_PROBES))
+        signs = np.where(np.random.default_rng(0).random((n, probes)) < 0.5, -1.0, 1.0)
         signs[target.fixed] = 0.0
-        return cls(target, layout, Penalty(target.restraints.placed, n, layout.starts), signs, tolerance)
+        return cls(target, layout, Penalty(target.restraints.placed, n, layout.starts), signs)
+
+    def known(self, memory: Memory) -> _Known:
+        """What the memory has of the probes."""
+        return _Known(np.zeros_like(self.signs) if memory.solutions is None else memory.solutions, memory.ratio)
 
     def point(self, theta: Float) -> _Point:
-        parts = parts_of_normal(self.target, theta, self.layout)
-        return _Point(theta, self.target.linearise(theta), parts)
+        linear = self.target.linearise(theta)
+        return _Point(theta, linear, parts_of_normal(self.target, linear, theta, self.layout))
 
     def normal(self, point: _Point, strengths: Mapping[str, float], solutions: Float) -> NormalOperator:
         """N with earlier ``solutions`` for the probes in its preconditioner."""
@@ -171,27 +192,64 @@ class _Probing:
         return None
 
     def strengths(
-        self, point: _Point, strengths: dict[str, float], solutions: Float, mixing: Mixing
-    ) -> tuple[dict[str, float], float, Float, Float | None]:
+        self, point: _Point, strengths: dict[str, float], known: _Known, mixing: Mixing
+    ) -> tuple[dict[str, float], float, _Known, Float | None]:
         """Strengths at the minimum of the quadratic that touches the cost at a point; as dense.strengths_nearby.
 
-        Returns them, the change of the fit in effective parameters, the solutions for the probes, and the step there.
+        Returns them, the change of the fit in effective parameters, what the probes say, and the step there. Probes
+        are solved for where nothing is known, and where the strengths move by more than PROBE_AGAIN without that.
         """
         first = 0.0
         step: Float | None = None
         for _ in range(STRENGTH_STEPS):
-            normal = self.normal(point, strengths, solutions)
-            solutions = normal.solve(self.signs, self.tolerance, solutions)
+            normal = self.normal(point, strengths, known.solutions)
             slope = point.linear.gradient + self.penalty.cost_gradient(point.theta, strengths)[1]
-            step = normal.solve(-0.5 * slope[:, None], PROBE_TOLERANCE, step, NEGLIGIBLE * point.linear.cost)
+            step = normal.solve(-0.5 * slope[:, None], STEP_TOLERANCE, step, NEGLIGIBLE * point.linear.cost)
             there = point.theta + step[:, 0]
-            whole, alone = normal.traces(self.signs, solutions)
-            model = self.target.restraints.model
-            most = self.target.restraints.most_effective
-            wanted, moved = update(model, strengths, there, whole, self.target.fixed, alone, most)
+            new = known.ratio is None
+            if new:
+                known = self.probed(normal, known)
+            wanted, moved = self.update(normal, strengths, there, known)
+            if not new and moved > PROBE_AGAIN * len(point.theta):
+                known = self.probed(normal, known)
+                wanted, moved = self.update(normal, strengths, there, known)
             log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
             first = first or moved
             strengths = at_least(mixing.next(strengths, wanted), self.target.restraints.least)
             if moved < CLOSE * settled(self.target):
                 break
-        return strengths, first, solutions, step
+        return strengths, first, known, step
+
+    def probed(self, normal: NormalOperator, known: _Known) -> _Known:
+        """Solutions for the probes, and what they say of the effective parameters.
+
+        Of a correction that has nearly vanished the probes say nothing: M^-1 is nearly exact for it, and their noise
+        is larger than its effective parameters. So the less they know a ratio the closer to 1 it is taken.
+        """
+        solutions = normal.solve(self.signs, PROBE_TOLERANCE, known.solutions)
+        traces, rank, ratio = normal.traces(), self.rank(), {}
+        for kind, (rest, error) in normal.probed(self.signs, solutions).items():
+            alone = max(rank[kind] - traces[kind], 1e-9)
+            sure = 1.0 / (1.0 + (error / (SURE * alone)) ** 2)
+            ratio[kind] = float(np.clip(1.0 - sure * rest / alone, 1.0 / MOST_RATIO, MOST_RATIO))
+        return _Known(solutions, ratio)
+
+    def rank(self) -> dict[str, float]:
+        """Ranks of the penalties, by kind."""
+        found = dict.fromkeys(self.target.restraints.strengths, 0.0)
+        for where, restraint in self.target.restraints.model:
+            if restraint.kind and not self.target.fixed[where].all():
+                found[restraint.kind] += restraint.rank
+        return found
+
+    def update(
+        self, normal: NormalOperator, strengths: Mapping[str, float], there: Float, known: _Known
+    ) -> tuple[dict[str, float], float]:
+        """Fellner-Schall step from traces of M^-1 and the ratio of the probes; see restraint_strengths.update."""
+        ratio, rank, restraints = known.ratio or {}, self.rank(), self.target.restraints
+        traces = normal.traces()
+        whole = {
+            kind: (rank[kind] - ratio[kind] * (rank[kind] - trace)) / strengths[kind] for kind, trace in traces.items()
+        }
+        alone = {kind: trace / strengths[kind] for kind, trace in traces.items()}
+        return update(restraints.model, strengths, there, whole, self.target.fixed, alone, restraints.most_effective)

@@ -8,12 +8,13 @@ preconditioner of the conjugate gradients. It leaves out the coupling of crystal
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
+from braggscale.fit.data_set_pairs import Pairs
 from braggscale.fit.jacobian import Linear
 from braggscale.fit.least_squares import Target
 from braggscale.fit.penalty import Penalty, fix
@@ -28,8 +29,14 @@ from braggscale.numerics.partitions import run_lanes
 log = logging.getLogger(__name__)
 
 LARGEST_BLOCK = 1500  # a block with more parameters is split
-# Tolerance of the solutions for the conditions of the gauge.
-FINAL_TOLERANCE = 1e-4
+# Relative increase of the diagonal, with which a block has an inverse.
+NEARLY_SINGULAR = 1e-9
+# A component with more parameters moves by level and trend only in directions in which all data sets move alike.
+MOST_ALIKE = 32
+# A direction with less than this share of the largest curvature is a combination of the others.
+ALIKE = 1e-10
+# Tolerance of the solutions for the conditions of the gauge, each of which takes about one effective parameter.
+GAUGE_TOLERANCE = 5e-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +45,12 @@ class Layout:
 
     ``starts``: first parameter of each block, and the end, (n_blocks + 1,); blocks are data sets and shared components.
     ``shared``: the parameters of the latter, in order, (n_shared,).
+    ``together``: directions in which the parameters of all data sets move alike, (n, k).
     """
 
     starts: Int
     shared: Int
+    together: Float
 
     @classmethod
     def of(cls, model: JointModel, largest: int = LARGEST_BLOCK) -> Layout:
@@ -69,19 +78,67 @@ class Layout:
             cuts |= {start for start in inside if any(a < start < b for a, b in large)}
         starts = np.array(sorted(cuts), np.int64)
         places = [np.arange(begin, end) for begin, end in sorted(common) if end - begin <= largest]
-        return cls(starts, np.concatenate([np.zeros(0, np.int64), *places]))
+        return cls(starts, np.concatenate([np.zeros(0, np.int64), *places]), _together(model, common))
+
+
+def _together(model: JointModel, common: Set[tuple[int, int]]) -> Float:
+    """Directions in which all data sets move alike, which their common intensities follow: (n, k).
+
+    They are each parameter of a component with as many parameters in all data sets, and the level and the trend of
+    another one.  ``common``: first parameter, and end, of components that data sets share; these have none.
+    """
+    places: dict[str, list[slice]] = {}
+    for _, component, where in model.parts():
+        if (where.start, where.stop) not in common:
+            places.setdefault(component.name, []).append(where)
+    columns = [np.zeros((model.n_parameters, 0))]
+    for found in places.values():
+        if len(found) < 2:
+            continue
+        widths = {where.stop - where.start for where in found}
+        alike = len(widths) == 1 and max(widths) <= MOST_ALIKE
+        column = np.zeros((model.n_parameters, max(widths) if alike else 2))
+        for where in found:
+            width = where.stop - where.start
+            column[where] = np.eye(width) if alike else np.stack((np.ones(width), np.linspace(-1.0, 1.0, width)), 1)
+        columns.append(column)
+    return np.hstack(columns)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Parts of J'J that are formed: diagonal ``blocks``, and the columns of shared parameters, (n, n_shared)."""
+    """Parts of J'J that are formed: diagonal ``blocks``, and the columns of shared parameters, (n, n_shared).
+
+    ``together``: its products with ``Layout.together``, (n, k).
+    """
 
     blocks: BlockMatrix
     cross: Float
+    together: Float
 
 
-def parts_of_normal(target: Target, theta: Float, layout: Layout) -> Parts:
-    """Blocks and shared columns of J'J at ``theta``, all parameters, (n,)."""
+def parts_of_normal(target: Target, linear: Linear, theta: Float, layout: Layout) -> Parts:
+    """Parts of J'J at ``theta``, all parameters, (n,), where ``linear`` is J."""
+    pairs = target.pairs
+    by_sets = pairs is not None and len(pairs.owners.shared) == len(layout.shared)
+    blocks, cross = _from_sets(pairs, linear, layout) if pairs and by_sets else _from_rows(target, theta, layout)
+    return Parts(blocks, cross, linear.product(layout.together))
+
+
+def _from_sets(pairs: Pairs, linear: Linear, layout: Layout) -> tuple[BlockMatrix, Float]:
+    """Blocks and shared columns of J'J, data set by data set."""
+    owners, result = pairs.owners, BlockMatrix.zeros(layout.starts)
+    own, across, corner = pairs.arrow(linear)
+    for first, block in zip(layout.starts.tolist(), result.blocks(), strict=False):
+        places = owners.place[first : first + len(block)]
+        block[...] = (own[owners.owner[first]] if owners.owner[first] >= 0 else corner)[np.ix_(places, places)]
+    cross = np.empty((len(result), len(layout.shared)))
+    cross[owners.members] = np.concatenate((across, corner))
+    return result, cross
+
+
+def _from_rows(target: Target, theta: Float, layout: Layout) -> tuple[BlockMatrix, Float]:
+    """Blocks and shared columns of J'J by loops over pairs of nonzeros.  ``theta``: all parameters, (n,)."""
     cuts = target.lane_cuts(4)
     n, n_shared = len(theta), len(layout.shared)
     column = np.full(n, -1, np.int32)
@@ -104,7 +161,7 @@ def parts_of_normal(target: Target, theta: Float, layout: Layout) -> Parts:
         diagonal = np.diag(block).copy()
         block += block.T.copy()
         block[np.diag_indices(len(block))] -= diagonal
-    return Parts(result, cross)
+    return result, cross
 
 
 class NormalOperator:
@@ -124,10 +181,13 @@ class NormalOperator:
     ) -> None:
         """``linear``, ``parts``: of J'J at the point.  ``penalty``: S by kind.  ``fixed``: (n,)."""
         self.linear, self.penalty, self.strengths, self.fixed = linear, penalty, strengths, fixed
+        free = ~fixed[:, None]
+        along = parts.together + penalty.times(layout.together, strengths) if layout.together.any() else parts.together
+        self.together = layout.together * free, along * free
         whole = penalty.add_blocks(parts.blocks, strengths)
         for block in whole.blocks():  # limits steps in directions without curvature
             diagonal = np.diag(block)
-            block[np.diag_indices(len(block))] += 1e-9 * max(float(diagonal.max()), 1.0) + 1e-9 * diagonal
+            block[np.diag_indices(len(block))] += np.where(diagonal > 0.0, NEARLY_SINGULAR * diagonal, 1.0)
         fix(whole, fixed, 1.0)
         cross = parts.cross
         if fixed.any():
@@ -135,7 +195,7 @@ class NormalOperator:
         self.arrow = Arrow(whole, cross, layout.shared)
         self.inverse = self.arrow.inverse
         fix(self.inverse, fixed, 0.0)
-        self.coarse: tuple[Float, Float] | None = None
+        self.coarse: tuple[Float, Float, Float] | None = None
 
     def product(self, v: Float) -> Float:
         """N v, (n, m)."""
@@ -150,24 +210,35 @@ class NormalOperator:
         return result
 
     def deflate(self, vectors: Float) -> None:
-        """Add directions in which N has much less curvature than M to the preconditioner: M^-1 + Z (Z'N Z)^-1 Z'.
+        """Solve exactly in the directions Z in which M and N differ most: the preconditioner becomes
 
-        ``vectors``: Z, (n, m), solutions of an earlier problem of this kind, which consist mostly of such directions.
-        Columns of zeros change nothing.
+            Q + (1 - Q N) M^-1 (1 - N Q),    Q = Z (Z'N Z)^-1 Z'
+
+        (balancing: Mandel, Commun. Numer. Methods Eng. 9 (1993) 233). Z is ``Layout.together`` and ``vectors``,
+        (n, m), solutions of an earlier problem of this kind, which consist mostly of such directions. Columns of zeros
+        change nothing.
         """
-        if not vectors.any():
+        z, along = self.together
+        if vectors.any():
+            z, along = np.hstack((z, vectors)), np.hstack((along, self.product(vectors)))
+        size = np.einsum("nk,nk->k", z, along)
+        some = size > 0.0
+        if not some.any():
             return
-        z = np.linalg.qr(vectors)[0]
-        coarse = z.T @ self.product(z)
-        self.coarse = z, np.linalg.inv(0.5 * (coarse + coarse.T) + 1e-12 * np.trace(coarse) * np.eye(len(coarse)))
+        unit = 1.0 / np.sqrt(size[some])
+        z, along = z[:, some] * unit, along[:, some] * unit
+        values, axes = np.linalg.eigh(z.T @ along)
+        kept = values > ALIKE * values[-1]
+        self.coarse = z, along, (axes[:, kept] / values[kept]) @ axes[:, kept].T
 
     def precondition(self, v: Float) -> Float:
         """The preconditioner times v, an approximation of N^-1 v, (n, m)."""
-        result = self.formed(v)
-        if self.coarse is not None:
-            z, inverse = self.coarse
-            result += z @ (inverse @ (z.T @ v))
-        return result
+        if self.coarse is None:
+            return self.formed(v)
+        z, along, inverse = self.coarse
+        inside = inverse @ (z.T @ v)
+        outside = self.formed(v - along @ inside)
+        return np.asarray(outside + z @ (inside - inverse @ (along.T @ outside)))
 
     def solve(self, right: Float, tolerance: float, start: Float | None = None, floor: float = 0.0) -> Float:
         """N^-1 ``right``, (n, m); ``tolerance``, ``start``, ``floor`` as in conjugate_gradients."""
@@ -176,20 +247,21 @@ class NormalOperator:
         log.debug(f"conjugate gradients: {steps} steps for {right.shape[1]} right sides")
         return x
 
-    def traces(self, signs: Float, solutions: Float) -> tuple[dict[str, float], dict[str, float]]:
-        """tr(N^-1 S) and tr(M^-1 S) of every kind; the latter is exact, the difference comes from random probes.
+    def traces(self) -> dict[str, float]:
+        """lambda tr(M^-1 S) of every kind."""
+        return {kind: lam * self.penalty.by_kind[kind].trace(self.inverse) for kind, lam in self.strengths.items()}
+
+    def probed(self, signs: Float, solutions: Float) -> dict[str, tuple[float, float]]:
+        """lambda tr((N^-1 - M^-1) S) of every kind, from random probes, and its standard error.
 
         ``signs``: the probes z, 1 or -1 at random, (n, m).  ``solutions``: N^-1 z, (n, m).  E[z' N^-1 S z] = tr(N^-1
         S): Hutchinson, Commun. Stat. Simul. Comput. 19 (1990) 433.
         """
-        rest = solutions - self.formed(signs)
-        whole, alone = {}, {}
-        for kind in self.strengths:
-            penalty = self.penalty.by_kind[kind]
-            probed = float(np.mean(np.einsum("nm,nm->m", signs, penalty.times(rest))))
-            alone[kind] = penalty.trace(self.inverse)
-            whole[kind] = alone[kind] + probed
-        return whole, alone
+        rest, found = solutions - self.formed(signs), {}
+        for kind, strength in self.strengths.items():
+            each = strength * np.einsum("nm,nm->m", signs, self.penalty.by_kind[kind].times(rest))
+            found[kind] = float(each.mean()), float(each.std(ddof=1) / np.sqrt(len(each)))
+        return found
 
     def effective_dof(
         self, signs: Float, solutions: Float, model: Penalty, gauge_restraints: Sequence[Placed]
@@ -208,5 +280,5 @@ class NormalOperator:
         levels = np.ascontiguousarray(as_rows(gauge_restraints, len(left)).T)
         levels[self.fixed] = 0.0
         if len(gauge_restraints):
-            left += np.einsum("nk,nk->n", levels, self.solve(levels, FINAL_TOLERANCE))
+            left += np.einsum("nk,nk->n", levels, self.solve(levels, GAUGE_TOLERANCE))
         return np.where(self.fixed, 0.0, 1.0 - left)

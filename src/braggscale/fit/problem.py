@@ -32,9 +32,9 @@ class Problem:
 
     ``rows``: their geometry.  ``groups``: unique reflections within which they should agree.
     ``design``: their basis values.  ``fixed``: parameters that keep their values, (n_parameters,).
-    ``choices``: conditions of the gauge (models/gauge.py).  ``pairs``: for the normal matrix by pairs of data sets;
-    None if another way is faster, or if there are too many parameters to form the matrix.  ``owners``: data sets to
-    which the parameters belong; None for one data set.
+    ``choices``: conditions of the gauge (models/gauge.py).  ``pairs``: for the normal matrix by pairs of data sets,
+    or for its blocks where there are too many parameters to form it; None if another way is faster.
+    ``owners``: data sets to which the parameters belong; None for one data set.
     """
 
     model: JointModel
@@ -50,7 +50,8 @@ class Problem:
     def of(cls, model: JointModel, rows: ObservationGeometry, groups: Groups, fixed: Bool) -> Problem:
         """Compute the basis values once.  ``fixed``: (n_parameters,)."""
         design = model.design(rows)
-        pairs = Pairs.worth(model, rows.data_set, groups, design) if model.n_parameters <= MOST_DENSE else None
+        by_sets = Pairs.worth if model.n_parameters <= MOST_DENSE else Pairs.for_blocks
+        pairs = by_sets(model, rows.data_set, groups, design)
         parts = connected_sets(rows.data_set, groups, len(model.data_sets))
         choices = gauge(model, rows, fixed, parts if parts.any() else None)
         owners = Owners.of(model) if len(model.data_sets) > 1 else None

@@ -11,6 +11,7 @@ There are three solvers, and they give the same result (tests/fit/test_solvers.p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -62,12 +63,14 @@ class Memory:
     ``matrix``: J'J, (n_parameters, n_parameters), None if it was not formed.  ``factored``: its inverse, if there are
     many parameters.
     ``solutions``: of the equations of matrix_free.py for its probes, (n_parameters, number of probes).
+    ``ratio``: what these say of the effective parameters of estimated restraints, by kind.
     ``mixing``: history of the estimated strengths.
     """
 
     matrix: Float | None = None
     factored: Factored | None = None
     solutions: Float | None = None
+    ratio: Mapping[str, float] | None = None
     mixing: Mixing = field(default_factory=Mixing)
 
 

@@ -9,6 +9,8 @@ from braggscale.numerics.compiled.cache import njit
 from braggscale.numerics.compiled.normal_equations import GROUPS, group_mean, longest_group
 from braggscale.numerics.compiled.scale_factor import BLOCKS, DESIGN, JIT, add_row, jacobian_row, row_product
 
+COLUMNS = 8  # vectors that are multiplied at once
+
 
 @njit("void(" + GROUPS + ", float64[::1], " + BLOCKS + ", int32[::1], float64[:, ::1])", **JIT)
 def block_matrices(
@@ -131,36 +133,36 @@ def product_one(first, last, offsets, design, factor, size, along, v, total):
     **JIT,
 )
 def product(first, last, offsets, design, factor, size, along, v, total):
-    """Add J'J v to ``total``, (n_parameters, m), J = J0 - a (a.J0)/(a.a) of the block.  ``v``: (n_parameters, m).
+    """Add J'J v to ``total``, (n_parameters, COLUMNS), J = J0 - a (a.J0)/(a.a) of the block.  ``v``: as ``total``.
 
-    ``factor``, ``size``, ``along``: from ``linearise``.
+    ``factor``, ``size``, ``along``: from ``linearise``. Loops of a length that is known when this is compiled are made
+    of vector instructions alone.
     """
-    n_nonzeros, m = design[0].shape[1], v.shape[1]
-    n_right = np.uint64(m)
+    n_nonzeros = design[0].shape[1]
     longest = longest_group(first, last, offsets)
     phi, index = np.zeros((longest, n_nonzeros)), np.zeros((longest, n_nonzeros), np.int64)
     filled = np.zeros(longest, np.int64)
-    seen = np.zeros((longest, m))
-    common = np.zeros(m)
+    seen = np.zeros((longest, COLUMNS))
+    common = np.zeros(COLUMNS)
     for h in range(first, last):
         lo, hi = offsets[h], offsets[h + 1]
         common[:] = 0.0
         for i in range(lo, hi):
-            j = i - lo
-            for q in range(n_right):
-                seen[j, q] = 0.0
+            j = np.uint64(i - lo)
+            for q in range(COLUMNS):
+                seen[j, np.uint64(q)] = 0.0
             filled[j] = jacobian_row(i, design, factor[i], -size[i], -1, phi[j], index[j])
             for a in range(filled[j]):
-                x, p = phi[j, a], index[j, a]
-                for q in range(n_right):
-                    seen[j, q] += x * v[p, q]
-            for q in range(n_right):
-                common[q] += along[i] * seen[j, q]
+                x, p = phi[j, np.uint64(a)], np.uint64(index[j, np.uint64(a)])
+                for q in range(COLUMNS):
+                    seen[j, np.uint64(q)] += x * v[p, np.uint64(q)]
+            for q in range(COLUMNS):
+                common[np.uint64(q)] += along[i] * seen[j, np.uint64(q)]
         for i in range(lo, hi):
-            j = i - lo
-            for q in range(n_right):
-                seen[j, q] -= along[i] * common[q]
+            j = np.uint64(i - lo)
+            for q in range(COLUMNS):
+                seen[j, np.uint64(q)] -= along[i] * common[np.uint64(q)]
             for a in range(filled[j]):
-                x, p = phi[j, a], index[j, a]
-                for q in range(n_right):
-                    total[p, q] += x * seen[j, q]
+                x, p = phi[j, np.uint64(a)], np.uint64(index[j, np.uint64(a)])
+                for q in range(COLUMNS):
+                    total[p, np.uint64(q)] += x * seen[j, np.uint64(q)]
