@@ -127,7 +127,7 @@ def test_the_preconditioner_is_exact_in_the_directions_it_is_given():
     parts = parts_of_normal(target, linear, theta, layout)
     normal = NormalOperator(linear, parts, layout, penalty, target.restraints.strengths, target.fixed)
     vectors = rng.normal(size=(len(theta), 2))
-    normal.deflate(vectors)
+    normal.deflate(vectors, linear.product(vectors))
     for z in (layout.together, vectors):
         assert normal.precondition(normal.product(z)) == pytest.approx(z, abs=1e-6 * np.abs(z).max())
     whole = normal.precondition(np.eye(len(theta)))

@@ -68,8 +68,8 @@ class MatrixFree:
         """Gauss-Newton steps, with an update of estimated strengths before each."""
         limit, target = settings.full_matrix_max_iterations or 100, state.target
         probing = _Probing.of(state)
-        point = probing.point(target.full(state.theta))
-        strengths, known = target.restraints.strengths, probing.known(state.memory)
+        point = probing.point(target.full(state.theta), None)
+        strengths, known = target.restraints.strengths, probing.known(point, state.memory)
         precise = LAST_STEP_TOLERANCE if settings.esds else STEP_TOLERANCE
         if settings.esds:  # the last fit
             known = replace(known, ratio=None)
@@ -81,7 +81,7 @@ class MatrixFree:
                 strengths, moved, known, near = probing.strengths(point, strengths, known, mixing)
             cost, slope = probing.cost_gradient(point.theta, point.linear, strengths)
             history = history or [cost]
-            normal = probing.normal(point, strengths, known.solutions)
+            normal = probing.normal(point, strengths, known)
             step = normal.solve(-0.5 * slope[:, None], precise, near, NEGLIGIBLE * cost)[:, 0]
             expected, tolerance = -float(slope @ step) / 2.0, settings.tolerance
             if 0.0 <= expected <= 2.0 * tolerance * tolerance * cost and moved < settled(target):
@@ -98,17 +98,17 @@ class MatrixFree:
                 break
         theta = point.theta[target.free]
         fits = (*state.fits, ("conjugate gradients", Fit(theta, history[-1], stop, tuple(history))))
-        memory = replace(state.memory, solutions=known.solutions, ratio=known.ratio)
+        memory = replace(state.memory, solutions=known.solutions, ratio=known.ratio, parts=point.parts)
         target = target.at(strengths)
         return replace(state, target=target, theta=theta, before=state.theta, fits=fits, memory=memory)
 
     def finish(self, state: State) -> Ending:
         """Blocks of M^-1 for the covariance; probes for the effective parameters."""
         target, probing = state.target, _Probing.of(state)
-        restraints, solutions = target.restraints, probing.known(state.memory).solutions
-        point = probing.point(target.full(state.theta))
-        normal = probing.normal(point, restraints.strengths, solutions)
-        solutions = normal.solve(probing.signs, PROBE_TOLERANCE, solutions)
+        restraints, point = target.restraints, probing.point(target.full(state.theta), state.memory.parts)
+        known = probing.known(point, state.memory)
+        normal = probing.normal(point, restraints.strengths, known)
+        solutions = normal.solve(probing.signs, PROBE_TOLERANCE, known.solutions)
         model = Penalty(restraints.model, len(target.base), probing.layout.starts)
         effective_dof = normal.effective_dof(probing.signs, solutions, model, restraints.gauge)
         covariance, information = normal.inverse, point.parts.blocks.diagonal()
@@ -131,10 +131,12 @@ class _Point:
 class _Known:
     """What earlier probes say.  ``solutions``: N^-1 z, (n, n_probes), zero before the first.
 
+    ``products``: J'J ``solutions`` at a point nearby, (n, n_probes).
     ``ratio``: effective parameters by N^-1 over those by M^-1, of every kind, None before the first; it changes slowly.
     """
 
     solutions: Float
+    products: Float
     ratio: Mapping[str, float] | None
 
 
@@ -157,19 +159,22 @@ class _Probing:
         signs[target.fixed] = 0.0
         return cls(target, layout, Penalty(target.restraints.placed, n, layout.starts), signs)
 
-    def known(self, memory: Memory) -> _Known:
-        """What the memory has of the probes."""
-        return _Known(np.zeros_like(self.signs) if memory.solutions is None else memory.solutions, memory.ratio)
+    def known(self, point: _Point, memory: Memory) -> _Known:
+        """What the memory has of the probes, at a new point."""
+        if memory.solutions is None:
+            return _Known(np.zeros_like(self.signs), np.zeros_like(self.signs), memory.ratio)
+        return _Known(memory.solutions, point.linear.product(memory.solutions), memory.ratio)
 
-    def point(self, theta: Float) -> _Point:
+    def point(self, theta: Float, parts: Parts | None) -> _Point:
+        """J there, with ``parts`` of J'J from nearby; None: they are computed."""
         linear = self.target.linearise(theta)
-        return _Point(theta, linear, parts_of_normal(self.target, linear, theta, self.layout))
+        return _Point(theta, linear, parts or parts_of_normal(self.target, linear, theta, self.layout))
 
-    def normal(self, point: _Point, strengths: Mapping[str, float], solutions: Float) -> NormalOperator:
-        """N with earlier ``solutions`` for the probes in its preconditioner."""
+    def normal(self, point: _Point, strengths: Mapping[str, float], known: _Known) -> NormalOperator:
+        """N with earlier solutions for the probes in its preconditioner."""
         fixed = self.target.fixed
         normal = NormalOperator(point.linear, point.parts, self.layout, self.penalty, strengths, fixed)
-        normal.deflate(solutions)
+        normal.deflate(known.solutions, known.products)
         return normal
 
     def cost_gradient(self, theta: Float, linear: Linear, strengths: Mapping[str, float]) -> tuple[float, Float]:
@@ -202,16 +207,16 @@ class _Probing:
         first = 0.0
         step: Float | None = None
         for _ in range(STRENGTH_STEPS):
-            normal = self.normal(point, strengths, known.solutions)
+            normal = self.normal(point, strengths, known)
             slope = point.linear.gradient + self.penalty.cost_gradient(point.theta, strengths)[1]
             step = normal.solve(-0.5 * slope[:, None], STEP_TOLERANCE, step, NEGLIGIBLE * point.linear.cost)
             there = point.theta + step[:, 0]
             new = known.ratio is None
             if new:
-                known = self.probed(normal, known)
+                known = self.probed(point, normal, known)
             wanted, moved = self.update(normal, strengths, there, known)
             if not new and moved > PROBE_AGAIN * len(point.theta):
-                known = self.probed(normal, known)
+                known = self.probed(point, normal, known)
                 wanted, moved = self.update(normal, strengths, there, known)
             log.debug(f"strengths {wanted} move by {moved:.3f} effective parameters")
             first = first or moved
@@ -220,7 +225,7 @@ class _Probing:
                 break
         return strengths, first, known, step
 
-    def probed(self, normal: NormalOperator, known: _Known) -> _Known:
+    def probed(self, point: _Point, normal: NormalOperator, known: _Known) -> _Known:
         """Solutions for the probes, and what they say of the effective parameters.
 
         Of a correction that has nearly vanished the probes say nothing: M^-1 is nearly exact for it, and their noise
@@ -232,7 +237,7 @@ class _Probing:
             alone = max(rank[kind] - traces[kind], 1e-9)
             sure = 1.0 / (1.0 + (error / (SURE * alone)) ** 2)
             ratio[kind] = float(np.clip(1.0 - sure * rest / alone, 1.0 / MOST_RATIO, MOST_RATIO))
-        return _Known(solutions, ratio)
+        return _Known(solutions, point.linear.product(solutions), ratio)
 
     def rank(self) -> dict[str, float]:
         """Ranks of the penalties, by kind."""

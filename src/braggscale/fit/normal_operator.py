@@ -22,7 +22,6 @@ from braggscale.models.gauge import as_rows
 from braggscale.models.joint_model import JointModel, Placed
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.block_matrix import Arrow, BlockMatrix
-from braggscale.numerics.compiled import jacobian_products
 from braggscale.numerics.conjugate_gradients import conjugate_gradients
 from braggscale.numerics.partitions import run_lanes
 
@@ -139,6 +138,8 @@ def _from_sets(pairs: Pairs, linear: Linear, layout: Layout) -> tuple[BlockMatri
 
 def _from_rows(target: Target, theta: Float, layout: Layout) -> tuple[BlockMatrix, Float]:
     """Blocks and shared columns of J'J by loops over pairs of nonzeros.  ``theta``: all parameters, (n,)."""
+    from braggscale.numerics.compiled import jacobian_products
+
     cuts = target.lane_cuts(4)
     n, n_shared = len(theta), len(layout.shared)
     column = np.full(n, -1, np.int32)
@@ -209,18 +210,20 @@ class NormalOperator:
         result[self.fixed] = 0.0
         return result
 
-    def deflate(self, vectors: Float) -> None:
+    def deflate(self, vectors: Float, products: Float) -> None:
         """Solve exactly in the directions Z in which M and N differ most: the preconditioner becomes
 
             Q + (1 - Q N) M^-1 (1 - N Q),    Q = Z (Z'N Z)^-1 Z'
 
         (balancing: Mandel, Commun. Numer. Methods Eng. 9 (1993) 233). Z is ``Layout.together`` and ``vectors``,
         (n, m), solutions of an earlier problem of this kind, which consist mostly of such directions. Columns of zeros
-        change nothing.
+        change nothing.  ``products``: J'J ``vectors``, (n, m), which need be right only nearly: P stays symmetric and
+        positive definite.
         """
         z, along = self.together
         if vectors.any():
-            z, along = np.hstack((z, vectors)), np.hstack((along, self.product(vectors)))
+            products = products + self.penalty.times(vectors, self.strengths)
+            z, along = np.hstack((z, vectors)), np.hstack((along, np.where(self.fixed[:, None], 0.0, products)))
         size = np.einsum("nk,nk->k", z, along)
         some = size > 0.0
         if not some.any():

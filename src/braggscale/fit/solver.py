@@ -19,6 +19,7 @@ import numpy as np
 
 from braggscale.fit.factored import Factored
 from braggscale.fit.least_squares import Target
+from braggscale.fit.normal_operator import Parts
 from braggscale.fit.problem import Problem
 from braggscale.numerics.anderson import Mixing
 from braggscale.numerics.array_types import Float
@@ -64,6 +65,7 @@ class Memory:
     many parameters.
     ``solutions``: of the equations of matrix_free.py for its probes, (n_parameters, number of probes).
     ``ratio``: what these say of the effective parameters of estimated restraints, by kind.
+    ``parts``: of J'J where the last fit began.
     ``mixing``: history of the estimated strengths.
     """
 
@@ -71,6 +73,7 @@ class Memory:
     factored: Factored | None = None
     solutions: Float | None = None
     ratio: Mapping[str, float] | None = None
+    parts: Parts | None = None
     mixing: Mixing = field(default_factory=Mixing)
 
 
