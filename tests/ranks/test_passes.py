@@ -120,15 +120,40 @@ def test_blocks_are_derivatives():
     theirs, total = weighted_mean(groups, data.rows.weight[order].astype(float), g, made.intensity[order])
     assert sums[:, 0] / sums[:, 1] == pytest.approx(theirs, rel=1e-12)
     assert sums[:, 1] == pytest.approx(total, rel=1e-12)
-    mean = np.repeat(made.truth, 2)
+    mean, weights = np.repeat(made.truth, 2), np.ones(2 * made.n)
 
     def cost(k, b):
-        return _blocks(data, crystals.with_scales(k, b), mean, data.apart)[:, 5]
+        return _blocks(data, crystals.with_scales(k, b), mean, weights, data.apart)[:, 5]
 
     k, b, e = crystals.k, crystals.b, 1e-5
-    blocks = _blocks(data, crystals, mean, data.apart)
+    blocks = _blocks(data, crystals, mean, weights, data.apart)
     assert -2 * blocks[:, 0] == pytest.approx((cost(k + e, b) - cost(k - e, b)) / (2 * e), rel=1e-5, abs=1e-2)
     assert -2 * blocks[:, 1] == pytest.approx((cost(k, b + e) - cost(k, b - e)) / (2 * e), rel=1e-5, abs=1e-3)
+
+
+def test_blocks_with_intensities_eliminated_are_those_of_the_whole_matrix():
+    made = Simulated(4)
+    made.h[1::2] = made.h[0::2]  # each reflection twice in a crystal
+    data, crystals = made.data(Alone())
+    data.rows.weight[:] = 1.0 / made.variance
+    sums = _fit_sums(data, crystals, data.apart)
+    mean, s = np.repeat(made.truth, 2), made.s[made.h]
+    blocks = _blocks(data, crystals, mean, np.ascontiguousarray(sums[:, 1]), data.apart)
+    g, w = crystals.k[made.crystal] * np.exp(crystals.b[made.crystal] * s), data.rows.weight.astype(float)
+    jacobian = np.zeros((len(g), 2 * N_CRYSTALS + made.n))
+    rows = np.arange(len(g))
+    jacobian[rows, made.crystal] = g / crystals.k[made.crystal] * made.truth[made.h]
+    jacobian[rows, N_CRYSTALS + made.crystal] = g * s * made.truth[made.h]
+    jacobian[rows, 2 * N_CRYSTALS + made.h] = g
+    whole = jacobian.T @ (w[:, None] * jacobian)
+    scales, intensities = slice(0, 2 * N_CRYSTALS), slice(2 * N_CRYSTALS, None)
+    there = np.flatnonzero(np.bincount(made.h, minlength=made.n))
+    across = whole[scales, intensities][:, there]
+    eliminated = whole[scales, scales] - across / whole[intensities, intensities].diagonal()[there] @ across.T
+    c = np.arange(N_CRYSTALS)
+    for column, (row, col) in zip((7, 8, 9), ((c, c), (c, N_CRYSTALS + c), (N_CRYSTALS + c,) * 2), strict=True):
+        assert blocks[:, column] == pytest.approx(eliminated[row, col], rel=1e-9)
+        assert blocks[:, column - 5] == pytest.approx(whole[scales, scales][row, col], rel=1e-9)
 
 
 @pytest.mark.parametrize("size", [1, 4])

@@ -107,7 +107,7 @@ def test_near_the_run_that_holds_all_rows(data, alone, tmp_path):
     names = ("experiments=x.expt", "reflections=x.refl", "merged_mtz=m.mtz")
     paths = [f"output.{name.split('=')[0]}={tmp_path / name.split('=')[1]}" for name in names]
     nothing = [f"output.{name}=None" for name in ("html", "json", "log")]
-    asked = options("KB.modulation_correction=False", "nproc=1", *nothing, *paths)
+    asked = options("nproc=1", *nothing, *paths)
     run_whole(files_of(data), asked, {}, lambda: "")
     ours, theirs = merged(alone / "m.mtz"), merged(tmp_path / "m.mtz")
     assert ours.keys() == theirs.keys()
@@ -227,7 +227,6 @@ def test_the_same_data_twice_are_refused(data, tmp_path):
     [
         ("model=physical", "model=physical: .* write model=KB"),
         ("exclude_datasets=1", "exclude_datasets has no meaning"),
-        ("KB.modulation_correction=True", "no map of the detector"),
         ("unmerged_mtz=u.mtz", "only merged_mtz and merged_cif"),
         ("grouping=individual", "one error model"),
     ],

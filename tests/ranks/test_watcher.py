@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 import braggscale.ranks.watcher as watcher
-from braggscale.ranks.watch import Watch
+from braggscale.ranks.roll_call import ANSWERS, FIRST_CALL, NEXT_CALL, RollCall
+from braggscale.ranks.watch import Watch, seconds_of
 
 
 class Told:
     """A watcher that has heard some lines from a rank that is then gone."""
 
     def __init__(self, folder: Path, *lines: str) -> None:
-        command = [sys.executable, "-I", "-S", watcher.__file__, "2", "4", "77", str(folder / ".scale.died")]
+        command = [sys.executable, "-I", "-S", watcher.__file__, "2", "4", "77", str(folder / ".scale.died"), "0"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         told = ["ending ab-7", *lines]
         self.process.stdin.write("".join(f"{line}\n" for line in told).encode())
@@ -92,3 +93,60 @@ def test_a_watcher_that_is_gone_is_no_error():
     watch.tell("at", "reading")
     watch.end()
     watch.end()
+
+
+def test_a_rank_that_uses_no_processor_time_hangs(monkeypatch):
+    spent = iter(["1 0", "1 0", "2 0", "2 0", "2 0", "2 0"])
+    monkeypatch.setattr(watcher, "_processor_time", lambda process: next(spent))
+    one = watcher.Watcher(0, 2, 77, ".scale.died", 3 * watcher.LOOK)
+    # until its first file it may wait for others of its processes
+    assert not one.hangs() and one.idle == 0
+    one.hear("at reading one.refl")
+    assert [one.hangs() for _ in range(6)] == [False, False, False, False, False, True]
+
+
+@pytest.mark.parametrize(("limit", "known"), [(0.0, "1 0"), (4.0, "")])
+def test_without_a_limit_or_where_times_are_not_known_nothing_hangs(monkeypatch, limit, known):
+    monkeypatch.setattr(watcher, "_processor_time", lambda process: known)
+    one = watcher.Watcher(0, 2, 77, ".scale.died", limit)
+    one.hear("at reading one.refl")
+    assert not any(one.hangs() for _ in range(20))
+
+
+def test_a_roll_call_finds_the_rank_that_does_not_answer(tmp_path):
+    note = str(tmp_path / ".scale.died")
+    watchers = [watcher.Watcher(rank, 3, 77, note) for rank in range(3)]
+    one, other = RollCall(note, 3), RollCall(note, 3)
+    assert one.missing(FIRST_CALL - 1) == [] and not list(tmp_path.iterdir())
+    assert one.missing(FIRST_CALL) == [] and other.missing(FIRST_CALL) == []
+    for each in watchers[:2]:
+        each.answer(note)
+    assert one.missing(FIRST_CALL + ANSWERS) == [2]
+    assert other.missing(FIRST_CALL + ANSWERS) == []
+    for each in watchers:
+        each.answer(note)
+    assert not list(tmp_path.iterdir())
+
+
+def test_ranks_that_answer_are_called_again_later(tmp_path):
+    note = str(tmp_path / ".scale.died")
+    each, call = watcher.Watcher(0, 1, 77, note), RollCall(note, 1)
+    waited = FIRST_CALL
+    for _ in range(2):
+        assert call.missing(waited) == []
+        each.answer(note)
+        assert [path.name for path in sorted(tmp_path.iterdir())] == [".scale.died.0", ".scale.died.call"]
+        assert call.missing(waited + ANSWERS) == []
+        each.answer(note)
+        waited += ANSWERS + NEXT_CALL
+    assert call.missing(waited) == [] and list(tmp_path.iterdir())
+    call.end()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("7.5", 7.5), ("-3", 0.0), ("soon", 9.0), (None, 9.0)])
+def test_limits_come_from_the_environment(monkeypatch, text, seconds):
+    monkeypatch.delenv("A_LIMIT", raising=False)
+    if text is not None:
+        monkeypatch.setenv("A_LIMIT", text)
+    assert seconds_of("A_LIMIT", 9.0) == seconds

@@ -52,7 +52,7 @@ class Extent:
     ) -> Extent:
         """Extent of one data set's rows."""
         detector = panels[0].image_size if len(panels) == 1 else None
-        modules = _modules(panels[0]) if len(panels) == 1 else None
+        modules = modules_of(panels[0]) if len(panels) == 1 else None
         image, x, y = (_span(rows.xyz[:, k]) for k in (2, 0, 1))
         inverse_d2 = _span(1.0 / rows.d**2)
         if scan is None:
@@ -76,7 +76,8 @@ class Extent:
         return [self.start, self.start + n * self.width]
 
 
-def _modules(panel: Panel) -> Edges | None:
+def modules_of(panel: Panel) -> Edges | None:
+    """Edges of the modules of a panel; None where it is one module."""
     edges = module_edges(panel.image_size, panel.masked)
     return edges if any(len(along) > 2 for along in edges) else None
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,10 +13,11 @@ from braggscale.errors import OutputError
 from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32, UInt
 from braggscale.numerics.partitions import run_lanes
 
-# Bytes of a row: number 4, intensity, variance and s 8 each, factor, relative and weight 4 each, two marks.
-ROW_BYTES = 42
+# Bytes of a row: number 4, intensity, variance and s 8 each, factor, relative, weight and place 4 each, two marks.
+ROW_BYTES = 46
 # Crystals are gone over in so many parts: each is the work of one thread.
 PARTS = 64
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class CrystalRows:
     ``impossible``: outliers whatever their equivalents say, (n,).  ``weight``: in the fit, 1/counts^2, (n,).
     ``median_s``: median of s, ``key``: a number that looks random and follows from the data alone, ``lost``: whether it
     is left out, (n_crystals,).  ``has_relative``: whether any rank has rows with r > 0.
+    ``place``: on the detector (crystal_detector.py), (n,), or empty.
     """
 
     starts: Int
@@ -75,6 +77,7 @@ class CrystalRows:
     key: UInt
     lost: Bool
     has_relative: bool
+    place: Array = field(default_factory=lambda: np.zeros(0, np.uint32))
 
     @property
     def n_crystals(self) -> int:
@@ -95,6 +98,23 @@ class CrystalRows:
             self.factor,
             self.relative,
             self.out,
+        )
+
+    def some(self, chosen: Int) -> CrystalRows:
+        """Copies of some of the rows.  ``chosen``: ascending, (k,)."""
+        return replace(
+            self,
+            starts=np.searchsorted(chosen, self.starts),
+            number=self.number[chosen],
+            intensity=self.intensity[chosen],
+            variance=self.variance[chosen],
+            s=self.s[chosen],
+            factor=self.factor[chosen],
+            relative=self.relative[chosen] if len(self.relative) else self.relative,
+            out=self.out[chosen],
+            impossible=self.impossible[chosen],
+            weight=self.weight[chosen],
+            place=self.place[chosen] if len(self.place) else self.place,
         )
 
     def leave_out_lost(self) -> None:
@@ -124,9 +144,9 @@ class RowStore:
     has_relative: bool = False
 
     @classmethod
-    def of(cls, allocator: Allocator, room: int) -> RowStore:
-        """Room for ``room`` rows; what is not used costs nothing."""
-        kinds = {
+    def of(cls, allocator: Allocator, room: int, with_place: bool = False) -> RowStore:
+        """Room for ``room`` rows; what is not used costs nothing.  ``with_place``: on the detector."""
+        kinds: dict[str, type[np.generic]] = {
             "index": np.int64,
             "intensity": np.float64,
             "variance": np.float64,
@@ -134,6 +154,8 @@ class RowStore:
             "factor": np.float32,
             "relative": np.float32,
         }
+        if with_place:
+            kinds["place"] = np.uint32
         return cls({name: allocator.array(room, kind) for name, kind in kinds.items()}, [0], [], [])
 
     def append(self, key: int, columns: dict[str, Array]) -> None:
@@ -148,14 +170,13 @@ class RowStore:
         self.median_s.append(float(np.median(columns["s"])))
 
     def finished(self, number_of: Callable[[Int], Int32], relative: bool, allocator: Allocator) -> CrystalRows:
-        """The rows with their numbers.
+        """The rows with their numbers; those of a crystal are sorted by these, as ``order_of`` says.
 
         ``number_of``: from packed indices to numbers.  ``relative``: whether any rank has rows with r > 0.
         """
         n = self.starts[-1]
         number = allocator.array(n, np.int32)
-        for first in range(0, n, 1 << 20):
-            part = slice(first, min(first + (1 << 20), n))
+        for part in self._sorted():
             number[part] = number_of(self.columns["index"][part])
         del self.columns["index"]
         out, impossible, weight = (allocator.array(n, kind) for kind in (np.bool_, np.bool_, np.float32))
@@ -175,7 +196,27 @@ class RowStore:
             np.array(self.key, np.uint64),
             np.zeros(len(self.key), np.bool_),
             relative,
+            self.columns["place"][:n] if "place" in self.columns else np.zeros(0, np.uint32),
         )
+
+    def _sorted(self) -> Iterator[slice]:
+        """Sort the rows of each crystal, about ``_CHUNK`` at a time; the places of those that are done."""
+        starts, first = np.array(self.starts), 0
+        while first < len(starts) - 1:
+            end = int(np.searchsorted(starts, starts[first] + _CHUNK, side="right")) - 1
+            last = max(end, first + 1)
+            part = slice(int(starts[first]), int(starts[last]))
+            crystal = np.repeat(np.arange(last - first), np.diff(starts[first : last + 1]))
+            order = np.lexsort((self.columns["index"][part], crystal))
+            for store in self.columns.values():
+                store[part] = store[part][order]
+            yield part
+            first = last
+
+
+def order_of(index: Int) -> Int:
+    """The order in which the rows of a crystal are kept, (n,).  ``index``: packed, of its observations, (n,)."""
+    return np.argsort(index, kind="stable")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import crystal_passes as kernels
 from braggscale.ranks.communicator import Communicator
 from braggscale.ranks.crystal_rows import CrystalRows, CrystalScales
+from braggscale.ranks.detector import DetectorMap
 from braggscale.ranks.exact_sums import ExactSums, Sums
 from braggscale.ranks.reflections import Reflections
 from braggscale.ranks.sample import Sample
@@ -23,6 +24,7 @@ class RankData:
 
     ``n_crystals``: of all ranks.  ``apart``: whether Friedel mates are two groups, (n_reflections,).
     ``s``: mean 1/(2 d^2) of the rows of a reflection, 1/Angstrom^2, (n_reflections,).
+    ``detector``: its response, by which ``rows`` and ``sample`` are divided, None without a map.
     """
 
     ranks: Communicator
@@ -33,6 +35,7 @@ class RankData:
     apart: Bool
     s: Float
     sample: Sample
+    detector: DetectorMap | None = None
 
     @property
     def counts(self) -> Int:

@@ -2,8 +2,8 @@
 
 A collective operation of MPI waits for all ranks for ever. Here every one of them is started without waiting and looked
 after: while it is not done the rank sleeps a little. That leaves the processor to others where ranks are more than
-processors, lets signals through, and ends the job where a rank hangs. A rank that dies is noticed by its watcher
-(watcher.py), which says so, and by the launcher, which ends the others.
+processors, lets signals through, and finds out whether the computers of the others are there (roll_call.py). A rank
+that dies or hangs is noticed by its watcher (watcher.py), which says so, and by the launcher, which ends the others.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import numpy as np
 from braggscale.errors import CommandError
 from braggscale.io.atomic_files import temporary_ending
 from braggscale.numerics.array_types import Array
-from braggscale.ranks.communicator import Operation, checked
-from braggscale.ranks.watch import Watch
+from braggscale.ranks.communicator import Operation, checked, gather_texts
+from braggscale.ranks.roll_call import RollCall
+from braggscale.ranks.watch import Watch, seconds_of
 
 # The largest message, in bytes: counts of MPI 3 are 32-bit numbers, and buffers inside MPI stay small.
 MOST_AT_ONCE = 1 << 26
@@ -64,10 +65,13 @@ class World:
                 "for"
             )
         self._operations = {"sum": MPI.SUM, "max": MPI.MAX, "min": MPI.MIN, "or": MPI.BOR}
-        self._patience = float(os.environ.get(PATIENCE, USUAL_PATIENCE))
+        self._patience = seconds_of(PATIENCE, USUAL_PATIENCE)
+        self._note = ""
         first = self.allgather(np.array([os.getpid()]))[0][0]
+        self._nodes = gather_texts(self, os.uname().nodename)
         self._watch.tell("ending", temporary_ending())
-        self._watch.tell("note", os.path.join(folder, f".scale-{first}.died"))
+        self._note = os.path.join(folder, f".scale-{first}.died")
+        self._watch.tell("note", self._note)
 
     def allreduce(self, values: Array, operation: Operation = "sum") -> Array:
         """See ``Communicator``.  ``values``: (n,) or (n, m).  Returns (n,) or (n, m)."""
@@ -128,15 +132,23 @@ class World:
     def _wait(self, request: Any) -> None:
         """Until the operation is done; ends all ranks if that takes longer than anything should."""
         begin, nap = time.monotonic(), FIRST_NAP
+        call = RollCall(self._note, self.size)
         while not request.Test():
             time.sleep(nap)
             nap = min(2 * nap, LONGEST_NAP)
-            if self._patience and time.monotonic() - begin > self._patience:
-                print_line(
-                    f"rank {self.rank} of {self.size} has waited {self._patience:.0f} s for the others; one of them is "
-                    f"gone or hangs. All ranks end; {PATIENCE}=SECONDS sets another limit"
+            waited = time.monotonic() - begin
+            gone = call.missing(waited) if self._note else []
+            if gone:
+                self._end(
+                    f"no longer hears of rank {gone[0]} on {self._nodes[gone[0]]}: its computer has failed or hangs"
                 )
-                self.abort(1)
+            if self._patience and waited > self._patience:
+                self._end(f"has waited {waited:.0f} s for the others; {PATIENCE}=SECONDS sets another limit")
+        call.end()
+
+    def _end(self, why: str) -> None:
+        print_line(f"rank {self.rank} of {self.size} {why}; all ranks end, nothing more was written")
+        self.abort(1)
 
 
 def print_line(text: str) -> None:

@@ -40,6 +40,8 @@ MOST_MOVES = 200
 MANY, TOGETHER = 200, 0.5
 EVEN = 1e-9  # deviations that differ by less are equal
 SETTLING = 20  # searches, each with the variances that follow from the one before
+# With less than this share of the rows in groups that are still looked at, these rows are copied, and the others rest.
+NARROW = 0.25
 _CHUNK = 1 << 20
 
 
@@ -61,7 +63,7 @@ class _Test:
     """What a search compares.
 
     ``mean``: I_h at which variances are taken, ``most``: largest weight of a row, by place.  ``difference``: mean
-    square of I+ - I-, (n_reflections,).
+    square of I+ - I-, (n_reflections,).  ``share``: of the rows of all ranks, that ``data`` has.
     """
 
     data: RankData
@@ -72,6 +74,7 @@ class _Test:
     mean: Float
     most: Float
     difference: Float
+    share: float = 1.0
 
     def passed(self) -> tuple[object, ...]:
         """The first arguments of the kernels."""
@@ -125,15 +128,31 @@ def _settled(test: _Test, before: Bool) -> Bool:
     away = before.copy()
     tested = test.data.counts >= 3
     for _ in range(SETTLING):
-        last = away.copy()
-        test = _with_variances(test, away, tested)
-        _begin_with_two(test.data, away, tested)
-        _search(test, away, tested)
-        moving = _differ(test.data, away, last) & tested
+        near, places_there = _narrowed(test, tested)
+        inside = away[places_there]
+        last = inside.copy()
+        near = _with_variances(near, inside, tested)
+        _begin_with_two(near.data, inside, tested)
+        _search(near, inside, tested)
+        away[places_there] = inside
+        moving = _differ(near.data, inside, last) & tested
         if not moving.any():
             break
         tested = moving
     return away
+
+
+def _narrowed(test: _Test, tested: Bool) -> tuple[_Test, slice | Int]:
+    """The test of the rows in groups that are ``tested``, by place, and which rows of ``test`` these are.
+
+    All of them as long as most are tested: copying costs as much as some passes.
+    """
+    data = test.data
+    share = float(data.counts[tested].sum()) / max(float(data.counts.sum()), 1.0)
+    if share > NARROW * test.share:
+        return test, slice(None)
+    chosen = np.flatnonzero(_rows_of(data, tested))
+    return replace(test, data=replace(data, rows=data.rows.some(chosen)), share=share), chosen
 
 
 def _with_variances(test: _Test, away: Bool, tested: Bool) -> _Test:
@@ -170,11 +189,14 @@ def _inside(data: RankData, away: Bool) -> Int:
     return np.asarray(data.counts - data.ranks.allreduce(gone))
 
 
-def _search(test: _Test, away: Bool, tested: Bool) -> None:
-    """Move rows out and back in until nothing moves; changes ``away``, (n_rows,).  ``tested``: groups, by place."""
+def _search(test: _Test, away: Bool, tested: Bool, moves: int = MOST_MOVES) -> None:
+    """Move rows out and back in until nothing moves; changes ``away``, (n_rows,).
+
+    ``tested``: groups, by place.  ``moves``: most passes.
+    """
     data, inside = test.data, _inside(test.data, away)
     tested = tested & (data.counts > 0)
-    for _ in range(MOST_MOVES):
+    for left in range(moves - 1, -1, -1):
         sums = _sums(test, away, tested)
         worst, best = _extremes(test, away, tested, sums)
         limits = _limits(test, worst, best, inside)
@@ -184,6 +206,12 @@ def _search(test: _Test, away: Bool, tested: Bool) -> None:
         # groups in which nothing goes or comes have settled
         tested = (limits[:, 0] < np.inf) | (limits[:, 1] >= 0)
         if test.simple or not tested.any():
+            break
+        near, places_there = _narrowed(test, tested)
+        if near is not test:
+            mine = away[places_there]
+            _search(near, mine, tested, left)
+            away[places_there] = mine
             break
         inside = inside - data.ranks.allreduce(moved)
 

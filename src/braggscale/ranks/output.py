@@ -15,18 +15,22 @@ import numpy as np
 from braggscale.data.experiment import Still
 from braggscale.data.flags import Fate
 from braggscale.data.sorting import UsedDataSet
+from braggscale.data.symmetry import Symmetry
 from braggscale.io.atomic_files import write_text
 from braggscale.io.experiment_list import imageset_numbers, to_text
 from braggscale.io.export.export import numbered
 from braggscale.io.run_stamp import stamp_of
 from braggscale.io.table_writer import write_table
 from braggscale.models.data_set_model import DataSetModel, Extent
-from braggscale.models.kb import KBSettings, build
+from braggscale.models.kb import BEYOND_DIALS, KBSettings, build
 from braggscale.models.stored_model import OWN_ENTRY, with_run
 from braggscale.numerics.array_types import Float
+from braggscale.ranks.crystal_rows import order_of
+from braggscale.ranks.detector import DetectorMap
 from braggscale.ranks.errors import scale_variance
 from braggscale.ranks.means import RankData
 from braggscale.ranks.merging import least_scales
+from braggscale.ranks.packing import packed
 from braggscale.ranks.plan import RanksPlan
 from braggscale.ranks.reading import Census, PreparedUnit, prepared_units
 from braggscale.ranks.reflections import places
@@ -89,12 +93,17 @@ def _write(
     if not used:
         return []
     experiments, reflections = files.names(one.unit.number)
-    final, rows, models = [], [], []
+    final: list[UsedDataSet] = []
+    rows: list[ScaledRows] = []
+    models: list[dict[str, Any]] = []
     for data_set, c in used:
-        values, fate = _scaled_rows(data, plan, scaled, data_set, c)
+        values, fate = _scaled_rows(data, inputs.symmetry, plan, scaled, data_set, c)
         final.append(replace(data_set, number=data_set.number - one.first, fate=fate))
         rows.append(values)
-        models.append(with_run(_model(plan, scaled, data_set, c), inputs.cell, run))
+        model = _model(plan, scaled, data.detector, data_set, c)
+        if models:  # what all data sets share is stored once in a file
+            model = {name: value for name, value in model.items() if name not in BEYOND_DIALS}
+        models.append(with_run(model, inputs.cell, run))
     document = document_of(one.data, final, models, files.time)
     columns = columns_of(final, rows, run, imageset_numbers(document))
     tables = [data_set.usable.table for data_set in final]
@@ -106,10 +115,11 @@ def _write(
 
 
 def _scaled_rows(
-    data: RankData, plan: RanksPlan, scaled: RanksScaled, data_set: UsedDataSet, c: int
+    data: RankData, symmetry: Symmetry, plan: RanksPlan, scaled: RanksScaled, data_set: UsedDataSet, c: int
 ) -> tuple[ScaledRows, np.ndarray]:
     """The rows of crystal ``c`` as they are written, and the fates of its input rows."""
-    rows, crystals = data.rows, scaled.crystals
+    rows, crystals, observations = data.rows, scaled.crystals, data_set.usable.observations
+    row = observations.row[order_of(packed(*symmetry.asu(observations.hkl)))]
     part = slice(int(rows.starts[c]), int(rows.starts[c + 1]))
     n = part.stop - part.start
     s, k = rows.s[part], crystals.k[c]
@@ -126,23 +136,30 @@ def _scaled_rows(
     x = rows.intensity[part] / np.where(g > 0, g, 1.0)
     variance = model.at(expected) + x**2 * of_scale
     fate = data_set.fate.copy()
-    in_table = data_set.usable.kept[data_set.usable.observations.row]
+    in_table = data_set.usable.kept[row]
     fate[in_table[rows.out[part]]] = Fate.OUTLIER
     fate[in_table[~(g >= least_scales(data, scaled, plan.small_scale_cutoff)[c])]] = Fate.SCALE_TOO_SMALL
-    return ScaledRows(data_set.usable.observations.row, rows.intensity[part], variance, g, of_scale), fate
+    # the rows were divided by the response of the detector
+    v = np.ones(n) if data.detector is None else data.detector.response(part)
+    return ScaledRows(row, rows.intensity[part] * v, variance * v**2, g * v, of_scale * v**2), fate
 
 
-def _model(plan: RanksPlan, scaled: RanksScaled, data_set: UsedDataSet, c: int) -> dict[str, Any]:
+def _model(
+    plan: RanksPlan, scaled: RanksScaled, detector: DetectorMap | None, data_set: UsedDataSet, c: int
+) -> dict[str, Any]:
     """The model of crystal ``c`` as it is stored with its experiment."""
+    names = ("scale", "decay", "modulation") if detector else ("scale", "decay")
     settings = KBSettings(
-        scale=True, decay=True, modulation=False, estimated=("scale", "decay") if plan.estimated else ()
+        scale=True, decay=True, modulation=detector is not None, estimated=names if plan.estimated else ()
     )
     kind = data_set.experiment.kind
     nowhere = (0.0, 0.0)
     images = None if isinstance(kind, Still) else (kind.scan.valid_image_ranges or (kind.scan.image_range,))
     extent = Extent(
-        nowhere, nowhere, nowhere, nowhere, images=None if images is None else (images[0][0], images[-1][1])
-    )
+        nowhere, nowhere, nowhere, nowhere, images=None if images is None else (images[0][0], images[-1][1]),
+        detector=None if detector is None else detector.detector.size,
+        modules=None if detector is None else detector.edges,
+    )  # fmt: skip
     model: DataSetModel = build(settings, extent)
     covariance = scaled.covariance[c]
     error = scaled.model
@@ -152,9 +169,16 @@ def _model(plan: RanksPlan, scaled: RanksScaled, data_set: UsedDataSet, c: int) 
     }
     if error.c > 0:
         extra["error_model_linear_term"] = error.c
-    strengths = {"scale level": scaled.strengths.scale, "decay level": scaled.strengths.decay}
     theta = [scaled.crystals.k[c : c + 1], scaled.crystals.b[c : c + 1]]
     esd = [np.sqrt(covariance[0:1]), np.sqrt(covariance[2:3])]
-    stored = model.to_dict(theta, esd, extra, strengths if plan.estimated else None)
+    if detector is not None:
+        theta += [detector.theta[where] for where, _ in detector.parts]
+        esd += [detector.esd[where] for where, _ in detector.parts]
+    stored = model.to_dict(theta, esd, extra, _strengths(scaled, detector) if plan.estimated else None)
     limits = OutlierLimits(plan.outliers.method, plan.outliers.zmax, plan.outliers.emax or 0.0, plan.apart)
     return stored | {OWN_ENTRY: stored_entry(settings, limits)}
+
+
+def _strengths(scaled: RanksScaled, detector: DetectorMap | None) -> dict[str, float]:
+    found = {"scale level": scaled.strengths.scale, "decay level": scaled.strengths.decay}
+    return found if detector is None else found | detector.strengths

@@ -56,6 +56,7 @@ class RanksPlan:
     ``errors``: None: V' = V.  ``memory_limit``: bytes of this process, None for no limit.
     ``scaled_files``: whether scaled tables are written.  ``group_by``: of input files, None for no groups.
     ``filtering``: None where no crystal is left out for its influence.
+    ``detector_map``: whether there is a map of the detector, if all data sets have the same panel.
     """
 
     known: Known
@@ -80,6 +81,7 @@ class RanksPlan:
     scaled_files: bool
     group_by: str | None
     filtering: FilterSettings | None
+    detector_map: bool
 
     def row_cuts(self, stills: bool) -> Cuts:
         """Which reflections are used.  ``stills``: whether all data sets are."""
@@ -99,7 +101,7 @@ def plan_of(options: Options) -> RanksPlan:
     accept = frozenset(Fate[word.upper()] for word in options.input.accept or ())
     model = ErrorModelOptions(basic.a, basic.b, basic.minimisation is not None, basic.min_Ih, basic.n_bins)
     asked = options.input
-    output = options.output
+    output, modulation = options.output, options.models["KB"].modulation_correction
     return RanksPlan(
         known=known(
             asked.space_group,
@@ -131,6 +133,7 @@ def plan_of(options: Options) -> RanksPlan:
         scaled_files=options.ranks.scaled_files,
         group_by=options.ranks.group_by,
         filtering=filter_settings(options.filtering),
+        detector_map=estimated if modulation is None else bool(modulation),
     )
 
 
@@ -141,8 +144,6 @@ def _refuse(options: Options) -> None:
             raise CommandError(f"{name} has no meaning {where}; leave it out, or scale on one machine without a limit")
     if options.model not in ("auto", "KB"):
         raise CommandError(f"model={options.model}: {_SWEEPS}; write model=KB")
-    if options.models["KB"].modulation_correction:
-        raise CommandError(f"modulation_correction=True: there is no map of the detector {where}; leave it out")
     if options.weighting.error_model.grouping != "combined":
         raise CommandError(f"grouping={options.weighting.error_model.grouping}: there is one error model {where}")
     if options.is_explicit("reflection_selection.method") and options.reflection_selection.method != "use_all":

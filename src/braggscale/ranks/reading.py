@@ -27,6 +27,7 @@ from braggscale.numerics.array_types import Array, Int
 from braggscale.ranks.agreement import log_of_all, together
 from braggscale.ranks.communicator import Communicator, gather_texts
 from braggscale.ranks.crystal_rows import Allocator, RowStore
+from braggscale.ranks.detector import Detector, common_detector
 from braggscale.ranks.packing import packed
 from braggscale.ranks.plan import RanksPlan, sweeps_without_model
 from braggscale.ranks.shares import Unit
@@ -47,6 +48,7 @@ class Census:
     bad files.  ``room``: rows in the tables of this rank.  ``stills``: whether all data sets are.
     ``cell``: for resolution and statistics.  ``wavelength``: mean over all data sets, Angstrom.
     ``not_indexed``: rows of this rank that belong to no data set.  ``warnings``: bad files that were left out.
+    ``detector``: that of which there is a map, None for no map.
     """
 
     units: tuple[Unit, ...]
@@ -58,6 +60,7 @@ class Census:
     wavelength: float
     not_indexed: int
     warnings: tuple[str, ...]
+    detector: Detector | None
 
     def first_number(self, unit: Unit) -> int:
         """Number of the first data set of a unit among those of the whole command line, from 0."""
@@ -110,6 +113,7 @@ def take_census(ranks: Communicator, units: Sequence[Unit], mine: Sequence[Unit]
         float(every[:, 6].mean()),
         sum(n for *_, n in looked_at.good),
         tuple(warnings),
+        common_detector(ranks, experiments) if plan.detector_map else None,
     )
 
 
@@ -231,7 +235,7 @@ class Loaded:
 
 def load(ranks: Communicator, inputs: Census, plan: RanksPlan, allocator: Allocator) -> Loaded:
     """Read and prepare the units of this rank.  Raises InputError for indices that no crystal has."""
-    store = RowStore.of(allocator, inputs.room)
+    store = RowStore.of(allocator, inputs.room, inputs.detector is not None)
     numbers: list[int] = []
     names: list[str] = []
     left_out: list[tuple[str, str]] = []
@@ -249,7 +253,7 @@ def load(ranks: Communicator, inputs: Census, plan: RanksPlan, allocator: Alloca
         if not used:
             continue
         try:
-            _append(store, used, inputs.symmetry, plan)
+            _append(store, used, inputs, plan)
         except UserError as error:
             raise InputError(f"{one.unit.name}: {error}") from error
         numbers += [data_set.number for data_set in used]
@@ -258,15 +262,18 @@ def load(ranks: Communicator, inputs: Census, plan: RanksPlan, allocator: Alloca
     return Loaded(store, np.array(numbers, np.int64), names, fates, tuple(left_out), both)
 
 
-def _append(store: RowStore, used: Sequence[UsedDataSet], symmetry: Symmetry, plan: RanksPlan) -> None:
+def _append(store: RowStore, used: Sequence[UsedDataSet], inputs: Census, plan: RanksPlan) -> None:
     """Put the rows of the data sets of one unit into the store."""
     observations = [data_set.usable.observations for data_set in used]
     hkl = np.concatenate([rows.hkl for rows in observations])
-    index = packed(*symmetry.asu(hkl))
+    index = packed(*inputs.symmetry.asu(hkl))
     ends = np.cumsum([len(rows) for rows in observations]).tolist()
     for rows, last in zip(observations, ends, strict=True):
         values = initial(rows, plan.intensity_choice)
-        store.append(_key(rows), _columns(rows, values, index[last - len(rows) : last]))
+        columns = _columns(rows, values, index[last - len(rows) : last])
+        if inputs.detector is not None:
+            columns["place"] = inputs.detector.positions(rows.xyz)
+        store.append(_key(rows), columns)
 
 
 def _columns(rows: Observations, values: Intensities, index: Int) -> dict[str, Array]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.data.geometry import UnitCell
 from braggscale.data.symmetry import Symmetry
+from braggscale.ranks.detector import DetectorMap
 from braggscale.ranks.filtering import Filtered
 from braggscale.ranks.groups import MergedGroup
 from braggscale.ranks.plan import RanksPlan
@@ -30,6 +31,7 @@ class Findings:
     ``ledger``: input rows by fate.  ``filtered``: crystals that filtering left out.  ``whole``, ``merged``: all
     crystals merged.  ``groups``: those of group_by.  ``spread``: sd of ln k and of B over the crystals.
     ``warnings``: what was left out.  ``operators``: of reindexed data sets of this rank, by number.
+    ``detector``: its response, None without a map.
     """
 
     symmetry: Symmetry
@@ -46,6 +48,7 @@ class Findings:
     spread: tuple[float, float]
     warnings: tuple[tuple[Code, str], ...]
     operators: Mapping[int, str]
+    detector: DetectorMap | None
 
 
 def log_findings(found: Findings, plan: RanksPlan) -> None:
@@ -66,6 +69,8 @@ def log_findings(found: Findings, plan: RanksPlan) -> None:
         if errors.reason:
             log.info(errors.reason)
     log.info(f"Spread of the data sets: ln of the scale {found.spread[0]:.3f}, B {found.spread[1]:.2f} A^2")
+    if found.detector is not None:
+        log.info(found.detector.sentence())
     if plan.estimated:
         strengths = scaled.strengths
         log.info(f"Strengths of the restraints, estimated: scale {strengths.scale:.3g}, decay {strengths.decay:.3g}")

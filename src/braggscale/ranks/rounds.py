@@ -16,7 +16,7 @@ from braggscale.ranks.means import RankData, expected, mean_sums, with_gain
 from braggscale.ranks.outliers import Judged, judge, mates_apart
 from braggscale.ranks.plan import RanksPlan
 from braggscale.ranks.sample import quantile_of_histogram
-from braggscale.ranks.scales import FINAL_CHANGE, ROUND_CHANGE, Fitted, Strengths, fit, starting_scales
+from braggscale.ranks.scales import FINAL_CHANGE, ROUND_CHANGE, Strengths, fit, fit_detector, starting_scales
 from braggscale.scaling.rounds import (
     FRESH_ROUNDS,
     MIN_PHOTONS,
@@ -30,6 +30,7 @@ from braggscale.weighting.robust_weights import Robust
 
 log = logging.getLogger(__name__)
 
+LAST_TURNS = 4  # of scales and map of the detector, in the last fit
 _BINS = 1024  # of z^2, 16 for each factor of two
 _MEDIAN_SQUARE = 0.455  # median of chi^2 with one degree of freedom
 
@@ -77,11 +78,11 @@ def scale(data: RankData, plan: RanksPlan) -> RanksScaled:
     rounds: list[Round] = []
     errors: FitResult | None = None
     judged, converged = Judged(0, 0, 0, np.zeros(2 * len(apart), np.bool_)), False
-    fitted: Fitted | None = None
     for number in range(1, MOST_ROUNDS + 1):
         begin, before, old = perf_counter(), mean, model
         fitted = fit(data, crystals, strengths, apart, number > 1, ROUND_CHANGE)
         crystals, strengths = fitted.crystals, fitted.strengths
+        fit_detector(data, crystals, apart, plan.estimated and number > 1)
         mean, total = expected(data, crystals, model)
         if plan.errors is not None:
             errors = fit_errors(data, crystals, mean, model, plan.errors)
@@ -103,6 +104,11 @@ def scale(data: RankData, plan: RanksPlan) -> RanksScaled:
             break
     fitted = fit(data, crystals, strengths, apart, True, FINAL_CHANGE)
     crystals, strengths = fitted.crystals, fitted.strengths
+    for _ in range(LAST_TURNS):
+        if fit_detector(data, crystals, apart, plan.estimated) < ROUND_CHANGE:
+            break
+        fitted = fit(data, crystals, strengths, apart, True, FINAL_CHANGE)
+        crystals, strengths = fitted.crystals, fitted.strengths
     mean, total = expected(data, crystals, model)
     if plan.errors is not None and plan.estimated:
         errors = fit_errors(data, crystals, mean, model, plan.errors, fitted.covariance)

@@ -21,6 +21,7 @@ from braggscale.options.schema import Options
 from braggscale.ranks.agreement import log_of_all, together
 from braggscale.ranks.communicator import Communicator
 from braggscale.ranks.crystal_rows import ROW_BYTES, Allocator, CrystalRows
+from braggscale.ranks.detector import detector_map_of
 from braggscale.ranks.exact_sums import ExactSums
 from braggscale.ranks.filtering import Filtered, scale_filtered
 from braggscale.ranks.groups import group_names, merged_group
@@ -33,6 +34,7 @@ from braggscale.ranks.reflections import places, reflections_of
 from braggscale.ranks.report import Findings, log_findings
 from braggscale.ranks.rounds import RanksScaled, scale
 from braggscale.ranks.sample import sample_of
+from braggscale.ranks.scales import shells_of
 from braggscale.ranks.shares import Unit, shares, units_of
 from braggscale.ranks.writing import put_in_place, write_all, write_groups, write_log
 from braggscale.run_warnings import Code
@@ -141,7 +143,11 @@ def _rank_data(ranks: Communicator, inputs: Census, plan: RanksPlan, loaded: Loa
     sums = ExactSums(ranks)
     s = sums.collect("s", reflections.counts, 1, lambda total: kernels.resolution_sums(rows.number, rows.s, total))
     s = s.reshape(-1, 2).sum(axis=1) / reflections.counts.reshape(-1, 2).sum(axis=1)
-    return RankData(ranks, sums, rows, reflections, n, apart, s, sample)
+    detector = None
+    if inputs.detector is not None:
+        shell = shells_of(s, reflections.counts.reshape(-1, 2).sum(axis=1))
+        detector = detector_map_of(ranks, sums, rows, rows.place, inputs.detector, reflections, shell, plan.estimated)
+    return RankData(ranks, sums, rows, reflections, n, apart, s, sample, detector)
 
 
 def _unconnected(rows: CrystalRows, counts: Int, apart: Bool) -> Bool:
@@ -165,7 +171,7 @@ def _findings(
         symmetry=inputs.symmetry, cell=inputs.cell, wavelength=inputs.wavelength,
         n_data_sets=int(inputs.n_data_sets.sum()), n_unique=len(data.reflections), ledger=ledger, scaled=scaled,
         filtered=filtered, whole=whole, merged=merged, groups=(), spread=_spread(data, scaled),
-        warnings=tuple(warnings), operators={},
+        warnings=tuple(warnings), operators={}, detector=data.detector,
     )  # fmt: skip
 
 

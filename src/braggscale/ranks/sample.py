@@ -50,6 +50,12 @@ class Sample:
         """
         return np.concatenate(ranks.allgather(values))[self.order]
 
+    def refresh(self, ranks: Communicator, rows: CrystalRows) -> None:
+        """Take over intensities, variances and factors of the ``rows`` of this rank, which have changed."""
+        mine, every = (self.intensity, self.variance, self.factor), (rows.intensity, rows.variance, rows.factor)
+        for own, of_all in zip(mine, every, strict=True):
+            own[:] = self.gather(ranks, of_all[self.row].astype(np.float64))
+
 
 def sample_of(ranks: Communicator, rows: CrystalRows, reflections: Reflections, most: int = MOST_ROWS) -> Sample:
     """About ``most`` rows: a part of the crystals, and of the reflections if each still has enough rows."""

@@ -20,6 +20,7 @@ from braggscale.models.kb import DECAY_RIDGE, SCALE_RIDGE
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import crystal_passes as kernels
 from braggscale.ranks.crystal_rows import CrystalScales
+from braggscale.ranks.detector import fit_map
 from braggscale.ranks.exact_sums import Sums
 from braggscale.ranks.means import RankData, mean_sums, ratio
 from braggscale.weighting.error_model import ErrorModel
@@ -83,8 +84,9 @@ def starting_scales(data: RankData, crystals: CrystalScales) -> CrystalScales:
             total = np.bincount(shell, sums[:, 0], SHELLS)
             mean = np.maximum(total / np.maximum(counts, 1.0), 0.0)[shell]
         else:
-            mean = ratio(_fit_sums(data, crystals, data.apart))
-        blocks = _blocks(data, crystals, mean, data.apart)
+            sums = _fit_sums(data, crystals, data.apart)
+            mean = ratio(sums)
+        blocks = _blocks(data, crystals, mean, np.ascontiguousarray(sums[:, 1]), data.apart)
         above = blocks[:, 0] + crystals.k * blocks[:, 2]  # sum w I m
         good = (above > 0) & (blocks[:, 2] > 0)
         k = np.where(good, np.divide(above, blocks[:, 2], out=np.ones(len(good)), where=good), crystals.k)
@@ -97,11 +99,8 @@ def starting_scales(data: RankData, crystals: CrystalScales) -> CrystalScales:
 
 def _shells(data: RankData) -> tuple[Int, Float]:
     """Shell of each group, by place, with about as many rows in each, and the rows of each shell."""
-    s, counts = np.repeat(data.s, 2), data.counts
-    order = np.argsort(s, kind="stable")
-    below = np.cumsum(counts[order])
-    shell = np.empty(len(s), np.int64)
-    shell[order] = np.minimum((below - 1).clip(0) * SHELLS // max(int(below[-1]), 1), SHELLS - 1)
+    counts = data.counts
+    shell = shells_of(np.repeat(data.s, 2), counts)
     return shell, np.bincount(shell, counts, SHELLS).astype(np.float64)
 
 
@@ -117,8 +116,8 @@ def fit(
     turns, change = 0, np.inf
     for _ in range(MOST_TURNS):
         turns += 1
-        mean = ratio(_fit_sums(data, crystals, apart))
-        blocks = _blocks(data, crystals, mean, apart)
+        sums = _fit_sums(data, crystals, apart)
+        blocks = _blocks(data, crystals, ratio(sums), np.ascontiguousarray(sums[:, 1]), apart)
         pull, target = _pull(data, crystals, strengths)
         step, covariance = _steps(crystals, blocks, pull, target)
         before, n = crystals, blocks[:, 6]
@@ -142,6 +141,33 @@ def fit(
     return Fitted(crystals, strengths, covariance, cost, turns, change)
 
 
+def fit_detector(data: RankData, crystals: CrystalScales, apart: Bool, estimate: bool) -> float:
+    """One step of the map of the detector; its mean square change in units of variances, 0 without a map.
+
+    ``apart``: as in ``fit``.  ``estimate``: whether strengths move.
+    """
+    if data.detector is None:
+        return 0.0
+    sums = _fit_sums(data, crystals, apart)
+    means = ratio(sums), np.ascontiguousarray(sums[:, 1]), apart
+    n = int(data.reflections.counts.sum())
+    change = fit_map(data.ranks, data.sums, data.rows, crystals, data.detector, means, n, estimate)
+    data.sample.refresh(data.ranks, data.rows)
+    return change
+
+
+def shells_of(s: Float, counts: Int) -> Int:
+    """Shell of resolution of each reflection, (n,), with about as many rows in each.
+
+    ``s``: 1/(2 d^2), ``counts``: rows, of each, (n,).
+    """
+    order = np.argsort(s, kind="stable")
+    below = np.cumsum(counts[order])
+    shell = np.empty(len(s), np.int64)
+    shell[order] = np.minimum((below - 1).clip(0) * SHELLS // max(int(below[-1]), 1), SHELLS - 1)
+    return shell
+
+
 def _fit_sums(data: RankData, crystals: CrystalScales, apart: Bool) -> Float:
     def add(sums: Sums) -> None:
         kernels.fit_sums(0, data.rows.n_crystals, data.rows.arrays(), crystals.arrays(), apart, data.rows.weight, sums)
@@ -149,13 +175,13 @@ def _fit_sums(data: RankData, crystals: CrystalScales, apart: Bool) -> Float:
     return data.sums.collect("fit", data.reflections.counts_by_place(apart), 2, add)
 
 
-def _blocks(data: RankData, crystals: CrystalScales, mean: Float, apart: Bool) -> Float:
-    """See ``crystal_passes.normal_blocks``, (n_crystals, 7)."""
-    found = np.empty((data.rows.n_crystals, 7))
+def _blocks(data: RankData, crystals: CrystalScales, mean: Float, total: Float, apart: Bool) -> Float:
+    """See ``crystal_passes.normal_blocks``, (n_crystals, 10).  ``mean``, ``total``: by place, (2 n_reflections,)."""
+    found = np.empty((data.rows.n_crystals, 10))
     arrays, of_crystals = data.rows.arrays(), crystals.arrays()
 
     def blocks_of(first: int, last: int) -> None:
-        kernels.normal_blocks(first, last, arrays, of_crystals, apart, data.rows.weight, mean, found)
+        kernels.normal_blocks(first, last, arrays, of_crystals, apart, data.rows.weight, mean, total, found)
 
     data.rows.in_threads(blocks_of)
     return found
@@ -175,15 +201,27 @@ def _pull(data: RankData, crystals: CrystalScales, strengths: Strengths) -> tupl
 
 
 def _steps(crystals: CrystalScales, blocks: Float, pull: Float, target: Float) -> tuple[Float, Float]:
-    """The step of k and b of each crystal, (n, 2), and the covariance kk, kb, bb, (n, 3)."""
-    kk, kb, bb = blocks[:, 2] + pull[:, 0], blocks[:, 3], blocks[:, 4] + pull[:, 1]
+    """The step of k and b of each crystal, (n, 2), and the covariance kk, kb, bb, (n, 3).
+
+    The step is that for given I_h. The covariance is that of the crystal's own block of the normal matrix with the I_h
+    eliminated, as in fit/matrix_free.py.
+    """
     slope_k = blocks[:, 0] - pull[:, 0] * (crystals.k - target[:, 0])
     slope_b = blocks[:, 1] - pull[:, 1] * (crystals.b - target[:, 1])
-    determinant = kk * bb - kb * kb
-    covariance = np.stack((bb, -kb, kk), axis=1) / determinant[:, None]
-    step_k = covariance[:, 0] * slope_k + covariance[:, 1] * slope_b
-    step_b = covariance[:, 1] * slope_k + covariance[:, 2] * slope_b
-    return np.stack((step_k, step_b), axis=1), covariance
+    inverse = _inverse(blocks[:, 2:5], pull)
+    step_k = inverse[:, 0] * slope_k + inverse[:, 1] * slope_b
+    step_b = inverse[:, 1] * slope_k + inverse[:, 2] * slope_b
+    return np.stack((step_k, step_b), axis=1), _inverse(blocks[:, 7:10], pull)
+
+
+def _inverse(matrix: Float, pull: Float) -> Float:
+    """Inverses of 2 x 2 matrices with a diagonal added, kk, kb, bb, (n, 3).
+
+    ``matrix``: kk, kb, bb, (n, 3).  ``pull``: the diagonal, (n, 2).
+    """
+    kk, kb, bb = matrix[:, 0] + pull[:, 0], matrix[:, 1], matrix[:, 2] + pull[:, 1]
+    found: Float = np.stack((bb, -kb, kk), axis=1) / (kk * bb - kb * kb)[:, None]
+    return found
 
 
 def _size(step: Float, blocks: Float, pull: Float) -> Float:

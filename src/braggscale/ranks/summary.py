@@ -99,8 +99,10 @@ def _fit(found: Findings) -> FitEntry:
     strengths: dict[str, float | None] = {}
     if scaled.strengths.estimated:
         strengths = {"scale level": scaled.strengths.scale, "decay level": scaled.strengths.decay}
+        strengths |= {} if found.detector is None else found.detector.strengths
+    n_parameters = 2 * found.whole.n_data_sets + (0 if found.detector is None else len(found.detector.theta))
     return FitEntry(
-        parameters=2 * found.whole.n_data_sets, observations=found.whole.n_observations, groups=found.n_unique,
+        parameters=n_parameters, observations=found.whole.n_observations, groups=found.n_unique,
         minimisers=[], has_esds=True, message=None, undetermined=[], converged=scaled.converged, strengths=strengths,
         components=[],
     )  # fmt: skip

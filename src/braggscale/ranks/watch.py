@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+IDLE = "BRAGGSCALE_MPI_IDLE"  # seconds without any processor time after which a rank hangs; 0 for no limit
+USUAL_IDLE = 120.0
+
 
 class Watch:
     """The watcher of this process.
@@ -21,7 +24,7 @@ class Watch:
         # a session of its own: launchers that end a rank send signals to the rank's group of processes
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(__file__).with_name("watcher.py")), str(rank), str(size),
-             str(os.getpid()), note],
+             str(os.getpid()), note, str(seconds_of(IDLE, USUAL_IDLE))],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
 
@@ -41,3 +44,11 @@ class Watch:
                 pipe.close()
         with contextlib.suppress(OSError):
             self._process.wait()
+
+
+def seconds_of(name: str, usual: float) -> float:
+    """The number of seconds in an environment variable, ``usual`` without it, or if it is none."""
+    try:
+        return max(float(os.environ.get(name, usual)), 0.0)
+    except ValueError:
+        return usual

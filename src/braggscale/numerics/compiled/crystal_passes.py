@@ -150,22 +150,33 @@ def fit_sums(first, last, rows, crystals, apart, weight, sums):
 
 
 @njit(
-    f"void(int64, int64, {ROWS}, {CRYSTALS}, {APART}, float32[::1], float64[::1], float64[:, ::1])",
+    f"void(int64, int64, {ROWS}, {CRYSTALS}, {APART}, float32[::1], float64[::1], float64[::1], float64[:, ::1])",
     **PASS_JIT,
 )
-def normal_blocks(first, last, rows, crystals, apart, weight, mean, blocks):
-    """Fill, of each crystal, (n_crystals, 7), what a step of its k and b given I_h needs.
+def normal_blocks(first, last, rows, crystals, apart, weight, mean, total, blocks):
+    """Fill, of each crystal, (n_crystals, 10), what a step of its k and b given I_h needs, and what is known of them.
 
-    With r = I - g I_h and J = (dg/dk, dg/db) I_h: sum w r J (2), sum w J J' (3: kk, kb, bb), sum w r^2, and the
-    number of rows with w > 0.
+    With r = I - g I_h and J = (dg/dk, dg/db) I_h: sum w r J (2), sum w J J' (3: kk, kb, bb), sum w r^2, the number of
+    rows with w > 0, and sum w J J' with the I_h eliminated (3): for each reflection (sum w g J)(sum w g J)'/sum w g^2
+    less, with the sums above the line over the rows of this crystal. ``total``: sum w g^2 of all rows, by place.
+    The rows of a crystal are sorted by reflections.
     """
     starts, number, intensity, variance, s, factor, relative, out = rows
     for c in range(first, last):
         k, b = crystals[0][c], crystals[1][c]
         gk, gb, kk, kb, bb, cost, n = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        less_kk, less_kb, less_bb = 0.0, 0.0, 0.0
+        place, along_k, along_b = np.int64(-1), 0.0, 0.0
         for i in range(starts[c], starts[c + 1]):
             e = np.exp(b * s[i])
-            m = mean[slot(number[i], apart)]
+            h = slot(number[i], apart)
+            if h != place:
+                if place >= 0 and total[place] > 0.0:
+                    less_kk += along_k * along_k / total[place]
+                    less_kb += along_k * along_b / total[place]
+                    less_bb += along_b * along_b / total[place]
+                place, along_k, along_b = h, 0.0, 0.0
+            m = mean[h]
             w = np.float64(weight[i])
             r = intensity[i] - k * e * m
             jk, jb = e * m, k * e * s[i] * m
@@ -174,12 +185,19 @@ def normal_blocks(first, last, rows, crystals, apart, weight, mean, blocks):
             kk += w * jk * jk
             kb += w * jk * jb
             bb += w * jb * jb
+            along_k += w * k * e * jk
+            along_b += w * k * e * jb
             cost += w * r * r
             if w > 0.0:
                 n += 1.0
+        if place >= 0 and total[place] > 0.0:
+            less_kk += along_k * along_k / total[place]
+            less_kb += along_k * along_b / total[place]
+            less_bb += along_b * along_b / total[place]
         blocks[c, 0], blocks[c, 1] = gk, gb
         blocks[c, 2], blocks[c, 3], blocks[c, 4] = kk, kb, bb
         blocks[c, 5], blocks[c, 6] = cost, n
+        blocks[c, 7], blocks[c, 8], blocks[c, 9] = kk - less_kk, kb - less_kb, bb - less_bb
 
 
 @njit(inline="always", **PASS_JIT)
