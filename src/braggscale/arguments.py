@@ -78,7 +78,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What differs between ``scale``, ``scale export`` and ``scale delta-cc-half``.
+    """What is different in ``scale``, ``scale export`` and ``scale delta-cc-half``.
 
     ``level``: lowest expert level that is shown.
     """
@@ -133,7 +133,7 @@ COMMANDS = {EXPORT: SCALE_EXPORT, DELTA: SCALE_DELTA}
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """argv, sorted. ``assignments``: with whether it was typed (not read from a file)."""
+    """The sorted words of argv. ``assignments``: each with whether it was typed (not read from a file)."""
 
     command: Command
     options: argparse.Namespace

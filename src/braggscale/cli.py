@@ -68,10 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: tuple[str, ...]) -> int:
-    if sys.stdout is None:  # closed: the next file that is opened would get its number
+    if sys.stdout is None:  # closed: the next file that is opened would get its descriptor
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # what replaces a terminal need not be one
+        if isinstance(stream, TextIOWrapper):  # a stream that a caller put in its place may be of another type
             with suppress(ValueError):
                 stream.reconfigure(errors="backslashreplace")
     try:
@@ -126,9 +126,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO)
 
 @contextmanager
 def _ending_on_request() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does: temporary files are removed, old outputs stay."""
+    """SIGTERM ends the run in the same way as Ctrl-C: temporary files are removed, earlier outputs stay."""
 
     def end(*_: object) -> NoReturn:
+        """Handle the signal."""
         raise Terminated
 
     try:
@@ -191,7 +192,7 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
 
 
 def _help(argv: tuple[str, ...], found: Arguments, master: Definitions) -> int:
-    """The help; an error unless it was asked for, or dials.scale, which has it for an answer, was called."""
+    """Print the help. This is an error (status 2) unless the user asked for it or called ``dials.scale`` alone."""
     options, command = found.options, found.command
     level = max(options.expert_level or 0, options.help - 1, command.level)
     attributes = 1 if options.attributes_level is None else options.attributes_level
@@ -207,7 +208,7 @@ def _help(argv: tuple[str, ...], found: Arguments, master: Definitions) -> int:
 
 @contextmanager
 def _signals_wait() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until modules are loaded: an exception while a compiled one starts ends in abort()."""
+    """Delay Ctrl-C and SIGTERM until modules are loaded: an exception while a compiled one starts calls abort()."""
     waiting: list[BaseException] = []
     later: dict[signal.Signals, BaseException] = {signal.SIGINT: KeyboardInterrupt(), signal.SIGTERM: Terminated()}
     before = {}
@@ -248,7 +249,7 @@ def _ranks(settings: Settings) -> Communicator | None:
 
     ranks = ranks_of_run(settings.options)
     if ranks is not None and ranks.rank > 0:
-        # what all ranks have to say, the first one says
+        # only the first rank prints, because all have the same text
         let_go(sys.stdout)
         _SILENT.append(True)
     return ranks
@@ -263,7 +264,7 @@ def _scale(argv: tuple[str, ...], found: Arguments, settings: Settings, ranks: C
     one_heap()
     command = CommandLine(argv, found.files, settings.modified, settings.notes)
     switches = found.options
-    # callers of dials.scale may read what it prints
+    # programs that call dials.scale may read the whole log from standard output
     with logging_to(sys.stdout, switches.verbose, switches.quiet, switches.as_dials) as log_text:
         log.info(f"{PROGRAM} {__version__}")
         log.info(shlex.join([PROGRAM, *argv]))
@@ -279,7 +280,7 @@ def _scale(argv: tuple[str, ...], found: Arguments, settings: Settings, ranks: C
             run_ranks(found.files, settings.options, command.as_dict(), log_text, ranks)
             return
         _compile(switches.quiet)
-        # a million objects are created that all stay in use: garbage collection would take a sixth of the time
+        # imports create a million objects that stay in use: searching them for garbage takes a sixth of the start
         gc.disable()
         with _signals_wait():
             from braggscale.scale_files import run
@@ -309,7 +310,7 @@ def _delta(found: Arguments, settings: Settings) -> None:
         delta_cc_half(found.files, settings.options)
 
 
-MOST_COMPILING = 4  # processes that compile side by side: the longest module takes a third of the time of all
+MOST_COMPILING = 4  # processes that compile at the same time; more do not help: the longest module takes a third of all
 
 
 def _compile(quiet: bool) -> None:

@@ -16,15 +16,16 @@ _MARK = "# made by scale install-dials-name"
 def install(folder: str) -> str:
     """Write the script ``dials.scale`` into a folder that exists; returns its path.
 
-    It starts the Python that runs now, wherever it is called. A script that this function made is replaced, anything
-    else of that name is not.  Raises CommandError or OutputError.
+    The script starts the present Python from any folder. An earlier script of this function is replaced; any other
+    file of that name is left alone.  Raises CommandError if there is such a file or no such folder, OutputError if
+    writing fails.
     """
     path = os.path.join(os.path.abspath(folder), DIALS_NAME)
     if not os.path.isdir(folder):
         raise CommandError(f"{folder}: there is no such folder; make it first")
     if os.path.lexists(path) and not _is_ours(path):
         raise CommandError(f"{path} exists and is another program; choose another folder")
-    # -P: a folder in which somebody works may hold files with the names of modules
+    # -P: modules are not imported from the working folder, which may have files with the names of modules
     text = f'#!/bin/sh\n{_MARK}\nexec {shlex.quote(sys.executable)} -P -m braggscale {AS_DIALS} "$@"\n'
     write_alone(path, text.encode())
     try:

@@ -1,4 +1,4 @@
-"""Exports of a run, and of scaled files without a run. Both hand the same values to ``io.export.write``.
+"""Exports of a run, and of scaled files without a run. Both give the same values to ``io.export.write``.
 
 The unit cell of the run, which its files would not contain otherwise, is kept in the stored models.
 """
@@ -151,7 +151,7 @@ def stored_crystals(data: Input, options: Options, outliers: bool = False) -> Cr
 
 
 def _with_likely_group(data: Crystals) -> Crystals:
-    """The data in the space group that systematic absences point to, where these can be believed."""
+    """The data in the space group with the observed systematic absences, if this group is probable enough."""
     rows = data.rows
     merged = merge(rows.hkl, rows.intensity, rows.sigma, data.symmetry)
     found = likely_group(merged.hkl, merged.mean, merged.sigma, data.symmetry, data.cell)

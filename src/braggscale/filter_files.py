@@ -29,7 +29,7 @@ MOST_LISTED = 30
 
 
 def delta_cc_half(files: Sequence[str], options: Options) -> None:
-    """Log the influence of every part on CC1/2, the worst first, and the command that leaves out what stands out.
+    """Log the influence of every part on CC1/2, the worst first, and the command that leaves out the conspicuous parts.
 
     Raises CommandError for data sets that are not there, InputError for damaged files, DataError if a data set is not
     scaled.
@@ -70,7 +70,8 @@ def _log(data: Crystals, asked: DeltaCcHalf, files: Sequence[str]) -> None:
 def influence_of(data: Crystals, part: Int, n_parts: int) -> tuple[Float, Float, Float, float]:
     """delta CC1/2, mean z^2 and number of observations of each part, (n_parts,), and CC1/2 of all.
 
-    ``part``: of each observation of ``data``, (n,).  Outliers do not make the means from which z is the deviation.
+    ``part``: of each observation of ``data``, (n,).  z is the deviation from the mean of the observations that are
+    not outliers.
     """
     rows = data.rows
     asu, minus = data.symmetry.asu(rows.hkl)

@@ -1,6 +1,6 @@
-"""Which lines of the log stand in its file alone, where a run has so many data sets that they would fill screens.
+"""Lines of the log that are written to the log file only, because a run of many data sets has too many of them.
 
-A line is marked when it is logged, ``log.info(text, extra=in_file(many))``; ``terminal`` leaves marked lines out
+A line is marked when it is logged, ``log.info(text, extra=in_file(many))``. ``terminal`` does not show marked lines
 unless the whole log is wanted there.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-MANY_DATA_SETS = 20  # of more the terminal shows ranges and the worst
+MANY_DATA_SETS = 20  # if there are more, the terminal shows only ranges and the worst data sets
 _MARK = "only_in_file"
 
 

@@ -55,9 +55,9 @@ REFERENCE_OF_OTHERS = "the reference of the others"  # why a data set that was s
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What log and summary tell beside the result.
+    """What log and summary contain in addition to the result.
 
-    ``command``: what the summary says of the command line.  ``log_text``: gives everything logged so far.
+    ``command``: entries of the summary about the command line.  ``log_text``: returns everything logged so far.
     ``warned``: the warnings so far; the list grows.
     """
 
@@ -75,9 +75,9 @@ def run(
 ) -> None:
     """Scale the data in ``files`` and write the outputs that ``schema.output`` names.
 
-    ``command``: what the summary says of the command line.
-    ``log_text``: everything logged so far.  Raises UserError where the run cannot go on; nothing is written then:
-    CommandError for what was asked for, OutputError for a file that cannot be written.
+    ``command``: entries of the summary about the command line. ``log_text``: returns everything logged so far.
+    Raises UserError if the run cannot go on; then nothing is written. It is a CommandError for options that cannot
+    be met, an OutputError for a file that cannot be written.
     """
     with threads(options.nproc or available_processors()), warnings_heard() as warned:
         _run(files, options, _Record(command, log_text, warned, Clock.of_command()))
@@ -109,20 +109,20 @@ def _run(files: Sequence[str], options: Options, record: _Record) -> None:
 
 
 def _cross_validate(data: Input, options: Options, log_text: Callable[[], str]) -> None:
-    """Whole scalings with free sets; only the log is written."""
+    """Scale several times, each time with another free set; only the log is written."""
     asked = options.cross_validation
     name = asked.parameter if asked.cross_validation_mode == "multi" else None
     choices = [""] if name is None else values_to_try(name, asked.parameter_values)
     every = {value: options if name is None else with_option(options, name, value) for value in choices}
     step = max(int(100.0 / options.scaling_options.free_set_percentage), 2)
 
-    def one(value: str, offset: int) -> FreeSet | None:
-        """The free set of a whole scaling with one value of the option."""
+    def scale_once(value: str, offset: int) -> FreeSet | None:
+        """Scale with one value of the option; returns the statistics of the free set."""
         chosen = every[value]
         scaling = replace(chosen.scaling_options, use_free_set=True, free_set_offset=offset)
         return scale_input(data, replace(chosen, scaling_options=scaling), Clock())[1].free_set
 
-    tried = cross_validate(choices, min(asked.nfolds, step), one)
+    tried = cross_validate(choices, min(asked.nfolds, step), scale_once)
     log.info("")
     log.info(
         f"Cross-validation{f' of {name}' if name else ''}: R_meas and CC1/2 of reflections in the fit and of free ones"
@@ -159,7 +159,7 @@ def as_asked(data: Input, options: Options) -> Input:
 def scale_input(data: Input, options: Options, clock: Clock) -> tuple[Input, Result]:
     """Scale what was read; nothing is written.  To be called inside ``partitions.threads``.
 
-    Returns also the data as they were scaled: reindexed where that was asked for and needed.
+    Also returns the data as they were scaled, that is reindexed if this was asked for and necessary.
     Raises CommandError for options that do not fit the data.
     """
     plan = make_plan(options, data.data_sets)
@@ -184,7 +184,7 @@ def scale_input(data: Input, options: Options, clock: Clock) -> tuple[Input, Res
 def _reference(data: Input, options: Options, plan: Plan) -> tuple[Reference | None, Plan]:
     """The reference that the options name, None without one, and the plan for the data sets that are scaled.
 
-    Raises CommandError where only_target has nothing to scale against, or nothing to scale.
+    Raises CommandError if ``only_target`` finds no scaled data sets, or no others.
     """
     if not options.reference and not plan.one_by_one:
         return None, plan
@@ -211,9 +211,9 @@ def _reference(data: Input, options: Options, plan: Plan) -> tuple[Reference | N
 
 
 def with_mtz_files(options: Options, data: Input, files: Sequence[str]) -> Options:
-    """The options with MTZ files to write where nothing came from DIALS: what users of other programs go on with.
+    """The options, with MTZ files as additional outputs if no input came from DIALS: other programs go on with these.
 
-    Not where the options say something else, nor in the place of an input.
+    They are not added where the options name them, nor where they would replace an input.
     """
     if not data.all_other:
         return options
@@ -227,10 +227,10 @@ def with_mtz_files(options: Options, data: Input, files: Sequence[str]) -> Optio
 
 
 def _export(result: Result, options: Options, scaled: ScaledOutput, advice: Sequence[Advice], record: _Record) -> None:
-    """The files for other programs, after the scaled data, which stand whatever happens.
+    """Write the files for other programs. The scaled data have been written before and are kept if this fails.
 
-    The log has been written with the scaled data. It is replaced by one that also says what became of the exports; if
-    there is no room for that, the first one stays.
+    The log has been written with the scaled data. It is replaced by one that also reports on the exports; if the
+    disk has no room for it, the first one stays.
     """
     from braggscale.export_files import export_result  # few runs need it
 
@@ -267,10 +267,10 @@ def _write(
     record: _Record,
     other: Summary | None,
 ) -> tuple[ScaledOutput, Sequence[Advice], OutputError | None]:
-    """Writes the table, the experiments, the log, the summary and the report.
+    """Write the table, the experiments, the log, the summary and the report.
 
-    Returns what was written of the data, what to try next, and what went wrong with the report: the others stand
-    without it.
+    Returns the scaled data as written, the commands to try next, and the error of the report if there was one: a
+    failed report does not prevent the other files.
     """
     output = options.output
     scaled = scaled_output(data, result, _written_again(data, result, options))
@@ -317,7 +317,7 @@ def _write(
 
 
 def _written_again(data: Input, result: Result, options: Options) -> list[int]:
-    """Places of the data sets that were the reference of the others and are to be in the output, too."""
+    """Positions of the data sets that served as the reference and are also wanted in the output."""
     scaling = options.scaling_options
     if not scaling.only_target or scaling.only_save_targeted:
         return []
@@ -328,7 +328,7 @@ def _written_again(data: Input, result: Result, options: Options) -> list[int]:
 
 
 def _zero_dose_file(path: str, result: Result) -> str:
-    """Intensities at dose zero beside their target; returns the name of the file."""
+    """Write the intensities at dose zero to a temporary file beside their target; returns its name."""
     from braggscale.io.export.zero_dose_mtz import zero_dose_mtz
 
     found = result.zero_dose
@@ -338,6 +338,7 @@ def _zero_dose_file(path: str, result: Result) -> str:
     content = zero_dose_mtz(found.hkl, found.found, result.symmetry, result.cell, wavelength)
 
     def write(file: IO[bytes]) -> None:
+        """Write the content to a file that is open."""
         file.write(content)
 
     return write_beside(path, write)
@@ -346,7 +347,9 @@ def _zero_dose_file(path: str, result: Result) -> str:
 def _report(
     found: Summary | None, options: Options, other: Summary | None
 ) -> tuple[list[tuple[str, str]], OutputError | None]:
-    """Write the report beside its target; it is renamed after the data. Returns an error instead if there is none."""
+    """Write the report to a temporary file beside its target.
+
+    Returns the file with its target, or nothing if there is no report, and the error if something went wrong."""
     target = options.output.html
     if not target or found is None:
         return [], None
@@ -371,12 +374,12 @@ def _without_report(target: str, error: OutputError) -> OutputError:
 
 
 def kept_before(experiments: str, reflections: str, data: Input, result: Result) -> dict[str, str]:
-    """Where to keep the pair that is replaced, if this run removes whole data sets from its own input."""
+    """New names for the input files, which are kept if this run replaces them and leaves out whole data sets."""
     removed = len(result.used) < len(result.members)
     inputs = {os.path.realpath(path) for path in (*data.document.files, *_sources(data))}
     if not removed or not inputs & {os.path.realpath(experiments), os.path.realpath(reflections)}:
         return {}
-    return {path: _withkept_before(path) for path in (experiments, reflections) if os.path.exists(path)}
+    return {path: _unused_name(path) for path in (experiments, reflections) if os.path.exists(path)}
 
 
 def _sources(data: Input) -> list[str]:
@@ -384,7 +387,8 @@ def _sources(data: Input) -> list[str]:
     return [table.source for table in tables]
 
 
-def _withkept_before(path: str) -> str:
+def _unused_name(path: str) -> str:
+    """A name for a copy of the file under which no file exists yet."""
     stem, ending = os.path.splitext(path)
     name, n = f"{stem}.previous{ending}", 1
     while os.path.exists(name):  # a copy that an earlier run has kept must not be overwritten

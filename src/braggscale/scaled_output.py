@@ -55,8 +55,8 @@ def stored_models_with_cell(result: Result) -> list[dict[str, Any]]:
 def scaled_output(data: Input, result: Result, beside: Sequence[int] = ()) -> ScaledOutput:
     """The content of ``scaled.expt`` and ``scaled.refl``.
 
-    ``data``: the input that was scaled.  ``beside``: places, in the input, of data sets that were scaled before and are
-    written again as they are, after those of this run.
+    ``data``: the input that was scaled.  ``beside``: positions, in the input, of data sets that an earlier run has
+    scaled. They are written unchanged after those of this run.
     """
     models = stored_models_with_cell(result)
     document = document_of(data, result.used, models, now(), beside)
@@ -73,7 +73,7 @@ def scaled_output(data: Input, result: Result, beside: Sequence[int] = ()) -> Sc
 
 
 def _with_old(columns: NewColumns, old: Sequence[DataSet], imagesets: Sequence[int]) -> NewColumns:
-    """The columns with the rows of data sets that were scaled before, as their tables have them.
+    """The columns, extended by the rows of data sets that an earlier run has scaled, unchanged.
 
     Zeros stand where a table has no such column.  ``imagesets``: of the old data sets.
     """
@@ -126,7 +126,7 @@ def write_pair(scaled: ScaledOutput, experiments: str, reflections: str) -> list
 
 @dataclass(frozen=True, slots=True)
 class ScaledRows:
-    """What scaling has found of the usable rows of one data set, (n,) each.
+    """Results of scaling for the usable rows of one data set, (n,) each.
 
     ``row``: in the output table.  ``intensity``, ``variance``: not divided by g, counts, counts^2.
     ``scale``, ``scale_variance``: g and var(g).
@@ -169,6 +169,7 @@ def columns_of(
     tables = [rows.table for rows in usable]
 
     def put(name: str, tag: str, values: list[Array]) -> None:
+        """Add a column."""
         changed[name] = (tag, values)
 
     names = {name for rows in usable for name in rows.changed}

@@ -52,7 +52,7 @@ def error_prefix(program: str) -> str:
 
 
 def let_go(stream: TextIO) -> None:
-    """Redirect a closed pipe to the null device, so that later writes and the flush at exit raise no error."""
+    """Redirect a closed pipe to the null device, so that neither later writes nor the flush at exit raise an error."""
     with suppress(OSError, ValueError, AttributeError):
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream.fileno())
@@ -112,9 +112,9 @@ class Progress(logging.Handler):
 
 
 class _Terminal(logging.StreamHandler[TextIO]):
-    """Log on a terminal or pipe; if it is closed, the run goes on without it.
+    """Writes the log to a terminal or pipe. If it is closed, the run goes on without it.
 
-    ``whole``: also the lines that otherwise only the log file has.
+    ``whole``: also writes the lines that otherwise only the log file has.
     """
 
     def __init__(self, stream: TextIO, progress: Progress | None, whole: bool) -> None:
@@ -197,10 +197,11 @@ class _AsDetail(logging.Handler):
 
 @contextmanager
 def logging_to(stream: TextIO, verbose: int, quiet: bool, whole: bool = False) -> Iterator[Callable[[], str]]:
-    """The package's log on ``stream`` and in memory; yields what returns the text of the log file.
+    """Write the package's log to ``stream`` and keep it in memory; yields a function that returns the text for the
+    file.
 
-    ``quiet``: only warnings are shown, on standard error, so that standard output stays empty.
-    ``verbose``: details, too.  ``whole``: on ``stream`` also the lines that otherwise only the log file has.
+    ``quiet``: only warnings are shown, on standard error, so that standard output stays empty. ``verbose``:
+    details, too.  ``whole``: ``stream`` also gets the lines that otherwise only the log file has.
     """
     stream = sys.stderr if quiet else stream
     logger, warned = logging.getLogger("braggscale"), logging.getLogger("py.warnings")

@@ -81,7 +81,7 @@ def build_models(
 
 
 def _extents(members: Sequence[UsedDataSet], data: SortedObservations) -> tuple[list[Extent], list[SweepFacts]]:
-    """What each data set covers, and the facts about it."""
+    """The ranges that each data set covers, and the facts about it that the choice of its model needs."""
     extents, facts = [], []
     on_modules: Counter[Edges | None] = Counter()
     places = rows_by_data_set(data.rows.data_set, len(members))
@@ -123,7 +123,7 @@ def _rocking(member: UsedDataSet, rows: Int) -> tuple[tuple[float, float, float]
 def _settings(
     request: ModelRequest, facts: SweepFacts, stored: Mapping[str, Any] | None
 ) -> tuple[ModelSettings, list[str]]:
-    """Settings of one data set: from the options for new data; as stored, except for the user's options, for old."""
+    """Settings of one data set: from the options, or those stored with its model and changed by what the user set."""
     again = repeated_model(request, stored)
     if again is not None:
         settings = resolve_model(replace(request, kind=again["__id__"]), facts)[0]

@@ -23,7 +23,7 @@ from braggscale.scaling.plan import StatisticsRequest
 from braggscale.scaling.state import Scaled
 from braggscale.statistics.merging_statistics import Statistics
 
-# Common reflections without which nothing is said about a difference.
+# With fewer common reflections no difference between wavelengths is calculated.
 FEWEST = 20
 
 
@@ -57,7 +57,7 @@ class Dispersive:
 
 @dataclass(frozen=True, slots=True)
 class Wavelengths:
-    """What each wavelength says, and the differences of each two."""
+    """Statistics of each wavelength, and the differences between each two of them."""
 
     each: tuple[OneWavelength, ...]
     differences: tuple[Dispersive, ...]
@@ -70,10 +70,10 @@ def by_wavelength(
     experiments: Sequence[Experiment],
     about: tuple[UnitCell, Symmetry, StatisticsRequest],
 ) -> Wavelengths | None:
-    """Statistics by wavelength; None where there is one wavelength alone.
+    """Statistics by wavelength; None if there is only one wavelength.
 
     ``good``: rows that are merged, (n,).  ``experiments``: of the data sets in use.  ``about``: cell, symmetry, and
-    what is asked of statistics.
+    the request of the plan for statistics.
     """
     values, number = wavelength_groups(experiments)
     if len(values) < 2:

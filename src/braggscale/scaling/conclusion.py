@@ -27,7 +27,7 @@ from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
-# No two detectors count in units further apart than this; damaged intensities and cells do.
+# The units of two detectors never differ by a larger factor than this; those of damaged intensities or cells may.
 MOST_APART = 1e6
 
 
@@ -43,9 +43,10 @@ def usable(data_set: Int32, scaled: Scaled, cutoff: float) -> Bool:
 def too_small(scale: Float, data_set: Int32, cutoff: float) -> Bool:
     """Observations whose inverse scale factor is below ``cutoff`` times the median of their data set, (n,).
 
-    The limit is relative, because data sets may be on scales of their own, but not a million times another: all
-    observations of such a data set are marked, too, and single ones so far above the others of their data set.
-    ``scale``: g, ``data_set``: position of the data set, (n,).
+    The limit is relative to the data set, because data sets may have different scales. But if the scale of a data
+    set is a million times that of the others or a millionth, all its observations are marked, and so are single
+    observations that far above the others of their data set. ``scale``: g, ``data_set``: position of the data set,
+    (n,).
     """
     typical = _typical(scale, data_set)
     strange = _strangers(typical, data_set)
@@ -61,7 +62,7 @@ def _typical(scale: Float, data_set: Int32) -> Float:
 
 
 def _strangers(typical: Float, data_set: Int32) -> Bool:
-    """Data sets whose scale is implausible beside that of most observations, (n_data_sets,).
+    """Data sets whose scale differs implausibly from that of most observations, (n_data_sets,).
 
     ``typical``: g of each, (n_data_sets,).  ``data_set``: of each observation, (n,).
     """
@@ -74,7 +75,7 @@ def _strangers(typical: Float, data_set: Int32) -> Bool:
 def final_fates(
     data_sets: Sequence[RunDataSet], data: SortedObservations, scaled: Scaled, cutoff: float
 ) -> list[RunDataSet]:
-    """The data sets with outliers and scales that are too small written into the fates of the input rows."""
+    """The data sets, with the final fates of their rows: outliers and scales that are too small are entered."""
     small = too_small(scaled.state.scale, data.rows.data_set, cutoff)
     typical = _typical(scaled.state.scale, data.rows.data_set)
     strange = np.flatnonzero(_strangers(typical, data.rows.data_set))
@@ -195,7 +196,7 @@ def with_intervals(
 
 
 def _significance(overall: Shell, found: Intervals | None) -> Shell:
-    """A correlation whose interval contains 0 is not called significant, whatever the test of random halves says."""
+    """The statistics with a correlation marked as not significant if its interval contains 0."""
     if found is None:
         return overall
     contain_zero = {

@@ -7,9 +7,9 @@ z^2 = (I - g I_h)^2/(V' (1 - h)), where I_h is the mean of the held-out group it
     loss = sum (1 - h) (nu + 1)/2 ln(1 + z^2/nu),     nu = 4,
 
 is minus the log likelihood of Student's t up to a constant. It is robust, so a few outliers have little effect.
-With (1 - h) a group of n counts n - 1 times, and a common factor of a candidate's scales has no effect. All
-candidates use the intensities, V' and outliers of the run. Outliers are left out of the fits but count in the loss.
-Strengths are estimated anew in each fit.
+Because of (1 - h), a group of n observations counts n - 1 times, and a common factor of a candidate's scales has no
+effect. All candidates use the intensities, V' and outliers of the run. Outliers are left out of the fits but count
+in the loss. Strengths are estimated anew in each fit.
 
 Candidates are compared in pairs: the uncertainty of a sum of differences is that of a sum over groups, sqrt(n) times
 their standard deviation. It is far smaller than that of either sum (Stone, J. R. Stat. Soc. B 36 (1974) 111).
@@ -94,8 +94,8 @@ def validate(
 ) -> Validation:
     """Test the model of the run and simpler ones with reflections that are left out of the fit.
 
-    ``friedel_merged``: groups with Friedel mates together, over the same rows as ``work``.
-    ``others``: more models to try, by name; they start without corrections.
+    ``friedel_merged``: groups with Friedel mates together, over the same rows as ``work``. ``others``: further
+    models to try, by name; their fits start without corrections.
     """
     judged = _judged(work, scaled)
     n_groups = int(np.count_nonzero(scaled.state.fit_groups.sum(judged) > 1))
@@ -176,7 +176,8 @@ def _around_start(model: JointModel, theta: Float) -> JointModel:
 
 
 def losses_of(intensity: Float, variance: Float, scale: Float, groups: Groups, use: Bool) -> Float:
-    """sum (1 - h) (nu + 1)/2 ln(1 + z^2/nu) of the rows in ``use``, by group, (n_groups,); g <= 0 counts as 1e-6.
+    """sum (1 - h) (nu + 1)/2 ln(1 + z^2/nu) over the rows of each group that are in ``use``, (n_groups,). If g <=
+    0, 1e-6 is used.
 
     ``intensity``: I, counts, ``variance``: V', counts^2, ``scale``: g, ``use``: (n,).
     """
@@ -223,7 +224,7 @@ def _is_factor(component: Component) -> bool:
 def still_fixed(old: JointModel, fixed: Bool, new: JointModel) -> Bool:
     """Parameters of ``new`` that keep their values, (n_new,): those of components that kept them in ``old``.
 
-    ``fixed``: of ``old``, (n_old,). A constant in the place of a scale is free.
+    ``fixed``: of ``old``, (n_old,). A constant that replaces a scale is free.
     """
     result = np.zeros(new.n_parameters, np.bool_)
     for d, (before, after) in enumerate(zip(old.data_sets, new.data_sets, strict=True)):
@@ -238,7 +239,8 @@ def still_fixed(old: JointModel, fixed: Bool, new: JointModel) -> Bool:
 def carried_over(old: JointModel, theta: Float, new: JointModel) -> Float:
     """Parameters of ``new``, (n_new,), from ``theta`` of ``old``, (n_old,).
 
-    Components of the same data set and name are copied, a constant is the mean of the scale, others correct nothing.
+    Components of the same data set and name are copied. A constant gets the mean of the scale that it replaces.
+    Other components start without a correction.
     """
     result = new.null()
     for d, (before, after) in enumerate(zip(old.data_sets, new.data_sets, strict=True)):

@@ -1,4 +1,4 @@
-"""The dose at which each observation was made, as far as image numbers tell, and intensities at dose zero."""
+"""The dose at which each observation was made, in numbers of images, and intensities at dose zero."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class ZeroDoseResult:
 
 
 def images_before(experiments: Sequence[Experiment], same_crystal: bool) -> tuple[tuple[float, ...], int]:
-    """What makes the dose of an observation from its image (array index), by data set; and all images together.
+    """For each data set the number that is added to an image (array index) to get its dose; and the dose at the end.
 
-    ``same_crystal``: whether the sweeps follow each other on one crystal, in their order; else each begins at dose 0,
-    and the second number is that of the longest.  Stills count for nothing.
+    ``same_crystal``: whether the sweeps follow each other on one crystal, in their order. If not, each begins at
+    dose 0, and the dose at the end is that of the longest.  Stills do not count.
     """
     lengths = [e.kind.scan.n_images if isinstance(e.kind, Sweep) else 0 for e in experiments]
     first = [e.kind.scan.image_range[0] - 1 if isinstance(e.kind, Sweep) else 0 for e in experiments]
@@ -40,8 +40,8 @@ def images_before(experiments: Sequence[Experiment], same_crystal: bool) -> tupl
 def doses(data: SortedObservations, experiments: Sequence[Experiment], same_crystal: bool) -> Float:
     """Dose of each observation, (n,), from 0 to 1: images before it, over all images.
 
-    ``same_crystal``: whether the sweeps follow each other on one crystal, in their order; else each begins at 0, and
-    the longest ends at 1.  Stills have dose 0.
+    ``same_crystal``: whether the sweeps follow each other on one crystal, in their order. If not, each begins at 0,
+    and the longest ends at 1.  Stills have dose 0.
     """
     before, whole = images_before(experiments, same_crystal)
     d = data.rows.data_set
@@ -60,7 +60,7 @@ def at_zero_dose(
 ) -> ZeroDoseResult:
     """Intensities at dose zero.  ``good``: rows that are merged, (n,).  ``experiments``: of the data sets in use."""
     state = scaled.state
-    # what deviates from its equivalents may have changed
+    # an observation may be an outlier because of the dose, so ``zero_dose`` judges outliers again
     doubtful = state.rejected & ~state.impossible & ~state.shadowed & (state.scale > 0)
     there = good | doubtful
     scale = np.where(there, state.scale, 1.0)

@@ -25,8 +25,9 @@ STOP_TEXT = {
 class Part:
     """A data set or a group of its images.
 
-    ``number``: place of the data set in the input.  ``id``: in the column id.  ``images``: first and last, None for a
-    whole data set.  ``n``: its observations.  ``delta``: its influence on CC1/2.  ``z2``: mean z^2 of its observations.
+    ``number``: position of the data set in the input.  ``id``: its number in the column id.  ``images``: first and
+    last, None for a whole data set.  ``n``: number of observations.  ``delta``: influence on CC1/2.  ``z2``: mean
+    z^2 of the observations.
     """
 
     number: int
@@ -46,8 +47,8 @@ class Part:
 class Cycle:
     """The parts that were tested in one cycle, and those that were left out.
 
-    ``parts``: the worst first.  ``limit``: delta at which a part of typical size would be left out.
-    ``percent``: observations left out so far, of those at the beginning.  ``cc_half``: with all ``parts``.
+    ``parts``: the worst first.  ``limit``: delta below which a part of typical size would be left out. ``percent``:
+    observations left out so far, in per cent of those at the beginning.  ``cc_half``: with all ``parts``.
     ``statistics``: with all ``parts``.
     """
 

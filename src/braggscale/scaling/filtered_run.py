@@ -30,7 +30,7 @@ def run_filtered(
     indexing: IndexingCheck | None,
     reference: Reference | None = None,
 ) -> Result:
-    """Scale, and filter if the plan says so; arguments as for ``pipeline.run`` and ``run_data``."""
+    """Scale, and filter if the plan asks for it; arguments as for ``pipeline.run`` and ``run_data``."""
     result = run(data_sets, not_indexed, plan, found, clock, indexing)
     if parts := images_beyond(result, plan):
         plan = without(plan, parts, {part.number: "all images beyond the limits" for part in parts})
@@ -58,7 +58,7 @@ def run_filtered(
 
 
 def without(plan: Plan, parts: Sequence[Part], why: Mapping[int, str]) -> Plan:
-    """The plan without the parts.  ``why``: whole data sets are left out, by their positions in the input."""
+    """The plan without the parts.  ``why``: reasons for leaving out data sets, by their positions in the input."""
     out = {part.number for part in parts if part.images is None}
     images = [f"#{part.number}:{part.images[0]}:{part.images[1]}" for part in parts if part.images is not None]
     return replace(

@@ -4,19 +4,21 @@ The influence of every part on CC1/2 comes from sums over the scaled observation
 scaling again. The worst parts are left out, and the remaining ones are tested again with the same scales, until none
 stands out. Then the remaining parts are scaled once and tested again with their new scales.
 
-delta CC1/2 is that of transformed intensities (statistics/influence.py), outliers included, as bad parts have most of
-them. A part is left out if CC1/2 is better without it, delta < 0, and if delta is far below that of the others. With n
-observations in a part,
+delta CC1/2 is that of transformed intensities (statistics/influence.py). Outliers are included, because bad parts
+have most of them. A part is left out if CC1/2 is better without it, delta < 0, and if delta is far below that of
+the others. For a part of n observations,
 
-    z = (delta/n - median(delta/n)) sqrt(n) / s,     s: 1.4826 times the median of the absolute values above it,
+    z = (delta/n - median(delta/n)) sqrt(n) / s
 
-z below -stdcutoff. A part of twice the size has twice the influence, with an error larger by sqrt(2). dials.scale
-uses mean and standard deviation instead; then ten bad parts of a hundred never differ by four standard deviations.
+must be below -stdcutoff, where s is 1.4826 times the median deviation of the parts above the median. A part of twice
+the size has twice the influence, with an error that is larger by sqrt(2). dials.scale uses mean and standard deviation
+instead. But if ten of a hundred parts are bad, no part differs from the mean by four standard deviations.
 
-The method ``deviations`` judges the mean z^2 of a part in the same way, outliers included, each with at most 25. With
-both methods a part is left out only where its mean z^2 is SUBSTANTIAL times as large as usual: a part whose
-observations agree with their equivalents is not to blame. If the variance of an observation is r times what its weight
-says, the mean of it and m others is worse than that of the others alone only for r above 2 + 1/m.
+The method ``deviations`` judges the mean z^2 of a part in the same way. Outliers are included, but none counts for
+more than 25. With both methods a part is left out only if its mean z^2 is at least SUBSTANTIAL times that of the
+usual part, because a part whose observations agree with their equivalents is not bad. If the true variance of an
+observation is r times the one in its weight, its mean with m others is less precise than the mean of the others
+only if r > 2 + 1/m.
 """
 
 from __future__ import annotations
@@ -52,18 +54,18 @@ from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
-# With fewer parts the usual range is not known.
+# With fewer parts one cannot say how much parts usually differ.
 FEWEST_PARTS = 4
 MOST_NAMED = 10
 DELTA_CC = "deltacchalf"
-# Limit of z^2 of one observation, because the share of gross outliers differs from part to part by chance.
+# Largest z^2 that one observation counts for, because the share of gross outliers differs from part to part by chance.
 LARGEST = 25.0
-# Mean z^2 over that of the usual part below which a part is not left out, however sure it is.
+# Smallest ratio of the mean z^2 of a part to that of the usual part; below it a difference is too small to matter.
 SUBSTANTIAL = 2.5
 
 
 def stands_out(delta: Float, n: Float, stdcutoff: float) -> tuple[Bool, Float, float]:
-    """Which parts make CC1/2 worse by far more than the others, (n_parts,); z, (n_parts,); delta of the limit.
+    """Which parts make CC1/2 far worse than the others do, z, both (n_parts,), and the limit of delta.
 
     ``delta``: influence of each part, NaN where it is not known; ``n``: its observations, both (n_parts,).
     """
@@ -74,7 +76,7 @@ def stands_out(delta: Float, n: Float, stdcutoff: float) -> tuple[Bool, Float, f
     each = np.where(known, delta / np.maximum(n, 1.0), 0.0)
     usual = float(np.median(each[known]))
     off = (each - usual) * np.sqrt(n)
-    # only values above the median, so that bad parts do not increase the limit
+    # only values above the median, so that bad parts do not make s larger
     above = np.abs(off[known & (off >= 0)])
     width = 1.4826 * float(np.median(above)) if len(above) else 0.0
     if width <= 0:
@@ -87,10 +89,10 @@ def stands_out(delta: Float, n: Float, stdcutoff: float) -> tuple[Bool, Float, f
 
 @dataclass(frozen=True, slots=True)
 class _Scaled:
-    """Scaled observations that are tested.  ``part``: of each, ``x``: I/g, ``variance``: of it, ``place``: among all
-    rows, (n,).
+    """Scaled observations that are tested.
 
-    ``s``: 1/d^2 of each group.
+    ``part``: number of the part, ``x``: I/g, ``variance``: of x, ``place``: position among all rows, (n,) each.
+    ``s``: 1/d^2 of each group, (n_groups,).
     """
 
     x: Float
@@ -133,7 +135,7 @@ def _images(one: UsedDataSet) -> tuple[int, int] | None:
 
 
 def judge(result: Result, plan: Plan, so_far: Filtering) -> Filtering:
-    """Cycles on the scales of one result, added to those before; the last of them leaves nothing out, or is a limit."""
+    """The filtering so far and the cycles on the scales of one result; the last leaves nothing out or meets a limit."""
     settings = so_far.settings
     parts, part = _parts(result, settings)
     good = usable(result.data.rows.data_set, result.scaled, plan.small_scale_cutoff)
@@ -173,7 +175,7 @@ def judge(result: Result, plan: Plan, so_far: Filtering) -> Filtering:
 
 
 def _within_limits(worst: Int, n: Float, lost: int, n_cycles: int, so_far: Filtering) -> tuple[Int, str]:
-    """Those of the worst parts that may be left out, and the reason to stop; empty if another cycle may follow."""
+    """Those of the worst parts that may be left out, and the reason to stop; no reason if another cycle may follow."""
     settings = so_far.settings
     if len(worst) and n_cycles >= settings.max_cycles:
         return worst[:0], CYCLES
@@ -183,10 +185,11 @@ def _within_limits(worst: Int, n: Float, lost: int, n_cycles: int, so_far: Filte
 
 
 def mean_deviations(result: Result, good: Bool, part: Int, gone: Bool) -> Float:
-    """Mean z^2 of each part, (n_parts,); NaN where no equivalent is left, and of parts that are ``gone``, (n_parts,).
+    """Mean z^2 of each part, (n_parts,); NaN if no equivalents are left, and for parts that are ``gone``, (n_parts,).
 
-    z is the deviation from the mean of the other observations, over the errors of both. The observations that are
-    ``good``, (n,), make the means; outliers are judged, too, but none counts for more than LARGEST.
+    z is the deviation from the mean of the other observations, over the standard deviation of the difference. The
+    means are those of the observations that are ``good``, (n,). Outliers are judged, too, but none counts for more
+    than LARGEST.
     ``part``: of each row, (n,).
     """
     every = deviations_of(result.scaled, good & ~gone[part])
@@ -197,7 +200,7 @@ def mean_deviations(result: Result, good: Bool, part: Int, gone: Bool) -> Float:
 
 
 def substantially(z2: Float) -> Bool:
-    """Parts whose mean z^2 is larger than usual by SUBSTANTIAL, (n_parts,).  ``z2``: mean z^2, (n_parts,)."""
+    """Parts whose mean z^2 is at least SUBSTANTIAL times the usual one, (n_parts,).  ``z2``: mean z^2, (n_parts,)."""
     known = np.isfinite(z2)
     result: Bool = known & (z2 > SUBSTANTIAL * (np.median(z2[known]) if known.any() else 1.0))
     return result
@@ -234,7 +237,7 @@ def _parts(result: Result, settings: FilterSettings) -> tuple[list[Part], Int]:
             last.append(len(parts) - 1)
             continue
         first, end = images
-        n = max((end - first + 1) // settings.group_size, 1)  # what is left over joins the last group
+        n = max((end - first + 1) // settings.group_size, 1)  # remaining images join the last group
         for k in range(n):
             begin = first + k * settings.group_size
             stop = end if k == n - 1 else begin + settings.group_size - 1
@@ -248,7 +251,7 @@ def _parts(result: Result, settings: FilterSettings) -> tuple[list[Part], Int]:
 
 
 def log_filtering(found: Filtering, first: int) -> None:
-    """What the cycles from number ``first`` on have left out, and why they ended."""
+    """Log the parts that the cycles from number ``first`` on have left out, and why they ended."""
     what = "data sets" if found.settings.mode == "dataset" else "groups of images"
     for k, cycle in enumerate(found.cycles[first:], first + 1):
         worst = cycle.parts[0] if cycle.parts else None
@@ -265,7 +268,7 @@ def log_filtering(found: Filtering, first: int) -> None:
 
 
 def why(part: Part, method: str) -> str:
-    """The number that was tested, as text."""
+    """The number for which a part was left out, as text."""
     return f"delta CC1/2 {part.delta:.5f}" if method == DELTA_CC else f"mean z^2 {part.z2:.2f}"
 
 

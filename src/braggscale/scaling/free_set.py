@@ -1,8 +1,8 @@
-"""A free set: unique reflections that take no part in the fit of the scales, and what they say about the model.
+"""A free set: unique reflections that take no part in the fit of the scales, and the test of the model with them.
 
-Scales that describe noise bring the reflections of the fit together, but not those of the free set. R_meas and CC1/2 of
-both are compared; the gap between them is what was fitted too much. Cross-validation repeats whole scalings with other
-free sets, and with other values of an option.
+Scales that follow noise improve the agreement of the reflections in the fit, but not that of the free set. R_meas
+and CC1/2 of both are compared; a gap between them shows that noise was fitted. Cross-validation repeats the scaling
+with other free sets, and with other values of an option.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def free_set(
 ) -> FreeSet:
     """Statistics of both sets.
 
-    ``good``: rows that are merged, ``free``: rows of the free set, (n,).  ``about``: cell, symmetry, what is asked of
-    statistics, and the free set.
+    ``good``: rows that are merged, ``free``: rows of the free set, (n,).  ``about``: cell, symmetry, and the
+    requests of the plan for statistics and free set.
     """
     cell, symmetry, wanted, request = about
     found = []
@@ -81,16 +81,16 @@ def free_set(
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One choice of options, and what its free sets said: columns as ``FreeSet.numbers``, (n_folds, 6)."""
+    """One choice of options, and the statistics of its free sets: columns as ``FreeSet.numbers``, (n_folds, 6)."""
 
     name: str
     numbers: Float
 
 
 def cross_validate(choices: Sequence[str], folds: int, scale: Callable[[str, int], FreeSet | None]) -> list[Tried]:
-    """Every choice with every free set.
+    """Scale with every choice and every free set.
 
-    ``scale``: scales with a choice and a free-set offset; None where there was no free set.
+    ``scale``: a function of a choice and a free-set offset; it returns None if there was no free set.
     """
     tried = []
     for name in choices:

@@ -106,7 +106,7 @@ def image_scales(result: Result, image: Int, n: int, good: Bool) -> Float:
 
 
 def _is_scale(component: Component) -> bool:
-    """Whether a component is the scale of its data set, and no B and no correction around 1."""
+    """Whether a component is the scale of its data set: neither a B nor a correction that is 1 on average."""
     return component.gauge_role == "factor" and not component.exponential
 
 
@@ -123,7 +123,7 @@ def r_merge_of_images(result: Result, image: Int, n: int, good: Bool) -> Float:
 
 
 def _parts_of(one: UsedDataSet, images: _Images, d: int, out: Bool, seen: Bool) -> Sequence[Part]:
-    """What is left out of a data set, neighbouring images together."""
+    """The parts of a data set that are left out; neighbouring images form one part."""
     mine = images.data_set == d
     if not (out & mine).any():
         return []

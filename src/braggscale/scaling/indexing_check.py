@@ -1,4 +1,4 @@
-"""Checks whether the data sets of a run are indexed alike, and finds the operators that make them alike.
+"""Checks whether the data sets of a run are indexed in the same way, and finds the operators that make them so.
 
 The possible ways of indexing follow from the lattice (data/reindexing.py); correlations of the intensities show which
 one each data set has (statistics/indexing.py). This module selects the observations for the comparison, interprets the
@@ -28,10 +28,11 @@ from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
-# Observations that are compared: those of lowest resolution, which are the strongest, and are the same ones under
-# every operator. So many of each data set on the average, and never fewer than the second number in all.
+# Observations that are compared: those of lowest resolution, which are the strongest, and which are the same
+# reflections under every operator. First number: how many of each data set on average. Second: least number in all.
 ENOUGH_OF_EACH, ENOUGH = 300, 200_000
-# Variance that is added to that of x: partialities and scales within a data set make it scatter beyond its counts.
+# Variance that is added to that of x, because errors of partialities and scales within a data set are not in its
+# counts.
 SCATTER = 0.1
 # A correlation must be so many standard deviations above zero to be significant.
 SIGNIFICANT = 3.0
@@ -40,7 +41,7 @@ MOST_NAMED = 8
 
 @dataclass(frozen=True, slots=True)
 class IndexingCheck:
-    """What was found.
+    """Result of the check.
 
     ``operators``: ways to index, the identity first.  ``identifiers``, ``numbers``: of the data sets compared, and
     their places in the input.  ``operator``: number of the operator that each of them needs, (n_sets,); 0 where it is
@@ -62,7 +63,7 @@ class IndexingCheck:
 
     @property
     def alike(self) -> bool:
-        """Whether no data set needs another operator than the others."""
+        """Whether all data sets that are sure need the same operator."""
         return not self.operator.any()
 
     def changes(self) -> dict[int, str]:
@@ -101,7 +102,7 @@ def check_indexing(found: RunData) -> IndexingCheck | None:
     rows = _compared(data, n_all)
     indexed = compare(data, rows, n_all, operators, found.symmetry)
     sure = indexed.decided & (_best(indexed) * np.sqrt(np.maximum(indexed.common - 3, 0)) > SIGNIFICANT)
-    say = sure if both is None else sure & (np.arange(n_all) == n)  # a reference says how all are to be indexed
+    say = sure if both is None else sure & (np.arange(n_all) == n)  # a reference alone decides how all are indexed
     new = toward_the_most(indexed.operator, say, operators, found.symmetry)
     operator = np.where(sure, new[indexed.operator], 0)[:n]
     cc = np.empty_like(indexed.cc)
@@ -129,7 +130,7 @@ def _compared(data: SortedObservations, n_sets: int) -> Int:
 
 
 def compare(data: SortedObservations, rows: Int, n_sets: int, operators: Sequence[str], symmetry: Symmetry) -> Indexed:
-    """Which operator each data set follows, by the rows with the numbers ``rows``, (n,)."""
+    """Which operator each data set needs, judged by the rows with the numbers ``rows``, (n,)."""
     seen = data.rows.take(rows)
     of_sum = seen.has_sum & ~(seen.has_prf & (seen.v_prf < seen.v_sum))
     intensity = np.where(of_sum, seen.i_sum, seen.i_prf)
@@ -165,11 +166,11 @@ def _product(operators: Sequence[str], symmetry: Symmetry) -> Int:
 
 
 def toward_the_most(operator: Int, sure: Bool, operators: Sequence[str], symmetry: Symmetry) -> Int:
-    """What each operator becomes after one more that is common to all, (n_operators,): the most data sets stay as they
-    are.
+    """The product of each operator with a common one, (n_operators,), chosen so that most data sets stay as they are.
 
-    ``operator``: of each data set, ``sure``: those that have a say, (n_sets,).  A common operator is allowed where the
-    products are again among the operators: otherwise the crystals would not have the symmetry that they are given.
+    ``operator``: of each data set, ``sure``: those that decide, (n_sets,).  A common operator is allowed only if
+    the products are again among the operators. Otherwise the crystals would not have the symmetry that they are
+    given.
     """
     table = _product(operators, symmetry)
     counts = np.bincount(operator[sure], minlength=len(operators))
@@ -185,7 +186,7 @@ def toward_the_most(operator: Int, sure: Bool, operators: Sequence[str], symmetr
 
 
 def log_indexing(check: IndexingCheck | None) -> None:
-    """One quiet line where the data sets are indexed alike; else what to do, as a warning, or what was done."""
+    """Log one line if all data sets are indexed alike, else what was done or a warning with what the user can do."""
     if check is None:
         return
     n = len(check.identifiers)

@@ -36,9 +36,9 @@ def decide_intensities(
 ) -> tuple[State, Choice | None]:
     """The state with new intensities, and the comparison if the scatter of equivalents decided.
 
-    ``fresh``: the mixture may change. In later rounds it is kept, because data in which errors, outliers and mixture
-    depend strongly on each other might alternate.  ``refit``: so may the ratio of profiles to sums, which hardly does
-    once the expected intensities come from fitted scales.
+    ``fresh``: the mixture may change. In later rounds it is kept, because if errors, outliers and mixture depend
+    strongly on each other, they might alternate.  ``refit``: the ratio of profiles to sums may change, too. It
+    hardly does once the expected intensities come from fitted scales.
     """
     if settings.intensity_choice != "combine" or (state.i_mid == BEST and not fresh):
         return state, None

@@ -69,7 +69,7 @@ def symmetry_of(
 
 
 def _images(experiment: Experiment) -> tuple[int, int]:
-    """First and last image in use; (1, 1) for a still, whose position on the image counts for nothing."""
+    """First and last image in use; (1, 1) for a still."""
     kind = experiment.kind
     if isinstance(kind, Still):
         return 1, 1

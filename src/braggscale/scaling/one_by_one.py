@@ -1,18 +1,18 @@
-"""Every data set against a reference by itself, as if there were no other.
+"""Scales each data set against a reference by itself, as if there were no other data set.
 
-Intensities are those of the reference, so nothing connects the data sets: each has scales, errors, outliers and
-uncertainties that follow from its own observations. Data sets that are scaled in several batches get the same results
-as all at once, and time grows with their number.
+The true intensities are those of the reference, so nothing connects the data sets: scales, errors, outliers and
+uncertainties of each follow from its own observations. The results are the same whether data sets are scaled in
+several batches or all at once, and the time is proportional to their number.
 
 With I_h = I_ref fixed, the parameters of one data set minimise sum w (I - g I_ref)^2 and the restraints, with w = 1/V',
 
     V' = a^2 (V(mu) + (b mu)^2),     mu = g I_ref,
 
-b as given or DEFAULT_B, and a from the median of the squared deviations. Observations beyond zmax of these errors are
-outliers. Fit, a, and outliers are repeated until the outliers stay.
+where b is given or DEFAULT_B, and a follows from the median of the squared deviations. Observations that deviate by
+more than zmax of these errors are outliers. Fit, a, and outliers are repeated until the outliers stay the same.
 
-Each observation stands in a group of its own, with the reference beside it at a weight that nothing comes near: so the
-solvers for unknown intensities (fit/) serve here, too.
+Each observation forms a group with a copy of the reference intensity, whose weight is so large that it determines the
+mean. So the solvers for unknown intensities (fit/) can be used here, too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from braggscale.weighting.counting_gain import CountingGain
 from braggscale.weighting.error_model import DEFAULT_B, ErrorModel
 from braggscale.weighting.intensity_choice import Intensities, initial
 
-# Fits of one data set at most, and observations without which its scale is the ratio of sums.
+# Most fits of one data set, and the least number of observations for a fit; with fewer, the scale is a ratio of sums.
 MOST_FITS, FEWEST = 6, 10
 LEAST_A, LARGEST_A = 0.5, 10.0
 
@@ -57,9 +57,9 @@ class _Alone:
 def scale_one_by_one(
     problem: ScalingProblem, start: Start, settings: RoundSettings, found: Beside, selected: Bool
 ) -> tuple[Scaled, ReferenceFit]:
-    """Scales of each data set against the reference alone.
+    """Scale each data set against the reference alone.
 
-    ``problem``: of all observations; its models share nothing, and each data set has an error model of its own.
+    ``problem``: of all observations; its models have no common parameters, and each data set has its own error model.
     ``selected``: rows of observations and reference that may take part in a fit, (n,).
     """
     n_sets = len(problem.model.data_sets)
@@ -94,7 +94,7 @@ def _alone(
     which: tuple[int, Int],
     everything: tuple[Intensities, Float, Float, Bool],
 ) -> _Alone:
-    """One data set.  ``which``: its number and its rows.  ``everything``: of all rows."""
+    """Scale one data set.  ``which``: its number and its rows.  ``everything``: intensities of all rows."""
     d, rows = which
     values, reference, level, chosen = everything
     own = problem.model.data_sets[d]
@@ -148,7 +148,7 @@ _REFERENCE = DataSetModel("KB", (Smooth("scale", ()),), {})
 
 
 def _ratio(intensity: Float, reference: Float, variance: Float) -> float:
-    """K from which a data set starts: of sums weighted for errors in proportion to the reference; positive."""
+    """Starting value of K, a positive ratio of sums, with the weights for errors proportional to the reference."""
     weight = 1.0 / (variance + (0.3 * np.maximum(reference, 0.0)) ** 2 * _rough(intensity, reference) ** 2)
     above, below = float(np.sum(weight * intensity * reference)), float(np.sum(weight * reference**2))
     return above / below if above > 0 and below > 0 else _rough(intensity, reference)
@@ -170,19 +170,19 @@ def _times(model: JointModel, theta: Float, factor: float) -> Float:
 
 
 def _paired(geometry: GeometryCopy, use: Int) -> GeometryCopy:
-    """Each of the rows ``use``, (n,), and after it the reference, (2 n,)."""
+    """The geometry of the rows ``use``, (n,), each followed by its reference, (2 n,)."""
     twice = GeometryCopy.of(geometry, np.repeat(use, 2))
     return replace(twice, data_set=np.tile(np.array([0, 1], np.int32), len(use)))
 
 
 def _alternate(first: Float, second: Float) -> Float:
-    """Values of both in turn, (2 n,)."""
+    """Alternately a value of the first and of the second, (2 n,)."""
     result: Float = np.column_stack((first, second)).ravel()
     return result
 
 
 def _together(problem: ScalingProblem, parts: list[_Alone], mine: list[Int], values: Intensities) -> Scaled:
-    """All data sets in one result."""
+    """The results of all data sets in one."""
 
     def rows_of(each: list[Array]) -> Array:
         """Values of the rows of every data set in the order of all rows."""
@@ -230,7 +230,7 @@ def _outcome(each: list[Outcome]) -> Outcome:
 
 
 def _as_both(state: State, found: Beside, scale: Array) -> Scaled:
-    """The state with rows of the reference among the observations, as far as a comparison needs it."""
+    """The state with rows of the reference among the observations; only what a comparison needs is filled in."""
     own = found.own
     n = len(own)
     intensity, variance, rejected = found.data.rows.i_sum.copy(), np.ones(n), np.zeros(n, bool)

@@ -1,8 +1,8 @@
 """Data sets whose scale, B factor, unit cell or deviations are outliers among those of the others.
 
-A value is an outlier where it is far from the median in units of the robust spread of all data sets, and where the
-difference also matters: many crystals that agree perfectly have a spread of nothing. Nothing is left out here; the log
-names them, and filtering leaves out what it is asked to.
+A value is an outlier if it is far from the median in units of the robust standard deviation of all data sets, and
+if the difference is large enough to matter, because crystals that agree perfectly have a spread of almost 0. Such
+data sets are named in the log but not left out; filtering does that if the user asks for it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from braggscale.numerics.array_types import Bool, Float, Int32
 from braggscale.scaling.state import Scaled
 from braggscale.statistics.half_sets import ratio
 
-# With fewer data sets nobody can say what is usual.
+# With fewer data sets one cannot say which values are usual.
 FEWEST = 8
 # Robust standard deviations beyond which a value is an outlier.
 BEYOND = 6.0
-# Differences that matter: of ln scale, B (square Angstrom), edges (relative), angles (degrees), mean z^2 (of ln).
+# Smallest differences that matter: of ln scale, B (square Angstrom), cell edges (relative), angles (degrees), ln of
+# the mean z^2.
 SCALE, B, EDGE, ANGLE, DEVIATION = 1.6, 5.0, 0.01, 1.0, 0.7
 LARGEST = 25.0  # of z^2 of one observation
 
@@ -32,7 +33,8 @@ LARGEST = 25.0  # of z^2 of one observation
 class Outlying:
     """One value of one data set.  ``data_set``: position among those in use.  ``what``: in words.
 
-    ``value``, ``usual``: of this data set and the median, in the units of ``what``.  ``z``: robust deviations apart.
+    ``value``, ``usual``: of this data set and the median, in the units of ``what``.  ``z``: their difference in
+    robust standard deviations.
     """
 
     data_set: int
@@ -61,7 +63,7 @@ def deviations_of(scaled: Scaled, good: Bool) -> Float:
 
 
 def standing_out(values: Float, matters: float) -> Bool:
-    """Which values are outliers, (n,).  ``matters``: least difference from the median; NaN values are none."""
+    """Which values are outliers, (n,); NaN is none.  ``matters``: smallest difference from the median that matters."""
     known = np.isfinite(values)
     result = np.zeros(len(values), bool)
     if np.count_nonzero(known) < FEWEST:
@@ -112,7 +114,7 @@ def outlying(
         middle = float(np.median(judged[known]))
         spread = 1.4826 * float(np.median(np.abs(judged[known] - middle)))
         out = standing_out(judged, matters)
-        if what == "mean z^2":  # agreeing better than others is no fault
+        if what == "mean z^2":  # a data set that agrees better than others is not conspicuous
             out &= judged > middle
         for k in np.flatnonzero(out).tolist():
             z = (judged[k] - middle) / spread if spread > 0 else np.inf

@@ -64,9 +64,9 @@ def run(
 ) -> Result:
     """Scale the data sets.
 
-    ``not_indexed``: rows of the input that belong to no data set.  ``plan``: made for these data sets.
+    ``not_indexed``: number of input rows that belong to no data set.  ``plan``: made for these data sets.
     ``found``: their observations, None to have them prepared.  ``clock``: gets the seconds of each stage.
-    ``indexing``: whether they are indexed alike, for the result.  Raises UserError where data cannot be scaled.
+    ``indexing``: the check of indexing, for the result.  Raises UserError if the data cannot be scaled.
     """
     clock = clock or Clock()
     found = found or run_data(data_sets, plan, clock)
@@ -151,7 +151,7 @@ def run(
 def _scaled(
     work: ScalingProblem, start: Start, found: RunData, plan: Plan, chosen: Bool
 ) -> tuple[Scaled, ReferenceFit | None]:
-    """The scales, and how they compare with a reference where there is one.  ``chosen``: rows in the fit."""
+    """The scales, and the comparison with the reference if there is one.  ``chosen``: rows in the fit, (n,)."""
     if found.beside is None:
         return scale_data(work, start, plan.rounds), None
     chosen = chosen & ~_free_rows(found.beside.groups, plan)
@@ -169,7 +169,7 @@ def _free_rows(groups: Groups, plan: Plan) -> Bool:
 
 
 def _selected(found: RunData, identifiers: list[str], plan: Plan) -> tuple[Selection, Bool]:
-    """Observations that take part in the fit; and which rows, where a reference stands among them."""
+    """Observations that take part in the fit, and the rows of the problem that do: the reference is among these."""
     if found.beside is None:
         selection = selected(found.observations, found.groups, identifiers, plan.intensity_choice, plan.selection)
         return selection, selection.mask

@@ -33,12 +33,14 @@ from braggscale.weighting.outlier_test import OutlierOptions
 log = logging.getLogger(__name__)
 
 PARTIALITY_CUTOFF, STILLS_CUTOFF = 0.4, 0.05  # the first is DIALS'
-# 4 is best with a refined error model and scales without systematic differences; otherwise 6, as in DIALS.
+# Limit of the outlier test: 4 is best with a refined error model and scales without systematic differences;
+# otherwise 6, as in DIALS.
 ZMAX, ZMAX_UNCALIBRATED = 4.0, 6.0
-# With estimated restraints, up to so many observations all take part in the fit; if there are more, ranges are used.
+# With estimated restraints, all observations take part in the fit unless there are more than this; then ranges are
+# used.
 ALL_BELOW = 250_000
 KNOWN_FACTOR = "analytical_correction"  # the column, as integration programs write it
-# Options that choose the observations of the fit: who sets one of them gets what it says.
+# Options that choose the observations of the fit. If the user sets one of them, no automatic choice replaces it.
 _SELECTING = ("E2_range", "Isigma_range", "d_range", "min_partiality")
 
 
@@ -91,9 +93,9 @@ class ZeroDoseRequest:
 class FilterSettings:
     """What filtering.deltacchalf asks for.
 
-    ``method``: deltacchalf or deviations.  ``mode``: dataset or image_group.  ``group_size``: images.  ``stdcutoff``:
-    standard deviations. ``max_percent_removed``: of the observations.  ``min_completeness``: per cent, None for no
-    limit. ``min_reflections``: observations below which a part is not judged.
+    ``method``: deltacchalf or deviations.  ``mode``: dataset or image_group.  ``group_size``: number of images.
+    ``stdcutoff``: standard deviations. ``max_percent_removed``: of the observations.  ``min_completeness``: per
+    cent, None for no limit. ``min_reflections``: observations below which a part is not judged.
     """
 
     method: str
@@ -130,8 +132,8 @@ class Plan:
     ``validate``: whether the model is tested with reflections left out of the fit.
     ``mend_indexing``: whether data sets that are indexed in another way than the others are reindexed.
     ``known_factor``: column with a known part of the inverse scale factor, None for none.
-    ``reference_mode``: estimated or fixed, where there is a reference.  ``one_by_one``: whether each data set is scaled
-    against it by itself.
+    ``reference_mode``: estimated or fixed; used if there is a reference.  ``one_by_one``: whether each data set is
+    scaled against it by itself.
     ``free_set``: reflections that are left out of the fit; None for none.
     ``zero_dose``: None where intensities are not extrapolated to dose zero.
     ``image_limits``: None where images are not left out for their scale or R_merge.
@@ -172,7 +174,7 @@ def make_plan(options: Options, data_sets: Sequence[DataSet]) -> Plan:
     chosen = [data_sets[k] for k in numbers]
     models = _settled_restraints(options, chosen)
     if options.scaling_options.only_target:
-        # what data sets have in common cannot be estimated by each of them alone
+        # data sets that are scaled one by one cannot share parameters
         models = replace(models, estimated=False, restraints_are_explicit=True)
     options = _settled(options, chosen, models)
     wanted, cut = options.reflection_selection, options.cut_data

@@ -28,7 +28,8 @@ from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
-# Fates of an earlier run that came from its options; with other options the reflections come back.
+# Fates that followed from the options of an earlier run. This run has its own options, so these reflections may be
+# used again.
 _LIMITS = (
     Fate.RESOLUTION_CUT,
     Fate.LOW_PARTIALITY,
@@ -53,9 +54,9 @@ class OutlierLimits:
 class Continuation:
     """What this run may take over from an earlier one.
 
-    ``anything``: False to take over nothing.  ``error_model``: whether this run has one, ``reset_error_model``: whether
-    it starts anew.  ``intensity_mixture``: whether this run looks for the best mixture of profile and summation.
-    ``outlier_limits``: of this run.
+    ``anything``: False if nothing may be taken over.  ``error_model``: whether this run has one,
+    ``reset_error_model``: whether it starts anew.  ``intensity_mixture``: whether this run determines the best
+    mixture of profile and summation. ``outlier_limits``: of this run.
     """
 
     anything: bool
@@ -80,11 +81,11 @@ def start_of(
     error_model_of: Int,
     everybody: bool,
 ) -> Start:
-    """The starting point of the rounds, from what is stored with the data; logs what was taken over and what was not.
+    """The starting point of the rounds, from the results that are stored with the data; logs which of them are used.
 
-    ``theta``: stored values, or no correction, (n_parameters,).  ``taken``: components that were stored, by data set.
-    ``members``: data sets in use, ``everybody``: whether these are all that were read.
-    ``wanted``: what may be taken over.
+    ``theta``: stored values, elsewhere those without a correction, (n_parameters,).  ``taken``: names of the stored
+    components of each data set. ``members``: data sets in use, ``everybody``: whether these are all that were read.
+    ``wanted``: results that may be taken over.
     ``error_model_of``: number of the error model of each data set, (n_data_sets,).
     """
     scaled = [member for member in members if member.experiment.scaling_model is not None]
@@ -153,7 +154,7 @@ def _errors(
     _, first = np.unique(error_model_of, return_index=True)
     linear = [_linear_term(entry) for entry in entries]
     errors = tuple(ErrorModel(pairs[d][0], pairs[d][1], linear[d]) for d in first)
-    # a value in the command has priority
+    # a value that the user gave has priority
     each = [f"a {e.a:.4f} b {e.b:.5f}" + (f" c {e.c:.4g}" if e.c > 0 else "") for e in errors[:3]]
     shown = ", ".join(each) + (", ..." if len(errors) > 3 else "")
     log.info(f"Error model of the input as a start: {shown}")

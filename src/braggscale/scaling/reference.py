@@ -2,7 +2,7 @@
 
 Reference intensities are added to the observations as a data set with one observation of each unique reflection, K = 1
 and B = 0, both fixed. So the reference determines the overall scale. Its influence on I_h depends on its errors. If a
-structure model, or another crystal, explains the intensities in a shell except for a part q, its variance is
+structure model, or another crystal, explains the intensities in a shell except for a fraction q, its variance is
 
     V_ref(h) = sigma^2 + 2 q I <I> + (q <I>)^2,
 
@@ -46,21 +46,22 @@ OF_MODELS, OF_DATA, LEAST = 0.2, 0.02, 1e-4
 # Reflections of a shell, and the most shells.
 IN_SHELL, MOST_SHELLS = 150, 12
 MEDIAN_CHI2 = 0.4549364
-# The fit is repeated if q changes by more than this factor, and at most so often.
+# The fit is repeated if q changes by more than this factor, but at most this many times.
 CHANGED, MOST_FITS = 1.4, 3
 # Relative standard deviation of a fixed reference, smaller than that of any observation.
 FIXED_ERROR = 1e-3
-# Least number of common reflections for a reference.
+# With fewer common reflections a reference is refused.
 FEWEST = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Observations with the reference among them.
+    """Observations together with the reference.
 
-    ``data``: both, the reference as the last data set.  ``own``: observations, (n,).  ``sigma2``: of the reference
-    rows, 0 elsewhere, ``mean``: <I> of the reference in the shell of the row, ``shell``: (n,) each. ``calculated``:
-    from a model.  ``anomalous``: whether Friedel mates are apart in the run.
+    ``data``: both, the reference as the last data set.  ``own``: marks the rows that are observations, (n,).
+    ``sigma2``: variance of the reference rows, 0 elsewhere, ``mean``: <I> of the reference in the shell of the row,
+    ``shell``: its number, (n,) each. ``calculated``: whether the reference is a structure model.  ``anomalous``:
+    whether Friedel mates are apart in the run.
     """
 
     data: SortedObservations
@@ -78,7 +79,7 @@ class Beside:
 
     @property
     def groups(self) -> Groups:
-        """Within which both should agree."""
+        """Groups in which observations and reference should agree."""
         return self.data.friedel_split if self.anomalous else self.data.friedel_merged
 
     def variance(self, q: Float) -> Float:
@@ -92,9 +93,10 @@ class Beside:
 class ReferenceFit:
     """Comparison of a reference with the data.
 
-    ``mode``: estimated or fixed.  ``n``: intensities that were used.  ``d_min``: lower limits of the shells, Angstrom.
-    ``q``: part of the intensity that the reference does not explain, ``cc``, ``r``: correlation of merged intensities
-    with the reference, and sum |I - I_ref|/sum I, (n_shells,) each.  ``overall``: CC and R of all.
+    ``mode``: estimated or fixed.  ``n``: intensities that were used.  ``d_min``: lower limits of the shells,
+    Angstrom. ``q``: fraction of the intensity that the reference does not explain, ``cc``, ``r``: correlation of
+    merged intensities with the reference, and sum |I - I_ref|/sum I, (n_shells,) each.  ``overall``: CC and R of
+    all.
     """
 
     mode: str
@@ -109,8 +111,8 @@ class ReferenceFit:
 def beside(data: SortedObservations, placed: Placed, symmetry: Symmetry, calculated: bool, anomalous: bool) -> Beside:
     """The observations with the reference intensities of the reflections that were measured.
 
-    ``anomalous``: Friedel mates are apart in the run; a reference without mates then stands for both.
-    Raises DataError where they have hardly a reflection in common.
+    ``anomalous``: whether Friedel mates are apart in the run; a reference that does not distinguish them is then
+    used for both. Raises DataError if they have too few reflections in common.
     """
     keys = _keys(data.asu, data.minus & (placed.apart or anomalous))
     asu, minus = placed.asu, placed.minus
@@ -153,7 +155,7 @@ def beside(data: SortedObservations, placed: Placed, symmetry: Symmetry, calcula
 
 
 def groups_known(both: Beside) -> Bool:
-    """Marks the groups of the observations that have a reference intensity, (n_groups,)."""
+    """Mark the groups of the observations that have a reference intensity, (n_groups,)."""
     result: Bool = both.groups.sum(~both.own) > 0
     return result
 
@@ -227,7 +229,7 @@ def _start(start: Start, problem: ScalingProblem, both: ScalingProblem) -> Start
 
 
 def _means(scaled: Scaled, found: Beside) -> tuple[Float, Float, Float, Int, Int]:
-    """Of reflections that both have: mean of the observations, its variance, I_ref, row of the reference, group."""
+    """Of the common reflections: mean of the observations, its variance, I_ref, row of the reference, group."""
     state, groups = scaled.state, found.data.friedel_split
     weight = np.where(found.own & ~state.rejected & (state.scale > 0), state.scale**2 / state.variance, 0.0)
     x = np.divide(state.values.intensity, state.scale, out=np.zeros(len(weight)), where=state.scale > 0)
@@ -264,7 +266,7 @@ def _estimate(scaled: Scaled, found: Beside) -> Float:
 
 
 def compared(scaled: Scaled, found: Beside, q: Float, mode: str) -> ReferenceFit:
-    """How merged intensities compare with the reference.  ``scaled``: of both.  ``q``: of each shell, (n_shells,)."""
+    """Compare merged intensities with the reference.  ``scaled``: of both.  ``q``: of each shell, (n_shells,)."""
     mean, _, reference, where, _ = _means(scaled, found)
     shell, n = found.shell[where], len(q)
 
@@ -282,7 +284,7 @@ def compared(scaled: Scaled, found: Beside, q: Float, mode: str) -> ReferenceFit
 
 
 def stripped(scaled: Scaled, problem: ScalingProblem, own: Bool) -> Scaled:
-    """The result without the reference, that is without its rows, data set, parameter and error model.
+    """The result without the reference, that is, without its rows, data set, parameters and error model.
 
     ``problem``: of the observations alone.  ``own``: observations among the rows of ``scaled``, (n,).
     """

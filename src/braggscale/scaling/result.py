@@ -1,4 +1,4 @@
-"""Everything that a run found."""
+"""All results of a run, for writers and reports."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Result:
     those in the output, ``used``: these data sets; observations, models and settings are numbered by them.
     ``models``: dictionaries to store.
     ``esd``: standard deviations of theta, (n_parameters,), None without a covariance.
-    ``indexing``: whether the data sets are indexed alike, ``filtering``: what was filtered; None where nobody looked.
-    ``reference``: how a reference compared with the data, None without one.  ``free_set``: likewise.
-    ``wavelengths``: statistics of each, None where there is one.  ``zero_dose``: None where it
-    was not asked for.  ``outlying``: what is unusual about data sets.
+    ``indexing``: the check of indexing, None if there was nothing to compare.  ``filtering``: None if it was not
+    asked for. ``reference``: comparison of a reference with the data, None without one.  ``free_set``: None without
+    one. ``wavelengths``: statistics of each, None if there is only one.  ``zero_dose``: None if it was not asked
+    for. ``outlying``: unusual values of data sets.
     ``batch_lines``: the table of batch numbers after the run.  ``not_indexed``: rows that belong to no data set.
     ``exclusions``: images and data sets that disagree with the rest.  ``symmetry_check``: whether the space group fits.
     """

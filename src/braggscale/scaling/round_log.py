@@ -1,4 +1,4 @@
-"""What the log says of each round."""
+"""The lines of the log about each round."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def log_round(report: RoundReport, many: bool) -> None:
-    """One line per round; before the first, what they are.  ``many``: of many data sets only the log file has them."""
+    """Log a line about a round, before the first also an explanation.  ``many``: only the log file has these lines."""
     if report.number == 1:
         log.info(
             "Rounds of fitting scales, then the error model (a, b) and the outliers with them, until all agree:",

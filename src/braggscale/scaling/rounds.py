@@ -64,30 +64,33 @@ MOST_ROUNDS = 12
 FRESH_ROUNDS = 4
 # Up to this round the ratio of profiles to sums is fitted again.
 RATIO_ROUNDS = 2
-# Strengths are estimated only if the observations in the fit outnumber the unique reflections by this number for each
-# data set, counted for at most so many data sets. With an excess of 71 or 227, five stills got B of hundreds, or a
-# map of the detector below 0.
+# Strengths are estimated only if the observations in the fit outnumber the unique reflections by this number for
+# each data set; the second number is the most data sets that are counted. With an excess of 71 or 227, five stills
+# got B of hundreds of square Angstrom, or a map of the detector with negative values.
 FEWEST_EXTRA, ENOUGH_SETS = 50, 20
-# The same for all data sets together. In 10 of 30 small parts of a sweep with an excess of 56 to 120, errors and
-# strengths decreased together to an R_meas below 0.003; R against the truth was 0.075, and with constants 0.05.
+# The same for all data sets together. Of 30 small parts of a sweep with an excess of 56 to 120, 10 were overfitted:
+# errors and strengths decreased together until R_meas was below 0.003, but R against the truth was 0.075; it was
+# 0.05 with constants.
 FEWEST_OF_ALL = 150
 # After this round no rejected observation is accepted again: if outliers are not clearly separated from other
-# observations (many bad images, for example), a few of them would alternate.
+# observations (for example with many bad images), a few of them would alternate.
 RETURNING_ROUNDS = 7
-# A round changed nothing that can be seen in the result if verdicts changed by less than this share of the rows, and
-# merged intensities moved by less than these, in their standard deviations: root mean square, and each of them. Those
-# whose verdicts changed are not counted: there is always a row at the limit of a large set.
+# A round changed nothing that can be seen in the result if verdicts changed for less than this share of the rows,
+# and if merged intensities moved by less than these numbers of standard deviations: root mean square, and each of
+# them. Intensities whose verdicts changed are not counted, because in a large data set some row is always at the
+# limit.
 SAME_VERDICTS, SAME_INTENSITIES, SAME_INTENSITY = 1e-5, 0.02, 0.1
-# If the user wants no error model, one is fitted for the outlier test with reflections above so many expected photons.
+# If the user wants no error model, one is fitted for the outlier test with reflections above this expected number
+# of photons.
 MIN_PHOTONS = 25.0
 # A trend of all corrections with resolution that the log mentions.
 NOTEWORTHY_TREND = 0.01
-# Rounds fit to this part of the tolerance: what a round leaves to the next must not look like a change.
+# Rounds fit to this fraction of the tolerance, so that an incomplete fit is not taken for a change in the next round.
 ROUND_TOLERANCE = 0.1
 
 
-# What a round decided: intensities, error models, outliers, number of those found by their size alone and of
-# those in shadows.
+# Decisions of a round: intensities, error models, outliers, how many of them were found by their size alone, and
+# how many in shadows.
 _Verdicts = tuple[Choice | None, tuple[FitResult, ...], Rejection | None, int, int]
 
 
@@ -130,7 +133,7 @@ def scale_data(problem: ScalingProblem, start: Start, settings: RoundSettings) -
     """Run the rounds and the last fit."""
     context, state = _begin(problem, start, settings)
     if not context.cold:
-        # the stored scales are the result of an earlier run: decide with them as that run did, then fit
+        # the stored scales are the result of an earlier run: decide with them first, as that run did, then fit
         state = _decide(context, state, 0)[0]
     rows, groups = GeometryView.of(problem.rows, context.chosen), problem.groups.subset(problem.selected)
     fit_problem = Problem.of(context.problem.model, rows, groups, problem.fixed)
@@ -149,7 +152,7 @@ def scale_data(problem: ScalingProblem, start: Start, settings: RoundSettings) -
         log_round(report, len(problem.model.data_sets) > MANY_DATA_SETS)
         converged = (number > 1 or not context.cold) and _same(problem, loop.state, state)
         if state.shadowed.sum() != loop.state.shadowed.sum():
-            # means over places that nothing is known of would move those that are seen
+            # parameters without data must not change the means, which would move those with data
             loop = replace(loop, fit_problem=loop.fit_problem.seen_from(~state.shadowed[context.chosen]))
         loop = replace(loop, state=state, weight=_weights(context, state, first=False), outcome=outcome)
         if converged:
@@ -163,7 +166,7 @@ def scale_data(problem: ScalingProblem, start: Start, settings: RoundSettings) -
 def _begin(problem: ScalingProblem, start: Start, settings: RoundSettings) -> tuple[_Context, State]:
     """The values that are the same in all rounds, and the starting point."""
     rows, n_sets = problem.rows, len(problem.model.data_sets)
-    # models of an earlier run, with the strengths that it found, are better than none
+    # models of an earlier run, with its strengths, are a better start than no models
     held = not start.stored.all() and _too_few(problem)
     model = held_back(problem.model) if held else problem.model
     values = initial(rows, settings.intensity_choice)
@@ -174,7 +177,7 @@ def _begin(problem: ScalingProblem, start: Start, settings: RoundSettings) -> tu
     factors = starting_scales(rows, problem.groups, values.intensity, 1.0 / values.variance, n_sets)
     if not start.stored.all():
         if start.stored.any():
-            # on the scale of the data sets with stored models
+            # bring the new data sets to the scale of those with stored models
             g = model.evaluate(rows, theta, None)[0]
             n = np.maximum(np.bincount(rows.data_set, minlength=len(factors)), 1)
             mean = np.bincount(rows.data_set, g, len(factors)) / n
@@ -259,7 +262,7 @@ def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converge
     problem, settings = context.problem, context.settings
     last = replace(settings.fit, first_order=not settings.fit.full_matrix)
     outcome = _fit(context, loop, last, loop.outcome)
-    if context.held:  # parameters without data are intended
+    if context.held:  # parameters are held on purpose, so do not report them as undetermined
         outcome = replace(outcome, undetermined=())
     scale, scale_variance = problem.model.evaluate(problem.rows, outcome.theta, outcome.covariance)
     use = problem.selected & ~loop.state.rejected & (scale > 0.0)
@@ -374,7 +377,8 @@ def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdi
         found = judge_round(inputs, settings.outliers, history, memory, calibrated, context.stored, state.shadowed)
         rejection, n_wilson, now = found.rejection, found.n_impossible, found.history
         if calibrated and number <= FRESH_ROUNDS:
-            # what was in a shadow stays there: once left out, it no longer says so by its weight in the fit
+            # a shadowed observation stays rejected: once it is left out of the fit, the test can no longer
+            # recognise the shadow
             response = low_response(problem.model, problem.rows, theta, PENUMBRA)
             shadow = state.shadowed | shadowed(problem.rows, inputs.expected, now.rejected, response)
             state, now = replace(state, shadowed=shadow), now.with_impossible(shadow)

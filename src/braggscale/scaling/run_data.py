@@ -28,7 +28,7 @@ from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
 
-WORST = 5  # data sets that are named where there are very many
+WORST = 5  # number of data sets that are named if there are very many
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,10 @@ class RunData:
 def run_data(
     data_sets: Sequence[DataSet], plan: Plan, clock: Clock, quiet: bool = False, reference: Reference | None = None
 ) -> RunData:
-    """Choose images, prepare every data set that the plan chose, and sort the observations; logs what was found.
+    """Choose images, prepare every data set that the plan chose, and sort the observations; logs their numbers.
 
-    ``data_sets``: all of the input.  ``quiet``: what was found has been logged.  ``reference``: intensities to be
-    scaled against.  Raises CommandError for images that are not there, DataError where space groups differ or nothing
-    is usable.
+    ``data_sets``: all of the input.  ``quiet``: nothing is logged.  ``reference``: intensities to scale against.
+    Raises CommandError for images that are not there, DataError where space groups differ or nothing is usable.
     """
     with clock.stage("preparation"):
         # every sweep gets its batch numbers, so that they do not depend on which data sets are left out
@@ -99,7 +98,7 @@ def run_data(
 
 
 def _warn_of_parts(prepared: Sequence[RunDataSet], observations: SortedObservations, groups: Groups) -> None:
-    """Says which data sets share no reflection with the others."""
+    """Warn if some data sets have no reflection in common with the others."""
     names = [one.identifier for one in sorting.used(prepared)]
     part = connected_sets(observations.rows.data_set, groups, len(names))
     if not part.any():
@@ -116,7 +115,7 @@ def _warn_of_parts(prepared: Sequence[RunDataSet], observations: SortedObservati
 
 
 def _log_reference(reference: Reference, placed: Placed, both: Beside) -> None:
-    """What was taken, and what was done with it."""
+    """Log what the reference is, and how much of it is used."""
     notes = "".join(f"; {note}" for note in placed.notes)
     log.info(
         f"Reference {reference.source}: {reference.what}; {both.n_reference} of them are measured here"
@@ -147,7 +146,7 @@ def _log_batches(experiments: Sequence[Experiment], offsets: Sequence[int | None
 
 
 def _log_preparation(data_sets: Sequence[RunDataSet]) -> None:
-    """Rows and reasons of each data set."""
+    """Log the usable rows of each data set, and why others are not usable."""
     counts = [count_fates(one.fate) for one in data_sets]
     good = [found.pop(Fate.SCALED, 0) for found in counts]
     shown = list(range(len(data_sets)))

@@ -44,7 +44,7 @@ def starting_scales(rows: Observations, groups: Groups, intensity: Float, weight
 
 
 def _about_one(k: Float) -> Float:
-    """The factors over their geometric mean."""
+    """The factors divided by their geometric mean."""
     return np.asarray(k / np.exp(np.mean(np.log(k))))
 
 

@@ -73,10 +73,9 @@ class State:
     ``errors``: one per number in ScalingProblem.error_model_of.
     ``i_mid``: intensity choice (0 profile, 1 summation, -1 by expected error).  ``rejected``: outliers.
     ``returned``: observations that were outliers in an earlier round and came back.
-    ``impossible``: outliers whatever their equivalents say (emax).  ``shadowed``: of these, those in a shadow of the
-    detector.
-    ``fit_groups``: within which observations should agree when scales are fitted; ``fit_groups_known``: whether these
-    are final, because it is known how far Friedel mates differ.
+    ``impossible``: outliers because of their size alone (emax) or their place.  ``shadowed``: those of them that
+    are in a shadow of the detector. ``fit_groups``: groups in which observations should agree when scales are
+    fitted; ``fit_groups_known``: whether these are final, because it is known how much Friedel mates differ.
     ``strengths``: of restraints that are estimated, by kind.
     ``profiles``: profiles on the scale of the sums, where both are combined.
     """

@@ -5,9 +5,9 @@ screw axes and glide planes forbid. Reflections that none or all of them forbid 
 the likelihood of each intensity is calculated for the cases "absent" and "present":
 
     present   J of Wilson's distribution about its local mean S, measured with the error sigma
-    absent    J = 0, measured with the error sigma; in one of eight cases a small intensity leaks in (a multiple
-              reflection, a harmonic of the beam, a tail of a neighbour), and in one of fifty anything that could be
-              present (a wrong index)
+    absent    J = 0, measured with the error sigma; in one of eight cases a small intensity is added (a multiple
+              reflection, a harmonic of the beam, a tail of a neighbour), and in one of fifty the intensity is that of
+              a reflection that is present (a wrong index)
 
 Space groups that forbid the same reflections are one *pattern*: enantiomorphs such as P 41 and P 43 cannot be told
 apart. The probability of a pattern is its likelihood divided by the sum of the likelihoods of all patterns; the
@@ -26,7 +26,7 @@ from braggscale.data.normalised_intensities import Shells
 from braggscale.data.symmetry import Symmetry
 from braggscale.numerics.array_types import Array, Bool, Float
 
-IMPOSTOR = 0.02  # share of absent reflections whose intensity belongs to something else
+IMPOSTOR = 0.02  # share of absent reflections whose intensity is that of another reflection
 LEAKING, LEAKAGE = 0.125, 0.02  # share of absent reflections with a small intensity; its size / local mean
 FEWEST = 3  # least number of reflections that distinguish a pattern from the one without absences
 _NODES = 48
@@ -36,8 +36,9 @@ _NODES = 48
 class Pattern:
     """``groups``: space groups with the same absences, as Hermann-Mauguin symbols.  ``probability``: of all of them.
 
-    ``n``: observed unique reflections that they forbid and some other group does not.  ``i_over_sigma``: mean of these,
-    ``others``: mean of the reflections that other groups forbid and these do not; NaN where there are none.
+    ``n``: observed unique reflections that they forbid and some other group allows.  ``i_over_sigma``: mean I/sigma
+    of these, ``others``: mean I/sigma of the reflections that they allow and some other group forbids; NaN where
+    there are none.
     """
 
     groups: tuple[str, ...]
@@ -61,7 +62,8 @@ def judge_absences(
     if len(hkl) == 0 or len(candidates) < 2:
         return []
     epsilon = symmetry.epsilon(hkl)
-    # what a screw axis or a glide plane forbids is mapped onto itself by it; centring is the same for all
+    # a reflection that a screw axis or glide plane forbids is invariant under its rotation part; centring is common
+    # to all
     special = np.flatnonzero(epsilon > 1)
     absent = np.zeros((len(candidates), len(hkl)), bool)
     for k, group in enumerate(candidates):

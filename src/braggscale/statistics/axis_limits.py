@@ -41,7 +41,7 @@ class AxisLimit:
 def axis_limits(
     axes: Float, q: Float, rotations: Sequence[Float], groups: Groups, x: Float, sigma: Float
 ) -> list[AxisLimit | None]:
-    """The limits along each direction, None where fewer than 160 reflections lie.
+    """The limits along each direction, None for directions with fewer than 160 reflections.
 
     ``axes``: unit vectors, (n_axes, 3).  ``q``: reciprocal vectors of the unique reflections, 1/Angstrom, (n, 3).
     ``rotations``: of the point group, R with rows q R equivalent to rows q, (3, 3) each.
@@ -73,7 +73,7 @@ def _along(use: Bool, s: Float, groups: Groups, x: Float, weight: Float, signal:
 
 
 def _falls_below(s: Float, mean: Float) -> float | None:
-    """Where the mean of I/sigma falls below the limit for good, Angstrom."""
+    """Resolution beyond which the mean of I/sigma stays below the limit, Angstrom."""
     above = np.flatnonzero(mean >= SIGNAL)
     last = int(above[-1]) if len(above) else -1
     if last in (-1, len(mean) - 1):

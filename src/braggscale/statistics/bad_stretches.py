@@ -17,11 +17,11 @@ distribution. FALSE_ALARM is the probability of a false alarm in a whole run of 
 **Edges.** Around the best run every first and last image is tried; the pair with the highest likelihood of a shift of
 the mean is used.
 
-**Gain.** Every reflection with observations inside and outside is merged with and without the inside ones, one outside
-observation at a time left out; the mean decrease of its squared deviation, in units of its variance, with its standard
-error. A run is recommended for exclusion only where the gain is larger than its error. (Asking for a gain of two
-standard errors would find six of ten stretches of 200 observations with doubled errors; the test above has bounded
-false alarms already.)
+**Gain.** In every reflection with observations inside and outside the run, each outside observation is predicted by
+the mean of the other observations, with and without the inside ones. The gain is the mean decrease of its squared
+deviation, in units of its variance. A run is recommended for exclusion only if the gain is larger than its standard
+error. (If the gain had to be two standard errors, only six of ten stretches of 200 observations with doubled errors
+would be found; the test above already limits false alarms.)
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ FALSE_ALARM = 0.02  # chance that a run of the program without bad images gets a
 STRATA = 10  # classes of I/sigma in which ranks are taken
 SCORE_VARIANCE = 2.0  # of q
 MOST_STRETCHES = 5  # of one data set
-ONE_BY_ONE = 20  # of more data sets those that cannot be bad are sorted out together
+ONE_BY_ONE = 20  # if there are more data sets, those that cannot be bad are excluded from the test in one step
 QUANTILES = 1000  # points at which the distribution of z^2 in a class is known
-MOST_ROWS = 300_000  # of more observations every k-th reflection tells what a run of images is worth
+MOST_ROWS = 300_000  # with more observations the gain is calculated from every k-th reflection
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Deviations:
     ``groups``: unique reflections, Friedel mates as they are merged.  ``data_set``, ``image``: whole numbers, images
     from 0 within their data set; stills are one image each.  ``x``: scaled intensity, ``variance``: its variance,
     ``z2``: squared deviation from the equivalents over its expected value, NaN for rows without equivalents.
-    ``merged``: rows that are merged; the others are outliers, which tell of bad images and no more. All (n,).
+    ``merged``: rows that are merged; the others are outliers, which are used only to find bad images. All (n,).
     """
 
     groups: Groups
@@ -85,7 +85,7 @@ class Stretch:
 
     @property
     def worth_leaving_out(self) -> bool:
-        """Whether held-out observations are predicted better without it; of one reflection there is no error."""
+        """Whether held-out observations are predicted better without it; False if the error is unknown."""
         return bool(self.gain > self.gain_error > 0.0)
 
 
@@ -112,10 +112,10 @@ def bad_stretches(data: Deviations, n_images: Sequence[int], false_alarm: float 
 def _not_clearly_good(
     total: Float, count: Float, start: Int, tested: Sequence[int], false_alarm: float
 ) -> Sequence[int]:
-    """The data sets whose largest T may be beyond what chance gives; of few all, which costs less.
+    """The data sets whose largest T may be significant; if there are few data sets, all of them, which takes less time.
 
-    T is not divided by sqrt(v_L) here, which is at least 1: so no data set is missed.  ``start``: first image of each
-    data set, and the end, (n_sets + 1,).
+    T is not divided by sqrt(v_L) here, which is at least 1, so no data set is missed.  ``start``: first image of
+    each data set, and the end, (n_sets + 1,).
     """
     if len(tested) <= ONE_BY_ONE:
         return tested
@@ -140,7 +140,7 @@ def _not_clearly_good(
 
 
 def _of_one(total: Float, count: Float, n_tested: int, false_alarm: float) -> list[tuple[int, int, float]]:
-    """First and last image of the bad runs of one data set, and the chance of as striking a one in ``n_tested`` sets.
+    """First and last image of the bad runs of one data set, and the probability of as large a T in ``n_tested`` sets.
 
     ``total``, ``count``: sum of q and observations by image, (n_images,).
     """
@@ -274,7 +274,7 @@ def _described(data: Deviations, d: int, first: int, last: int, chance: float) -
 
 
 def gain_without(data: Deviations, inside: Bool) -> tuple[float, float]:
-    """How much better observations outside are predicted without those inside, and the standard error.
+    """The gain in the prediction of observations outside if those inside are left out, and its standard error.
 
     Every outside observation of a reflection with two or more observations outside and one or more inside is left
     out and predicted by the weighted mean of the others, with and without the inside ones. ``inside``: (n,).
@@ -310,7 +310,7 @@ def gain_without(data: Deviations, inside: Bool) -> tuple[float, float]:
 
 
 def _thinned(data: Deviations, inside: Bool) -> tuple[Deviations, Bool]:
-    """The reflections that have observations inside, of many every k-th."""
+    """The reflections that have observations inside; if these are many, every k-th of them."""
     groups = data.groups
     use = groups.sum(inside.astype(float)) > 0
     n_rows = int(groups.sizes()[use].sum())

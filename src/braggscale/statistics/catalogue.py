@@ -13,7 +13,7 @@ from braggscale.wording import UNKNOWN, decimals, show
 
 Better = Literal["up", "down"]
 Limits = tuple[float, float]
-# Statistics without an interval, and one with an interval that has errors of the same size.
+# Statistics without an interval, each with one that has an interval and errors of about the same size.
 _AS_WELL_KNOWN_AS = {"r_merge": "r_meas", "r_merge_apart": "r_meas_apart"}
 
 
@@ -55,7 +55,7 @@ class Statistic:
 
     @property
     def factor(self) -> float:
-        """By which the value is multiplied before it is shown."""
+        """The factor by which the value is multiplied before it is shown."""
         return 100.0 if self.percent else 1.0
 
     @property
@@ -73,7 +73,7 @@ class Statistic:
         return show(None if value is None else self.factor * value, self.decimals(limits), unknown)
 
     def limits(self, intervals: object) -> Limits | None:
-        """The interval that decides its digits.  ``intervals``: has intervals of overall statistics, or is None."""
+        """The interval that decides the digits.  ``intervals``: an Intervals, or the same read from a file, or None."""
         found: Limits | None = getattr(intervals, _AS_WELL_KNOWN_AS.get(self.name, self.name), None)
         return found
 
@@ -157,7 +157,7 @@ SUMMARY = (
     "r_meas_apart", "r_pim", "r_pim_apart", "cc_half", "anomalous_completeness", "anomalous_multiplicity", "cc_anom",
     "anomalous_slope", "df_f", "di_over_sigma", "n_obs", "n_unique",
 )  # fmt: skip
-# Those about Friedel mates, which the terminal leaves out of long summaries.
+# Statistics of Friedel mates, which are left out of long summaries on the terminal.
 ABOUT_MATES = (
     "r_merge_apart", "r_meas_apart", "r_pim_apart", "anomalous_completeness", "anomalous_multiplicity", "cc_anom",
     "anomalous_slope", "df_f", "di_over_sigma",

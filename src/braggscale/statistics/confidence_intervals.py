@@ -1,14 +1,14 @@
 """Confidence intervals of the overall statistics: block bootstrap over images or crystals.
 
-An interval says how far R_meas, R_pim, CC1/2 and CC_anom would move if the same reflections were measured again. The
-errors of one image have common causes. So what is drawn at random are images, in blocks of about a degree, or whole
-crystals where there are many (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8; Kunsch, Ann. Stat.
-17 (1989) 1217).
+An interval says how much R_meas, R_pim, CC1/2 and CC_anom would change if the same reflections were measured again.
+The errors of one image have common causes. So the bootstrap draws images, in blocks of about a degree, or whole
+crystals if there are many (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8; Kunsch, Ann.
+Stat. 17 (1989) 1217).
 
 If the drawn observations were merged anew, copies of one observation would count as independent, and every R factor
 would be too low. Therefore the first-order effect of each observation on the statistic is drawn. With residuals r =
-x - m_h, v = sigma^2 - 1/sum w their expected square, n observations of h, and factors k that make the sum over all
-observations vanish:
+x - m_h, their expected square v = sigma^2 - 1/sum w, n observations of h, and factors k that make the sum over all
+observations 0, the effect of an observation on the numerator is
 
     R_meas, R_pim    e = f_n (|r| - k sqrt v),           f_n = sqrt(n/(n - 1)) or sqrt(1/(n - 1))
     CC               e = g_i^2 n/(n - 1) (r^2 - k v),    g_i = w_i/sum w, or 1/n for CC_anom
@@ -29,8 +29,8 @@ q = E/Y. Both vary: E with e as above, Y = <(y_h - <y>)^2> by 2 (y_h - <y>) g_i 
 observed y_h contains its own error, so that the variance of the latter is 4 (y_h - <y>)^2 E_h - 2 E_h^2 for each h and
 not the first term alone; all contributions are reduced by the square root of this ratio.
 
-The effects are added up in each block, blocks are drawn with replacement, and the interval lies between two quantiles
-of the statistics that result.
+The effects are added up in each block, blocks are drawn with replacement, and the interval is that between two
+quantiles of the resulting statistics.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ from braggscale.statistics.half_sets import COINS_PER_SHUFFLE, SHUFFLES
 
 LEVEL = 0.95
 DRAWS = 1000
-# With fewer blocks their variance is too uncertain; if there are more, neighbouring blocks are joined.
+# With fewer blocks their variance is too uncertain. If there are more than the second number, neighbouring blocks
+# are joined.
 FEWEST_BLOCKS, MOST_BLOCKS = 10, 1000
 MANY_DATA_SETS = 20  # from here on whole data sets are drawn
 DEGREES = 1.0
@@ -100,7 +101,7 @@ class Blocks:
 
 
 def blocks_of(data_set: Array, image: Float, widths: Sequence[float | None]) -> Blocks:
-    """Blocks of images of about a degree, each within one data set, or data sets where there are many.
+    """Blocks of images of about a degree, each within one data set, or whole data sets if there are many.
 
     ``data_set``: of each observation, (n_rows,).  ``image``: image number, any origin, (n_rows,).
     ``widths``: degrees per image of each data set, None for a still.
@@ -117,7 +118,7 @@ def blocks_of(data_set: Array, image: Float, widths: Sequence[float | None]) -> 
         place -= origin
         span = int(place.max(initial=0)) + 1
         number = np.asarray(data_set, np.int64) * span + place
-        # blocks without an observation do not count
+        # leave out blocks without an observation
         present = np.bincount(number) > 0
         keys = tuple((int(k) // span, int(k) % span + origin) for k in np.flatnonzero(present))
         number, n = (np.cumsum(present) - 1)[number], int(present.sum())

@@ -27,11 +27,11 @@ MOST_OF_ALL = 0.5  # if more than this share of the observations disagrees, it i
 
 @dataclass(frozen=True, slots=True)
 class Exclusions:
-    """``stretches``: runs of images that disagree; ``data_sets``: whole data sets.  ``false_alarm``: chance that a run
-    of the program without bad images shows any.
+    """``stretches``: runs of images that disagree; ``data_sets``: whole data sets.  ``false_alarm``: probability
+    that a run of the program without bad images finds any.
 
-    ``gain``, ``gain_error``: how much better observations outside are predicted without all that are recommended, share
-    of their squared deviation, and its standard error; NaN where nothing is recommended.
+    ``gain``, ``gain_error``: relative decrease of the squared deviation with which the other observations are
+    predicted, if everything that is recommended is left out, and its standard error; NaN if nothing is recommended.
     """
 
     stretches: tuple[Stretch, ...] = ()

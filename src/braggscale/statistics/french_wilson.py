@@ -8,7 +8,8 @@ theorem with Wilson's distribution of J about its local mean S (Acta Cryst. 2 (1
 
 and F = <sqrt J>, sigma_F^2 = <J> - F^2 under it. In units of sigma these depend on t = mu/sigma alone. With J = y^2 the
 integrands are smooth down to y = 0, and Gauss-Legendre quadrature over the range that matters is accurate to ten digits
-or more for every t; sigma_F is integrated as <(y - F)^2>, as the difference would cancel for strong reflections.
+or more for every t. sigma_F is integrated as <(y - F)^2>, because the difference <J> - F^2 loses its digits for
+strong reflections.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ WILSON_MINIMUM = 200
 # > -4, is the end of their tables; it would reject every reflection of a shell whose mean is below sigma/4.
 LOWEST_I_OVER_SIGMA = -3.7
 _NODES = 48
-_REACH = 8.7  # in sigma: beyond it a normal distribution holds 1e-17
+_REACH = 8.7  # in sigma: the probability of a larger deviation in a normal distribution is 1e-17
 _BLOCK = 1 << 13
 
 

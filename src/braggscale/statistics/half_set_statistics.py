@@ -1,4 +1,4 @@
-"""Statistics of two half data sets beside CC1/2: R_split, and correlations weighted by errors.
+"""Statistics of two half data sets in addition to CC1/2: R_split, and correlations weighted by errors.
 
 The observations of each reflection are divided once into random halves with means a and b of standard deviations s_a
 and s_b (Merged.half1, half2). Over the reflections of a shell,
@@ -8,8 +8,9 @@ and s_b (Merged.half1, half2). Over the reflections of a shell,
     weighted CC      = correlation of a and b with weights w = 1/(s_a^2 + s_b^2 + 0.01 median(s_a^2 + s_b^2))
     n_eff            = (sum w)^2 / sum w^2
 
-The weighted CC_anom is the same for a = I+ - I- of the first halves of both mates, b that of the second halves. Sums of
-a few strong reflections decide a plain correlation; with weights n_eff tells how many of them did.
+The weighted CC_anom is the same for a = I+ - I- of the first halves of both mates, b that of the second halves. A
+few strong reflections may decide a correlation without weights; n_eff is the number of reflections that effectively
+decide the weighted one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from braggscale.numerics.array_types import Array, Bool, Float, Int
 from braggscale.statistics.half_sets import FEWEST_PAIRS, count, ratio
 from braggscale.statistics.merging import Merged, merge
 
-# Of the median variance: no pair has a weight without end.
+# Fraction of the median variance that is added to each variance, so that no weight is extremely large.
 FLOOR = 0.01
 
 

@@ -140,7 +140,7 @@ def cc_half_analytic(groups: Groups, x: Float, shell: Int, n: int) -> Float:
 
 
 def cc_half_of_scatter(sizes: Int, mean: Float, scatter: Float, shell: Int, n: int) -> Float:
-    """``cc_half_analytic`` from what is known of each reflection.
+    """``cc_half_analytic`` from sums over the observations of each reflection.
 
     ``sizes``: numbers of observations, ``mean``: their plain mean, ``scatter``: sum of (x - mean)^2, ``shell``:
     0 to n - 1, (n_groups,).  Returns (n + 1,).
@@ -160,8 +160,8 @@ def cc_of_variances(spread: Array, error: Array) -> Float:
     """CC1/2 = (s_y^2 - e)/(s_y^2 + e) without dividing the data, any shape, NaN where it is not defined.
 
     ``spread``: s_y^2, variance of the reflections' means, any shape.
-    ``error``: e, mean over reflections of the variance of the mean, of the same shape, for example (n_shells,): half of
-    what the mean of a half data set has (Assmann, Brehm & Diederichs, J. Appl. Cryst. 49 (2016) 1021).
+    ``error``: e, mean over reflections of the variance of the mean, of the same shape, for example (n_shells,); the
+    mean of a half data set has twice this variance (Assmann, Brehm & Diederichs, J. Appl. Cryst. 49 (2016) 1021).
     """
     return ratio(spread - error, spread + error)
 
@@ -175,7 +175,7 @@ def correlation(x: Float, y: Float, shell: Int, n: int) -> Float:
 
 
 def count(shell: Int, n: int, values: Array | None = None) -> Float:
-    """Sum of values, or number of entries, in each shell 0 to n - 1 and, last, in all, (n + 1,)."""
+    """Sum of ``values``, or number of entries, in each shell 0 to n - 1 and, as the last, over all, (n + 1,)."""
     sums = np.bincount(shell, values, n).astype(np.float64)
     return np.append(sums, sums.sum())
 

@@ -24,7 +24,7 @@ FEWEST_COMMON = 8
 DECIDED = 2.5
 # Data sets that are tried as the first reference, and rounds of comparing each data set with all others.
 SEEDS = 3
-CLEAR = 0.9  # if this share of the data sets is decided, no other first reference is tried
+CLEAR = 0.9  # if the operators of this share of the data sets are decided, no other first reference is tried
 MOST_ROUNDS = 20
 LARGEST, SMALLEST = 5.0, -1.0  # limits of x
 
@@ -49,7 +49,7 @@ class Indexed:
 
 
 def compressed(e2: Float) -> Float:
-    """x of normalised intensities ``e2`` = E^2, (n,): within limits, about a mean of 0."""
+    """x of normalised intensities ``e2`` = E^2, (n,): shifted to a mean of 0 and limited on both sides."""
     x: Float = np.clip(np.nan_to_num(e2), SMALLEST, LARGEST) - 1.0
     return x
 
@@ -59,8 +59,8 @@ def find_indexing(unique: Array, data_set: Array, x: Float, weight: Float, n_set
 
     ``unique``: number of the unique reflection of every observation under each operator, whole numbers from 0,
     (n_operators, n).  ``data_set``: (n,).  ``x``: see ``compressed``, ``weight``: 1/variance of x, both (n,).
-    The same operator may be missing from all of them: the data can show that data sets are indexed alike, but not
-    which of the ways is the right one.
+    All of them may still need one more operator in common: the data can show that data sets are indexed alike, but
+    not which way is the right one.
     """
     sums = _Sums.of(np.asarray(unique), np.asarray(data_set), x, weight, n_sets)
     best: Indexed | None = None

@@ -9,14 +9,14 @@ averaged over the shells with the numbers of reflections as weights (Assmann, Br
 (2016) 1021). A part with a negative value makes the data worse. Leaving out a part changes n, sum x and sum x^2
 only for the reflections that it measured, so one pass over the observations is enough for all parts.
 
-CC1/2 of intensities depends on the few strongest reflections, whose errors grow with the intensity. So a part of a
-hundred that is wrong may hardly change it. If variances V of the observations are given, intensities are transformed
-first, in each shell,
+CC1/2 of intensities depends on the few strongest reflections, whose errors grow with the intensity. So one wrong
+part of a hundred may hardly change it. If variances V of the observations are given, intensities are first
+transformed, in each shell,
 
     y = asinh(b x/s_0)/b,     s_0^2 the median V of weak observations, b^2 the median of V/x^2 of strong ones:
 
-for errors with the variance s_0^2 + (b x)^2 all y have an error of s_0 (Bartlett, Biometrics 3 (1947) 39), and every
-reflection counts alike.
+If errors have the variance s_0^2 + (b x)^2, all y have the error s_0 (Bartlett, Biometrics 3 (1947) 39), and every
+reflection has the same influence.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from braggscale.statistics.half_sets import cc_of_variances, ratio
 
 # Shells of delta CC1/2, as DIALS.
 SHELLS = 10
-# A correlation is calculated only if a part has so many reflections in common with the rest.
+# A correlation is calculated only if a part has at least this many reflections in common with the rest.
 FEWEST_COMMON = 10
-# Weak and strong observations of a shell, from which the parts of the variance are told.
+# Quantiles of x: observations below the first are weak, above the second strong; s_0 and b are found from these.
 WEAK, STRONG = 0.3, 0.8
 LEAST_B = 1e-4
 
@@ -85,7 +85,7 @@ class Influence:
 
 
 def stabilised(x: Float, variance: Float, shell: Int) -> Float:
-    """Intensities transformed so that their errors are alike within a shell, in the units of x, (n_rows,).
+    """Intensities transformed so that their errors are equal within a shell, in the units of x, (n_rows,).
 
     ``x``: scaled intensities, ``variance``: of them, positive, ``shell``: of each row, 0 to SHELLS - 1, (n_rows,).
     """
@@ -110,7 +110,7 @@ def influence(
     """delta CC1/2 and correlation with the rest of each part.
 
     ``x``: scaled intensities, (n_rows,).  ``s``: 1/d^2 of each group, (n_groups,); shells are of equal width in it.
-    ``variance``: of x, (n_rows,), if all reflections are to count alike.
+    ``variance``: of x, (n_rows,), if all reflections shall have the same influence.
     """
     if variance is not None:
         x = stabilised(x, variance, groups.spread(_shells(s)))

@@ -74,7 +74,7 @@ class Statistics:
         return {"Overall": self.overall, "Low": self.shells[0], "High": self.shells[-1]}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON, None for what is not known."""
+        """Plain numbers for JSON, None for unknown values."""
         return {
             "overall": self.overall.to_dict(),
             "shells": [shell.to_dict() for shell in self.shells],
@@ -247,7 +247,7 @@ def _prepare(data: Unmerged, d_min: float | None, d_max: float | None) -> _Sorte
 
 
 def _sums(data: _Sorted, internal: bool) -> ReflectionSums:
-    """What the statistics of shells are made of.  ``internal``: sigmas from the scatter of equivalents, too."""
+    """The sums for statistics of shells.  ``internal``: sigmas of means also from the scatter of equivalents."""
     merged, split = run_lanes(
         lambda k: _group_sums((data.friedel_merged, data.friedel_split)[k], data.weight, data.x, internal), 2
     )

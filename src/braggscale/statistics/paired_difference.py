@@ -1,9 +1,9 @@
 """Interval of the difference of a statistic between two runs over the same data, by paired bootstrap.
 
-Two runs with different options share their errors: a bad image is bad in both. Their intervals say nothing about the
-difference. Instead the same blocks are drawn for both. What a block does to a statistic is known from each run
-(``confidence_intervals``: the effect of a block on ln R, or on ln q of a correlation (1 - q)/(1 + q)); a block that one
-of the runs left out has no effect there.
+Two runs with different options share their errors: a bad image is bad in both. So the difference is much more
+certain than their intervals suggest. Here the same blocks are drawn for both. The effect of a block on a statistic
+is known from each run (``confidence_intervals``: the effect on ln R, or on ln q of a correlation (1 - q)/(1 + q));
+a block that one of the runs left out has no effect there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from braggscale.numerics.array_types import Float
 from braggscale.statistics.confidence_intervals import FEWEST_BLOCKS, LEVEL, Limits, draws_of
 
 Key = tuple[str, int]  # a block: data set, and its place in it
-# A logarithm that is moved so far says nothing, and its exponential is soon not finite.
+# No interval is given if a logarithm changes by more than this; its exponential would soon be infinite.
 LARGEST_MOVE = 100.0
 
 
@@ -30,8 +30,7 @@ class Measured:
 
 
 def difference(name: str, here: Measured, there: Measured) -> Limits | None:
-    """Central interval of the statistic here less that there; None for fewer than ten blocks, or if their effects are
-    so large that the logarithm says nothing.
+    """Central interval of the difference ``here`` - ``there``; None for fewer than ten blocks or too large effects.
 
     ``name``: of a field of ``confidence_intervals.Intervals``.
     """
@@ -40,7 +39,7 @@ def difference(name: str, here: Measured, there: Measured) -> Limits | None:
     if n < FEWEST_BLOCKS:
         return None
     draws = draws_of(n)
-    # n blocks vary by (n - 1)/n too little about their own mean
+    # the variance of n blocks about their own mean is too small by the factor (n - 1)/n
     correction = np.sqrt(n / (n - 1.0))
     drawn = []
     for run in (here, there):
@@ -55,7 +54,7 @@ def difference(name: str, here: Measured, there: Measured) -> Limits | None:
 
 
 def _moved(name: str, value: float, moved: Float) -> Float:
-    """The statistic with its logarithm, or that of q, moved, (n_draws,)."""
+    """The statistic after its logarithm, or that of q, has changed by ``moved``, (n_draws,)."""
     if not name.startswith("cc_"):
         return value * np.exp(moved)
     q = (1.0 - value) / (1.0 + value) * np.exp(moved)

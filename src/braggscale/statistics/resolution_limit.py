@@ -1,4 +1,4 @@
-"""Where the signal ends: the resolution at which CC1/2 falls to 0.3.
+"""The resolution at which the signal ends, that is, at which CC1/2 falls to 0.3.
 
 CC1/2 of the shells is fitted by 1/2 (1 - tanh((x - s0)/r)), x = 1/d_min^2 of the shell (as Aimless, Evans &
 Murshudov, Acta Cryst. D69 (2013) 1204, and DIALS), each shell with the weight n - 3 of Fisher's approximation for a

@@ -69,16 +69,17 @@ class Shell:
     di_over_sigma: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON, None for what is not known."""
+        """Plain numbers for JSON, None for unknown values."""
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
 class GroupSums:
-    """What is known of the observations of each unique reflection, (n_groups,) each.
+    """Sums over the observations of each unique reflection, (n_groups,) each.
 
     ``sizes``: their number.  ``mean``: weighted mean of x = I/g, ``sigma``: its standard deviation, as it is shown;
-    ``sigma_internal``: the same, at least what the scatter of the equivalents says.  ``total``: sum x.
+    ``sigma_internal``: the same, but at least as large as the scatter of the equivalents implies.  ``total``: sum
+    x.
     ``deviation``: sum |x - mean|.
     """
 
@@ -131,7 +132,7 @@ def describe(
         lambda: _anomalous(data, shell, n, possible_acentric, centrosymmetric),
     )
     columns: dict[str, Any] = {
-        # The limits shown for all are those of the data, which the shells exceed by a millionth.
+        # The limits of the whole range are those of the data; the shells extend a millionth beyond them.
         "d_max": np.append(limits[:-1], data.s.min()) ** -0.5,
         "d_min": np.append(limits[1:], data.s.max()) ** -0.5,
     }
@@ -180,7 +181,7 @@ def _r_factors(sums: GroupSums, shell: Int, n: int, suffix: str) -> dict[str, Fl
     total = count(within, n, sums.total[several])
     factors = {"r_merge": np.ones(len(size)), "r_meas": np.sqrt(size / freedom), "r_pim": np.sqrt(1 / freedom)}
     added = {name: count(within, n, factor * deviation) for name, factor in factors.items()}
-    # A sum of intensities may be negative in noise; zero is the only value that says nothing.
+    # A sum of noisy intensities may be negative; the R factor is undefined only for a sum of 0.
     return {
         name + suffix: np.divide(value, total, out=np.full(n + 1, np.nan), where=total != 0)
         for name, value in added.items()

@@ -1,7 +1,7 @@
 """Whether the space group of a run fits its intensities: screw axes by absences, and each rotation of the lattice.
 
-Both are looked at on a part of the data that is enough: absences on all reflections that some space group could forbid,
-rotations on reflections at low resolution, where intensities are strongest.
+A part of the data is enough for both: for absences all reflections that some space group could forbid, for
+rotations the reflections at low resolution, where intensities are strongest.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from braggscale.statistics.absences import Pattern, judge_absences
 from braggscale.statistics.symmetry_elements import Element, symmetry_elements
 
 MOST_ROWS = 60_000  # observations in the comparison of rotations
-MOST_GENERAL = 20_000  # reflections that tell the local mean intensity
-SURE = 0.95  # probability from which on a pattern of absences is believed
+MOST_GENERAL = 20_000  # reflections from which the local mean intensity is calculated
+SURE = 0.95  # smallest probability with which a pattern of absences is accepted
 DENIED, HOLDS = 0.1, 0.9  # probabilities of elements that do not hold, and of those that do
 
 
@@ -34,7 +34,7 @@ class SymmetryCheck:
 
     @property
     def likely(self) -> Pattern | None:
-        """The pattern of absences that can be believed; None where none can."""
+        """The pattern of absences that is probable enough to be accepted; None if there is none."""
         return self.patterns[0] if self.patterns and self.patterns[0].probability >= SURE else None
 
     @property
@@ -79,7 +79,7 @@ def check_symmetry(rows: ScaledRows, symmetry: Symmetry, cell: UnitCell) -> Symm
 def likely_group(
     hkl: Array, intensity: Float, sigma: Float, symmetry: Symmetry, cell: UnitCell
 ) -> tuple[Symmetry, Pattern] | None:
-    """The space group that absences point to, if it can be believed and is not that of the data already.
+    """The space group with the observed absences, if it is probable enough and not already that of the data.
 
     Of groups that forbid the same reflections, such as P 41 and P 43, the first.  ``hkl``: unique reflections with
     Friedel mates merged, (n, 3); ``intensity``, ``sigma``: merged, (n,); ``cell``: Angstrom and degrees.
@@ -97,7 +97,7 @@ def _absences(rows: ScaledRows, asu: Array, s: Float, symmetry: Symmetry) -> tup
     candidates = same_rotations(symmetry)
     if len(candidates) < 2:
         return ()
-    use = symmetry.epsilon(asu) > 1  # what a screw axis or a glide plane forbids is mapped onto itself
+    use = symmetry.epsilon(asu) > 1  # reflections that a screw axis or glide plane can forbid lie on its axis or plane
     if not use.any():
         return ()
     use[:: max(len(use) // MOST_GENERAL, 1)] = True
@@ -124,7 +124,7 @@ def _elements(rows: ScaledRows, s: Float, symmetry: Symmetry, cell: UnitCell) ->
 
 
 def _without_symmetry(rows: ScaledRows, cell: UnitCell) -> tuple[Array, Float, Float, Float]:
-    """Merged as if the crystal had no symmetry but Friedel's law: index, intensity, its error, d."""
+    """The data merged as if the crystal had no symmetry but Friedel's law: index, intensity, its error, d."""
     hkl = np.asarray(rows.hkl, np.int32)
     first = np.where(hkl[:, 0] != 0, hkl[:, 0], np.where(hkl[:, 1] != 0, hkl[:, 1], hkl[:, 2]))
     unique, number = unique_indices(np.where(first[:, None] < 0, -hkl, hkl))
@@ -135,7 +135,7 @@ def _without_symmetry(rows: ScaledRows, cell: UnitCell) -> tuple[Array, Float, F
 
 
 def _expected(intensity: Float, sigma: Float) -> float:
-    """What errors leave of a perfect correlation: the share of the variance that is none of the errors'."""
+    """The correlation expected for a true symmetry: the share of the variance that does not come from errors."""
     variance = float(np.var(intensity))
     if not variance > 0.0:
         return 0.5

@@ -7,8 +7,8 @@ which depends on the pseudo-symmetry of the crystal. The probability of the elem
 (2011) 282, equations 2 to 4: a Lorentzian about the expected correlation, against one about mu, averaged over mu
 with the density (1 - mu^2)^(1/2) from 0 to 1.
 
-Errors that were fitted with a false element are too large, and say that no correlation can be expected. So at least the
-largest correlation of any element is expected.
+If the error model was fitted with a false element, the errors are too large, and the expected correlation would be
+near 0. So the expected correlation is never smaller than the largest one that any element has.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from braggscale.data.reindexing import reindexed, text_of
 from braggscale.numerics.array_types import Array, Float
 
 FEWEST_PAIRS = 10
-ENOUGH_PAIRS = 50  # for a correlation to say what can be expected of others
+ENOUGH_PAIRS = 50  # with fewer pairs a correlation does not raise the expected one
 NARROWEST = 0.1  # least width of the distribution of a correlation (Evans)
 FROM_PAIRS = 3.5  # its width times the square root of the number of pairs (Evans)
 LARGEST = 5.0  # of a normalised intensity, so that a few strong pairs do not decide
@@ -66,7 +66,7 @@ def symmetry_elements(
 
 
 def _element(matrix: Float, used: bool, hkl: Array, intensity: Float, e2: Float, weight: Float) -> Element:
-    """Without its probability."""
+    """An element without its probability."""
     first, second = _pairs(hkl, matrix)
     fold = _fold(matrix)
     n = len(first)

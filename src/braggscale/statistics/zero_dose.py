@@ -1,24 +1,25 @@
 """Intensities extrapolated to dose zero, with slopes that are shrunken towards zero.
 
-Radiation changes the structure while data are collected. Scaling takes out what all reflections have in common; what is
-left differs from reflection to reflection, some grow and some fall (Diederichs, McSweeney & Ravelli, Acta Cryst. D59
-(2003) 903). For observation i of reflection h, at dose D_i from 0 to 1,
+Radiation changes the structure while data are collected. Scaling corrects the change that all reflections have in
+common. The remaining changes differ from reflection to reflection: some intensities grow and others fall
+(Diederichs, McSweeney & Ravelli, Acta Cryst. D59 (2003) 903). For observation i of reflection h, at dose D_i from 0
+to 1,
 
     x_i = I_h + s_h D_i + e_i,     var e_i = 1/w_i,
     s_h normal about gamma (<I> - I_h) with variance p_h = t_1 I_h <I> + t_2 <I>^2
 
-<I> is the mean of the shell, which scaling keeps: so strong reflections fall on average and weak ones rise, as far as
-the structure becomes another one (gamma). A change of amplitudes by a random part changes strong reflections more
-(t_1); intensities of another structure that are added change all alike (t_2). The three are estimated from all
-reflections with enough spread of dose. With the mean m of a reflection at its mean dose c, its least-squares slope b of
-variance v, and k = 1/(1 - gamma c),
+<I> is the mean of the shell, which scaling keeps constant. So if a fraction gamma of the structure is replaced by
+another one, strong reflections fall on average and weak ones rise. A random change of the amplitudes changes strong
+reflections more (t_1); the added intensities of another structure change all reflections by similar amounts (t_2).
+The three are estimated from all reflections with enough spread of dose. With the mean m of a reflection at its mean
+dose c, its least-squares slope b of variance v, and k = 1/(1 - gamma c),
 
     b normal about k gamma (<I> - m) with variance v + k^2 (gamma^2 var m + p),
 
-of which the likelihood is made largest by Fisher scoring. Then I_h and s_h are the best linear unbiased predictors
-(Robinson, Statist. Sci. 6 (1991) 15), whose variances include the uncertainty of the slope: a reflection that was
-measured late has a large sigma at dose zero. A few reflections change by far more than most; their p is larger, as for
-slopes with Student's distribution.
+and gamma, t_1 and t_2 maximise the likelihood of all b (Fisher scoring). I_h and s_h are then the best linear
+unbiased predictors (Robinson, Statist. Sci. 6 (1991) 15). Their variances include the uncertainty of the slope, so
+a reflection that was measured late has a large sigma at dose zero. A few reflections change by far more than most;
+their p is made larger, as for slopes with Student's distribution.
 """
 
 from __future__ import annotations
@@ -30,25 +31,25 @@ import numpy as np
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int
 
-# Observations that a slope needs, and the spread of their doses in units of the whole range.
+# Least number of observations for a slope, and least spread of their doses in units of the whole range.
 FEWEST, SPREAD = 3, 0.1
-# Reflections with slopes that are needed to estimate how intensities change.
+# Least number of reflections with slopes for an estimate of the distribution of slopes.
 ENOUGH = 30
 # Reflections in a shell for the mean intensity, and the most shells.
 IN_SHELL, MOST_SHELLS = 100, 20
-# Errors are reduced so often, in so many ranges of intensity, and by no smaller factor of variance.
+# How many times errors are reduced, in how many ranges of intensity, and the smallest factor of a variance.
 PASSES, RANGES, LEAST_FACTOR = 3, 8, 0.02
 MOST_Z2 = 25.0  # of a slope in the likelihood: gross outliers do not decide
 # Steps of Fisher scoring, and the relative change that ends them.
 STEPS, SAME = 60, 1e-6
-# Largest gamma: more of a structure than all of it cannot become another one. Below so many errors it is 0.
+# Largest gamma: no more than the whole structure can be replaced. gamma is set to 0 below this number of its errors.
 MOST_GAMMA, CERTAIN = 0.9, 3.0
 LEAST_PRIOR = 1e-12  # variance of a slope, of <I>^2
-# Deviation from the line of the others beyond which an observation is an outlier, and the share of its square below
-# which one comes back; how often one of a reflection may be left out.
+# Deviation from the line of the others above which an observation is an outlier; the share of its square below
+# which an outlier is accepted again; and the most outliers of one reflection.
 MOST_Z, RETURN, MOST_OUT = 4.0, 0.8, 12
 LEAST_FREEDOM = 1e-6
-# Degrees of freedom of the distribution of slopes about what is expected, and steps to the variance of each.
+# Degrees of freedom of the distribution of slopes about their expectation, and number of steps to the variance of each.
 TAILS, TAIL_STEPS = 4.0, 3
 WIDE = 100.0  # variance of slopes in the test of single observations, over that of most slopes
 MEDIAN_CHI2 = 0.4549  # of one degree of freedom
@@ -83,7 +84,7 @@ class ZeroDose:
 
 @dataclass(frozen=True, slots=True)
 class _Prior:
-    """How slopes are distributed: gamma, t_1 and t_2 above."""
+    """The distribution of slopes: gamma, t_1 and t_2 above."""
 
     gamma: float = 0.0
     of_intensity: float = 0.0
@@ -150,7 +151,7 @@ class _Lines:
         variance = np.maximum(prior.variance(intensity, level), LEAST_PRIOR * level**2)
         found = cls._with(sums, prior.gamma, variance, level)
         for _ in range(TAIL_STEPS):
-            # a slope far from what is expected is less shrunken, as for Student's distribution
+            # a slope far from its expectation is less shrunken, as for Student's distribution
             off = found.slope - prior.gamma * (level - np.nan_to_num(found.intensity))
             own = np.divide(found.ii, found.below, out=np.zeros(len(level)), where=found.free)
             square = np.divide(off**2 + own, variance, out=np.ones(len(level)), where=variance > 0)
@@ -162,7 +163,7 @@ class _Lines:
         """With this variance of each slope, (n_groups,)."""
         free = sums.there & (variance > LEAST_PRIOR * level**2) if gamma == 0 else sums.there & (variance > 0)
         p = np.divide(1.0, variance, out=np.zeros(len(level)), where=free)
-        # what is expected of the slope is one observation more, of gamma I + s = gamma <I>
+        # the prior of the slope acts as one more observation, of gamma I + s = gamma <I>
         ii, i_s, ss = sums.w + gamma**2 * p, sums.wd + gamma * p, sums.wdd + p
         right, right_s = sums.wx + gamma**2 * level * p, sums.wxd + gamma * level * p
         below = ii * ss - i_s * i_s
@@ -172,11 +173,10 @@ class _Lines:
         return cls(at_zero, slope, ii, i_s, ss, below, free)
 
     def squares(self, groups: Groups, x: Float, weight: Float, dose: Float, kept: Bool) -> tuple[Float, Float]:
-        """Squared deviation of each observation from the line of the others, over the variance of both, (n_rows,).
+        """Squared deviation of each observation from the line of the others, over its variance, and 1 - leverage.
 
-        And the part of its variance that is left in its deviation from the line of all, 1 less its leverage, (n_rows,).
-
-        ``kept``: observations that take part in the lines, (n_rows,).
+        1 - leverage is the part of the variance of an observation that is left in its deviation from the line of
+        all. ``kept``: observations that take part in the lines, (n_rows,). Returns (n_rows,) each.
         """
         away = x - groups.spread(np.nan_to_num(self.intensity)) - groups.spread(self.slope) * dose
         ss, i_s, ii = (groups.spread(np.divide(v, self.below, out=np.zeros(len(v)), where=self.free))
@@ -190,10 +190,10 @@ class _Lines:
 def zero_dose(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, doubtful: Bool | None = None) -> ZeroDose:
     """Intensities at dose zero.
 
-    Errors that were fitted without slopes contain what the slopes explain: they are reduced where observations lie
-    closer to their lines than their errors say, in ranges of intensity, and slopes are found once more.
-    A test for outliers without slopes rejects what has changed. So all observations are tested again, against the line
-    of the others of their reflection.
+    Errors that were fitted without slopes include the changes that the slopes explain. So they are reduced, in
+    ranges of intensity, where observations are closer to their lines than expected, and the slopes are determined
+    again. An outlier test without slopes rejects observations because their intensity has changed. So all
+    observations are tested again, against the line of the others of their reflection.
     ``x``: I/g, ``weight``: 1/variance of it, 0 for observations that do not count, ``dose``: from 0 to 1, (n,).
     ``s``: 1/d^2 of each group, (n_groups,).  ``doubtful``: observations that such a test has rejected, (n,).
     """
@@ -218,9 +218,9 @@ def _tested(
 ) -> Bool:
     """Observations that agree with the lines of the others of their reflections, (n_rows,).
 
-    All take part at first; then the worst of each reflection is left out, as often as one is beyond the limit. A
-    reflection of which no more than half would be left keeps those of ``before``, (n_rows,). Slopes are hardly shrunken
-    here: a few reflections change by far more than most, and their own observations say so.
+    All take part at first. Then the worst of each reflection is left out, again and again while one is beyond the
+    limit. A reflection of which half or fewer would be left keeps those of ``before``, (n_rows,). Slopes are hardly
+    shrunken here, because a few reflections change by far more than most.
     """
     prior = replace(prior, of_intensity=WIDE * prior.of_intensity, of_level=WIDE * prior.of_level)
     usable = weight > 0
@@ -247,9 +247,10 @@ def _tested(
 
 
 def _usual(groups: Groups, square: Float, intensity: Float, usable: Bool) -> Float:
-    """Usual squared deviation of the observations of each group over what errors say, at least 1, (n_groups,).
+    """Typical squared deviation of the observations of each group over its expected value, at least 1, (n_groups,).
 
-    By ranges of ``intensity``, (n_groups,): mates that differ, for example, deviate by more where they are strong.
+    It is determined in ranges of ``intensity``, (n_groups,), because strong reflections may deviate more, for
+    example if Friedel mates differ.
     """
     edges = np.quantile(intensity, np.linspace(0, 1, RANGES + 1)[1:-1])
     bins = np.searchsorted(edges, intensity, side="right")
@@ -264,7 +265,7 @@ def _usual(groups: Groups, square: Float, intensity: Float, usable: Bool) -> Flo
 
 
 def _excess(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, prior: _Prior, found: ZeroDose) -> Float:
-    """Variance of observations about their lines over what their errors say, not above 1, (n_groups,).
+    """Variance of observations about their lines over the expected one, at most 1, (n_groups,).
 
     ``weight``: 0 for observations that were left out, (n_rows,).
     """
@@ -286,9 +287,9 @@ def _excess(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, prio
 
 
 def _lines(sums: _Sums, s: Float, known: Float | None) -> tuple[ZeroDose, _Prior]:
-    """Intensity and slope of each group with the weights as they are, and how slopes are distributed.
+    """Intensity and slope of each group with the present weights, and the distribution of slopes.
 
-    ``known``: intensities at dose zero as far as they are known, (n_groups,); None at the beginning.
+    ``known``: estimates of the intensities at dose zero, (n_groups,); None at the beginning.
     """
     level = _level(sums.mean, s, sums.there)
     intensity = np.maximum(np.nan_to_num(sums.mean if known is None else known), 0.0)
@@ -348,7 +349,7 @@ def _estimated(sums: _Sums, intensity: Float, level: Float) -> _Prior:
         )
         if abs(gamma - old) < SAME and np.abs(t - before).sum() <= SAME * t.sum():
             break
-    # what is within its errors is nothing; and with the slopes' mean goes what it explains
+    # a gamma that is not significant is set to 0
     if abs(gamma) < CERTAIN * error:
         gamma = 0.0
     return _Prior(gamma, float(t[0]), float(t[1]))
