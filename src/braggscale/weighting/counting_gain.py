@@ -11,13 +11,13 @@ from braggscale.data.observations import rows_by_data_set
 from braggscale.numerics.array_types import Bool, Float, Int, Int32
 from braggscale.weighting.intensity_choice import Intensities
 
-FEWEST_ROWS = 500  # a data set with fewer is pooled with the other small ones
-MOST_ROWS = 20_000  # of a data set with more every k-th is used: medians of 500 know the line to 0.1 %
+FEWEST_ROWS = 500  # data sets with fewer rows are pooled
+MOST_ROWS = 20_000  # if there are more, every k-th row is used: 40 medians of 500 rows determine the line to 0.1 %
 _GAIN_BINS = 40
 _SHELLS = 5  # of resolution, each with a background of its own; _GAIN_BINS is a multiple
 _MISFIT = 0.5  # if the median relative distance of the bins from the line is larger, there is no line
 
-_ITERATIONS, _SETTLED = 20, 1e-6  # of the line: most, and the relative change of the slope that counts as none
+_ITERATIONS, _SETTLED = 20, 1e-6  # of the line: largest number, and the relative change of the slope that ends them
 _PARALLEL = 2e-12
 _FLOOR_QUANTILE, _LOW_QUANTILE = 0.05, 0.25
 
@@ -44,12 +44,12 @@ def counting_gain(values: Intensities, data_set: Int | Int32, n_sets: int, d: Fl
 
     V_raw, as integration writes it, against |I_raw|: medians in up to 40 ranges of equal population, then lines
     through them with relative weights and Huber's (Ann. Math. Statist. 35 (1964) 73) bound, iterated. In five shells of
-    resolution the lines have one slope k, and each a background of its own: both intensity and background fall with
-    resolution, and of weak data one line would take that for a slope. k is about 1 for photon counting and summation,
-    less for profile fitting. floor: 5th percentile of the background V_raw - k |I_raw| among the weakest quarter, at
-    least the variance of one photon, k^2, and at most the 5th percentile of their V_raw.
-    Data sets with fewer than 500 rows share one line. k = 0 (use the observed variance) where the slope is not
-    positive by three times its uncertainty, or the line misses half of the ranges by more than 50 %.
+    resolution the lines have one slope k, and each a background of its own. Both intensity and background fall with
+    resolution, and in weak data a single line would describe this as a slope. k is about 1 for photon counting and
+    summation, less for profile fitting. floor: 5th percentile of the background V_raw - k |I_raw| among the weakest
+    quarter, at least the variance of one photon, k^2, and at most the 5th percentile of their V_raw. Data sets with
+    fewer than 500 rows share one line. k = 0 (use the observed variance) where the slope is not positive by three
+    times its uncertainty, or the line misses half of the ranges by more than 50 %.
     ``data_set``: position of the data set, (n,).  ``d``: Angstrom, (n,); None where all have the same.
     """
     d = np.zeros(len(data_set)) if d is None else d
@@ -82,7 +82,8 @@ def counting_line(raw: Float, variance: Float, d: Float) -> tuple[float, float, 
 
 @dataclass(frozen=True, slots=True)
 class _Ranges:
-    """Medians of |I_raw| and V_raw in ranges of equal population, (n_shells, n_ranges), empty where rows are too few.
+    """Medians of |I_raw| and V_raw in ranges of equal population, (n_shells, n_ranges), empty if there are too few
+    rows.
 
     ``weak``, ``of_weak``: |I_raw| and V_raw of the weakest quarter of rows, (k,).  ``n``: usable rows.
     """
@@ -109,19 +110,19 @@ class _Ranges:
         weak = raw <= np.quantile(raw, _LOW_QUANTILE)
         edges = np.quantile(d, np.arange(1, n_shells) / n_shells)
         order = np.lexsort((raw, np.searchsorted(edges, d)))
-        # ranges that contain rows of two shells have few of one of them
+        # all ranges together are sorted by shell, so a range may contain a few rows of the next shell
         x, y = (range_medians(v[order], n_ranges).reshape(n_shells, -1) for v in (np.abs(raw), variance))
         return cls(x, y, np.abs(raw[weak]), variance[weak], len(raw))
 
     def floor(self, slope: float) -> float:
         """The least variance, counts^2, see ``counting_gain``.  ``slope``: k, counts."""
-        # without the part of the intensity: the weakest quarter of strong data is not weak
+        # subtract the part of the intensity, because the weakest quarter of strong data is not weak
         background = float(np.quantile(self.of_weak - slope * self.weak, _FLOOR_QUANTILE))
         return min(max(background, slope**2), float(np.quantile(self.of_weak, _FLOOR_QUANTILE)))
 
 
 def _lines(ranges: Sequence[_Ranges]) -> list[tuple[float, float, str]]:
-    """Slope and floor of each, and why the slope is 0; those with equal numbers of ranges together."""
+    """Slope and floor of each data set, and why the slope is 0; equal numbers of ranges are fitted at once."""
     found = [(0.0, 0.0, f"{one.n} observations are too few for the counting gain") for one in ranges]
     for shape in sorted({one.x.shape for one in ranges if len(one.x)}):
         mine = [k for k, one in enumerate(ranges) if one.x.shape == shape]
@@ -165,7 +166,7 @@ def _robust_lines(x: Float, y: Float) -> tuple[Float, Float, Float]:
         weight = huber[moving] / value[moving] ** 2
         s1, sx, sy = (np.maximum((weight * v).sum(axis=2), 1e-300) for v in (np.ones_like(here), here, there))
         sxx, sxy = (weight * here**2).sum(axis=2), (weight * here * there).sum(axis=2)
-        # all intensities are 0, or the cosine between the two columns is this near to 1
+        # the slope is undetermined: all intensities are 0, or the two columns are almost proportional
         known = (sxx.sum(axis=1) > 0) & np.isfinite(sxx).all(axis=1)
         own = np.maximum(sxx - sx**2 / s1, 0.0).sum(axis=1)
         known &= own > 2.0 * _PARALLEL * sxx.sum(axis=1)

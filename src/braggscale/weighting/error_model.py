@@ -69,8 +69,8 @@ class ErrorModelOptions:
 
     ``a``, ``b``: fixed values; None: they are fitted.  ``refine`` False: the model in use is kept, and only the
     table of mean z^2 is made.  ``min_photons``: groups with fewer expected photons per observation are left out of
-    the fit (DIALS: min_Ih = 25 counts).  ``n_bins``: ranges of intensity in the table.
-    ``stills``: what observations of stills need beside that.
+    the fit (DIALS: min_Ih = 25 counts).  ``n_bins``: ranges of intensity in the table. ``stills``: further
+    conditions for observations of stills.
     """
 
     a: float | None = None

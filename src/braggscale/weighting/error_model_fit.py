@@ -54,7 +54,7 @@ def fit_error_models(
 ) -> tuple[FitResult, ...]:
     """Each error model, fitted to the rows of its data sets that are not outliers and have g > 0.
 
-    ``out``: outliers, (n,).  ``models``: those in use.  ``of_data_set``: number of the model of each data set,
+    ``out``: outliers, (n,).  ``models``: the present ones.  ``of_data_set``: number of the model of each data set,
     (n_sets,).  ``scale_variance``: var(g), (n,), if the reduction of the residuals by the fit of the scales is
     taken into account.  ``still``: marks data sets that are stills, (n_sets,), for the limits that ``options`` has.
     """
@@ -72,9 +72,10 @@ def fit_error_models(
 
 
 def within_limits(observations: Expectation, usable: Bool, still: Bool, limits: StillLimits) -> Bool:
-    """Observations that keep the limits for stills, (n,); those of sweeps do.
+    """Observations within the limits for stills, (n,); those of sweeps always are.
 
-    ``usable``: may take part, and so count for the multiplicity, (n,).  ``still``: marks data sets, (n_sets,).
+    ``usable``: observations that may take part; only these count for the multiplicity, (n,).  ``still``: marks data
+    sets, (n_sets,).
     """
     measured = observations.variance_model
     of_still = still[measured.data_set]

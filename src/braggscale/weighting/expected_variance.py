@@ -97,6 +97,7 @@ class VarianceModel:
         arrays, result = self.arrays(), np.empty(len(mu))
 
         def block(part: int) -> None:
+            """V' of one block of rows."""
             first, last = part * BLOCK, min((part + 1) * BLOCK, len(mu))
             kernels.variances(first, last, arrays, mu, result)
 
@@ -122,6 +123,7 @@ def expect(variance_model: VarianceModel, scale: Float, out: Bool, groups: Group
     arrays = variance_model.arrays()
 
     def block(first: int, last: int) -> None:
+        """I_h and V' of the groups from ``first`` to ``last``."""
         kernels.expect(first, last, groups.offsets, arrays, scale, out, mean_intensity, variance)
 
     in_blocks(groups, block)

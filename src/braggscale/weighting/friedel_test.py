@@ -128,6 +128,7 @@ def separate(
     arrays = intensity, variance, scale, mates.plus, mates.difference
 
     def block(first: int, last: int) -> None:
+        """Verdicts on the groups from ``first`` to ``last``."""
         outliers.separate(first, last, groups.offsets, *arrays, limits, out)
 
     in_blocks(groups, block)
@@ -143,6 +144,7 @@ def squares(intensity: Float, variance: Float, scale: Float, groups: Groups, mat
     arrays = intensity, variance, scale, mates.plus, mates.difference
 
     def block(first: int, last: int) -> None:
+        """z^2 of the rows of the groups from ``first`` to ``last``."""
         outliers.squares(first, last, groups.offsets, *arrays, out, z2)
 
     in_blocks(groups, block)

@@ -65,7 +65,10 @@ class Intensities:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A row of the table: CC1/2 and R_meas for the user, ``score`` for the decision (1: as now; lower is better)."""
+    """A row of the table: CC1/2 and R_meas for the user, ``score`` for the decision.
+
+    The score of the present choice is 1; a lower one is better.
+    """
 
     name: str
     i_mid: float
@@ -93,7 +96,7 @@ class Choice:
 
     @property
     def sentence(self) -> str:
-        """What is used, for people: which intensities are profile-fitted and which are summed."""
+        """The choice in words: which intensities are profile-fitted and which are summed."""
         if self.i_mid in (PROFILE, SUMMATION, BEST):
             return {PROFILE: "all profile-fitted", SUMMATION: "all summed"}.get(self.i_mid, self.name)
         counts = float(f"{self.i_mid:.4g}")
@@ -155,6 +158,7 @@ def _mixture(profile: Float, summed: Float, raw: Float, i_mid: float) -> Float:
 def _with_share(obs: Observations, u: Float) -> Intensities:
     # not simply u * x + (1 - u) * y, because an intensity that was not measured may be NaN
     def mix(prf: Float, summed: Float) -> Float:
+        """u ``prf`` + (1 - u) ``summed``, without a term whose share is 0."""
         return np.where(u == 1.0, prf, np.where(u == 0.0, summed, u * prf + (1.0 - u) * summed))
 
     # a profile fit estimates the whole reflection, a sum has only the recorded part
@@ -321,7 +325,7 @@ class _Comparison:
     """Rows sorted by expected I/sigma into ranges, and the reference's figures.
 
     ``best``: I_h of the reference, (n_groups,).  ``order``: rows by range; ``edges``: beginning of each range in
-    this order.  ``bound``: largest w r^2/(1 - h), ``unit``: that of the reference, bounded and averaged, by range.
+    this order.  ``bound``: limit of w r^2/(1 - h), ``unit``: its mean for the reference, both by range.
     ``share``: w/(1 - h), ``freedom``: 1 - h, (n,), in that order; ``total``: sum of the latter by range.
     ``strong``: groups for R_meas and CC1/2.
     """

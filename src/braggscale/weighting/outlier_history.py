@@ -37,7 +37,8 @@ class OutlierHistory:
     """The state of all observations after a round, (n,).
 
     ``rejected``: outliers.  ``returned``: observations that were outliers in an earlier round and came back.
-    ``impossible``: outliers whatever their equivalents say (wilson_test.py, shadow_test.py).
+    ``impossible``: outliers that were found without equivalents, by their size or place (wilson_test.py,
+    shadow_test.py).
     """
 
     rejected: Bool
@@ -45,7 +46,7 @@ class OutlierHistory:
     impossible: Bool
 
     def with_impossible(self, more: Bool) -> OutlierHistory:
-        """The same with more observations that cannot be.  ``more``: a mark for each, (n,)."""
+        """The same with more impossible observations.  ``more``: marks them, (n,)."""
         return OutlierHistory(self.rejected | more, self.returned, self.impossible | more)
 
 
@@ -73,7 +74,7 @@ def judge_round(
 ) -> Judgement:
     """Find the outliers of one round.
 
-    ``before``: the state after the round before, ``memory``: how much it counts.  ``calibrated``: see
+    ``before``: the state after the previous round, ``memory``: its influence.  ``calibrated``: see
     ``rejection.verdicts``.  ``stored``: outliers of an earlier run with the same observations, (n,); a group keeps them
     where a zmax that differs by 2 % reproduces them.  ``shadow``: observations in a shadow of the detector, (n,).
     """

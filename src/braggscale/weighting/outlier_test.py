@@ -26,7 +26,7 @@ METHODS = ("standard", "simple")
 # A rejected observation is accepted again only if it is clearly within the limit, so that no row alternates.
 RETURN_SHARE = 0.9
 # Outliers change expected intensities, these change variances, and these change the outliers. Groups in which this
-# has not converged after so many rounds keep their last verdict.
+# has not converged after this number of rounds keep their last verdict.
 _SETTLING_ROUNDS = 20
 # Lower ends of the ranges of multiplicity in the counts.
 _MULTIPLICITY = (1, 2, 3, 4, 5, 6, 11, 21, 51)
@@ -175,7 +175,7 @@ def _cycling(history: list[Bool], rows: Int, groups: Groups) -> Bool:
 
 
 def _fullest(history: list[Bool], rows: Int, groups: Groups, intensity: Float, scale: Float) -> Bool:
-    """Of the sets of outliers between which a group alternates, the one with most rows, then that with the largest I/g.
+    """Of the sets of outliers between which a group alternates, the largest one; of several, that with the largest I/g.
 
     So the result depends on the cycle alone and not on its starting point.
     """

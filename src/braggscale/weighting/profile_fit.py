@@ -27,22 +27,24 @@ Item = TypeVar("Item")
 
 OFFSET = "offset"  # kind of the penalty on the offset
 OFFSET_INTERVALS = 3
-KNEE = 2.5  # weights decrease beyond so many standard deviations
-START_LEVEL = 1e4  # 1 % from data set to data set
-POWER_STRENGTH = 1.0  # a partiality that hardly varies says nothing about its power
-MOST_POWER = 3.0  # of the partiality, up or down; 0 and 1 have a meaning, and beyond this powers leave all bounds
-MOST_CHANGE, LARGEST = 30.0, 1e8  # of a strength in one step, and at all
-MOST_LANES = 16  # in which families are worked off
-SHELLS = 20  # of resolution, in each of which the background of all rows is taken as one
-LEAST = 1e-3  # share of V_S that E is at least
-# An intensity in a range of T that differs from the sum by more than this share of T, and by so many of its own
-# standard errors, is no multiple of it.
+KNEE = 2.5  # weights decrease beyond this number of standard deviations
+START_LEVEL = 1e4  # first strength of the levels: they differ by 1 % from data set to data set
+POWER_STRENGTH = 1.0  # restrains alpha, which is undetermined if the partiality hardly varies
+MOST_POWER = 3.0  # limit of |alpha|; only 0 and 1 have a physical meaning, and larger powers give extreme ratios
+MOST_CHANGE, LARGEST = 30.0, 1e8  # largest factor of a strength in one step, and largest strength
+MOST_LANES = 16  # parts into which the families are divided for the threads
+SHELLS = 20  # of resolution; all rows of a shell have the same background
+LEAST = 1e-3  # smallest E, as a share of V_S
+# If the profile intensities of a range of T differ from the sums by more than this share of T, and by more than
+# this number of standard errors, they are no multiple of the sums.
 BENT, BENT_ESDS, RANGES, FEWEST_IN_RANGE = 0.03, 5.0, 8, 50
 TRUSTED = 3.0  # the ratio is compared between ranges of intensity from this I/sigma on
-# Sums are no reference if they scatter about the others of their groups, beyond what profiles share, with so many times
-# the variance that counting statistics give, clearly (so many standard errors above 1), and if that is at least such a
-# share of what profiles and sums differ by. Simulated sums with twice that variance: mean square error 0.79 of the
-# mixture, 0.53 of profiles alone; with ten times 4.7 and 0.55 (tests/weighting/test_profile_scale.py).
+# Sums are not used if their scatter about the other members of the groups, without the part that profiles have in
+# common with them, has a variance of more than GROSS times that of counting statistics, if the excess is more than
+# CLEAR standard errors, and if it is more than the share FAULT of the variance of the difference of profiles and
+# sums. For simulated sums with twice the variance of counting the mean square
+# error was 0.79 for the mixture and 0.53 for profiles alone; with ten times the variance 4.7 and 0.55
+# (tests/weighting/test_profile_scale.py).
 GROSS, FAULT, CLEAR = 2.0, 0.4, 5.0
 
 
@@ -113,11 +115,12 @@ def stepped_strength(old: float, free: float, size: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """The observations of one family of data sets, n of them, and what its equations are made of.
+    """The n observations of one family of data sets, and the arrays of its equations.
 
-    ``ratio``: where it begins.  ``rows``: its place among all observations.  ``x``: derivatives of ln R by theta and of
-    o/T by the parameters of the offset, side by side, (n, n_parameters).  ``penalties``: kind, place among the
-    parameters, and matrix of each.  ``place``: number of the data set among those of the family, (n,).
+    ``ratio``: starting value.  ``rows``: position of the family among all observations.  ``x``: derivatives of ln R
+    by theta and of o/T by the parameters of the offset, side by side, (n, n_parameters).  ``penalties``: kind,
+    position among the parameters, and matrix of each.  ``place``: number of the data set among those of the family,
+    (n,).
     """
 
     ratio: Ratio
@@ -158,7 +161,7 @@ def _offsets(pairs: Pairs, known: Float, inside: Bool) -> tuple[Float, Float]:
 class _Solved:
     """One step of one family.
 
-    ``fitted``: ln R without levels, ``offset``: o/T, ``residual``: what the equations leave, (n,) each.
+    ``fitted``: ln R without levels, ``offset``: o/T, ``residual``: residual of the equations, (n,) each.
     ``size``: theta'S theta, ``free``: rank - lambda tr(C S), in the order of its penalties.
     """
 
@@ -172,23 +175,23 @@ class _Solved:
 
 
 class FamilyFits:
-    """All families of data sets, side by side, and where their ratios stand.
+    """All families of data sets, and the present values of their ratios.
 
-    What is the same arithmetic for every observation is done for all families at once: many small data sets would
-    otherwise cost a millisecond each in every step, whatever their size.
+    Arithmetic that is the same for every observation is done for all families at once. Otherwise each of many small
+    data sets would take a millisecond in every step.
     """
 
     def __init__(self, pairs: Pairs, offsets: Int, families: Sequence[Int], known: Sequence[Ratio | None]) -> None:
         """``pairs``: sorted by family, those of family k from ``offsets[k]`` to ``offsets[k + 1]``, (n_families + 1,).
 
-        ``families``: data sets of each.  ``known``: what is known of each ratio from an earlier round.
+        ``families``: data sets of each.  ``known``: ratios of an earlier round, None where there is none.
         """
         self.pairs, self.offsets = pairs, offsets
         self.of = np.repeat(np.arange(len(families)), np.diff(offsets))
         self.inside = pairs.expected > 0
         slices = [slice(a, b) for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
         self.alike = np.concatenate([_shells(pairs.rows.d[mine]) + SHELLS * k for k, mine in enumerate(slices)])
-        # Noise of T^ adds to T^2 but says nothing: T^ times its reliability in the shell has the right information
+        # The noise of T increases T^2 but has no information, so T is multiplied by its reliability in the shell
         n = SHELLS * len(families)
         square = np.bincount(self.alike, pairs.expected**2 * self.inside, n)
         noise = np.bincount(self.alike, pairs.uncertainty * self.inside, n)
@@ -298,7 +301,7 @@ class FamilyFits:
         return _Solved(both[:n], esd, fitted, offset, y - fitted - offset, tuple(size), tuple(free))
 
     def _levels(self, k: int, residual: Float, weight: Float) -> Float:
-        """Levels of the data sets of family ``k`` about their common one, as far as their data allow, (n_sets,)."""
+        """Levels of the data sets of family ``k`` about their common one, as random effects, (n_sets,)."""
         n, place = len(self.levels[k]), self.families[k].place
         total = np.bincount(place, weight, n)
         levels: Float = np.bincount(place, weight * residual, n) / (total + self.level_strength[k])
@@ -307,7 +310,7 @@ class FamilyFits:
         return levels - float(total @ levels) / max(float(total.sum()), 1e-300)
 
     def judged(self) -> tuple[Ratio, ...]:
-        """The ratios; where one of the two is not to be used with the other, with the words for it.
+        """The ratios; if profiles and sums must not be combined, with the one that is used alone and the reason.
 
         The test uses the medians of (P/R - S - o)/T in ranges of T of equal population. They are 0 if the profile
         intensity is a smooth multiple of the sum.
@@ -332,7 +335,7 @@ class FamilyFits:
 
 
 def _for_all(of: Callable[[int], Item], n: int) -> list[Item]:
-    """``of(k)`` of every family, on the threads of the run, neighbours together."""
+    """``of(k)`` of every family, calculated by the threads of the run."""
     lanes = -(-n // -(-n // MOST_LANES)) if n else 0
     ends = [n * lane // lanes for lane in range(lanes + 1)] if lanes else [0]
     parts = run_lanes(lambda lane: [of(k) for k in range(ends[lane], ends[lane + 1])], lanes)
@@ -347,7 +350,7 @@ def _shells(d: Float) -> Int:
 
 
 def _bent(pairs: Pairs, inside: Bool, difference: Float) -> str:
-    """Words for profiles that are no smooth multiple of the sums; empty where they are.  ``difference``: (n,)."""
+    """The reason if profiles are no smooth multiple of the sums; empty if they are.  ``difference``: (n,)."""
     expected = pairs.expected
     trusted = np.flatnonzero(inside & (expected > TRUSTED * np.sqrt(pairs.noise())))
     if len(trusted) < FEWEST_IN_RANGE * RANGES:
@@ -366,11 +369,12 @@ def _bent(pairs: Pairs, inside: Bool, difference: Float) -> str:
 def _sums_at_fault(
     pairs: Pairs, own: Difference, inside: Bool, difference: Float, variance: Float, saved: Float
 ) -> str:
-    """Words for sums that scatter much more than they should, while profiles do not; empty where that is not so.
+    """The reason if sums scatter much more than expected while profiles do not; empty otherwise.
 
-    With r the residual from the other members of the group, E r_S (r_S - r_P) = V_S - C is the sum's part of D, C
-    the covariance of the two. It is E, ``saved``, if variances are right, whatever error the profile has of its own; so
-    its ratio to E tells the fault of the sums. It does not depend on how the fit of D divides D between its terms.
+    With r the residual from the other members of the group, the expectation of r_S (r_S - r_P) is V_S - C, the
+    sum's part of D, where C is the covariance of profile and sum. If the variances are right, it equals E,
+    ``saved``, whatever errors the profile has in addition. So its ratio to E measures the error of the sums. It
+    does not depend on the division of D between its terms.
     """
     parts = own.parts(saved, pairs.factor, pairs.expected)
     residual = pairs.summed - pairs.expected

@@ -30,9 +30,9 @@ from braggscale.weighting.profile_fit import Pairs
 from braggscale.weighting.profile_ratio import Ratio, Sites
 from braggscale.weighting.profile_scale import FEWEST, ProfileScale, Sample, fit
 
-SETTLED = 5e-4  # rms change of ln R that counts as none: 0.005 sigma of what is taken from profiles
-ENOUGH = 2_000  # rows that tell whether the ratio changed
-SHELLS = 10  # resolution shells in which the ratio is told
+SETTLED = 5e-4  # rms change of ln R that is negligible: 0.005 sigma of the part taken from profiles
+ENOUGH = 2_000  # rows for the decision whether the ratio has changed
+SHELLS = 10  # resolution shells in which the ratio is reported
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from braggscale.numerics.array_types import Float, Int, Int32
 RESOLUTION, DETECTOR, ROTATION = 8, 5, 18  # most intervals in 1/d^2, along x and along y, over the images
 ROWS_FOR_PARAMETER = 20
 FEWEST_IMAGES = 10.0  # with fewer images there is no function of the image
-NULL = 1e-3  # share of a ridge in each penalty, so that straight lines are restrained, too
-MOST_LOG = 50.0  # bound of its part by the partiality, so that the ratio and its square stay finite
+NULL = 1e-3  # multiple of the unit matrix that is added to each penalty, so that straight lines are restrained, too
+MOST_LOG = 50.0  # limit of the part alpha ln p of ln R, so that the ratio and its square stay finite
 PLAUSIBLE = 1.5  # limit of ln R without the partiality; intensities that differ more do not belong to one reflection
 LEAST_COUNTING = 0.01  # of Difference, so that equal intensities do not have infinite weight
 _ITERATIONS, _SETTLED = 25, 1e-3
@@ -81,7 +81,7 @@ def fitted_differences(start: Float, square: Float, columns: Float, offsets: Int
         moving = np.flatnonzero(~settled)
         if not len(moving):
             break
-        if len(moving) < len(sizes):  # the others are done: only the rows of those that are not
+        if len(moving) < len(sizes):  # only the rows of families that have not converged
             mine = np.concatenate([np.arange(offsets[k], offsets[k + 1]) for k in moving.tolist()])
             here_square, here_columns = square[mine], columns[:, mine]
         else:
@@ -89,7 +89,7 @@ def fitted_differences(start: Float, square: Float, columns: Float, offsets: Int
         ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes[moving])))
         model = _variances(found[moving], here_columns, ends)
         z2 = here_square / model
-        # a row beyond 4 sigma (7 of what is usual, if all is far off yet) does not count
+        # leave out rows beyond 4 sigma, or beyond 7 times the usual deviation as long as this is larger
         bound = np.maximum(16.0, 50.0 * _medians(z2, ends))
         weight = (z2 < np.repeat(bound, np.diff(ends))) / model**2
         new = _not_negative(here_columns, here_square, weight, ends)
@@ -145,7 +145,7 @@ def _not_negative(columns: Float, y: Float, weight: Float, offsets: Int) -> Floa
             best[left[better]] = cost[better]
             result[left[better]] = 0.0
             result[left[better][:, None], where] = x[better]
-        if size == n:  # the least of all where no coefficient is negative: no subset can be better
+        if size == n:  # the minimum without bounds has no negative coefficient, so no subset can be better
             left = left[~(result[left] > 0).any(axis=1)]
             if not len(left):
                 break
@@ -154,7 +154,7 @@ def _not_negative(columns: Float, y: Float, weight: Float, offsets: Int) -> Floa
 
 @dataclass(frozen=True, slots=True)
 class Sites:
-    """What the ratio of observations depends on, and the data set each belongs to.
+    """The quantities that the ratio of observations depends on, and the data set of each.
 
     ``data_set``: position in the run, (n,), ``d``: resolution, Angstrom, (n,), ``xyz``: position on the detector, px,
     px, and image number, (n, 3), ``partiality``: recorded fraction, (n,).
@@ -201,7 +201,7 @@ class Term:
         return int(np.prod(self.shape))
 
     def basis(self, coordinates: Sequence[Float]) -> tuple[Int, Float]:
-        """Numbers of the parameters that act on each row, and their shares, (n, 4) or (n, 16).
+        """Numbers of the parameters on which each row depends, and their coefficients, (n, 4) or (n, 16).
 
         Cubic B-splines on equal intervals; beyond an end as at the end.  ``coordinates``: (n,) each.
         """
@@ -221,7 +221,7 @@ class Term:
         return index, value
 
     def penalty(self) -> Float:
-        """Squared second differences along every coordinate, and a little of a ridge, (n, n)."""
+        """Squared second differences along every coordinate, and a small multiple of the unit matrix, (n, n)."""
         found = NULL * np.eye(self.n)
         before = 1
         for size in self.shape:
@@ -285,7 +285,7 @@ def log_partiality(rows: Sites) -> Float:
 
 
 def coordinates(kind: str, rows: Sites) -> tuple[Float, ...]:
-    """What a term of this kind is a function of: 1/d^2, x and y, or the image number, (n,) each."""
+    """The variables of a term of this kind: 1/d^2, x and y, or the image number, (n,) each."""
     if kind == "resolution":
         return (1.0 / rows.d**2,)
     if kind == "position":
@@ -294,7 +294,7 @@ def coordinates(kind: str, rows: Sites) -> tuple[Float, ...]:
 
 
 def terms_of(rows: Sites, alone: bool) -> tuple[Term, ...]:
-    """The functions that the rows can have: of resolution, of position, and of a sweep ``alone`` its rotation."""
+    """The functions that the rows can determine: of resolution, position, and, for one sweep ``alone``, rotation."""
     terms: list[Term] = []
     for kind, most in (("resolution", RESOLUTION), ("position", DETECTOR), ("rotation", ROTATION)):
         along = coordinates(kind, rows)

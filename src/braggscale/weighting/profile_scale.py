@@ -37,12 +37,12 @@ FEWEST = 50  # rows with both intensities that are needed to determine their rat
 OWN_ROWS = 500  # data sets with fewer rows share their functions
 # If there are more rows, every k-th is used; the error of R is then 0.1 %. With many data sets, the number for each.
 MOST_ROWS, ENOUGH_ROWS = 40_000, 1_000
-STEPS, MORE_STEPS = 5, 2  # most from nothing, and from the result of an earlier round
-STILL = 1e-4  # rms change of ln R in a step that counts as none
+STEPS, MORE_STEPS = 5, 2  # most steps of a first fit, and of one that starts from an earlier round
+STILL = 1e-4  # rms change of ln R in a step that is negligible
 # Strengths stay when a step asks for less than this many effective parameters.
 SAME_STRENGTH = 0.02
-PART = 16_384  # rows whose ratio is worked out at once
-START = 100.0  # strength to start with: second differences of 10 %, of an offset a tenth of the noise
+PART = 16_384  # rows whose ratio is calculated at once
+START = 100.0  # first strength: second differences of 10 %, or for an offset of a tenth of the noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class ProfileScale:
         return found
 
     def log_ratio(self, rows: Sites) -> Float:
-        """ln R of each row, 0 where nothing is known or profiles are used alone, (n,)."""
+        """ln R of each row, (n,); 0 where it is not known or profiles are used alone."""
         found = np.zeros(len(rows))
         if not len(rows):
             return found

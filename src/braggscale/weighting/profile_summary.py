@@ -14,7 +14,7 @@ from braggscale.weighting.profile_ratio import Ratio, Sites
 from braggscale.weighting.profile_scale import PART
 
 SHELLS = 10
-MOST_ROWS, ENOUGH_ROWS = 40_000, 400  # of all families, and of each: of more rows every k-th is looked at
+MOST_ROWS, ENOUGH_ROWS = 40_000, 400  # of all families, and of each; if there are more, every k-th is used
 NOTHING = 0.005  # a ratio nearer to 1 than this is not mentioned
 KNOWN_POWER = 0.25  # the power of the partiality is mentioned if its uncertainty is below this
 MOST_NAMES = 5

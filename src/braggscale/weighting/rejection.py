@@ -22,7 +22,7 @@ from braggscale.weighting.pair_test import disputed, losers
 
 log = logging.getLogger(__name__)
 
-# Iterations after which verdicts and the variances that follow from them must agree, where Friedel mates may differ.
+# Most iterations until verdicts and the variances that follow from them agree, in the test that allows mates to differ.
 MOST_TURNS = 8
 
 

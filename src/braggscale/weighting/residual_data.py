@@ -14,7 +14,7 @@ from braggscale.weighting.error_model import ErrorModel
 from braggscale.weighting.expected_variance import Expectation, VarianceModel
 from braggscale.weighting.leave_one_out import judge
 
-CUT = 4.0  # residuals count in full up to so many standard deviations: z^2 <= 16
+CUT = 4.0  # residuals count in full up to this number of standard deviations: z^2 <= 16
 
 
 @dataclass(frozen=True, slots=True)

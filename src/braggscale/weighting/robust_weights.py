@@ -19,7 +19,7 @@ from braggscale.weighting.expected_variance import Expectation, expect
 
 # The soft limit of z with estimated restraints, and with fixed ones, which leave systematic differences.
 FLAT, HEAVY = 2.75, 2.0
-# Outliers have weight 0 in the fit beyond this times zmax.
+# Beyond this multiple of zmax the weight in the fit is 0.
 ZERO_WEIGHT_AT = 1.25
 _MEDIAN_SQUARE = 0.455  # median of chi^2 with one degree of freedom
 

@@ -1,12 +1,15 @@
-"""Shadows on the detector: places where far less is recorded than equivalents say, whatever the reflection.
+"""Shadows on the detector: places where most reflections are far weaker than their equivalents.
 
-A beam stop's arm, a nozzle or the edge of an opening hides part of the detector, and integration often does not know. A
-smooth correction cannot follow the edge of a shadow, and where it tries its factor goes to 0 and below. Strong
-reflections in a shadow are outliers one by one; weak ones are not, and they pull their means down. So the detector is
-divided into cells. Where more than half of the reflections that can be judged are below LEAST_RESPONSE of what is
-expected, nothing of the cell is used, nor of its neighbours where more than half are below PENUMBRA. Where as
-many reflections outside are that weak, there is no shadow: the observations do not agree with each other anywhere.
-What is expected is meant without the map of the detector: where it has bent into a shadow, the shadow must not vanish.
+The arm of the beam stop, a nozzle or the edge of an opening hides a part of the detector, often unknown to the
+integration program. A smooth correction cannot follow the edge of a shadow; its factor may become 0 or negative
+there. Strong reflections in a shadow are recognised as outliers one by one. Weak ones are not, and make their means
+too low.
+
+So the detector is divided into cells. If more than half of the reflections of a cell that are strong enough to be
+judged are below LEAST_RESPONSE times their expected intensity, no observation in the cell is used. The same holds
+for a neighbouring cell if more than half are below PENUMBRA. If a similar share of the reflections outside is as
+weak, there is no shadow, because then the observations disagree everywhere. The expected intensity does not contain
+the map of the detector, because a map that follows a shadow would hide it.
 """
 
 from __future__ import annotations
@@ -20,28 +23,28 @@ from braggscale.data.unique_reflections import mean_of_others
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.weighting.expected_variance import Expectation
 
-LEAST_RESPONSE = 0.4  # polarisation that nobody corrected for leaves 0.6; a correction of absorption 0.5
+LEAST_RESPONSE = 0.4  # a missing correction for polarisation leaves 0.6 of the intensity, absorption 0.5
 PENUMBRA = 0.75
 JUDGED_FROM = 6.0  # expected I/sigma: then LEAST_RESPONSE is 3.6 sigma away
-PER_CELL = 12.0  # reflections that can be judged in a cell, on the average
+PER_CELL = 12.0  # reflections of a cell that can be judged, on average
 FEWEST_IN_CELL = 6
-# Observations that are as much too strong, for each that is too weak, in a cell and its neighbours, from which on there
-# is no shadow but outliers: beside an outlier in a pair the other looks dark.
+# If there are more observations that are too strong by the same factor than this number times those that are too
+# weak, in a cell and its neighbours, there is no shadow but there are outliers: next to an outlier, the other
+# member of a pair seems too weak.
 MOST_BRIGHT = 1.0 / 3.0
 # Largest share of the reflections outside shadows that may be as weak as those inside. If more are, the observations do
 # not agree anywhere: with half of the crystals indexed the other way, many cells would be taken for shadows.
 MOST_WEAK_OUTSIDE = 0.1
 MOST_CELLS = 64  # along each side
-ENOUGH = 1000  # reflections that can be judged from which on a data set has a map of its own
+ENOUGH = 1000  # least number of reflections that can be judged for a map of a single data set
 
 
 def shadowed(rows: ObservationGeometry, expected: Expectation, out: Bool, response: Float | None = None) -> Bool:
     """Observations in a shadow, (n,).
 
-    ``expected``: of the same rows.  ``out``: outliers, which do not count for the means of their groups, (n,). Where
-    they are not known, one strong outlier in a group of weak reflections makes all others look dark.
-    ``response``: value of the detector's map, a part of the scales in ``expected``, of each row, (n,); None where it is
-    not low anywhere.
+    ``expected``: of the same rows.  ``out``: outliers, which do not count for the means of their groups, (n,). If
+    they are not known, one strong outlier makes all other members of its group seem too weak. ``response``: value
+    of the detector's map, a part of the scales in ``expected``, of each row, (n,); None if it is not low anywhere.
     """
     mu, intensity = _from_others(expected, out), expected.variance_model.intensity
     if response is not None:
@@ -83,7 +86,7 @@ def _dark(n_judged: Int, n_low: Int, n_half: Int, n_bright: Int) -> Bool:
     """Cells in a shadow, (side, side).
 
     Numbers of reflections in each cell, (side, side): ``n_judged`` that can be judged, ``n_low`` and ``n_half`` that
-    are below LEAST_RESPONSE and PENUMBRA, ``n_bright`` that are above what is expected by as much.
+    are below LEAST_RESPONSE and PENUMBRA, ``n_bright`` that are above their expected intensity by the same factor.
     """
     enough = n_judged >= FEWEST_IN_CELL
     core: Bool = enough & (n_low > 0.5 * n_judged) & (_around(n_bright) < MOST_BRIGHT * _around(n_low))
