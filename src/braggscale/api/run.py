@@ -184,6 +184,7 @@ class Run:
             def evaluate(
                 image: Float, component: Any = component, where: slice = where, d: int = d
             ) -> tuple[Float, Float | None]:
+                """Values of the component at images, and their standard deviations."""
                 block = None if covariance is None else covariance.part(where)
                 return curve(component, theta[where], block, image, d)
 

@@ -54,6 +54,7 @@ def fates_of(
     fate = np.full(n, Fate.SCALED, np.uint8)
 
     def reject(bad: Bool, reason: Fate) -> None:
+        """Give a fate to those of the ``bad`` rows that have none yet."""
         fate[bad & (fate == Fate.SCALED)] = reason
 
     if in_use is not None:
@@ -110,6 +111,7 @@ def not_plausible(
     )
 
     def column(name: str) -> Array | None:
+        """A column of the table for these rows; None if there is none."""
         return columns.rows(name, rows) if name in columns else None
 
     source = columns.table.source

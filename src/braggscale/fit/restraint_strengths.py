@@ -72,6 +72,7 @@ def held_back(model: JointModel) -> JointModel:
         return replace(restraint, kind="", strength=HELD * restraint.strength, target=null)
 
     def settled(component: Component) -> Component:
+        """The component with all its restraints fixed at these values."""
         found = tuple(fixed(restraint, component.null) for restraint in component.restraints)
         return component.with_restraints(found)
 

@@ -100,6 +100,7 @@ def write_text(target: str, text: str) -> str:
     """As ``write_beside``, for a text in UTF-8."""
 
     def write(file: IO[bytes]) -> None:
+        """Write the text to an open file."""
         file.write(text.encode())
 
     return write_beside(target, write)
@@ -114,6 +115,7 @@ def write_alone(target: str, content: bytes) -> None:
         raise OutputError(f"{target} is an input; give the output another name")
 
     def write(file: IO[bytes]) -> None:
+        """Write the content to an open file."""
         file.write(content)
 
     commit([(write_beside(target, write), target)])

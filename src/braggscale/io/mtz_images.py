@@ -60,6 +60,7 @@ def images_of_rows(file: MtzFile, batch: Array, angle: Array | None) -> tuple[li
     wavelength = max((d.wavelength for d in file.data_sets), default=0.0)
 
     def image(number: int, start: float, end: float) -> Image:
+        """An image of which only the number and the angles are known."""
         limits = (0.0, 0.0, 0.0, 0.0)
         return Image(number, 0, start, end, nothing, nothing, matrix, file.cell, wavelength, 0.0, limits, 0.0)
 

@@ -60,18 +60,22 @@ def _root(a: Float) -> Float | None:
     left = np.empty_like(across)
 
     def solved(k: int) -> None:
+        """One strip of columns of ``left`` = ``across`` ``first``'."""
         here = strips[k]
         left[:, here] = across[:, : here.stop] @ first[here, : here.stop].T
 
     def reduced(k: int) -> None:
+        """Subtract ``left`` ``left``' from one strip of rows of ``last``."""
         here = rows[k]
         last[here, : here.stop] -= left[here] @ left[: here.stop].T
 
     def along(k: int) -> None:
+        """One strip of columns of ``across`` = ``left`` ``first``."""
         here = strips[k]
         across[:, here] = left[:, here.start :] @ first[here.start :, here]
 
     def below(k: int) -> None:
+        """One strip of rows of ``left`` = ``last`` ``across``."""
         here = rows[k]
         left[here] = last[here, : here.stop] @ across[: here.stop]
 

@@ -76,6 +76,7 @@ def lbfgs(
     stop = Stop.MAX_ITERATIONS
 
     def scaled(point: Float) -> tuple[float, Float]:
+        """Value and gradient as functions of the scaled variables."""
         value, slope = function(theta + to_theta(point))
         return value, to_theta.back(slope)
 

@@ -34,7 +34,7 @@ def _import_freephil() -> Any:
     cctbx is installed. While it is imported, a minimal module replaces the first and an empty one the second.
     """
     stub = types.ModuleType("pkg_resources")
-    stub.iter_entry_points = lambda group: ()  # type: ignore[attr-defined]
+    vars(stub)["iter_entry_points"] = lambda group: ()
     hidden: dict[str, Any] = {"pkg_resources": stub, "libtbx": None}
     saved = {name: sys.modules[name] for name in hidden if name in sys.modules}
     sys.modules.update(hidden)

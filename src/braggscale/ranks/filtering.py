@@ -135,6 +135,7 @@ def _influence(data: RankData, scaled: RanksScaled, cutoff: float, gone: Bool, s
     by_reflection = data.reflections.counts.reshape(-1, 2).sum(axis=1)
 
     def add(sums: Sums) -> None:
+        """Add the moments of the rows of this rank."""
         kernels.moment_sums(0, rows.n_crystals, rows.arrays(), crystals.arrays(), least, sums)
 
     sums = data.sums.collect("moments", by_reflection, 4, add)

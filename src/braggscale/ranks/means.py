@@ -66,6 +66,7 @@ def mean_sums(
     counted = np.ones(len(mean), np.bool_) if tested is None else tested
 
     def add(sums: Sums) -> None:
+        """Add the sums of the rows of this rank."""
         kernels.mean_sums(
             0,
             data.rows.n_crystals,

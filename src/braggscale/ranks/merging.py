@@ -60,6 +60,7 @@ def merged_sums(data: RankData, scaled: RanksScaled, cutoff: float, observed: bo
         keys = data.rows.key >> np.uint64(first)
 
         def add(sums: Sums, keys: UInt = keys) -> None:
+            """Add the sums of the rows of this rank."""
             kernels.merge_sums(
                 0, n, rows, crystals, terms, data.apart, mean, covariance, observed, least, keys, IN_A_PASS, sums
             )
@@ -78,6 +79,7 @@ def merged_sums(data: RankData, scaled: RanksScaled, cutoff: float, observed: bo
     )
 
     def add_scatter(sums: Sums) -> None:
+        """Add the deviations of the rows of this rank."""
         kernels.scatter_sums(0, n, rows, crystals, terms, data.apart, mean, covariance, observed, least, centres, sums)
 
     return MergedSums(plain, data.sums.collect("scatter", counts, 5, add_scatter), np.stack(halves))
@@ -104,6 +106,18 @@ def _sigma(plain: Float, scatter: Float, internal: bool) -> Float:
     return np.asarray(np.sqrt(variance))
 
 
+def _means(sums: Float, scatter: Float | None, internal: bool, use: Bool | None = None) -> tuple[Int, Float, Float]:
+    """Number of observations of each reflection, their weighted mean and its standard deviation, (n,) each.
+
+    ``sums``: w x, w, x, 1, (n, 4 or more).  ``scatter``: squared deviations, (n,), None without.  ``use``: reflections
+    that have a mean, (n,), None for all with observations.
+    """
+    there = sums[:, _N] > 0 if use is None else use
+    mean = np.where(there, _over(sums[:, _WX], sums[:, _W]), np.nan)
+    sigma = _sigma(sums, np.zeros(len(sums)) if scatter is None else scatter, internal and scatter is not None)
+    return np.where(there, sums[:, _N], 0).astype(np.int64), mean, np.where(there, sigma, np.nan)
+
+
 def merged_data(sums: MergedSums, reflections: Reflections, symmetry: Symmetry, internal: bool) -> Merged:
     """The merged reflections as exports need them; halves are those of the first division."""
     plain, half = sums.plain, sums.halves[0]
@@ -112,21 +126,14 @@ def merged_data(sums: MergedSums, reflections: Reflections, symmetry: Symmetry, 
     second[first[:, _N] == together[:, _N]] = 0.0
     both = (first[:, _N] > 0) & (second[:, _N] > 0)
     scatter = sums.scatter.reshape(-1, 2, 5).sum(axis=1)
-    arrays: list[Float | Int] = []
-    for part, spread, some in (
-        (together, scatter[:, 1], None),
-        (plain[0::2], sums.scatter[0::2, 3], None),
-        (plain[1::2], sums.scatter[1::2, 3], None),
-        (first, None, both),
-        (second, None, both),
-    ):
-        there = part[:, _N] > 0 if some is None else some
-        mean = np.where(there, _over(part[:, _WX], part[:, _W]), np.nan)
-        sigma = _sigma(part, np.zeros(len(part)) if spread is None else spread, internal and spread is not None)
-        arrays += [np.where(there, part[:, _N], 0).astype(np.int64), mean, np.where(there, sigma, np.nan)]
+    mean = _means(together, scatter[:, 1], internal)
+    plus, minus = (_means(plain[k::2], sums.scatter[k::2, 3], internal) for k in (0, 1))
+    half1, half2 = (_means(part, None, False, both) for part in (first, second))
     hkl = reflections.hkl
-    kinds = (symmetry.is_centric(hkl), symmetry.is_absent(hkl), reflections.epsilon)
-    everything = Merged(hkl, *kinds, *arrays)  # type: ignore[arg-type]
+    everything = Merged(
+        hkl, symmetry.is_centric(hkl), symmetry.is_absent(hkl), reflections.epsilon,
+        *mean, *plus, *minus, *half1, *half2,
+    )  # fmt: skip
     return everything.take(together[:, _N] > 0)
 
 
@@ -139,6 +146,7 @@ def statistics_of(
     absent = symmetry.is_absent(reflections.hkl)
 
     def within(lowest: float | None) -> ReflectionSums | None:
+        """Sums of the reflections down to a resolution; None if there are none."""
         inside = inside_limits(s, lowest, None) & (sums.plain.reshape(-1, 2, 5)[:, :, _N].sum(axis=1) > 0)
         return _reflection_sums(sums, s, absent, inside, internal) if inside.any() else None
 

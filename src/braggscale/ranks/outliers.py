@@ -218,6 +218,7 @@ def _search(test: _Test, away: Bool, tested: Bool, moves: int = MOST_MOVES) -> N
 
 def _sums(test: _Test, away: Bool, tested: Bool) -> Float:
     def add(sums: Sums) -> None:
+        """Add the sums of the rows of this rank."""
         outlier_kernels.capped_sums(*test.passed(), test.most, away, tested, sums)
 
     return test.data.sums.collect("capped", test.data.reflections.counts, 2, add)

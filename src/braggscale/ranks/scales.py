@@ -170,6 +170,7 @@ def shells_of(s: Float, counts: Int) -> Int:
 
 def _fit_sums(data: RankData, crystals: CrystalScales, apart: Bool) -> Float:
     def add(sums: Sums) -> None:
+        """Add the sums of the rows of this rank."""
         kernels.fit_sums(0, data.rows.n_crystals, data.rows.arrays(), crystals.arrays(), apart, data.rows.weight, sums)
 
     return data.sums.collect("fit", data.reflections.counts_by_place(apart), 2, add)
@@ -181,6 +182,7 @@ def _blocks(data: RankData, crystals: CrystalScales, mean: Float, total: Float, 
     arrays, of_crystals = data.rows.arrays(), crystals.arrays()
 
     def blocks_of(first: int, last: int) -> None:
+        """Blocks of the crystals from ``first`` to ``last``."""
         kernels.normal_blocks(first, last, arrays, of_crystals, apart, data.rows.weight, mean, total, found)
 
     data.rows.in_threads(blocks_of)

@@ -120,6 +120,7 @@ def put_in_place(ranks: Communicator, pairs: Pairs) -> None:
     ranks.hand_over(listed)
 
     def rename() -> None:
+        """Give all files their names; the first rank does this."""
         if ranks.rank == 0:
             commit(files_of_all)
             discard([listed])

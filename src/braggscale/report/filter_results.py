@@ -108,6 +108,7 @@ def _statistics(found: Statistics | None) -> dict[str, Any]:
     overall = found.overall
 
     def plain(value: float) -> float | None:
+        """A number for JSON; None if it is not finite."""
         return float(value) if math.isfinite(value) else None
 
     return {

@@ -76,6 +76,7 @@ def _rounded(value: object) -> object:
 
 def _component(entry: ComponentEntry, strengths: Mapping[str, float | None]) -> ComponentEntry:
     def short(value: float | None) -> float | None:
+        """The value with five significant digits."""
         return None if value is None else significant(value, 5)
 
     same = all(strengths.get(kind) == value for kind, value in entry.strengths.items())

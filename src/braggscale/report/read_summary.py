@@ -24,6 +24,7 @@ def read_summary(path: str) -> Summary:
     """
 
     def wrong(what: str) -> InputError:
+        """An error about the file."""
         return InputError(f"report.compare={path}: {what}; give the scale.json of another run of this program")
 
     try:

@@ -359,6 +359,7 @@ def statistics_entry(found: Statistics, names: Sequence[str]) -> StatisticsEntry
     """Merging statistics.  ``names``: identifiers of the data sets in the output."""
 
     def entry(shell: Shell) -> ShellEntry:
+        """The statistics of a shell as a struct."""
         return same(shell, ShellEntry)
 
     return StatisticsEntry(

@@ -141,6 +141,7 @@ def _correlation(pairs: _Pairs, n: int) -> tuple[Float, Float]:
     whole = [values - mean[n] for values, mean in zip((pairs.first, pairs.second), means, strict=True)]
 
     def product(i: int, j: int) -> Float:
+        """Weighted sum of products of deviations, by shell and over all, (n + 1,)."""
         sums = count(shell, n, w * own[i] * own[j])
         sums[n] = float((w * whole[i] * whole[j]).sum())
         return sums

@@ -129,6 +129,7 @@ def _by_set(rows: tuple[Array, Float, Float], y: Float, there: Bool, w_ref: Floa
     y = y[there]
 
     def total(of: Float) -> Float:
+        """Sum of values by data set, (n_sets,)."""
         return np.bincount(d, of, n_sets).astype(np.float64)
 
     n, sw = np.bincount(d, minlength=n_sets), np.maximum(total(w), 1e-300)

@@ -147,6 +147,7 @@ def merging_statistics(
     """
 
     def sums(lowest: float | None) -> ReflectionSums | None:
+        """Sums of the reflections down to a resolution; None if there are none."""
         rows = _prepare(data, lowest, d_max)
         return None if rows is None else _sums(rows, use_internal_variance)
 

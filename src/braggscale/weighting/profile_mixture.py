@@ -105,6 +105,7 @@ class Profiles:
 
         # not simply u * x + (1 - u) * y, because an intensity that was not measured may be NaN
         def mix(profile: Float, of_profile: Float, summed: Float, of_sum: Float) -> Float:
+            """Sum of both terms, without a term whose share is 0."""
             return np.where(u == 1.0, profile, np.where(u == 0.0, summed, of_profile * profile + of_sum * summed))
 
         value = mix(rows.i_prf / ratio, u, rows.i_sum, 1.0 - u)
@@ -146,6 +147,7 @@ def _pairs(rows: Observations, gains: Gains, expected: Float, uncertainty: Float
     """
 
     def of(column: Array) -> Array:
+        """A column of the chosen rows."""
         return column if chosen is None else column[chosen]
 
     sites = Sites.of(rows)

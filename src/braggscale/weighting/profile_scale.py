@@ -77,6 +77,7 @@ class ProfileScale:
         lanes = min(len(parts), MOST_LANES)
 
         def lane(k: int) -> None:
+            """ln R of every ``lanes``-th part from the k-th on."""
             for ratio, part in parts[k::lanes]:
                 found[part] = ratio.log(rows.take(part))
 

@@ -181,6 +181,7 @@ def _in_brackets(found: Statistics, anomalous: Sequence[Mapping[str, Number]]) -
     whole, high = found.overall, found.shells[-1]
 
     def pair(of_all: Number, of_high: Number, digits: int) -> str:
+        """The value of all data, and that of the outermost shell in parentheses."""
         return f"{show(of_all, digits)} ({show(of_high, digits)})"
 
     return {

@@ -53,6 +53,7 @@ def _merged_loop(one: WavelengthSet, symmetry: Symmetry, free: Int | Int32 | Non
     columns: list[Array | list[str]] = [*(or_unknown(index, "%d") for index in m.hkl.T), status]
 
     def add(name: str, values: Array, form: str = "%.7g") -> None:
+        """Add a column to the loop."""
         names.append(name)
         columns.append(or_unknown(values, form))
 

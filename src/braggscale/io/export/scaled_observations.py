@@ -166,6 +166,7 @@ def _of_table(number: int, table: Columns, outliers: bool) -> Unmerged:
         return np.full(n, default)
 
     def root(names: Sequence[str]) -> Float:
+        """Square root of the column with the first of ``names`` that exists, NaN if none does."""
         return np.sqrt(np.maximum(column(names, np.nan), 0.0))
 
     observed = next((name for name in ("xyzobs.px.value", "xyzcal.px") if name in table), None)

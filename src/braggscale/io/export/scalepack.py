@@ -69,6 +69,7 @@ def _files(data: ExportData, path: str) -> list[ExportFile]:
     names = [path] if n == 1 else [numbered(path, f"WAVE{k + 1}") for k in range(n)]
 
     def content(number: int) -> bytes:
+        """The file of one wavelength."""
         return scalepack(data.sets[number].merged, crystals.symmetry, crystals.cell).encode()
 
     return [ExportFile(name, partial(content, k)) for k, name in enumerate(names)]

@@ -84,6 +84,7 @@ def merged_files(
 
 def _writer(file: ExportFile) -> Callable[[IO[bytes]], None]:
     def write(stream: IO[bytes]) -> None:
+        """Write the content to an open file."""
         stream.write(file.content())
 
     return write

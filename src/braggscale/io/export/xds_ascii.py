@@ -117,6 +117,7 @@ def _header(
     axes = np.linalg.inv(frame @ mounted @ orientation_matrix(experiment.crystal))
 
     def vector(values: Float, form: str) -> str:
+        """Numbers separated by blanks."""
         return " ".join(form % value for value in values)
 
     text = [
@@ -169,6 +170,7 @@ def _files(data: ExportData, path: str) -> list[ExportFile]:
     crystals = in_reference_setting(data.crystals)
 
     def content(number: int) -> bytes:
+        """The file of one data set."""
         return xds_ascii(crystals, number, error_model=_error_model(crystals.experiments[number])).encode()
 
     sweeps = [k for k, experiment in enumerate(crystals.experiments) if not experiment.is_still]

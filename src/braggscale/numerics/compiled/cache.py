@@ -34,7 +34,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from types import ModuleType
+from typing import Any, TypeVar, cast
 
 import braggscale
 
@@ -73,10 +74,12 @@ def njit(*signature: Any, **options: Any) -> Callable[[F], Any]:
     import numba
 
     def decorate(function: F) -> Any:
+        """Compile without BLAS."""
         with _without_blas():
             return compiled(function)
 
     def compiled(function: F) -> Any:
+        """The compiled function; without a cache if there is no folder for it or the cache is damaged."""
         place = None if _broken else folder()
         if place is not None and options.get("cache"):
             before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(place)
@@ -103,7 +106,7 @@ def _without_blas() -> Iterator[None]:
     if name in sys.modules:
         yield
         return
-    sys.modules[name] = None  # type: ignore[assignment]  # makes its import fail at once
+    sys.modules[name] = cast(ModuleType, None)  # None makes its import fail at once
     try:
         yield
     finally:

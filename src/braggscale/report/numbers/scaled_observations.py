@@ -94,6 +94,7 @@ def observe(result: Result, good: Bool, error_model_of: Int, anomalous: bool, n_
     everything = len(rows) == len(good)
 
     def take(values: Array) -> Array:
+        """The values of the chosen rows."""
         return values if everything else values[rows]
 
     friedel_merged = data.friedel_merged if everything else data.friedel_merged.subset(good)
