@@ -1,7 +1,8 @@
-"""Whether a run is fine, in plain words: checks with their thresholds, on the numbers of scale.json.
+"""The verdict on a run, in plain words: checks of the numbers in scale.json, with their thresholds.
 
-Each check is ``good``, ``look`` (worth a look) or ``bad``; the verdict is the worst of them, but for a lone ``look``
-in ten. Thresholds are what the field calls good, not laws: docs/guide/report.md gives the reasons.
+Each check is ``good``, ``look`` (worth a look) or ``bad``. The verdict is the worst of them, except that a single
+``look`` among ten checks does not count. The thresholds are those that are usual in the field: docs/guide/report.md
+gives the reasons.
 """
 
 from __future__ import annotations
@@ -229,7 +230,7 @@ def _outliers(summary: Summary) -> Check | None:
 
 
 def _damage(summary: Summary) -> Check | None:
-    """What was corrected, B along each sweep, and what is left, R_d, each with words that fit."""
+    """Radiation damage: the part that was corrected (B along each sweep) and the part that is left (R_d)."""
     corrected, left = _corrected(summary), _left(summary)
     parts = [part for part in (corrected, left) if part is not None]
     if not parts:
@@ -298,7 +299,7 @@ def _detector(summary: Summary) -> Check | None:
     known = np.isfinite(z)
     if np.count_nonzero(known) < 20:
         return None
-    # beyond what chance gives a mean of so many
+    # larger than the mean of this number of observations is by chance
     size = np.where(np.abs(z) > SIGNIFICANT / np.sqrt(np.maximum(number, 1)), np.abs(z), 0.0)[known]
     high = float(np.quantile(size, 0.95))
     state = _state(high, DETECTOR_Z)

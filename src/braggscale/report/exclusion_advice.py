@@ -20,10 +20,10 @@ from braggscale.wording import show_with_error
 
 FAR_BELOW = 10.0  # robust standard deviations of ΔCC1/2
 MORE_THAN_OTHERS_GAIN = 3.0  # times the largest ΔCC1/2: of stills the distribution has long tails
-UNCERTAIN = 0.002  # what CC1/2 is uncertain by where it has no interval
+UNCERTAIN = 0.002  # uncertainty of CC1/2 if it has no interval
 FEWEST_OBSERVATIONS = 20
 DEVIATING = 2.0  # mean z^2 over that of the usual data set
-OUTLIER_Z2 = 25.0  # what an outlier counts in that mean
+OUTLIER_Z2 = 25.0  # z^2 with which an outlier is counted in that mean
 MOST_RUNS = 24  # in one command
 
 
@@ -132,8 +132,9 @@ def commands(
 ) -> list[Advice]:  # fmt: skip
     """Advice with commands for the next step; empty if there is none.
 
-    ``data_sets``: identifiers of those to leave out.  ``names``: of all in the output.  ``d_min``: suggested limit of
-    resolution, Angstrom, None where the signal goes on where the data end.  ``rise``: of CC1/2 without these data sets.
+    ``data_sets``: identifiers of those to leave out.  ``names``: of all in the output.  ``d_min``: suggested limit
+    of resolution, Angstrom, None if the signal reaches the end of the data.  ``rise``: of CC1/2 without these data
+    sets.
     """
     pair = [output.experiments, output.reflections]
     compare = [f"report.compare={output.json}"] if output.json else []

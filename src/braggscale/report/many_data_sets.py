@@ -24,7 +24,7 @@ DIGITS = 7  # of a stored parameter; the experiments have all
 
 
 def shortened(summary: Summary) -> Summary:
-    """The same summary; of many data sets without repetition."""
+    """The same summary; if there are many data sets, without repetitions."""
     kept = summary.kept
     if len(summary.data_sets) <= MANY or not kept:
         return summary
@@ -37,7 +37,7 @@ def shortened(summary: Summary) -> Summary:
 
 
 def _own(entry: ModelEntry, data_set: DataSetEntry) -> ModelEntry:
-    """Without the components that another data set stores."""
+    """The entry without the components that another data set stores."""
     if data_set.model is None:
         return entry
     own = [component for component in entry.components if component.name in data_set.model]

@@ -1,4 +1,4 @@
-"""Makes the summary from a Result. It has all that the log and the report show, in a form for programs.
+"""Makes the summary from a Result. It has everything that the log and the report show, in a form for programs.
 
 The names in scale.json are a published format, the names in the program may change; this module translates them.
 """
@@ -81,11 +81,11 @@ def summary(
     warned: Sequence[Warned] = (),
     images: Sequence[str] = (),
 ) -> Summary:
-    """The summary of a run; its entry ``run`` holds what may differ between two runs of the same command.
+    """The summary of a run. Its entry ``run`` holds everything that may differ between two runs of the same command.
 
-    ``command``: what the entry of this name says.  ``seconds``: by stage.  ``warned``: warnings of the run.
-    ``images``: names of the images of each data set of the input; none where they are not known.
-    It is written and read back once, so that what the report shows is what scale.json says.
+    ``command``: content of the entry of this name.  ``seconds``: by stage.  ``warned``: warnings of the run.
+    ``images``: names of the images of each data set of the input; none if they are not known. The summary is
+    written as JSON and read back once, so that the report shows exactly the numbers of scale.json.
     """
     sections = collect(result, options)
     state = result.scaled.state

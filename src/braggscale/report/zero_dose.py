@@ -1,4 +1,4 @@
-"""Intensities at dose zero: what the log and scale.json say."""
+"""Intensities at dose zero in the log and in scale.json."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def zero_dose_entry(result: ZeroDoseResult | None) -> ZeroDoseEntry | None:
 
 
 def zero_dose_lines(result: ZeroDoseResult) -> list[str]:
-    """What the log says."""
+    """Lines of the log."""
     entry = zero_dose_entry(result)
     if entry is None:
         return []

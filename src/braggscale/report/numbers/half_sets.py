@@ -39,7 +39,7 @@ def half_set_rows(found: HalfSetsEntry, unknown: str = "-") -> list[tuple[str, .
 
 
 def half_set_lines(found: HalfSets) -> list[str]:
-    """What the log says; the last line is that of all."""
+    """Lines of the log; the last one is for all shells together."""
     entry = half_sets_entry(found)
     if entry is None:
         return []

@@ -1,4 +1,4 @@
-"""What the merged intensities say about the crystal: anisotropy, pseudo-translation, twinning.
+"""Tests of the crystal with the merged intensities: anisotropy, pseudo-translation, twinning.
 
 *Anisotropy.* Z = (I/epsilon)/<I/epsilon> of the resolution shell has the mean exp(-q^T B q/2), q the vector of the
 reflection in 1/Angstrom and B a symmetric tensor, with errors as large as itself (Wilson's distribution). B is the
@@ -42,8 +42,8 @@ def intensity_tests(
 ) -> IntensityTests:
     """All tests, each None where there are too few reflections.
 
-    ``asu``: unique reflections, (n, 3).  ``value``: I/epsilon, ``z``: over the mean of the shell, ``use``: those that
-    are strong enough to say something, ``centric``, all (n,).  ``cell``: Angstrom and degrees.
+    ``asu``: unique reflections, (n, 3).  ``value``: I/epsilon, ``z``: the same over the mean of the shell, ``use``:
+    marks those that are strong enough for the tests, ``centric``, all (n,).  ``cell``: Angstrom and degrees.
     """
     return IntensityTests(
         anisotropy=_anisotropy(asu[use], z[use], symmetry, cell),
@@ -125,7 +125,7 @@ def _patterson(asu: Array, value: Float, symmetry: Symmetry, cell: UnitCell) -> 
         return None
     hkl = np.concatenate([np.rint(asu[low] @ r).astype(np.int64) for r in (*symmetry.rotations, *-symmetry.rotations)])
     both = np.tile(value[low], 2 * len(symmetry.rotations))
-    # reflections on symmetry elements come several times, which are one
+    # a reflection on a symmetry element is its own equivalent, so several entries are the same term
     hkl, first = np.unique(hkl, axis=0, return_index=True)
     size = [2 ** int(np.ceil(np.log2(3 * np.abs(hkl[:, k]).max() + 1))) for k in range(3)]
     if np.prod(size) > MOST_CELLS:

@@ -29,7 +29,7 @@ MOST_POINTS = 4000  # of all curves of one kind together
 POINTS = 90
 FEWEST_POINTS = 9
 MOST_KNOTS = 60
-# Up to so many parameters all correlations are listed, in per cent.
+# Up to this number of parameters all correlations are listed, in per cent.
 WHOLE_MATRIX = 120
 STRONGEST = 15
 NOTEWORTHY = 0.5  # smaller correlations are not listed

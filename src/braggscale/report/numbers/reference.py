@@ -26,7 +26,7 @@ def reference_entry(found: ReferenceFit | None) -> ReferenceEntry | None:
 
 
 def reference_lines(found: ReferenceFit) -> list[str]:
-    """What the log says: correlation and R by shell, and how much of the intensities the reference leaves open."""
+    """Lines of the log: correlation, R and the unexplained fraction of the intensities, by shell."""
     how = "intensities are those of the reference" if found.mode == FIXED else "its errors are estimated"
     cc, r = found.overall
     lines = [f"Reference: {found.n} intensities, {how}; CC {show(cc, 4)}, R {show(r, 4)} against the merged data"]

@@ -1,4 +1,4 @@
-"""Calculates the binned numbers of scale.json from a Result: those that the report shows and the run does not have yet.
+"""Calculates the binned numbers of scale.json from a Result: those that the report shows and no earlier stage needs.
 
 The size of these numbers does not depend on the number of reflections.
 """
@@ -66,14 +66,14 @@ class Sections:
 
 
 def collect(result: Result, options: Options) -> Sections:
-    """Everything that the report shows of a finished run."""
+    """Calculate all numbers that the report shows of a finished run."""
     sections = Sections(model_sections(result), correlations(result))
     n_sets = len(result.kept)
     errors = options.weighting.error_model
     error_model_of = assign(errors.grouping, n_sets, errors.error_model_group or ())
     good = usable(result.data.rows.data_set, result.scaled, options.cut_data.small_scale_cutoff)
     statistics = result.statistics
-    # in the fit; with estimated restraints mates are one reflection there, independent of the option
+    # in the fit; with estimated restraints mates are one reflection in the fit, whatever the option says
     apart = len(result.scaled.state.mean_intensity) > len(result.data.friedel_merged)
     seen = observe(result, good, error_model_of, apart, options.output.merging.nbins)
     if seen is None or statistics is None:
@@ -107,7 +107,7 @@ def _shell_of_outliers(result: Result, rejected: Bool, limits: Float) -> Int:
 
 
 def resolution_of(shells: Sequence[Shell]) -> Resolution:
-    """The curve behind the suggested limit, and what a correlation must exceed in each shell."""
+    """The curve from which the limit is suggested, and the smallest significant correlation of each shell."""
     curve = fitted_curve([s.d_min for s in shells], [s.cc_half for s in shells], [s.cc_half_pairs for s in shells])
     return Resolution(
         cc_half_fit=None if curve is None else CcHalfFit(s0=significant(curve[0], 5), r=significant(curve[1], 5)),

@@ -32,7 +32,7 @@ from braggscale.statistics.paired_difference import Measured, difference
 from braggscale.wording import decimals
 
 PLOTS = ("cc_half", "r_pim", "r_meas", "mean_i_over_sigma", "completeness", "multiplicity")
-# Statistics that are counted, not estimated: any difference is one.
+# Statistics that are counted, not estimated, so that any difference is significant.
 COUNTED = ("completeness", "multiplicity", "n_obs", "n_unique", "anomalous_completeness", "anomalous_multiplicity")
 
 
@@ -146,9 +146,9 @@ def _pair(a: float | None, b: float | None, digits: int) -> list[str]:
 
 
 def _change(change: float | None, digits: int, better: Better | None, limits: tuple[float, float] | None) -> list[str]:
-    """A difference with its interval, and what to call it.
+    """A difference with its interval, and the word better or worse.
 
-    ``limits``: of the difference. One whose interval contains 0 is neither better nor worse.
+    ``limits``: of the difference. If the interval contains 0, the run is neither better nor worse.
     """
     if change is None:
         return [NOTHING, "", ""]

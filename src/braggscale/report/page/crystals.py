@@ -1,6 +1,6 @@
 """Many crystals: reference, indexing, filtering, wavelengths, dose zero, free set, and statistics of half data sets.
 
-Each of these sections is there only where the run did what it tells of.
+The page has such a section only if the run has done what the section is about.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_LISTED = 40  # data sets or parts in a table
 
 
 def reference(summary: Summary) -> Section:
-    """How a reference agrees with the data."""
+    """The agreement of a reference with the data."""
     section = Section(
         "reference",
         "Reference",

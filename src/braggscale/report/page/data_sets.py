@@ -27,12 +27,12 @@ from braggscale.report.summary_values import Column, Matrix
 
 NAMED = 40  # data sets with their names on the axis of a map
 FEWEST = 3  # least number of data sets for plots that compare them
-MOST_ROWS = 200  # of the tables behind the maps
+MOST_ROWS = 200  # of the tables that belong to the maps
 MOST_LISTED = 300  # data sets in tables
 
 
 def per_cent(value: float | None) -> str:
-    """In per cent with two significant digits: these differences may be tiny."""
+    """The value in per cent, with two significant digits because these differences may be tiny."""
     return shown(None) if value is None else f"{100 * value:.2g}"
 
 
@@ -149,7 +149,7 @@ def _data_set_table(summary: Summary, table: ByDataSet, names: Sequence[str]) ->
 
 
 def _listed(summary: Summary, table: ByDataSet, n: int) -> list[int]:
-    """Positions of the data sets in the table: all, or of very many those that agree worst with the rest."""
+    """Positions of the data sets in the table: all of them, or if there are very many, those that agree worst."""
     if n <= MOST_LISTED:
         return list(range(n))
     rest = [2.0 if value is None else value for value in table.cc_rest]

@@ -23,7 +23,7 @@ from braggscale.report.summary_document import Summary
 from braggscale.wording import some_of
 
 TEMPLATES = Path(__file__).with_name("templates")
-FIRST_FIGURE = "cc-half"  # stands beside the summary
+FIRST_FIGURE = "cc-half"  # the figure beside the summary
 MOST_FILES = 2  # names of files in the title
 # The next two levels of compression make the page 4 % smaller and take twice as long.
 LEVEL = 4
@@ -33,7 +33,7 @@ STATES = {"good": ("✓", "fine"), "look": ("!", "worth a look"), "bad": ("×", 
 def report_html(
     summary: Summary, other: Summary | None = None, label: str = "", failed: list[str] | None = None
 ) -> str:
-    """The page for a summary (the content of scale.json), and beside it another one, whose path is ``label``.
+    """The page for a summary (the content of scale.json), compared with another one, whose path is ``label``.
 
     ``failed``: a sentence is added for each section that an internal error prevents. None: the error is raised.
     Raises OutputError if plotly's script is not installed.

@@ -1,4 +1,4 @@
-"""By image over all data sets."""
+"""Curves and tables by image, over all data sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run over several processes has to say: halves of the crystals, and groups of files."""
+"""Results of a run over several processes: statistics of halves of the crystals, and of groups of files."""
 
 from __future__ import annotations
 

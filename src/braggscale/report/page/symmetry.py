@@ -16,7 +16,7 @@ STATES = {
 
 
 def symmetry(summary: Summary) -> Section:
-    """Tables of both, and what they mean."""
+    """Tables of the space groups and of the rotations, with sentences on their meaning."""
     section = Section(
         "symmetry",
         "Symmetry",

@@ -154,7 +154,7 @@ def _log_choice(choice: Choice, extra: dict[str, bool]) -> None:
 
 
 def _log_outlying(result: Result) -> None:
-    """Data sets that differ from the others; nothing is left out for that."""
+    """Log the data sets that differ from the others; they are not left out for this reason."""
     by_set: dict[int, list[str]] = {}
     for one in result.outlying:
         by_set.setdefault(one.data_set, []).append(str(one))
@@ -220,7 +220,7 @@ def _log_statistics(result: Result, anomalous: bool) -> None:
 
 
 def _log_symmetry(result: Result) -> None:
-    """Screw axes by absences, and rotations of the lattice that the space group has not, or has in vain."""
+    """Log the absences, the rotations that the space group lacks, and those that the intensities do not have."""
     found, extra = result.symmetry_check, details(result)
     log.info("", extra=extra)
     log.info("Symmetry", extra=extra)
@@ -273,7 +273,7 @@ def _log_papers(result: Result) -> None:
 
 
 def log_next(advice: Sequence[Advice], experiments: str, table: str, seconds: Mapping[str, float]) -> None:
-    """How long it took, and what to type next.  ``advice``: what the assessment proposes.  ``seconds``: by stage."""
+    """Log the times, and what to type next.  ``advice``: proposals of the assessment.  ``seconds``: by stage."""
     log.info(tables.times(seconds, since_the_command_began()))
     for one in advice:
         log.info(one.why)

@@ -1,4 +1,4 @@
-"""Writes the last fit to the log: how it ended, what each correction does, and how well models predict."""
+"""Writes the last fit to the log: its end, the size of each correction, and how well models predict."""
 
 from __future__ import annotations
 
@@ -152,5 +152,5 @@ def _ending(fit: Fit) -> str:
 
 
 def details(result: Result) -> dict[str, bool]:
-    """For lines that the terminal has only where there are few data sets."""
+    """The mark of lines that the terminal shows only if there are few data sets."""
     return in_file(len(result.used) > MANY_DATA_SETS)

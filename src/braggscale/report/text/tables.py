@@ -21,9 +21,9 @@ from braggscale.statistics.shell_statistics import Shell
 from braggscale.wording import show_interval, show_short
 
 WIDTH = 80
-WORST = 5  # of very many data sets
+WORST = 5  # data sets that are listed if there are very many
 NO_DATA_SET = "-"  # rows that belong to none, in the ledger
-# Limits above which differences of Friedel mates decide what R_meas over both is.
+# The log mentions R_meas within I+ and I- if CC_anom, and R_meas over both divided by it, are above these limits.
 CLEAR_CC_ANOM, CLEARLY_LARGER = 0.3, 1.1
 # Longer identifiers are cut to the shortest common length, at least this, at which they differ.
 _NAME = 8
@@ -81,7 +81,7 @@ def _cell(statistic: Statistic, shell: Shell, limits: Limits | None = None) -> s
 
 
 def friedel_sentence(statistics: Statistics) -> str:
-    """What R_meas over both Friedel mates contains if they differ clearly; '' if they do not.
+    """A sentence on R_meas if Friedel mates differ clearly; '' if they do not.
 
     Programs that keep I+ and I- apart print R factors within them, which the anomalous signal does not raise.
     """
@@ -125,7 +125,7 @@ def summary_table(statistics: Statistics, names: tuple[str, ...] = SUMMARY) -> s
 
 
 def limit_lines(statistics: Statistics) -> list[str]:
-    """Below the summary: from what its intervals come, and the resolution limit."""
+    """Lines below the summary: the origin of its intervals, and the resolution limit."""
     found, limit = statistics.intervals, statistics.limit
     lines = [] if found is None else [f"The intervals are from {found.n_blocks} blocks of {found.unit}"]
     if limit.d_min is None:

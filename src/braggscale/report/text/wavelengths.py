@@ -1,4 +1,4 @@
-"""What the log says of data of several wavelengths."""
+"""Lines of the log about data of several wavelengths."""
 
 from __future__ import annotations
 
