@@ -166,7 +166,11 @@ def command_parser(command: Command) -> ArgumentParser:
         help="warnings and errors only, on standard error; the log file has everything",
     )
     add("--phil", action="append", default=[], metavar="FILE", help="read parameters from FILE, - for standard input")
-    add("--durable", action="store_true", help="force outputs onto the disk: a power cut leaves old or new files")
+    add(
+        "--durable",
+        action="store_true",
+        help="force outputs onto the disk, so that a power failure cannot leave incomplete files",
+    )
     if command is SCALE:
         add(
             "--assign-identifiers",
@@ -180,7 +184,9 @@ def command_parser(command: Command) -> ArgumentParser:
             help="file names, numbers, log and exit status as callers of dials.scale expect them",
         )
         add("--completion", metavar="SHELL", help="print the completion of names and values for bash, zsh or fish")
-        add("--warm-up", action="store_true", help="compile what is compiled at the first run, for an installation")
+        add(
+            "--warm-up", action="store_true", help="compile all kernels now and not at the first run; for installations"
+        )
     add("-V", "--version", action="store_true", help="print the version and stop")
     return parser
 
@@ -262,7 +268,7 @@ def _nearest_file(path: str) -> str:
     folder, name = os.path.split(path)
     today = os.path.join(folder, NAMES_TODAY.get(name, ""))
     if name in NAMES_TODAY and os.path.isfile(today):
-        return f"; {today} exists, its name today"
+        return f"; {today} exists, which is the present name of this file"
     if not folder and re.fullmatch(r"[A-Za-z_][\w.]*", name):
         from braggscale.options.assignments import definitions
 

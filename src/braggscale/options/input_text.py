@@ -4,37 +4,39 @@ from __future__ import annotations
 
 INPUT = """
 input
-  .help = "What files do not say, or say wrongly. For all data sets, or ID:value for one of them."
+  .help = "Facts that the files do not contain, or contain wrongly. For all data sets, or ID:value for one of them."
 {
   space_group = None
     .type = str
     .multiple = True
-    .help = "Space group by name or number, in place of that of the files; one that the lattice cannot have is an"
-            "error. Joins data sets whose files name different ones. Can be repeated."
+    .help = "Space group by name or number, instead of that of the files. It must agree with the lattice. With it,"
+            "data sets with different space groups can be scaled together. Can be repeated."
   unit_cell = None
     .type = str
     .multiple = True
-    .help = "Unit cell a,b,c,alpha,beta,gamma, Angstrom and degrees, in place of that of the files. Can be repeated."
+    .help = "Unit cell a,b,c,alpha,beta,gamma, Angstrom and degrees, instead of that of the files. Can be repeated."
   reindex = None
     .type = str
     .multiple = True
-    .help = "New indices from the old ones, such as k,h,-l; axes and space group change with them. auto: data sets that"
-            "are indexed in another way than the others get the operator that their intensities ask for. Can be"
+    .help = "New indices in terms of the old ones, such as k,h,-l; axes and space group change accordingly. auto:"
+            "data sets that are indexed in another way than the others are reindexed to agree with them. Can be"
             "repeated."
   polarization_fraction = None
     .type = float(value_min=0, value_max=1)
-    .help = "Polarisation of the beam for INTEGRATE.HKL of XDS, which is corrected for a beam without (0.5). None:"
-            "0.99 as at synchrotrons, or 0.5 if an X-ray tube has the wavelength."
+    .help = "Fraction of polarisation of the beam for INTEGRATE.HKL of XDS, whose intensities are corrected for an"
+            "unpolarised beam (0.5). None: 0.99 as at synchrotrons, or 0.5 if the wavelength is that of an X-ray"
+            "tube."
   accept = None
     .type = strings
-    .help = "Reflections to take back that the program before rejected: saturated, misfit, flagged, incomplete."
+    .help = "Kinds of reflections to use although the previous program rejected them: saturated, misfit, flagged,"
+            "incomplete."
   keep_flags = None
     .type = strings
-    .help = "Reflections that MOSFLM flagged and that are used all the same, as AIMLESS does after KEEP: overloads,"
-            "edge, and with a limit bgratio:X, pkratio:X, gradient:X."
+    .help = "Kinds of reflections to use although MOSFLM flagged them, as AIMLESS does after KEEP: overloads, edge,"
+            "and with a limit bgratio:X, pkratio:X, gradient:X."
   keep_scales = False
     .type = bool
-    .help = "Start from the scales that an earlier program has applied in an MTZ file (SCALEUSED) instead of undoing"
-            "them; new scales multiply these."
+    .help = "Keep the scales that an earlier program has applied in an MTZ file (SCALEUSED) instead of undoing them;"
+            "the new scales multiply these."
 }
 """

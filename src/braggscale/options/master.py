@@ -17,13 +17,15 @@ model = *auto {models}
 restraints = *estimated fixed
   .type = choice
   .optional = False
-  .help = "How strongly corrections are held back. estimated: the data decide, on fine intervals; a component whose"
-          "interval, lmax, weight or level is given is fixed all the same. fixed: by intervals and weights, as"
-          "dials.scale does; array models always. Unless it is given, data that have been scaled before keep theirs,"
-          "and without an error model it is fixed."
+  .help = "How strongly corrections are restrained. estimated: the strengths are determined from the data, with"
+          "parameters at fine intervals; but the restraint of a component is fixed if you give its interval, lmax,"
+          "weight or level. fixed: intervals and weights are those of dials.scale; array models have no others."
+          "Unless this option is given, data that have been scaled before keep their kind of restraints, and without"
+          "an error model they are fixed."
 validate = False
   .type = bool
-  .help = "Judge the model, and simpler ones, by reflections left out of the fit; takes several times as long."
+  .help = "Test how well the model, and simpler ones, predict reflections that are left out of the fit; takes several"
+          "times as long."
 anomalous = False
   .type = bool
   .help = "Keep the Friedel mates I+ and I- apart in scaling and outlier rejection."
@@ -33,8 +35,8 @@ overwrite_existing_models = False
 exclude_images = None
   .type = strings
   .multiple = True
-  .help = "Images to leave out: ID:first:last, several separated by commas or blanks; first:last is enough for a"
-          "single sweep, *:first:last is every sweep. Can be repeated."
+  .help = "Images to leave out: ID:first:last, several separated by commas or blanks; first:last is enough if there"
+          "is only one sweep, *:first:last means every sweep. Can be repeated."
 exclude_batches = None
   .type = ints(size=2, value_min=0)
   .multiple = True
@@ -42,16 +44,15 @@ exclude_batches = None
 include_images = None
   .type = strings
   .multiple = True
-  .help = "Images to take back that an earlier run left out; written as for exclude_images."
-          "Can be repeated."
+  .help = "Images to use again that an earlier run left out; written as for exclude_images. Can be repeated."
 split_at = None
   .type = strings
   .multiple = True
-  .help = "Cut a sweep in two data sets: ID:image, the image at which the second begins; several separated by commas"
-          "or blanks. The first part keeps the identifier. Other options name the data sets as they are after the cut."
+  .help = "Cut a sweep into two data sets: ID:image, where the second begins with this image; several separated by"
+          "commas or blanks. The first part keeps the identifier. Other options refer to the data sets after the cut."
 reset_exclusions = False
   .type = bool
-  .help = "Forget which images earlier runs left out, before the exclusions of this run."
+  .help = "Use again all images that earlier runs left out, and then apply the exclusions of this run."
 nproc = Auto
   .type = int(value_min=1, value_max=4096)
   .help = "Number of threads. Auto: as many as this process may use. The result does not depend on it."
@@ -59,16 +60,17 @@ nproc = Auto
 
 REFLECTION_SELECTION = """
 reflection_selection
-  .help = "Which reflections take part in the fit; all usable ones are scaled afterwards."
+  .help = "Which reflections take part in the fit of the scales. All usable reflections are scaled with the result."
 {
   method = *auto intensity_ranges quasi_random use_all random
     .type = choice
     .optional = False
-    .help = "auto: with restraints=estimated everything of stills and of inputs up to 250,000 rows; otherwise, and if a"
-            "range is given, intensity_ranges. intensity_ranges: by the ranges below. quasi_random: a sample that"
-            "connects all data sets and resolutions. random: groups of equivalents at random. use_all: everything."
+    .help = "intensity_ranges: reflections within the ranges below. quasi_random: a sample that connects all data"
+            "sets and resolutions. random: randomly chosen groups of equivalents. use_all: all reflections. auto:"
+            "use_all for stills and for inputs up to 250,000 rows if restraints are estimated and no range is given,"
+            "otherwise intensity_ranges."
   random
-    .help = "How much the methods random and quasi_random draw."
+    .help = "Size of the samples of the methods random and quasi_random."
   {
     multi_dataset.Isigma_cutoff = 1.0
       .type = float
@@ -89,11 +91,11 @@ reflection_selection
     .help = "Unit cell for resolution and statistics, Angstrom and degrees. None: the median of the data sets."
   E2_range = 0.8, 5.0
     .type = floats(size=2, value_min=0)
-    .help = "Range of the normalised intensity E^2, for intensity_ranges; data sets with 10000 usable"
-            "reflections or fewer take part whole."
+    .help = "Range of the normalised intensity E^2, for intensity_ranges; not applied to data sets with 10000 usable"
+            "reflections or fewer."
   Isigma_range = -5.0, 0.0
     .type = floats(size=2)
-    .help = "Range of I/sigma; 0 as the second number is no upper limit."
+    .help = "Range of I/sigma; a second number of 0 means no upper limit."
   d_range = None
     .type = floats(size=2, value_min=0)
     .help = "Range of resolution, Angstrom, in either order."
@@ -104,11 +106,13 @@ reflection_selection
   intensity_choice = profile sum *combine
     .type = choice
     .optional = False
-    .help = "Profile-fitted intensities, summation intensities, or for each reflection the better mixture."
+    .help = "Which intensities are used: profile-fitted ones, summation, or the best mixture of both for each"
+            "reflection."
   combine.Imid = None
     .type = floats(value_min=0)
     .expert_level = 2
-    .help = "Intensities at which summation takes over, to be tried; 0 is profile only, 1 is summation only."
+    .help = "Midpoints of the mixture to try: the intensities, in counts, above which summation has more weight than"
+            "the profile; 0 is profile only, 1 is summation only."
 }
 """
 
@@ -120,7 +124,7 @@ weighting {
     error_model = *basic
       .type = choice
       .optional = True
-      .help = "None leaves the sigmas as they were measured."
+      .help = "basic: refined as above. None: the sigmas are those of integration."
     basic {
       a = None
         .type = float(value_min=1e-3, value_max=1e3)
@@ -134,11 +138,12 @@ weighting {
         .type = choice
         .optional = True
         .expert_level = 2
-        .help = "None keeps a and b at their stored, given or start values."
+        .help = "None: a and b are not refined but keep their stored, given or default values."
       min_Ih = 25.0
         .type = float(value_min=0)
         .expert_level = 2
-        .help = "Smallest mean number of photons of a group that takes part in the refinement of a and b."
+        .help = "Smallest mean number of photons of a group of equivalents that takes part in the refinement of a and"
+                "b."
       n_bins = 10
         .type = int(value_min=2, value_max=1000)
         .expert_level = 2
@@ -172,7 +177,7 @@ weighting {
 
 CUT_DATA = """
 cut_data
-  .help = "Reflections that are left out altogether."
+  .help = "Reflections that are not used at all."
 {
   d_min = None
     .type = float(value_min=0)
@@ -184,7 +189,7 @@ cut_data
     .type = float(value_min=0, value_max=1)
     .expert_level = 1
     .help = "Smallest recorded fraction of a reflection, after its parts have been added up. Auto: 0.4; for stills"
-            "0.05, because their errors say what they are worth, but with restraints=fixed 0.4."
+            "with restraints=estimated 0.05, because reflections with a small fraction have large errors."
   min_isigi = -5.0
     .type = float
     .expert_level = 1
@@ -195,7 +200,8 @@ cut_data
     .help = "Smallest inverse scale factor, relative to the median of its data set."
 }
 dataset_selection
-  .help = "Identifiers, unique beginnings of long ones (4 characters or more), or #n of the table in the log."
+  .help = "Data sets are given by identifiers, by the first characters of long identifiers (4 or more), or as #n of"
+          "the table in the log."
 {
   use_datasets = None
     .type = strings
@@ -212,45 +218,47 @@ scaling_options {
     .type = bool
     .expert_level = 1
     .help = "The column analytical_correction of the tables is a known part of the inverse scale factor, such as the"
-            "transmission through a crystal of known shape: intensities are divided by it before scaling."
+            "transmission of a crystal of known shape. Intensities are divided by it before scaling."
   full_matrix = Auto
     .type = bool
-    .help = "After the rounds, least squares with the full normal matrix, which gives the esds. Without it"
-            "estimated restraints stay at the strengths with which they start. Auto: on; the number of parameters"
-            "decides how the equations are solved."
+    .help = "After the rounds, refine by least squares with the full normal matrix, which gives the standard"
+            "deviations of the parameters. Without it the strengths of estimated restraints keep their starting"
+            "values. Auto: on; the number of parameters decides how the equations are solved."
   outlier_rejection = *standard simple
     .type = choice
     .optional = True
-    .help = "standard: against the mean of the others. simple: against the mean of all. None: no rejection."
+    .help = "standard: observations are compared with the mean of their equivalents without themselves. simple: with"
+            "the mean of all. None: no rejection."
   outlier_zmax = Auto
     .type = float(value_min=3)
-    .help = "Normalised deviation from which a reflection is an outlier. Auto: 4; with"
-            "restraints=fixed or an error model that is not refined 6."
+    .help = "Deviation, in standard deviations, above which an observation is an outlier. Auto: 4; 6 with"
+            "restraints=fixed or if the error model is not refined."
   emax = 10.0
     .type = float(value_min=0)
     .expert_level = 1
-    .help = "Normalised amplitude E from which a reflection is an outlier by itself."
+    .help = "Normalised amplitude E above which an observation is an outlier even without equivalents."
   use_free_set = False
     .type = bool
-    .help = "Leave some unique reflections out of the fit of the scales, and compare their statistics with those of the"
-            "others."
+    .help = "Leave some unique reflections out of the fit of the scales, and compare their statistics with those of"
+            "the others."
   free_set_percentage = 10.0
     .type = float(value_min=0.1, value_max=50)
     .expert_level = 1
-    .help = "Unique reflections in the free set, per cent."
+    .help = "Part of the unique reflections that is in the free set, per cent."
   free_set_offset = 0
     .type = int(value_min=0)
     .expert_level = 1
-    .help = "Number of the first free reflection; another one makes another free set."
+    .help = "Number of the first reflection in the free set; each number gives another free set."
   only_target = False
     .type = bool
     .help = "Scale each data set against the reference by itself, with the intensities of the reference. Without"
-            "reference= the data sets that have been scaled before are the reference of the others."
+            "reference=, the data sets that have been scaled before are the reference, and the other data sets are"
+            "scaled."
   only_save_targeted = True
     .type = bool
     .expert_level = 2
-    .help = "With only_target the output has the data sets that were scaled. False: also those that were the reference,"
-            "as they were."
+    .help = "With only_target, the output has only the data sets that were scaled now. False: it also has the data"
+            "sets of the reference, unchanged."
 }
 scaling_refinery {
   max_iterations = None
@@ -269,35 +277,35 @@ scaling_refinery {
 
 REPORT = """
 report
-  .help = "What the report shows beside the run."
+  .help = "What the report shows in addition to this run."
 {
   compare = None
     .type = str
     .optional = True
-    .help = "The scale.json of another run, shown beside this one."
+    .help = "The scale.json of another run, which the report compares with this one."
 }
 """
 
 RANKS = """
 ranks
-  .help = "Very many data sets: with several MPI ranks (mpiexec, srun), or with one of these options, data sets are"
-          "read one after the other and kept in a compact form."
+  .help = "For very many data sets. With several MPI ranks (mpiexec, srun), or if one of these options is given, data"
+          "sets are read one after the other and kept in a compact form."
 {
   memory_limit = None
     .type = float(value_min=0.1)
-    .help = "Gigabytes that each process may use. Rows that take more are kept in files in the folder for temporary"
-            "files (TMPDIR)."
+    .help = "Gigabytes of memory that each process may use. Rows that do not fit are kept in files in the folder for"
+            "temporary files (TMPDIR)."
   skip_bad_files = False
     .type = bool
-    .help = "Leave files out that cannot be read, and name them in the log; otherwise the first one ends the run."
+    .help = "Leave out files that cannot be read, and name them in the log. False: such a file ends the run."
   scaled_files = True
     .type = bool
-    .help = "Write scaled.expt and scaled.refl, a pair for each input file, numbered; False writes merged data only."
+    .help = "Write scaled.expt and scaled.refl, one numbered pair for each input file. False: write merged data only."
   group_by = None
     .type = str
-    .help = "Merged files and statistics also for each group of input files, from one scaling of all. A regular"
-            "expression for the path of a file; the group is named by what its parentheses enclose, as in"
-            "group_by=run_([0-9]+)."
+    .help = "Also write merged files and statistics for each group of input files, with the scales of all data. The"
+            "value is a regular expression for the path of a file; the group is named by the text that matches its"
+            "parentheses, as in group_by=run_([0-9]+)."
 }
 """
 

@@ -19,7 +19,7 @@ output {
   json = scale.json
     .type = str
     .optional = True
-    .help = "Everything that the log says, for programs; None for no file."
+    .help = "Everything in the log and the report, for programs; None for no file."
   html = scale.html
     .type = str
     .optional = True
@@ -47,21 +47,21 @@ output {
   use_internal_variance = False
     .type = bool
     .expert_level = 1
-    .help = "Sigmas of merged intensities, in statistics and exports, from the scatter of the equivalents where that"
-            "is larger."
+    .help = "In statistics and exports, take the sigma of a merged intensity from the scatter of its equivalents if"
+            "this is larger than the one from their sigmas."
   exclude_on_image_scale = None
     .type = float(value_min=0)
     .expert_level = 2
-    .help = "After scaling, images are left out whose scale is below this part of the mean scale; the rest is scaled"
+    .help = "After scaling, leave out images whose scale is below this fraction of the mean scale, and scale the rest"
             "again."
   exclude_on_batch_rmerge = None
     .type = float(value_min=0)
     .expert_level = 2
-    .help = "After scaling, images with a larger R_merge are left out; the rest is scaled again."
+    .help = "After scaling, leave out images whose R_merge is above this value, and scale the rest again."
   additional_stats = False
     .type = bool
     .expert_level = 1
-    .help = "R_split, and CC1/2 and CC_anom weighted by errors, by resolution."
+    .help = "Show R_split, and CC1/2 and CC_anom weighted by errors, by resolution."
   merging.nbins = 20
     .type = int(value_min=1, value_max=1000)
     .expert_level = 1

@@ -58,11 +58,11 @@ TEXT = """dose_decay
     .help = "Absorption surface in spherical harmonics."
   lmax = 4
     .type = int(value_min=2, value_max=16)
-    .help = "Highest order of the spherical harmonics; another one than 4 fixes the restraint of the surface."
+    .help = "Highest order of the spherical harmonics; a value other than 4 fixes the restraint of the surface."
   surface_weight = 1e6
     .type = float(value_min=0)
-    .help = "Weight that pulls the coefficients of the harmonics towards 0, where it is fixed (restraints); another one"
-            "than 1e6 fixes it."
+    .help = "Weight of the fixed restraint of the coefficients of the harmonics towards 0; a value other than 1e6"
+            "fixes the restraint."
   share.decay = True
     .type = bool
     .expert_level = 1
@@ -70,7 +70,7 @@ TEXT = """dose_decay
   share.absorption = False
     .type = bool
     .expert_level = 1
-    .help = "One absorption surface for all sweeps, for one crystal on one axis."
+    .help = "One absorption surface for all sweeps; for sweeps of one crystal that was not remounted."
   correction.fix = None
     .type = strings
     .expert_level = 1

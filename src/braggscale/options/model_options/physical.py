@@ -45,23 +45,23 @@ TEXT = """physical
     .help = "Scale that varies smoothly with rotation."
   scale_interval = Auto
     .type = float(value_min=1)
-    .help = "Largest spacing of the scale parameters, degrees. Auto: 2.5, or what makes 4 to 80 intervals;"
+    .help = "Largest spacing of the scale parameters, degrees. Auto: 2.5, with at least 4 and at most 80 intervals;"
             "with restraints=fixed 1 to 15, by the width of the sweep."
   decay_correction = True
     .type = bool
     .help = "Relative B factor that varies smoothly with rotation."
   decay_interval = Auto
     .type = float(value_min=1)
-    .help = "Largest spacing of the B-factor parameters, degrees. Auto: 5, or twice what the scale has; where"
-            "it is fixed 1.5 to 20, by the width of the sweep."
+    .help = "Largest spacing of the B-factor parameters, degrees. Auto: 5, or twice the spacing of the scale; if the"
+            "restraint is fixed 1.5 to 20, by the width of the sweep."
   decay_restraint = 0.1
     .type = float(value_min=0)
     .expert_level = 1
-    .help = "Weight that pulls each B-factor parameter towards 0, where it is fixed (restraints)."
+    .help = "Weight of the fixed restraint of the B-factor parameters towards 0."
   absorption_correction = Auto
     .type = bool
-    .help = "Absorption surface in spherical harmonics. Auto: on where scattering angles reach 2.56 degrees; where it"
-            "is fixed (restraints) only for sweeps of more than 60 degrees."
+    .help = "Absorption surface in spherical harmonics. Auto: on if scattering angles reach 2.56 degrees; if its"
+            "restraint is fixed, only for sweeps of more than 60 degrees."
   absorption_level = low medium high
     .type = choice
     .optional = True
@@ -69,29 +69,30 @@ TEXT = """physical
             "low 4 and 5e5, medium 6 and 5e4, high 6 and 5e3."
   lmax = Auto
     .type = int(value_min=2, value_max=16)
-    .help = "Highest order of the spherical harmonics; lmax^2 + 2 lmax parameters. Auto: 6; up to 60"
-            "degrees, and where the surface is fixed, 4."
+    .help = "Highest order of the spherical harmonics, which have lmax^2 + 2 lmax parameters. Auto: 6; 4 for sweeps"
+            "up to 60 degrees or if the restraint is fixed."
   surface_weight = Auto
     .type = float(value_min=0)
-    .help = "Weight that pulls the coefficients of the harmonics towards 0. Auto: from the data;"
-            "where the surface is fixed 5e5."
+    .help = "Weight of the restraint of the coefficients of the harmonics towards 0. Auto: estimated from the data;"
+            "5e5 if the restraint is fixed."
   modulation_correction = Auto
     .type = bool
     .help = "Uneven response of the detector, one map for all sweeps. Auto: on if the detector has a single panel;"
             "with restraints=fixed off."
   image_correction = Auto
     .type = bool
-    .help = "An effect of its own for every image_interval, on top of the smooth scale; its size is estimated. Auto: on"
-            "if images are as wide as rocking curves and have 50 reflections for an effect; with restraints=fixed off."
+    .help = "A separate factor for every image_interval, in addition to the smooth scale; how much these factors vary"
+            "is estimated. Auto: on if images are as wide as rocking curves and there are 50 reflections for a"
+            "factor; with restraints=fixed off."
   image_interval = Auto
     .type = float(value_min=0.01)
     .expert_level = 1
-    .help = "Rotation that shares one image effect, degrees. Auto: 1, or as few images as have 50 reflections if they"
-            "are as wide as rocking curves."
+    .help = "Rotation range of one image factor, degrees. Auto: 1, or if images are as wide as rocking curves as few"
+            "images as have 50 reflections."
   share.absorption = False
     .type = bool
     .expert_level = 1
-    .help = "One absorption surface for all sweeps, for one crystal on one axis."
+    .help = "One absorption surface for all sweeps; for sweeps of one crystal that was not remounted."
   correction.fix = None
     .type = strings
     .expert_level = 1
