@@ -103,7 +103,10 @@ def test_names_that_begin_with_a_dash(runs, tmp_path):
         (["model=KB"], [NO_FILES]),
         (["b.expt", "a.refl"], ["b.expt: no such file; did you mean a.expt?"]),
         (["no/b.expt", "a.refl"], ["no/b.expt: no such file; the folder no does not exist"]),
-        (["scaled.pickle", "a.refl"], ["scaled.pickle: no such file; scaled.refl exists, which is the present name of this file"]),
+        (
+            ["scaled.pickle", "a.refl"],
+            ["scaled.pickle: no such file; scaled.refl exists, which is the present name of this file"],
+        ),
         (["a.expt", "."], [".: this is a folder; name the files in it"]),
         (["a.expt", "a.refl", "model=foo"], ["model=foo: 'foo' is not one of auto, physical, array, KB, dose_decay"]),
         (["a.expt", "a.refl", "E2_range=5,0.8"], ["E2_range=5,0.8: the first number must be the smaller one"]),

@@ -283,7 +283,7 @@ def _nearest_file(path: str) -> str:
     return ""
 
 
-def output_problems(settings: Settings, found: Arguments) -> list[str]:
+def output_problems(settings: Settings, arguments: Arguments) -> list[str]:
     """What is wrong with the paths of outputs: not writable, named twice, or an export that would replace an input."""
     from braggscale.io.output_paths import path_problems
     from braggscale.options.export_files import EXPORT_FILES
@@ -291,14 +291,14 @@ def output_problems(settings: Settings, found: Arguments) -> list[str]:
 
     output = settings.options.output
     problems: list[str] = []
-    if found.command is SCALE_DELTA:
+    if arguments.command is SCALE_DELTA:
         return problems
-    if found.command is SCALE_EXPORT and not output.exports:
+    if arguments.command is SCALE_EXPORT and not output.exports:
         problems.append(f"nothing to export: name at least one of {', '.join(f'{name}=' for name in EXPORT_FILES)}")
     wanted = [(name, (getattr(output, name),)) for name in SCALED_FILES if getattr(output, name) is not None]
-    if found.command is SCALE_EXPORT:
+    if arguments.command is SCALE_EXPORT:
         wanted = []
-    problems += path_problems([*wanted, *_names_of_exports(output.exports)], found.files)
+    problems += path_problems([*wanted, *_names_of_exports(output.exports)], arguments.files)
     if (compare := settings.options.report.compare) and (problem := file_problem(compare)):
         problems.append(problem)
     if output.free_flags and (problem := file_problem(output.free_flags)):

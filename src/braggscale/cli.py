@@ -78,8 +78,7 @@ def _main(arguments: tuple[str, ...]) -> int:
         with _ending_on_request():
             if arguments[:1] == (INSTALL,):
                 return _install_dials_name(arguments[1:])
-            found = sort_arguments(arguments)
-            return _act(arguments, found)
+            return _act(arguments, sort_arguments(arguments))
     except UserError as error:
         _complain(str(error))
         return error.exit_status
@@ -143,8 +142,8 @@ def _ending_on_request() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _act(argv: tuple[str, ...], found: Arguments) -> int:
-    options, command = found.options, found.command
+def _act(argv: tuple[str, ...], arguments: Arguments) -> int:
+    options, command = arguments.options, arguments.command
     if options.version:
         print(f"braggscale {__version__}")
         return 0
@@ -161,20 +160,20 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
     master = next((masters[word]() for word, one in COMMANDS.items() if one is command), definitions())
     nothing = argv in ((), (AS_DIALS,)) or (len(argv) == 1 and argv[0] in COMMANDS)
     if options.help or nothing:
-        return _help(argv, found, master)
-    settings, problems = settle(found.assignments, master, command is SCALE and options.as_dials)
-    problems = [*found.problems, *problems]
+        return _help(argv, arguments, master)
+    settings, problems = settle(arguments.assignments, master, command is SCALE and options.as_dials)
+    problems = [*arguments.problems, *problems]
     if options.show_config:
-        problems += [problem for file in found.files if (problem := file_problem(file) or kind_problem(file))]
+        problems += [problem for file in arguments.files if (problem := file_problem(file) or kind_problem(file))]
         if not problems:
             level = _EVERY_LEVEL if options.expert_level is None else max(options.expert_level, command.level)
             print(master.report(settings.values, level, options.attributes_level or 0), end="")
             return 0
     else:
-        problems += [problem for file in found.files if (problem := file_problem(file))]
-        if not found.files:
+        problems += [problem for file in arguments.files if (problem := file_problem(file))]
+        if not arguments.files:
             problems.append(command.no_files)
-        problems += output_problems(settings, found)
+        problems += output_problems(settings, arguments)
     ranks = _ranks(settings) if command is SCALE and options.assign_identifiers is None else None
     if ranks is not None:
         from braggscale.ranks.launch import problems_of_all
@@ -187,13 +186,13 @@ def _act(argv: tuple[str, ...], found: Arguments) -> int:
         if len(different) > _MOST_PROBLEMS:
             _complain(f"and {len(different) - _MOST_PROBLEMS} more of this kind")
         return 2
-    _run(argv, found, settings, ranks)
+    _run(argv, arguments, settings, ranks)
     return 0
 
 
-def _help(argv: tuple[str, ...], found: Arguments, master: Definitions) -> int:
+def _help(argv: tuple[str, ...], arguments: Arguments, master: Definitions) -> int:
     """Print the help. This is an error (status 2) unless the user asked for it or called ``dials.scale`` alone."""
-    options, command = found.options, found.command
+    options, command = arguments.options, arguments.command
     level = max(options.expert_level or 0, options.help - 1, command.level)
     attributes = 1 if options.attributes_level is None else options.attributes_level
     print(command_parser(command).format_help())
@@ -227,20 +226,20 @@ def _signals_wait() -> Iterator[None]:
         raise waiting[0]
 
 
-def _run(argv: tuple[str, ...], found: Arguments, settings: Settings, ranks: Communicator | None) -> None:
+def _run(argv: tuple[str, ...], arguments: Arguments, settings: Settings, ranks: Communicator | None) -> None:
     from braggscale.io.atomic_files import durable, protected
 
-    options, asked = found.options, settings.options
+    options, asked = arguments.options, settings.options
     also = [path for path in (asked.output.free_flags, asked.report.compare) if path]
-    with durable(options.durable), protected([*found.files, *also]):
-        if found.command is SCALE_EXPORT:
-            _export(found, settings)
-        elif found.command is SCALE_DELTA:
-            _delta(found, settings)
+    with durable(options.durable), protected([*arguments.files, *also]):
+        if arguments.command is SCALE_EXPORT:
+            _export(arguments, settings)
+        elif arguments.command is SCALE_DELTA:
+            _delta(arguments, settings)
         elif options.assign_identifiers is not None:
-            _name(found, settings)
+            _name(arguments, settings)
         else:
-            _scale(argv, found, settings, ranks)
+            _scale(argv, arguments, settings, ranks)
 
 
 def _ranks(settings: Settings) -> Communicator | None:
@@ -258,12 +257,12 @@ def _ranks(settings: Settings) -> Communicator | None:
 _SILENT: list[bool] = []
 
 
-def _scale(argv: tuple[str, ...], found: Arguments, settings: Settings, ranks: Communicator | None) -> None:
+def _scale(argv: tuple[str, ...], arguments: Arguments, settings: Settings, ranks: Communicator | None) -> None:
     from braggscale.options.schema import CommandLine
 
     one_heap()
-    command = CommandLine(argv, found.files, settings.modified, settings.notes)
-    switches = found.options
+    command = CommandLine(argv, arguments.files, settings.modified, settings.notes)
+    switches = arguments.options
     # programs that call dials.scale may read the whole log from standard output
     with logging_to(sys.stdout, switches.verbose, switches.quiet, switches.as_dials) as log_text:
         log.info(f"{PROGRAM} {__version__}")
@@ -277,7 +276,7 @@ def _scale(argv: tuple[str, ...], found: Arguments, settings: Settings, ranks: C
             from braggscale.ranks.launch import one_after_first, run_ranks
 
             one_after_first(ranks, lambda: _compile(switches.quiet))
-            run_ranks(found.files, settings.options, command.as_dict(), log_text, ranks)
+            run_ranks(arguments.files, settings.options, command.as_dict(), log_text, ranks)
             return
         _compile(switches.quiet)
         # imports create a million objects that stay in use: searching them for garbage takes a sixth of the start
@@ -287,27 +286,27 @@ def _scale(argv: tuple[str, ...], found: Arguments, settings: Settings, ranks: C
 
         gc.freeze()
         gc.enable()
-        run(found.files, settings.options, command.as_dict(), log_text)
+        run(arguments.files, settings.options, command.as_dict(), log_text)
 
 
-def _export(found: Arguments, settings: Settings) -> None:
-    with logging_to(sys.stdout, found.options.verbose, found.options.quiet):
+def _export(arguments: Arguments, settings: Settings) -> None:
+    with logging_to(sys.stdout, arguments.options.verbose, arguments.options.quiet):
         for note in settings.notes:
             log.info(note)
         with _signals_wait():
             from braggscale.export_files import export_scaled
 
-        export_scaled(found.files, settings.options)
+        export_scaled(arguments.files, settings.options)
 
 
-def _delta(found: Arguments, settings: Settings) -> None:
-    with logging_to(sys.stdout, found.options.verbose, found.options.quiet):
+def _delta(arguments: Arguments, settings: Settings) -> None:
+    with logging_to(sys.stdout, arguments.options.verbose, arguments.options.quiet):
         for note in settings.notes:
             log.info(note)
         with _signals_wait():
             from braggscale.filter_files import delta_cc_half
 
-        delta_cc_half(found.files, settings.options)
+        delta_cc_half(arguments.files, settings.options)
 
 
 MOST_COMPILING = 4  # processes that compile at the same time; more do not help: the longest module takes a third of all
@@ -353,14 +352,14 @@ def _install_dials_name(folders: tuple[str, ...]) -> int:
     return 0
 
 
-def _name(found: Arguments, settings: Settings) -> None:
+def _name(arguments: Arguments, settings: Settings) -> None:
     from braggscale.scale_files import name_anew
 
     options, output = settings.options, settings.options.output
     experiments = output.experiments if options.is_explicit("output.experiments") else "identified.expt"
     reflections = output.reflections if options.is_explicit("output.reflections") else "identified.refl"
-    with logging_to(sys.stdout, found.options.verbose, found.options.quiet):
-        name_anew(found.files, found.options.assign_identifiers, experiments, reflections)
+    with logging_to(sys.stdout, arguments.options.verbose, arguments.options.quiet):
+        name_anew(arguments.files, arguments.options.assign_identifiers, experiments, reflections)
 
 
 _MOST_PROBLEMS = 20

@@ -95,14 +95,14 @@ def values_by_name() -> dict[str, tuple[str, ...]]:
     A name is the last part of the full name where that is unique, and the full name.
     """
     master = definitions()
-    found: dict[str, tuple[str, ...]] = {}
+    choices: dict[str, tuple[str, ...]] = {}
     for path, option in master.options.items():
         words = option.choices or (("True", "False") if option.kind == "bool" else ())
         if words:
             words += ("Auto",) * option.auto + ("None",) * option.none
         for name in (master.short(master.key(path)), path):
-            found.setdefault(name, words)
-    return found
+            choices.setdefault(name, words)
+    return choices
 
 
 def _switches() -> list[tuple[list[str], str]]:

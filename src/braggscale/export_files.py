@@ -143,21 +143,21 @@ def stored_crystals(data: Input, options: Options, outliers: bool = False) -> Cr
     )
     document = {**data.document.data, "experiment": [data.document.data["experiment"][k] for k in kept]}
     tables = [data_set.table for data_set in data_sets]
-    found = _crystals(tables, experiments, symmetry, cell, document, options, outliers)
+    crystals = _crystals(tables, experiments, symmetry, cell, document, options, outliers)
     log.info(f"Space group {symmetry}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
     sets = "1 data set" if len(kept) == 1 else f"{len(kept)} data sets"
-    log.info(f"{np.count_nonzero(~found.rows.outlier)} scaled observations of {sets}")
-    return found
+    log.info(f"{np.count_nonzero(~crystals.rows.outlier)} scaled observations of {sets}")
+    return crystals
 
 
 def _with_likely_group(data: Crystals) -> Crystals:
     """The data in the space group with the observed systematic absences, if this group is probable enough."""
     rows = data.rows
     merged = merge(rows.hkl, rows.intensity, rows.sigma, data.symmetry)
-    found = likely_group(merged.hkl, merged.mean, merged.sigma, data.symmetry, data.cell)
-    if found is None:
+    pattern_group = likely_group(merged.hkl, merged.mean, merged.sigma, data.symmetry, data.cell)
+    if pattern_group is None:
         return data
-    symmetry, pattern = found
+    symmetry, pattern = pattern_group
     others = f" (or {all_of(pattern.groups[1:])}, which forbid the same)" if len(pattern.groups) > 1 else ""
     log.info(
         f"Systematic absences: {symmetry}{others}, probability {pattern.probability:.3f}. The exports have this space "

@@ -79,14 +79,14 @@ def influence_of(data: Crystals, part: Int, n_parts: int) -> tuple[Float, Float,
     groups = Groups.from_keys(asu[order])
     x, sigma, part = rows.intensity[order], rows.sigma[order], part[order]
     s = inverse_d_squared(asu[order][groups.offsets[:-1]], data.cell)
-    found = influence(x, groups, Segments.of(groups, part, n_parts), n_parts, s, sigma**2)
+    influences = influence(x, groups, Segments.of(groups, part, n_parts), n_parts, s, sigma**2)
     one, outlier = np.ones(len(x)), rows.outlier[order]
     mean, error = mean_of_others(groups, np.where(outlier, 0.0, sigma**-2.0), one, x)
     seen = error > 0
     z2 = np.minimum((x - mean)[seen] ** 2 / (sigma**2 + error)[seen], LARGEST)
     total = np.bincount(part[seen], minlength=n_parts).astype(np.float64)
     n = np.bincount(part[~outlier], minlength=n_parts).astype(np.float64)
-    return found.delta, ratio(np.bincount(part[seen], z2, n_parts), total), n, found.cc
+    return influences.delta, ratio(np.bincount(part[seen], z2, n_parts), total), n, influences.cc
 
 
 def _parts(data: Crystals, asked: DeltaCcHalf) -> tuple[list[str], Int]:

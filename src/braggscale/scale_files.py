@@ -164,21 +164,21 @@ def scale_input(data: Input, options: Options, clock: Clock) -> tuple[Input, Res
     """
     plan = make_plan(options, data.data_sets)
     reference, plan = _reference(data, options, plan)
-    found = run_data(data.data_sets, plan, clock, reference=reference)
+    prepared = run_data(data.data_sets, plan, clock, reference=reference)
     with clock.stage("indexing"):
-        check = check_indexing(found)
+        check = check_indexing(prepared)
     if check is not None and reference is not None and check.common_operator and not plan.mend_indexing:
         # all data sets agree with each other: it is the reference that is indexed in another way
         log.info(f"Indexing: the reference is reindexed; {check.common_operator} takes the data to its indexing")
         reference = turned(reference, inverse_of(check.common_operator))
-        found = run_data(data.data_sets, plan, clock, quiet=True, reference=reference)
-        check = check_indexing(found)
+        prepared = run_data(data.data_sets, plan, clock, quiet=True, reference=reference)
+        check = check_indexing(prepared)
     if check is not None and not check.alike and plan.mend_indexing:
-        data = with_operators(data, check.changes(), found.symmetry.hall)
+        data = with_operators(data, check.changes(), prepared.symmetry.hall)
         check = replace(check, mended=True)
-        found = run_data(data.data_sets, plan, clock, quiet=True, reference=reference)
+        prepared = run_data(data.data_sets, plan, clock, quiet=True, reference=reference)
     log_indexing(check)
-    return data, run_filtered(data.data_sets, data.not_indexed, plan, found, clock, check, reference)
+    return data, run_filtered(data.data_sets, data.not_indexed, plan, prepared, clock, check, reference)
 
 
 def _reference(data: Input, options: Options, plan: Plan) -> tuple[Reference | None, Plan]:
@@ -280,14 +280,14 @@ def _write(
         images, seconds = image_names(data.document.data), dict(record.clock.seconds)
         wanted = output.json or output.html
         with record.clock.stage("writing"):
-            written_pair, found = side_by_side(
+            written_pair, made = side_by_side(
                 lambda: write_pair(scaled, output.experiments, output.reflections),
                 lambda: summary(result, options, record.command, seconds, record.warned, images) if wanted else None,
             )
             pairs += written_pair
         with record.clock.stage("report"):
-            report, problem = _report(found, options, other)
-        advice = found.verdict.commands if found is not None else advice_without_summary(result, options)
+            report, problem = _report(made, options, other)
+        advice = made.verdict.commands if made is not None else advice_without_summary(result, options)
         pairs += report
         filtered = options.filtering.output.scale_and_filter_results if result.filtering is not None else None
         written = [output.reflections, output.experiments, output.log, output.json]
@@ -301,8 +301,8 @@ def _write(
         between = []
         if output.log:
             between.append((write_text(output.log, record.log_text()), output.log))
-        if output.json and found is not None:
-            between.append((write_text(output.json, summary_text(found)), output.json))
+        if output.json and made is not None:
+            between.append((write_text(output.json, summary_text(made)), output.json))
         if undamaged:
             between.append((_zero_dose_file(undamaged, result), undamaged))
         if filtered:
@@ -331,11 +331,11 @@ def _zero_dose_file(path: str, result: Result) -> str:
     """Write the intensities at dose zero to a temporary file beside their target; returns its name."""
     from braggscale.io.export.zero_dose_mtz import zero_dose_mtz
 
-    found = result.zero_dose
-    if found is None:
+    zero_dose = result.zero_dose
+    if zero_dose is None:
         raise OutputError(f"{path}: there are no intensities at dose zero")
     wavelength = float(np.median([one.experiment.beam.wavelength for one in result.used]))
-    content = zero_dose_mtz(found.hkl, found.found, result.symmetry, result.cell, wavelength)
+    content = zero_dose_mtz(zero_dose.hkl, zero_dose.found, result.symmetry, result.cell, wavelength)
 
     def write(file: IO[bytes]) -> None:
         """Write the content to a file that is open."""
@@ -345,20 +345,20 @@ def _zero_dose_file(path: str, result: Result) -> str:
 
 
 def _report(
-    found: Summary | None, options: Options, other: Summary | None
+    made: Summary | None, options: Options, other: Summary | None
 ) -> tuple[list[tuple[str, str]], OutputError | None]:
     """Write the report to a temporary file beside its target.
 
     Returns the file with its target, or nothing if there is no report, and the error if something went wrong."""
     target = options.output.html
-    if not target or found is None:
+    if not target or made is None:
         return [], None
     # imported here because a run without a report should not spend this time
     from braggscale.report.page.html import report_html
 
     failed: list[str] = []
     try:
-        page = report_html(found, other, options.report.compare or "", failed)
+        page = report_html(made, other, options.report.compare or "", failed)
         problem = OutputError(f"{target}: {failed[0]}; the scaled data are complete") if failed else None
         return [(write_text(target, page), target)], problem
     except OutputError as error:

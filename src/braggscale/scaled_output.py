@@ -143,7 +143,7 @@ def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
     """Columns of the scaled table of a run, see ``columns_of``."""
     state, scaled = result.scaled.state, result.scaled
     places = rows_by_data_set(result.data.rows.data_set, len(result.used))
-    found = [
+    rows = [
         ScaledRows(
             result.data.rows.row[mine],
             state.values.intensity[mine],
@@ -153,16 +153,16 @@ def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
         )
         for mine in places
     ]
-    return columns_of(result.used, found, stamp_of(result.models), imagesets)
+    return columns_of(result.used, rows, stamp_of(result.models), imagesets)
 
 
 def columns_of(
-    used: Sequence[UsedDataSet], found: Sequence[ScaledRows], run: int, imagesets: Sequence[int]
+    used: Sequence[UsedDataSet], scaled: Sequence[ScaledRows], run: int, imagesets: Sequence[int]
 ) -> NewColumns:
     """Columns of the scaled table that are new or changed: type, and one array per data set in the output.
 
     Rows that were not scaled have intensity 0 with variance -1 and scale 1.
-    ``found``: of each data set.  ``run``: number of the run (io/run_stamp.py).  ``imagesets``: of each data set.
+    ``scaled``: of each data set.  ``run``: number of the run (io/run_stamp.py).  ``imagesets``: of each data set.
     """
     changed: dict[str, tuple[str, list[Array]]] = {}
     usable = [one.usable for one in used]
@@ -185,7 +185,7 @@ def columns_of(
         put(name, owner.columns[name].tag, values)
     new: dict[str, list[Array]] = {name: [] for name in ("intensity", "variance", "scale", "scale_variance")}
     flags, fates, ids, sets = [], [], [], []
-    for member, table, rows, imageset in zip(used, tables, found, imagesets, strict=True):
+    for member, table, rows, imageset in zip(used, tables, scaled, imagesets, strict=True):
         for name, empty in (("intensity", 0.0), ("variance", -1.0), ("scale", 1.0), ("scale_variance", 0.0)):
             column = np.full(len(table), empty)
             column[rows.row] = getattr(rows, name)

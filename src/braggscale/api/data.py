@@ -93,9 +93,9 @@ def read(*files: str | os.PathLike[str], **options: Any) -> Data:
         raise CommandError("no input files: give experiments and reflections")
     made = assignments_of(options)
     refuse(made, lambda path: path.startswith(READING) and path != "input.accept", "not an option of reading")
-    found: Options = settled(made).options
-    with threads(found.nproc or available_processors()), warnings_heard() as warned:
-        data = as_asked(open_files(names, found), found)
+    chosen: Options = settled(made).options
+    with threads(chosen.nproc or available_processors()), warnings_heard() as warned:
+        data = as_asked(open_files(names, chosen), chosen)
     # the intensities say which operators these are: scaling looks at them
     later = [one for one in made if any(text.lower() == REINDEX_AUTO for text, _ in one.words)]
     return Data(data, names, tuple(later), warnings=tuple(warned))

@@ -233,13 +233,13 @@ class Run:
         """
         made = assignments_of(options)
         settled(made, export_definitions())
-        found: Options = settled([*self._made, *made]).options
-        paths = found.output.exports
+        values: Options = settled([*self._made, *made]).options
+        paths = values.output.exports
         if not paths:
             raise CommandError(f"nothing to export: name at least one of {', '.join(f'{name}=' for name in EXPORTS)}")
         _check([(name, EXPORTS[name].names(path)) for name, path in paths.items()], self.data.files)
         with self._threads():
-            export_result(self._result, found, self._output.document, self._output.columns)
+            export_result(self._result, values, self._output.document, self._output.columns)
 
     def report(self, compare: Run | str | os.PathLike[str] | None = None) -> Report:
         """Figures and tables as one page, the content of ``scale.html``; a notebook shows it.
@@ -308,14 +308,14 @@ def scale(data: Data, *, start: Run | None = None, **options: Any) -> Run:
     )
     every = [*data.excluded, *made]
     settings = settled(every)
-    found: Options = settings.options
+    values: Options = settings.options
     for note in settings.notes:
         log.info(note)
     source = data.input if start is None else _started(data.input, start)
-    with threads(found.nproc or available_processors()), warnings_heard() as warned:
-        source = split_sweeps(source, found.split_at)
-        source, result = scale_input(source, found, Clock())
-        log_result(result, found.anomalous)
+    with threads(values.nproc or available_processors()), warnings_heard() as warned:
+        source = split_sweeps(source, values.split_at)
+        source, result = scale_input(source, values, Clock())
+        log_result(result, values.anomalous)
     return Run(data, source, every, settings, result, (*data.warnings, *warned))
 
 

@@ -234,10 +234,10 @@ def _lattice_tests(rows: Rows, experiment: Experiment) -> Iterator[_Test]:
         yield _against(length, np.where(unknown, length, q), "a diffracted beam that contradicts the index")
 
 
-def _against(length: Float, found: Float, what: str) -> _Test:
-    """``length``: |B h|, ``found``: the same from the table, 1/Angstrom, (n,)."""
+def _against(length: Float, in_table: Float, what: str) -> _Test:
+    """``length``: |B h|, ``in_table``: the same from the table, 1/Angstrom, (n,)."""
     with np.errstate(invalid="ignore"):
-        difference = np.abs(found - length)
+        difference = np.abs(in_table - length)
         wrong = ~(difference <= RELATIVE * length + ABSOLUTE)
         off = float(np.median(difference / length)) if len(length) else 0.0
     return _Test(what, _STRANGERS, wrong, off)

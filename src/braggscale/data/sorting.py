@@ -170,7 +170,7 @@ def prepare_all(
     ``known_factor``: column with a known part of the inverse scale factor.
     Raises DataError if nothing is usable at all, InputError for a table without that column.
     """
-    found: list[RunDataSet] = []
+    prepared: list[RunDataSet] = []
     for k, (number, data_set, experiment) in enumerate(zip(numbers, data_sets, experiments, strict=True)):
         in_use = choice.in_use[k]
         experiment = experiment if in_use is None else experiment.with_images(in_use)
@@ -191,17 +191,17 @@ def prepare_all(
                 f"data set {data_set.identifier} is left out: {rows.reason}",
                 data_set.identifier,
             )
-            found.append(LeftOut(number, data_set, experiment, rows.reason, rows.fate, rows.partials))
+            prepared.append(LeftOut(number, data_set, experiment, rows.reason, rows.fate, rows.partials))
         else:
-            found.append(UsedDataSet(number, data_set, experiment, rows, rows.fate))
+            prepared.append(UsedDataSet(number, data_set, experiment, rows, rows.fate))
     forget(data_set.table for data_set in data_sets)
-    _refuse_twice(used(found))
-    found = _without_blank(found)
-    out = [one for one in found if isinstance(one, LeftOut)]
-    if len(out) == len(found):
+    _refuse_twice(used(prepared))
+    prepared = _without_blank(prepared)
+    out = [one for one in prepared if isinstance(one, LeftOut)]
+    if len(out) == len(prepared):
         reasons = "; ".join(f"data set {one.identifier}: {one.reason}" for one in out[:3])
         raise DataError(f"no usable reflections: {reasons}")
-    return found
+    return prepared
 
 
 def _refuse_twice(data_sets: Sequence[UsedDataSet]) -> None:
@@ -260,41 +260,41 @@ def sort_observations(
         for position, one in enumerate(used(data_sets))
     ]
     rows = Observations.concatenate(parts)
-    found = symmetry.arrange(rows.hkl)
+    arranged = symmetry.arrange(rows.hkl)
     none = rows.take(np.zeros(0, np.int64))
     emptied: list[RunDataSet] = [
         one if isinstance(one, LeftOut) else replace(one, usable=replace(one.usable, observations=none))
         for one in data_sets
     ]
-    return emptied, sorted_rows(rows.take(_in_groups(found, row_keys(rows))), found)
+    return emptied, sorted_rows(rows.take(_in_groups(arranged, row_keys(rows))), arranged)
 
 
 def in_order(rows: Observations, symmetry: Symmetry) -> tuple[SortedObservations, Int]:
     """The rows in the order of unique reflections, and where each of them stood, (n,)."""
-    found = symmetry.arrange(rows.hkl)
-    order = _in_groups(found, row_keys(rows))
-    return sorted_rows(rows.take(order), found), order
+    arranged = symmetry.arrange(rows.hkl)
+    order = _in_groups(arranged, row_keys(rows))
+    return sorted_rows(rows.take(order), arranged), order
 
 
-def _in_groups(found: Arranged, keys: UInt) -> Int:
+def _in_groups(arranged: Arranged, keys: UInt) -> Int:
     """The order of the rows, with members of a group sorted by their keys; so sums do not depend on the input's order.
 
     Otherwise another order of rows would change the last digits of sums, and the minimisers' result within their
     tolerance.  ``keys``: of the rows in the order of the input, (n,).
     """
-    group = np.repeat(np.arange(len(found.sizes)), found.sizes)
-    order: Int = found.order[np.lexsort((keys[found.order], group))]
+    group = np.repeat(np.arange(len(arranged.sizes)), arranged.sizes)
+    order: Int = arranged.order[np.lexsort((keys[arranged.order], group))]
     return order
 
 
-def sorted_rows(rows: Observations, found: Arranged) -> SortedObservations:
+def sorted_rows(rows: Observations, arranged: Arranged) -> SortedObservations:
     """Groups of rows that are already in order."""
-    friedel_split = Groups.of_sizes(found.sizes)
-    first = np.ones(len(found.sizes), np.bool_)
-    first[1:] = (found.hkl[1:] != found.hkl[:-1]).any(axis=1)
+    friedel_split = Groups.of_sizes(arranged.sizes)
+    first = np.ones(len(arranged.sizes), np.bool_)
+    first[1:] = (arranged.hkl[1:] != arranged.hkl[:-1]).any(axis=1)
     friedel_merged = Groups(np.append(friedel_split.offsets[:-1][first], friedel_split.n_rows))
-    epsilon = np.repeat(found.epsilon.astype(np.float64), found.sizes)
-    asu, minus = np.repeat(found.hkl, found.sizes, axis=0), np.repeat(found.minus, found.sizes)
+    epsilon = np.repeat(arranged.epsilon.astype(np.float64), arranged.sizes)
+    asu, minus = np.repeat(arranged.hkl, arranged.sizes, axis=0), np.repeat(arranged.minus, arranged.sizes)
     return SortedObservations(rows, asu, minus, epsilon, friedel_merged, friedel_split)
 
 

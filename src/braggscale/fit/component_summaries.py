@@ -47,8 +47,8 @@ class ComponentSummary:
     def sentence(self) -> str:
         """For the log."""
         if self.strengths and self.effective < NOTHING:
-            found = {"modulation": "no unevenness"}.get(self.component, "no effect")
-            return f"{self.component}: {found} found; not applied"
+            effect = {"modulation": "no unevenness"}.get(self.component, "no effect")
+            return f"{self.component}: {effect} found; not applied"
         number = f"{self.effective:.3g}" if self.effective >= NOTHING else f"less than {NOTHING:g}"
         limit = "; larger ones would not be plausible and were held back" if self.at_limit else ""
         size = f"corrections from {self.low:.3g} to {self.high:.3g}{limit}"

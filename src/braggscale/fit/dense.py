@@ -58,11 +58,11 @@ class Dense:
             if settings.estimate and target.restraints.strengths:
                 quadratic = target.quadratic(theta, matrix)
                 trusted = np.inf if fresh else TRUSTED
-                found, moved = strengths_nearby(quadratic, state.memory.mixing, enough, trusted)
+                nearby, moved = strengths_nearby(quadratic, state.memory.mixing, enough, trusted)
                 if moved > trusted:
                     quadratic = target.about(theta)
-                    found, moved = strengths_nearby(quadratic, state.memory.mixing, enough)
-                target, matrix = target.at(found), quadratic.matrix
+                    nearby, moved = strengths_nearby(quadratic, state.memory.mixing, enough)
+                target, matrix = target.at(nearby), quadratic.matrix
             rough = descend(target, theta, matrix, None, settings)
             history += rough.history if not history else rough.history[1:]
             theta, fresh = rough.theta, False
@@ -86,8 +86,8 @@ class Dense:
             moved = 0.0
             if estimated:
                 enough = CLOSE * settled(target)
-                found, moved = strengths_nearby(quadratic, state.memory.mixing, enough)
-                target = target.at(found)
+                nearby, moved = strengths_nearby(quadratic, state.memory.mixing, enough)
+                target = target.at(nearby)
             function, metric = target.value_and_gradient, target.restrained_matrix(quadratic.matrix)
             steps = lbfgs(function, theta, metric, max_iterations=limit, tolerance=CLOSE_STEPS * tolerance)
             history += steps.history if not history else steps.history[1:]

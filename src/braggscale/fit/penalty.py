@@ -76,8 +76,8 @@ class Penalty:
     def add_blocks(self, blocks: BlockMatrix, strengths: Mapping[str, float]) -> BlockMatrix:
         """``blocks`` plus the blocks of sum lambda S."""
         store = blocks.store.copy()
-        for kind, found in self.by_kind.items():
-            np.add.at(store, found.place, (strengths[kind] if kind else 1.0) * found.value)
+        for kind, of_kind in self.by_kind.items():
+            np.add.at(store, of_kind.place, (strengths[kind] if kind else 1.0) * of_kind.value)
         return BlockMatrix(blocks.starts, store)
 
 
@@ -96,17 +96,17 @@ def _gathered(restraints: Sequence[Placed], kind: str, n: int, blocks: Int) -> _
         first, last = np.searchsorted(blocks, index[[0, -1]], side="right")
         if isinstance(penalty, MeanPenalty) and first < last:
             i, j = _pairs(penalty.starts if penalty.within else np.zeros(1, np.int64))
-            found = penalty.within * penalty.row[i] * penalty.row[j]
+            product = penalty.within * penalty.row[i] * penalty.row[j]
             levels.append(np.zeros(n))
             levels[-1][index] = penalty.row
             share.append(strength * penalty.across)
         else:
             matrix = restraint.dense()
             i, j = np.nonzero(matrix)
-            found = matrix[i, j]
+            product = matrix[i, j]
         rows.append(index[i])
         columns.append(index[j])
-        values.append(strength * found)
+        values.append(strength * product)
     i, j, value = np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
     sparse: Any = csr_array((value, (i, j)), shape=(n, n))  # type: ignore[no-untyped-call]
     frame = BlockMatrix(blocks, np.zeros(0))

@@ -73,8 +73,8 @@ def held_back(model: JointModel) -> JointModel:
 
     def settled(component: Component) -> Component:
         """The component with all its restraints fixed at these values."""
-        found = tuple(fixed(restraint, component.null) for restraint in component.restraints)
-        return component.with_restraints(found)
+        held = tuple(fixed(restraint, component.null) for restraint in component.restraints)
+        return component.with_restraints(held)
 
     data_sets = [replace(own, components=tuple(map(settled, own.components))) for own in model.data_sets]
     return replace(model, data_sets=tuple(data_sets))

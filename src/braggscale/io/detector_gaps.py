@@ -58,7 +58,7 @@ def strips(x: Float, size: int) -> list[Strip]:
     around = (total[high] - total[low]) / (high - low)
     empty = np.concatenate(([False], counts <= STRAY * around, [False]))
     begins, ends = np.flatnonzero(empty[1:] & ~empty[:-1]), np.flatnonzero(empty[:-1] & ~empty[1:])
-    found = [
+    gaps = [
         (int(begin), int(end))
         for begin, end in zip(begins, ends, strict=True)
         if NARROWEST <= end - begin <= WIDEST
@@ -66,27 +66,27 @@ def strips(x: Float, size: int) -> list[Strip]:
         and end <= size - NARROWEST_MODULE
         and around[begin:end].sum() >= EXPECTED
     ]
-    return _regular(found, size)
+    return _regular(gaps, size)
 
 
-def _regular(found: Sequence[Strip], size: int) -> list[Strip]:
+def _regular(gaps: Sequence[Strip], size: int) -> list[Strip]:
     """The strips if they are at equal distances, with those in between that had too few neighbours to be seen."""
-    middles = np.array([0.5 * (begin + end) for begin, end in found])
+    middles = np.array([0.5 * (begin + end) for begin, end in gaps])
     if not len(middles):
         return []
     if len(middles) == 1:
-        return list(found) if abs(middles[0] - 0.5 * size) <= OFF_CENTRE * size else []
+        return list(gaps) if abs(middles[0] - 0.5 * size) <= OFF_CENTRE * size else []
     steps = np.diff(middles)
     modules = np.rint(steps / steps.min())
     pitch = float(steps.sum() / modules.sum())
     if pitch < NARROWEST_MODULE or np.abs(steps - modules * pitch).max() > UNEVEN * modules.max():
         return []
     first = middles[0] - pitch * np.floor((middles[0] - NARROWEST_MODULE) / pitch)
-    half = 0.5 * float(np.median([end - begin for begin, end in found]))
+    half = 0.5 * float(np.median([end - begin for begin, end in gaps]))
     expected = np.arange(first, size - NARROWEST_MODULE, pitch)
     nearest = [int(np.argmin(np.abs(middles - place))) for place in expected]
     return [
-        found[k] if abs(middles[k] - place) < 0.5 * pitch else (round(place - half), round(place + half))
+        gaps[k] if abs(middles[k] - place) < 0.5 * pitch else (round(place - half), round(place + half))
         for place, k in zip(expected, nearest, strict=True)
     ]
 

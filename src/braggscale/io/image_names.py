@@ -22,12 +22,12 @@ def image_names(document: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(sets, Sequence) or not isinstance(entries, Sequence):
         return ()
     names = [_name(entry) for entry in sets]
-    found = []
+    first_names = []
     for entry in entries:
         place = entry.get("imageset") if isinstance(entry, Mapping) else None
         known = isinstance(place, int) and 0 <= place < len(names)
-        found.append(names[place] if known and place is not None else "")
-    return tuple(found)
+        first_names.append(names[place] if known and place is not None else "")
+    return tuple(first_names)
 
 
 def _name(entry: object) -> str:

@@ -120,8 +120,8 @@ def _mtz(path: str) -> Reference:
         return later[0] if later else None
 
     for kind, sigma_kind, squared in (("K", "M", False), ("J", "Q", False), ("G", "L", True), ("F", "Q", True)):
-        found = kinds.get(kind, [])
-        pairs = [(label, sigma_of(label, sigma_kind)) for label in found]
+        columns = kinds.get(kind, [])
+        pairs = [(label, sigma_of(label, sigma_kind)) for label in columns]
         pairs = [(label, sigma) for label, sigma in pairs if sigma is not None or squared]
         if kind in "KG" and len(pairs) >= 2:
             (plus, s_plus), (minus, s_minus) = pairs[:2]

@@ -201,7 +201,7 @@ _SHARED = ("res", "coffset", "max_adu", "clen")
 def _panels(path: str, text: str) -> dict[str, StreamPanel]:
     """The panels that are fully described; bad regions and groups are not panels."""
     common: dict[str, str] = {}
-    found: dict[str, dict[str, str]] = {}
+    by_name: dict[str, dict[str, str]] = {}
     for raw in text.splitlines():
         key, equals, value = raw.split(";")[0].partition("=")
         key, value = key.strip(), value.strip()
@@ -212,9 +212,9 @@ def _panels(path: str, text: str) -> dict[str, StreamPanel]:
             common[key] = value
         elif not name.startswith("bad"):
             # an entry for all panels applies to the panels that follow
-            found.setdefault(name, dict(common))[entry] = value
+            by_name.setdefault(name, dict(common))[entry] = value
     panels = {}
-    for name, entries in found.items():
+    for name, entries in by_name.items():
         panel = _panel(name, common | entries)
         if panel is not None:
             panels[name] = panel

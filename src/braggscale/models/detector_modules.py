@@ -84,10 +84,10 @@ class Modules(NoGauge):
 @lru_cache(maxsize=8)
 def module_factors(edges: Edges, estimated: bool) -> Modules:
     """One factor for every module of the panel, one object for all data sets; stored in the same way as the map."""
-    found = Modules("modules", *edges)
-    n = found.n_parameters
+    modules = Modules("modules", *edges)
+    n = modules.n_parameters
     restraint = effects("modules", n, START_MODULES) if estimated else ridge(n, START_MODULES)
-    return replace(found, restraints=(restraint,))
+    return replace(modules, restraints=(restraint,))
 
 
 def enough_for_modules(edges: Edges | None, n: int) -> bool:

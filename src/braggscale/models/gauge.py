@@ -166,12 +166,12 @@ def as_restraints(
             return float(null[c.where][0])
         return float(c.row @ theta[c.where])
 
-    found = []
+    restraints = []
     for c in choices:
         value = target(c)
         relative = value**2 if c.part is not None and c.kind == "scale" and value != 0.0 else 1.0
-        found.append((c.where, Restraint(MeanPenalty.one(c.row), strength / relative, value)))
-    return found
+        restraints.append((c.where, Restraint(MeanPenalty.one(c.row), strength / relative, value)))
+    return restraints
 
 
 def as_rows(gauge_restraints: Sequence[Placed], n: int) -> Float:

@@ -119,8 +119,8 @@ class JointModel:
             seen[where.start, where.stop] = (where, component.restraints)
         placed: list[Placed] = []
         common: dict[str, list[tuple[slice, Restraint]]] = {}
-        for where, found in seen.values():
-            for restraint in found:
+        for where, of_component in seen.values():
+            for restraint in of_component:
                 if restraint.couples_data_sets:
                     common.setdefault(restraint.kind, []).append((where, restraint))
                     continue
@@ -197,10 +197,10 @@ class JointModel:
 
     def product(self, rows: ObservationGeometry, theta: Float, of: Callable[[Component], bool]) -> Float:
         """Product of some components of every row, (n,): those of which ``of`` says so.  ``theta``: (n_parameters,)."""
-        found = np.ones(len(rows))
+        factor = np.ones(len(rows))
         for family, part in self._pieces(rows, SMALL_CHUNK):
-            found[part] = self._scales(family, GeometryView.of(rows, part), theta, of)
-        return found
+            factor[part] = self._scales(family, GeometryView.of(rows, part), theta, of)
+        return factor
 
     def _scales(
         self, family: int, rows: ObservationGeometry, theta: Float, of: Callable[[Component], bool] = bool

@@ -36,10 +36,10 @@ def start_parameters(model: DataSetModel, stored: Mapping[str, Any] | None) -> t
     """Start values of every component, (n_parameters,) of each, and the names of those that were taken over."""
     values, taken = [], []
     for component in model.components:
-        found = None if stored is None else _from_stored(component, model, stored)
-        if found is not None:
+        known = None if stored is None else _from_stored(component, model, stored)
+        if known is not None:
             taken.append(component.name)
-        values.append(np.full(component.n_parameters, component.null) if found is None else found)
+        values.append(np.full(component.n_parameters, component.null) if known is None else known)
     return values, taken
 
 

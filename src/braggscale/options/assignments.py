@@ -222,42 +222,42 @@ def _assign(
 
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
     """Errors that PHIL types cannot express: order of ranges, options that exclude each other."""
-    found: list[str] = []
+    problems: list[str] = []
     selection = "reflection_selection."
     low, high = values[selection + "E2_range"]
     if not low < high:
-        found.append(f"E2_range={low:g},{high:g}: the first number must be the smaller one")
+        problems.append(f"E2_range={low:g},{high:g}: the first number must be the smaller one")
     low, high = values[selection + "Isigma_range"]
     if high != 0 and not low < high:
-        found.append(f"Isigma_range={low:g},{high:g}: the first number must be the smaller one, or the second 0")
+        problems.append(f"Isigma_range={low:g},{high:g}: the first number must be the smaller one, or the second 0")
     if (d_range := values[selection + "d_range"]) and d_range[0] == d_range[1]:
-        found.append(f"d_range={d_range[0]:g},{d_range[1]:g}: the two limits are equal")
+        problems.append(f"d_range={d_range[0]:g},{d_range[1]:g}: the two limits are equal")
     if (cell := values[selection + "best_unit_cell"]) and not (min(cell) > 0 and max(cell[3:]) < 180):
-        found.append("best_unit_cell: lengths must be above 0, angles between 0 and 180")
+        problems.append("best_unit_cell: lengths must be above 0, angles between 0 and 180")
     for word in values["input.accept"] or ():
         if word.lower() not in ACCEPTED:
-            found.append(f"accept={word}: rejections to take back are {', '.join(ACCEPTED)}")
+            problems.append(f"accept={word}: rejections to take back are {', '.join(ACCEPTED)}")
     low, high = values["cut_data.d_min"], values["cut_data.d_max"]
     if low is not None and high is not None and not low < high:
-        found.append(f"d_min={low:g} d_max={high:g}: d_min must be smaller than d_max; nothing would be left")
+        problems.append(f"d_min={low:g} d_max={high:g}: d_min must be smaller than d_max; nothing would be left")
     for one in MODEL_OPTIONS.values():
-        found += one.contradictions(values)
+        problems += one.contradictions(values)
     mode, parameter = (values[f"cross_validation.{name}"] for name in ("cross_validation_mode", "parameter"))
     if mode == "multi" and not parameter:
-        found.append("cross_validation_mode=multi needs parameter=, the name of the option to try")
+        problems.append("cross_validation_mode=multi needs parameter=, the name of the option to try")
     error = "weighting.error_model."
     if values[error + "error_model_group"] and values[error + "grouping"] != "grouped":
-        found.append("error_model_group is used only with grouping=grouped")
+        problems.append("error_model_group is used only with grouping=grouped")
     everything = tuple(dict.fromkeys(name for one in MODEL_OPTIONS.values() for name in one.corrections))
     for model, one in MODEL_OPTIONS.items():
         for name in values[f"{model}.correction.fix"] or ():
             known = one.corrections if values["model"] == model else everything
             if name not in known:
-                found.append(f"correction.fix={name}: the components are {', '.join(known)}")
+                problems.append(f"correction.fix={name}: the components are {', '.join(known)}")
     for name in ("experiments", "reflections", "log", "json", *EXPORT_FILES):
         if values["output." + name] == "":
-            found.append(f"output.{name}: the name is empty")
-    return found
+            problems.append(f"output.{name}: the name is empty")
+    return problems
 
 
 def unused_model_options(explicit: Collection[str], models_in_use: Collection[str], named: bool) -> list[str]:
@@ -304,8 +304,8 @@ def with_option(options: Options, name: str, text: str) -> Options:
         master.assign(values, path, ((text, False),))
     except CommandError as error:
         raise CommandError(f"parameter_values={text}: {error}") from None
-    found: Options = fill(Options, "", values)
-    changed: Options = _with(options, found, path.split("."))
+    result: Options = fill(Options, "", values)
+    changed: Options = _with(options, result, path.split("."))
     return replace(changed, explicit=options.explicit | {path})
 
 
@@ -319,12 +319,12 @@ def _one_path(name: str) -> str:
     return paths[0]
 
 
-def _with(options: Any, found: Any, names: Sequence[str]) -> Any:
-    """``options`` with the field of this name taken from ``found``."""
+def _with(options: Any, new: Any, names: Sequence[str]) -> Any:
+    """``options`` with the field of this name taken from ``new``."""
     first, *rest = names
     if first in MODEL_OPTIONS:
         models = dict(options.models)
-        models[first] = _with(models[first], found.models[first], rest)
+        models[first] = _with(models[first], new.models[first], rest)
         return replace(options, models=models)
-    value = getattr(found, first)
+    value = getattr(new, first)
     return replace(options, **{first: _with(getattr(options, first), value, rest) if rest else value})

@@ -29,10 +29,10 @@ def file_names(argument: str, depth: int = 0) -> list[str]:
     if argument.startswith("@"):
         return _listed(argument, depth)
     if glob.has_magic(argument):
-        found = sorted(glob.glob(argument, recursive=True))
-        if not found:
+        matches = sorted(glob.glob(argument, recursive=True))
+        if not matches:
             raise CommandError(f"{argument}: no file fits this pattern")
-        return found
+        return matches
     return [argument]
 
 
@@ -51,9 +51,9 @@ def _listed(argument: str, depth: int) -> list[str]:
     if not names:
         raise CommandError(f"{argument}: the list of files is empty")
     folder = os.path.dirname(path)
-    found = []
+    listed = []
     for name in names:
         at = "@" if name.startswith("@") else ""
         full = at + os.path.join(folder, name.removeprefix("@"))
-        found += file_names(full, depth + 1)
-    return found
+        listed += file_names(full, depth + 1)
+    return listed

@@ -23,16 +23,16 @@ def assignments_of(keywords: Mapping[str, Any], prefix: str = "") -> list[Assign
     A value is a text, a number, True, False, None, or a list of these; a list of lists sets an option that can be
     repeated once for each.  Raises CommandError for any other type.
     """
-    found: list[Assignment] = []
+    assignments: list[Assignment] = []
     for keyword, value in keywords.items():
         name = prefix + keyword.replace("__", ".")
         if isinstance(value, Mapping):
-            found += assignments_of(value, f"{name}.")
+            assignments += assignments_of(value, f"{name}.")
         elif _is_list(value) and len(value) and all(map(_is_list, value)):
-            found += [_assignment(name, entry) for entry in value]
+            assignments += [_assignment(name, entry) for entry in value]
         else:
-            found.append(_assignment(name, value))
-    return found
+            assignments.append(_assignment(name, value))
+    return assignments
 
 
 def settled(assignments: Iterable[Assignment], master: Definitions | None = None) -> Settings:

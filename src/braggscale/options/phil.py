@@ -216,8 +216,8 @@ class Definitions:
         self.foreign = dict(foreign or {})
         self.full_name_only = frozenset(full_name_only)
         self.options: dict[str, Option] = {}
-        for found in self._scope.all_definitions():
-            self.options[found.path] = _option(found.path, found.object)
+        for definition in self._scope.all_definitions():
+            self.options[definition.path] = _option(definition.path, definition.object)
         self.scope_help: dict[str, str] = {
             scope.full_path(): scope.help for scope in _scopes(self._scope) if scope.help
         }
@@ -345,9 +345,9 @@ class Definitions:
     def _write_none(self, scope: Any, values: Mapping[str, Any]) -> None:
         """Write None for a choice of which the only word is not chosen: without a star it would read as chosen."""
         word: Any = importlib.import_module("freephil.tokenizer").word
-        for found in scope.all_definitions():
-            if values[found.path] is None and len(self.options[found.path].choices) == 1:
-                found.object.words = [word("None")]
+        for definition in scope.all_definitions():
+            if values[definition.path] is None and len(self.options[definition.path].choices) == 1:
+                definition.object.words = [word("None")]
 
     def report(self, values: Mapping[str, Any], expert_level: int = 0, attributes_level: int = 0) -> str:
         """The text for ``-c``: all options up to this expert level, and those of higher levels that were set.

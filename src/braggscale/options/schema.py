@@ -368,12 +368,12 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 
 def option_paths(kind: type[Any] = Options, prefix: str = "") -> list[str]:
     """Full names of all fields, in order; equal to the full names of the PHIL text."""
-    found: list[str] = []
+    paths: list[str] = []
     for name, hint in _hints(kind).items():
         if isinstance(hint, type) and is_dataclass(hint):
-            found += option_paths(hint, f"{prefix}{name}.")
+            paths += option_paths(hint, f"{prefix}{name}.")
         elif hint == ModelValues:
-            found += [path for kind, one in MODEL_OPTIONS.items() for path in option_paths(one.values, f"{kind}.")]
+            paths += [path for kind, one in MODEL_OPTIONS.items() for path in option_paths(one.values, f"{kind}.")]
         else:
-            found += [prefix + option for option in (EXPORT_FILES if hint == ExportPaths else (name,))]
-    return found
+            paths += [prefix + option for option in (EXPORT_FILES if hint == ExportPaths else (name,))]
+    return paths

@@ -53,11 +53,11 @@ def build_models(
         for sentence in sentences:
             said.setdefault(sentence, []).append(member.identifier)
         model = build(settings, extent, member.identifier)
-        start, found = start_parameters(model, stored)
+        start, copied = start_parameters(model, stored)
         all_settings.append(settings)
         models.append(model)
         values.append(start)
-        taken.append(found)
+        taken.append(copied)
     for sentence, identifiers in said.items() if not quiet else ():
         every = len(identifiers) == len(members)
         log.info(("all data sets: " if every else f"data set {', '.join(identifiers)}: ") + sentence)

@@ -83,8 +83,8 @@ def by_wavelength(
     each = []
     for k, wavelength in enumerate(values):
         mine = good & (of_row == k)
-        found = statistics_of(data, scaled, mine, cell, symmetry, wanted) if mine.any() else None
-        each.append(OneWavelength(wavelength, tuple(np.flatnonzero(number == k).tolist()), found))
+        statistics = statistics_of(data, scaled, mine, cell, symmetry, wanted) if mine.any() else None
+        each.append(OneWavelength(wavelength, tuple(np.flatnonzero(number == k).tolist()), statistics))
     means = [_merged(data, scaled, good & (of_row == k)) for k in range(len(values))]
     pairs = combinations(range(len(values)), 2)
     return Wavelengths(tuple(each), tuple(_difference(a, b, means[a], means[b]) for a, b in pairs))

@@ -195,13 +195,13 @@ def with_intervals(
     return replace(statistics, intervals=found, overall=_significance(statistics.overall, found))
 
 
-def _significance(overall: Shell, found: Intervals | None) -> Shell:
+def _significance(overall: Shell, overall_limits: Intervals | None) -> Shell:
     """The statistics with a correlation marked as not significant if its interval contains 0."""
-    if found is None:
+    if overall_limits is None:
         return overall
     contain_zero = {
         f"{name}_significant": False
-        for name, limits in (("cc_half", found.cc_half), ("cc_anom", found.cc_anom))
+        for name, limits in (("cc_half", overall_limits.cc_half), ("cc_anom", overall_limits.cc_anom))
         if limits is not None and limits[0] <= 0.0
     }
     return replace(overall, **contain_zero)

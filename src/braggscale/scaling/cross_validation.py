@@ -74,15 +74,15 @@ class Validation:
         """In words, for the log."""
         if self.reason:
             return [self.reason]
-        found = []
+        lines = []
         for c in self.candidates[1:]:
             if c.worse > SIGNIFICANT * c.uncertainty:
-                found.append(f"{c.name}: predicts worse than this model")
+                lines.append(f"{c.name}: predicts worse than this model")
             elif c.worse < -SIGNIFICANT * c.uncertainty:
-                found.append(f"{c.name}: predicts better than this model; it is worth a run of its own")
+                lines.append(f"{c.name}: predicts better than this model; it is worth a run of its own")
             else:
-                found.append(f"{c.name}: predicts as well as this model")
-        return found
+                lines.append(f"{c.name}: predicts as well as this model")
+        return lines
 
 
 def validate(
@@ -193,12 +193,12 @@ def losses_of(intensity: Float, variance: Float, scale: Float, groups: Groups, u
 def simpler(model: JointModel) -> dict[str, JointModel]:
     """One factor for each data set, and the model without each of its components (a constant instead of a scale)."""
     names = list(dict.fromkeys(component.name for _, component, _ in model.parts()))
-    found = {"constant": _with(model, ())}
+    models = {"constant": _with(model, ())}
     for name in names if len(names) > 1 else ():
         if name == "scale" and all(_is_constant(c) for _, c, _ in model.parts() if c.name == "scale"):
             continue
-        found[f"without {name}"] = _with(model, tuple(n for n in names if n != name))
-    return found
+        models[f"without {name}"] = _with(model, tuple(n for n in names if n != name))
+    return models
 
 
 def _is_constant(component: Component) -> bool:

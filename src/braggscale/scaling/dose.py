@@ -69,5 +69,5 @@ def at_zero_dose(
     groups = data.friedel_merged
     hkl = data.asu[groups.offsets[:-1]].astype(np.int32)
     dose = doses(data, experiments, same_crystal)
-    found = zero_dose(groups, x, weight, dose, inverse_d_squared(hkl, cell), doubtful)
-    return ZeroDoseResult(found, hkl, same_crystal)
+    result = zero_dose(groups, x, weight, dose, inverse_d_squared(hkl, cell), doubtful)
+    return ZeroDoseResult(result, hkl, same_crystal)

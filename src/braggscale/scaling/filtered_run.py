@@ -25,17 +25,17 @@ def run_filtered(
     data_sets: Sequence[DataSet],
     not_indexed: int,
     plan: Plan,
-    found: RunData,
+    prepared: RunData,
     clock: Clock,
     indexing: IndexingCheck | None,
     reference: Reference | None = None,
 ) -> Result:
     """Scale, and filter if the plan asks for it; arguments as for ``pipeline.run`` and ``run_data``."""
-    result = run(data_sets, not_indexed, plan, found, clock, indexing)
+    result = run(data_sets, not_indexed, plan, prepared, clock, indexing)
     if parts := images_beyond(result, plan):
         plan = without(plan, parts, {part.number: "all images beyond the limits" for part in parts})
-        found = run_data(data_sets, plan, clock, quiet=True, reference=reference)
-        result = run(data_sets, not_indexed, plan, found, clock, indexing)
+        prepared = run_data(data_sets, plan, clock, quiet=True, reference=reference)
+        result = run(data_sets, not_indexed, plan, prepared, clock, indexing)
     if plan.filtering is None:
         return result
     seen = begin(result, plan.filtering)
@@ -51,8 +51,8 @@ def run_filtered(
             return replace(result, filtering=seen)
         plan = without(plan, new, reasons(new, plan.filtering.method if plan.filtering else ""))
         log.info("What is left is scaled again")
-        found = run_data(data_sets, plan, clock, quiet=True, reference=reference)
-        result = run(data_sets, not_indexed, plan, found, clock, indexing)
+        prepared = run_data(data_sets, plan, clock, quiet=True, reference=reference)
+        result = run(data_sets, not_indexed, plan, prepared, clock, indexing)
         if seen.reason != NO_MORE:
             return replace(result, filtering=seen)
 

@@ -148,10 +148,10 @@ def judge(result: Result, plan: Plan, so_far: Filtering) -> Filtering:
     gone = np.zeros(len(parts), bool)
     while True:
         segments = Segments.of(judged.groups, judged.part, len(parts))
-        found = influence(judged.x, judged.groups, segments, len(parts), judged.s, judged.variance)
+        influences = influence(judged.x, judged.groups, segments, len(parts), judged.s, judged.variance)
         n = np.bincount(scaled.part, minlength=len(parts)).astype(np.float64)
         z2 = mean_deviations(result, good, part, gone)
-        value = found.delta if settings.method == DELTA_CC else deviation_as_influence(z2, n)
+        value = influences.delta if settings.method == DELTA_CC else deviation_as_influence(z2, n)
         out, z, limit = stands_out(np.where(n >= settings.min_reflections, value, np.nan), n, settings.stdcutoff)
         out &= substantially(z2)
         worst = np.flatnonzero(out)[np.argsort(z[out], kind="stable")]
@@ -160,14 +160,16 @@ def judge(result: Result, plan: Plan, so_far: Filtering) -> Filtering:
             left = len(scaled.without(_marked(within, len(parts))).groups)
             if 100.0 * left / possible < settings.min_completeness:
                 within, reason = within[:0], COMPLETENESS
-        seen = [replace(parts[k], n=int(n[k]), delta=float(found.delta[k]), z2=float(z2[k])) for k in range(len(parts))]
+        seen = [
+            replace(parts[k], n=int(n[k]), delta=float(influences.delta[k]), z2=float(z2[k])) for k in range(len(parts))
+        ]
         removed = tuple(seen[k] for k in within.tolist())
         lost += sum(one.n for one in removed)
         at_all = _marked(scaled.place, len(good))
         merged = statistics_of(result.data, result.scaled, at_all, result.cell, result.symmetry, plan.statistics)
         listed = sorted((one for one in seen if one.n), key=lambda one: one.delta if np.isfinite(one.delta) else np.inf)
         percent = 100.0 * lost / max(so_far.n_initial, 1)
-        cycles.append(Cycle(tuple(listed), removed, limit, percent, found.cc, merged))
+        cycles.append(Cycle(tuple(listed), removed, limit, percent, influences.cc, merged))
         if reason or not removed:
             return replace(so_far, cycles=tuple(cycles), reason=reason or NO_MORE)
         gone = gone | _marked(within, len(parts))
@@ -250,21 +252,21 @@ def _parts(result: Result, settings: FilterSettings) -> tuple[list[Part], Int]:
     return parts, np.minimum(np.array(base)[d] + place, np.array(last)[d])
 
 
-def log_filtering(found: Filtering, first: int) -> None:
+def log_filtering(filtering: Filtering, first: int) -> None:
     """Log the parts that the cycles from number ``first`` on have left out, and why they ended."""
-    what = "data sets" if found.settings.mode == "dataset" else "groups of images"
-    for k, cycle in enumerate(found.cycles[first:], first + 1):
+    what = "data sets" if filtering.settings.mode == "dataset" else "groups of images"
+    for k, cycle in enumerate(filtering.cycles[first:], first + 1):
         worst = cycle.parts[0] if cycle.parts else None
         text = f"Filtering, cycle {k}: CC1/2 {cycle.cc_half:.4f} of {len(cycle.parts)} {what}"
         if worst is not None:
             text += f"; lowest delta CC1/2 {worst.delta:.5f} ({worst})"
-            known = found.settings.method == DELTA_CC and bool(np.isfinite(cycle.limit))
+            known = filtering.settings.method == DELTA_CC and bool(np.isfinite(cycle.limit))
             text += f", limit {cycle.limit:.5f}" if known else ""
         log.info(text)
         if cycle.removed:
-            shown = some_of([f"{part} ({why(part, found.settings.method)})" for part in cycle.removed], MOST_NAMED)
+            shown = some_of([f"{part} ({why(part, filtering.settings.method)})" for part in cycle.removed], MOST_NAMED)
             log.info(f"  left out: {shown}; {cycle.percent:.2f} % of the observations so far")
-    log.info(f"Filtering ends: {STOP_TEXT[found.reason]}")
+    log.info(f"Filtering ends: {STOP_TEXT[filtering.reason]}")
 
 
 def why(part: Part, method: str) -> str:

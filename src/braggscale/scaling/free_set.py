@@ -98,9 +98,9 @@ def cross_validate(choices: Sequence[str], folds: int, scale: Callable[[str, int
         for offset in range(folds):
             log.info("")
             log.info(f"Cross-validation: {name or 'these options'}, free set {offset + 1} of {folds}")
-            found = scale(name, offset)
-            if found is not None:
-                rows.append(found.numbers)
+            statistics = scale(name, offset)
+            if statistics is not None:
+                rows.append(statistics.numbers)
         tried.append(Tried(name, np.array(rows, np.float64).reshape(-1, 6)))
     return tried
 

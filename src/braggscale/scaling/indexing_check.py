@@ -84,12 +84,12 @@ class IndexingCheck:
         )
 
 
-def check_indexing(found: RunData) -> IndexingCheck | None:
+def check_indexing(prepared: RunData) -> IndexingCheck | None:
     """Compare the data sets of a run; None where there is only one, or nothing to compare."""
-    members, both = used(found.data_sets), found.beside
+    members, both = used(prepared.data_sets), prepared.beside
     if len(members) < 2 and both is None:
         return None
-    operators = alternatives(found.cell, found.symmetry)
+    operators = alternatives(prepared.cell, prepared.symmetry)
     n = len(members)
     identifiers, numbers = tuple(one.identifier for one in members), tuple(one.number for one in members)
     if len(operators) == 1:
@@ -98,12 +98,12 @@ def check_indexing(found: RunData) -> IndexingCheck | None:
         return IndexingCheck(
             operators, identifiers, numbers, nothing, np.ones(n, bool), unknown, unknown[:, None], nothing
         )
-    data, n_all = (found.observations, n) if both is None else (both.data, n + 1)
+    data, n_all = (prepared.observations, n) if both is None else (both.data, n + 1)
     rows = _compared(data, n_all)
-    indexed = compare(data, rows, n_all, operators, found.symmetry)
+    indexed = compare(data, rows, n_all, operators, prepared.symmetry)
     sure = indexed.decided & (_best(indexed) * np.sqrt(np.maximum(indexed.common - 3, 0)) > SIGNIFICANT)
     say = sure if both is None else sure & (np.arange(n_all) == n)  # a reference alone decides how all are indexed
-    new = toward_the_most(indexed.operator, say, operators, found.symmetry)
+    new = toward_the_most(indexed.operator, say, operators, prepared.symmetry)
     operator = np.where(sure, new[indexed.operator], 0)[:n]
     cc = np.empty_like(indexed.cc)
     cc[:, new] = indexed.cc

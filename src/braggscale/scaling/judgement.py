@@ -58,14 +58,14 @@ def symmetry_of(
     """Check of the space group with the merged intensities.  ``good``: rows that are merged, (n,)."""
     rows = np.flatnonzero(good)
     scale = scaled.state.scale[rows]
-    found = ScaledRows(
+    scaled_rows = ScaledRows(
         data.friedel_merged.subset(good),
         np.take(data.rows.hkl, rows, axis=0),
         np.take(data.asu, rows, axis=0),
         scaled.state.values.intensity[rows] / scale,
         scaled.variance[rows] / scale**2,
     )
-    return check_symmetry(found, symmetry, cell)
+    return check_symmetry(scaled_rows, symmetry, cell)
 
 
 def _images(experiment: Experiment) -> tuple[int, int]:

@@ -55,7 +55,7 @@ class _Alone:
 
 
 def scale_one_by_one(
-    problem: ScalingProblem, start: Start, settings: RoundSettings, found: Beside, selected: Bool
+    problem: ScalingProblem, start: Start, settings: RoundSettings, both: Beside, selected: Bool
 ) -> tuple[Scaled, ReferenceFit]:
     """Scale each data set against the reference alone.
 
@@ -65,26 +65,26 @@ def scale_one_by_one(
     n_sets = len(problem.model.data_sets)
     mine = rows_by_data_set(problem.rows.data_set, n_sets)
     values = initial(problem.rows, settings.intensity_choice)
-    reference, level = _reference_of(found)
-    chosen = selected[found.own]
+    reference, level = _reference_of(both)
+    chosen = selected[both.own]
     parts = [
         _alone(problem, start, settings, (d, rows), (values, reference, level, chosen)) for d, rows in enumerate(mine)
     ]
     scaled = _together(problem, parts, mine, values)
     state = scaled.state
-    both = np.ones(len(found.own))
-    both[found.own] = state.scale
-    q = np.zeros(int(found.shell.max()) + 1)
-    return scaled, compared(_as_both(state, found, both), found, q, FIXED)
+    scale_of_both = np.ones(len(both.own))
+    scale_of_both[both.own] = state.scale
+    q = np.zeros(int(both.shell.max()) + 1)
+    return scaled, compared(_as_both(state, both, scale_of_both), both, q, FIXED)
 
 
-def _reference_of(found: Beside) -> tuple[Float, Float]:
+def _reference_of(both: Beside) -> tuple[Float, Float]:
     """Reference intensity of each observation, NaN where there is none, and the mean in its shell, (n,) each."""
-    groups = found.groups
-    there = groups.sum(~found.own)
-    total = groups.sum(np.where(found.own, 0.0, found.data.rows.i_sum))
+    groups = both.groups
+    there = groups.sum(~both.own)
+    total = groups.sum(np.where(both.own, 0.0, both.data.rows.i_sum))
     value = np.divide(total, there, out=np.full(len(groups), np.nan), where=there > 0)
-    return groups.spread(value)[found.own], found.mean[found.own]
+    return groups.spread(value)[both.own], both.mean[both.own]
 
 
 def _alone(
@@ -229,11 +229,11 @@ def _outcome(each: list[Outcome]) -> Outcome:
     return Outcome(np.concatenate([one.theta for one in each]), covariance, (), undetermined, n, groups)
 
 
-def _as_both(state: State, found: Beside, scale: Array) -> Scaled:
+def _as_both(state: State, both: Beside, scale: Array) -> Scaled:
     """The state with rows of the reference among the observations; only what a comparison needs is filled in."""
-    own = found.own
+    own = both.own
     n = len(own)
-    intensity, variance, rejected = found.data.rows.i_sum.copy(), np.ones(n), np.zeros(n, bool)
+    intensity, variance, rejected = both.data.rows.i_sum.copy(), np.ones(n), np.zeros(n, bool)
     intensity[own], variance[own], rejected[own] = state.values.intensity, state.variance, state.rejected
     whole = replace(
         state,

@@ -58,19 +58,19 @@ def run(
     data_sets: Sequence[DataSet],
     not_indexed: int,
     plan: Plan,
-    found: RunData | None = None,
+    prepared: RunData | None = None,
     clock: Clock | None = None,
     indexing: IndexingCheck | None = None,
 ) -> Result:
     """Scale the data sets.
 
     ``not_indexed``: number of input rows that belong to no data set.  ``plan``: made for these data sets.
-    ``found``: their observations, None to have them prepared.  ``clock``: gets the seconds of each stage.
+    ``prepared``: their observations, None to have them prepared.  ``clock``: gets the seconds of each stage.
     ``indexing``: the check of indexing, for the result.  Raises UserError if the data cannot be scaled.
     """
     clock = clock or Clock()
-    found = found or run_data(data_sets, plan, clock)
-    data, in_use = found.observations, used(found.data_sets)
+    prepared = prepared or run_data(data_sets, plan, clock)
+    data, in_use = prepared.observations, used(prepared.data_sets)
     with clock.stage("models"):
         settings, model, theta, taken = build_models(in_use, data, plan.models)
         fixed = fixed_parameters(model, settings)
@@ -79,40 +79,50 @@ def run(
         start = start_of(theta, taken, model, in_use, data, plan.continuation, of, everybody)
     with clock.stage("selection"):
         identifiers = [one.identifier for one in in_use]
-        selection, chosen = _selected(found, identifiers, plan)
-        free = _free_rows(found.groups, plan)
+        selection, chosen = _selected(prepared, identifiers, plan)
+        free = _free_rows(prepared.groups, plan)
     with clock.stage("scaling"):
         still = np.array([one.experiment.is_still for one in in_use])
         work = ScalingProblem(
-            data.rows, found.groups, data.friedel_split, data.epsilon, model, selection.mask & ~free, fixed, of, still
+            data.rows,
+            prepared.groups,
+            data.friedel_split,
+            data.epsilon,
+            model,
+            selection.mask & ~free,
+            fixed,
+            of,
+            still,
         )
-        scaled, told = _scaled(work, start, found, plan, chosen)
+        scaled, told = _scaled(work, start, prepared, plan, chosen)
     validation = None
     if plan.validate:
         with clock.stage("validation"):
-            others = _other_restraints(in_use, found, plan.models, settings)
+            others = _other_restraints(in_use, prepared, plan.models, settings)
             validation = validate(work, scaled, data.friedel_merged, plan.rounds.fit, others)
     with clock.stage("statistics"):
-        final = final_fates(found.data_sets, data, scaled, plan.small_scale_cutoff)
+        final = final_fates(prepared.data_sets, data, scaled, plan.small_scale_cutoff)
         good = usable(data.rows.data_set, scaled, plan.small_scale_cutoff)
         used_experiments = [one.experiment for one in in_use]
         statistics, found_bad = side_by_side(
-            lambda: statistics_of(data, scaled, good, found.cell, found.symmetry, plan.statistics),
+            lambda: statistics_of(data, scaled, good, prepared.cell, prepared.symmetry, plan.statistics),
             lambda: exclusions_of(data, scaled, good, used_experiments),
         )
         asked = statistics if plan.statistics.half_sets else None
-        halves = half_sets_of(data, scaled, good, found.cell, found.symmetry, asked)
+        halves = half_sets_of(data, scaled, good, prepared.cell, prepared.symmetry, asked)
         apart = None
         if plan.free_set is not None:
-            about = (found.cell, found.symmetry, plan.statistics, plan.free_set)
+            about = (prepared.cell, prepared.symmetry, plan.statistics, plan.free_set)
             apart = free_set(data, scaled, good, free, about)
         undamaged = None
         if plan.zero_dose is not None:
-            undamaged = at_zero_dose(data, scaled, good, used_experiments, found.cell, plan.zero_dose.same_crystal)
-        several = by_wavelength(data, scaled, good, used_experiments, (found.cell, found.symmetry, plan.statistics))
+            undamaged = at_zero_dose(data, scaled, good, used_experiments, prepared.cell, plan.zero_dose.same_crystal)
+        several = by_wavelength(
+            data, scaled, good, used_experiments, (prepared.cell, prepared.symmetry, plan.statistics)
+        )
         statistics = with_intervals(statistics, data, scaled, good, used_experiments)
     with clock.stage("checks"):
-        checked = symmetry_of(data, scaled, good, found.symmetry, found.cell)
+        checked = symmetry_of(data, scaled, good, prepared.symmetry, prepared.cell)
     covariance = scaled.outcome.covariance
     esd = None if covariance is None else np.sqrt(np.maximum(covariance.diagonal(), 0.0))
     # data sets that were not chosen are still listed in the ledger
@@ -122,8 +132,8 @@ def run(
         members=members,
         used=tuple(used(members)),
         kept=tuple(k for k, one in enumerate(members) if isinstance(one, UsedDataSet)),
-        symmetry=found.symmetry,
-        cell=found.cell,
+        symmetry=prepared.symmetry,
+        cell=prepared.cell,
         data=data,
         settings=tuple(settings),
         model=model,
@@ -132,7 +142,7 @@ def run(
         models=stored_models(model, settings, plan.continuation.outlier_limits, of, scaled, esd),
         selection=selection,
         statistics=statistics,
-        batch_lines=batches.batch_lines(experiments, batches.offsets_of(experiments), found.images.in_use),
+        batch_lines=batches.batch_lines(experiments, batches.offsets_of(experiments), prepared.images.in_use),
         not_indexed=not_indexed,
         seconds=dict(clock.seconds),
         validation=validation,
@@ -149,15 +159,15 @@ def run(
 
 
 def _scaled(
-    work: ScalingProblem, start: Start, found: RunData, plan: Plan, chosen: Bool
+    work: ScalingProblem, start: Start, prepared: RunData, plan: Plan, chosen: Bool
 ) -> tuple[Scaled, ReferenceFit | None]:
     """The scales, and the comparison with the reference if there is one.  ``chosen``: rows in the fit, (n,)."""
-    if found.beside is None:
+    if prepared.beside is None:
         return scale_data(work, start, plan.rounds), None
-    chosen = chosen & ~_free_rows(found.beside.groups, plan)
+    chosen = chosen & ~_free_rows(prepared.beside.groups, plan)
     if plan.one_by_one:
-        return scale_one_by_one(work, start, plan.rounds, found.beside, chosen)
-    return scale_with_reference(work, start, plan.rounds, found.beside, plan.reference_mode, chosen)
+        return scale_one_by_one(work, start, plan.rounds, prepared.beside, chosen)
+    return scale_with_reference(work, start, plan.rounds, prepared.beside, plan.reference_mode, chosen)
 
 
 def _free_rows(groups: Groups, plan: Plan) -> Bool:
@@ -168,18 +178,18 @@ def _free_rows(groups: Groups, plan: Plan) -> Bool:
     return result
 
 
-def _selected(found: RunData, identifiers: list[str], plan: Plan) -> tuple[Selection, Bool]:
+def _selected(prepared: RunData, identifiers: list[str], plan: Plan) -> tuple[Selection, Bool]:
     """Observations that take part in the fit, and the rows of the problem that do: the reference is among these."""
-    if found.beside is None:
-        selection = selected(found.observations, found.groups, identifiers, plan.intensity_choice, plan.selection)
+    if prepared.beside is None:
+        selection = selected(prepared.observations, prepared.groups, identifiers, plan.intensity_choice, plan.selection)
         return selection, selection.mask
-    both = found.beside
+    both = prepared.beside
     selection = selected(both.data, both.groups, [*identifiers, "reference"], plan.intensity_choice, plan.selection)
     return selection_of_observations(selection, both.own), selection.mask | ~both.own
 
 
 def _other_restraints(
-    in_use: Sequence[UsedDataSet], found: RunData, request: ModelRequest, settings: Sequence[ModelSettings]
+    in_use: Sequence[UsedDataSet], prepared: RunData, request: ModelRequest, settings: Sequence[ModelSettings]
 ) -> dict[str, JointModel]:
     """The models with the other kind of ``restraints``, by its name; empty if they are the same."""
     estimated = not any(s.estimated for s in settings)
@@ -190,4 +200,4 @@ def _other_restraints(
     if estimated and not any(MODELS[s.model].estimates for s in settings):
         return {}
     name = "estimated restraints" if estimated else "fixed restraints"
-    return {name: build_models(in_use, found.observations, changed, quiet=True)[1]}
+    return {name: build_models(in_use, prepared.observations, changed, quiet=True)[1]}

@@ -125,11 +125,11 @@ def start_of(
 
 def _log_models(taken: Sequence[Sequence[str]], model: JointModel, members: Sequence[UsedDataSet]) -> None:
     """One line for each list of components that were taken over or begin anew, with the data sets that have it."""
-    found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    by_components: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for names, own, member in zip(taken, model.data_sets, members, strict=True):
         new = tuple(c.name for c in own.components if c.name not in names)
-        found.setdefault((tuple(names), new), []).append(member.identifier)
-    for (names, new), identifiers in found.items():
+        by_components.setdefault((tuple(names), new), []).append(member.identifier)
+    for (names, new), identifiers in by_components.items():
         who = "all data sets" if len(identifiers) == len(members) else f"data set {some_of(identifiers, 8)}"
         if names:
             anew = f"; new: {', '.join(new)}" if new else ""
@@ -171,11 +171,11 @@ def _linear_term(entry: Mapping[str, Any]) -> float:
 
 
 def _i_mid(configurations: Sequence[Mapping[str, Any]]) -> float | None:
-    found = [c.get("Imid") for c in configurations]
-    i_mid = found[0]
-    if all(m is None for m in found):  # a mixture by expected errors, which has no midpoint
+    midpoints = [c.get("Imid") for c in configurations]
+    i_mid = midpoints[0]
+    if all(m is None for m in midpoints):  # a mixture by expected errors, which has no midpoint
         return None
-    if isinstance(i_mid, bool) or not isinstance(i_mid, int | float) or any(m != i_mid for m in found):
+    if isinstance(i_mid, bool) or not isinstance(i_mid, int | float) or any(m != i_mid for m in midpoints):
         log.info("Intensities are chosen afresh: the data sets of the input have different choices")
         return None
     log.info(f"Intensity choice of the input as a start: Imid {i_mid:.6g} (0 profile, 1 summation, else a mixture)")
@@ -220,9 +220,9 @@ def _log_limits(scaled: Sequence[UsedDataSet], data: SortedObservations, members
             left_out = (table["flags"][rows].astype(np.uint64) & np.uint64(int(Flag.USER_EXCLUDED_IN_SCALING))) != 0
             text = "excluded by its user"
             counts[text] = counts.get(text, 0) + int(np.count_nonzero(left_out))
-    found = ", ".join(f"{n} {text}" for text, n in counts.items() if n)
-    if found:
+    listed = ", ".join(f"{n} {text}" for text, n in counts.items() if n)
+    if listed:
         log.info(
-            f"Left out by the earlier run and used now: {found}. Limits are not taken over from the input; only those "
+            f"Left out by the earlier run and used now: {listed}. Limits are not taken over from the input; only those "
             "of this command count"
         )

@@ -178,37 +178,35 @@ def _shells(rows: Observations, own: Bool) -> tuple[Int, Float]:
 
 
 def scale_with_reference(
-    problem: ScalingProblem, start: Start, settings: RoundSettings, found: Beside, mode: str, selected: Bool
+    problem: ScalingProblem, start: Start, settings: RoundSettings, both: Beside, mode: str, selected: Bool
 ) -> tuple[Scaled, ReferenceFit]:
     """Scales of the observations with the reference, and the comparison of both.
 
     ``problem``: of the observations alone.  ``selected``: rows of both that may take part in the fit, (n,).
     """
-    q = np.full(int(found.shell.max()) + 1, 0.0 if mode == FIXED else OF_MODELS if found.calculated else OF_DATA)
+    q = np.full(int(both.shell.max()) + 1, 0.0 if mode == FIXED else OF_MODELS if both.calculated else OF_DATA)
     for number in range(1, MOST_FITS + 1):
-        both = _problem(problem, found, q, mode, selected)
-        scaled = scale_data(both, _start(start, problem, both), settings)
-        told = compared(scaled, found, q, mode)
+        joint = _problem(problem, both, q, mode, selected)
+        scaled = scale_data(joint, _start(start, problem, joint), settings)
+        told = compared(scaled, both, q, mode)
         if mode == FIXED or number == MOST_FITS:
             break
-        new = _estimate(scaled, found)
+        new = _estimate(scaled, both)
         change = np.abs(np.log(np.maximum(new, 0.01) / np.maximum(q, 0.01)))
         if change.max() < np.log(CHANGED):
             break
         log.info("Reference: unexplained part by shell " + " ".join(f"{x:.3f}" for x in new) + "; scaled again with it")
         q = new
-    return stripped(scaled, problem, found.own), told
+    return stripped(scaled, problem, both.own), told
 
 
-def _problem(problem: ScalingProblem, found: Beside, q: Float, mode: str, selected: Bool) -> ScalingProblem:
-    rows = found.data.rows
+def _problem(problem: ScalingProblem, both: Beside, q: Float, mode: str, selected: Bool) -> ScalingProblem:
+    rows = both.data.rows
     if mode == FIXED:
-        variance = (FIXED_ERROR * np.maximum(rows.i_sum, 0.01 * found.mean)) ** 2
+        variance = (FIXED_ERROR * np.maximum(rows.i_sum, 0.01 * both.mean)) ** 2
     else:
-        variance = np.maximum(found.variance(q), (LEAST * found.mean) ** 2)
-    rows = replace(
-        rows, v_sum=np.where(found.own, rows.v_sum, variance), v_prf=np.where(found.own, rows.v_prf, variance)
-    )
+        variance = np.maximum(both.variance(q), (LEAST * both.mean) ** 2)
+    rows = replace(rows, v_sum=np.where(both.own, rows.v_sum, variance), v_prf=np.where(both.own, rows.v_prf, variance))
     reference = DataSetModel("KB", (Smooth("scale", ()),), {})
     model = JointModel.of([*problem.model.data_sets, reference])
     fixed = np.ones(model.n_parameters, bool)
@@ -216,7 +214,7 @@ def _problem(problem: ScalingProblem, found: Beside, q: Float, mode: str, select
     of = np.append(problem.error_model_of, problem.n_error_models)
     still = None if problem.still is None else np.append(problem.still, False)
     return ScalingProblem(
-        rows, found.groups, found.data.friedel_split, found.data.epsilon, model, selected, fixed, of, still
+        rows, both.groups, both.data.friedel_split, both.data.epsilon, model, selected, fixed, of, still
     )
 
 
@@ -228,27 +226,27 @@ def _start(start: Start, problem: ScalingProblem, both: ScalingProblem) -> Start
     )
 
 
-def _means(scaled: Scaled, found: Beside) -> tuple[Float, Float, Float, Int, Int]:
+def _means(scaled: Scaled, both: Beside) -> tuple[Float, Float, Float, Int, Int]:
     """Of the common reflections: mean of the observations, its variance, I_ref, row of the reference, group."""
-    state, groups = scaled.state, found.data.friedel_split
-    weight = np.where(found.own & ~state.rejected & (state.scale > 0), state.scale**2 / state.variance, 0.0)
+    state, groups = scaled.state, both.data.friedel_split
+    weight = np.where(both.own & ~state.rejected & (state.scale > 0), state.scale**2 / state.variance, 0.0)
     x = np.divide(state.values.intensity, state.scale, out=np.zeros(len(weight)), where=state.scale > 0)
-    if len(groups) != len(found.data.friedel_merged) and not found.data.minus[~found.own].any():
-        groups = found.data.friedel_merged
+    if len(groups) != len(both.data.friedel_merged) and not both.data.minus[~both.own].any():
+        groups = both.data.friedel_merged
     total = groups.sum(weight)
     mean = np.divide(groups.sum(weight * x), total, out=np.zeros(len(groups)), where=total > 0)
-    where = np.flatnonzero(~found.own & ~state.rejected)
+    where = np.flatnonzero(~both.own & ~state.rejected)
     at = groups.index()[where]
     there = total[at] > 0
     where, at = where[there], at[there]
-    return mean[at], 1.0 / total[at], found.data.rows.i_sum[where], where, at
+    return mean[at], 1.0 / total[at], both.data.rows.i_sum[where], where, at
 
 
-def _estimate(scaled: Scaled, found: Beside) -> Float:
+def _estimate(scaled: Scaled, both: Beside) -> Float:
     """q of each shell."""
-    mean, error, reference, where, _ = _means(scaled, found)
-    shell, level, sigma2 = found.shell[where], found.mean[where], found.sigma2[where]
-    q = np.zeros(int(found.shell.max()) + 1)
+    mean, error, reference, where, _ = _means(scaled, both)
+    shell, level, sigma2 = both.shell[where], both.mean[where], both.sigma2[where]
+    q = np.zeros(int(both.shell.max()) + 1)
     for k in range(len(q)):
         mine = shell == k
         if not mine.any():
@@ -265,10 +263,10 @@ def _estimate(scaled: Scaled, found: Beside) -> Float:
     return q
 
 
-def compared(scaled: Scaled, found: Beside, q: Float, mode: str) -> ReferenceFit:
+def compared(scaled: Scaled, both: Beside, q: Float, mode: str) -> ReferenceFit:
     """Compare merged intensities with the reference.  ``scaled``: of both.  ``q``: of each shell, (n_shells,)."""
-    mean, _, reference, where, _ = _means(scaled, found)
-    shell, n = found.shell[where], len(q)
+    mean, _, reference, where, _ = _means(scaled, both)
+    shell, n = both.shell[where], len(q)
 
     def agreement(mine: Bool) -> tuple[float, float]:
         """Correlation and R of the chosen reflections; NaN for fewer than three."""
@@ -278,9 +276,9 @@ def compared(scaled: Scaled, found: Beside, q: Float, mode: str) -> ReferenceFit
         return cc, float(np.abs(mean[mine] - reference[mine]).sum() / np.abs(mean[mine]).sum())
 
     each = [agreement(shell == k) for k in range(n)]
-    d = np.array([found.data.rows.d[found.shell == k].min(initial=np.inf) for k in range(n)])
+    d = np.array([both.data.rows.d[both.shell == k].min(initial=np.inf) for k in range(n)])
     cc, r = np.array([a for a, _ in each]), np.array([b for _, b in each])
-    return ReferenceFit(mode, found.n_reference, d, q, cc, r, agreement(np.ones(len(shell), bool)))
+    return ReferenceFit(mode, both.n_reference, d, q, cc, r, agreement(np.ones(len(shell), bool)))
 
 
 def stripped(scaled: Scaled, problem: ScalingProblem, own: Bool) -> Scaled:

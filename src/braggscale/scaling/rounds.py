@@ -239,9 +239,9 @@ def _with_fit_groups(context: _Context, loop: _Loop, number: int) -> _Loop:
     state = loop.state
     if not state.strengths or state.fit_groups_known or (number != 2 and context.cold):
         return loop
-    found = fit_groups(_outlier_inputs(context, state), state.rejected)
-    state = replace(state, fit_groups=found, fit_groups_known=True)
-    fit_problem = loop.fit_problem.regrouped(found.subset(context.problem.selected))
+    groups = fit_groups(_outlier_inputs(context, state), state.rejected)
+    state = replace(state, fit_groups=groups, fit_groups_known=True)
+    fit_problem = loop.fit_problem.regrouped(groups.subset(context.problem.selected))
     return _Loop(state, fit_problem, _weights(context, state, first=False), loop.outcome)
 
 
@@ -281,13 +281,15 @@ def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converge
         state = replace(state, errors=tuple(result.model for result in results))
         state = _with_scales(problem, state, outcome.theta, scale)
     variance = output_variance(_expectation(problem, state), scale_variance, observed=not state.strengths)
-    found: tuple[ComponentSummary, ...] = ()
+    summaries: tuple[ComponentSummary, ...] = ()
     if outcome.effective_dof is not None:
         design, of = loop.fit_problem.design, loop.fit_problem.rows.data_set
-        found = component_summaries(problem.model, design, of, outcome.theta, outcome.effective_dof, outcome.strengths)
+        summaries = component_summaries(
+            problem.model, design, of, outcome.theta, outcome.effective_dof, outcome.strengths
+        )
     expected = state.scale * problem.groups.spread(state.mean_intensity)
     told = () if state.profiles is None else profile_findings(state.profiles, problem.rows, expected)
-    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, found, told)
+    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, summaries, told)
 
 
 def _with_factors(model: JointModel, fixed: Bool, theta: Float, factors: Float) -> Float:
@@ -374,8 +376,8 @@ def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdi
         history = OutlierHistory(state.rejected, state.returned, state.impossible)
         calibrated = bool(state.strengths and settings.errors and settings.errors.refine)
         inputs, memory = _outlier_inputs(context, _calibrated(context, state)), _memory(number)
-        found = judge_round(inputs, settings.outliers, history, memory, calibrated, context.stored, state.shadowed)
-        rejection, n_wilson, now = found.rejection, found.n_impossible, found.history
+        judgement = judge_round(inputs, settings.outliers, history, memory, calibrated, context.stored, state.shadowed)
+        rejection, n_wilson, now = judgement.rejection, judgement.n_impossible, judgement.history
         if calibrated and number <= FRESH_ROUNDS:
             # a shadowed observation stays rejected: once it is left out of the fit, the test can no longer
             # recognise the shadow
@@ -394,8 +396,8 @@ def _calibrated(context: _Context, state: State) -> State:
     """
     if context.settings.errors:
         return state
-    found = _fit_errors(context.problem, state, ErrorModelOptions(min_photons=MIN_PHOTONS))
-    errors = tuple(result.model for result in found)
+    fits = _fit_errors(context.problem, state, ErrorModelOptions(min_photons=MIN_PHOTONS))
+    errors = tuple(result.model for result in fits)
     return _with_scales(context.problem, replace(state, errors=errors), state.theta, state.scale)
 
 

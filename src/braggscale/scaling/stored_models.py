@@ -43,11 +43,11 @@ def stored_models(
             extra["error_model_linear_term"] = errors[d].c  # other programs expect two parameters
         if scaled.state.i_mid is not None and scaled.state.i_mid != BEST:
             extra["Imid"] = float(scaled.state.i_mid)
-        found = data_set.to_dict(theta, sigma, extra, scaled.state.strengths)
+        entry = data_set.to_dict(theta, sigma, extra, scaled.state.strengths)
         for component, where in zip(data_set.components, slices, strict=True):
             # shared components that no other program reads are stored once; for stills they would be most of the file
             if component.name in data_set.beyond_dials and (where.start, where.stop) in seen:
-                del found[component.name]
+                del entry[component.name]
             seen.add((where.start, where.stop))
-        stored.append(found | {OWN_ENTRY: stored_entry(settings[d], limits)})
+        stored.append(entry | {OWN_ENTRY: stored_entry(settings[d], limits)})
     return tuple(stored)

@@ -79,14 +79,14 @@ def judge_absences(
     probability = np.exp(score - score.max())
     probability /= probability.sum()
     strength = intensity[tells] / sigma[tells]
-    found = []
+    judged = []
     for k in np.argsort(-probability, kind="stable").tolist():
         names = tuple(str(candidates[i]) for i in np.flatnonzero(inverse.ravel() == k).tolist())
         n = int(np.count_nonzero(patterns[k]))
-        found.append(
+        judged.append(
             Pattern(names, float(probability[k]), n, _mean(strength[patterns[k]]), _mean(strength[~patterns[k]]))
         )
-    return found
+    return judged
 
 
 def _mean(values: Float) -> float:

@@ -65,11 +65,11 @@ def _along(use: Bool, s: Float, groups: Groups, x: Float, weight: Float, signal:
     shell = np.clip(np.searchsorted(edges, own, side="right") - 1, 0, n - 1)
     cc, pairs = cc_half(groups.choose(use), weight[rows], x[rows], shell, n)
     d_min = edges[1:] ** -0.5
-    found = suggest_limit(d_min.tolist(), cc[:-1].tolist(), pairs[:-1].tolist()).d_min
+    limit = suggest_limit(d_min.tolist(), cc[:-1].tolist(), pairs[:-1].tolist()).d_min
     number = np.maximum(np.bincount(shell, minlength=n), 1)
     mean = np.bincount(shell, signal[use], n) / number
     middle = np.bincount(shell, own, n) / number
-    return AxisLimit(int(np.count_nonzero(use)), float(d_min[-1]), found, _falls_below(middle, mean))
+    return AxisLimit(int(np.count_nonzero(use)), float(d_min[-1]), limit, _falls_below(middle, mean))
 
 
 def _falls_below(s: Float, mean: Float) -> float | None:

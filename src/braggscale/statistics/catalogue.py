@@ -74,8 +74,8 @@ class Statistic:
 
     def limits(self, intervals: object) -> Limits | None:
         """The interval that decides the digits.  ``intervals``: an Intervals, or the same read from a file, or None."""
-        found: Limits | None = getattr(intervals, _AS_WELL_KNOWN_AS.get(self.name, self.name), None)
-        return found
+        interval: Limits | None = getattr(intervals, _AS_WELL_KNOWN_AS.get(self.name, self.name), None)
+        return interval
 
 
 _STATISTICS = (

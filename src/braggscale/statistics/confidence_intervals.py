@@ -146,16 +146,16 @@ def intervals(
         return None
     effects: dict[str, Float] = {}
     bootstrap = _Bootstrap(blocks, draws_of(blocks.n), effects)
-    found: dict[str, Limits | None] = {}
+    limits: dict[str, Limits | None] = {}
     weight = 1.0 / (sigma * sigma)
     for groups, suffix in ((friedel_merged, ""), (friedel_split, "_apart")):
         spread = _Spread.of(groups, x, weight)
         for name in ("r_meas", "r_pim"):
-            found[name + suffix] = _of_r_factor(spread, name + suffix, bootstrap, values[name + suffix])
+            limits[name + suffix] = _of_r_factor(spread, name + suffix, bootstrap, values[name + suffix])
         if groups is friedel_merged:
-            found["cc_half"] = _of_cc_half(spread, weight, bootstrap, values["cc_half"])
-    found["cc_anom"] = _of_cc_anom(friedel_merged, friedel_split, x, sigma, bootstrap, values["cc_anom"])
-    return Intervals(LEVEL, blocks.unit, blocks.n, **found, keys=blocks.keys, effects=effects)
+            limits["cc_half"] = _of_cc_half(spread, weight, bootstrap, values["cc_half"])
+    limits["cc_anom"] = _of_cc_anom(friedel_merged, friedel_split, x, sigma, bootstrap, values["cc_anom"])
+    return Intervals(LEVEL, blocks.unit, blocks.n, **limits, keys=blocks.keys, effects=effects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,12 +291,12 @@ def _of_correlation(
     return _quantiles((1.0 - drawn) / (1.0 + drawn))
 
 
-def _relative(found: Float, expected: Float, kappa: Float) -> Float | None:
-    """Effect of each observation on the relative change of the sum of ``found``; None if that is 0."""
-    total, below = float(found.sum()), float(expected.sum())
+def _relative(terms: Float, expected: Float, kappa: Float) -> Float | None:
+    """Effect of each observation on the relative change of the sum of ``terms``; None if that is 0."""
+    total, below = float(terms.sum()), float(expected.sum())
     if not (total > 0 and below > 0 and math.isfinite(total / below)):
         return None
-    return np.asarray(np.sqrt(kappa) * (found - (total / below) * expected) / total)
+    return np.asarray(np.sqrt(kappa) * (terms - (total / below) * expected) / total)
 
 
 def _kappa_absolute(n: Float) -> Float:

@@ -59,8 +59,8 @@ def exclusions(data: Deviations, n_images: Sequence[int]) -> Exclusions:
     return Exclusions(tuple(runs), tuple(whole), gain=gain, gain_error=error)
 
 
-def _inside(data: Deviations, found: Sequence[Stretch]) -> Bool:
+def _inside(data: Deviations, stretches: Sequence[Stretch]) -> Bool:
     result = np.zeros(len(data.image), bool)
-    for one in found:
+    for one in stretches:
         result |= (data.data_set == one.data_set) & (data.image >= one.first) & (data.image <= one.last)
     return result

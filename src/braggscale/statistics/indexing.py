@@ -140,15 +140,15 @@ def _by_set(rows: tuple[Array, Float, Float], y: Float, there: Bool, w_ref: Floa
     return np.where(n >= FEWEST_COMMON, cc, np.nan), n
 
 
-def reference_of(found: Indexed, rows: tuple[Array, Array, Float, Float], n_unique: int) -> tuple[Float, Float]:
+def reference_of(indexed: Indexed, rows: tuple[Array, Array, Float, Float], n_unique: int) -> tuple[Float, Float]:
     """sum w and sum w x of the data sets whose operator is decided, (n_unique,) each.
 
-    ``rows``: the arguments of ``find_indexing`` from which ``found`` came: unique, (n_operators, n), data_set, x and
+    ``rows``: the arguments of ``find_indexing`` from which ``indexed`` came: unique, (n_operators, n), data_set, x and
     weight, (n,).
     """
     unique, data_set, x, weight = rows
-    w = np.where(found.decided[data_set], weight, 0.0)
-    place = unique[found.operator[data_set], np.arange(len(x))]
+    w = np.where(indexed.decided[data_set], weight, 0.0)
+    place = unique[indexed.operator[data_set], np.arange(len(x))]
     return np.bincount(place, w, n_unique).astype(np.float64), np.bincount(place, w * x, n_unique).astype(np.float64)
 
 

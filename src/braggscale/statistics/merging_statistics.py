@@ -165,15 +165,15 @@ def statistics_of_sums(
 
     ``sums``: those of the reflections down to a resolution, Angstrom, or of all; None where there is none.
     """
-    found = _within(sums(d_min), symmetry, cell, n_bins)
-    if found is None:
+    within = _within(sums(d_min), symmetry, cell, n_bins)
+    if within is None:
         warn(
             log,
             Code.NO_STATISTICS,
             "merging statistics: no observation with a positive sigma is inside the resolution limits",
         )
         return None
-    shells, overall = found
+    shells, overall = within
     anomalous = not symmetry.centrosymmetric
     if d_min is not None:
         return Statistics(overall, shells, anomalous, ResolutionLimit(None, "the limit was given"))
@@ -182,10 +182,10 @@ def statistics_of_sums(
         [shell.cc_half for shell in shells],
         [shell.cc_half_pairs for shell in shells],
     )
-    found = None if limit.d_min is None else _within(sums(limit.d_min), symmetry, cell, n_bins)
-    if found is None:
+    within = None if limit.d_min is None else _within(sums(limit.d_min), symmetry, cell, n_bins)
+    if within is None:
         return Statistics(overall, shells, anomalous, limit)
-    inner, suggested = found
+    inner, suggested = within
     return Statistics(overall, shells, anomalous, limit, suggested, inner[0], inner[-1])
 
 

@@ -58,11 +58,11 @@ def symmetry_elements(
     """
     e2 = np.minimum(normalised_intensities(intensity, d, np.ones(len(d))), LARGEST)
     weight = 1.0 / ((sigma / np.maximum(np.abs(intensity), 1e-30) * e2) ** 2 + 0.1)
-    found = [
+    elements = [
         _element(matrix, is_used, hkl, intensity, e2, weight) for matrix, is_used in zip(rotations, used, strict=True)
     ]
-    expected = max([expected_cc, *(e.cc for e in found if e.pairs >= ENOUGH_PAIRS and np.isfinite(e.cc))])
-    return [replace(e, probability=_probability(e.cc, e.pairs, expected)) if np.isfinite(e.cc) else e for e in found]
+    expected = max([expected_cc, *(e.cc for e in elements if e.pairs >= ENOUGH_PAIRS and np.isfinite(e.cc))])
+    return [replace(e, probability=_probability(e.cc, e.pairs, expected)) if np.isfinite(e.cc) else e for e in elements]
 
 
 def _element(matrix: Float, used: bool, hkl: Array, intensity: Float, e2: Float, weight: Float) -> Element:

@@ -149,14 +149,14 @@ class _Lines:
     def of(cls, sums: _Sums, prior: _Prior, intensity: Float, level: Float) -> _Lines:
         """``intensity``: at dose zero, as far as it is known, ``level``: <I>, (n_groups,)."""
         variance = np.maximum(prior.variance(intensity, level), LEAST_PRIOR * level**2)
-        found = cls._with(sums, prior.gamma, variance, level)
+        lines = cls._with(sums, prior.gamma, variance, level)
         for _ in range(TAIL_STEPS):
             # a slope far from its expectation is less shrunken, as for Student's distribution
-            off = found.slope - prior.gamma * (level - np.nan_to_num(found.intensity))
-            own = np.divide(found.ii, found.below, out=np.zeros(len(level)), where=found.free)
+            off = lines.slope - prior.gamma * (level - np.nan_to_num(lines.intensity))
+            own = np.divide(lines.ii, lines.below, out=np.zeros(len(level)), where=lines.free)
             square = np.divide(off**2 + own, variance, out=np.ones(len(level)), where=variance > 0)
-            found = cls._with(sums, prior.gamma, variance * (TAILS + square) / (TAILS + 1.0), level)
-        return found
+            lines = cls._with(sums, prior.gamma, variance * (TAILS + square) / (TAILS + 1.0), level)
+        return lines
 
     @classmethod
     def _with(cls, sums: _Sums, gamma: float, variance: Float, level: Float) -> _Lines:
@@ -201,20 +201,20 @@ def zero_dose(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, do
     if doubtful is not None:
         kept &= ~doubtful
     before = kept
-    found, prior = _lines(_Sums.of(groups, x, np.where(kept, weight, 0.0), dose), s, None)
+    estimate, prior = _lines(_Sums.of(groups, x, np.where(kept, weight, 0.0), dose), s, None)
     factor = np.ones(len(groups))
-    for _ in range(PASSES if found.tau > 0 else 0):
+    for _ in range(PASSES if estimate.tau > 0 else 0):
         now = weight / groups.spread(factor)
         if doubtful is not None:
-            kept = _tested(groups, x, now, dose, s, prior, found, before)
-        factor = factor * _excess(groups, x, np.where(kept, now, 0.0), dose, s, prior, found)
+            kept = _tested(groups, x, now, dose, s, prior, estimate, before)
+        factor = factor * _excess(groups, x, np.where(kept, now, 0.0), dose, s, prior, estimate)
         now = weight / groups.spread(factor)
-        found, prior = _lines(_Sums.of(groups, x, np.where(kept, now, 0.0), dose), s, found.intensity)
-    return found
+        estimate, prior = _lines(_Sums.of(groups, x, np.where(kept, now, 0.0), dose), s, estimate.intensity)
+    return estimate
 
 
 def _tested(
-    groups: Groups, x: Float, weight: Float, dose: Float, s: Float, prior: _Prior, found: ZeroDose, before: Bool
+    groups: Groups, x: Float, weight: Float, dose: Float, s: Float, prior: _Prior, estimate: ZeroDose, before: Bool
 ) -> Bool:
     """Observations that agree with the lines of the others of their reflections, (n_rows,).
 
@@ -225,8 +225,8 @@ def _tested(
     prior = replace(prior, of_intensity=WIDE * prior.of_intensity, of_level=WIDE * prior.of_level)
     usable = weight > 0
     kept = usable.copy()
-    level = _level(found.mean, s, np.isfinite(found.mean))
-    intensity = np.maximum(np.nan_to_num(found.intensity), 0.0)
+    level = _level(estimate.mean, s, np.isfinite(estimate.mean))
+    intensity = np.maximum(np.nan_to_num(estimate.intensity), 0.0)
     limit = np.full(len(groups), MOST_Z**2)
     for number in range(MOST_OUT):
         sums = _Sums.of(groups, x, np.where(kept, weight, 0.0), dose)
@@ -264,13 +264,13 @@ def _usual(groups: Groups, square: Float, intensity: Float, usable: Bool) -> Flo
     return result
 
 
-def _excess(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, prior: _Prior, found: ZeroDose) -> Float:
+def _excess(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, prior: _Prior, estimate: ZeroDose) -> Float:
     """Variance of observations about their lines over the expected one, at most 1, (n_groups,).
 
     ``weight``: 0 for observations that were left out, (n_rows,).
     """
     sums = _Sums.of(groups, x, weight, dose)
-    intensity = np.maximum(np.nan_to_num(found.intensity), 0.0)
+    intensity = np.maximum(np.nan_to_num(estimate.intensity), 0.0)
     lines = _Lines.of(sums, prior, intensity, _level(sums.mean, s, sums.there))
     square, freedom = lines.squares(groups, x, weight, dose, weight > 0)
     freedom = np.where((weight > 0) & (freedom > LEAST_FREEDOM), freedom, 0.0)

@@ -165,15 +165,15 @@ def _with_share(obs: Observations, u: Float) -> Intensities:
     recorded = mix(np.ones(len(u)), obs.partiality)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.where(recorded > 0, obs.correction / recorded, obs.correction)
-    found = Intensities(mix(obs.i_prf, obs.i_sum), mix(obs.v_prf, obs.v_sum), factor)
+    intensities = Intensities(mix(obs.i_prf, obs.i_sum), mix(obs.v_prf, obs.v_sum), factor)
     if obs.relative is None:
-        return found
+        return intensities
     # the variance of a mixture contains (1 - u) V_S, and with it (1 - u) r S^2
     r = (1.0 - u) * obs.relative
     mixed = (u > 0.0) & (u < 1.0)
-    square = found.intensity[mixed] ** 2
+    square = intensities.intensity[mixed] ** 2
     r[mixed] *= np.divide(obs.i_sum[mixed] ** 2, square, out=np.zeros(len(square)), where=square > 0)
-    return replace(found, relative=r)
+    return replace(intensities, relative=r)
 
 
 def candidates(obs: Observations, rows: Bool) -> list[float]:
@@ -251,9 +251,9 @@ def comparison(obs: Observations, groups: Groups, scale: Float, weight: Float, o
     rows = _Rows.of(obs, groups, scale, weight, both)
     mixed = _Rows.of(replace(obs, i_sum=mixture), groups, scale, weight, both)
     compare = _Comparison.start(mixed, SUMMATION)
-    found = replace(compare.candidate(SUMMATION), name=_name(BEST), i_mid=BEST)
+    candidate = replace(compare.candidate(SUMMATION), name=_name(BEST), i_mid=BEST)
     others = replace(compare, rows=rows)
-    return Choice(BEST, (others.candidate(PROFILE), others.candidate(SUMMATION), found), len(rows.raw), reason)
+    return Choice(BEST, (others.candidate(PROFILE), others.candidate(SUMMATION), candidate), len(rows.raw), reason)
 
 
 def _comparable(obs: Observations, groups: Groups, scale: Float, outlier: Bool | None) -> Bool:

@@ -85,10 +85,10 @@ def judge(
 
     def block(first: int, last: int) -> tuple[int, int]:
         """Verdicts on the groups from ``first`` to ``last``; how many were rejected and changed."""
-        found: tuple[int, int] = outliers.verdicts(
+        counts: tuple[int, int] = outliers.verdicts(
             first, last, groups.offsets, arrays, scale, limits, (simple, trim, afresh), out, result, changed
         )
-        return found
+        return counts
 
     done = in_blocks(groups, block)
     if any(bad for _, bad in done):

@@ -99,13 +99,13 @@ def judge_round(
     return Judgement(OutlierHistory(out, returned, certain), rejection, int(np.count_nonzero(wilson & ~rejection.mask)))
 
 
-def standing(found: Rejection, nearby: Sequence[Rejection], before: Bool, groups: Groups) -> Rejection:
-    """``found``, except that groups keep their earlier outliers if a slightly different threshold reproduces them.
+def standing(rejection: Rejection, nearby: Sequence[Rejection], before: Bool, groups: Groups) -> Rejection:
+    """``rejection``, except that groups keep their earlier outliers if a slightly different threshold reproduces them.
 
     ``nearby``: outliers with such thresholds.  ``before``: the earlier outliers, (n_rows,).
     """
-    mask = found.mask.copy()
+    mask = rejection.mask.copy()
     for other in nearby:
         same = groups.spread(groups.sum(other.mask != before) == 0)
         mask[same] = before[same]
-    return report(mask, before, groups, found.rounds)
+    return report(mask, before, groups, rejection.rounds)

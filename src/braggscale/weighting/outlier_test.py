@@ -130,8 +130,8 @@ def settle(
         rows, part = np.flatnonzero(groups.spread(moving)), groups.choose(moving)
         old = before[rows]
         old[part.spread(part.sum(~old) < 2)] = False
-        found, more = _settle(variance_model.take(rows), scale[rows], part, (old, mask[rows]), zmax, method)
-        mask[rows] = found
+        settled, more = _settle(variance_model.take(rows), scale[rows], part, (old, mask[rows]), zmax, method)
+        mask[rows] = settled
         rounds += more
     return report(mask, before, groups, rounds)
 
@@ -155,9 +155,9 @@ def _settle(
             rows, part = rows[~inside], part.choose(~cycle)
         if len(rows) == 0:
             break
-        found, moving, moves = _judged(variance_model.take(rows), scale[rows], part, zmax, mask[rows], method)
+        now_rejected, moving, moves = _judged(variance_model.take(rows), scale[rows], part, zmax, mask[rows], method)
         rounds += moves
-        mask[rows] = found
+        mask[rows] = now_rejected
         rows, part = rows[part.spread(moving)], part.choose(moving)
         verdicts.append(mask.copy())
     return mask, rounds

@@ -84,9 +84,9 @@ class Pairs:
 
     def noise(self) -> Float:
         """V_S at the expected intensity, counts^2, (n,)."""
-        found = self.v_sum - self.relative * self.summed**2
-        found += self.k_sum * self.factor * (self.expected - np.abs(self.summed))
-        return np.maximum(found, LEAST * self.v_sum)
+        variance = self.v_sum - self.relative * self.summed**2
+        variance += self.k_sum * self.factor * (self.expected - np.abs(self.summed))
+        return np.maximum(variance, LEAST * self.v_sum)
 
     def saved(self, ratio: Float, power: Float | float, alike: Int | None = None) -> Float:
         """E = V_S - V_P/R^2 at the expected intensity, at least a small share of V_S, counts^2, (n,).
@@ -151,10 +151,10 @@ def _offsets(pairs: Pairs, known: Float, inside: Bool) -> tuple[Float, Float]:
     term = Term("resolution", (float(x.min()),), (max(float(x.max()), float(x.min()) + 1e-9),), (OFFSET_INTERVALS,))
     index, value = term.basis((x,))
     unit = float(np.median(np.sqrt(pairs.noise()) / pairs.factor))
-    found = np.zeros((len(pairs), term.n))
+    basis = np.zeros((len(pairs), term.n))
     per_row = np.divide(unit * pairs.factor, known, out=np.zeros(len(pairs)), where=inside)
-    found[np.arange(len(pairs))[:, None], index] = value * per_row[:, None]
-    return found, np.eye(term.n)
+    basis[np.arange(len(pairs))[:, None], index] = value * per_row[:, None]
+    return basis, np.eye(term.n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,13 +115,13 @@ class Profiles:
         v_profile = rows.v_prf / ratio**2 + r_profile * (rows.i_prf / ratio) ** 2
         variance = mix(v_profile, u * (2.0 - u), rows.v_sum, (1.0 - u) ** 2) + extra
         recorded = mix(ratio, u, rows.partiality, 1.0 - u)
-        found = Intensities(value, variance, rows.correction / np.where(recorded > 0, recorded, 1.0))
+        mixed = Intensities(value, variance, rows.correction / np.where(recorded > 0, recorded, 1.0))
         if rows.relative is not None:
             parts = mix(
                 r_profile * (rows.i_prf / ratio) ** 2, u * (2.0 - u), rows.relative * rows.i_sum**2, (1.0 - u) ** 2
             )
-            found = replace(found, relative=np.divide(parts, value**2, out=np.zeros(len(u)), where=value != 0))
-        return replace(self, share=u), found
+            mixed = replace(mixed, relative=np.divide(parts, value**2, out=np.zeros(len(u)), where=value != 0))
+        return replace(self, share=u), mixed
 
     def scaled(self, rows: Observations) -> Observations:
         """The observations with profile intensities on the scale of the sums."""

@@ -75,7 +75,7 @@ def fitted_differences(start: Float, square: Float, columns: Float, offsets: Int
     k from ``offsets[k]`` to ``offsets[k + 1]``, ``offsets``: (n_families + 1,).  ``columns``: E, c T and T^2, (3, n).
     A family without rows keeps what it has.
     """
-    found, sizes = start.copy(), np.diff(offsets)
+    coefficients, sizes = start.copy(), np.diff(offsets)
     settled = sizes == 0
     for _ in range(_ITERATIONS):
         moving = np.flatnonzero(~settled)
@@ -87,7 +87,7 @@ def fitted_differences(start: Float, square: Float, columns: Float, offsets: Int
         else:
             here_square, here_columns = square, columns
         ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes[moving])))
-        model = _variances(found[moving], here_columns, ends)
+        model = _variances(coefficients[moving], here_columns, ends)
         z2 = here_square / model
         # leave out rows beyond 4 sigma, or beyond 7 times the usual deviation as long as this is larger
         bound = np.maximum(16.0, 50.0 * _medians(z2, ends))
@@ -95,18 +95,18 @@ def fitted_differences(start: Float, square: Float, columns: Float, offsets: Int
         new = _not_negative(here_columns, here_square, weight, ends)
         new[:, 0] = np.maximum(new[:, 0], LEAST_COUNTING)
         change = np.abs(np.log(_variances(new, here_columns, ends) / model))
-        found[moving] = new
+        coefficients[moving] = new
         settled[moving] = _medians(change, ends) < _SETTLED
-    return found
+    return coefficients
 
 
 def _variances(coefficients: Float, columns: Float, offsets: Int) -> Float:
     """D of each row, (n,)."""
     sizes = np.diff(offsets)
-    found = np.zeros(columns.shape[1])
+    variances = np.zeros(columns.shape[1])
     for column, mine in zip(columns, coefficients.T, strict=True):
-        found += np.repeat(mine, sizes) * column
-    return found
+        variances += np.repeat(mine, sizes) * column
+    return variances
 
 
 def _medians(values: Float, offsets: Int) -> Float:
@@ -222,13 +222,13 @@ class Term:
 
     def penalty(self) -> Float:
         """Squared second differences along every coordinate, and a small multiple of the unit matrix, (n, n)."""
-        found = NULL * np.eye(self.n)
+        matrix = NULL * np.eye(self.n)
         before = 1
         for size in self.shape:
             bends = np.diff(np.eye(size), n=2, axis=0)
-            found += np.kron(np.eye(self.n // (before * size)), np.kron(bends.T @ bends, np.eye(before)))
+            matrix += np.kron(np.eye(self.n // (before * size)), np.kron(bends.T @ bends, np.eye(before)))
             before *= size
-        return found
+        return matrix
 
 
 @dataclass(frozen=True, slots=True)

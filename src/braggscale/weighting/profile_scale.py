@@ -54,16 +54,16 @@ class ProfileScale:
 
     def family(self, n_sets: int) -> Int:
         """Number in ``ratios`` of each data set, -1 for none, (n_sets,)."""
-        found = np.full(n_sets, -1)
+        numbers = np.full(n_sets, -1)
         for k, ratio in enumerate(self.ratios):
-            found[ratio.data_sets] = k
-        return found
+            numbers[ratio.data_sets] = k
+        return numbers
 
     def log_ratio(self, rows: Sites) -> Float:
         """ln R of each row, (n,); 0 where it is not known or profiles are used alone."""
-        found = np.zeros(len(rows))
+        values = np.zeros(len(rows))
         if not len(rows):
-            return found
+            return values
         last = max([int(rows.data_set.max()), *(int(ratio.data_sets.max()) for ratio in self.ratios)])
         family = self.family(last + 1)[rows.data_set]
         order = np.argsort(family, kind="stable")
@@ -79,10 +79,10 @@ class ProfileScale:
         def lane(k: int) -> None:
             """ln R of every ``lanes``-th part from the k-th on."""
             for ratio, part in parts[k::lanes]:
-                found[part] = ratio.log(rows.take(part))
+                values[part] = ratio.log(rows.take(part))
 
         run_lanes(lane, lanes)
-        return found
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,8 @@ def fit(pairs: Pairs, sample: Sample, before: ProfileScale | None = None) -> Pro
     if not sample.families:
         return ProfileScale((), {} if before is None else dict(before.strengths))
     known = {} if before is None else {tuple(r.data_sets.tolist()): r for r in before.ratios}
-    found = [known.get(tuple(data_sets.tolist())) for data_sets in sample.families]
-    fits = FamilyFits(pairs, sample.offsets, sample.families, found)
+    ratios = [known.get(tuple(data_sets.tolist())) for data_sets in sample.families]
+    fits = FamilyFits(pairs, sample.offsets, sample.families, ratios)
     strengths = {} if before is None else dict(before.strengths)
     for kind in sorted(fits.kinds()):
         strengths.setdefault(kind, START)

@@ -94,13 +94,13 @@ def verdicts(inputs: OutlierInputs, options: OutlierOptions, before: Bool, calib
     """
     given, zmax, method = inputs.expected, options.zmax, options.method or "standard"
     variance_model, scale, groups = given.variance_model, np.maximum(given.scale, 0.0), given.groups
-    found = settle(variance_model, scale, groups, zmax, before, method)
+    rejection = settle(variance_model, scale, groups, zmax, before, method)
     if not calibrated or method != "standard":
-        return found
-    limits, mask, mates = (zmax, RETURN_SHARE * zmax), found.mask, inputs.mates(found.mask)
+        return rejection
+    limits, mask, mates = (zmax, RETURN_SHARE * zmax), rejection.mask, inputs.mates(rejection.mask)
     if mates.difference.any():
         mask = _spare_mates(variance_model, scale, groups, mates, limits, mask, before)
-    return report(_settle_disputes(inputs, mates, limits, mask, before), before, groups, found.rounds)
+    return report(_settle_disputes(inputs, mates, limits, mask, before), before, groups, rejection.rounds)
 
 
 def _spare_mates(
@@ -109,19 +109,19 @@ def _spare_mates(
     groups: Groups,
     mates: Mates,
     limits: tuple[float, float],
-    found: Bool,
+    rejected: Bool,
     before: Bool,
 ) -> Bool:
     """Outliers, (n,): groups with outliers are tested once more, with Friedel mates that may differ.
 
-    ``limits``: z_max, z_back.  ``found``: outliers of the test with one mean, ``before``: those with which the search
-    starts, (n,).
+    ``limits``: z_max, z_back.  ``rejected``: outliers of the test with one mean, ``before``: those with which the
+    search starts, (n,).
     """
-    suspect = groups.spread(groups.sum(found | before) > 0)
+    suspect = groups.spread(groups.sum(rejected | before) > 0)
     rows, part = np.flatnonzero(suspect), groups.subset(suspect)
-    mask = found.copy()
+    mask = rejected.copy()
     mask[rows] = _agreed(
-        variance_model.take(rows), scale[rows], part, mates.take(rows), limits, found[rows], before[rows]
+        variance_model.take(rows), scale[rows], part, mates.take(rows), limits, rejected[rows], before[rows]
     )
     return mask
 
@@ -153,28 +153,28 @@ def _agreed(
 
 
 def _settle_disputes(
-    inputs: OutlierInputs, mates: Mates, limits: tuple[float, float], found: Bool, before: Bool
+    inputs: OutlierInputs, mates: Mates, limits: tuple[float, float], rejected: Bool, before: Bool
 ) -> Bool:
-    """Outliers, (n,): ``found``, and one of two members if only two are left in a group and they disagree.
+    """Outliers, (n,): ``rejected``, and one of two members if only two are left in a group and they disagree.
 
     ``limits``: z_max, z_back.  ``before``: outliers of the round before, (n,).
     """
     given = inputs.expected
-    groups, inside = given.groups, ~found & (given.scale > 0)
+    groups, inside = given.groups, ~rejected & (given.scale > 0)
     two = groups.sum(inside) == 2
     rows, part = np.flatnonzero(groups.spread(two)), groups.choose(two)
     if not len(rows):
-        return found
+        return rejected
     variance_model, scale, inside = given.variance_model.take(rows), given.scale[rows], inside[rows]
     variance = expect(variance_model, scale, ~inside, part)[1]
     z2 = squares(variance_model.intensity, variance, np.maximum(scale, 0.0), part, mates.take(rows), ~inside)
     judged = disputed(z2, part, inside, before[rows], limits)
     if not judged.any():
-        return found
+        return rejected
     members = np.flatnonzero(part.spread(judged))
     x = np.divide(variance_model.intensity, scale, out=np.zeros(len(rows)), where=scale > 0)[members]
-    above = int(np.count_nonzero((given.variance_model.intensity > given.scale * inputs.positive_mean)[found]))
-    n_outliers = above, int(np.count_nonzero(found)) - above
-    mask = found.copy()
+    above = int(np.count_nonzero((given.variance_model.intensity > given.scale * inputs.positive_mean)[rejected]))
+    n_outliers = above, int(np.count_nonzero(rejected)) - above
+    mask = rejected.copy()
     mask[rows[members]] |= losers(x, inputs.mean()[rows[members]], part.choose(judged), inside[members], n_outliers)
     return mask

@@ -51,9 +51,9 @@ def shadowed(rows: ObservationGeometry, expected: Expectation, out: Bool, respon
         mu = mu / np.minimum(response, 1.0)
     judged = mu > JUDGED_FROM * np.sqrt(expected.variance)
     low, half = (judged & (intensity < share * mu) for share in (LEAST_RESPONSE, PENUMBRA))
-    found = np.zeros(len(mu), np.bool_)
+    shadow = np.zeros(len(mu), np.bool_)
     if not low.any():
-        return found
+        return shadow
     bright = (LEAST_RESPONSE * intensity > mu) & (intensity > JUDGED_FROM * np.sqrt(expected.variance)) & (mu != 0.0)
     counts = np.bincount(rows.data_set[judged])
     suspect = np.bincount(rows.data_set[low], minlength=len(counts)) >= FEWEST_IN_CELL
@@ -70,16 +70,16 @@ def shadowed(rows: ObservationGeometry, expected: Expectation, out: Bool, respon
             dark = places.ravel()[cells.numbers(rows.xyz[part])]
             outside = np.count_nonzero(judged[part] & ~dark)
             if np.count_nonzero(low[part] & ~dark) < MOST_WEAK_OUTSIDE * outside:
-                found[part] = dark
-    return found
+                shadow[part] = dark
+    return shadow
 
 
 def _from_others(expected: Expectation, out: Bool) -> Float:
     """Expected intensity g T of each row from the other members of its group, counts, (n,); 0 where there are none."""
     scale = expected.scale
     weight = (~out & (scale > 0)) / expected.variance
-    found = mean_of_others(expected.groups, weight, scale, expected.variance_model.intensity)[0]
-    return np.where(scale > 0, found, 0.0)
+    mean = mean_of_others(expected.groups, weight, scale, expected.variance_model.intensity)[0]
+    return np.where(scale > 0, mean, 0.0)
 
 
 def _dark(n_judged: Int, n_low: Int, n_half: Int, n_bright: Int) -> Bool:

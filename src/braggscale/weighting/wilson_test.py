@@ -18,10 +18,10 @@ def impossible(intensity: Float, scale: Float, epsilon: Float, shells: Shells, e
     Rows with g <= 0 are not tested and do not count for the mean intensity.
     """
     good = scale > 0
-    found = np.zeros(len(good), np.bool_)
+    result = np.zeros(len(good), np.bool_)
     if not emax or not good.any():
-        return found
+        return result
     if not good.all():
         intensity, scale, epsilon, shells = intensity[good], scale[good], epsilon[good], Shells.of(shells.d[good])
-    found[np.flatnonzero(good)[shells.beyond(intensity / scale, epsilon, emax**2)]] = True
-    return found
+    result[np.flatnonzero(good)[shells.beyond(intensity / scale, epsilon, emax**2)]] = True
+    return result

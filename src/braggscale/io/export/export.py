@@ -62,11 +62,11 @@ class ExportData:
         if symmetry.name is None:
             raise DataError(f"space group {symmetry}: no table lists this setting, so it cannot be exported; reindex")
         rows = no_observations()
-        found = cls(Crystals(rows, (), symmetry, cell, ()), settings, statistics)
-        found.__dict__["sets"] = (
+        data = cls(Crystals(rows, (), symmetry, cell, ()), settings, statistics)
+        data.__dict__["sets"] = (
             WavelengthSet(wavelength, rows, merged, amplitudes(merged, d_spacings(cell, merged.hkl))),
         )
-        return found
+        return data
 
     @cached_property
     def sets(self) -> tuple[WavelengthSet, ...]:

@@ -118,8 +118,8 @@ def _read(path: str, label: str | None) -> tuple[Int32, Int32]:
         labels = [(column.label, column) for column in mtz.columns if column.type in ("I", "X")]
     except UnicodeDecodeError:
         raise InputError(f"{path}: damaged MTZ file: a column has a label that is no text") from None
-    found = {name.lower(): column for name, column in labels}
-    column = next((found[name] for name in wanted if name in found), None)
+    by_name = {name.lower(): column for name, column in labels}
+    column = next((by_name[name] for name in wanted if name in by_name), None)
     if column is None:
         have = ", ".join(name for name, c in labels if c.type == "I") or "none"
         raise CommandError(

@@ -41,15 +41,15 @@ def merge_json(
 
     ``cell``: Angstrom and degrees.  ``n_bins``: number of shells.  ``internal_variance``: see ``merging_statistics``.
     """
-    found: dict[str, Any] = {}
+    by_wavelength: dict[str, Any] = {}
     for one in sets:
         asu, minus = symmetry.asu(one.rows.hkl)
         rows = Unmerged(asu, minus, one.rows.intensity, one.rows.sigma, cell, symmetry)
         merged = merging_statistics(rows, n_bins=n_bins, use_internal_variance=internal_variance)
         apart = merging_statistics(_mates_apart(rows), n_bins=n_bins, use_internal_variance=internal_variance)
         if merged is not None and apart is not None:
-            found[f"{one.wavelength:.5f}"] = _statistics(merged, apart, symmetry, cell)
-    return json.dumps(found, indent=1) + "\n"
+            by_wavelength[f"{one.wavelength:.5f}"] = _statistics(merged, apart, symmetry, cell)
+    return json.dumps(by_wavelength, indent=1) + "\n"
 
 
 def _mates_apart(rows: Unmerged) -> Unmerged:
@@ -132,9 +132,9 @@ def _by_name(shells: Sequence[Mapping[str, Number]]) -> dict[str, Any]:
     return {**{name: [part[name] for part in parts] for name in overall}, "overall": dict(overall)}
 
 
-def _overall_table(found: Statistics) -> list[list[str]]:
+def _overall_table(statistics: Statistics) -> list[list[str]]:
     """Statistics of all, of the lowest and of the highest shell, as rows of a table with a heading."""
-    columns = (found.overall, found.shells[0], found.shells[-1])
+    columns = (statistics.overall, statistics.shells[0], statistics.shells[-1])
     return [
         ["", "Overall", "Low resolution", "High resolution"],
         ["Resolution (Å)", *(f"{one.d_max:.2f} - {one.d_min:.2f}" for one in columns)],
@@ -150,7 +150,7 @@ def _overall_table(found: Statistics) -> list[list[str]]:
     ]
 
 
-def _shell_table(found: Statistics) -> list[list[str | int]]:
+def _shell_table(statistics: Statistics) -> list[list[str | int]]:
     """Statistics of every shell as rows of a table with a heading; a star says that a correlation is significant."""
     heading: list[str | int] = [
         "Resolution (Å)", "N(obs)", "N(unique)", "Multiplicity", "Completeness", "Mean I", "Mean I/σ(I)",
@@ -158,7 +158,7 @@ def _shell_table(found: Statistics) -> list[list[str | int]]:
         "CC<sub>ano</sub>",
     ]  # fmt: skip
     rows: list[list[str | int]] = [heading]
-    for one in found.shells:
+    for one in statistics.shells:
         rows.append(
             [
                 f"{one.d_max:.2f} - {one.d_min:.2f}",
@@ -176,9 +176,9 @@ def _shell_table(found: Statistics) -> list[list[str | int]]:
     return rows
 
 
-def _in_brackets(found: Statistics, anomalous: Sequence[Mapping[str, Number]]) -> dict[str, str]:
+def _in_brackets(statistics: Statistics, anomalous: Sequence[Mapping[str, Number]]) -> dict[str, str]:
     """Statistics of all, and in brackets those of the highest shell.  ``anomalous``: by shell, last those of all."""
-    whole, high = found.overall, found.shells[-1]
+    whole, high = statistics.overall, statistics.shells[-1]
 
     def pair(of_all: Number, of_high: Number, digits: int) -> str:
         """The value of all data, and that of the outermost shell in parentheses."""

@@ -11,7 +11,7 @@ from braggscale.numerics.array_types import Int32
 from braggscale.statistics.zero_dose import ZeroDose
 
 
-def zero_dose_mtz(hkl: Int32, found: ZeroDose, symmetry: Symmetry, cell: UnitCell, wavelength: float) -> bytes:
+def zero_dose_mtz(hkl: Int32, zero_dose: ZeroDose, symmetry: Symmetry, cell: UnitCell, wavelength: float) -> bytes:
     """The content of the file: IMEAN SIGIMEAN at dose zero, SLOPE SIGSLOPE over the range of dose, N.
 
     ``hkl``: of each reflection, (n, 3).  ``wavelength``: Angstrom.
@@ -20,15 +20,15 @@ def zero_dose_mtz(hkl: Int32, found: ZeroDose, symmetry: Symmetry, cell: UnitCel
     data_set = mtz.add_dataset("ZERODOSE")
     data_set.wavelength = wavelength
     columns = [
-        ("IMEAN", "J", found.intensity),
-        ("SIGIMEAN", "Q", found.sigma),
-        ("SLOPE", "R", found.slope),
-        ("SIGSLOPE", "R", found.slope_sigma),
-        ("N", "I", found.n),
+        ("IMEAN", "J", zero_dose.intensity),
+        ("SIGIMEAN", "Q", zero_dose.sigma),
+        ("SLOPE", "R", zero_dose.slope),
+        ("SIGSLOPE", "R", zero_dose.slope_sigma),
+        ("N", "I", zero_dose.n),
     ]
     for name, kind, _ in columns:
         mtz.add_column(name, kind, dataset_id=data_set.id)
-    known = np.isfinite(found.intensity) & np.isfinite(found.sigma)
+    known = np.isfinite(zero_dose.intensity) & np.isfinite(zero_dose.sigma)
     table = np.column_stack([hkl, *(values for _, _, values in columns)])[known]
     mtz.set_data(table.astype(np.float32))
     mtz.update_reso()
