@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from braggscale.numerics.partitions import available_processors, run_lanes, side_by_side, threads
+from braggscale.numerics.partitions import available_processors, run_in_threads, side_by_side, threads
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_results_come_in_the_order_of_the_lanes_also_nested(n):
     def outer(k):
-        return run_lanes(lambda j: 10 * k + j, 4)
+        return run_in_threads(lambda j: 10 * k + j, 4)
 
     with threads(n):
-        assert run_lanes(outer, 6) == [[10 * k + j for j in range(4)] for k in range(6)]
+        assert run_in_threads(outer, 6) == [[10 * k + j for j in range(4)] for k in range(6)]
 
 
 def test_a_lane_that_fails_is_heard_of():
@@ -27,8 +27,8 @@ def test_a_lane_that_fails_is_heard_of():
 
     with threads(2):
         with pytest.raises(ValueError, match="lane 3"):
-            run_lanes(lane, 8)
-        assert run_lanes(lambda k: k, 3) == [0, 1, 2]
+            run_in_threads(lane, 8)
+        assert run_in_threads(lambda k: k, 3) == [0, 1, 2]
     assert available_processors() >= 1
 
 
@@ -68,9 +68,9 @@ def test_two_functions_side_by_side(n):
         raise ValueError("second")
 
     with threads(n):
-        assert side_by_side(lambda: run_lanes(abs, 3), lambda: run_lanes(str, 2)) == ([0, 1, 2], ["0", "1"])
+        assert side_by_side(lambda: run_in_threads(abs, 3), lambda: run_in_threads(str, 2)) == ([0, 1, 2], ["0", "1"])
         with pytest.raises(ValueError, match="second"):
             side_by_side(lambda: 1, fails)
         with pytest.raises(ValueError, match="second"):
             side_by_side(fails, lambda: 1)
-        assert run_lanes(abs, 2) == [0, 1]
+        assert run_in_threads(abs, 2) == [0, 1]

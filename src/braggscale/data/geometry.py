@@ -23,7 +23,7 @@ import numpy as np
 
 from braggscale.data.experiment import Crystal, Experiment, Goniometer, Scan, Still, Sweep
 from braggscale.numerics.array_types import Array, Float
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 
 UnitCell = tuple[float, float, float, float, float, float]
 
@@ -130,7 +130,7 @@ def crystal_frame_directions(experiment: Experiment, z: Array, s1: Array) -> tup
         turned[:, 2] = local[:, 2]
         s1c[rows] = turned @ outward
 
-    run_lanes(block, -(-n // _BLOCK))
+    run_in_threads(block, -(-n // _BLOCK))
     return s0c, s1c
 
 

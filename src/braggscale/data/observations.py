@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 
 FEW = 10_000  # rows that are copied in less time than it takes to hand the work to threads
 
@@ -165,7 +165,7 @@ class Observations:
         # take is several times faster than an index where a row holds three numbers
         if len(places) < FEW:
             return Observations(*(np.take(column, places, axis=0) for column in columns))
-        return Observations(*run_lanes(lambda k: np.take(columns[k], places, axis=0), len(columns)))
+        return Observations(*run_in_threads(lambda k: np.take(columns[k], places, axis=0), len(columns)))
 
     @staticmethod
     def concatenate(parts: list[Observations]) -> Observations:

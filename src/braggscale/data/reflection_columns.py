@@ -12,7 +12,7 @@ from braggscale.data.table import Table
 from braggscale.data.unique_reflections import BLOCK
 from braggscale.errors import InputError
 from braggscale.numerics.array_types import Array, Int
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 from braggscale.run_warnings import Code, warn
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class ReflectionColumns:
         if len(self.table) <= BLOCK:  # for a small table starting threads takes longer than reading
             self._read |= {name: self.table[name] for name in names}
             return
-        self._read |= zip(names, run_lanes(lambda k: self.table[names[k]], len(names)), strict=True)
+        self._read |= zip(names, run_in_threads(lambda k: self.table[names[k]], len(names)), strict=True)
 
     def rows(self, name: str, rows: Int) -> Array:
         """The ``rows``, (k,), of a column that is not needed as a whole: (k,) or (k, m)."""

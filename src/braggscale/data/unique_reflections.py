@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from braggscale.numerics.array_types import Array, Bool, Float, Int
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 
 Partial = TypeVar("Partial")
 
@@ -117,4 +117,4 @@ def mean_of_others(groups: Groups, weight: Float, scale: Float, intensity: Float
 def in_blocks(groups: Groups, block: Callable[[int, int], Partial]) -> Sequence[Partial]:
     """``block(first, last)`` for runs of whole groups first <= h < last of about 65,536 rows, on threads; in order."""
     cuts = groups.blocks(BLOCK).tolist()
-    return run_lanes(lambda k: block(cuts[k], cuts[k + 1]), len(cuts) - 1)
+    return run_in_threads(lambda k: block(cuts[k], cuts[k + 1]), len(cuts) - 1)

@@ -23,7 +23,7 @@ from braggscale.models.design import Design
 from braggscale.models.joint_model import JointModel
 from braggscale.numerics.array_types import Float, Int, Int32
 from braggscale.numerics.cholesky import add_transposed
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 
 LANES = 8
 # Size of the cells that are in memory at the same time, in numbers.
@@ -210,7 +210,7 @@ class Pairs:
                 blocks[d] += block[:, :width] - store[where, :width].T @ store[where, :width]
                 across[owners.bounds[d] : owners.bounds[d + 1]] += cross[:, :width].T
 
-            run_lanes(own, len(blocks))
+            run_in_threads(own, len(blocks))
         return blocks, across, corner
 
     def _arguments(self, linear: Linear) -> tuple[Any, ...]:
@@ -242,8 +242,8 @@ class Pairs:
                 owners.members, owners.bounds, matrix,
             )  # fmt: skip
 
-        run_lanes(own, n_sets)
-        run_lanes(pairs, n_sets)
+        run_in_threads(own, n_sets)
+        run_in_threads(pairs, n_sets)
 
     def _own(
         self, d: int, cells: Cells, common: _Shared, store: Float, arguments: tuple[Any, ...]
@@ -280,7 +280,7 @@ class Pairs:
             group, place = np.nonzero(rows)
             return part, np.bincount(group, minlength=len(rows)), place.astype(np.int32), rows[group, place]
 
-        blocks, counts, places, values = zip(*run_lanes(lane, LANES), strict=True)
+        blocks, counts, places, values = zip(*run_in_threads(lane, LANES), strict=True)
         begin = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.concatenate(counts))))
         return _Shared(np.sum(blocks, axis=0), begin, np.concatenate(places), np.concatenate(values))
 

@@ -14,7 +14,7 @@ import numpy as np
 from braggscale.data.unique_reflections import Groups
 from braggscale.models.design import Design
 from braggscale.numerics.array_types import Float, Int
-from braggscale.numerics.partitions import lanes_in_order, run_lanes
+from braggscale.numerics.partitions import results_in_order, run_in_threads
 
 LANES = 8
 
@@ -60,7 +60,7 @@ class Linear:
             cost = jacobian_products.linearise(cuts[k], cuts[k + 1], *arguments, gradient, factor, size, along)
             return cost, gradient
 
-        results = run_lanes(lane, len(cuts) - 1)
+        results = run_in_threads(lane, len(cuts) - 1)
         cost, gradient = sum(r[0] for r in results), np.sum([r[1] for r in results], axis=0)
         return cls(design, groups, cost, gradient, factor, size, along)
 
@@ -90,7 +90,7 @@ class Linear:
             kernel(cuts[k], cuts[k + 1], *arguments, v, total)
             return total
 
-        results = lanes_in_order(lane, len(cuts) - 1)
+        results = results_in_order(lane, len(cuts) - 1)
         total = next(results)
         for more in results:
             total += more

@@ -24,7 +24,7 @@ from braggscale.fit.restraints import Restraints
 from braggscale.models.design import Design
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import normal_equations
-from braggscale.numerics.partitions import lanes_in_order, run_lanes
+from braggscale.numerics.partitions import results_in_order, run_in_threads
 
 GRADIENT_LANES = 32
 # Size of all lanes' normal matrices together, in numbers; with more parameters there are fewer lanes.
@@ -92,7 +92,7 @@ class Target:
             gradient = np.zeros(len(complete))
             return normal_equations.cost_gradient(cuts[k], cuts[k + 1], *self.arguments(), complete, gradient), gradient
 
-        results = run_lanes(lane, len(cuts) - 1)
+        results = run_in_threads(lane, len(cuts) - 1)
         return sum(r[0] for r in results), np.sum([r[1] for r in results], axis=0)
 
     def curvature(self, theta: Float) -> Float:
@@ -109,7 +109,7 @@ class Target:
             normal_equations.curvature(cuts[k], cuts[k + 1], *self.arguments(), complete, diagonal)
             return diagonal
 
-        total: Float = np.sum(run_lanes(lane, len(cuts) - 1), axis=0)
+        total: Float = np.sum(run_in_threads(lane, len(cuts) - 1), axis=0)
         self.restraints.add_diagonal(total)
         return total[self.free]
 
@@ -166,7 +166,7 @@ class Target:
             """The sums of lane k."""
             return self._lane_equations(runs[k], complete, few)
 
-        results = lanes_in_order(lane, len(cuts) - 1)
+        results = results_in_order(lane, len(cuts) - 1)
         cost, gradient, once, matrix = next(results)
         for more, slope, pairs, part in results:
             cost += more

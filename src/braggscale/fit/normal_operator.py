@@ -23,7 +23,7 @@ from braggscale.models.joint_model import JointModel, Placed
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.block_matrix import Arrow, BlockMatrix
 from braggscale.numerics.conjugate_gradients import conjugate_gradients
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def _from_rows(target: Target, theta: Float, layout: Layout) -> tuple[BlockMatri
         jacobian_products.block_matrices(*where, *target.arguments(), theta, *part.arguments(), column, cross)
         return part.store, cross
 
-    results = run_lanes(lane, len(cuts) - 1)
+    results = run_in_threads(lane, len(cuts) - 1)
     store, cross = results[0]
     for more, beside in results[1:]:
         store += more

@@ -9,7 +9,7 @@ import numpy as np
 from braggscale.numerics.array_types import Array, Float, Int, Int32
 from braggscale.numerics.block_matrix import BlockMatrix
 from braggscale.numerics.compiled import scale_factor
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 
 CHUNK = 65536  # rows whose basis is in memory at the same time when all observations are scaled
 SMALL_CHUNK = 8192  # the same, if the basis should stay in the cache
@@ -92,5 +92,5 @@ class Design:
             design = self.basis[rows], self.start[rows], self.family[rows], *self.arguments()[3:]
             scale_factor.scales(design, theta, *blocks, g[rows], variance[rows])
 
-        run_lanes(part, -(-n // SMALL_CHUNK))
+        run_in_threads(part, -(-n // SMALL_CHUNK))
         return g, variance

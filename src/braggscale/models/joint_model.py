@@ -23,7 +23,7 @@ from braggscale.models.restraints import MeanPenalty, Restraint
 from braggscale.numerics.array_types import Float, Int, Int32
 from braggscale.numerics.block_matrix import BlockMatrix
 from braggscale.numerics.compiled import scale_factor
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 
 # A restraint and the positions in theta on which it acts.
 Placed = tuple[slice | Int, Restraint]
@@ -145,7 +145,7 @@ class JointModel:
                 basis[chosen, first_nonzero : first_nonzero + values.shape[1]] = values
                 first_nonzero += values.shape[1]
 
-        run_lanes(piece, len(pieces))
+        run_in_threads(piece, len(pieces))
         tables = self.tables
         return Design(
             basis=basis,
@@ -192,7 +192,7 @@ class JointModel:
             else:
                 g[part], variance[part] = self.design(GeometryView.of(rows, part)).scales(theta, covariance)
 
-        run_lanes(piece, len(pieces))
+        run_in_threads(piece, len(pieces))
         return g, variance
 
     def product(self, rows: ObservationGeometry, theta: Float, of: Callable[[Component], bool]) -> Float:

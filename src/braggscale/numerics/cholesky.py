@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from braggscale.numerics.array_types import Float
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 
 SMALL = 64  # unknowns from which on a matrix is halved
 STRIP = 256  # rows or columns of a product that are computed at once
@@ -79,12 +79,12 @@ def _root(a: Float) -> Float | None:
         here = rows[k]
         left[here] = last[here, : here.stop] @ across[: here.stop]
 
-    run_lanes(solved, len(strips))
-    run_lanes(reduced, len(rows))
+    run_in_threads(solved, len(strips))
+    run_in_threads(reduced, len(rows))
     if _root(last) is None:
         return None
-    run_lanes(along, len(strips))
-    run_lanes(below, len(rows))
+    run_in_threads(along, len(strips))
+    run_in_threads(below, len(rows))
     np.negative(left, out=across)
     a[:half, half:] = 0.0
     return a
@@ -102,7 +102,7 @@ def square(root: Float) -> Float:
         before = slice(0, here.stop)
         result[here, before] = root[here.start :, here].T @ root[here.start :, before]
 
-    run_lanes(row, len(strips))
+    run_in_threads(row, len(strips))
     for here in strips:
         result[here, here] = 0.5 * (result[here, here] + result[here, here].T)
         result[here, here.stop :] = result[here.stop :, here].T
@@ -114,7 +114,9 @@ def times(root: Float, x: Float) -> Float:
     if len(root) <= 2 * STRIP:
         return np.asarray(root @ x)
     strips = _strips(len(root))
-    return np.concatenate(run_lanes(lambda k: root[strips[k], : strips[k].stop] @ x[: strips[k].stop], len(strips)))
+    return np.concatenate(
+        run_in_threads(lambda k: root[strips[k], : strips[k].stop] @ x[: strips[k].stop], len(strips))
+    )
 
 
 def times_transposed(root: Float, x: Float) -> Float:
@@ -122,7 +124,9 @@ def times_transposed(root: Float, x: Float) -> Float:
     if len(root) <= 2 * STRIP:
         return np.asarray(x @ root)
     strips = _strips(len(root))
-    return np.concatenate(run_lanes(lambda k: x[strips[k].start :] @ root[strips[k].start :, strips[k]], len(strips)))
+    return np.concatenate(
+        run_in_threads(lambda k: x[strips[k].start :] @ root[strips[k].start :, strips[k]], len(strips))
+    )
 
 
 def add_transposed(a: Float) -> None:
@@ -135,7 +139,7 @@ def add_transposed(a: Float) -> None:
             both = a[strips[k], other] + a[other, strips[k]].T
             a[strips[k], other], a[other, strips[k]] = both, both.T
 
-    run_lanes(row, len(strips))
+    run_in_threads(row, len(strips))
 
 
 def _strips(n: int) -> list[slice]:

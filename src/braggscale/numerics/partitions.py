@@ -51,7 +51,7 @@ _pool: ContextVar[ThreadPoolExecutor | None] = ContextVar("pool", default=None)
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Inside, ``run_lanes`` works on ``n`` threads, and linear algebra (BLAS) on one.
+    """Inside, ``run_in_threads`` works on ``n`` threads, and linear algebra (BLAS) on one.
 
     The pool exists for the whole run and belongs to the thread that made it; two runs in two threads of one process
     have a pool each. No result depends on ``n``. BLAS is limited to one thread because its order of addition would
@@ -65,19 +65,19 @@ def threads(n: int) -> Iterator[None]:
             _pool.reset(token)
 
 
-def run_lanes(lane: Callable[[int], Partial], n_lanes: int) -> Sequence[Partial]:
-    """``lane(k)`` for every k, on the threads of the run; results in the order of k.
+def run_in_threads(part: Callable[[int], Partial], n_parts: int) -> Sequence[Partial]:
+    """``part(k)`` for every k, on the threads of the run; results in the order of k.
 
-    If a lane itself calls this function, its lanes are computed one after the other in the same thread. Otherwise
+    If a part itself calls this function, its parts are computed one after the other in the same thread. Otherwise
     all threads of the pool might wait for each other.
     """
-    return list(lanes_in_order(lane, n_lanes))
+    return list(results_in_order(part, n_parts))
 
 
-def lanes_in_order(lane: Callable[[int], Partial], n_lanes: int) -> Iterator[Partial]:
-    """As ``run_lanes``, one result after the other, so that large ones need not all be there at once."""
+def results_in_order(part: Callable[[int], Partial], n_parts: int) -> Iterator[Partial]:
+    """As ``run_in_threads``, one result after the other, so that large ones need not all be in memory at once."""
     pool = _pool.get()
-    return map(lane, range(n_lanes)) if pool is None or n_lanes <= 1 else pool.map(lane, range(n_lanes))
+    return map(part, range(n_parts)) if pool is None or n_parts <= 1 else pool.map(part, range(n_parts))
 
 
 def side_by_side(first: Callable[[], Partial], second: Callable[[], Other]) -> tuple[Partial, Other]:
@@ -90,7 +90,7 @@ def side_by_side(first: Callable[[], Partial], second: Callable[[], Other]) -> t
     if pool is None:
         return first(), second()
     context = copy_context()
-    context.run(_pool.set, None)  # lanes of the second are computed in its own thread
+    context.run(_pool.set, None)  # parts of the second are computed in its own thread
     other = pool.submit(context.run, second)
     try:
         mine = first()

@@ -11,7 +11,7 @@ import numpy as np
 
 from braggscale.errors import OutputError
 from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32, UInt
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 
 # Bytes of a row: number 4, intensity, variance and s 8 each, factor, relative, weight and place 4 each, two marks.
 ROW_BYTES = 46
@@ -126,7 +126,7 @@ class CrystalRows:
     def in_threads(self, task: Callable[[int, int], None]) -> None:
         """``task(first, last)`` for runs of crystals, on the threads of the run."""
         cuts = np.unique(np.linspace(0, self.n_crystals, PARTS + 1).astype(np.int64)).tolist()
-        run_lanes(lambda k: task(cuts[k], cuts[k + 1]), len(cuts) - 1)
+        run_in_threads(lambda k: task(cuts[k], cuts[k + 1]), len(cuts) - 1)
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from braggscale.data.index_order import group_rows
 from braggscale.data.symmetry import Symmetry
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int, Int32
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 from braggscale.run_warnings import Code, warn
 from braggscale.statistics.confidence_intervals import Intervals
 from braggscale.statistics.half_sets import halves_of_differences, halves_of_groups
@@ -249,7 +249,7 @@ def _prepare(data: Unmerged, d_min: float | None, d_max: float | None) -> _Sorte
 
 def _sums(data: _Sorted, internal: bool) -> ReflectionSums:
     """The sums for statistics of shells.  ``internal``: sigmas of means also from the scatter of equivalents."""
-    merged, split = run_lanes(
+    merged, split = run_in_threads(
         lambda k: _group_sums((data.friedel_merged, data.friedel_split)[k], data.weight, data.x, internal), 2
     )
     halves = halves_of_groups(data.friedel_merged, data.weight, data.x)

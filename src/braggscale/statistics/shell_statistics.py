@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 from braggscale.statistics.half_sets import (
     Division,
     cc_half_of_scatter,
@@ -136,7 +136,7 @@ def describe(
         "d_max": np.append(limits[:-1], data.s.min()) ** -0.5,
         "d_min": np.append(limits[1:], data.s.max()) ** -0.5,
     }
-    for found in run_lanes(lambda k: parts[k](), len(parts)):
+    for found in run_in_threads(lambda k: parts[k](), len(parts)):
         columns |= found
     return tuple(
         Shell(**{name: values[i].item() for name, values in columns.items()})  # plain numbers

@@ -16,7 +16,7 @@ import numpy as np
 from braggscale.data.unique_reflections import BLOCK, Groups, in_blocks
 from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
 from braggscale.numerics.compiled import variance as kernels
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 from braggscale.weighting.counting_gain import CountingGain
 from braggscale.weighting.error_model import ErrorModel
 from braggscale.weighting.intensity_choice import Intensities
@@ -101,7 +101,7 @@ class VarianceModel:
             first, last = part * BLOCK, min((part + 1) * BLOCK, len(mu))
             kernels.variances(first, last, arrays, mu, result)
 
-        run_lanes(block, -(-len(mu) // BLOCK))
+        run_in_threads(block, -(-len(mu) // BLOCK))
         return result
 
     def of_counting(self) -> VarianceModel:

@@ -26,7 +26,7 @@ from braggscale.data.observations import Observations
 from braggscale.data.unique_reflections import Groups, in_blocks, weighted_mean
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import agreement
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 from braggscale.run_warnings import Code, warn
 from braggscale.statistics.half_sets import cc_of_variances
 
@@ -228,7 +228,7 @@ def choose(
         # scores change a little with the outliers, so the choice in use is kept unless another one is clearly better
         tried = [previous, *(m for m in tried if abs(m - previous) > _SAME_MIDPOINT * max(m, previous))]
     compare = _Comparison.start(rows, previous if previous is not None else tried[0])
-    table = run_lanes(lambda k: compare.candidate(tried[k]), len(tried))
+    table = run_in_threads(lambda k: compare.candidate(tried[k]), len(tried))
     best = min(table, key=lambda row: row.score)
     if previous is not None:
         now = next(row for row in table if row.i_mid == previous)

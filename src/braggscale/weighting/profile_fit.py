@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 from braggscale.weighting.profile_ratio import (
     MOST_LOG,
     PLAUSIBLE,
@@ -32,7 +32,7 @@ START_LEVEL = 1e4  # first strength of the levels: they differ by 1 % from data 
 POWER_STRENGTH = 1.0  # restrains alpha, which is undetermined if the partiality hardly varies
 MOST_POWER = 3.0  # limit of |alpha|; only 0 and 1 have a physical meaning, and larger powers give extreme ratios
 MOST_CHANGE, LARGEST = 30.0, 1e8  # largest factor of a strength in one step, and largest strength
-MOST_LANES = 16  # parts into which the families are divided for the threads
+MOST_PARTS = 16  # parts into which the families are divided for the threads
 SHELLS = 20  # of resolution; all rows of a shell have the same background
 LEAST = 1e-3  # smallest E, as a share of V_S
 # If the profile intensities of a range of T differ from the sums by more than this share of T, and by more than
@@ -336,9 +336,9 @@ class FamilyFits:
 
 def _for_all(of: Callable[[int], Item], n: int) -> list[Item]:
     """``of(k)`` of every family, calculated by the threads of the run."""
-    lanes = -(-n // -(-n // MOST_LANES)) if n else 0
-    ends = [n * lane // lanes for lane in range(lanes + 1)] if lanes else [0]
-    parts = run_lanes(lambda lane: [of(k) for k in range(ends[lane], ends[lane + 1])], lanes)
+    n_parts = -(-n // -(-n // MOST_PARTS)) if n else 0
+    ends = [n * part // n_parts for part in range(n_parts + 1)] if n_parts else [0]
+    parts = run_in_threads(lambda part: [of(k) for k in range(ends[part], ends[part + 1])], n_parts)
     return [one for part in parts for one in part]
 
 

@@ -29,8 +29,8 @@ import numpy as np
 
 from braggscale.data.observations import rows_by_data_set
 from braggscale.numerics.array_types import Bool, Float, Int, Int32
-from braggscale.numerics.partitions import run_lanes
-from braggscale.weighting.profile_fit import MOST_LANES, FamilyFits, Pairs, stepped_strength
+from braggscale.numerics.partitions import run_in_threads
+from braggscale.weighting.profile_fit import MOST_PARTS, FamilyFits, Pairs, stepped_strength
 from braggscale.weighting.profile_ratio import Ratio, Sites
 
 FEWEST = 50  # rows with both intensities that are needed to determine their ratio
@@ -74,14 +74,14 @@ class ProfileScale:
             if ratio.alone != "profiles"
             for begin in range(first, last, PART)
         ]
-        lanes = min(len(parts), MOST_LANES)
+        n_tasks = min(len(parts), MOST_PARTS)
 
-        def lane(k: int) -> None:
-            """ln R of every ``lanes``-th part from the k-th on."""
-            for ratio, part in parts[k::lanes]:
+        def task(k: int) -> None:
+            """ln R of every ``n_tasks``-th part from the k-th on."""
+            for ratio, part in parts[k::n_tasks]:
                 values[part] = ratio.log(rows.take(part))
 
-        run_lanes(lane, lanes)
+        run_in_threads(task, n_tasks)
         return values
 
 

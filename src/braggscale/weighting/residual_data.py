@@ -9,7 +9,7 @@ import numpy as np
 from braggscale.data.unique_reflections import BLOCK, Groups, in_blocks, weighted_mean
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import agreement
-from braggscale.numerics.partitions import run_lanes
+from braggscale.numerics.partitions import run_in_threads
 from braggscale.weighting.error_model import ErrorModel
 from braggscale.weighting.expected_variance import Expectation, VarianceModel
 from braggscale.weighting.leave_one_out import judge
@@ -83,7 +83,7 @@ class ResidualData:
             if known:
                 photon[where] = part_of.gain[part_of.data_set] * part_of.factor
 
-        run_lanes(block, -(-len(rows) // BLOCK))
+        run_in_threads(block, -(-len(rows) // BLOCK))
         relative = np.zeros(0) if scale_variance is None else scale_variance[rows] / g**2
         return cls(intensity, expected, g, observations.friedel_split.subset(keep), relative, photon)
 
