@@ -321,7 +321,7 @@ def _written_again(data: Input, result: Result, options: Options) -> list[int]:
     scaling = options.scaling_options
     if not scaling.only_target or scaling.only_save_targeted:
         return []
-    left_out = [one for one in result.members if isinstance(one, LeftOut) and one.reason == REFERENCE_OF_OTHERS]
+    left_out = [one for one in result.data_sets if isinstance(one, LeftOut) and one.reason == REFERENCE_OF_OTHERS]
     if not left_out:
         log.info("only_save_targeted=False: the reference is in a file of its own and is not written again")
     return [one.number for one in left_out if data.data_sets[one.number].experiment.scaling_model is not None]
@@ -375,7 +375,7 @@ def _without_report(target: str, error: OutputError) -> OutputError:
 
 def kept_before(experiments: str, reflections: str, data: Input, result: Result) -> dict[str, str]:
     """New names for the input files, which are kept if this run replaces them and leaves out whole data sets."""
-    removed = len(result.used) < len(result.members)
+    removed = len(result.used) < len(result.data_sets)
     inputs = {os.path.realpath(path) for path in (*data.document.files, *_sources(data))}
     if not removed or not inputs & {os.path.realpath(experiments), os.path.realpath(reflections)}:
         return {}

@@ -103,25 +103,13 @@ def summary(
         indexing=indexing_entry(result.indexing),
         reference=reference_entry(result.reference),
         wavelengths=_wavelengths(result),
-        outlying=[
-            OutlyingEntry(
-                data_set=result.used[one.data_set].identifier,
-                what=one.what,
-                value=significant(one.value),
-                usual=significant(one.usual),
-            )
-            for one in result.outlying
-        ],
+        outlying=_outlying(result),
         zero_dose=zero_dose_entry(result.zero_dose),
         free_set=_free_set(result.free_set),
         half_sets=half_sets_entry(result.half_sets),
         filtering=filtering_entry(result.filtering),
         ledger=_ledger(result),
-        selection=Selection(
-            observations=int(result.selection.mask.sum()),
-            groups=result.selection.n_groups,
-            data_sets=[same(share, FitShare) for share in result.selection.shares],
-        ),
+        selection=_selection(result),
         rounds=_rounds(result),
         fit=_fit(result),
         validation=_validation(result.validation),
@@ -144,13 +132,7 @@ def summary(
         anomalous=sections.anomalous,
         exclusions=exclusions_entry(result),
         symmetry=symmetry_entry(result),
-        run=RunEntry(
-            seconds=dict(seconds),
-            python=platform.python_version(),
-            numpy=np.__version__,
-            machine=platform.machine(),
-            finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        ),
+        run=_run(seconds),
         verdict=NOT_JUDGED,
     )
     return judged(found)
@@ -176,7 +158,7 @@ def _data_sets(result: Result, images: Sequence[str]) -> list[DataSetEntry]:
     models = dict(zip(result.kept, result.models, strict=True))
     settings = dict(zip(result.kept, result.settings, strict=True))
     listed = []
-    for k, member in enumerate(result.members):
+    for k, member in enumerate(result.data_sets):
         scan = member.experiment.scan
         partials = member.partials if isinstance(member, LeftOut) else member.usable.partials
         in_use = () if scan is None else scan.valid_image_ranges or (scan.image_range,)
@@ -197,6 +179,39 @@ def _data_sets(result: Result, images: Sequence[str]) -> list[DataSetEntry]:
     return listed
 
 
+def _outlying(result: Result) -> list[OutlyingEntry]:
+    """Values of data sets that are outliers among those of the others."""
+    return [
+        OutlyingEntry(
+            data_set=result.used[one.data_set].identifier,
+            what=one.what,
+            value=significant(one.value),
+            usual=significant(one.usual),
+        )
+        for one in result.outlying
+    ]
+
+
+def _selection(result: Result) -> Selection:
+    """The observations in the fit."""
+    return Selection(
+        observations=int(result.selection.mask.sum()),
+        groups=result.selection.n_groups,
+        data_sets=[same(share, FitShare) for share in result.selection.shares],
+    )
+
+
+def _run(seconds: Mapping[str, float]) -> RunEntry:
+    """Everything that may differ between two runs of the same command.  ``seconds``: by stage."""
+    return RunEntry(
+        seconds=dict(seconds),
+        python=platform.python_version(),
+        numpy=np.__version__,
+        machine=platform.machine(),
+        finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+    )
+
+
 def _ledger(result: Result) -> Ledger:
     by_set = result.ledger()
     total = dict.fromkeys(Fate, 0)
@@ -212,7 +227,7 @@ def _ledger(result: Result) -> Ledger:
 
 
 def _profiles(result: Result) -> list[ProfileEntry]:
-    names = [result.members[k].identifier for k in result.kept]
+    names = [result.data_sets[k].identifier for k in result.kept]
     return [
         msgspec.convert(asdict(found) | {"data_sets": [names[k] for k in found.data_sets]}, ProfileEntry)
         for found in result.scaled.profiles

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def build_models(
-    members: Sequence[UsedDataSet], data: SortedObservations, request: ModelRequest, quiet: bool = False
+    data_sets: Sequence[UsedDataSet], data: SortedObservations, request: ModelRequest, quiet: bool = False
 ) -> tuple[list[ModelSettings], JointModel, Float, list[list[str]]]:
     """Settings and model of each data set, start values, (n_parameters,), and the components that were taken over.
 
@@ -44,9 +44,9 @@ def build_models(
     values: list[list[Float]] = []
     taken: list[list[str]] = []
     said: dict[str, list[str]] = {}
-    before = images_before([member.experiment for member in members], request.same_crystal)[0]
-    extents, all_facts = _extents(members, data)
-    for member, whole, facts in zip(members, extents, all_facts, strict=True):
+    before = images_before([member.experiment for member in data_sets], request.same_crystal)[0]
+    extents, all_facts = _extents(data_sets, data)
+    for member, whole, facts in zip(data_sets, extents, all_facts, strict=True):
         extent = replace(whole, dose_before=before)
         stored = member.experiment.scaling_model if request.use_stored else None
         settings, sentences = _settings(request, facts, stored)
@@ -59,14 +59,14 @@ def build_models(
         values.append(start)
         taken.append(copied)
     for sentence, identifiers in said.items() if not quiet else ():
-        every = len(identifiers) == len(members)
+        every = len(identifiers) == len(data_sets)
         log.info(("all data sets: " if every else f"data set {', '.join(identifiers)}: ") + sentence)
     joint = JointModel.of(models)
     if not quiet:
         in_use = {model.kind for model in models}
         for sentence in unused_model_options(request.explicit, in_use, request.kind != "auto"):
             warn(log, Code.OPTION_WITHOUT_EFFECT, sentence)
-        _log_models(models, [member.identifier for member in members], joint.n_parameters)
+        _log_models(models, [member.identifier for member in data_sets], joint.n_parameters)
     theta = joint.null()
     known: set[tuple[int, int]] = set()
     for d, start in enumerate(values):
@@ -80,12 +80,12 @@ def build_models(
     return all_settings, joint, theta, taken
 
 
-def _extents(members: Sequence[UsedDataSet], data: SortedObservations) -> tuple[list[Extent], list[SweepFacts]]:
+def _extents(data_sets: Sequence[UsedDataSet], data: SortedObservations) -> tuple[list[Extent], list[SweepFacts]]:
     """The ranges that each data set covers, and the facts about it that the choice of its model needs."""
     extents, facts = [], []
     on_modules: Counter[Edges | None] = Counter()
-    places = rows_by_data_set(data.rows.data_set, len(members))
-    for member, mine in zip(members, places, strict=True):
+    places = rows_by_data_set(data.rows.data_set, len(data_sets))
+    for member, mine in zip(data_sets, places, strict=True):
         rows = GeometryView.of(data.rows, mine)
         kind, panels = member.experiment.kind, member.experiment.panels
         axis, mosaicity, angle = _rocking(member, data.rows.row[mine])

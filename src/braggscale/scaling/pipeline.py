@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from braggscale.data import batches
+from braggscale.data.experiment import Experiment
 from braggscale.data.fit_subset import Selection
-from braggscale.data.sorting import UsedDataSet, used
+from braggscale.data.sorting import RunDataSet, UsedDataSet, used
 from braggscale.data.table import DataSet
 from braggscale.data.unique_reflections import Groups
 from braggscale.models import MODELS
 from braggscale.models.choice import ModelRequest
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
-from braggscale.numerics.array_types import Bool
+from braggscale.numerics.array_types import Bool, Int
 from braggscale.numerics.partitions import side_by_side
 from braggscale.numerics.timing import Clock
 from braggscale.scaling.build_models import build_models, fixed_parameters
-from braggscale.scaling.by_wavelength import by_wavelength
+from braggscale.scaling.by_wavelength import Wavelengths, by_wavelength
 from braggscale.scaling.conclusion import (
     final_fates,
     half_sets_of,
@@ -34,9 +35,9 @@ from braggscale.scaling.conclusion import (
     with_intervals,
 )
 from braggscale.scaling.cross_validation import validate
-from braggscale.scaling.dose import at_zero_dose
+from braggscale.scaling.dose import ZeroDoseResult, at_zero_dose
 from braggscale.scaling.fit_selection import selected
-from braggscale.scaling.free_set import free_set, is_free
+from braggscale.scaling.free_set import FreeSet, free_set, is_free
 from braggscale.scaling.indexing_check import IndexingCheck
 from braggscale.scaling.judgement import exclusions_of, symmetry_of
 from braggscale.scaling.one_by_one import scale_one_by_one
@@ -49,9 +50,38 @@ from braggscale.scaling.rounds import scale_data
 from braggscale.scaling.run_data import RunData, run_data
 from braggscale.scaling.state import Scaled, ScalingProblem, Start
 from braggscale.scaling.stored_models import stored_models
+from braggscale.statistics.exclusions import Exclusions
+from braggscale.statistics.half_set_statistics import HalfSets
+from braggscale.statistics.merging_statistics import Statistics
 from braggscale.weighting.error_model import assign
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """The models of the data sets in use.  ``fixed``: parameters that keep their values, (n_parameters,).
+
+    ``error_model_of``: number of the error model of each data set, (n_data_sets,).
+    """
+
+    settings: Sequence[ModelSettings]
+    model: JointModel
+    start: Start
+    fixed: Bool
+    error_model_of: Int
+
+
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    """Everything that is calculated from the scaled observations of a run."""
+
+    statistics: Statistics | None
+    exclusions: Exclusions
+    half_sets: HalfSets | None
+    free_set: FreeSet | None
+    zero_dose: ZeroDoseResult | None
+    wavelengths: Wavelengths | None
 
 
 def run(
@@ -72,102 +102,121 @@ def run(
     prepared = prepared or run_data(data_sets, plan, clock)
     data, in_use = prepared.observations, used(prepared.data_sets)
     with clock.stage("models"):
-        settings, model, theta, taken = build_models(in_use, data, plan.models)
-        fixed = fixed_parameters(model, settings)
-        of = assign(plan.error_models.grouping, len(in_use), plan.error_models.sweeps)
-        everybody = len(in_use) == len(data_sets)
-        start = start_of(theta, taken, model, in_use, data, plan.continuation, of, everybody)
+        models = _models(prepared, in_use, plan, everybody=len(in_use) == len(data_sets))
     with clock.stage("selection"):
-        identifiers = [one.identifier for one in in_use]
-        selection, chosen = _selected(prepared, identifiers, plan)
+        selection, chosen = _selected(prepared, [one.identifier for one in in_use], plan)
         free = _free_rows(prepared.groups, plan)
     with clock.stage("scaling"):
-        still = np.array([one.experiment.is_still for one in in_use])
-        work = ScalingProblem(
-            data.rows,
-            prepared.groups,
-            data.friedel_split,
-            data.epsilon,
-            model,
-            selection.mask & ~free,
-            fixed,
-            of,
-            still,
-        )
-        scaled, told = _scaled(work, start, prepared, plan, chosen)
+        problem = _problem(prepared, in_use, models, selection.mask & ~free)
+        scaled, agreement = _scaled(problem, models.start, prepared, plan, chosen)
     validation = None
     if plan.validate:
         with clock.stage("validation"):
-            others = _other_restraints(in_use, prepared, plan.models, settings)
-            validation = validate(work, scaled, data.friedel_merged, plan.rounds.fit, others)
+            others = _other_restraints(in_use, prepared, plan.models, models.settings)
+            validation = validate(problem, scaled, data.friedel_merged, plan.rounds.fit, others)
     with clock.stage("statistics"):
         final = final_fates(prepared.data_sets, data, scaled, plan.small_scale_cutoff)
         good = usable(data.rows.data_set, scaled, plan.small_scale_cutoff)
-        used_experiments = [one.experiment for one in in_use]
-        statistics, found_bad = side_by_side(
-            lambda: statistics_of(data, scaled, good, prepared.cell, prepared.symmetry, plan.statistics),
-            lambda: exclusions_of(data, scaled, good, used_experiments),
-        )
-        asked = statistics if plan.statistics.half_sets else None
-        halves = half_sets_of(data, scaled, good, prepared.cell, prepared.symmetry, asked)
-        apart = None
-        if plan.free_set is not None:
-            about = (prepared.cell, prepared.symmetry, plan.statistics, plan.free_set)
-            apart = free_set(data, scaled, good, free, about)
-        undamaged = None
-        if plan.zero_dose is not None:
-            undamaged = at_zero_dose(data, scaled, good, used_experiments, prepared.cell, plan.zero_dose.same_crystal)
-        several = by_wavelength(
-            data, scaled, good, used_experiments, (prepared.cell, prepared.symmetry, plan.statistics)
-        )
-        statistics = with_intervals(statistics, data, scaled, good, used_experiments)
+        experiments = [one.experiment for one in in_use]
+        merged = _merged(prepared, scaled, good, free, experiments, plan)
     with clock.stage("checks"):
-        checked = symmetry_of(data, scaled, good, prepared.symmetry, prepared.cell)
+        symmetry = symmetry_of(data, scaled, good, prepared.symmetry, prepared.cell)
     covariance = scaled.outcome.covariance
     esd = None if covariance is None else np.sqrt(np.maximum(covariance.diagonal(), 0.0))
+    limits = plan.continuation.outlier_limits
     # data sets that were not chosen are still listed in the ledger
-    members = with_excluded(data_sets, final, plan.filtered)
-    experiments = [one.experiment for one in final]
+    every = with_excluded(data_sets, final, plan.filtered)
     return Result(
-        members=members,
-        used=tuple(used(members)),
-        kept=tuple(k for k, one in enumerate(members) if isinstance(one, UsedDataSet)),
+        data_sets=every,
+        used=tuple(used(every)),
+        kept=tuple(k for k, one in enumerate(every) if isinstance(one, UsedDataSet)),
         symmetry=prepared.symmetry,
         cell=prepared.cell,
         data=data,
-        settings=tuple(settings),
-        model=model,
+        settings=tuple(models.settings),
+        model=models.model,
         scaled=scaled,
         esd=esd,
-        models=stored_models(model, settings, plan.continuation.outlier_limits, of, scaled, esd),
+        models=stored_models(models.model, models.settings, limits, models.error_model_of, scaled, esd),
         selection=selection,
-        statistics=statistics,
-        batch_lines=batches.batch_lines(experiments, batches.offsets_of(experiments), prepared.images.in_use),
+        statistics=merged.statistics,
+        batch_lines=_batch_lines(final, prepared),
         not_indexed=not_indexed,
         seconds=dict(clock.seconds),
         validation=validation,
-        exclusions=found_bad,
-        symmetry_check=checked,
+        exclusions=merged.exclusions,
+        symmetry_check=symmetry,
         indexing=indexing,
-        reference=told,
-        free_set=apart,
-        half_sets=halves,
-        wavelengths=several,
-        zero_dose=undamaged,
-        outlying=outlying(scaled, data.rows.data_set, model, used_experiments, good),
+        reference=agreement,
+        free_set=merged.free_set,
+        half_sets=merged.half_sets,
+        wavelengths=merged.wavelengths,
+        zero_dose=merged.zero_dose,
+        outlying=outlying(scaled, data.rows.data_set, models.model, experiments, good),
     )
 
 
+def _models(prepared: RunData, in_use: Sequence[UsedDataSet], plan: Plan, everybody: bool) -> _Models:
+    """Build the models, and find their starting point.  ``everybody``: whether all data sets of the input are used."""
+    data = prepared.observations
+    settings, model, theta, taken = build_models(in_use, data, plan.models)
+    fixed = fixed_parameters(model, settings)
+    error_model_of = assign(plan.error_models.grouping, len(in_use), plan.error_models.sweeps)
+    start = start_of(theta, taken, model, in_use, data, plan.continuation, error_model_of, everybody)
+    return _Models(settings, model, start, fixed, error_model_of)
+
+
+def _problem(prepared: RunData, in_use: Sequence[UsedDataSet], models: _Models, chosen: Bool) -> ScalingProblem:
+    """The problem of the rounds.  ``chosen``: observations in the fit, (n,)."""
+    data = prepared.observations
+    still = np.array([one.experiment.is_still for one in in_use])
+    return ScalingProblem(
+        data.rows, prepared.groups, data.friedel_split, data.epsilon, models.model, chosen, models.fixed,
+        models.error_model_of, still,
+    )  # fmt: skip
+
+
+def _merged(
+    prepared: RunData, scaled: Scaled, good: Bool, free: Bool, experiments: Sequence[Experiment], plan: Plan
+) -> _Merged:
+    """The statistics of the scaled observations, and the tests of images and data sets.
+
+    ``good``: rows that are merged, ``free``: rows of the free set, (n,).
+    """
+    data, cell, symmetry = prepared.observations, prepared.cell, prepared.symmetry
+    statistics, exclusions = side_by_side(
+        lambda: statistics_of(data, scaled, good, cell, symmetry, plan.statistics),
+        lambda: exclusions_of(data, scaled, good, experiments),
+    )
+    shells = statistics if plan.statistics.half_sets else None
+    halves = half_sets_of(data, scaled, good, cell, symmetry, shells)
+    both_sets = None
+    if plan.free_set is not None:
+        both_sets = free_set(data, scaled, good, free, (cell, symmetry, plan.statistics, plan.free_set))
+    at_zero = None
+    if plan.zero_dose is not None:
+        at_zero = at_zero_dose(data, scaled, good, experiments, cell, plan.zero_dose.same_crystal)
+    wavelengths = by_wavelength(data, scaled, good, experiments, (cell, symmetry, plan.statistics))
+    statistics = with_intervals(statistics, data, scaled, good, experiments)
+    return _Merged(statistics, exclusions, halves, both_sets, at_zero, wavelengths)
+
+
+def _batch_lines(final: Sequence[RunDataSet], prepared: RunData) -> tuple[str, ...]:
+    """The table of batch numbers after the run."""
+    experiments = [one.experiment for one in final]
+    return batches.batch_lines(experiments, batches.offsets_of(experiments), prepared.images.in_use)
+
+
 def _scaled(
-    work: ScalingProblem, start: Start, prepared: RunData, plan: Plan, chosen: Bool
+    problem: ScalingProblem, start: Start, prepared: RunData, plan: Plan, chosen: Bool
 ) -> tuple[Scaled, ReferenceFit | None]:
     """The scales, and the comparison with the reference if there is one.  ``chosen``: rows in the fit, (n,)."""
     if prepared.beside is None:
-        return scale_data(work, start, plan.rounds), None
+        return scale_data(problem, start, plan.rounds), None
     chosen = chosen & ~_free_rows(prepared.beside.groups, plan)
     if plan.one_by_one:
-        return scale_one_by_one(work, start, plan.rounds, prepared.beside, chosen)
-    return scale_with_reference(work, start, plan.rounds, prepared.beside, plan.reference_mode, chosen)
+        return scale_one_by_one(problem, start, plan.rounds, prepared.beside, chosen)
+    return scale_with_reference(problem, start, plan.rounds, prepared.beside, plan.reference_mode, chosen)
 
 
 def _free_rows(groups: Groups, plan: Plan) -> Bool:

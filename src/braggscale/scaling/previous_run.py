@@ -75,7 +75,7 @@ def start_of(
     theta: Float,
     taken: Sequence[Sequence[str]],
     model: JointModel,
-    members: Sequence[UsedDataSet],
+    data_sets: Sequence[UsedDataSet],
     data: SortedObservations,
     wanted: Continuation,
     error_model_of: Int,
@@ -84,34 +84,34 @@ def start_of(
     """The starting point of the rounds, from the results that are stored with the data; logs which of them are used.
 
     ``theta``: stored values, elsewhere those without a correction, (n_parameters,).  ``taken``: names of the stored
-    components of each data set. ``members``: data sets in use, ``everybody``: whether these are all that were read.
+    components of each data set. ``data_sets``: data sets in use, ``everybody``: whether these are all that were read.
     ``wanted``: results that may be taken over.
     ``error_model_of``: number of the error model of each data set, (n_data_sets,).
     """
-    scaled = [member for member in members if member.experiment.scaling_model is not None]
+    scaled = [member for member in data_sets if member.experiment.scaling_model is not None]
     if not scaled:
-        return Start(theta, np.zeros(len(members), bool))
+        return Start(theta, np.zeros(len(data_sets), bool))
     log.info("")
-    _log_limits(scaled, data, members)
+    _log_limits(scaled, data, data_sets)
     if not wanted.anything:
         log.info(
             "Not taken over from the input, as asked for (overwrite_existing_models): models, error model, intensity "
             "choice, outliers"
         )
-        return Start(theta, np.zeros(len(members), bool))
+        return Start(theta, np.zeros(len(data_sets), bool))
     stored = np.array([bool(names) for names in taken])
-    _log_models(taken, model, members)
+    _log_models(taken, model, data_sets)
     if not stored.all():
         log.info(
             "Not taken over, because some data sets are new or have no model that fits: error model, intensity choice, "
             "outliers"
         )
         return Start(theta, stored)
-    entries = [member.experiment.scaling_model or {} for member in members]
+    entries = [member.experiment.scaling_model or {} for member in data_sets]
     configurations = [entry.get("configuration_parameters", {}) for entry in entries]
     errors = _errors(entries, error_model_of, wanted)
     i_mid = _i_mid(configurations) if wanted.intensity_mixture else None
-    rejected = _verdicts(members, data, entries, wanted.outlier_limits) if everybody else None
+    rejected = _verdicts(data_sets, data, entries, wanted.outlier_limits) if everybody else None
     if rejected is None:
         log.info("Outliers are judged afresh: data, limits or data sets are not those of the earlier run")
     else:
@@ -123,14 +123,14 @@ def start_of(
     return Start(theta, stored, errors, i_mid, strengths, rejected)
 
 
-def _log_models(taken: Sequence[Sequence[str]], model: JointModel, members: Sequence[UsedDataSet]) -> None:
+def _log_models(taken: Sequence[Sequence[str]], model: JointModel, data_sets: Sequence[UsedDataSet]) -> None:
     """One line for each list of components that were taken over or begin anew, with the data sets that have it."""
     by_components: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
-    for names, own, member in zip(taken, model.data_sets, members, strict=True):
+    for names, own, member in zip(taken, model.data_sets, data_sets, strict=True):
         new = tuple(c.name for c in own.components if c.name not in names)
         by_components.setdefault((tuple(names), new), []).append(member.identifier)
     for (names, new), identifiers in by_components.items():
-        who = "all data sets" if len(identifiers) == len(members) else f"data set {some_of(identifiers, 8)}"
+        who = "all data sets" if len(identifiers) == len(data_sets) else f"data set {some_of(identifiers, 8)}"
         if names:
             anew = f"; new: {', '.join(new)}" if new else ""
             log.info(f"Taken over from the input as a start, {who}: {', '.join(names)}{anew}")
@@ -183,7 +183,7 @@ def _i_mid(configurations: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _verdicts(
-    members: Sequence[UsedDataSet],
+    data_sets: Sequence[UsedDataSet],
     data: SortedObservations,
     entries: Sequence[Mapping[str, Any]],
     limits: OutlierLimits,
@@ -195,7 +195,7 @@ def _verdicts(
         if not isinstance(own, dict) or own.get("outliers") != wanted:
             return None
     rejected = np.zeros(len(data.rows), bool)
-    for member, mine in zip(members, rows_by_data_set(data.rows.data_set, len(members)), strict=True):
+    for member, mine in zip(data_sets, rows_by_data_set(data.rows.data_set, len(data_sets)), strict=True):
         flags = member.usable.table["flags"].astype(np.uint64)
         usable = np.zeros(len(flags), bool)
         rows = data.rows.row[mine]
@@ -206,10 +206,10 @@ def _verdicts(
     return rejected
 
 
-def _log_limits(scaled: Sequence[UsedDataSet], data: SortedObservations, members: Sequence[UsedDataSet]) -> None:
+def _log_limits(scaled: Sequence[UsedDataSet], data: SortedObservations, data_sets: Sequence[UsedDataSet]) -> None:
     """Reflections that limits of the earlier run left out and that are used now."""
     counts: dict[str, int] = {}
-    places = dict(zip(map(id, members), rows_by_data_set(data.rows.data_set, len(members)), strict=True))
+    places = dict(zip(map(id, data_sets), rows_by_data_set(data.rows.data_set, len(data_sets)), strict=True))
     for member in scaled:
         table, rows = member.usable.table, data.rows.row[places[id(member)]]
         if "scaling_fate" in table:

@@ -34,8 +34,9 @@ from braggscale.statistics.symmetry_check import SymmetryCheck
 class Result:
     """All results of a run.
 
-    ``members``: every data set of the input, with the final fates of its rows.  ``kept``: positions in ``members`` of
-    those in the output, ``used``: these data sets; observations, models and settings are numbered by them.
+    ``data_sets``: every data set of the input, with the final fates of its rows.  ``kept``: positions in
+    ``data_sets`` of those in the output, ``used``: these data sets; observations, models and settings are numbered by
+    them.
     ``models``: dictionaries to store.
     ``esd``: standard deviations of theta, (n_parameters,), None without a covariance.
     ``indexing``: the check of indexing, None if there was nothing to compare.  ``filtering``: None if it was not
@@ -46,7 +47,7 @@ class Result:
     ``exclusions``: images and data sets that disagree with the rest.  ``symmetry_check``: whether the space group fits.
     """
 
-    members: tuple[RunDataSet, ...]
+    data_sets: tuple[RunDataSet, ...]
     kept: tuple[int, ...]
     used: tuple[UsedDataSet, ...]
     symmetry: Symmetry
@@ -91,7 +92,7 @@ class Result:
 
     def ledger(self) -> dict[str, dict[Fate, int]]:
         """Input rows by data set and fate, and those without a data set under the name '-'."""
-        counts = {member.identifier: count_fates(member.fate) for member in self.members}
+        counts = {member.identifier: count_fates(member.fate) for member in self.data_sets}
         if self.not_indexed:
             counts["-"] = {Fate.NOT_INDEXED: self.not_indexed}
         return counts

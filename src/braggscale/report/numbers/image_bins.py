@@ -47,9 +47,9 @@ class ImageBins:
         return found
 
 
-def image_bins(members: Sequence[UsedDataSet], n_observations: int) -> ImageBins:
+def image_bins(data_sets: Sequence[UsedDataSet], n_observations: int) -> ImageBins:
     """Bins of equal width in images with about WANTED observations or more; a still is a bin of its own."""
-    ranges = [_images(member) for member in members]
+    ranges = [_images(member) for member in data_sets]
     n_images = sum(last - first + 1 for first, last in ranges)
     wanted = max(1, min(MOST_BINS, n_observations // WANTED))
     width = _nice(n_images / wanted)

@@ -126,7 +126,7 @@ def _log_choices(result: Result) -> None:
 def _log_profiles(result: Result) -> None:
     """Sentences on the ratio of profiles to sums; if there are many data sets, only for the first few."""
     found = result.scaled.profiles
-    names = [result.members[k].identifier for k in result.kept]
+    names = [result.data_sets[k].identifier for k in result.kept]
     many = len(found) > MANY_DATA_SETS
     if found:
         log.info("")
@@ -254,7 +254,7 @@ def log_end(result: Result, files: Sequence[str | None], keep: Mapping[str, str]
     log.info("Written: " + ", ".join(path for path in files if path))
     if exports:
         log.info("To be exported: " + ", ".join(exports))
-    total = sum(result.ledger().get("-", {}).values()) + sum(len(member.fate) for member in result.members)
+    total = sum(result.ledger().get("-", {}).values()) + sum(len(member.fate) for member in result.data_sets)
     scaled = sum(counts.get(Fate.SCALED, 0) for counts in result.ledger().values())
     log.info(f"{scaled} of {total} reflections are scaled")
 
