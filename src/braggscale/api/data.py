@@ -70,7 +70,7 @@ class Data:
         if images:
             words["exclude_images"] = images
         if data_sets:
-            # a later value of this option takes the place of an earlier one
+            # a later value of this option replaces an earlier one
             before = [text for made in self.excluded if made.name == "exclude_datasets" for text, _ in made.words]
             words["exclude_datasets"] = [*before, *data_sets]
         return replace(self, excluded=(*self.excluded, *assignments_of(words)))
@@ -96,7 +96,7 @@ def read(*files: str | os.PathLike[str], **options: Any) -> Data:
     chosen: Options = settled(made).options
     with threads(chosen.nproc or available_processors()), warnings_heard() as warned:
         data = as_asked(open_files(names, chosen), chosen)
-    # the intensities say which operators these are: scaling looks at them
+    # these operators follow from the intensities, so that scaling finds them
     later = [one for one in made if any(text.lower() == REINDEX_AUTO for text, _ in one.words)]
     return Data(data, names, tuple(later), warnings=tuple(warned))
 

@@ -97,7 +97,7 @@ class Run:
         result: Result,
         warned: Sequence[Warned] = (),
     ) -> None:
-        """``data``: that were scaled, ``source``: as they were handed on.  ``made``: what was asked for.
+        """``data``: as the caller gave them, ``source``: as scaling got them.  ``made``: assignments of options.
 
         ``warned``: warnings of reading and scaling.
         """

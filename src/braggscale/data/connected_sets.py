@@ -22,7 +22,7 @@ def connected_sets(data_set: Array, groups: Groups, n_data_sets: int) -> Int:
             higher = least < own
             if not higher.any():
                 break
-            # what a label falls to holds for all data sets that have it
+            # when a label is replaced by a smaller one, all data sets with this label get the smaller one
             falls = np.arange(n_data_sets)
             np.minimum.at(falls, own[higher], least[higher])
             label = falls[label]

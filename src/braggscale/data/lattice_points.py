@@ -12,7 +12,7 @@ import numpy as np
 from braggscale.data.geometry import UnitCell, orthogonalisation
 from braggscale.numerics.array_types import Float, Int
 
-# Up to so many points are counted, which takes some seconds; crystals of the largest viruses have fewer.
+# Up to this number of points they are counted, which takes some seconds; crystals of the largest viruses have fewer.
 MOST_COUNTED = 4e8
 
 
@@ -33,8 +33,8 @@ def points_within(cell: UnitCell, s: float) -> float:
 def expected_in_shells(cell: UnitCell, limits: Float, order: int) -> Int:
     """About how many unique reflections have limits[i] <= 1/d^2 < limits[i + 1], (n,).
 
-    ``limits``: 1/Angstrom^2, ascending, (n + 1,).  ``order``: how many points of the lattice share a reflection on
-    the average: operators of the Laue group times points of the centring.
+    ``limits``: 1/Angstrom^2, ascending, (n + 1,).  ``order``: how many points of the lattice belong to one
+    reflection on average: operators of the Laue group times points of the centring.
     """
     points = np.array([points_within(cell, float(s)) for s in limits])
     expected = np.minimum(np.diff(points) / order, float(np.iinfo(np.int64).max // 4096))

@@ -38,7 +38,7 @@ MARGIN_PIXELS = 10.0
 # In units of the median standard deviation of the data set; no detector has such a dynamic range.
 MOST_SIGMAS = 1e9
 _LONGEST_BEAM = 1e6  # 1/Angstrom: only the direction counts
-# Rows below which a data set says nothing about whether its files belong together.
+# With fewer rows it is not tested whether the files of a data set belong together.
 FEWEST_JUDGED = 10
 
 
@@ -205,7 +205,7 @@ def _place_tests(xyz: Float, panel: Array | None, experiment: Experiment) -> Ite
 
 
 def longest_vector(wavelength: float) -> float:
-    """Length of the longest reciprocal lattice vector that is believed, 1/Angstrom: 2/wavelength and the tolerance."""
+    """Length of the longest plausible reciprocal lattice vector, 1/Angstrom: 2/wavelength and the tolerance."""
     return 2.0 / wavelength * (1.0 + RELATIVE) + ABSOLUTE
 
 

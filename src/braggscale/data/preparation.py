@@ -138,7 +138,7 @@ def _observe(
     if (name := efficiency_column(columns)) is not None:
         correction = correction / columns.rows(name, rows)
     if known_factor is not None:
-        with np.errstate(divide="ignore", invalid="ignore"):  # a factor that cannot be is left out below
+        with np.errstate(divide="ignore", invalid="ignore"):  # rows with an impossible factor are left out below
             correction = correction / columns.rows(known_factor, rows)
     p = columns.rows("partiality", rows).astype(np.float64) if "partiality" in columns else np.ones(n)
     measured, good, relative = _corrected(columns, there, kinds, rows, correction, p)
@@ -198,7 +198,7 @@ def _corrected(
             continue
         i, v = columns.rows(value, rows), columns.rows(variance, rows)
         factor = correction / p if kind == "sum" else correction
-        # Values of rows that were never integrated may be anything.
+        # Rows that were not integrated may have arbitrary values.
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             i, v = factor * i, factor * factor * v
             if kind == "sum" and "partiality.inv.variance" in columns:

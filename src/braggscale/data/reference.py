@@ -76,7 +76,8 @@ def place(reference: Reference, symmetry: Symmetry, cell: UnitCell) -> Placed:
     if reference.hall is not None:
         own = Symmetry.from_hall(reference.hall)
         if {r.tobytes() for r in own.rotations} - {r.tobytes() for r in symmetry.rotations}:
-            # of higher symmetry than the data, or of another one: what its own symmetry says is made explicit
+            # a reference of higher or other symmetry than the data: expand it to all reflections that its symmetry
+            # makes equal
             turns = np.array(own.rotations)
             notes.append(f"its symmetry {own} is expanded and reduced again with {symmetry}")
             hkl = np.concatenate([np.rint(hkl @ turn).astype(np.int32) for turn in turns])
@@ -105,7 +106,7 @@ def turned(reference: Reference, matrix: Float) -> Reference:
 
 
 def _in_the_cell(reference: Reference, cell: UnitCell, notes: list[str]) -> Reference:
-    """The reference with the axes of the data; raises InputError where no order of the axes fits."""
+    """The reference with the axes of the data; raises InputError if no order of the axes fits."""
     if reference.cell is None or near(reference.cell, cell):
         return reference
     own = reference.cell
@@ -118,7 +119,7 @@ def _in_the_cell(reference: Reference, cell: UnitCell, notes: list[str]) -> Refe
         )
     order = fitting[0]
     notes.append("its axes are reordered, " + ",".join("hkl"[k] for k in order))
-    # another order of the axes is another setting of the group: only what follows for the Laue group is used
+    # another order of the axes is another setting of the group, of which only the Laue group is used
     return replace(reference, hkl=reference.hkl[:, order], cell=_reordered(own, order), hall=None)
 
 

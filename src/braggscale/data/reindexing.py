@@ -24,7 +24,7 @@ from braggscale.numerics.array_types import Array, Float, Int32
 # Tolerance for twofold axes of the lattice, degrees (obliquity); approximate symmetry also leads to mixed indexing.
 TOLERANCE = 2.5
 IDENTITY = "h,k,l"
-AUTO = "auto"  # in the place of an operator: the one that the intensities ask for
+AUTO = "auto"  # in place of an operator: the one with which the intensities agree best
 
 
 def matrix_of(operator: str) -> Float:
@@ -53,7 +53,7 @@ def matrix_of(operator: str) -> Float:
 
 
 def inverse_of(operator: str) -> Float:
-    """M^-1 of an operator, (3, 3): what takes its new indices to the old ones.
+    """M^-1 of an operator, (3, 3), which takes its new indices to the old ones.
 
     Raises CommandError for text that is no operator.
     """

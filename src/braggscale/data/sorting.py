@@ -307,7 +307,7 @@ def drop_unconnected(
 ) -> tuple[list[RunDataSet], SortedObservations]:
     """Leave out data sets none of whose reflections was measured twice, in the same or in another data set.
 
-    ``known``: unique reflections that something else says something about, (n_groups,).
+    ``known``: unique reflections with a reference intensity, (n_groups,).
     Their scale would be a free number. With a single data set this ends the run: raises DataError.
     """
     several = groups.spread((groups.sizes() > 1) | (known if known is not None else False))

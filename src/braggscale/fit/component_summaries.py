@@ -19,7 +19,7 @@ from braggscale.numerics.array_types import Float
 
 # A component with fewer is reported as not applied.
 NOTHING = 0.1
-# A strength that is not larger than the least by more than this factor has met it.
+# A strength within this factor of the smallest allowed one counts as having reached it.
 AT_LIMIT = 1.0 + 1e-6
 
 
@@ -30,7 +30,7 @@ class ComponentSummary:
     ``effective``: effective number of parameters, of ``n_parameters``.  ``rms``: of the correction about its mean, as
     a fraction.  ``low``, ``high``: smallest and largest correction over the observations in the fit.
     ``strengths``: by kind; empty where they were fixed.  ``first``: False if an earlier data set shares it.
-    ``at_limit``: whether a strength is the least that is plausible: the data ask for larger corrections.
+    ``at_limit``: whether a strength is the smallest plausible one, so that the data would need larger corrections.
     """
 
     data_set: int

@@ -28,10 +28,11 @@ MOST_STRENGTH_STEPS = 40
 STRENGTH_WORK = 3e11
 # Largest change, in effective parameters, that is accepted from a normal matrix computed at another point.
 TRUSTED = 1.0
-# Part of the change that counts as none, below which strengths stop at one point: in the last fit, and in rounds,
-# where the next one begins with other weights and goes on.
+# Strengths at one point are updated until a step is below this multiple of the negligible change: first for the
+# last fit, then for rounds, because the next round continues with other weights.
 CLOSE, CLOSE_IN_ROUNDS = 0.2, 10.0
-# Steps of the last fit end at this share of the tolerance, and the fit after so many turns of strengths and steps.
+# Steps of the last fit end at this share of the tolerance, and the fit at the latest after this number of turns of
+# strengths and steps.
 CLOSE_STEPS, MOST_TURNS = 1e-2, 20
 
 
@@ -82,7 +83,7 @@ class Dense:
         estimated = bool(target.restraints.strengths)
         history: list[float] = []
         quadratic = target.quadratic(theta)
-        for _ in range(MOST_TURNS):  # if data are damaged, strengths may swing for ever
+        for _ in range(MOST_TURNS):  # with damaged data strengths may oscillate for ever
             moved = 0.0
             if estimated:
                 enough = CLOSE * settled(target)

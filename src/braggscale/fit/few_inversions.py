@@ -80,7 +80,7 @@ class FewInversions:
         stop, moving, known, last = Stop.MAX_ITERATIONS, True, None, np.inf
         quadratic = target.quadratic(theta)
         surrogate, strengths = foreseen(quadratic, earlier.surrogate.step_ratio if earlier else {})
-        for turn in count():  # if data are damaged, strengths may swing for ever
+        for turn in count():  # with damaged data strengths may oscillate for ever
             quadratic = quadratic.at(strengths)
             if known is None or known.strengths != strengths or known.matrix is not quadratic.matrix:
                 known = None  # frees its memory for the next one

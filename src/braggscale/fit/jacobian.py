@@ -55,7 +55,7 @@ class Linear:
         arguments = groups.offsets, intensity, weight, design.arguments(), theta
 
         def lane(k: int) -> tuple[float, Float]:
-            """Cost and gradient of lane k; what the products need is kept aside."""
+            """Cost and gradient of lane k; also stores the arrays that the products need."""
             gradient = np.zeros(len(theta))
             cost = jacobian_products.linearise(cuts[k], cuts[k + 1], *arguments, gradient, factor, size, along)
             return cost, gradient

@@ -29,7 +29,8 @@ from braggscale.numerics.partitions import results_in_order, run_in_threads
 GRADIENT_LANES = 32
 # Size of all lanes' normal matrices together, in numbers; with more parameters there are fewer lanes.
 MATRIX_LANES_SIZE = 8_000_000
-# A normal matrix that need not be exact comes from a part of the rows, at least so many for each parameter and in all.
+# A normal matrix that need not be exact is computed from a part of the rows: at least this many for each parameter,
+# and in all.
 ENOUGH_FOR_PARAMETER, ENOUGH_ROWS = 150, 100_000
 # Dense rows and group rows that one lane has in memory at the same time, in rows and in numbers.
 CHUNK_ROWS = 32768
@@ -151,7 +152,8 @@ class Target:
     def _data_equations(self, theta: Float, every: int = 1) -> tuple[float, Float, Float]:
         """Cost, gradient (n_parameters,) and J'J (n_parameters, n_parameters) of the observations alone.
 
-        ``every``: only this part of the groups counts, so many times each; cost and gradient are then of no use.
+        ``every``: only every k-th run of groups is used, and counted k times; cost and gradient are then not
+        meaningful.
         """
         if self.pairs is not None:
             linear = self.linearise(theta)
@@ -212,7 +214,7 @@ class Target:
     def _chunks(self, first: int, last: int, n: int, parts: int) -> list[tuple[int, int]]:
         """Runs of groups that fit into memory; each has at least n rows, so that BLAS is efficient.
 
-        ``parts``: so many times more, so that every so many of them represent all.
+        ``parts``: there are this many times more runs, so that every ``parts``-th of them represents all.
         """
         cuts = [first]
         most, rows = max(n, CHUNK_SIZE // max(n, 1)), max(CHUNK_ROWS // parts, n)

@@ -51,7 +51,7 @@ NOTHING_LEFT = 1e-3
 SMALL = 64
 # Factor on strengths with which a correction vanishes.
 HELD = 1e8
-# Share of the effective parameters that may be taken, from which on strengths fall more slowly.
+# From this share of the effective parameters that may be taken, strengths fall more slowly.
 NEAR = 0.5
 
 
@@ -187,8 +187,9 @@ def update(
     ``restraints``: of the model.  ``theta``: the minimum with ``strengths``, (n_parameters,).
     ``traces``: tr(C S) of every kind.  ``fixed``: parameters that keep their values, (n_parameters,); a restraint of
     these alone does not count.  ``blocks_alone``: lower limits of the traces, where ``traces`` carry the noise of
-    probes: what that noise asks for must not let a strength grow without end.  ``most_effective``: parameters that all
-    kinds together may take, near which strengths fall no further, and beyond which all of them rise.
+    probes, so that this noise alone does not let a strength grow without limit.  ``most_effective``: effective
+    parameters that all kinds together may take. Near this limit strengths fall no further, beyond it all of them
+    rise.
     """
     size, rank, least = (dict.fromkeys(strengths, 0.0) for _ in range(3))
     for where, restraint in restraints:
@@ -199,7 +200,7 @@ def update(
             least[restraint.kind] = restraint.least
     new: dict[str, float] = {}
     moved = 0.0
-    # how much data sets differ from one another is no correction that could be left out
+    # levels describe how much data sets differ from one another, which is no correction that could be left out
     coupled = {r.kind for _, r in restraints if r.couples_data_sets}
     taken = sum(rank[kind] - old * traces[kind] for kind, old in strengths.items() if kind not in coupled)
     crowded = max(taken, 0.0) / max(most_effective, 1.0)
@@ -210,7 +211,7 @@ def update(
         if most < NOTHING_LEFT and wanted > old:
             wanted = old
         if kind not in coupled and wanted < old * max(crowded, 1.0):
-            # from NEAR of what may be taken on ever smaller steps
+            # beyond the share NEAR of this limit steps become smaller and smaller
             share = np.clip((1.0 - crowded) / (1.0 - NEAR), 0.0, 1.0)
             wanted = wanted**share * (old * max(crowded, 1.0)) ** (1.0 - share)
         new[kind] = max(float(np.clip(wanted, old / MOST_CHANGE, old * MOST_CHANGE)), least[kind])

@@ -19,8 +19,8 @@ class Restraints:
     """sum_c strength_c (theta_c - t_c)' S_c (theta_c - t_c) over restraints c of the parameters theta_c.
 
     ``model``: restraints of the model; those of one kind have one strength, which may be estimated from the data.
-    ``gauge``: restraints that hold what the data leave open (models/gauge.py).
-    ``most_effective``: effective parameters that the strengths which are estimated may leave, all kinds together.
+    ``gauge``: restraints that fix what the data do not determine (models/gauge.py). ``most_effective``: effective
+    parameters that all estimated restraints together may leave.
     """
 
     model: Sequence[Placed]

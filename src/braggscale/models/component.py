@@ -87,9 +87,10 @@ class Component(Protocol):
 
     @property
     def shown_less(self) -> float | None:
-        """None where parameters are stored and shown as they are; else they are logarithms, shown as exp(theta) - this.
+        """None if parameters are stored and shown as they are; otherwise they are logarithms, shown as exp(theta) -
+        this.
 
-        Corrections that other programs do not read are positive in this way.
+        Corrections with logarithms as parameters are always positive. Other programs do not read them.
         """
         ...
 
@@ -159,10 +160,11 @@ def from_shown(component: Component, values: Float) -> Float:
 
 
 def shapes_resolution(component: Component) -> bool:
-    """Whether its mean may depend on resolution although nobody means it to: grids, maps, effects of images.
+    """Whether its mean may depend on resolution only because the data do not determine it: grids, maps, image effects.
 
-    Scale and B are meant to. Absorption by the crystal has such a trend in truth, and a smooth surface carries it from
-    the directions that the data compare.
+    This is not so for scale and B, whose trend is intended, nor for the absorption surface: absorption by the
+    crystal does depend on resolution, and the smooth surface extends this from the directions that the data
+    compare.
     """
     return component.describe().form in ("grid", "images")
 

@@ -4,9 +4,9 @@ Radiation makes high-angle reflections fade first. If every image adds the same 
 
     g = S(phi) exp(C D/d^2) exp(B/(2 d^2)),       or exp(C D/d) with ``resolution_dependence=linear``
 
-with one rate C for all sweeps, instead of a B factor that may do what it likes (quadratic: B = 2 C D; linear: Holton &
-Frankel, Acta Cryst. D66 (2010) 393). D is the number of images before the observation, those of earlier sweeps of the
-crystal included, and B is that of the sweep. A crystal that decays has C < 0.
+with one rate C for all sweeps, instead of a B factor that is any smooth function (quadratic: B = 2 C D; linear:
+Holton & Frankel, Acta Cryst. D66 (2010) 393). D is the number of images before the observation, those of earlier
+sweeps of the crystal included, and B is that of the sweep. A crystal that decays has C < 0.
 
 A dose that only shifts the origin, D + D_0, is a constant B of the sweep if the dependence is quadratic. Then D is
 counted as dials.scale does, by the image alone, so that both programs read the same model.
@@ -35,8 +35,8 @@ from braggscale.options.model_options.record import corrections_of
 DEFAULT_INTERVAL, DEFAULT_LMAX, DEFAULT_SURFACE_WEIGHT = 2.0, 4, 1e6  # degrees; DIALS' values
 # Weight of B^2, Angstrom^-4: sweeps of one crystal differ by about 5 Angstrom^2. As in the KB model.
 B_RIDGE = 0.04
-# Weight of the square of the change over all images, Angstrom^4 (or Angstrom^2): about 30 Angstrom^2. It only keeps a
-# rate finite that no data determine.
+# Weight of the square of the change over all images, for a change of about 30 Angstrom^2 (or Angstrom). It only
+# keeps a rate finite that no data determine.
 DECAY_RIDGE = 1e-3
 
 

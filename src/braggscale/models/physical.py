@@ -42,7 +42,8 @@ LEAST_INTERVALS, MOST_INTERVALS = 4, 80  # of the scale, per sweep
 FINE_LMAX, WEDGE_LMAX = 6, 4  # of sweeps, and of those below ABSORPTION_ABOVE
 IMAGE_INTERVAL = 1.0  # degrees
 # Image effects by default: if images are at least as wide as rocking curves (full width at half maximum, 2.355 sd)
-# and each effect has so many reflections n that its error, about 3 %/sqrt(n), is below the usual flicker of a beam.
+# and each effect has at least this number n of reflections, so that its error, about 3 %/sqrt(n), is below the
+# usual flicker of a beam.
 FULL_WIDTH = 2.355
 LEAST_PER_EFFECT = 50
 # Sweep width below which, scale interval, decay interval; degrees. DIALS' automatic values.

@@ -1,18 +1,20 @@
-"""What corrections together do to intensities as a function of resolution alone, which no equivalents can tell.
+"""The common trend of corrections with resolution, which equivalents cannot determine.
 
-Equivalents have one resolution, so a factor f(d) common to all data is taken up by the intensities, whatever f is. The
-map of the detector, its modules, effects of images and the grids of the array model each may drift in f, and two of
-them against each other. So the product v of these corrections is divided by its own trend. Three corrections keep
-theirs: scale and B of the data sets, whose mean B is 0 (gauge.py), and the absorption surface of the crystal.
-Absorption does depend on resolution, and a surface that is smooth in directions carries that from the directions that
-the data compare. Without it merged intensities are farther from the truth of simulated crystals and from the structure
-of a real one. With a level a of each data set,
+Equivalents have the same resolution. So a factor f(d) that all data share changes the merged intensities but no
+residual. The map of the detector, its modules, effects of images and the grids of the array model may each drift by
+such a factor, and two of them in opposite directions. Therefore the product v of these corrections is divided by
+its own trend.
+
+Three corrections keep their trends: scale and B of the data sets, whose mean B is 0 (gauge.py), and the absorption
+surface. Absorption by the crystal does depend on resolution, and a surface that is smooth in directions extends
+this from the directions that the data compare. Without this trend merged intensities are farther from the truth of
+simulated crystals and from the structure of a real one. With a level a of each data set,
 
     v_i = a_data set f(1/d_i^2),    f continuous and piecewise linear between knots of equal numbers of rows,
 
-fitted by least squares to v itself, not to its logarithm. The mean of v, and not that of ln v, is what merged
-intensities of a shell would be multiplied with. Polarisation that nobody corrected for, for example, has a mean of 1 in
-every shell, though not of its logarithm.
+is fitted by least squares to v itself, not to its logarithm, because the merged intensities of a shell are
+multiplied by the mean of v and not by that of ln v. For example, an uncorrected polarisation has a mean of 1 in
+every shell, but its logarithm does not have a mean of 0.
 """
 
 from __future__ import annotations

@@ -160,16 +160,16 @@ def effects(name: str, n: int, strength: float) -> Restraint:
 def _estimated(
     kind: str, penalty: Float, strength: float, rank: int, least: float, relative: bool = False
 ) -> Restraint:
-    """``least``: smallest strength, as a share of the one to start with."""
+    """``least``: smallest strength, as a share of the starting one."""
     return Restraint(penalty, strength, kind=kind, relative=relative, rank=rank, least=least * strength)
 
 
-# Strengths are not estimated below this share of those that they start with: corrections 30 times as large as usual
-# ones (of a curve), 3 times (of a map) and 7 times (of the absorption surface) are not plausible. Without an end a map
-# runs after what is no correction, and two corrections that can do the same run away from each other.
+# Smallest estimated strength, as a share of the starting one: corrections 30 times as large as usual (curves), 3
+# times (maps) and 7 times (absorption surface) are not plausible. Without this limit a map follows errors that are
+# no response of the detector, and two corrections that can replace each other may grow in opposite directions.
 LEAST_SHARE, LEAST_OF_MAP, LEAST_OF_SURFACE = 1e-3, 0.1, 0.02
-# Share of the scatter in the penalty of a map: a plane costs as much as second differences of a thirtieth of its
-# height.
+# Share of the scatter in the penalty of a map: the penalty of a plane is that of second differences of a thirtieth
+# of its height.
 SCATTER = 1e-3
 
 

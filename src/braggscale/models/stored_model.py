@@ -25,7 +25,8 @@ from braggscale.numerics.array_types import Float
 # limits of the outlier test. A program that rewrites the model drops the entry, so it never contradicts the model.
 OWN_ENTRY = "braggscale"
 
-# No integration program is wrong by such a factor, and no instrument by such a part of the intensity.
+# Largest valid a and b: no integration program is wrong by such a factor, and no instrument by such a fraction of
+# the intensity.
 LARGEST_ERROR_PARAMETER = 1e3
 
 # Names in the stored configuration of the factor from images to normalised units, for each smooth component.

@@ -26,7 +26,7 @@ class Clock:
 
     @classmethod
     def of_command(cls) -> Clock:
-        """A clock of which the first stage, the start, is what has passed since the command began."""
+        """A clock whose first stage, the start, is the time since the command began."""
         began = BEGAN.get()
         return cls() if began is None else cls({"start": perf_counter() - began})
 
@@ -44,6 +44,6 @@ class Clock:
 
 
 def since_the_command_began() -> float | None:
-    """Wall time of the command up to now, seconds; None where a program uses the library."""
+    """Wall time of the command up to now, seconds; None if a program uses the library."""
     began = BEGAN.get()
     return None if began is None else perf_counter() - began

@@ -151,7 +151,7 @@ def warm_up(processes: int = 1, names: Sequence[str] = KERNELS) -> Warmth:
 def _compile_beside(processes: int, names: Sequence[str]) -> int:
     """Compile in other processes, each a share of the modules ``names``; how many kernels they put into the folder.
 
-    What they do not manage for whatever reason is left to the caller.
+    Modules that they fail to compile for any reason are left to the caller.
     """
     if folder() is None or not sys.executable or getattr(sys, "frozen", False):
         return 0

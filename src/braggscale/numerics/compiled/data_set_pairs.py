@@ -155,7 +155,7 @@ def pairs(d, first, group, offsets, of_group, owner, cells, members, bounds, mat
 
 @njit("void(float64[:, ::1], int64[::1], int64[::1], float64, float64[:, ::1])", **JIT)
 def add_part(matrix, rows, columns, times, part):
-    """Add so many ``times`` a part to the ``rows`` and ``columns`` of a matrix."""
+    """Add ``times`` times a part to the ``rows`` and ``columns`` of a matrix."""
     for a in range(len(rows)):
         p = rows[a]
         for b in range(len(columns)):
