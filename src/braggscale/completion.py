@@ -1,7 +1,7 @@
 """Completion of options and values in shells: a small script that a shell reads at its start.
 
 The script holds the names of all options with a dash and of all parameters (the short name where that is enough), and
-the values of those that have a choice. It starts no program while somebody types. Files are completed as usual.
+the values of those that have a choice. It starts no program while the user types. Files are completed as usual.
 """
 
 from __future__ import annotations

@@ -270,7 +270,7 @@ def sort_observations(
 
 
 def in_order(rows: Observations, symmetry: Symmetry) -> tuple[SortedObservations, Int]:
-    """The rows in the order of unique reflections, and where each of them stood, (n,)."""
+    """The rows in the order of unique reflections, and the earlier position of each, (n,)."""
     arranged = symmetry.arrange(rows.hkl)
     order = _in_groups(arranged, row_keys(rows))
     return sorted_rows(rows.take(order), arranged), order

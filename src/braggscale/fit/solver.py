@@ -130,7 +130,7 @@ class Solver(Protocol):
 
 
 def is_many(target: Target) -> bool:
-    """Whether there are so many parameters, of several data sets, that an inverse should serve many steps."""
+    """Whether several data sets have too many parameters for an inversion at every step of the strengths."""
     return target.owners is not None and len(target.base) > MANY
 
 

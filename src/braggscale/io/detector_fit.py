@@ -50,7 +50,8 @@ def flat_panel(
 
 
 def believed(xy: Array) -> Bool:
-    """Positions that are finite and not far beyond nearly all others, (n,): one absurd position is no detector.
+    """Positions that are finite and not far beyond nearly all others, (n,), as absurd ones would make the detector
+    larger.
 
     ``xy``: pixels, (n, 2).
     """

@@ -17,7 +17,7 @@ from braggscale.io.reading import Reading
 from braggscale.numerics.array_types import Array, Float
 
 NEIGHBOURS = 64  # pixels to either side with which a strip is compared
-STRAY = 0.02  # share of what the neighbours have that may lie in a gap
+STRAY = 0.02  # reflections that may lie in a gap, as a share of those in the neighbouring strips
 EXPECTED = 20.0  # reflections that a strip would have if there were no gap
 NARROWEST, WIDEST = 3, 64  # pixels
 NARROWEST_MODULE = 32  # pixels

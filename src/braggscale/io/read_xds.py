@@ -42,8 +42,8 @@ from braggscale.numerics.array_types import Array
 _WANTED = ("H", "K", "L", "IOBS", "SIGMA", "XD", "YD", "ZD", "RLP", "PEAK", "MAXC", "ISET")
 _NOTHING = Known()
 _ELECTRONS = 0.1  # Angstrom: no X-ray diffractometer has a shorter wavelength
-# Angstrom: K alpha of Cr, Fe, Co, Cu, Ga, Mo, Ag and In, between its first line and the mean of both. Who wrote another
-# wavelength into a header stood at a synchrotron.
+# Angstrom: K alpha of Cr, Fe, Co, Cu, Ga, Mo, Ag and In, between its first line and the mean of both. Any other
+# wavelength is taken for that of a synchrotron.
 _TUBES = ((2.2897, 2.2910), (1.9360, 1.9374), (1.7890, 1.7903), (1.5405, 1.5419), (1.3400, 1.3415), (0.7093, 0.7108),
           (0.5594, 0.5609), (0.5121, 0.5137))  # fmt: skip
 _TUBE_MARGIN = 4e-4
@@ -162,7 +162,7 @@ def _positions(file: XdsFile, z: Array) -> Array:
 
 
 def _likely_polarisation(wavelength: float, raw: bool) -> tuple[float, str]:
-    """The polarisation of a beam that nobody gave, and what to say of it.
+    """The polarisation of a beam if the user has not given it, and a sentence on it for the log.
 
     ``wavelength``: Angstrom.  ``raw``: whether the file is of INTEGRATE, which is never told a polarisation.
     """
@@ -323,10 +323,10 @@ def _images(file: XdsFile, z: Array, start: int | None) -> tuple[int, int]:
 
 
 def _believed(z: Array) -> Array:
-    """The positions on the rotation that tell how far it went: one absurd z among many is a fate of its row.
+    """The image coordinates from which the range of the rotation is taken, without absurd ones, whose rows get a fate.
 
-    ``z``: image numbers, (n,). Out are up to a thousandth at either end that lie beyond all others by a tenth of their
-    range and more.
+    ``z``: image numbers, (n,). Up to a thousandth of them at either end are left out if they lie beyond all others
+    by a tenth of their range or more.
     """
     known = np.sort(z[np.isfinite(z)])
     if len(known) <= _FEW:

@@ -149,7 +149,7 @@ def _cell(cell: Any) -> UnitCell | None:
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """The file of a reference, and what it says of the crystal."""
+    """The file of a reference, with its information on the crystal."""
 
     path: str
     cell: UnitCell | None

@@ -1,6 +1,6 @@
 """The options as programs that call dials.scale give them: its default names of files, data sets and groups by number.
 
-They are turned into what this program's options mean, before they are assigned; nothing after that knows who called.
+They are translated into options of this program before they are assigned. Later stages do not depend on the caller.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Words = tuple[tuple[str, bool], ...]  # text of each word, and whether it was qu
 
 _DATA_SETS = ("dataset_selection.use_datasets", "dataset_selection.exclude_datasets")
 _GROUP = "weighting.error_model.error_model_group"
-# What dials.scale writes where nothing else is asked for.
+# The files that dials.scale writes by default.
 _DEFAULTS = (
     ("output.log", "dials.scale.log"),
     ("output.html", "dials.scale.html"),

@@ -1,4 +1,4 @@
-"""Text of the options that say what files do not."""
+"""Text of the options for facts that the files do not contain."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ OLD_VALUES: dict[tuple[str, str], str] = {
     ("cut_data.small_scale_cutoff", "auto"): "0.001",
 }
 
-# Too like the names of other options: these need a dot.
+# These are too similar to the names of other options and are recognised only with a dot.
 FULL_NAME_ONLY = (
     "*.share.absorption",
     "*.share.decay",

@@ -343,7 +343,7 @@ class Definitions:
         )
 
     def _write_none(self, scope: Any, values: Mapping[str, Any]) -> None:
-        """Write None for a choice of which the only word is not chosen: without a star it would read as chosen."""
+        """Write None for a choice with one word that is not chosen, because that word would be read as chosen."""
         word: Any = importlib.import_module("freephil.tokenizer").word
         for definition in scope.all_definitions():
             if values[definition.path] is None and len(self.options[definition.path].choices) == 1:

@@ -43,7 +43,7 @@ FOLDS = 5
 SEED = 43
 NU = 4.0
 FEWEST_GROUPS = 50  # with fewer groups differences are only noise
-SIGNIFICANT = 2.0  # differences of more than so many uncertainties are reported as significant
+SIGNIFICANT = 2.0  # differences of more than this number of uncertainties are reported as significant
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,9 +70,9 @@ def stands_out(delta: Float, n: Float, stdcutoff: float) -> tuple[Bool, Float, f
     ``delta``: influence of each part, NaN where it is not known; ``n``: its observations, both (n_parts,).
     """
     known = np.isfinite(delta) & (n > 0)
-    nobody = np.zeros(len(delta), bool)
+    nothing = np.zeros(len(delta), bool)
     if np.count_nonzero(known) < FEWEST_PARTS:
-        return nobody, np.full(len(delta), np.nan), float("nan")
+        return nothing, np.full(len(delta), np.nan), float("nan")
     each = np.where(known, delta / np.maximum(n, 1.0), 0.0)
     usual = float(np.median(each[known]))
     off = (each - usual) * np.sqrt(n)
@@ -80,7 +80,7 @@ def stands_out(delta: Float, n: Float, stdcutoff: float) -> tuple[Bool, Float, f
     above = np.abs(off[known & (off >= 0)])
     width = 1.4826 * float(np.median(above)) if len(above) else 0.0
     if width <= 0:
-        return nobody, np.full(len(delta), np.nan), float("nan")
+        return nothing, np.full(len(delta), np.nan), float("nan")
     z = np.where(known, off / width, np.nan)
     typical = float(np.median(n[known]))
     limit = usual * typical - stdcutoff * width * np.sqrt(typical)

@@ -34,7 +34,7 @@ ENOUGH_OF_EACH, ENOUGH = 300, 200_000
 # Variance that is added to that of x, because errors of partialities and scales within a data set are not in its
 # counts.
 SCATTER = 0.1
-# A correlation must be so many standard deviations above zero to be significant.
+# A correlation is significant if it is more than this number of standard deviations above zero.
 SIGNIFICANT = 3.0
 MOST_NAMED = 8
 

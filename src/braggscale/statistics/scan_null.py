@@ -61,7 +61,7 @@ def lengths(n: int) -> tuple[int, ...]:
 
 
 def chance_of(t: float, n_images: int, per_image: float) -> float:
-    """P(T > ``t``) of a sweep of so many images, with so many observations each, none of which is bad."""
+    """P(T > ``t``) of a sweep without bad images.  ``per_image``: observations of each image."""
     row = np.log2(np.clip(n_images, IMAGES[0], IMAGES[-1]))
     at = np.log2(np.clip(per_image, PER_IMAGE[0], PER_IMAGE[-1]))
     location, scale = (_between(table, float(row), float(at)) for table in (LOCATION, SCALE))

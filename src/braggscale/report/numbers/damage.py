@@ -81,7 +81,7 @@ def _pairs(segments: Segments) -> tuple[Int, Int]:
     right: list[Int] = [np.zeros(0, np.int64)]
     for size in np.unique(sizes[use]).tolist():
         mine = use[sizes[use] == size]
-        # if a reflection has more members, so many of them are chosen at equal intervals
+        # if a reflection has more members, this number of them is chosen at equal intervals
         spread = np.arange(size) * (segments.sizes()[mine] / size)[:, None]
         member = segments.order[starts[mine][:, None] + spread.astype(np.int64)]
         i, j = np.triu_indices(size, 1)

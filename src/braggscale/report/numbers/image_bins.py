@@ -12,7 +12,7 @@ from braggscale.data.sorting import UsedDataSet
 from braggscale.numerics.array_types import Float, Int
 
 MOST_BINS = 2000
-# The relative error of an R factor from so many observations is about a tenth.
+# Observations in a bin; the relative error of an R factor from them is about a tenth.
 WANTED = 40
 _NICE = (1, 2, 5)
 

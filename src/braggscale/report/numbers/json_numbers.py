@@ -12,23 +12,23 @@ from braggscale.report.summary_values import Column, CountMatrix, Counts, Matrix
 
 
 def significant(value: float, digits: int = 4) -> float:
-    """``value``, which is finite, with so many significant digits."""
+    """``value``, which is finite, with ``digits`` significant digits."""
     return float(f"{value:.{digits}g}")
 
 
 def rounded(value: float, digits: int = 4) -> float | None:
-    """``value`` with so many significant digits; None where it is not finite."""
+    """``value`` with ``digits`` significant digits; None where it is not finite."""
     return significant(value, digits) if math.isfinite(value) else None
 
 
 def numbers(values: Iterable[float] | Array, digits: int = 4) -> Numbers:
-    """The list of ``values``, (n,), which are finite, with so many significant digits."""
+    """The list of ``values``, (n,), which are finite, with ``digits`` significant digits."""
     form = f"%.{digits}g"
     return [float(form % v) for v in np.asarray(values, np.float64).tolist()]
 
 
 def column(values: Iterable[float] | Array, digits: int = 4) -> Column:
-    """The list of ``values``, (n,), with so many significant digits, None where one is not finite."""
+    """The list of ``values``, (n,), with ``digits`` significant digits, None where one is not finite."""
     form = f"%.{digits}g"
     return [float(form % v) if math.isfinite(v) else None for v in np.asarray(values, np.float64).tolist()]
 

@@ -213,7 +213,7 @@ _SPHERE_LAYOUT: Layout = {
 
 
 def rounded_grid(values: Float, digits: int = 4) -> list[list[float]]:
-    """The values of a matrix, (n, m), with so many decimals."""
+    """The values of a matrix, (n, m), with ``digits`` decimals."""
     listed: list[list[float]] = np.round(values, digits).tolist()
     return listed
 

@@ -131,7 +131,7 @@ def shown(value: float | None, digits: int = 3, percent: bool = False) -> str:
 
 
 def short(value: float | None, digits: int = 4) -> str:
-    """A number with so many significant digits, a dash where there is none."""
+    """A number with ``digits`` significant digits, a dash where there is none."""
     return show_short(value, digits, NOTHING)
 
 
