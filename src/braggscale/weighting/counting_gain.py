@@ -96,7 +96,7 @@ class _Ranges:
 
     @classmethod
     def of(cls, raw: Float, variance: Float, d: Float, rows: Int) -> _Ranges:
-        """Of the given ``rows``, (k,); if there are many, of every k-th of them.  ``raw``, ``variance``, ``d``: of all, (n,)."""
+        """Of every k-th of the given ``rows``, (k,), if there are many.  ``raw``, ``variance``, ``d``: of all, (n,)."""
         rows = rows[:: max(1, -(-len(rows) // MOST_ROWS))]
         raw, variance, d = raw[rows], variance[rows], d[rows]
         good = np.isfinite(raw) & np.isfinite(variance) & (variance > 0)
