@@ -31,7 +31,7 @@ from braggscale.io.export.scaled_observations import (
     scan_points,
 )
 from braggscale.io.export.write import needs_statistics, write_exports
-from braggscale.io.reindexing import changed
+from braggscale.io.reindexing import with_changes
 from braggscale.models.stored_model import stored_cell
 from braggscale.numerics.array_types import Array
 from braggscale.numerics.partitions import available_processors, threads
@@ -110,7 +110,7 @@ def _export_scaled(files: Sequence[str], options: Options) -> None:
                 Code.NOT_SCALED_TOGETHER,
                 "the data sets come from several files; they are on one scale only if they were scaled together",
             )
-        data = changed(data, options.input.space_group, (), ())
+        data = with_changes(data, options.input.space_group, (), ())
         crystals = stored_crystals(data, options)
         if not options.input.space_group:
             crystals = _with_likely_group(crystals)

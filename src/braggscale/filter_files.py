@@ -14,7 +14,7 @@ from braggscale.data.unique_reflections import Groups, mean_of_others
 from braggscale.export_files import stored_crystals
 from braggscale.io import open_inputs
 from braggscale.io.export.scaled_observations import Crystals
-from braggscale.io.reindexing import changed
+from braggscale.io.reindexing import with_changes
 from braggscale.numerics.array_types import Float, Int
 from braggscale.numerics.partitions import available_processors, threads
 from braggscale.options.schema import DeltaCcHalf, Options
@@ -38,7 +38,7 @@ def delta_cc_half(files: Sequence[str], options: Options) -> None:
         data = open_inputs(files)
         for note in data.notes:
             log.info(note)
-        data = changed(data, options.input.space_group, (), ())
+        data = with_changes(data, options.input.space_group, (), ())
         _log(stored_crystals(data, options, outliers=True), options.filtering.deltacchalf, files)
 
 

@@ -26,7 +26,7 @@ from braggscale.io import Input, open_inputs
 from braggscale.io.atomic_files import commit, pending, write_alone, write_beside, write_text
 from braggscale.io.experiment_list import history_line
 from braggscale.io.image_names import image_names
-from braggscale.io.reindexing import changed, known, with_operators
+from braggscale.io.reindexing import known_facts, with_changes, with_operators
 from braggscale.io.splitting import split_sweeps
 from braggscale.numerics.partitions import available_processors, side_by_side, threads
 from braggscale.numerics.timing import Clock
@@ -137,7 +137,7 @@ def open_files(files: Sequence[str], options: Options) -> Input:
     asked = options.input
     return open_inputs(
         files,
-        known(
+        known_facts(
             asked.space_group,
             asked.unit_cell,
             asked.polarization_fraction,
@@ -153,7 +153,7 @@ def as_asked(data: Input, options: Options) -> Input:
         log.info(note)
     asked = options.input
     operators = [text for text in asked.reindex if text.lower() != REINDEX_AUTO]
-    return changed(data, asked.space_group, asked.unit_cell, operators)
+    return with_changes(data, asked.space_group, asked.unit_cell, operators)
 
 
 def scale_input(data: Input, options: Options, clock: Clock) -> tuple[Input, Result]:

@@ -8,7 +8,7 @@ import gemmi
 import numpy as np
 import pytest
 
-from braggscale.data.reference import Reference, near, place, turned
+from braggscale.data.reference import Reference, place_reference, similar_cells, turned
 from braggscale.data.symmetry import Symmetry
 from braggscale.errors import CommandError, InputError
 from braggscale.io.reference_file import read_reference
@@ -65,7 +65,7 @@ def test_mates_stay_apart(tmp_path):
     )
     found = read_reference([path], REQUEST)
     assert found.apart and len(found) == 8
-    placed = place(found, P212121, CELL)
+    placed = place_reference(found, P212121, CELL)
     assert placed.minus.sum() == 2  # of 1 2 3 and 4 4 4; the others are centric
     assert sorted(placed.intensity[placed.minus]) == pytest.approx([8.0, 200.0])
 
@@ -175,14 +175,14 @@ def reference(cell=CELL, hall="P 2ac 2ab", hkl=HKL, apart=False):
 
 
 def test_symmetry_of_the_reference_is_expanded():
-    of_higher = place(reference(hall="P 2ac 2ab"), Symmetry.from_hall("P 1"), CELL)
+    of_higher = place_reference(reference(hall="P 2ac 2ab"), Symmetry.from_hall("P 1"), CELL)
     assert len(of_higher.asu) == 12  # 4 of each general reflection, 2 of those in a plane
     assert any("expanded" in note for note in of_higher.notes)
 
 
 def test_equivalents_are_averaged_by_their_weights():
     hkl = np.array([[1, 2, 3], [-1, -2, 3], [3, 1, 0], [4, 4, 4]], np.int32)
-    placed = place(reference(hkl=hkl, hall="P 1"), P212121, CELL)
+    placed = place_reference(reference(hkl=hkl, hall="P 1"), P212121, CELL)
     k = int(np.flatnonzero((placed.asu == [1, 2, 3]).all(axis=1))[0])
     assert placed.intensity[k] == pytest.approx((100 / 25 + 50 / 4) / (1 / 25 + 1 / 4))
     assert placed.sigma[k] == pytest.approx((1 / 25 + 1 / 4) ** -0.5)
@@ -190,12 +190,14 @@ def test_equivalents_are_averaged_by_their_weights():
 
 def test_axes_in_another_order_are_put_right_and_other_cells_refused():
     other = reference(cell=(30.0, 20.0, 24.0, 90.0, 90.0, 90.0), hkl=HKL[:, [2, 0, 1]])
-    placed = place(other, P212121, CELL)
-    assert {tuple(h) for h in placed.asu.tolist()} == {tuple(h) for h in place(reference(), P212121, CELL).asu.tolist()}
+    placed = place_reference(other, P212121, CELL)
+    assert {tuple(h) for h in placed.asu.tolist()} == {
+        tuple(h) for h in place_reference(reference(), P212121, CELL).asu.tolist()
+    }
     assert any("reordered" in note for note in placed.notes)
     with pytest.raises(InputError, match="its cell 40.00 .* is not that of the data"):
-        place(reference(cell=(40.0, 24.0, 30.0, 90.0, 90.0, 90.0)), P212121, CELL)
-    assert near(CELL, CELL) and not near(CELL, (20.0, 24.0, 30.0, 90.0, 95.0, 90.0))
+        place_reference(reference(cell=(40.0, 24.0, 30.0, 90.0, 90.0, 90.0)), P212121, CELL)
+    assert similar_cells(CELL, CELL) and not similar_cells(CELL, (20.0, 24.0, 30.0, 90.0, 95.0, 90.0))
 
 
 def test_turned_and_back():

@@ -16,7 +16,7 @@ from braggscale.cli import main
 from braggscale.data.unique_reflections import Groups
 from braggscale.errors import CommandError
 from braggscale.options.assignments import values_to_try, with_option
-from braggscale.scaling.free_set import Tried, cross_validate, is_free, table_of
+from braggscale.scaling.free_set import Trial, cross_validate, is_free, table_of
 from braggscale.scaling.plan import FreeSetRequest
 from simulation.design import Options
 
@@ -66,8 +66,8 @@ def test_cross_validation_writes_the_log_alone(folder):
 
 
 def test_the_best_of_each_column_is_marked():
-    good = Tried("good", np.array([[0.05, 0.06, 0.01, 0.99, 0.98, 0.01]] * 2))
-    bad = Tried("bad", np.array([[0.04, 0.08, 0.04, 0.99, 0.95, 0.04]] * 2))
+    good = Trial("good", np.array([[0.05, 0.06, 0.01, 0.99, 0.98, 0.01]] * 2))
+    bad = Trial("bad", np.array([[0.04, 0.08, 0.04, 0.99, 0.95, 0.04]] * 2))
     rows = table_of([bad, good])
     assert not any("*" in cell for cell in rows[0]) and [cell.endswith("*") for cell in rows[1]] == [
         False, False, True, True, False, True, True,

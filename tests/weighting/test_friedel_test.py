@@ -10,9 +10,16 @@ from braggscale.data.normalised_intensities import Shells
 from braggscale.data.unique_reflections import Groups, weighted_mean
 from braggscale.models.image_effects import Images
 from braggscale.weighting.expected_variance import Expectation, VarianceModel
-from braggscale.weighting.friedel_test import Mates, agreeing, anomalous_share, separate, sides, squares
+from braggscale.weighting.friedel_test import (
+    Mates,
+    anomalous_share,
+    first_mates,
+    groups_of_agreeing_mates,
+    separate,
+    squares,
+)
 from braggscale.weighting.outlier_test import OutlierOptions
-from braggscale.weighting.pair_test import disputed, log_odds, losers
+from braggscale.weighting.pair_test import disputed, likely_wrong, log_odds
 from braggscale.weighting.rejection import OutlierInputs, verdicts
 
 
@@ -87,13 +94,13 @@ def test_mates_are_apart_in_the_fit_where_they_differ_by_more_than_their_errors(
     precision = g * g / v
     precision[:4] = 0.0  # no row of the first counts, and no I- of the second
     precision[6:8] = 0.0
-    none = agreeing(groups, friedel_split, precision, Mates(plus, np.zeros(len(g))))
-    every = agreeing(groups, friedel_split, precision, Mates(plus, np.full(len(g), 1e30)))
+    none = groups_of_agreeing_mates(groups, friedel_split, precision, Mates(plus, np.zeros(len(g))))
+    every = groups_of_agreeing_mates(groups, friedel_split, precision, Mates(plus, np.full(len(g), 1e30)))
     assert np.array_equal(none.offsets, groups.offsets)
     assert np.array_equal(every.offsets, np.setdiff1d(friedel_split.offsets, [2, 6]))
     s1, s2 = groups.sum(precision * plus), groups.sum(precision * ~plus)
     size = np.median(1 / s1[2:] + 1 / s2[2:])
-    some = agreeing(groups, friedel_split, precision, Mates(plus, np.full(len(g), size)))
+    some = groups_of_agreeing_mates(groups, friedel_split, precision, Mates(plus, np.full(len(g), size)))
     expected = sorted({*groups.offsets, *(4 * h + 2 for h in range(2, 50) if size > 1 / s1[h] + 1 / s2[h])})
     assert some.offsets.tolist() == expected
 
@@ -117,7 +124,7 @@ def test_a_fit_with_some_mates_apart_errs_less_than_with_all_or_none():
         draws = [slope_error(rng, groups_of) for _ in range(150)]
         return np.sqrt(np.mean(np.square(draws)))
 
-    mixed = error(agreeing)
+    mixed = error(groups_of_agreeing_mates)
     assert mixed < 0.97 * error(lambda groups, friedel_split, w, mates: groups)
     assert mixed < 0.97 * error(lambda groups, friedel_split, w, mates: friedel_split)
 
@@ -141,14 +148,14 @@ def test_of_two_that_disagree_the_less_likely_one_goes():
     x, wrong, mean = disagreement(rng, 4000)
     groups = Groups(np.arange(0, len(x) + 1, 2))
     inside = np.ones(len(x), bool)
-    out = losers(x, mean, groups, inside, (800, 200))
+    out = likely_wrong(x, mean, groups, inside, (800, 200))
     assert groups.sum(out).max() == 1
     assert (out & wrong).sum() / out.sum() > 0.8
     # outliers as often below as above: only intensities tell, and only of few
-    unsure = losers(x, mean, groups, inside, (500, 500))
+    unsure = likely_wrong(x, mean, groups, inside, (500, 500))
     assert unsure.sum() < 0.5 * out.sum()
     assert (unsure & wrong).sum() / unsure.sum() > 0.8
-    low = losers(x, mean, groups, inside, (10, 10**6))
+    low = likely_wrong(x, mean, groups, inside, (10, 10**6))
     assert (
         np.array_equal(low, x == np.repeat(x.reshape(-1, 2).min(axis=1), 2)) and (log_odds(x, x, mean, 3, 3) == 0).all()
     )
@@ -190,7 +197,17 @@ def test_only_two_members_that_are_in_can_disagree():
 
 def test_sides():
     friedel_merged, friedel_split = Groups(np.array([0, 3, 5, 9])), Groups(np.array([0, 2, 3, 5, 6, 9]))
-    assert sides(friedel_merged, friedel_split).tolist() == [True, True, False, True, True, True, False, False, False]
+    assert first_mates(friedel_merged, friedel_split).tolist() == [
+        True,
+        True,
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_image_effects_are_means_over_the_rocking_curve():

@@ -65,7 +65,7 @@ class Placed:
     notes: tuple[str, ...]
 
 
-def place(reference: Reference, symmetry: Symmetry, cell: UnitCell) -> Placed:
+def place_reference(reference: Reference, symmetry: Symmetry, cell: UnitCell) -> Placed:
     """The reference in the symmetry of the data.
 
     ``symmetry``, ``cell``: of the data.  Raises InputError for a reference of another lattice.
@@ -107,10 +107,10 @@ def turned(reference: Reference, matrix: Float) -> Reference:
 
 def _in_the_cell(reference: Reference, cell: UnitCell, notes: list[str]) -> Reference:
     """The reference with the axes of the data; raises InputError if no order of the axes fits."""
-    if reference.cell is None or near(reference.cell, cell):
+    if reference.cell is None or similar_cells(reference.cell, cell):
         return reference
     own = reference.cell
-    fitting = [order for order in permutations(range(3)) if near(_reordered(own, order), cell)]
+    fitting = [order for order in permutations(range(3)) if similar_cells(_reordered(own, order), cell)]
     shown = " ".join(f"{x:.2f}" for x in own)
     if len(fitting) != 1:
         raise InputError(
@@ -130,7 +130,7 @@ def _reordered(cell: UnitCell, order: Sequence[int]) -> UnitCell:
     return a, b, c, alpha, beta, gamma
 
 
-def near(one: UnitCell, other: UnitCell) -> bool:
+def similar_cells(one: UnitCell, other: UnitCell) -> bool:
     """Whether two cells differ by less than LENGTHS in their edges and ANGLES degrees in their angles."""
     ratio = np.abs(np.array(one[:3]) / np.array(other[:3]) - 1.0).max()
     return bool(ratio < LENGTHS and np.abs(np.array(one[3:]) - np.array(other[3:])).max() < ANGLES)

@@ -78,7 +78,7 @@ class LeftOut:
 RunDataSet = UsedDataSet | LeftOut
 
 
-def used(data_sets: Sequence[RunDataSet]) -> list[UsedDataSet]:
+def used_data_sets(data_sets: Sequence[RunDataSet]) -> list[UsedDataSet]:
     """Those that take part; numbers of data sets in observations, models and settings refer to this list."""
     return [one for one in data_sets if isinstance(one, UsedDataSet)]
 
@@ -195,7 +195,7 @@ def prepare_all(
         else:
             prepared.append(UsedDataSet(number, data_set, experiment, rows, rows.fate))
     forget(data_set.table for data_set in data_sets)
-    _refuse_twice(used(prepared))
+    _refuse_twice(used_data_sets(prepared))
     prepared = _without_blank(prepared)
     out = [one for one in prepared if isinstance(one, LeftOut)]
     if len(out) == len(prepared):
@@ -222,10 +222,10 @@ def _refuse_twice(data_sets: Sequence[UsedDataSet]) -> None:
 
 def _without_blank(data_sets: Sequence[RunDataSet]) -> list[RunDataSet]:
     """Leaves out data sets without a signal, with a warning, where others have one. Raises DataError if none has."""
-    blank = [one for one in used(data_sets) if is_blank(one.usable.observations)]
+    blank = [one for one in used_data_sets(data_sets) if is_blank(one.usable.observations)]
     if not blank:
         return list(data_sets)
-    if len(blank) == len(used(data_sets)):
+    if len(blank) == len(used_data_sets(data_sets)):
         first = blank[0]
         raise DataError(
             f"no signal in data set {first.identifier}"
@@ -257,7 +257,7 @@ def sort_observations(
     """
     parts = [
         replace(one.usable.observations, data_set=np.full(len(one.usable.observations), position, np.int32))
-        for position, one in enumerate(used(data_sets))
+        for position, one in enumerate(used_data_sets(data_sets))
     ]
     rows = Observations.concatenate(parts)
     arranged = symmetry.arrange(rows.hkl)
@@ -311,7 +311,7 @@ def drop_unconnected(
     Their scale would be a free number. With a single data set this ends the run: raises DataError.
     """
     several = groups.spread((groups.sizes() > 1) | (known if known is not None else False))
-    seen = np.bincount(data.rows.data_set, several, len(used(data_sets))) > 0
+    seen = np.bincount(data.rows.data_set, several, len(used_data_sets(data_sets))) > 0
     if seen.all():
         return list(data_sets), data
     reason = "no reflection of it was measured twice, here or in another data set"

@@ -171,7 +171,7 @@ def check_types(table: FileTable) -> None:
             raise InputError(f"{table.path}: column {name!r} is {column.tag} instead of {wanted}")
 
 
-def held(tag: str, values: Array) -> Column:
+def column_in_memory(tag: str, values: Array) -> Column:
     """A column from an array in memory, ``values``, (n,) or (n, k); it is made read-only."""
     values.flags.writeable = False
     return Column(tag, HeldColumn(values))

@@ -17,7 +17,7 @@ from braggscale.io.mtz_geometry import (
 )
 from braggscale.io.new_experiments import NewExperiment, as_cell, standard_axes
 from braggscale.io.reading import (
-    some,
+    some_numbers,
 )
 from braggscale.numerics.array_types import Array
 
@@ -45,8 +45,8 @@ def header_numbers(path: str, batch: Array, images: Sequence[Image]) -> tuple[Ar
     if all(image.width == 0 for image in images) and all(n - 1 in known for n in numbers):
         return batch - 1, True
     raise InputError(
-        f"{path}: rows of batch {some(strange)}, but the batch headers go from {min(known)} to {max(known)} without; "
-        "headers and rows do not belong together"
+        f"{path}: rows of batch {some_numbers(strange)}, but the batch headers go from {min(known)} to {max(known)} "
+        "without; headers and rows do not belong together"
     )
 
 

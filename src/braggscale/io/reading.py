@@ -185,6 +185,6 @@ def space_group(path: str, name: str, operators: Sequence[str] = ()) -> str:
     return hall
 
 
-def some(numbers: Sequence[int]) -> str:
+def some_numbers(numbers: Sequence[int]) -> str:
     """The first few of a list for a message."""
     return some_of([str(n) for n in numbers], 4)

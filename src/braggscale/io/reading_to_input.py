@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from braggscale.io.column_types import FileTable, check_types, held
+from braggscale.io.column_types import FileTable, check_types, column_in_memory
 from braggscale.io.experiment_list import Document
 from braggscale.io.experiment_models import experiments_of
 from braggscale.io.new_experiments import NewExperiment, experiment_list
@@ -26,7 +26,7 @@ def as_if_from_files(reading: Reading, first: int) -> tuple[Document, FileTable]
         )
     data = experiment_list(experiments)
     document = Document(data, experiments_of(reading.path, data), (reading.path,) * len(experiments))
-    columns = {name: held(tag, values) for name, (tag, values) in reading.columns.items()}
+    columns = {name: column_in_memory(tag, values) for name, (tag, values) in reading.columns.items()}
     identifiers = {k: experiment.identifier for k, experiment in enumerate(experiments)}
     table = FileTable(reading.path, len(reading.columns["id"][1]), columns, identifiers, (*reading.notes, *notes))
     check_types(table)

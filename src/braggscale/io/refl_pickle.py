@@ -30,7 +30,7 @@ import numpy as np
 
 from braggscale.data.table import Column
 from braggscale.errors import InputError
-from braggscale.io.column_types import SHOEBOX, STRING, TYPES, FileTable, held
+from braggscale.io.column_types import SHOEBOX, STRING, TYPES, FileTable, column_in_memory
 from braggscale.io.file_kind import Source
 from braggscale.numerics.array_types import Array, Int
 from braggscale.run_warnings import Code, warn
@@ -278,7 +278,7 @@ def read_table(source: Source) -> FileTable:
             warn(log, Code.COLUMN_DROPPED, f"{path}: column {name} is dropped: texts have no place in today's tables")
             continue
         try:
-            columns[name] = held(tag, decode(buffer, tag, n_rows))
+            columns[name] = column_in_memory(tag, decode(buffer, tag, n_rows))
         except InputError as error:
             raise InputError(f"{path}: damaged column {name!r}: {error}") from None
     notes: tuple[str, ...] = ()

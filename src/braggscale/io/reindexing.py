@@ -24,7 +24,7 @@ from braggscale.data.space_groups import hall_symbol, same_group_in_another_basi
 from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import Column, DataSet, Table
 from braggscale.errors import CommandError, DataError
-from braggscale.io.column_types import held
+from braggscale.io.column_types import column_in_memory
 from braggscale.io.experiment_list import Document, own_lists
 from braggscale.io.mtz_flags import kept_flags
 from braggscale.io.new_experiments import as_cell
@@ -52,7 +52,7 @@ class _Change:
         return any(value is not None for value in (self.turn, self.cell, self.hall))
 
 
-def known(
+def known_facts(
     space_group: Sequence[str],
     unit_cell: Sequence[str],
     polarisation: float | None,
@@ -70,7 +70,7 @@ def known(
     )
 
 
-def changed(data: Input, space_group: Sequence[str], unit_cell: Sequence[str], reindex: Sequence[str]) -> Input:
+def with_changes(data: Input, space_group: Sequence[str], unit_cell: Sequence[str], reindex: Sequence[str]) -> Input:
     """The data sets with other indices, cells and space groups; indices change first, then cells, then groups.
 
     Items are ``value`` for all data sets or ``ID:value`` for one; if there are several for one data set, the last
@@ -221,8 +221,8 @@ def _new_table(table: Table, turn: Float, cell: UnitCell, made: dict[tuple[int, 
         if not np.array_equal(turn, np.eye(3)):
             # a reflection without an index in the new lattice is not indexed any more
             hkl = reindexed(hkl, turn.T)
-            new["miller_index"] = held(table.columns["miller_index"].tag, hkl)
-        new["d"] = held("double", d_spacings(cell, hkl))
+            new["miller_index"] = column_in_memory(table.columns["miller_index"].tag, hkl)
+        new["d"] = column_in_memory("double", d_spacings(cell, hkl))
         made[key] = table.columns, new  # keeps the old columns, so that their id is not used again
     return replace(table, columns=made[key][1])
 

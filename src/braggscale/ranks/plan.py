@@ -11,7 +11,7 @@ from braggscale.data.row_fates import Cuts
 from braggscale.errors import CommandError
 from braggscale.io.export.export import ExportSettings
 from braggscale.io.reading import Known
-from braggscale.io.reindexing import known
+from braggscale.io.reindexing import known_facts
 from braggscale.options.schema import Options
 from braggscale.scaling.plan import (
     PARTIALITY_CUTOFF,
@@ -103,7 +103,7 @@ def plan_of(options: Options) -> RanksPlan:
     asked = options.input
     output, modulation = options.output, options.models["KB"].modulation_correction
     return RanksPlan(
-        known=known(
+        known=known_facts(
             asked.space_group,
             asked.unit_cell,
             asked.polarization_fraction,

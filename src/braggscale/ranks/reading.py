@@ -22,7 +22,7 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet, forget
 from braggscale.errors import DataError, InputError, UserError
 from braggscale.io import Input, open_inputs
-from braggscale.io.reindexing import changed, with_operators
+from braggscale.io.reindexing import with_changes, with_operators
 from braggscale.numerics.array_types import Array, Int
 from braggscale.ranks.agreement import log_of_all, together
 from braggscale.ranks.communicator import Communicator, gather_texts
@@ -75,7 +75,7 @@ class Census:
 def open_unit(unit: Unit, plan: RanksPlan) -> Input:
     """The data sets of a unit, with the space group and unit cell that were asked for."""
     data = open_inputs(unit.files, plan.known)
-    return changed(data, plan.space_group, plan.unit_cell, plan.reindex)
+    return with_changes(data, plan.space_group, plan.unit_cell, plan.reindex)
 
 
 def take_census(ranks: Communicator, units: Sequence[Unit], mine: Sequence[Unit], plan: RanksPlan) -> Census:

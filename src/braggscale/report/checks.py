@@ -11,7 +11,7 @@ from braggscale.report.exclusion_advice import commands
 from braggscale.report.numbers.json_numbers import rounded, significant
 from braggscale.report.summary_checks import AbsencesEntry, ElementEntry, ExclusionsEntry, StretchEntry, SymmetryEntry
 from braggscale.report.summary_document import Advice, OutputNames
-from braggscale.scaling.judgement import first_image
+from braggscale.scaling.data_checks import first_image
 from braggscale.scaling.result import Result
 from braggscale.statistics.bad_stretches import Stretch
 from braggscale.statistics.symmetry_check import SymmetryCheck

@@ -12,7 +12,7 @@ from braggscale.data.experiment import Experiment, Sweep
 from braggscale.data.flags import Fate
 from braggscale.data.geometry import UnitCell
 from braggscale.data.observations import rows_by_data_set
-from braggscale.data.sorting import LeftOut, RunDataSet, SortedObservations, used
+from braggscale.data.sorting import LeftOut, RunDataSet, SortedObservations, used_data_sets
 from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet
 from braggscale.numerics.array_types import Bool, Float, Int32
@@ -80,7 +80,7 @@ def final_fates(
     typical = _typical(scaled.state.scale, data.rows.data_set)
     strange = np.flatnonzero(_strangers(typical, data.rows.data_set))
     if len(strange):
-        names = [used(data_sets)[k].identifier for k in strange.tolist()]
+        names = [used_data_sets(data_sets)[k].identifier for k in strange.tolist()]
         warn(
             log,
             Code.IMPLAUSIBLE_SCALE,
@@ -95,7 +95,7 @@ def final_fates(
             "data set and are left out; "
             "fewer parameters or an exclusion of bad images may help",
         )
-    places = iter(rows_by_data_set(data.rows.data_set, len(used(data_sets))))
+    places = iter(rows_by_data_set(data.rows.data_set, len(used_data_sets(data_sets))))
     result: list[RunDataSet] = []
     for one in data_sets:
         if isinstance(one, LeftOut):

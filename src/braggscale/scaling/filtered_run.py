@@ -10,7 +10,7 @@ from braggscale.data.reference import Reference
 from braggscale.data.table import DataSet
 from braggscale.numerics.timing import Clock
 from braggscale.scaling.filter_cycles import NO_MORE, Part
-from braggscale.scaling.filtering import begin, judge, log_filtering, reasons
+from braggscale.scaling.filtering import first_filtering, judge, log_filtering, reasons
 from braggscale.scaling.image_limits import images_beyond
 from braggscale.scaling.indexing_check import IndexingCheck
 from braggscale.scaling.pipeline import run
@@ -38,7 +38,7 @@ def run_filtered(
         result = run(data_sets, not_indexed, plan, prepared, clock, indexing)
     if plan.filtering is None:
         return result
-    seen = begin(result, plan.filtering)
+    seen = first_filtering(result, plan.filtering)
     while True:
         before = len(seen.removed)
         log.info("")

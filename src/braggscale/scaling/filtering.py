@@ -120,7 +120,7 @@ class _Scaled:
         return _Scaled(self.x[keep], self.variance[keep], groups, self.s[stay], self.part[keep], self.place[keep])
 
 
-def begin(result: Result, settings: FilterSettings) -> Filtering:
+def first_filtering(result: Result, settings: FilterSettings) -> Filtering:
     """Before the first cycle."""
     n = int(usable(result.data.rows.data_set, result.scaled, 0.0).sum())
     return Filtering(settings, n, tuple((one.identifier, _images(one)) for one in result.used))
@@ -264,16 +264,18 @@ def log_filtering(filtering: Filtering, first: int) -> None:
             text += f", limit {cycle.limit:.5f}" if known else ""
         log.info(text)
         if cycle.removed:
-            shown = some_of([f"{part} ({why(part, filtering.settings.method)})" for part in cycle.removed], MOST_NAMED)
+            shown = some_of(
+                [f"{part} ({reason_of(part, filtering.settings.method)})" for part in cycle.removed], MOST_NAMED
+            )
             log.info(f"  left out: {shown}; {cycle.percent:.2f} % of the observations so far")
     log.info(f"Filtering ends: {STOP_TEXT[filtering.reason]}")
 
 
-def why(part: Part, method: str) -> str:
+def reason_of(part: Part, method: str) -> str:
     """The number for which a part was left out, as text."""
     return f"delta CC1/2 {part.delta:.5f}" if method == DELTA_CC else f"mean z^2 {part.z2:.2f}"
 
 
 def reasons(parts: Sequence[Part], method: str) -> dict[int, str]:
     """Why whole data sets are left out, by their positions in the input."""
-    return {part.number: f"filtered: {why(part, method)}" for part in parts if part.images is None}
+    return {part.number: f"filtered: {reason_of(part, method)}" for part in parts if part.images is None}

@@ -80,14 +80,14 @@ def free_set(
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class Trial:
     """One choice of options, and the statistics of its free sets: columns as ``FreeSet.numbers``, (n_folds, 6)."""
 
     name: str
     numbers: Float
 
 
-def cross_validate(choices: Sequence[str], folds: int, scale: Callable[[str, int], FreeSet | None]) -> list[Tried]:
+def cross_validate(choices: Sequence[str], folds: int, scale: Callable[[str, int], FreeSet | None]) -> list[Trial]:
     """Scale with every choice and every free set.
 
     ``scale``: a function of a choice and a free-set offset; it returns None if there was no free set.
@@ -101,14 +101,14 @@ def cross_validate(choices: Sequence[str], folds: int, scale: Callable[[str, int
             statistics = scale(name, offset)
             if statistics is not None:
                 rows.append(statistics.numbers)
-        tried.append(Tried(name, np.array(rows, np.float64).reshape(-1, 6)))
+        tried.append(Trial(name, np.array(rows, np.float64).reshape(-1, 6)))
     return tried
 
 
 HEADER = ("", "R work", "R free", "gap", "CC1/2 work", "CC1/2 free", "gap")
 
 
-def table_of(tried: Sequence[Tried]) -> list[tuple[str, ...]]:
+def table_of(tried: Sequence[Trial]) -> list[tuple[str, ...]]:
     """Rows of the table: means, with standard deviations where there are several free sets; * marks the best."""
     means = np.array([t.numbers.mean(axis=0) if len(t.numbers) else np.full(6, np.nan) for t in tried])
     best = {}

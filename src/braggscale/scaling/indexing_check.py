@@ -17,7 +17,7 @@ import numpy as np
 from braggscale.data.index_order import unique_indices
 from braggscale.data.normalised_intensities import Shells
 from braggscale.data.reindexing import alternatives, matrix_of, reindexed
-from braggscale.data.sorting import SortedObservations, used
+from braggscale.data.sorting import SortedObservations, used_data_sets
 from braggscale.data.symmetry import Symmetry
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.run_warnings import Code, warn
@@ -86,7 +86,7 @@ class IndexingCheck:
 
 def check_indexing(prepared: RunData) -> IndexingCheck | None:
     """Compare the data sets of a run; None where there is only one, or nothing to compare."""
-    members, both = used(prepared.data_sets), prepared.beside
+    members, both = used_data_sets(prepared.data_sets), prepared.beside
     if len(members) < 2 and both is None:
         return None
     operators = alternatives(prepared.cell, prepared.symmetry)

@@ -14,7 +14,7 @@ import numpy as np
 from braggscale.data import batches
 from braggscale.data.experiment import Experiment
 from braggscale.data.fit_subset import Selection
-from braggscale.data.sorting import RunDataSet, UsedDataSet, used
+from braggscale.data.sorting import RunDataSet, UsedDataSet, used_data_sets
 from braggscale.data.table import DataSet
 from braggscale.data.unique_reflections import Groups
 from braggscale.models import MODELS
@@ -35,11 +35,11 @@ from braggscale.scaling.conclusion import (
     with_intervals,
 )
 from braggscale.scaling.cross_validation import validate
+from braggscale.scaling.data_checks import exclusions_of, symmetry_of
 from braggscale.scaling.dose import ZeroDoseResult, at_zero_dose
 from braggscale.scaling.fit_selection import selected
 from braggscale.scaling.free_set import FreeSet, free_set, is_free
 from braggscale.scaling.indexing_check import IndexingCheck
-from braggscale.scaling.judgement import exclusions_of, symmetry_of
 from braggscale.scaling.one_by_one import scale_one_by_one
 from braggscale.scaling.outlying import outlying
 from braggscale.scaling.plan import Plan
@@ -100,7 +100,7 @@ def run(
     """
     clock = clock or Clock()
     prepared = prepared or run_data(data_sets, plan, clock)
-    data, in_use = prepared.observations, used(prepared.data_sets)
+    data, in_use = prepared.observations, used_data_sets(prepared.data_sets)
     with clock.stage("models"):
         models = _models(prepared, in_use, plan, everybody=len(in_use) == len(data_sets))
     with clock.stage("selection"):
@@ -128,7 +128,7 @@ def run(
     every = with_excluded(data_sets, final, plan.filtered)
     return Result(
         data_sets=every,
-        used=tuple(used(every)),
+        used=tuple(used_data_sets(every)),
         kept=tuple(k for k, one in enumerate(every) if isinstance(one, UsedDataSet)),
         symmetry=prepared.symmetry,
         cell=prepared.cell,

@@ -14,7 +14,7 @@ from braggscale.data.experiment import Experiment
 from braggscale.data.flags import FATE_TEXT, Fate
 from braggscale.data.geometry import UnitCell
 from braggscale.data.preparation import count_fates
-from braggscale.data.reference import Placed, Reference, place
+from braggscale.data.reference import Placed, Reference, place_reference
 from braggscale.data.sorting import RunDataSet, SortedObservations
 from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet
@@ -82,7 +82,7 @@ def run_data(
         groups = _groups(observations, plan.anomalous)
         both = None
         if reference is not None:
-            placed = place(reference, symmetry, cell)
+            placed = place_reference(reference, symmetry, cell)
             both = beside(observations, placed, symmetry, reference.calculated, plan.anomalous)
         known = None if both is None else groups_known(both)
         before = len(observations.rows)
@@ -99,7 +99,7 @@ def run_data(
 
 def _warn_of_parts(prepared: Sequence[RunDataSet], observations: SortedObservations, groups: Groups) -> None:
     """Warn if some data sets have no reflection in common with the others."""
-    names = [one.identifier for one in sorting.used(prepared)]
+    names = [one.identifier for one in sorting.used_data_sets(prepared)]
     part = connected_sets(observations.rows.data_set, groups, len(names))
     if not part.any():
         return

@@ -27,10 +27,10 @@ import numpy as np
 
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.weighting.error_model import ErrorModel, ErrorModelOptions, FitResult, StillLimits
-from braggscale.weighting.error_model_refinement import kept, refine
+from braggscale.weighting.error_model_refinement import kept_model, refine
 from braggscale.weighting.error_model_scoring import ALL, NONE, ONE, TWO, Fitted
 from braggscale.weighting.expected_variance import Expectation
-from braggscale.weighting.linear_term import even, with_linear_term
+from braggscale.weighting.linear_term import fits_at_all_intensities, with_linear_term
 from braggscale.weighting.residual_data import ResidualData
 
 MINIMUM_ROWS = 250  # for two parameters, as DIALS
@@ -99,11 +99,11 @@ def fit(data: ResidualData, options: ErrorModelOptions = _DEFAULT, start: ErrorM
     sample = data.sample(options.min_photons, MOST_ROWS)
     free, reason = _free(len(sample), options)
     if not any(free):
-        return kept(sample, begin, options.n_bins, reason)
+        return kept_model(sample, begin, options.n_bins, reason)
     if free != TWO:
         return refine(sample, begin, free, options.n_bins, reason)
     two = refine(sample, replace(begin, c=0.0), free, options.n_bins, reason)
-    if two.reason or (begin.c == 0 and even(two.ranges)):
+    if two.reason or (begin.c == 0 and fits_at_all_intensities(two.ranges)):
         return two
     result = with_linear_term(two, data.sample(0.0, MOST_COMPARED), begin.c > 0, options.n_bins)
     if result.model.c > 0 and len(data) > MOST_COMPARED:

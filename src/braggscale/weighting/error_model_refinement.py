@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from braggscale.weighting.error_model import DEFAULT_A, ErrorModel, FitResult
-from braggscale.weighting.error_model_scoring import NONE, ONE, TWO, Fitted, distance, step, uncertainties
+from braggscale.weighting.error_model_scoring import NONE, ONE, TWO, Fitted, distance, scoring_step, uncertainties
 from braggscale.weighting.error_model_table import ranges_of
 from braggscale.weighting.residual_data import CUT, ResidualData, Residuals
 
@@ -46,7 +46,7 @@ def refine(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: int, r
         data = sample.residuals(model, out)
         before = model
         for _ in range(_STEPS):
-            model, bad = step(sample.sums(data, model), model, free)
+            model, bad = scoring_step(sample.sums(data, model), model, free)
             if bad:
                 break
         if bad:
@@ -79,10 +79,10 @@ def _fall_back(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: in
         else:
             simpler, rest = ONE, f"b = {begin.b:.3g} kept, only a refined"
         return refine(sample, begin, simpler, n_bins, f"two-parameter fit failed ({why}): {rest}")
-    return kept(sample, begin, n_bins, f"fit failed ({why}): kept as it was", converged=False)
+    return kept_model(sample, begin, n_bins, f"fit failed ({why}): kept as it was", converged=False)
 
 
-def kept(sample: ResidualData, model: ErrorModel, n_bins: int, reason: str, converged: bool = True) -> FitResult:
+def kept_model(sample: ResidualData, model: ErrorModel, n_bins: int, reason: str, converged: bool = True) -> FitResult:
     """The unchanged model, with the table of mean z^2 of these rows.  ``reason``: why it was not fitted."""
     data = sample.residuals(model, sample.trim(model))
     return _result(sample, model, data, NONE, 0, converged, n_bins, reason)

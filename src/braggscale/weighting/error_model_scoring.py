@@ -32,7 +32,7 @@ def distance(one: ErrorModel, other: ErrorModel, unit: float) -> float:
     return abs(math.log(one.a / other.a)) + abs(math.log(slope / old)) + 0.5 * abs(linear)
 
 
-def step(sums: Float, model: ErrorModel, free: Fitted) -> tuple[ErrorModel, str]:
+def scoring_step(sums: Float, model: ErrorModel, free: Fitted) -> tuple[ErrorModel, str]:
     """The model after one scoring step, and why no step is possible (empty if one is).
 
     ``sums``: (11,), see ``agreement.scoring_sums``.  ``free``: which of a, b, c are fitted.

@@ -47,7 +47,7 @@ class Mates:
         return Mates(self.plus[rows], self.difference[rows])
 
 
-def sides(groups: Groups, friedel_split: Groups) -> Bool:
+def first_mates(groups: Groups, friedel_split: Groups) -> Bool:
     """Rows of the first of the two Friedel mates of each group, (n,).
 
     ``groups``: Friedel mates merged, ``friedel_split``: the same rows, Friedel mates split.
@@ -58,7 +58,7 @@ def sides(groups: Groups, friedel_split: Groups) -> Bool:
     return result
 
 
-def agreeing(groups: Groups, friedel_split: Groups, precision: Float, mates: Mates) -> Groups:
+def groups_of_agreeing_mates(groups: Groups, friedel_split: Groups, precision: Float, mates: Mates) -> Groups:
     """Groups for the fit of the scales: Friedel mates are split if their difference is larger than its error.
 
     If both are fitted with one mean, the difference m+ - m- has the weight 1/v, v = 1/s+ + 1/s-, but its variance is

@@ -32,7 +32,7 @@ _STAYING = 0.5  # share of this gain below which a linear term in use is dropped
 ENOUGH_RANGES = 5  # ranges of intensity that are needed to see a trend of z^2
 
 
-def even(ranges: tuple[IntensityRange, ...]) -> bool:
+def fits_at_all_intensities(ranges: tuple[IntensityRange, ...]) -> bool:
     """Whether mean z^2 hardly depends on the intensity, so that the linear term need not be tried.
 
     A misfit d (rms) of ln V' changes 2 ln L by n d^2/2, and n/32 is needed: d^2 = 1/16. If d^2 is below half of

@@ -85,7 +85,7 @@ def judge_round(
         near = [
             verdicts(inputs, replace(options, zmax=factor * options.zmax), rejected, calibrated) for factor in STANDS
         ]
-        rejection = standing(rejection, near, stored, groups)
+        rejection = keep_standing(rejection, near, stored, groups)
     variance_model = inputs.expected.variance_model
     wilson = impossible(variance_model.intensity, inputs.expected.scale, inputs.epsilon, inputs.shells, options.emax)
     certain = wilson if shadow is None else wilson | shadow
@@ -99,7 +99,7 @@ def judge_round(
     return Judgement(OutlierHistory(out, returned, certain), rejection, int(np.count_nonzero(wilson & ~rejection.mask)))
 
 
-def standing(rejection: Rejection, nearby: Sequence[Rejection], before: Bool, groups: Groups) -> Rejection:
+def keep_standing(rejection: Rejection, nearby: Sequence[Rejection], before: Bool, groups: Groups) -> Rejection:
     """``rejection``, except that groups keep their earlier outliers if a slightly different threshold reproduces them.
 
     ``nearby``: outliers with such thresholds.  ``before``: the earlier outliers, (n_rows,).

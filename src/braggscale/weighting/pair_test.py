@@ -46,7 +46,7 @@ def disputed(z2: Float, groups: Groups, inside: Bool, before: Bool, limits: tupl
     return result
 
 
-def losers(x: Float, mean: Float, groups: Groups, inside: Bool, n_outliers: tuple[int, int]) -> Bool:
+def likely_wrong(x: Float, mean: Float, groups: Groups, inside: Bool, n_outliers: tuple[int, int]) -> Bool:
     """The member of each pair that is more likely wrong, (n,); none if the odds are too low.
 
     ``x``: I/g, ``mean``: Sigma, ``inside``: (n,), two in each group.  ``n_outliers``: n+, n-.

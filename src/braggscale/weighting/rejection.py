@@ -16,9 +16,16 @@ from braggscale.data.normalised_intensities import Shells
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float
 from braggscale.weighting.expected_variance import Expectation, VarianceModel, expect
-from braggscale.weighting.friedel_test import Mates, agreeing, anomalous_share, separate, sides, squares
+from braggscale.weighting.friedel_test import (
+    Mates,
+    anomalous_share,
+    first_mates,
+    groups_of_agreeing_mates,
+    separate,
+    squares,
+)
 from braggscale.weighting.outlier_test import RETURN_SHARE, OutlierOptions, Rejection, report, settle
-from braggscale.weighting.pair_test import disputed, losers
+from braggscale.weighting.pair_test import disputed, likely_wrong
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +64,7 @@ class OutlierInputs:
         """
         given = self.expected
         groups, scale = given.groups, given.scale
-        plus = sides(groups, given.friedel_split)
+        plus = first_mates(groups, given.friedel_split)
         use = ~out & (scale > 0) & groups.spread(groups.sum(~plus) > 0)
         if len(given.friedel_split) == len(groups) or not use.any():
             return Mates(plus, np.zeros(len(plus)))
@@ -78,12 +85,12 @@ def fit_groups(inputs: OutlierInputs, out: Bool) -> Groups:
     """Groups of observations that are treated as equivalent in the fit of the scales.
 
     Friedel mates are in one group unless their expected difference is larger than their errors
-    (``friedel_test.agreeing``).  ``out``: outliers, (n,).
+    (``friedel_test.groups_of_agreeing_mates``).  ``out``: outliers, (n,).
     """
     given = inputs.expected
     scale = given.scale
     precision = np.where(out | (scale <= 0), 0.0, scale**2 / given.variance)
-    return agreeing(given.groups, given.friedel_split, precision, inputs.mates(out))
+    return groups_of_agreeing_mates(given.groups, given.friedel_split, precision, inputs.mates(out))
 
 
 def verdicts(inputs: OutlierInputs, options: OutlierOptions, before: Bool, calibrated: bool) -> Rejection:
@@ -176,5 +183,7 @@ def _settle_disputes(
     above = int(np.count_nonzero((given.variance_model.intensity > given.scale * inputs.positive_mean)[rejected]))
     n_outliers = above, int(np.count_nonzero(rejected)) - above
     mask = rejected.copy()
-    mask[rows[members]] |= losers(x, inputs.mean()[rows[members]], part.choose(judged), inside[members], n_outliers)
+    mask[rows[members]] |= likely_wrong(
+        x, inputs.mean()[rows[members]], part.choose(judged), inside[members], n_outliers
+    )
     return mask
