@@ -116,7 +116,7 @@ def judge(
 
 
 def mates_apart(data: RankData, crystals: CrystalScales, errors: ErrorModel) -> Bool:
-    """Reflections whose Friedel mates are two reflections in the fit, (n_reflections,); see weighting/friedel_test.py."""
+    """Reflections whose Friedel mates are two reflections in the fit, (n_reflections,); see ``friedel_test``."""
     mean = expected(data, crystals, errors)[0]
     by_mate = _mate_sums(data, crystals, errors, mean, data.rows.out)
     s1, s2 = by_mate[0::2, 1], by_mate[1::2, 1]
