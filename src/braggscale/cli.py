@@ -323,7 +323,10 @@ def _compile(quiet: bool) -> None:
         text = f"compiling kernels for the first time, about 10 s; {PROGRAM} --warm-up does this at installation"
         print(text, flush=True)
     if warm_up(min(available_processors(), MOST_COMPILING), USUAL).folder is None and not quiet:
-        print("they cannot be kept for the next run: set NUMBA_CACHE_DIR to a folder that only you can write to")
+        print(
+            "the compiled kernels cannot be kept for the next run: "
+            "set NUMBA_CACHE_DIR to a folder that only you can write to"
+        )
 
 
 def _warm_up() -> int:
@@ -333,7 +336,8 @@ def _warm_up() -> int:
     done = warm_up(min(available_processors(), MOST_COMPILING))
     if done.folder is None:
         _complain(
-            "no folder where compiled kernels can be kept: make one that only you can write to, set NUMBA_CACHE_DIR"
+            "no folder where compiled kernels can be kept: make one that only you can write to, and name it in "
+            "NUMBA_CACHE_DIR"
         )
         return 1
     print(f"{done.kernels} kernels in {done.folder}, {done.compiled} of them compiled now")

@@ -342,7 +342,7 @@ def test_a_sweep_scaled_by_dials_is_a_start(shared_data, tmp_path):
     run = Run(tmp_path, folder / "scaled_30.expt", folder / "scaled_30.refl", "exclude_images=1601:1700")
     assert run.status == 0, run.err
     assert "Taken over from the input as a start, all data sets: scale, decay, absorption" in run.log
-    assert "Outliers are judged afresh" in run.log
+    assert "Outliers are tested anew" in run.log
     (data_set,) = run.data_sets()
     assert data_set.experiment.scan.valid_image_ranges == ((1, 1600),)
 
@@ -418,7 +418,7 @@ def test_nothing_stale_is_taken_from_a_model_that_dials_has_rewritten(estimated,
     assert "as a start, all data sets: scale, decay, absorption; new: modulation" in text
     assert "intervals, lmax and weight of the stored model do not apply, as restraints are estimated" in text
     assert re.search(r"Error model of the input as a start: a 0\.9000 b 0\.05000 (?!c )", text)  # no linear term
-    assert "Outliers are judged afresh" in text
+    assert "Outliers are tested anew" in text
     # corrections that the data hardly support may vanish from this start
     flips = sum(np.count_nonzero(f != estimated.fates()[k]) for k, f in run.fates().items())
     assert flips <= 3

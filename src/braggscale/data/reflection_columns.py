@@ -115,7 +115,7 @@ def say_what_is_missing(table: Table, experiment: Experiment, name: str) -> None
     """Warns of missing columns that change results, and says what is used instead."""
     place = "s1" in table or bool(experiment.panels)
     if "lp" not in table:
-        instead = "is computed from the geometry" if place else "is unknown and counts as 1: R values do not tell"
+        instead = "is computed from the geometry" if place else "is unknown and taken as 1, which R values do not show"
         warn(
             log,
             Code.COLUMN_MISSING,

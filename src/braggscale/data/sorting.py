@@ -117,7 +117,7 @@ def common_symmetry(experiments: Sequence[Experiment]) -> Symmetry:
             if e.identifier == ids[0]
         )
         raise DataError(
-            f"the data sets have different space groups: {listed}; give the one of all as space_group=, "
+            f"the data sets have different space groups: {listed}; give the common one as space_group=, "
             "or choose with use_datasets="
         )
     return by_hall[experiments[0].crystal.hall]

@@ -114,7 +114,7 @@ class MatrixFree:
         covariance, information = normal.inverse, point.parts.blocks.diagonal()
         if (covariance.diagonal()[target.free] > 0).all() and np.isfinite(covariance.store).all():
             return Ending(state.theta, covariance, effective_dof, information)
-        message = f"full matrix: {Stop.SINGULAR.value}; the scales stand, without esds"
+        message = f"full matrix: {Stop.SINGULAR.value}; the scales are kept, without esds"
         return Ending(state.theta, None, effective_dof, information, message)
 
 

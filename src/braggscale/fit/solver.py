@@ -177,6 +177,6 @@ def expanded(part: Float, free: np.ndarray, n: int) -> Float:
 
 
 SINGULAR = (
-    f"full matrix: {Stop.SINGULAR.value}; the L-BFGS answer stands, without esds. Fewer parameters "
+    f"full matrix: {Stop.SINGULAR.value}; the result of L-BFGS is kept, without esds. Fewer parameters "
     "(a larger scale_interval, decay_correction=False) or splitting the sweep at the gap removes this"
 )

@@ -88,7 +88,7 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     notes: list[str] = []
     batch, shifted = header_numbers(path, batch, images)
     if shifted:
-        notes.append(f"{path}: batch numbers of stills are one above those of their headers; the headers' are used")
+        notes.append(f"{path}: batch numbers of stills are one above those of their headers, which are used")
     angle = file.column("ROT") if file.has("ROT") else None
     if not images:
         images, note = images_of_rows(file, batch, angle)

@@ -60,7 +60,8 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     notes = [f"{path}: {len(crystals)} crystals on {stream.n_images} images, each a still"]
     if known.space_group is None:
         notes.append(
-            f"{path}: the stream has no space group; {name} is the least that its lattice allows: space_group="
+            f"{path}: the stream has no space group; {name} has the lowest symmetry for its lattice; space_group= "
+            "gives another"
         )
     detectors: dict[float | None, tuple[NewPanel, ...]] = {}
     order = {panel: k for k, panel in enumerate(stream.panels)}
@@ -77,7 +78,9 @@ def _lowest_group(path: str, crystals: list[StreamCrystal]) -> str:
     kinds = {crystal.lattice for crystal in crystals}
     if len(kinds) > 1:
         shown = ", ".join(sorted(" ".join(kind[:2]) for kind in kinds)[:4])
-        raise InputError(f"{path}: crystals of different lattices ({shown}); give the one of all as space_group=")
+        raise InputError(
+            f"{path}: crystals of different lattices ({shown}); give the common space group as space_group="
+        )
     kind, centring, axis = next(iter(kinds))
     if kind not in _LOWEST:
         return "P1"

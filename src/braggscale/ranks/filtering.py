@@ -94,7 +94,7 @@ def scale_filtered(
             return scaled, found
         data.rows.lost[:] |= gone
         data.rows.leave_out_lost()
-        log.info("What is left is scaled again")
+        log.info("The remaining data are scaled again")
         scaled = scale()
         if found.reason != NO_MORE:
             return scaled, found

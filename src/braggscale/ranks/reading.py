@@ -157,7 +157,7 @@ def _common_symmetry(ranks: Communicator, experiments: Sequence[Experiment]) -> 
     different = list(dict.fromkeys(str(group) for group in groups if group != groups[0]))
     if different:
         names = ", ".join([str(groups[0]), *different][:_MOST_DIFFERENT])
-        raise DataError(f"the data sets have different space groups: {names}; give the one of all as space_group=")
+        raise DataError(f"the data sets have different space groups: {names}; give the common one as space_group=")
     if experiments:
         common_symmetry([experiments[0]])
     return groups[0]

@@ -50,7 +50,7 @@ def run_filtered(
         if not new:
             return replace(result, filtering=seen)
         plan = without(plan, new, reasons(new, plan.filtering.method if plan.filtering else ""))
-        log.info("What is left is scaled again")
+        log.info("The remaining data are scaled again")
         prepared = run_data(data_sets, plan, clock, quiet=True, reference=reference)
         result = run(data_sets, not_indexed, plan, prepared, clock, indexing)
         if seen.reason != NO_MORE:

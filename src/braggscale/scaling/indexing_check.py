@@ -199,7 +199,8 @@ def log_indexing(check: IndexingCheck | None) -> None:
         if unsure == n:
             what = "agree with the reference" if check.reference else "agree with each other"
             log.info(
-                f"Indexing: the data sets {what} equally well in every way, or too few reflections tell ({others})"
+                f"Indexing: the data sets {what} equally well in every way, or have too few "
+                f"common reflections ({others})"
             )
         else:
             line = f"Indexing: {n - unsure} data sets are indexed alike (other ways to index: {others})"

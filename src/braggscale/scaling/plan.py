@@ -289,7 +289,7 @@ def _settled_restraints(options: Options, chosen: Sequence[DataSet]) -> ModelReq
             log.info(f"restraints {restraints}{why}")
         if request.estimated and options.weighting.error_model.error_model is None:
             request = replace(request, estimated=False)
-            log.info("restraints fixed: without an error model nobody knows how far data are to be trusted")
+            log.info("restraints fixed: without an error model it is not known how precise the data are")
     if request.estimated and request.restraints_are_explicit:
         for kind in sorted({kind for kind in _kinds(request, chosen) if not _can_estimate(kind)}):
             log.info(f"model {kind}: restraints are fixed, it has no estimated ones")
@@ -315,7 +315,7 @@ def _settled(options: Options, chosen: Sequence[DataSet], models: ModelRequest) 
     if cut.partiality_cutoff is None:
         low = (estimated or scaling.only_target) and stills
         if low:
-            log.info(f"stills: used from a partiality of {STILLS_CUTOFF:g}; those with a small one count less")
+            log.info(f"stills: used from a partiality of {STILLS_CUTOFF:g}; a small partiality means a small weight")
         cut = replace(cut, partiality_cutoff=STILLS_CUTOFF if low else PARTIALITY_CUTOFF)
     if scaling.outlier_zmax is None:
         errors = options.weighting.error_model

@@ -113,11 +113,11 @@ def start_of(
     i_mid = _i_mid(configurations) if wanted.intensity_mixture else None
     rejected = _verdicts(data_sets, data, entries, wanted.outlier_limits) if everybody else None
     if rejected is None:
-        log.info("Outliers are judged afresh: data, limits or data sets are not those of the earlier run")
+        log.info("Outliers are tested anew: data, limits or data sets are not those of the earlier run")
     else:
         log.info(
-            f"{int(rejected.sum())} outliers of the earlier run stand unless clearly none now: data and limits "
-            "are the same"
+            f"{int(rejected.sum())} outliers of the earlier run are kept unless they are clearly none now: data and "
+            "limits are the same"
         )
     strengths = {kind: value for entry in reversed(entries) for kind, value in stored_strengths(entry).items()}
     return Start(theta, stored, errors, i_mid, strengths, rejected)
@@ -176,7 +176,7 @@ def _i_mid(configurations: Sequence[Mapping[str, Any]]) -> float | None:
     if all(m is None for m in midpoints):  # a mixture by expected errors, which has no midpoint
         return None
     if isinstance(i_mid, bool) or not isinstance(i_mid, int | float) or any(m != i_mid for m in midpoints):
-        log.info("Intensities are chosen afresh: the data sets of the input have different choices")
+        log.info("Intensities are chosen anew: the data sets of the input have different choices")
         return None
     log.info(f"Intensity choice of the input as a start: Imid {i_mid:.6g} (0 profile, 1 summation, else a mixture)")
     return float(i_mid)

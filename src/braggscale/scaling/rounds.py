@@ -270,7 +270,9 @@ def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converge
     if trend is not None:
         if trend.max() > (1.0 + NOTEWORTHY_TREND) * trend.min():
             size = 100.0 * (trend.max() / trend.min() - 1.0)
-            log.info(f"Detector and image corrections have a trend of {size:.1f} % with resolution alone: taken out")
+            log.info(
+                f"Detector and image corrections have a trend of {size:.1f} % with resolution alone, which is removed"
+            )
         scale, scale_variance = scale / trend, scale_variance / trend**2
     state = _with_scales(problem, loop.state, outcome.theta, scale)
     state = replace(state, strengths=outcome.strengths)

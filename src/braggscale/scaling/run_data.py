@@ -110,7 +110,7 @@ def _warn_of_parts(prepared: Sequence[RunDataSet], observations: SortedObservati
         log,
         Code.NO_COMMON_SCALE,
         f"the data sets fall into {len(parts)} parts that share no reflection ({shown}{more}): each part is scaled by "
-        "itself, and only the mean intensities tell how the parts compare",
+        "itself, and the scale between the parts follows from mean intensities only",
     )
 
 

@@ -83,7 +83,7 @@ def amplitudes(merged: Merged, d: Float, minimum: int = WILSON_MINIMUM) -> Ampli
     if flat:
         log.info(f"Amplitudes: {len(merged)} reflections are too few for Wilson's distribution; the prior is flat")
     if rejected:
-        log.info(f"Amplitudes: {rejected} reflections are too negative (below -3.7 sigma) and have none")
+        log.info(f"Amplitudes: {rejected} reflections are below -3.7 sigma and have no amplitude")
     return Amplitudes(
         f,
         sigma_f,

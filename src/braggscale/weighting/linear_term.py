@@ -60,7 +60,7 @@ def with_linear_term(two: FitResult, sample: ResidualData, in_use: bool, n_bins:
     needed = max(_GAIN, _GAIN_PER_ROW * (part.n_rows - len(part))) * (_STAYING if in_use else 1.0)
     if not (gain > needed and full.esd_a < _LOOSEST_WITH_LINEAR * full.model.a):
         return replace(two, linear_gain=gain)
-    reason = f"a term linear in the intensity is needed: 2 ln L rises by {gain:.0f}, asked for are {needed:.0f}"
+    reason = f"a term linear in the intensity is needed: 2 ln L rises by {gain:.0f} ({needed:.0f} required)"
     return replace(full, reason=reason, linear_gain=gain)
 
 

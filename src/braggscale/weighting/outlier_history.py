@@ -27,7 +27,7 @@ STANDS = (0.98, 1.02)
 class Memory(Enum):
     """Influence of the outliers of the previous round."""
 
-    NONE = "every observation is judged afresh"
+    NONE = "every observation is tested anew"
     ONE_RETURN = "an outlier may come back, but only once"
     NO_RETURN = "no outlier comes back"
 

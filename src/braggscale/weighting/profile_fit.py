@@ -362,7 +362,10 @@ def _bent(pairs: Pairs, inside: Bool, difference: Float) -> str:
         esd = 1.2533 * 1.4826 * float(np.median(np.abs(left - middle))) / np.sqrt(len(part))
         if abs(middle) > max(BENT, BENT_ESDS * esd):
             level = float(np.median(expected[part]))
-            return f"profiles of intensity {level:.3g} differ from sums by {100 * middle:+.1f} % beside the ratio"
+            return (
+                f"profiles of intensity {level:.3g} differ from sums by {100 * middle:+.1f} % after division by their "
+                "ratio"
+            )
     return ""
 
 
@@ -387,7 +390,7 @@ def _sums_at_fault(
     fault, esd = _slope(weight, saved, product)
     if share < FAULT or fault < max(GROSS, 1.0 + CLEAR * esd):
         return ""
-    return f"sums scatter {np.sqrt(fault):.2g} times more about profiles than their variances say"
+    return f"sums scatter {np.sqrt(fault):.2g} times more about profiles than expected from their variances"
 
 
 def _slope(weight: Float, x: Float, y: Float) -> tuple[float, float]:
