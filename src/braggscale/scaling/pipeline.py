@@ -21,7 +21,7 @@ from braggscale.models import MODELS
 from braggscale.models.choice import ModelRequest
 from braggscale.models.joint_model import JointModel
 from braggscale.models.settings import ModelSettings
-from braggscale.numerics.array_types import Bool, Int
+from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.partitions import side_by_side
 from braggscale.numerics.timing import Clock
 from braggscale.scaling.build_models import build_models, fixed_parameters
@@ -34,7 +34,7 @@ from braggscale.scaling.conclusion import (
     with_excluded,
     with_intervals,
 )
-from braggscale.scaling.cross_validation import validate
+from braggscale.scaling.cross_validation import Validation, validate
 from braggscale.scaling.data_checks import exclusions_of, symmetry_of
 from braggscale.scaling.dose import ZeroDoseResult, at_zero_dose
 from braggscale.scaling.fit_selection import selected
@@ -73,6 +73,17 @@ class _Models:
 
 
 @dataclass(frozen=True, slots=True)
+class _Fit:
+    """The scales, and how they were found.  ``free``: rows of the free set, (n,)."""
+
+    selection: Selection
+    free: Bool
+    scaled: Scaled
+    reference: ReferenceFit | None
+    validation: Validation | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Merged:
     """Everything that is calculated from the scaled observations of a run."""
 
@@ -103,26 +114,16 @@ def run(
     data, in_use = prepared.observations, used_data_sets(prepared.data_sets)
     with clock.stage("models"):
         models = _models(prepared, in_use, plan, everybody=len(in_use) == len(data_sets))
-    with clock.stage("selection"):
-        selection, chosen = _selected(prepared, [one.identifier for one in in_use], plan)
-        free = _free_rows(prepared.groups, plan)
-    with clock.stage("scaling"):
-        problem = _problem(prepared, in_use, models, selection.mask & ~free)
-        scaled, agreement = _scaled(problem, models.start, prepared, plan, chosen)
-    validation = None
-    if plan.validate:
-        with clock.stage("validation"):
-            others = _other_restraints(in_use, prepared, plan.models, models.settings)
-            validation = validate(problem, scaled, data.friedel_merged, plan.rounds.fit, others)
+    fit = _fit(prepared, in_use, models, plan, clock)
+    scaled = fit.scaled
     with clock.stage("statistics"):
         final = final_fates(prepared.data_sets, data, scaled, plan.small_scale_cutoff)
         good = usable(data.rows.data_set, scaled, plan.small_scale_cutoff)
         experiments = [one.experiment for one in in_use]
-        merged = _merged(prepared, scaled, good, free, experiments, plan)
+        merged = _merged(prepared, scaled, good, fit.free, experiments, plan)
     with clock.stage("checks"):
         symmetry = symmetry_of(data, scaled, good, prepared.symmetry, prepared.cell)
-    covariance = scaled.outcome.covariance
-    esd = None if covariance is None else np.sqrt(np.maximum(covariance.diagonal(), 0.0))
+    esd = _esd(scaled)
     limits = plan.continuation.outlier_limits
     # data sets that were not chosen are still listed in the ledger
     every = with_excluded(data_sets, final, plan.filtered)
@@ -138,16 +139,16 @@ def run(
         scaled=scaled,
         esd=esd,
         models=stored_models(models.model, models.settings, limits, models.error_model_of, scaled, esd),
-        selection=selection,
+        selection=fit.selection,
         statistics=merged.statistics,
         batch_lines=_batch_lines(final, prepared),
         not_indexed=not_indexed,
         seconds=dict(clock.seconds),
-        validation=validation,
+        validation=fit.validation,
         exclusions=merged.exclusions,
         symmetry_check=symmetry,
         indexing=indexing,
-        reference=agreement,
+        reference=fit.reference,
         free_set=merged.free_set,
         half_sets=merged.half_sets,
         wavelengths=merged.wavelengths,
@@ -164,6 +165,23 @@ def _models(prepared: RunData, in_use: Sequence[UsedDataSet], plan: Plan, everyb
     error_model_of = assign(plan.error_models.grouping, len(in_use), plan.error_models.sweeps)
     start = start_of(theta, taken, model, in_use, data, plan.continuation, error_model_of, everybody)
     return _Models(settings, model, start, fixed, error_model_of)
+
+
+def _fit(prepared: RunData, in_use: Sequence[UsedDataSet], models: _Models, plan: Plan, clock: Clock) -> _Fit:
+    """Select observations, find the scales, and test the models if the plan asks for it."""
+    with clock.stage("selection"):
+        selection, chosen = _selected(prepared, [one.identifier for one in in_use], plan)
+        free = _free_rows(prepared.groups, plan)
+    with clock.stage("scaling"):
+        problem = _problem(prepared, in_use, models, selection.mask & ~free)
+        scaled, reference = _scaled(problem, models.start, prepared, plan, chosen)
+    validation = None
+    if plan.validate:
+        with clock.stage("validation"):
+            others = _other_restraints(in_use, prepared, plan.models, models.settings)
+            groups = prepared.observations.friedel_merged
+            validation = validate(problem, scaled, groups, plan.rounds.fit, others)
+    return _Fit(selection, free, scaled, reference, validation)
 
 
 def _problem(prepared: RunData, in_use: Sequence[UsedDataSet], models: _Models, chosen: Bool) -> ScalingProblem:
@@ -199,6 +217,12 @@ def _merged(
     wavelengths = by_wavelength(data, scaled, good, experiments, (cell, symmetry, plan.statistics))
     statistics = with_intervals(statistics, data, scaled, good, experiments)
     return _Merged(statistics, exclusions, halves, both_sets, at_zero, wavelengths)
+
+
+def _esd(scaled: Scaled) -> Float | None:
+    """Standard deviations of theta, (n_parameters,); None without a covariance."""
+    covariance = scaled.outcome.covariance
+    return None if covariance is None else np.sqrt(np.maximum(covariance.diagonal(), 0.0))
 
 
 def _batch_lines(final: Sequence[RunDataSet], prepared: RunData) -> tuple[str, ...]:
