@@ -291,8 +291,8 @@ def _write(
         pairs += report
         filtered = options.filtering.output.scale_and_filter_results if result.filtering is not None else None
         written = [output.reflections, output.experiments, output.log, output.json]
-        undamaged = output.zero_dose_mtz if result.zero_dose is not None else None
-        written += [*(path for _, path in report), filtered, undamaged]
+        zero_dose_path = output.zero_dose_mtz if result.zero_dose is not None else None
+        written += [*(path for _, path in report), filtered, zero_dose_path]
         log_end(result, written, keep, exports)
         if problem is not None:
             log.info("The report could not be written" if not report else "The report is not complete")
@@ -303,8 +303,8 @@ def _write(
             between.append((write_text(output.log, record.log_text()), output.log))
         if output.json and made is not None:
             between.append((write_text(output.json, summary_text(made)), output.json))
-        if undamaged:
-            between.append((_zero_dose_file(undamaged, result), undamaged))
+        if zero_dose_path:
+            between.append((_zero_dose_file(zero_dose_path, result), zero_dose_path))
         if filtered:
             between.append((write_text(filtered, filter_results_text(result)), filtered))
         pairs[1:1] = between

@@ -107,11 +107,11 @@ def document_of(
     return output_data(data.document, kept, history_line(time, __version__))
 
 
-def _kept(one: UsedDataSet, model: dict[str, Any]) -> OutputExperiment:
-    scan = one.experiment.scan
+def _kept(data_set: UsedDataSet, model: dict[str, Any]) -> OutputExperiment:
+    scan = data_set.experiment.scan
     return OutputExperiment(
-        index=one.number,
-        identifier=one.identifier,
+        index=data_set.number,
+        identifier=data_set.identifier,
         scaling_model=model,
         valid_image_ranges=None if scan is None else scan.valid_image_ranges,
         batch_offset=None if scan is None else scan.batch_offset,
@@ -145,13 +145,13 @@ def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
     places = rows_by_data_set(result.data.rows.data_set, len(result.used))
     rows = [
         ScaledRows(
-            result.data.rows.row[mine],
-            state.values.intensity[mine],
-            scaled.variance[mine],
-            state.scale[mine],
-            scaled.scale_variance[mine],
+            result.data.rows.row[rows_of_set],
+            state.values.intensity[rows_of_set],
+            scaled.variance[rows_of_set],
+            state.scale[rows_of_set],
+            scaled.scale_variance[rows_of_set],
         )
-        for mine in places
+        for rows_of_set in places
     ]
     return columns_of(result.used, rows, stamp_of(result.models), imagesets)
 

@@ -121,9 +121,9 @@ class MergedData:
     source: WavelengthSet
 
     @classmethod
-    def of(cls, one: WavelengthSet, symmetry: Symmetry, cell: UnitCell, anomalous: bool) -> MergedData:
+    def of(cls, wavelength_set: WavelengthSet, symmetry: Symmetry, cell: UnitCell, anomalous: bool) -> MergedData:
         """From the merged data of one wavelength.  ``anomalous``: whether Friedel mates are kept apart."""
-        m = one.merged
+        m = wavelength_set.merged
         return cls(
             hkl=m.hkl,
             intensity=m.mean,
@@ -135,10 +135,10 @@ class MergedData:
             minus=m.minus if anomalous else None,
             sigma_minus=m.sigma_minus if anomalous else None,
             n_minus=m.n_minus if anomalous else None,
-            wavelength=one.wavelength,
+            wavelength=wavelength_set.wavelength,
             symmetry=symmetry,
             cell=cell,
-            source=one,
+            source=wavelength_set,
         )
 
     def __len__(self) -> int:

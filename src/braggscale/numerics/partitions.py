@@ -93,7 +93,7 @@ def side_by_side(first: Callable[[], Partial], second: Callable[[], Other]) -> t
     context.run(_pool.set, None)  # parts of the second are computed in its own thread
     other = pool.submit(context.run, second)
     try:
-        mine = first()
+        result = first()
     finally:
         wait([other])
-    return mine, other.result()
+    return result, other.result()

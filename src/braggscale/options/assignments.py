@@ -138,10 +138,10 @@ def _targets(
     return targets
 
 
-def _paths_in_use(one: _Aimed, model: str, as_dials: bool, said: _Said) -> tuple[str, ...]:
+def _paths_in_use(aimed: _Aimed, model: str, as_dials: bool, said: _Said) -> tuple[str, ...]:
     """The options that an assignment sets, none if the model that was named has no such option."""
-    made, paths = one.made, one.target.paths
-    if not one.target.family:
+    made, paths = aimed.made, aimed.target.paths
+    if not aimed.target.family:
         return paths
     chosen = tuple(path for path in paths if model in ("auto", path.split(".")[0]))
     if model == "auto":

@@ -85,17 +85,17 @@ def _extents(data_sets: Sequence[UsedDataSet], data: SortedObservations) -> tupl
     extents, facts = [], []
     on_modules: Counter[Edges | None] = Counter()
     places = rows_by_data_set(data.rows.data_set, len(data_sets))
-    for member, mine in zip(data_sets, places, strict=True):
-        rows = GeometryView.of(data.rows, mine)
+    for member, rows_of_set in zip(data_sets, places, strict=True):
+        rows = GeometryView.of(data.rows, rows_of_set)
         kind, panels = member.experiment.kind, member.experiment.panels
-        axis, mosaicity, angle = _rocking(member, data.rows.row[mine])
+        axis, mosaicity, angle = _rocking(member, data.rows.row[rows_of_set])
         extent = Extent.of(rows, kind.scan if isinstance(kind, Sweep) else None, panels, axis, mosaicity)
         extents.append(extent)
         facts.append(SweepFacts(
             member.identifier, member.experiment.is_still, extent.degrees, angle, len(panels) == 1,
-            abs(extent.width), mosaicity, len(mine),
+            abs(extent.width), mosaicity, len(rows_of_set),
         ))  # fmt: skip
-        on_modules[extent.modules] += len(mine)
+        on_modules[extent.modules] += len(rows_of_set)
     return [
         e if enough_for_modules(e.modules, on_modules[e.modules]) else replace(e, modules=None) for e in extents
     ], facts

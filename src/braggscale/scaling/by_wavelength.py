@@ -82,32 +82,32 @@ def by_wavelength(
     of_row = number[data.rows.data_set]
     each = []
     for k, wavelength in enumerate(values):
-        mine = good & (of_row == k)
-        statistics = statistics_of(data, scaled, mine, cell, symmetry, wanted) if mine.any() else None
+        chosen = good & (of_row == k)
+        statistics = statistics_of(data, scaled, chosen, cell, symmetry, wanted) if chosen.any() else None
         each.append(OneWavelength(wavelength, tuple(np.flatnonzero(number == k).tolist()), statistics))
     means = [_merged(data, scaled, good & (of_row == k)) for k in range(len(values))]
     pairs = combinations(range(len(values)), 2)
     return Wavelengths(tuple(each), tuple(_difference(a, b, means[a], means[b]) for a, b in pairs))
 
 
-def _merged(data: SortedObservations, scaled: Scaled, mine: Bool) -> tuple[Float, Float]:
+def _merged(data: SortedObservations, scaled: Scaled, chosen: Bool) -> tuple[Float, Float]:
     """Merged intensity of each unique reflection, Friedel mates together, and its variance; NaN where there is none."""
     groups = data.friedel_merged
-    weight = np.where(mine, scaled.state.scale**2 / scaled.variance, 0.0)
-    x = np.divide(scaled.state.values.intensity, scaled.state.scale, out=np.zeros(len(mine)), where=mine)
+    weight = np.where(chosen, scaled.state.scale**2 / scaled.variance, 0.0)
+    x = np.divide(scaled.state.values.intensity, scaled.state.scale, out=np.zeros(len(chosen)), where=chosen)
     total = groups.sum(weight)
     nothing = np.full(len(groups), np.nan)
     mean = np.divide(groups.sum(weight * x), total, out=nothing.copy(), where=total > 0)
     return mean, np.divide(1.0, total, out=nothing, where=total > 0)
 
 
-def _difference(a: int, b: int, one: tuple[Float, Float], two: tuple[Float, Float]) -> Dispersive:
-    both = np.isfinite(one[0]) & np.isfinite(two[0])
+def _difference(a: int, b: int, first: tuple[Float, Float], second: tuple[Float, Float]) -> Dispersive:
+    both = np.isfinite(first[0]) & np.isfinite(second[0])
     n = int(np.count_nonzero(both))
     if n < FEWEST:
         return Dispersive(a, b, n, float("nan"), float("nan"), float("nan"))
-    x, y, variance = one[0][both], two[0][both], one[1][both] + two[1][both]
-    strong = (x > 3 * np.sqrt(one[1][both])) & (y > 3 * np.sqrt(two[1][both]))
+    x, y, variance = first[0][both], second[0][both], first[1][both] + second[1][both]
+    strong = (x > 3 * np.sqrt(first[1][both])) & (y > 3 * np.sqrt(second[1][both]))
     f, g = np.sqrt(np.maximum(x, 0)), np.sqrt(np.maximum(y, 0))
     df_f = float(np.abs(f - g)[strong].sum() / (0.5 * (f + g)[strong].sum())) if strong.any() else float("nan")
     rms = float(np.sqrt(np.mean((x - y) ** 2 / variance)))

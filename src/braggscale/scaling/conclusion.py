@@ -58,7 +58,7 @@ def too_small(scale: Float, data_set: Int32, cutoff: float) -> Bool:
 def _typical(scale: Float, data_set: Int32) -> Float:
     """Median g of each data set, (n_data_sets,); 1 for one without observations."""
     places = rows_by_data_set(data_set, int(data_set.max(initial=-1)) + 1)
-    return np.array([np.median(scale[mine]) if len(mine) else 1.0 for mine in places])
+    return np.array([np.median(scale[rows_of_set]) if len(rows_of_set) else 1.0 for rows_of_set in places])
 
 
 def _strangers(typical: Float, data_set: Int32) -> Bool:
@@ -101,11 +101,11 @@ def final_fates(
         if isinstance(one, LeftOut):
             result.append(one)
             continue
-        mine = next(places)
-        rows = one.usable.kept[data.rows.row[mine]]
+        rows_of_set = next(places)
+        rows = one.usable.kept[data.rows.row[rows_of_set]]
         fate = one.fate.copy()
-        fate[rows[scaled.state.rejected[mine]]] = Fate.OUTLIER
-        fate[rows[small[mine]]] = Fate.SCALE_TOO_SMALL
+        fate[rows[scaled.state.rejected[rows_of_set]]] = Fate.OUTLIER
+        fate[rows[small[rows_of_set]]] = Fate.SCALE_TOO_SMALL
         result.append(replace(one, fate=fate))
     return result
 

@@ -158,9 +158,9 @@ def _held_out(
     for k in range(FOLDS):
         weight = np.where(fold == k, 0.0, plain)[chosen]
         outcome = fit(problem, theta, state.values.intensity[chosen], weight, steps, strengths)
-        mine = np.flatnonzero(fold == k)
+        held_out = np.flatnonzero(fold == k)
         g = np.ones(len(fold))
-        g[mine] = model.evaluate(GeometryView.of(work.rows, mine), outcome.theta, None)[0]
+        g[held_out] = model.evaluate(GeometryView.of(work.rows, held_out), outcome.theta, None)[0]
         loss += losses_of(state.values.intensity, state.variance, g, scaled.state.fit_groups, judged & (fold == k))
     return loss
 

@@ -126,8 +126,8 @@ def first_filtering(result: Result, settings: FilterSettings) -> Filtering:
     return Filtering(settings, n, tuple((one.identifier, _images(one)) for one in result.used))
 
 
-def _images(one: UsedDataSet) -> tuple[int, int] | None:
-    kind = one.experiment.kind
+def _images(data_set: UsedDataSet) -> tuple[int, int] | None:
+    kind = data_set.experiment.kind
     if isinstance(kind, Still):
         return None
     runs = kind.scan.valid_image_ranges or (kind.scan.image_range,)

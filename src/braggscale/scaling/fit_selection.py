@@ -34,8 +34,10 @@ def selected(
     e2 = None
     if wanted.method == "intensity_ranges":
         e2 = np.ones(len(rows))
-        for mine in rows_by_data_set(rows.data_set, n_data_sets):
-            e2[mine] = normalised_intensities(values.intensity[mine], rows.d[mine], data.epsilon[mine])
+        for rows_of_set in rows_by_data_set(rows.data_set, n_data_sets):
+            e2[rows_of_set] = normalised_intensities(
+                values.intensity[rows_of_set], rows.d[rows_of_set], data.epsilon[rows_of_set]
+            )
     pool = Pool(groups, rows.data_set, n_data_sets, values.intensity, values.variance, rows.d, rows.partiality, e2)
     selection = select(wanted.method, pool, wanted.limits, wanted.draw)
     for warning in selection.warnings:

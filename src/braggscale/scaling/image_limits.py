@@ -56,8 +56,8 @@ class _Images:
         return cls(base[d] + np.clip(image, 0, n[d] - 1), np.repeat(np.arange(len(n)), n), number)
 
 
-def _range(one: UsedDataSet) -> tuple[int, int]:
-    kind = one.experiment.kind
+def _range(data_set: UsedDataSet) -> tuple[int, int]:
+    kind = data_set.experiment.kind
     if isinstance(kind, Still):
         return 1, 1
     low, high = kind.scan.image_range
@@ -122,16 +122,16 @@ def r_merge_of_images(result: Result, image: Int, n: int, good: Bool) -> Float:
     return ratio(np.bincount(image[rows], away[rows], n), np.bincount(image[rows], x[rows], n))
 
 
-def _parts_of(one: UsedDataSet, images: _Images, d: int, out: Bool, seen: Bool) -> Sequence[Part]:
+def _parts_of(data_set: UsedDataSet, images: _Images, d: int, out: Bool, seen: Bool) -> Sequence[Part]:
     """The parts of a data set that are left out; neighbouring images form one part."""
-    mine = images.data_set == d
-    if not (out & mine).any():
+    of_data_set = images.data_set == d
+    if not (out & of_data_set).any():
         return []
-    if not (seen & mine & ~out).any():
-        return [Part(one.number, one.data_set.id, one.identifier, None)]
-    numbers = images.number[mine & out]
+    if not (seen & of_data_set & ~out).any():
+        return [Part(data_set.number, data_set.data_set.id, data_set.identifier, None)]
+    numbers = images.number[of_data_set & out]
     breaks = np.flatnonzero(np.diff(numbers) > 1) + 1
     return [
-        Part(one.number, one.data_set.id, one.identifier, (int(run[0]), int(run[-1])))
+        Part(data_set.number, data_set.data_set.id, data_set.identifier, (int(run[0]), int(run[-1])))
         for run in np.split(numbers, breaks)
     ]

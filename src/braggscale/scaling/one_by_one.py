@@ -63,14 +63,15 @@ def scale_one_by_one(
     ``selected``: rows of observations and reference that may take part in a fit, (n,).
     """
     n_sets = len(problem.model.data_sets)
-    mine = rows_by_data_set(problem.rows.data_set, n_sets)
+    rows_of_set = rows_by_data_set(problem.rows.data_set, n_sets)
     values = initial(problem.rows, settings.intensity_choice)
     reference, level = _reference_of(both)
     chosen = selected[both.own]
     parts = [
-        _alone(problem, start, settings, (d, rows), (values, reference, level, chosen)) for d, rows in enumerate(mine)
+        _alone(problem, start, settings, (d, rows), (values, reference, level, chosen))
+        for d, rows in enumerate(rows_of_set)
     ]
-    scaled = _together(problem, parts, mine, values)
+    scaled = _together(problem, parts, rows_of_set, values)
     state = scaled.state
     scale_of_both = np.ones(len(both.own))
     scale_of_both[both.own] = state.scale
@@ -181,13 +182,13 @@ def _alternate(first: Float, second: Float) -> Float:
     return result
 
 
-def _together(problem: ScalingProblem, parts: list[_Alone], mine: list[Int], values: Intensities) -> Scaled:
+def _together(problem: ScalingProblem, parts: list[_Alone], rows_of_set: list[Int], values: Intensities) -> Scaled:
     """The results of all data sets in one."""
 
-    def rows_of(each: list[Array]) -> Array:
+    def rows_of(values_of_set: list[Array]) -> Array:
         """Values of the rows of every data set in the order of all rows."""
-        result = np.empty(len(problem.rows), each[0].dtype)
-        for rows, own in zip(mine, each, strict=True):
+        result = np.empty(len(problem.rows), values_of_set[0].dtype)
+        for rows, own in zip(rows_of_set, values_of_set, strict=True):
             result[rows] = own
         return result
 
@@ -217,16 +218,16 @@ def _together(problem: ScalingProblem, parts: list[_Alone], mine: list[Int], val
     return Scaled(state, outcome, spread, variance + x * x * spread, (), True)
 
 
-def _outcome(each: list[Outcome]) -> Outcome:
+def _outcome(outcomes: list[Outcome]) -> Outcome:
     covariance = None
-    known = [one.covariance for one in each if one.covariance is not None]
-    if len(known) == len(each):
+    known = [one.covariance for one in outcomes if one.covariance is not None]
+    if len(known) == len(outcomes):
         starts = np.concatenate(([0], np.cumsum([len(c) for c in known]))).astype(np.int64)
         covariance = BlockMatrix(starts, np.concatenate([c.part(slice(0, len(c))).ravel() for c in known]))
-    first = np.cumsum([0, *(len(one.theta) for one in each)])
-    undetermined = tuple(int(first[d]) + p for d, one in enumerate(each) for p in one.undetermined)
-    n, groups = sum(one.n_observations for one in each) // 2, sum(one.n_groups for one in each)
-    return Outcome(np.concatenate([one.theta for one in each]), covariance, (), undetermined, n, groups)
+    first = np.cumsum([0, *(len(one.theta) for one in outcomes)])
+    undetermined = tuple(int(first[d]) + p for d, one in enumerate(outcomes) for p in one.undetermined)
+    n, groups = sum(one.n_observations for one in outcomes) // 2, sum(one.n_groups for one in outcomes)
+    return Outcome(np.concatenate([one.theta for one in outcomes]), covariance, (), undetermined, n, groups)
 
 
 def _as_both(state: State, both: Beside, scale: Array) -> Scaled:

@@ -195,14 +195,14 @@ def _verdicts(
         if not isinstance(own, dict) or own.get("outliers") != wanted:
             return None
     rejected = np.zeros(len(data.rows), bool)
-    for member, mine in zip(data_sets, rows_by_data_set(data.rows.data_set, len(data_sets)), strict=True):
+    for member, rows_of_set in zip(data_sets, rows_by_data_set(data.rows.data_set, len(data_sets)), strict=True):
         flags = member.usable.table["flags"].astype(np.uint64)
         usable = np.zeros(len(flags), bool)
-        rows = data.rows.row[mine]
+        rows = data.rows.row[rows_of_set]
         usable[rows] = True
         if not np.array_equal(usable, (flags & np.uint64(_JUDGED)) != 0):
             return None
-        rejected[mine] = (flags[rows] & np.uint64(int(Flag.OUTLIER_IN_SCALING))) != 0
+        rejected[rows_of_set] = (flags[rows] & np.uint64(int(Flag.OUTLIER_IN_SCALING))) != 0
     return rejected
 
 

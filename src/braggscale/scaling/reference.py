@@ -188,7 +188,7 @@ def scale_with_reference(
     for number in range(1, MOST_FITS + 1):
         joint = _problem(problem, both, q, mode, selected)
         scaled = scale_data(joint, _start(start, problem, joint), settings)
-        told = compared(scaled, both, q, mode)
+        comparison = compared(scaled, both, q, mode)
         if mode == FIXED or number == MOST_FITS:
             break
         new = _estimate(scaled, both)
@@ -197,7 +197,7 @@ def scale_with_reference(
             break
         log.info("Reference: unexplained part by shell " + " ".join(f"{x:.3f}" for x in new) + "; scaled again with it")
         q = new
-    return stripped(scaled, problem, both.own), told
+    return stripped(scaled, problem, both.own), comparison
 
 
 def _problem(problem: ScalingProblem, both: Beside, q: Float, mode: str, selected: Bool) -> ScalingProblem:
@@ -248,16 +248,16 @@ def _estimate(scaled: Scaled, both: Beside) -> Float:
     shell, level, sigma2 = both.shell[where], both.mean[where], both.sigma2[where]
     q = np.zeros(int(both.shell.max()) + 1)
     for k in range(len(q)):
-        mine = shell == k
-        if not mine.any():
+        in_shell = shell == k
+        if not in_shell.any():
             continue
-        square = (mean[mine] - reference[mine]) ** 2
-        base = error[mine] + sigma2[mine]
-        intensity = np.maximum(reference[mine], 0.0)
+        square = (mean[in_shell] - reference[in_shell]) ** 2
+        base = error[in_shell] + sigma2[in_shell]
+        intensity = np.maximum(reference[in_shell], 0.0)
         low, high = LEAST, 2.0
         for _ in range(40):
             middle = np.sqrt(low * high)
-            variance = base + 2.0 * middle * intensity * level[mine] + (middle * level[mine]) ** 2
+            variance = base + 2.0 * middle * intensity * level[in_shell] + (middle * level[in_shell]) ** 2
             low, high = (middle, high) if np.median(square / variance) > MEDIAN_CHI2 else (low, middle)
         q[k] = np.sqrt(low * high)
     return q
@@ -268,12 +268,12 @@ def compared(scaled: Scaled, both: Beside, q: Float, mode: str) -> ReferenceFit:
     mean, _, reference, where, _ = _means(scaled, both)
     shell, n = both.shell[where], len(q)
 
-    def agreement(mine: Bool) -> tuple[float, float]:
+    def agreement(chosen: Bool) -> tuple[float, float]:
         """Correlation and R of the chosen reflections; NaN for fewer than three."""
-        if np.count_nonzero(mine) < 3:
+        if np.count_nonzero(chosen) < 3:
             return float("nan"), float("nan")
-        cc = float(np.corrcoef(mean[mine], reference[mine])[0, 1])
-        return cc, float(np.abs(mean[mine] - reference[mine]).sum() / np.abs(mean[mine]).sum())
+        cc = float(np.corrcoef(mean[chosen], reference[chosen])[0, 1])
+        return cc, float(np.abs(mean[chosen] - reference[chosen]).sum() / np.abs(mean[chosen]).sum())
 
     each = [agreement(shell == k) for k in range(n)]
     d = np.array([both.data.rows.d[both.shell == k].min(initial=np.inf) for k in range(n)])

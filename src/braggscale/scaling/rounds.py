@@ -290,8 +290,8 @@ def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converge
             problem.model, design, of, outcome.theta, outcome.effective_dof, outcome.strengths
         )
     expected = state.scale * problem.groups.spread(state.mean_intensity)
-    told = () if state.profiles is None else profile_findings(state.profiles, problem.rows, expected)
-    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, summaries, told)
+    findings = () if state.profiles is None else profile_findings(state.profiles, problem.rows, expected)
+    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, summaries, findings)
 
 
 def _with_factors(model: JointModel, fixed: Bool, theta: Float, factors: Float) -> Float:

@@ -91,16 +91,16 @@ def stabilised(x: Float, variance: Float, shell: Int) -> Float:
     """
     result = x.copy()
     for k in range(SHELLS):
-        mine = np.flatnonzero(shell == k)
-        if not len(mine):
+        in_shell = np.flatnonzero(shell == k)
+        if not len(in_shell):
             continue
-        own, v = x[mine], variance[mine]
+        own, v = x[in_shell], variance[in_shell]
         weak, strong = np.quantile(own, (WEAK, STRONG))
         floor = float(np.median(v[own <= weak])) ** 0.5
         bright = (own >= strong) & (own > 0)
         b = float(np.median(v[bright] / own[bright] ** 2)) ** 0.5 if bright.any() else LEAST_B
         b = max(b, LEAST_B)
-        result[mine] = floor / b * np.arcsinh(b * own / floor)
+        result[in_shell] = floor / b * np.arcsinh(b * own / floor)
     return result
 
 

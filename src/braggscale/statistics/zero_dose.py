@@ -257,9 +257,9 @@ def _usual(groups: Groups, square: Float, intensity: Float, usable: Bool) -> Flo
     of_row = groups.spread(bins)
     usual = np.ones(RANGES)
     for k in range(RANGES):
-        mine = square[usable & (of_row == k)]
-        if len(mine) >= ENOUGH:
-            usual[k] = max(float(np.median(mine)) / MEDIAN_CHI2, 1.0)
+        in_range = square[usable & (of_row == k)]
+        if len(in_range) >= ENOUGH:
+            usual[k] = max(float(np.median(in_range)) / MEDIAN_CHI2, 1.0)
     result: Float = usual[bins]
     return result
 

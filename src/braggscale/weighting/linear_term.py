@@ -45,21 +45,21 @@ def fits_at_all_intensities(ranges: tuple[IntensityRange, ...]) -> bool:
     return float(np.dot(n, misfit**2) / n.sum()) < _GAIN_PER_ROW
 
 
-def with_linear_term(two: FitResult, sample: ResidualData, in_use: bool, n_bins: int) -> FitResult:
-    """The fit with c if the data need it, otherwise ``two``; both models are refined and compared with these rows."""
-    null = refine(sample, two.model, TWO, n_bins, "")
+def with_linear_term(without: FitResult, sample: ResidualData, in_use: bool, n_bins: int) -> FitResult:
+    """The fit with c if the data need it, otherwise ``without``; both models are refined and compared on these rows."""
+    null = refine(sample, without.model, TWO, n_bins, "")
     if null.reason:
-        return two
+        return without
     full = refine(sample, null.model, ALL, n_bins, "")
     if full.reason or not full.model.c > 0:
-        return two
+        return without
     keep = ~sample.trim(null.model)
     part = sample.groups.subset(keep)
     rows = sample.take(keep, part)
     gain = 2.0 * (_minus_log_likelihood(rows, null.model) - _minus_log_likelihood(rows, full.model))
     needed = max(_GAIN, _GAIN_PER_ROW * (part.n_rows - len(part))) * (_STAYING if in_use else 1.0)
     if not (gain > needed and full.esd_a < _LOOSEST_WITH_LINEAR * full.model.a):
-        return replace(two, linear_gain=gain)
+        return replace(without, linear_gain=gain)
     reason = f"a term linear in the intensity is needed: 2 ln L rises by {gain:.0f} ({needed:.0f} required)"
     return replace(full, reason=reason, linear_gain=gain)
 

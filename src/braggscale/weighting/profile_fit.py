@@ -190,7 +190,9 @@ class FamilyFits:
         self.of = np.repeat(np.arange(len(families)), np.diff(offsets))
         self.inside = pairs.expected > 0
         slices = [slice(a, b) for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
-        self.alike = np.concatenate([_shells(pairs.rows.d[mine]) + SHELLS * k for k, mine in enumerate(slices)])
+        self.alike = np.concatenate(
+            [_shells(pairs.rows.d[of_family]) + SHELLS * k for k, of_family in enumerate(slices)]
+        )
         # The noise of T increases T^2 but has no information, so T is multiplied by its reliability in the shell
         n = SHELLS * len(families)
         square = np.bincount(self.alike, pairs.expected**2 * self.inside, n)
@@ -201,14 +203,16 @@ class FamilyFits:
 
         def family(k: int) -> _Family:
             """The k-th family of data sets, with the ratio that is known, or one to be fitted."""
-            mine = slices[k]
-            part = pairs.take(mine)
+            of_family = slices[k]
+            part = pairs.take(of_family)
             ratio = known[k]
             if ratio is None:
                 terms = terms_of(part.rows, len(families[k]) == 1)
                 theta = np.zeros(2 + sum(term.n for term in terms))
                 ratio = Ratio(families[k], terms, theta, np.zeros(len(families[k])))
-            return _Family.of(part, replace(ratio, n_rows=len(part)), mine, self.known[mine], self.inside[mine])
+            return _Family.of(
+                part, replace(ratio, n_rows=len(part)), of_family, self.known[of_family], self.inside[of_family]
+            )
 
         self.families = _for_all(family, len(families))
         ratios = [one.ratio for one in self.families]
@@ -319,16 +323,18 @@ class FamilyFits:
 
         def judge(k: int) -> Ratio:
             """The ratio of the k-th family, and whether sums or profiles must be used alone."""
-            one, mine = self.families[k], self.families[k].rows
+            one, of_family = self.families[k], self.families[k].rows
             ratio = replace(
                 one.ratio, theta=self.theta[k], levels=self.levels[k], power_esd=self.power_esd[k],
                 difference=Difference(*self.differences[k].tolist()),
             )  # fmt: skip
-            part, inside = self.pairs.take(mine), self.inside[mine]
-            fault = _sums_at_fault(part, ratio.difference, inside, difference[mine], variance[mine], saved[mine])
+            part, inside = self.pairs.take(of_family), self.inside[of_family]
+            fault = _sums_at_fault(
+                part, ratio.difference, inside, difference[of_family], variance[of_family], saved[of_family]
+            )
             if fault:
                 return replace(ratio, alone="profiles", why=fault)
-            bent = _bent(part, inside, difference[mine])
+            bent = _bent(part, inside, difference[of_family])
             return replace(ratio, alone="sums" if bent else "", why=bent)
 
         return tuple(_for_all(judge, len(self.families)))

@@ -151,11 +151,11 @@ def _pairs(rows: Observations, gains: Gains, expected: Float, uncertainty: Float
         return column if chosen is None else column[chosen]
 
     sites = Sites.of(rows)
-    mine = sites if chosen is None else sites.take(chosen)
-    n = len(mine)
+    places = sites if chosen is None else sites.take(chosen)
+    n = len(places)
     return Pairs(
-        mine, of(rows.i_prf), of(rows.v_prf), gains.profile[mine.data_set], of(rows.i_sum), of(rows.v_sum),
-        gains.summed[mine.data_set] / np.where(mine.partiality > 0, mine.partiality, 1.0), of(rows.correction),
+        places, of(rows.i_prf), of(rows.v_prf), gains.profile[places.data_set], of(rows.i_sum), of(rows.v_sum),
+        gains.summed[places.data_set] / np.where(places.partiality > 0, places.partiality, 1.0), of(rows.correction),
         np.zeros(n) if rows.relative is None else of(rows.relative), np.maximum(of(expected), 0.0),
         np.zeros(n) if uncertainty is None else of(uncertainty),
     )  # fmt: skip

@@ -85,19 +85,26 @@ def profile_findings(profiles: Profiles, rows: Observations, expected: Float) ->
     parts = rows_by_data_set(family + 1, n + 1)[1:]
     most = max(MOST_ROWS // max(n, 1), ENOUGH_ROWS)
     return tuple(
-        _finding(ratio, profiles, rows, expected, mine[:: max(1, -(-len(mine) // most))], len(mine))
-        for ratio, mine in zip(profiles.scale.ratios, parts, strict=True)
+        _finding(
+            ratio,
+            profiles,
+            rows,
+            expected,
+            rows_of_family[:: max(1, -(-len(rows_of_family) // most))],
+            len(rows_of_family),
+        )
+        for ratio, rows_of_family in zip(profiles.scale.ratios, parts, strict=True)
     )
 
 
 def _finding(
-    ratio: Ratio, profiles: Profiles, rows: Observations, expected: Float, mine: Int, n_rows: int
+    ratio: Ratio, profiles: Profiles, rows: Observations, expected: Float, rows_of_family: Int, n_rows: int
 ) -> ProfileFinding:
-    sites, intensity = Sites.of(rows).take(mine), expected[mine]
+    sites, intensity = Sites.of(rows).take(rows_of_family), expected[rows_of_family]
     by_d, by_intensity = _ranges(-sites.d), _ranges(intensity)
-    pieces = [ratio.log(sites.take(slice(k, k + PART))) for k in range(0, len(mine), PART)]
+    pieces = [ratio.log(sites.take(slice(k, k + PART))) for k in range(0, len(rows_of_family), PART)]
     log_ratio = np.concatenate(pieces) if pieces else np.zeros(0)
-    share = profiles.share[mine] if len(profiles.share) else np.zeros(len(mine))
+    share = profiles.share[rows_of_family] if len(profiles.share) else np.zeros(len(rows_of_family))
     return ProfileFinding(
         tuple(ratio.data_sets.tolist()),
         n_rows,

@@ -46,9 +46,9 @@ def merge_json(
         asu, minus = symmetry.asu(one.rows.hkl)
         rows = Unmerged(asu, minus, one.rows.intensity, one.rows.sigma, cell, symmetry)
         merged = merging_statistics(rows, n_bins=n_bins, use_internal_variance=internal_variance)
-        apart = merging_statistics(_mates_apart(rows), n_bins=n_bins, use_internal_variance=internal_variance)
-        if merged is not None and apart is not None:
-            by_wavelength[f"{one.wavelength:.5f}"] = _statistics(merged, apart, symmetry, cell)
+        mates_apart = merging_statistics(_mates_apart(rows), n_bins=n_bins, use_internal_variance=internal_variance)
+        if merged is not None and mates_apart is not None:
+            by_wavelength[f"{one.wavelength:.5f}"] = _statistics(merged, mates_apart, symmetry, cell)
     return json.dumps(by_wavelength, indent=1) + "\n"
 
 

@@ -45,8 +45,8 @@ def merged_cif(
     return "\n".join(blocks)
 
 
-def _merged_loop(one: WavelengthSet, symmetry: Symmetry, free: Int | Int32 | None, free_value: int) -> str:
-    m, a = one.merged, one.amplitudes
+def _merged_loop(wavelength_set: WavelengthSet, symmetry: Symmetry, free: Int | Int32 | None, free_value: int) -> str:
+    m, a = wavelength_set.merged, wavelength_set.amplitudes
     anomalous = not symmetry.centrosymmetric
     names = ["index_h", "index_k", "index_l", "status"]
     status = ["o"] * len(m) if free is None else np.where(np.asarray(free) == free_value, "f", "o").tolist()

@@ -59,9 +59,9 @@ def merged_mtz(
     return mtz
 
 
-def _merged_columns(one: WavelengthSet, anomalous: bool, halves: bool) -> Iterator[tuple[str, str, Float]]:
+def _merged_columns(wavelength_set: WavelengthSet, anomalous: bool, halves: bool) -> Iterator[tuple[str, str, Float]]:
     """Name, type and values of the columns of a data set."""
-    m, a = one.merged, one.amplitudes
+    m, a = wavelength_set.merged, wavelength_set.amplitudes
     yield "IMEAN", "J", m.mean
     yield "SIGIMEAN", "Q", m.sigma
     yield "N", "I", _counts(m.n)
