@@ -104,7 +104,7 @@ def bad_stretches(data: Deviations, n_images: Sequence[int], false_alarm: float 
     stretches = []
     for d in _not_clearly_good(total, count, start, tested, false_alarm):
         rows_of_set = slice(int(start[d]), int(start[d + 1]))
-        for first, last, chance in _of_one(total[rows_of_set], count[rows_of_set], len(tested), false_alarm):
+        for first, last, chance in _runs_of_data_set(total[rows_of_set], count[rows_of_set], len(tested), false_alarm):
             stretches.append(_described(data, d, first, last, chance))
     return stretches
 
@@ -139,7 +139,7 @@ def _not_clearly_good(
     return [d for d, chance in zip(tested, chances, strict=True) if chance <= 2.0 * false_alarm]
 
 
-def _of_one(total: Float, count: Float, n_tested: int, false_alarm: float) -> list[tuple[int, int, float]]:
+def _runs_of_data_set(total: Float, count: Float, n_tested: int, false_alarm: float) -> list[tuple[int, int, float]]:
     """First and last image of the bad runs of one data set, and the probability of as large a T in ``n_tested`` sets.
 
     ``total``, ``count``: sum of q and observations by image, (n_images,).

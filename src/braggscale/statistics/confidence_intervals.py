@@ -151,10 +151,10 @@ def intervals(
     for groups, suffix in ((friedel_merged, ""), (friedel_split, "_apart")):
         spread = _Spread.of(groups, x, weight)
         for name in ("r_meas", "r_pim"):
-            limits[name + suffix] = _of_r_factor(spread, name + suffix, bootstrap, values[name + suffix])
+            limits[name + suffix] = _interval_of_r_factor(spread, name + suffix, bootstrap, values[name + suffix])
         if groups is friedel_merged:
-            limits["cc_half"] = _of_cc_half(spread, weight, bootstrap, values["cc_half"])
-    limits["cc_anom"] = _of_cc_anom(friedel_merged, friedel_split, x, sigma, bootstrap, values["cc_anom"])
+            limits["cc_half"] = _interval_of_cc_half(spread, weight, bootstrap, values["cc_half"])
+    limits["cc_anom"] = _interval_of_cc_anom(friedel_merged, friedel_split, x, sigma, bootstrap, values["cc_anom"])
     return Intervals(LEVEL, blocks.unit, blocks.n, **limits, keys=blocks.keys, effects=effects)
 
 
@@ -208,7 +208,7 @@ class _Spread:
         return cls(rows, inner, mean, total, n, x - inner.spread(mean), np.maximum(expected, 0.0), float(x.sum()))
 
 
-def _of_r_factor(spread: _Spread, field_name: str, bootstrap: _Bootstrap, value: float) -> Limits | None:
+def _interval_of_r_factor(spread: _Spread, field_name: str, bootstrap: _Bootstrap, value: float) -> Limits | None:
     """Interval of R_meas or R_pim (``field_name``) around its ``value``; None where it is not defined."""
     factor = 1.0 / np.sqrt(spread.n - 1.0)
     if field_name.startswith("r_meas"):
@@ -220,15 +220,15 @@ def _of_r_factor(spread: _Spread, field_name: str, bootstrap: _Bootstrap, value:
     return _quantiles(value * np.exp(bootstrap.drawn(field_name, share - below, spread.rows)))
 
 
-def _of_cc_half(spread: _Spread, weight: Float, bootstrap: _Bootstrap, value: float) -> Limits | None:
+def _interval_of_cc_half(spread: _Spread, weight: Float, bootstrap: _Bootstrap, value: float) -> Limits | None:
     """Interval of CC1/2 around its ``value``.  ``weight``: 1/sigma^2, (n_rows,)."""
     part = weight[spread.rows] / spread.groups.spread(spread.total)
     error = 1.0 / spread.total
     of = spread.groups.index()
-    return _of_correlation(spread.mean, error, of, part, 1, spread, bootstrap, value)
+    return _interval_of_correlation(spread.mean, error, of, part, 1, spread, bootstrap, value)
 
 
-def _of_cc_anom(
+def _interval_of_cc_anom(
     friedel_merged: Groups, friedel_split: Groups, x: Float, sigma: Float, bootstrap: _Bootstrap, value: float
 ) -> Limits | None:
     """Interval of CC_anom: differences of plain means over pairs with two or more observations of both mates."""
@@ -251,10 +251,10 @@ def _of_cc_anom(
     sign = groups.spread(np.where(np.arange(len(groups)) % 2 == 0, 1.0, -1.0))
     pair = groups.spread(np.arange(len(groups)) // 2)
     y, error = mean[0::2] - mean[1::2], of_mean[0::2] + of_mean[1::2]
-    return _of_correlation(y, error, pair, sign / size, 2, spread, bootstrap, value)
+    return _interval_of_correlation(y, error, pair, sign / size, 2, spread, bootstrap, value)
 
 
-def _of_correlation(
+def _interval_of_correlation(
     y: Float,
     error: Float,
     of: Int,

@@ -121,7 +121,7 @@ def collect(
     no reflection beyond half of it can have been measured.
     Raises DataError if a table is not scaled, or nothing is left.
     """
-    parts = [_of_table(k, table, outliers) for k, table in enumerate(tables)]
+    parts = [_rows_of_table(k, table, outliers) for k, table in enumerate(tables)]
     joined = (np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Unmerged)) if parts else ()
     rows = Unmerged(*joined) if parts else None
     if rows is not None and (d_min is not None or d_max is not None or wavelengths):
@@ -136,7 +136,7 @@ def collect(
     return rows
 
 
-def _of_table(number: int, table: Columns, outliers: bool) -> Unmerged:
+def _rows_of_table(number: int, table: Columns, outliers: bool) -> Unmerged:
     for name in NEEDED:
         if name not in table:
             raise DataError(f"data set {number} is not scaled: its table has no column {name!r}; run scale first")
