@@ -14,8 +14,8 @@ images agree with each other. The distribution of the largest T without bad imag
 as many images (a scan statistic: Naus, J. Am. Stat. Assoc. 60 (1965) 532) and is extrapolated by Gumbel's
 distribution. FALSE_ALARM is the probability of a false alarm in a whole run of the program.
 
-**Edges.** Around the best run every first and last image is tried; the pair with the highest likelihood of a shift of
-the mean is used.
+**Edges.** Around the best run every first and last image is tried; the pair with the highest likelihood is used, if
+the errors of a bad run are larger by one factor.
 
 **Gain.** Every reflection with observations inside and outside is merged with and without the inside ones, one outside
 observation at a time left out; the mean decrease of its squared deviation, in units of its variance, with its standard
@@ -252,13 +252,17 @@ def _centre(total: Float, count: Float, out: Bool) -> float:
 
 
 def _edges(total: Float, count: Float, out: Bool, a: int, b: int) -> tuple[int, int]:
-    """The run about a to b with the highest likelihood of a shifted mean: sum^2 / n, sums over its observations."""
+    """The run about a to b with the highest likelihood of errors that are larger by one factor in it.
+
+    With m the mean of q + 1 = z^2 in a run of n observations, 1 elsewhere, twice its logarithm is n (m - 1 - ln m).
+    """
     reach = b - a + 3
     low, high = max(a - reach, 0), min(b + reach, len(total) - 1)
     sums = np.concatenate([[0.0], np.cumsum(np.where(out, 0.0, total)[low : high + 1])])
     counts = np.concatenate([[0.0], np.cumsum(np.where(out, 0.0, count)[low : high + 1])])
     s, n = sums[None, :] - sums[:, None], counts[None, :] - counts[:, None]
-    gain = np.where((n > 0) & (s > 0), s * s / np.maximum(n, 1.0), 0.0)
+    excess = np.where((n > 0) & (s > 0), s / np.maximum(n, 1.0), 0.0)
+    gain = n * (excess - np.log1p(excess))
     first, end = np.unravel_index(int(np.argmax(gain)), gain.shape)
     return low + int(first), low + int(end) - 1
 
