@@ -119,9 +119,9 @@ def whole_runs(n: int, factor: float, report: Callable[[str], None]) -> str:
     bad = factor > 1.0
     told, edges = [], []
     for seed in range(1, n + 1):
-        first, last = bad_images(seed)
-        edges.append((first + 1, last + 1))
-        options = replace(SWEEP, seed=seed, noisy=edges[-1] if bad else (0, 0), noisier=factor)
+        edges.append(tuple(image + 1 for image in bad_images(seed)))
+        first, last = edges[-1] if bad else (0, 0)
+        options = replace(SWEEP, seed=seed, noisy_from=first, noisy_to=last, noisier=factor)
         with tempfile.TemporaryDirectory() as folder:
             told.append(of_run(options, Path(folder)))
         truth = edges[-1] if bad else None

@@ -138,7 +138,7 @@ def record_block(
     rng = stream(options.seed, Stream.RECORDING, plan.number, block)
     image = np.minimum(path.z.astype(np.intp), plan.n_images - 1)
     bad = plan.disturbed[image] != 1
-    noisy = (image + 1 >= options.noisy[0]) & (image + 1 <= options.noisy[1])
+    noisy = (image + 1 >= options.noisy_from) & (image + 1 <= options.noisy_to)
     disturbed = plan.disturbed[image] * np.where(bad, np.exp(0.5 * rng.standard_normal(len(rows))), 1.0)
     tangent = np.hypot(path.s1[:, 0], path.s1[:, 1]) / -path.s1[:, 2]
     falloff = 0.2 + 0.8 * np.exp(-((tangent / 0.6) ** 2))
@@ -320,8 +320,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--bad-last", type=float, default=o.bad_last, help="share of the last data set's images that disagree"
     )
-    p.add_argument("--noisy", type=int, nargs=2, default=o.noisy, metavar=("FIRST", "LAST"),
-                   help="images of all data sets, from 1, with deviations beyond their errors")  # fmt: skip
+    p.add_argument("--noisy-from", type=int, default=o.noisy_from, help="first image with deviations beyond its errors")
+    p.add_argument("--noisy-to", type=int, default=o.noisy_to, help="the last one")
     p.add_argument("--noisier", type=float, default=o.noisier, help="how many times as large")
     p.add_argument("--misindexed", type=float, default=o.misindexed,
                    help="share of the data sets that are indexed in another way that the lattice allows")  # fmt: skip
@@ -354,7 +354,6 @@ def parser() -> argparse.ArgumentParser:
 def options_of(arguments: argparse.Namespace) -> Options:
     """Command line to options."""
     values = {f.name: getattr(arguments, f.name) for f in fields(Options) if hasattr(arguments, f.name)}
-    values["noisy"] = tuple(values["noisy"])
     for kind in ("sweeps", "crystals", "stills"):
         if getattr(arguments, kind) is not None:
             values |= {"kind": kind, "count": getattr(arguments, kind)}

@@ -117,7 +117,6 @@ def run(
     esd = None if covariance is None else np.sqrt(np.maximum(covariance.diagonal(), 0.0))
     # data sets that were not chosen are still listed in the ledger
     members = with_excluded(data_sets, final, plan.filtered)
-    experiments = [one.experiment for one in final]
     return Result(
         members=members,
         used=tuple(used(members)),
@@ -132,7 +131,7 @@ def run(
         models=stored_models(model, settings, plan.continuation.outlier_limits, of, scaled, esd),
         selection=selection,
         statistics=statistics,
-        batch_lines=batches.batch_lines(experiments, batches.offsets_of(experiments), found.images.in_use),
+        batch_lines=batches.lines_in_use([one.experiment for one in final], found.images.in_use),
         not_indexed=not_indexed,
         seconds=dict(clock.seconds),
         validation=validation,

@@ -42,7 +42,8 @@ class Result:
     ``reference``: how a reference compared with the data, None without one.  ``free_set``: likewise.
     ``wavelengths``: statistics of each, None where there is one.  ``zero_dose``: None where it
     was not asked for.  ``outlying``: what is unusual about data sets.
-    ``batch_lines``: the table of batch numbers after the run.  ``not_indexed``: rows that belong to no data set.
+    ``batch_lines``: the table of batch numbers after exclusions, empty where nothing was excluded.
+    ``not_indexed``: rows that belong to no data set.
     ``exclusions``: images and data sets that disagree with the rest.  ``symmetry_check``: whether the space group fits.
     """
 
