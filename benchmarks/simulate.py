@@ -23,7 +23,7 @@ truth.npz, arrays per row of the table (the column sim_row of the table counts t
     sigma_prf     true standard deviation of c I_prf: counting, background, instability
     sigma_sum     the same of c I_sum / p; for stills also the error of p
     outlier       amplitude in true sigmas of the row, 0 for a good one
-    bad           row of a disturbed image
+    bad           row of a disturbed or noisy image
     integrated, profiled   whether a value, and a profile value, exists
     partner       row of the other piece of a reflection that was cut in two, or -1
 
@@ -48,7 +48,7 @@ from simulation.design import Options, Plan, Rows, Stream, make_plans, predict, 
 from simulation.geometry import AXIS, PIXEL, zeta
 from simulation.lattice import laue_keys
 from simulation.passage import Passage, World, make_world, pass_through
-from simulation.recording import BOX, FOREGROUND, Noise, Recorded, record, with_loss
+from simulation.recording import BOX, FOREGROUND, Noise, Recorded, record, with_larger_errors, with_loss
 from simulation.trouble import Trouble, seen_intensity, troubles
 
 BLOCK = 1 << 18
@@ -138,6 +138,7 @@ def record_block(
     rng = stream(options.seed, Stream.RECORDING, plan.number, block)
     image = np.minimum(path.z.astype(np.intp), plan.n_images - 1)
     bad = plan.disturbed[image] != 1
+    noisy = (image + 1 >= options.noisy_from) & (image + 1 <= options.noisy_to)
     disturbed = plan.disturbed[image] * np.where(bad, np.exp(0.5 * rng.standard_normal(len(rows))), 1.0)
     tangent = np.hypot(path.s1[:, 0], path.s1[:, 1]) / -path.s1[:, 2]
     falloff = 0.2 + 0.8 * np.exp(-((tangent / 0.6) ** 2))
@@ -153,6 +154,9 @@ def record_block(
     if options.profile_loss:
         outward, across = (options.d_min / path.d) ** 2, path.x / (PIXEL * geometry.pixels)
         seen = with_loss(seen, options.profile_loss, outward, across, path.true_partiality)
+    if noisy.any():
+        summed = full * path.true_partiality
+        seen = with_larger_errors(seen, summed, summed if options.recorded_profiles else full, options.noisier, noisy)
     table = _table(world, plan, rows, path, seen, rng)
     table |= {"miller_index": trouble.indices(hkl), "lp": lp, "qe": qe}
     table |= {"sim_row": np.arange(first_row, first_row + len(rows))}
@@ -166,7 +170,7 @@ def record_block(
         "sigma_prf": correction * seen.sigma_prf,
         "sigma_sum": sigma_sum,
         "outlier": seen.outlier,
-        "bad": bad,
+        "bad": bad | noisy,
         "integrated": seen.integrated,
         "profiled": seen.profiled,
         "partner": np.where(rows.partner >= 0, rows.partner, -1),
@@ -316,6 +320,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--bad-last", type=float, default=o.bad_last, help="share of the last data set's images that disagree"
     )
+    p.add_argument("--noisy-from", type=int, default=o.noisy_from, help="first image with deviations beyond its errors")
+    p.add_argument("--noisy-to", type=int, default=o.noisy_to, help="the last one")
+    p.add_argument("--noisier", type=float, default=o.noisier, help="how many times as large")
     p.add_argument("--misindexed", type=float, default=o.misindexed,
                    help="share of the data sets that are indexed in another way that the lattice allows")  # fmt: skip
     p.add_argument("--bad", type=int, default=o.bad,

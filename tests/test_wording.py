@@ -49,4 +49,4 @@ def test_what_is_not_known():
 
 def test_intervals():
     assert show_interval(0.03491, 0.03642, "-") == "0.0349-0.0364"
-    assert show_interval(-0.084, 0.22, " to ") == "-0.084 to 0.220"
+    assert show_interval(-0.084, 0.22, " to ") == "-0.08 to 0.22"

@@ -62,6 +62,9 @@ class Options:
     profile_loss: float = 0.0
     recorded_profiles: bool = False
     bad_last: float = 0.0
+    noisy_from: int = 0
+    noisy_to: int = 0
+    noisier: float = 2.0
     misindexed: float = 0.0
     bad: int = 0
     cell_shape: str = ""

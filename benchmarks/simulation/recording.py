@@ -75,6 +75,20 @@ def with_loss(seen: Recorded, most: float, outward: Float, across: Float, partia
     return replace(seen, prf_value=seen.prf_value * left, prf_variance=variance)
 
 
+def with_larger_errors(seen: Recorded, summed: Float, profile: Float, factor: float, where: Bool) -> Recorded:
+    """Intensities whose deviations from the truth are ``factor`` times as large, unknown to their variances.
+
+    ``summed``, ``profile``: expected values of both intensities, (n,).  ``where``: the rows that are meant, (n,).
+    """
+    more = np.where(where, factor, 1.0)
+    summed, profile = np.where(seen.integrated, summed, 0.0), np.where(seen.profiled, profile, 0.0)
+    return replace(
+        seen,
+        sum_value=summed + more * (seen.sum_value - summed),
+        prf_value=profile + more * (seen.prf_value - profile),
+    )
+
+
 def record(
     rng: np.random.Generator,
     noise: Noise,

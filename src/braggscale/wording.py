@@ -59,7 +59,7 @@ def show_with_error(value: float | None, error: float | None, unknown: str = UNK
     return f"{value:.{n}f} ± {error:.{n}f}"
 
 
-def show_interval(low: float, high: float, between: str, fewest: int = 3) -> str:
+def show_interval(low: float, high: float, between: str, fewest: int = 2) -> str:
     """Both ends of an interval, with decimals for two digits of its width but at least ``fewest``."""
     n = max(decimals(high - low), fewest)
     return f"{low:.{n}f}{between}{high:.{n}f}"

@@ -83,7 +83,7 @@ def test_intervals():
     for name, value, limits in (
         ("Rmeas(I)", "0.0356", ["0.0349-0.0364"]),
         ("CC half", "0.99974", ["0.99952-0.99989"]),
-        ("Anomalous correlation", "0.011", ["-0.084", "to", "0.220"]),
+        ("Anomalous correlation", "0.01", ["-0.08", "to", "0.22"]),
         ("Rpim(I)", "0.500", []),
     ):
         assert lines[name][0] == value and lines[name][3:] == limits

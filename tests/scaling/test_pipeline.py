@@ -63,9 +63,11 @@ class Run:
         return open_inputs([str(self.folder / name) for name in PAIR]).data_sets
 
     def batches(self):
-        """The two tables of batch numbers in the log."""
-        parts = self.log.split("For reference, batch numbers assigned to datasets were:")
-        return [[row for row in part.splitlines() if row.startswith("Experiment identifier:")] for part in parts]
+        """The table of batch numbers at the start, and that after exclusions, which is not repeated if it is equal."""
+        parts = self.log.split("Batch numbers in use after the exclusions:")
+        found = [[row for row in part.splitlines() if row.startswith("Experiment identifier:")] for part in parts]
+        assert len(found) == 1 or found[0] != found[1]
+        return [found[0], found[-1]]
 
     def fates(self):
         return {d.identifier: np.asarray(d.table["scaling_fate"]) for d in self.data_sets()}

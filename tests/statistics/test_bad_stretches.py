@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from braggscale.data.unique_reflections import Groups
-from braggscale.statistics.bad_stretches import Deviations, bad_data_sets, bad_stretches, gain_without
+from braggscale.statistics.bad_stretches import Deviations, _joined, bad_data_sets, bad_stretches, gain_without
 from simulation.deviations import N_IMAGES, observations
 
 
@@ -65,3 +65,16 @@ def test_leaving_out_good_observations_is_a_loss_and_bad_ones_a_gain():
         alone, *(np.zeros(10, int),) * 2, np.ones(10), np.ones(10), np.full(10, np.nan), np.ones(10, bool)
     )
     assert np.isnan(gain_without(some, np.arange(10) < 5)).all()
+
+
+def test_runs_with_bad_images_between_them_are_one():
+    """A good gap of any length keeps two runs apart; one in which images are nearly as bad does not."""
+    count = np.full(240, 20.0)
+    total = np.zeros(240)
+    total[100:112] = total[120:132] = 60.0  # mean z^2 of 4
+    runs = [(100, 111, 0.001), (120, 131, 0.002)]
+    assert _joined(total, count, runs) == runs
+    total[112:120] = 40.0
+    assert _joined(total, count, runs) == [(100, 131, 0.001)]
+    total[112:120], total[115] = 60.0, 0.0
+    assert _joined(total, count, runs[::-1]) == [(100, 131, 0.001)]

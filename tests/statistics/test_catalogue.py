@@ -36,10 +36,7 @@ def test_entries_say_what_they_are():
     assert all(CATALOGUE[name].cif for name in catalogue.IN_CIF)
 
 
-def test_values_as_text():
-    assert CATALOGUE["completeness"].text(0.98765) == "98.8"
-    assert CATALOGUE["r_meas"].text(0.12345) == "0.123"
-    assert CATALOGUE["cc_half"].text(float("nan")) == "-" and CATALOGUE["cc_half"].text(None, "?") == "?"
+def test_titles_have_units():
     assert CATALOGUE["d_min"].title == "High resolution limit / Å" and CATALOGUE["completeness"].title.endswith("/ %")
 
 

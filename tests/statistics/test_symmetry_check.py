@@ -63,6 +63,19 @@ def test_one_that_is_too_low_misses_rotations():
     assert "also have" in " ".join(symmetry_sentences(symmetry_entry(as_result(found)), "P 41"))
 
 
+def test_nothing_is_said_of_rotations_that_too_few_or_too_weak_reflections_tell():
+    """Of a few weak reflections neither the rotations of the run nor those of the lattice are said to hold."""
+    rows, symmetry, cell = scaled_as("P 21 21 21", "P 21 21 21")
+    rng = np.random.default_rng(5)
+    some = rows.of_groups(rng.random(len(rows.groups)) < 0.05)
+    weak = replace(some, x=some.x + 20 * some.x.std() * rng.normal(size=len(some.x)))
+    weak = replace(weak, variance=np.full(len(weak.x), float(np.var(weak.x))))
+    found = check_symmetry(weak, symmetry, cell)
+    assert all(found.undecided(element) for element in found.elements if element.used)
+    (said,) = [s for s in symmetry_sentences(symmetry_entry(as_result(found)), str(symmetry)) if "rotations" in s]
+    assert said.startswith("Whether the intensities have the 3 rotations of P 21 21 21 cannot be told")
+
+
 def test_the_likely_group_of_merged_data_and_none_where_it_is_theirs():
     symmetry, cell, hkl, intensity, sigma, _ = crystal("P 21 21 21")
     one = (symmetry.asu(hkl)[0] == hkl).all(axis=1)

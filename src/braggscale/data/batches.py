@@ -108,3 +108,12 @@ def batch_lines(
             line += f" (range{'s' if len(runs) > 1 else ''} in use: {shown})"
         lines.append(line)
     return tuple(lines)
+
+
+def lines_in_use(experiments: Sequence[Experiment], in_use: Sequence[Runs | None]) -> tuple[str, ...]:
+    """The table of batch numbers if some sweep does not use all its images; else nothing, as it is that of the start.
+
+    ``in_use``: runs of image numbers of each data set, None for stills.
+    """
+    lines = batch_lines(experiments, offsets_of(experiments), in_use)
+    return () if lines == batch_lines(experiments, offsets_of(experiments)) else lines

@@ -74,13 +74,13 @@ def _model_name(wanted: str, facts: SweepFacts) -> tuple[str, list[str]]:
         return wanted, []
     if facts.is_still:
         if wanted == AUTO:
-            return STILLS, [f"model {STILLS}, because it is a still"]
-        return STILLS, [f"model {STILLS} instead of {wanted}, which needs a rotation: it is a still"]
+            return STILLS, [f"model {STILLS}, because stills have no rotation"]
+        return STILLS, [f"model {STILLS} instead of {wanted}, which needs a rotation: stills have none"]
     if wanted == AUTO and degrees < KB_BELOW:
-        return STILLS, [f"model {STILLS}, because the sweep covers {degrees:.3g} degrees, less than {KB_BELOW:g}"]
+        return STILLS, [f"model {STILLS}, because a sweep of {degrees:.3g} degrees is shorter than {KB_BELOW:g}"]
     if wanted == AUTO and 0 < facts.n_rows < FEWEST_FOR_CURVES:
-        return STILLS, [f"model {STILLS}, because fewer than {FEWEST_FOR_CURVES} reflections are no curves"]
+        return STILLS, [f"model {STILLS}, because fewer than {FEWEST_FOR_CURVES} reflections determine no curve"]
     advice = []
     if degrees < KB_SUGGESTED_BELOW:
-        advice = [f"the sweep covers only {degrees:.3g} degrees: model={STILLS} may be the better choice"]
+        advice = [f"for a sweep of only {degrees:.3g} degrees model={STILLS} may be the better choice"]
     return (SWEEPS if wanted == AUTO else wanted), advice

@@ -26,6 +26,8 @@ from braggscale.report.summary_sections import Curve
 from braggscale.report.summary_values import State
 from braggscale.report.symmetry_text import symmetry_sentences
 from braggscale.report.text.tables import short_names
+from braggscale.statistics.catalogue import CATALOGUE
+from braggscale.statistics.shown_digits import shown_digits
 from braggscale.wording import all_of, show_with_error, some_of
 
 GOOD: State = "good"
@@ -137,14 +139,14 @@ def _statistics(summary: Summary) -> list[Check]:
     if value is not None:
         text = f"{100 * value:.1f} % of the possible reflections were measured."
         found.append(Check("Completeness", _state(value, COMPLETENESS), text, "resolution"))
-    cc, r = inner.cc_half, inner.r_meas
+    cc, r, digits = inner.cc_half, inner.r_meas, shown_digits(statistics)
     if cc is not None:
-        text = f"CC1/2 of the innermost shell is {cc:.3f}."
+        text = f"CC1/2 of the innermost shell is {digits.of_shell(CATALOGUE['cc_half'], cc)}."
         if _state(cc, INNER_CC_HALF) != GOOD:
             text += " Even the strongest reflections agree badly: wrong symmetry or indexing, or a beam stop shadow?"
         found.append(Check("Low-resolution CC1/2", _state(cc, INNER_CC_HALF), text, "resolution"))
     if r is not None:
-        text = f"R_meas of the innermost shell is {r:.3f}."
+        text = f"R_meas of the innermost shell is {digits.of_shell(CATALOGUE['r_meas'], r)}."
         if _state(r, INNER_R_MEAS) != GOOD:
             text += " Strong reflections should agree better than this: look for systematic errors."
         found.append(Check("Low-resolution R_meas", _state(r, INNER_R_MEAS), text, "resolution"))

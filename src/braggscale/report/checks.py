@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from braggscale.data.experiment import Still
@@ -63,12 +62,12 @@ def symmetry_entry(result: Result) -> SymmetryEntry:
 
 
 def _state(one: Element, found: SymmetryCheck) -> Literal["holds", "denied", "missing", "no", "unknown"]:
-    if not math.isfinite(one.probability):
-        return "unknown"
     if one in found.denied:
         return "denied"
     if one in found.missing:
         return "missing"
+    if found.undecided(one):
+        return "unknown"
     return "holds" if one.used else "no"
 
 

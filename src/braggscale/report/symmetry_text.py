@@ -5,6 +5,8 @@ from __future__ import annotations
 from braggscale.report.summary_checks import ElementEntry, SymmetryEntry
 from braggscale.wording import some_of
 
+STATES = ("holds", "denied", "missing", "no", "unknown")
+
 
 def symmetry_sentences(found: SymmetryEntry, space_group: str) -> list[str]:
     """Absences first, then rotations.  ``space_group``: that of the run."""
@@ -34,7 +36,7 @@ def _absences(found: SymmetryEntry, space_group: str) -> list[str]:
 
 
 def _rotations(elements: list[ElementEntry], space_group: str) -> list[str]:
-    by_state = {state: [e for e in elements if e.state == state] for state in ("holds", "denied", "missing", "no")}
+    by_state = {state: [e for e in elements if e.state == state] for state in STATES}
     said = []
     if by_state["denied"]:
         said.append(
@@ -46,12 +48,23 @@ def _rotations(elements: list[ElementEntry], space_group: str) -> list[str]:
             f"The intensities also have {_listed(by_state['missing'])}, which {space_group} has not: a higher symmetry "
             "(space_group=), or a twin?"
         )
-    holds, no = by_state["holds"], by_state["no"]
-    if holds and not by_state["denied"]:
+    holds, no, unknown = by_state["holds"], by_state["no"], by_state["unknown"]
+    own, others = [e for e in unknown if e.used], [e for e in unknown if not e.used]
+    if own and not by_state["denied"]:
+        rotations = f"{'all of ' * bool(holds)}the {len(own) + len(holds)} rotations of {space_group}"
+        said.append(
+            f"Whether the intensities have {rotations} cannot be told{_of_few(own)}: too few reflections that they "
+            "relate were measured, or they are too weak."
+        )
+    elif holds and not by_state["denied"]:
         said.append(f"The intensities have all {len(holds)} rotations of {space_group} ({_range(holds)}).")
-    if no and not by_state["missing"]:
+    if no and not by_state["missing"] and not others:
         said.append(f"They have none of the {len(no)} further rotations that the lattice allows ({_range(no)}).")
     return said
+
+
+def _of_few(elements: list[ElementEntry]) -> str:
+    return f" ({_range(elements)})" if any(e.cc is not None for e in elements) else ""
 
 
 def _listed(elements: list[ElementEntry]) -> str:

@@ -197,10 +197,10 @@ def log_indexing(check: IndexingCheck | None) -> None:
     unsure = int(np.count_nonzero(~check.sure))
     if check.alike:
         if unsure == n:
-            what = "agree with the reference" if check.reference else "agree with each other"
+            what = "with the reference" if check.reference else "with each other"
             log.info(
-                f"Indexing: the data sets {what} equally well in every way, or have too few "
-                f"common reflections ({others})"
+                f"Indexing: whether the data sets are indexed alike cannot be told; they could be related by {others}, "
+                f"and have too little in common {what}, or agree equally well in every way"
             )
         else:
             line = f"Indexing: {n - unsure} data sets are indexed alike (other ways to index: {others})"

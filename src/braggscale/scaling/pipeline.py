@@ -14,7 +14,7 @@ import numpy as np
 from braggscale.data import batches
 from braggscale.data.experiment import Experiment
 from braggscale.data.fit_subset import Selection
-from braggscale.data.sorting import RunDataSet, UsedDataSet, used_data_sets
+from braggscale.data.sorting import UsedDataSet, used_data_sets
 from braggscale.data.table import DataSet
 from braggscale.data.unique_reflections import Groups
 from braggscale.models import MODELS
@@ -141,7 +141,7 @@ def run(
         models=stored_models(models.model, models.settings, limits, models.error_model_of, scaled, esd),
         selection=fit.selection,
         statistics=merged.statistics,
-        batch_lines=_batch_lines(final, prepared),
+        batch_lines=batches.lines_in_use([one.experiment for one in final], prepared.images.in_use),
         not_indexed=not_indexed,
         seconds=dict(clock.seconds),
         validation=fit.validation,
@@ -223,12 +223,6 @@ def _esd(scaled: Scaled) -> Float | None:
     """Standard deviations of theta, (n_parameters,); None without a covariance."""
     covariance = scaled.outcome.covariance
     return None if covariance is None else np.sqrt(np.maximum(covariance.diagonal(), 0.0))
-
-
-def _batch_lines(final: Sequence[RunDataSet], prepared: RunData) -> tuple[str, ...]:
-    """The table of batch numbers after the run."""
-    experiments = [one.experiment for one in final]
-    return batches.batch_lines(experiments, batches.offsets_of(experiments), prepared.images.in_use)
 
 
 def _scaled(

@@ -43,7 +43,8 @@ class Result:
     asked for. ``reference``: comparison of a reference with the data, None without one.  ``free_set``: None without
     one. ``wavelengths``: statistics of each, None if there is only one.  ``zero_dose``: None if it was not asked
     for. ``outlying``: unusual values of data sets.
-    ``batch_lines``: the table of batch numbers after the run.  ``not_indexed``: rows that belong to no data set.
+    ``batch_lines``: the table of batch numbers after exclusions, empty if nothing was excluded.
+    ``not_indexed``: rows that belong to no data set.
     ``exclusions``: images and data sets that disagree with the rest.  ``symmetry_check``: whether the space group fits.
     """
 

@@ -26,7 +26,7 @@ def log_round(report: RoundReport, many: bool) -> None:
     # a sum of squares that vanishes may be a rounding error below 0
     rms = np.sqrt(max(cost, 0.0) / max(outcome.n_observations, 1))
     errors = "".join(f", {_parameters(found.model)}" for found in report.errors[:1])
-    rejected = "" if report.rejection is None else f", {report.n_outliers} outliers"
+    rejected = "" if report.rejection is None else f", {report.n_outliers} outlier{'s' * (report.n_outliers != 1)}"
     log.info(f"Round {report.number}: {steps}, rms {rms:.4f}{errors}{rejected}", extra=in_file(many))
 
 

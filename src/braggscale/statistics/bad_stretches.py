@@ -14,8 +14,8 @@ images agree with each other. The distribution of the largest T without bad imag
 as many images (a scan statistic: Naus, J. Am. Stat. Assoc. 60 (1965) 532) and is extrapolated by Gumbel's
 distribution. FALSE_ALARM is the probability of a false alarm in a whole run of the program.
 
-**Edges.** Around the best run every first and last image is tried; the pair with the highest likelihood of a shift of
-the mean is used.
+**Edges.** Around the best run every first and last image is tried; the pair with the highest likelihood is used, if
+the errors of a bad run are larger by one factor. Two runs become one if the images between them are not clearly better.
 
 **Gain.** In every reflection with observations inside and outside the run, each outside observation is predicted by
 the mean of the other observations, with and without the inside ones. The gain is the mean decrease of its squared
@@ -157,7 +157,37 @@ def _runs_of_data_set(total: Float, count: Float, n_tested: int, false_alarm: fl
             break
         out[first : last + 1] = True
         stretches.append((first, last, chance))
-    return stretches
+    return _joined(total - count * _centre(total, count, out), count, stretches)
+
+
+def _joined(centred: Float, count: Float, stretches: Sequence[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
+    """Runs as one where the images between them are not clearly better, so that two more edges tell nothing.
+
+    An edge costs 2 ln(number of images) of twice the logarithm of the likelihood (Yao, Stat. Probab. Lett. 6 (1988)
+    181).  ``centred``: sum of q of each image, less what normal images have.  The most striking one is first.
+    """
+    joined = sorted(stretches)
+    k = 0
+    while k + 1 < len(joined):
+        (a, b, one), (c, d, other) = joined[k : k + 2]
+        apart = _likelihood(centred[a : b + 1].sum(), count[a : b + 1].sum())
+        apart += _likelihood(centred[c : d + 1].sum(), count[c : d + 1].sum())
+        together = _likelihood(centred[a : d + 1].sum(), count[a : d + 1].sum())
+        if apart - together < 4.0 * np.log(len(count)):
+            joined[k : k + 2] = [(a, d, min(one, other))]
+            k = max(k - 1, 0)
+        else:
+            k += 1
+    return sorted(joined, key=lambda run: (run[2], run[0]))
+
+
+def _likelihood(s: Array, n: Array) -> Float:
+    """Twice the logarithm of the likelihood ratio of errors that are larger by one factor, sums s of q, n observations.
+
+    With m = 1 + s/n, the mean of z^2, it is n (m - 1 - ln m); 0 where m is below 1.
+    """
+    excess = np.maximum(s, 0.0) / np.maximum(n, 1.0)
+    return np.asarray(n * (excess - np.log1p(excess)))
 
 
 def bad_data_sets(data: Deviations, n_sets: int, false_alarm: float = FALSE_ALARM) -> list[Stretch]:
@@ -252,13 +282,13 @@ def _centre(total: Float, count: Float, out: Bool) -> float:
 
 
 def _edges(total: Float, count: Float, out: Bool, a: int, b: int) -> tuple[int, int]:
-    """The run about a to b with the highest likelihood of a shifted mean: sum^2 / n, sums over its observations."""
+    """The run about a to b with the highest likelihood of errors that are larger by one factor in it."""
     reach = b - a + 3
     low, high = max(a - reach, 0), min(b + reach, len(total) - 1)
     sums = np.concatenate([[0.0], np.cumsum(np.where(out, 0.0, total)[low : high + 1])])
     counts = np.concatenate([[0.0], np.cumsum(np.where(out, 0.0, count)[low : high + 1])])
     s, n = sums[None, :] - sums[:, None], counts[None, :] - counts[:, None]
-    gain = np.where((n > 0) & (s > 0), s * s / np.maximum(n, 1.0), 0.0)
+    gain = _likelihood(s, np.maximum(n, 0.0))
     first, end = np.unravel_index(int(np.argmax(gain)), gain.shape)
     return low + int(first), low + int(end) - 1
 

@@ -9,12 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from braggscale.wording import UNKNOWN, decimals, show
-
 Better = Literal["up", "down"]
 Limits = tuple[float, float]
-# Statistics without an interval, each with one that has an interval and errors of about the same size.
-_AS_WELL_KNOWN_AS = {"r_merge": "r_meas", "r_merge_apart": "r_meas_apart"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +28,8 @@ class Statistic:
 
     ``name``: in ``scale.json``, and of the field of ``merging_statistics.Shell``.  ``label``: in the report.
     ``heading``: of its column in the tables of the log.  ``line``: of its row in the summary of the log.
-    ``digits``: decimals that are shown.  ``unit``: empty for a pure number.
+    ``digits``: decimals that are shown where errors do not decide (shown_digits.py).
+    ``unit``: empty for a pure number.
     ``meaning``: a sentence.  ``formula``: empty if the meaning is a complete definition. ``better``: whether a
     larger (up) or a smaller (down) value is better; None if neither is.
     ``percent``: shown as 100 times the value, which is between 0 and 1.
@@ -63,19 +60,6 @@ class Statistic:
         """Label with the unit, for the axis of a plot or the head of a column."""
         unit = "%" if self.percent else self.unit
         return f"{self.label} / {unit}" if unit else self.label
-
-    def decimals(self, limits: Limits | None = None) -> int:
-        """How many decimals are shown: two digits of the width of the interval ``limits``, but at least ``digits``."""
-        return self.digits if limits is None else max(decimals(self.factor * (limits[1] - limits[0])), self.digits)
-
-    def text(self, value: float | None, unknown: str = UNKNOWN, limits: Limits | None = None) -> str:
-        """A value as it is shown everywhere.  ``unknown``: for None and NaN.  ``limits``: its confidence interval."""
-        return show(None if value is None else self.factor * value, self.decimals(limits), unknown)
-
-    def limits(self, intervals: object) -> Limits | None:
-        """The interval that decides the digits.  ``intervals``: an Intervals, or the same read from a file, or None."""
-        interval: Limits | None = getattr(intervals, _AS_WELL_KNOWN_AS.get(self.name, self.name), None)
-        return interval
 
 
 _STATISTICS = (

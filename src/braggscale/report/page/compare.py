@@ -29,6 +29,7 @@ from braggscale.statistics.catalogue import (
     chosen,
 )
 from braggscale.statistics.paired_difference import Measured, difference
+from braggscale.statistics.shown_digits import shown_digits
 from braggscale.wording import decimals
 
 PLOTS = ("cc_half", "r_pim", "r_meas", "mean_i_over_sigma", "completeness", "multiplicity")
@@ -63,7 +64,8 @@ def compare(summary: Summary, other: Summary | None, label: str) -> Section:
 
 def _figure(statistic: Statistic, here: StatisticsEntry, there: StatisticsEntry, d_axis: Layout) -> Figure:
     """A statistic of both runs by resolution."""
-    key, digits = statistic.name, statistic.digits
+    key = statistic.name
+    digits = max(shown_digits(run).shells[key] for run in (here, there))
     data = []
     for run, name, colour, dash in ((here, "this run", BLUE, "solid"), (there, "other run", ORANGE, "dash")):
         x = middles(run.shells)
@@ -87,7 +89,7 @@ def _times(value: float | None, factor: float) -> float | None:
 
 
 def _table(here: StatisticsEntry, there: StatisticsEntry, summary: Summary, other: Summary) -> Table:
-    rows = []
+    rows, digits = [], [shown_digits(run) for run in (here, there)]
     for number, label in ((None, ""), (0, ", inner shell"), (-1, ", outer shell")):
         a, b = (run.overall if number is None else run.shells[number] for run in (here, there))
         for statistic in chosen(COMPARED if number is None else COMPARED_BY_SHELL, True):
@@ -97,14 +99,14 @@ def _table(here: StatisticsEntry, there: StatisticsEntry, summary: Summary, othe
             unit = "%" if statistic.percent else statistic.unit
             limits = _limits(here, there, statistic.name) if number is None else None
             judged = statistic.better if statistic.name in COUNTED or limits is not None else None
-            known = [statistic.limits(run.intervals) if number is None else None for run in (here, there)]
-            texts = [statistic.text(v, NOTHING, own) for v, own in zip((one, two), known, strict=True)]
+            known = [(one.overall if number is None else one.shells)[statistic.name] for one in digits]
+            texts = [shown(_times(v, statistic.factor), own) for v, own in zip((one, two), known, strict=True)]
             change = None if one is None or two is None else statistic.factor * (one - two)
             rows.append(
                 [
                     statistic.label + label + (f" / {unit}" if unit else ""),
                     *texts,
-                    *_change(change, max(map(statistic.decimals, known)), judged, limits),
+                    *_change(change, max(known), judged, limits),
                 ]
             )
     errors = [[m.isa for m in run.error_models] for run in (summary, other)]

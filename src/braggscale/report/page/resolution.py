@@ -27,6 +27,7 @@ from braggscale.report.page.figure import (
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_run import ShellEntry, StatisticsEntry
 from braggscale.statistics.catalogue import AMOUNT, CATALOGUE, SUMMARY, Limits, Statistic, chosen
+from braggscale.statistics.shown_digits import ShownDigits, shown_digits
 from braggscale.wording import show_interval
 
 COLUMNS = (
@@ -34,19 +35,22 @@ COLUMNS = (
     "anomalous_completeness", "anomalous_multiplicity", "anomalous_slope", "df_f", "di_over_sigma",
 )  # fmt: skip
 
+FIGURE_SPACE = "\u2007"  # as wide as a digit
+
 
 def shell_table(statistics: StatisticsEntry) -> Table:
     """Every statistic by resolution shell; the last row is all data."""
-    columns = chosen(COLUMNS, statistics.anomalous)
-    rows = [[_cell(shell, statistic) for statistic in columns] for shell in statistics.shells]
-    rows.append([_cell(statistics.overall, s, s.limits(statistics.intervals)) for s in columns])
+    columns, digits = chosen(COLUMNS, statistics.anomalous), shown_digits(statistics)
+    lines = [(shell, True) for shell in statistics.shells] + [(statistics.overall, False)]
+    rows = [[_cell(of, s, digits, one) + digits.blanks(s, one, FIGURE_SPACE) for s in columns] for of, one in lines]
     return Table("Statistics by resolution", tuple(s.title for s in columns), rows, last_is_total=True)
 
 
-def _cell(shell: ShellEntry, statistic: Statistic, limits: Limits | None = None) -> str:
-    value = getattr(shell, statistic.name)
-    significant = value is not None and getattr(shell, f"{statistic.name}_significant", False)
-    return statistic.text(value, NOTHING, limits) + "*" * bool(significant)
+def _cell(of: ShellEntry, statistic: Statistic, digits: ShownDigits, shell: bool = True) -> str:
+    value = getattr(of, statistic.name)
+    significant = value is not None and getattr(of, f"{statistic.name}_significant", False)
+    text = digits.of_shell(statistic, value, NOTHING) if shell else digits.of_all(statistic, value, NOTHING)
+    return text + "*" * bool(significant)
 
 
 def summary_table(statistics: StatisticsEntry) -> Table:
@@ -56,9 +60,9 @@ def summary_table(statistics: StatisticsEntry) -> Table:
     if suggested is not None:
         columns = {f"to {suggested.d_min:.2f} Å (suggested)": suggested, **columns}
     listed = chosen(SUMMARY, statistics.anomalous)
-    intervals = statistics.intervals
+    intervals, digits = statistics.intervals, shown_digits(statistics)
     rows = [
-        [s.title, *(_cell(shell, s, s.limits(intervals) if shell is overall else None) for shell in columns.values())]
+        [s.title, *(_cell(of, s, digits, shell=of not in (overall, suggested)) for of in columns.values())]
         for s in listed
     ]
     header = ["", *columns]
@@ -103,7 +107,7 @@ class _Shells:
     def curve(self, name: str, label: str, colour: str, digits: int | None = None, **more: object) -> Trace:
         """A statistic of the catalogue, with its digits unless ``digits`` says otherwise."""
         statistic = CATALOGUE[name]
-        digits = statistic.digits if digits is None else digits
+        digits = shown_digits(self.statistics).shells[name] if digits is None else digits
         values: list[float | None] = [getattr(shell, name) for shell in self.statistics.shells]
         y = [None if value is None else statistic.factor * value for value in values]
         template = f"%{{customdata}}<br>{label} %{{y:.{digits}f}}<extra></extra>"

@@ -11,7 +11,7 @@ STATES = {
     "denied": "in the space group, and does not hold",
     "missing": "not in the space group, but holds",
     "no": "not in the space group, and does not hold",
-    "unknown": "too few pairs",
+    "unknown": "cannot be told: too few pairs, or too weak",
 }
 
 

@@ -49,7 +49,7 @@ def log_result(result: Result, anomalous: bool) -> None:
     if result.batch_lines:
         extra = details(result)
         log.info("", extra=extra)
-        log.info("For reference, batch numbers assigned to datasets were:", extra=extra)
+        log.info("Batch numbers in use after the exclusions:", extra=extra)
         for line in result.batch_lines:
             log.info(line, extra=extra)
     if result.outlying:

@@ -71,9 +71,10 @@ def _log_findings(result: Result) -> None:
 def _by_data_set(result: Result, found: Sequence[ComponentSummary]) -> str:
     """A line for each component of each data set."""
     header = ("data set", "component", "parameters", "effective", "rms %", "from", "to")
+    names = tables.short_names([one.identifier for one in result.used])
     rows = [
         (
-            result.used[f.data_set].identifier,
+            names[f.data_set],
             f.component,
             f.n_parameters,
             f"{f.effective:.1f}",

@@ -18,6 +18,7 @@ from braggscale.statistics.catalogue import (
 )
 from braggscale.statistics.merging_statistics import Statistics
 from braggscale.statistics.shell_statistics import Shell
+from braggscale.statistics.shown_digits import ShownDigits, shown_digits
 from braggscale.wording import show_interval, show_short
 
 WIDTH = 80
@@ -67,17 +68,22 @@ def anomalous_table(statistics: Statistics) -> str:
 
 def _by_shell(statistics: Statistics, names: tuple[str, ...]) -> str:
     """A line for each shell, the last one for all.  ``names``: of the columns, in the catalogue."""
-    columns = chosen(names, statistics.anomalous)
-    rows = [[_cell(column, shell) for column in columns] for shell in statistics.shells]
-    rows.append([_cell(column, statistics.overall, column.limits(statistics.intervals)) for column in columns])
+    columns, digits = chosen(names, statistics.anomalous), shown_digits(statistics)
+    rows = [[_cell(column, shell, digits) for column in columns] for shell in statistics.shells]
+    rows.append([_cell(column, statistics.overall, digits, shell=False) for column in columns])
     return _with_rule_above_last(text_table([column.heading for column in columns], rows))
 
 
-def _cell(statistic: Statistic, shell: Shell, limits: Limits | None = None) -> str:
-    """The value; of correlations a star where they are significant, and a blank elsewhere to keep points in line."""
-    text = statistic.text(getattr(shell, statistic.name), limits=limits)
-    significant = getattr(shell, f"{statistic.name}_significant", None)
-    return text if significant is None else text + ("*" if significant else " ")
+def _cell(statistic: Statistic, of: Shell, digits: ShownDigits, shell: bool = True) -> str:
+    """The value of a shell, or of all data.  Points stand below each other in a column.
+
+    Correlations have a star where they are significant, a blank elsewhere.
+    """
+    value = getattr(of, statistic.name)
+    text = digits.of_shell(statistic, value) if shell else digits.of_all(statistic, value)
+    significant = getattr(of, f"{statistic.name}_significant", None)
+    star = "" if significant is None else "*" if significant else " "
+    return text + star + digits.blanks(statistic, shell)
 
 
 def friedel_sentence(statistics: Statistics) -> str:
@@ -91,27 +97,25 @@ def friedel_sentence(statistics: Statistics) -> str:
         return ""
     return (
         f"Friedel mates differ (CC_anom {overall.cc_anom:.2f}): R_meas and CC1/2 over both contain these differences; "
-        f"within I+ and I- R_meas is {CATALOGUE['r_meas_apart'].text(overall.r_meas_apart).strip()}"
+        f"within I+ and I- R_meas is {shown_digits(statistics).of_all(CATALOGUE['r_meas_apart'], overall.r_meas_apart)}"
     )
 
 
 def summary_table(statistics: Statistics, names: tuple[str, ...] = SUMMARY) -> str:
     """The summary ("table 1"): all data and the outermost shells, or first those within the suggested limit.
 
-    Overall statistics have as many digits as their confidence interval, which stands beside them.  ``names``: of the
-    rows, in the catalogue.
+    Numbers have the digits of shown_digits.py; the confidence interval of overall statistics stands beside them.
+    ``names``: of the rows, in the catalogue.
     """
-    columns, intervals = statistics.summary(), statistics.intervals
+    columns, intervals, digits = statistics.summary(), statistics.intervals, shown_digits(statistics)
     listed = chosen(names, statistics.anomalous)
+    whole = (statistics.overall, statistics.suggested)
     rows = [
         [
             statistic.line,
             *(
-                statistic.text(
-                    getattr(shell, statistic.name),
-                    limits=statistic.limits(intervals) if shell is statistics.overall else None,
-                )
-                for shell in columns.values()
+                (digits.of_all if of in whole else digits.of_shell)(statistic, getattr(of, statistic.name))
+                for of in columns.values()
             ),
         ]
         for statistic in listed
