@@ -156,16 +156,12 @@ class Arrow:
             corner[here, here] += blocks._block(k) - cross[shared][here, here]
         found = _inverse(0.5 * (corner + corner.T)[None])
         self.e = found[0] if found is not None else np.diag(1.0 / np.maximum(np.diag(corner), 1e-300))
-        store = self.alone.store.copy()
-        self.inverse = BlockMatrix(blocks.starts, store)
-        for k in range(blocks.n_blocks):
-            block = self.inverse._block(k)
-            if own[starts[k]]:
-                w = self.w[starts[k] : starts[k + 1]]
-                block += w @ self.e @ w.T
-            else:
-                here = slice(int(place[starts[k]]), int(place[starts[k + 1] - 1]) + 1)
-                block[...] = self.e[here, here]
+        self.inverse = BlockMatrix(blocks.starts, self.alone.store.copy())
+        _add_products(self.inverse, self.w @ self.e, self.w)
+        inside = self.inverse.blocks()
+        for k in into:
+            here = slice(int(place[starts[k]]), int(place[starts[k + 1] - 1]) + 1)
+            inside[k][...] = self.e[here, here]
 
     def solve(self, right: Float) -> Float:
         """M^-1 ``right``, (n, m)."""
@@ -185,6 +181,17 @@ def _diagonal_inverse(blocks: BlockMatrix) -> BlockMatrix:
     for block, diagonal in zip(result.blocks(), blocks.blocks(), strict=True):
         block[np.diag_indices(len(block))] = 1.0 / np.maximum(np.diag(diagonal), 1e-300)
     return result
+
+
+def _add_products(blocks: BlockMatrix, left: Float, right: Float) -> None:
+    """Add L R' to each block, with its rows of ``left`` and ``right``, (n, m)."""
+    begin = 0
+    for stack, _ in _equal_sizes(blocks, blocks):
+        count, size, _ = stack.shape
+        rows = slice(begin, begin + count * size)
+        ours, theirs = (x[rows].reshape(count, size, -1) for x in (left, right))
+        stack += np.matmul(ours, theirs.transpose(0, 2, 1))
+        begin += count * size
 
 
 def _equal_sizes(first: BlockMatrix, second: BlockMatrix) -> list[tuple[Float, Float]]:
