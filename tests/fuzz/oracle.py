@@ -23,7 +23,9 @@ from .cases import Case
 
 LONGEST_LINE = 300
 PREFIX = "scale: error: "
-NOT_FINITE = re.compile(r"(?<![\w./'])[-+]?(nan|inf|infinity)(?![\w./'])", re.IGNORECASE)  # in quotes it is a word of an option
+NOT_FINITE = re.compile(
+    r"(?<![\w./'])[-+]?(nan|inf|infinity)(?![\w./'])", re.IGNORECASE
+)  # in quotes it is a word of an option
 TEXT_OUTPUTS = (".log", ".cif", ".hkl", ".ins", ".sca", ".HKL")
 OURS = ("intensity.scale.value", "intensity.scale.variance", "inverse_scale_factor", "inverse_scale_factor_variance")
 # A sweep or still whose scale differs so much from the others' is a fault, not a measurement.

@@ -97,9 +97,9 @@ class JointModel:
 
     def parts(self) -> Iterator[tuple[int, Component, slice]]:
         """(data set, component, its slice of theta), shared parameters as often as they are used."""
-        for d, model in enumerate(self.data_sets):
-            for c, component in enumerate(model.components):
-                yield d, component, self.where(d, c)
+        for d, (model, starts) in enumerate(zip(self.data_sets, self.starts.tolist(), strict=True)):
+            for component, start in zip(model.components, starts, strict=False):
+                yield d, component, slice(start, start + component.n_parameters)
 
     def null(self) -> Float:
         """Parameters with which all scale factors are 1, (n_parameters,)."""

@@ -6,7 +6,7 @@ only the block of the covariance that belongs to the crystal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,11 +18,19 @@ from braggscale.numerics.array_types import Array, Bool, Float, Int
 class BlockMatrix:
     """Block k has the parameters ``starts[k]`` to ``starts[k + 1]`` - 1, (n_blocks + 1,); other elements are zero.
 
-    ``store``: the blocks one after the other, each row by row.
+    ``store``: the blocks one after the other, each row by row.  ``bases``: first element of each block in it,
+    (n_blocks,).
     """
 
     starts: Int
     store: Float
+    bases: Int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        sizes = np.diff(self.starts) ** 2
+        bases = np.zeros(len(sizes), np.int64)
+        np.cumsum(sizes[:-1], out=bases[1:])
+        object.__setattr__(self, "bases", bases)
 
     @classmethod
     def whole(cls, matrix: Float) -> BlockMatrix:
@@ -42,12 +50,6 @@ class BlockMatrix:
     def n_blocks(self) -> int:
         """Number of blocks."""
         return len(self.starts) - 1
-
-    @property
-    def bases(self) -> Int:
-        """First element of each block in ``store``, (n_blocks,)."""
-        sizes = np.diff(self.starts) ** 2
-        return np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
 
     def arguments(self) -> tuple[Array, ...]:
         """Block of each parameter, (n,), ``starts``, (n_blocks + 1,), ``bases``, (n_blocks,), and ``store``.
@@ -146,7 +148,8 @@ class Arrow:
         self.inverse = self.alone
         if not len(shared):
             return
-        beside = np.where(own[:, None], cross, 0.0)
+        beside = cross.copy()
+        beside[shared] = 0.0
         self.beside, self.w = beside, self.alone.times(beside)
         corner = cross[shared] - beside.T @ self.w
         place = np.full(len(blocks), -1)
