@@ -178,7 +178,7 @@ def test_nothing_safe_is_no_obstacle(place):
     assert (compiled, folder) == (kernels, "None")
     assert not list(nowhere.rglob("*"))
     process = start(tree, code="", arguments=["--warm-up"], **nothing)
-    assert "set NUMBA_CACHE_DIR" in process.communicate(timeout=600)[1]
+    assert "name it in NUMBA_CACHE_DIR" in process.communicate(timeout=600)[1]
     assert process.returncode == 1
 
 
