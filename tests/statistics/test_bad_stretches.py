@@ -31,7 +31,7 @@ def test_bad_images_are_found_with_their_edges(bad):
         right += abs(best.first - bad[0]) <= 2 and abs(best.last - bad[1]) <= 2
         recommended += best.worth_leaving_out
         assert best.excess > 1.5
-    # nine in ten are worth leaving out by the gain that their few equivalents show; 14 of 20 would be a chance of 1 in 90
+    # nine in ten are worth leaving out by the gain that their equivalents show: below 14 of 20 once in 90
     assert right >= 17 and recommended >= 14
 
 

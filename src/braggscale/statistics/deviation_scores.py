@@ -48,15 +48,16 @@ def scores(data: Deviations) -> tuple[Float, Bool]:
 
 
 def stratum_of(strength: Float) -> Int:
-    """Class of each observation by its I/sigma, (n,): STRATA classes of equal size."""
+    """Class of each observation, (n,), STRATA classes of equal size.  ``strength``: I/sigma, (n,)."""
     rank = np.argsort(np.argsort(strength, kind="stable"), kind="stable")
     return np.asarray(rank * STRATA // max(len(strength), 1))
 
 
 def score_among(z2: Float, others: Float) -> Float:
-    """q of values, (n,): what z^2 - 1 would be at the same rank among ``others``, (m,), if deviations were normal.
+    """q: what z^2 - 1 would be at the same rank among other values if deviations were normal, (n,).
 
-    The rank is taken by linear interpolation in the distribution of the others, which is smooth.
+    The rank is taken by linear interpolation in the distribution of the others, which is smooth.  ``z2``: squared
+    deviations, (n,).  ``others``: those among which they are ranked, (m,).
     """
     from scipy.special import ndtri
 

@@ -25,9 +25,9 @@ Run = tuple[int, int, float]
 
 
 def likelihood(s: Array, n: Array) -> Float:
-    """Twice the logarithm of the likelihood ratio of larger errors; ``s``: sums of q, ``n``: observations.
+    """Twice the logarithm of the likelihood ratio of larger errors, (n, ...); 0 where the mean of z^2 is below 1.
 
-    0 where the mean of z^2 is below 1.
+    ``s``: sums of q, (n, ...).  ``n``: observations, (n, ...).
     """
     excess = np.maximum(s, 0.0) / np.maximum(n, 1.0)
     return np.asarray(np.maximum(n, 0.0) * (excess - np.log1p(excess)))
@@ -36,8 +36,8 @@ def likelihood(s: Array, n: Array) -> Float:
 def edges(total: Float, count: Float, out: Bool, a: int, b: int) -> tuple[int, int]:
     """The run near a to b with the highest likelihood.
 
-    ``total``: sum of q of each image, less what good images have, ``count``: observations, ``out``: images that belong
-    to other runs, (n_images,).
+    ``total``: sum of q of each image, less what good images have, (n_images,).  ``count``: observations, (n_images,).
+    ``out``: images that belong to other runs, (n_images,).
     """
     low, high = window(a, b, len(total))
     sums = np.concatenate([[0.0], np.cumsum(np.where(out, 0.0, total)[low : high + 1])])
@@ -96,7 +96,8 @@ def joined(centred: Float, count: Float, stretches: Sequence[Run]) -> list[Run]:
     """Runs as one where the images between them are not clearly better, so that two more edges tell nothing.
 
     An edge costs 2 ln(number of images) of twice the logarithm of the likelihood (Yao, Stat. Probab. Lett. 6 (1988)
-    181).  ``centred``: sum of q of each image, less what normal images have.  The most striking one is first.
+    181).  ``centred``: sum of q of each image, less what normal images have, (n_images,).  ``count``: observations,
+    (n_images,).  The most striking one is first.
     """
     found = sorted(stretches)
     k = 0
