@@ -31,7 +31,16 @@ version = release = braggscale.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "README"
 include_patterns = ["*.md", "docs/**", "examples/*.md", "benchmarks/results/*.md"]
-exclude_patterns = [".*", "build", "dist", "src", "tests", "benchmarks/bench", "benchmarks/simulation"]
+exclude_patterns = [
+    "docs/package.md",
+    ".*",
+    "build",
+    "dist",
+    "src",
+    "tests",
+    "benchmarks/bench",
+    "benchmarks/simulation",
+]
 html_theme = "furo"
 html_title = f"braggscale {release}"
 html_copy_source = False

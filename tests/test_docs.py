@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,12 @@ def test_options_in_the_text_exist(page):
         known = settle([(read_argument(quoted), True)])[1]
         allowed = [p for p in known if "contradicts" in p or "only with" in p or "dials.scale" in p]
         assert known == allowed, (quoted, known)
+
+
+def test_the_page_of_the_package_index_has_no_links_that_lead_nowhere_there():
+    """Paths within the repository do not exist on the page of the package, which has another README."""
+    page = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["readme"]
+    assert re.findall(r"\]\((?!https?:)", (ROOT / page).read_text()) == []
 
 
 def test_fates_and_flags_are_listed():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from braggscale.data.unique_reflections import Groups
-from braggscale.statistics.bad_stretches import Deviations
+from braggscale.statistics.deviation_scores import Deviations
 
 N_IMAGES = 240
 

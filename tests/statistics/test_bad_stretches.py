@@ -10,7 +10,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from braggscale.data.unique_reflections import Groups
-from braggscale.statistics.bad_stretches import Deviations, _joined, bad_data_sets, bad_stretches, gain_without
+from braggscale.statistics.bad_stretches import bad_data_sets, bad_stretches, gain_without
+from braggscale.statistics.deviation_scores import Deviations
+from braggscale.statistics.stretch_edges import edges_by_good, joined
 from simulation.deviations import N_IMAGES, observations
 
 
@@ -29,7 +31,8 @@ def test_bad_images_are_found_with_their_edges(bad):
         right += abs(best.first - bad[0]) <= 2 and abs(best.last - bad[1]) <= 2
         recommended += best.worth_leaving_out
         assert best.excess > 1.5
-    assert right >= 17 and recommended >= 17
+    # nine in ten are worth leaving out by the gain that their equivalents show: below 14 of 20 once in 90
+    assert right >= 17 and recommended >= 14
 
 
 def test_ranks_do_not_care_about_errors_that_are_wrong_by_a_factor():
@@ -73,8 +76,26 @@ def test_runs_with_bad_images_between_them_are_one():
     total = np.zeros(240)
     total[100:112] = total[120:132] = 60.0  # mean z^2 of 4
     runs = [(100, 111, 0.001), (120, 131, 0.002)]
-    assert _joined(total, count, runs) == runs
+    assert joined(total, count, runs) == runs
     total[112:120] = 40.0
-    assert _joined(total, count, runs) == [(100, 131, 0.001)]
+    assert joined(total, count, runs) == [(100, 131, 0.001)]
     total[112:120], total[115] = 60.0, 0.0
-    assert _joined(total, count, runs[::-1]) == [(100, 131, 0.001)]
+    assert joined(total, count, runs[::-1]) == [(100, 131, 0.001)]
+
+
+def test_edges_are_sharp_where_equivalents_are_few():
+    """Reflections measured twice: of each pair both deviate, and only equivalents outside say which one is bad."""
+    right = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        n = 6000
+        group = np.repeat(np.arange(n // 2), 2)
+        image, inside = rng.integers(0, N_IMAGES, n), np.zeros(n, bool)
+        inside = (image >= 100) & (image <= 111)
+        x = 100.0 + rng.normal(size=n) * np.where(inside, 40.0, 10.0)
+        partner = x.reshape(-1, 2)[:, ::-1].ravel()
+        z2 = (x - partner) ** 2 / 200.0
+        data = Deviations(Groups.from_keys(group), np.zeros(n, int), image, x, np.full(n, 100.0), z2, np.ones(n, bool))
+        ((first, last, _),) = edges_by_good(data, 0, [(103, 108, 0.001)], N_IMAGES)
+        right += abs(first - 100) <= 1 and abs(last - 111) <= 1
+    assert right >= 9

@@ -106,7 +106,8 @@ def settle(options: Physical, facts: SweepFacts, estimate: bool) -> tuple[Physic
     modulation, sentences = has_detector_map(options.modulation_correction, facts, estimate)
     image, image_interval = _images(options, facts, estimate)
     if image and options.image_correction is None:
-        sentences.append(f"image effects on, one for every {image_interval:.3g} degrees (image_correction=False: off)")
+        degrees = f"{image_interval:.3g} degree{'s' * (image_interval != 1.0)}"
+        sentences.append(f"image effects on, one for every {degrees} (image_correction=False: off)")
     absorption, why = _absorption(options, facts, "absorption" in estimated)
     lmax, weight = options.lmax, options.surface_weight
     if why and (lmax is not None or weight is not None or options.share.absorption):

@@ -48,6 +48,7 @@ FALL_OF_B = 2.0, 10.0  # Angstrom^2 within a sweep, if beyond four esds
 SIGNIFICANT = 4.0
 TWIN_L, TWIN_FRACTION = 0.44, 0.1  # mean |L| below, twin fraction above
 PSEUDO_TRANSLATION = 0.2  # height of a Patterson peak far from the origin, relative to it
+HIGHEST_BY_CHANCE = 5.0  # standard deviations of the Patterson map: the highest of some thousand places
 DETECTOR_Z = 1.0, 3.0  # mean z of a cell of the detector, if a twentieth of the cells are beyond
 
 
@@ -118,6 +119,9 @@ def _indexing(summary: Summary) -> Check | None:
         what = " and ".join(sorted(set(needed.values())))
         text = f"{len(needed)} of {n} data sets are indexed in another way than the others: they need {what}."
         return Check("Indexing", BAD, text, "data-sets")
+    if not summary.indexing.mended and not any(summary.indexing.decided):
+        text = f"Whether the {n} data sets are indexed alike cannot be told: they have too little in common."
+        return Check("Indexing", GOOD, text, "indexing")
     if not summary.indexing.mended:
         return Check("Indexing", GOOD, f"The {n} data sets are indexed alike.", "data-sets")
     return Check("Indexing", GOOD, "Data sets were reindexed to agree with the others.", "data-sets")
@@ -211,9 +215,10 @@ def _intensities(summary: Summary) -> Check | None:
     for law in tests.twin_laws if tests is not None else ():
         if law.fraction is not None and law.fraction > max(TWIN_FRACTION, SIGNIFICANT * (law.esd or 0.0)):
             signs.append(f"the twin law {law.operator} has a fraction of {law.fraction:.2f}")
-    if tests is not None and tests.patterson is not None and tests.patterson.height > PSEUDO_TRANSLATION:
-        place = ", ".join(f"{x:.2f}" for x in tests.patterson.place)
-        signs.append(f"the Patterson map has {100 * tests.patterson.height:.0f} % at ({place}): pseudo-translation")
+    peak = None if tests is None else tests.patterson
+    if tests and peak and peak.height > max(PSEUDO_TRANSLATION, HIGHEST_BY_CHANCE * (peak.noise or 0.0)):
+        place = ", ".join(f"{x:.2f}" for x in peak.place)
+        signs.append(f"the Patterson map has {100 * peak.height:.0f} % at ({place}): pseudo-translation")
     if signs:
         return Check("Intensities", LOOK, "; ".join(signs) + ".", "intensities")
     if found.l_test is None:
@@ -227,7 +232,8 @@ def _outliers(summary: Summary) -> Check | None:
     if not scaled:
         return None
     share = rejected / (rejected + scaled)
-    text = f"{rejected} observations ({100 * share:.2f} %) are outliers."
+    are = "observation" if rejected == 1 else "observations"
+    text = f"{rejected} {are} ({100 * share:.2f} %) {'is an outlier' if rejected == 1 else 'are outliers'}."
     return Check("Outliers", _state(share, OUTLIER_SHARE), text, "outliers")
 
 
@@ -326,7 +332,7 @@ def _images(summary: Summary) -> Check | None:
         f"{one.first}-{one.last}" + (f" of data set {short.get(one.data_set, one.data_set)}" if len(names) > 1 else "")
         for one in found.images
     ]
-    text = f"Images {some_of(runs, 3, 'runs')} disagree with the rest beyond chance"
+    text = f"Images {some_of(runs, 3, 'run' if len(runs) == 4 else 'runs')} disagree with the rest beyond chance"
     if not any(one.recommended for one in found.images):
         return Check("Images", GOOD, f"{text}, but nothing gets better without them.", "images")
     return Check("Images", LOOK, f"{text}.", "images")

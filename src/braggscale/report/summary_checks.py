@@ -85,6 +85,9 @@ class PattersonPeak(Record, frozen=True):
 
     height: Annotated[float, about("Relative to the origin.")]
     place: Annotated[Numbers, about("Fractions of the cell edges.")]
+    noise: Annotated[
+        float | None, about("Standard deviation of the map by chance, where all equivalents add; relative likewise.")
+    ] = None
 
 
 class TwinLaw(Record, frozen=True):

@@ -13,7 +13,7 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.data.unique_reflections import mean_of_others
 from braggscale.numerics.array_types import Bool, Int
 from braggscale.scaling.state import Scaled
-from braggscale.statistics.bad_stretches import Deviations
+from braggscale.statistics.deviation_scores import Deviations
 from braggscale.statistics.exclusions import Exclusions, exclusions
 from braggscale.statistics.symmetry_check import ScaledRows, SymmetryCheck, check_symmetry
 

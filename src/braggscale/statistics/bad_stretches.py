@@ -14,8 +14,8 @@ images agree with each other. The distribution of the largest T without bad imag
 as many images (a scan statistic: Naus, J. Am. Stat. Assoc. 60 (1965) 532) and is extrapolated by Gumbel's
 distribution. FALSE_ALARM is the probability of a false alarm in a whole run of the program.
 
-**Edges.** Around the best run every first and last image is tried; the pair with the highest likelihood is used, if
-the errors of a bad run are larger by one factor. Two runs become one if the images between them are not clearly better.
+**Edges.** Of the best run every first and last image is tried, and runs with bad images between them are joined
+(``stretch_edges``).
 
 **Gain.** In every reflection with observations inside and outside the run, each outside observation is predicted by
 the mean of the other observations, with and without the inside ones. The gain is the mean decrease of its squared
@@ -32,36 +32,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from braggscale.data.unique_reflections import Groups
-from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
+from braggscale.numerics.array_types import Array, Bool, Float, Int
+from braggscale.statistics.deviation_scores import Deviations, scores
 from braggscale.statistics.scan_null import LONGEST, chance_of, lengths
+from braggscale.statistics.stretch_edges import edges, edges_by_good, joined
 
 FALSE_ALARM = 0.02  # chance that a run of the program without bad images gets any recommendation
-STRATA = 10  # classes of I/sigma in which ranks are taken
 SCORE_VARIANCE = 2.0  # of q
 MOST_STRETCHES = 5  # of one data set
 ONE_BY_ONE = 20  # if there are more data sets, those that cannot be bad are excluded from the test in one step
-QUANTILES = 1000  # points at which the distribution of z^2 in a class is known
 MOST_ROWS = 300_000  # with more observations the gain is calculated from every k-th reflection
-
-
-@dataclass(frozen=True, slots=True)
-class Deviations:
-    """Deviations of the merged observations from their equivalents, rows in the order of ``groups``.
-
-    ``groups``: unique reflections, Friedel mates as they are merged.  ``data_set``, ``image``: whole numbers, images
-    from 0 within their data set; stills are one image each.  ``x``: scaled intensity, ``variance``: its variance,
-    ``z2``: squared deviation from the equivalents over its expected value, NaN for rows without equivalents.
-    ``merged``: rows that are merged; the others are outliers, which are used only to find bad images. All (n,).
-    """
-
-    groups: Groups
-    data_set: Int | Int32
-    image: Int
-    x: Float
-    variance: Float
-    z2: Float
-    merged: Bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +84,12 @@ def bad_stretches(data: Deviations, n_images: Sequence[int], false_alarm: float 
     stretches = []
     for d in _not_clearly_good(total, count, start, tested, false_alarm):
         rows_of_set = slice(int(start[d]), int(start[d + 1]))
-        for first, last, chance in _runs_of_data_set(total[rows_of_set], count[rows_of_set], len(tested), false_alarm):
+        of_set, n = total[rows_of_set], count[rows_of_set]
+        runs = edges_by_good(data, d, _runs_of_data_set(of_set, n, len(tested), false_alarm), len(n))
+        out = np.zeros(len(n), bool)
+        for first, last, _ in runs:
+            out[first : last + 1] = True
+        for first, last, chance in joined(of_set - n * _centre(of_set, n, out), n, runs):
             stretches.append(_described(data, d, first, last, chance))
     return stretches
 
@@ -157,37 +142,7 @@ def _runs_of_data_set(total: Float, count: Float, n_tested: int, false_alarm: fl
             break
         out[first : last + 1] = True
         stretches.append((first, last, chance))
-    return _joined(total - count * _centre(total, count, out), count, stretches)
-
-
-def _joined(centred: Float, count: Float, stretches: Sequence[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
-    """Runs as one where the images between them are not clearly better, so that two more edges tell nothing.
-
-    An edge costs 2 ln(number of images) of twice the logarithm of the likelihood (Yao, Stat. Probab. Lett. 6 (1988)
-    181).  ``centred``: sum of q of each image, less what normal images have.  The most striking one is first.
-    """
-    joined = sorted(stretches)
-    k = 0
-    while k + 1 < len(joined):
-        (a, b, one), (c, d, other) = joined[k : k + 2]
-        apart = _likelihood(centred[a : b + 1].sum(), count[a : b + 1].sum())
-        apart += _likelihood(centred[c : d + 1].sum(), count[c : d + 1].sum())
-        together = _likelihood(centred[a : d + 1].sum(), count[a : d + 1].sum())
-        if apart - together < 4.0 * np.log(len(count)):
-            joined[k : k + 2] = [(a, d, min(one, other))]
-            k = max(k - 1, 0)
-        else:
-            k += 1
-    return sorted(joined, key=lambda run: (run[2], run[0]))
-
-
-def _likelihood(s: Array, n: Array) -> Float:
-    """Twice the logarithm of the likelihood ratio of errors that are larger by one factor, sums s of q, n observations.
-
-    With m = 1 + s/n, the mean of z^2, it is n (m - 1 - ln m); 0 where m is below 1.
-    """
-    excess = np.maximum(s, 0.0) / np.maximum(n, 1.0)
-    return np.asarray(n * (excess - np.log1p(excess)))
+    return stretches
 
 
 def bad_data_sets(data: Deviations, n_sets: int, false_alarm: float = FALSE_ALARM) -> list[Stretch]:
@@ -211,33 +166,6 @@ def bad_data_sets(data: Deviations, n_sets: int, false_alarm: float = FALSE_ALAR
     order = np.argsort(-z, kind="stable")
     last = int(data.image.max(initial=0))
     return [_described(data, int(use[k]), 0, last, float(chance[k])) for k in order if chance[k] <= false_alarm]
-
-
-def scores(data: Deviations) -> tuple[Float, Bool]:
-    """q of every observation, (n,), and which have one: those with equivalents."""
-    from scipy.special import ndtri
-
-    known: Bool = np.isfinite(data.z2)
-    score = np.zeros(len(data.z2))
-    rows = np.flatnonzero(known)
-    if len(rows) == 0:
-        return score, known
-    strength = data.x[rows] / np.sqrt(data.variance[rows])
-    stratum = np.argsort(np.argsort(strength, kind="stable"), kind="stable") * STRATA // len(rows)
-    # the rank of z^2 by linear interpolation in its distribution, which is smooth
-    level = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    for k in range(STRATA):
-        in_stratum = rows[stratum == k]
-        if len(in_stratum) == 0:
-            continue
-        ordered = np.sort(data.z2[in_stratum])
-        n = len(ordered)
-        at = np.minimum((level * n).astype(np.int64), n - 1)
-        if n <= 4 * QUANTILES:
-            at = np.arange(n)
-        q = ndtri(0.5 + 0.5 * (at + 0.5) / n) ** 2 - 1.0
-        score[in_stratum] = np.interp(data.z2[in_stratum], ordered[at], q)
-    return score, known
 
 
 def _scan(total: Float, count: Float, out: Bool) -> tuple[Float, Int, Int]:
@@ -267,7 +195,7 @@ def _most_striking(total: Float, count: Float, out: Bool) -> tuple[int, int, flo
     if not np.isfinite(best[k]):
         return None
     a, b = int(first[k]), int(first[k] + tried[k]) - 1
-    return *_edges(centred, count, out, a, b), float(best[k])
+    return *edges(centred, count, out, a, b), float(best[k])
 
 
 def _centre(total: Float, count: Float, out: Bool) -> float:
@@ -279,18 +207,6 @@ def _centre(total: Float, count: Float, out: Bool) -> float:
     order = np.argsort(mean, kind="stable")
     weight = np.cumsum(count[use][order])
     return float(mean[order][np.searchsorted(weight, 0.5 * weight[-1])])
-
-
-def _edges(total: Float, count: Float, out: Bool, a: int, b: int) -> tuple[int, int]:
-    """The run about a to b with the highest likelihood of errors that are larger by one factor in it."""
-    reach = b - a + 3
-    low, high = max(a - reach, 0), min(b + reach, len(total) - 1)
-    sums = np.concatenate([[0.0], np.cumsum(np.where(out, 0.0, total)[low : high + 1])])
-    counts = np.concatenate([[0.0], np.cumsum(np.where(out, 0.0, count)[low : high + 1])])
-    s, n = sums[None, :] - sums[:, None], counts[None, :] - counts[:, None]
-    gain = _likelihood(s, np.maximum(n, 0.0))
-    first, end = np.unravel_index(int(np.argmax(gain)), gain.shape)
-    return low + int(first), low + int(end) - 1
 
 
 def _described(data: Deviations, d: int, first: int, last: int, chance: float) -> Stretch:

@@ -15,12 +15,12 @@ import numpy as np
 from braggscale.numerics.array_types import Bool
 from braggscale.statistics.bad_stretches import (
     FALSE_ALARM,
-    Deviations,
     Stretch,
     bad_data_sets,
     bad_stretches,
     gain_without,
 )
+from braggscale.statistics.deviation_scores import Deviations
 
 MOST_OF_ALL = 0.5  # if more than this share of the observations disagrees, it is not clear which part is right
 

@@ -9,7 +9,7 @@ Limits of resolution along the principal directions of B: ``statistics.axis_limi
 
 *Pseudo-translation.* The highest peak of the Patterson map at 5 Angstrom, more than 15 Angstrom from the origin,
 relative to the origin. Twenty per cent and more are a sign of it (Zwart, Grosse-Kunstleve & Adams, CCP4 Newsletter 43
-(2005) 7).
+(2005) 7), if few reflections do not give as much by chance: a map of n terms v has the noise (sum v^2)^(1/2) / sum v.
 
 *Twinning.* H = |I_1 - I_2|/(I_1 + I_2) of reflections that a twin law relates: <H> = 1/2 - alpha for acentric ones,
 alpha the twin fraction (Yeates, Acta Cryst. A44 (1988) 142).
@@ -139,7 +139,12 @@ def _patterson(asu: Array, value: Float, symmetry: Symmetry, cell: UnitCell) -> 
     if not far.any() or patterson[0, 0, 0] <= 0.0:
         return None
     k = int(np.argmax(np.where(far, patterson, -np.inf)))
+    # at special positions all equivalents of a reflection have one phase: only the unique ones are independent
+    copies: Float = np.bincount(first % np.count_nonzero(low), minlength=np.count_nonzero(low)).astype(np.float64)
+    independent = copies * value[low]
+    noise = float(np.sqrt((independent**2).sum()) / np.abs(independent.sum()))
     return PattersonPeak(
+        noise=significant(noise, 3),
         height=significant(float(patterson.flat[k] / patterson[0, 0, 0]), 3),
         place=numbers(places.reshape(-1, 3)[k] % 1.0, 3),
     )

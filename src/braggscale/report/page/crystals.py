@@ -86,7 +86,14 @@ def indexing(summary: Summary) -> Section:
     other = [k for k, name in enumerate(found.operator) if name != found.operators[0]]
     n = len(found.operator)
     if not other:
-        section.notes.append(f"{n} data sets are indexed alike; other ways would be {', '.join(found.operators[1:])}.")
+        ways = ", ".join(found.operators[1:])
+        if any(found.decided):
+            section.notes.append(f"{n} data sets are indexed alike; other ways would be {ways}.")
+        else:
+            section.notes.append(
+                f"Whether the {n} data sets are indexed alike cannot be told: they have too little in common, or agree "
+                f"equally well in every way. Other ways would be {ways}."
+            )
         return section
     what = "were reindexed" if found.mended else "are indexed differently from the others; reindex=auto mends that"
     section.notes.append(f"{len(other)} of {n} data sets {what}.")

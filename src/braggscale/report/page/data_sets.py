@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from braggscale.report.exclusion_advice import data_sets_standing_out
 from braggscale.report.page.figure import (
     BLUE,
     INK,
+    NOTHING,
     ORANGE,
     Cell,
     Figure,
@@ -24,6 +26,7 @@ from braggscale.report.page.figure import (
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_sections import ByDataSet
 from braggscale.report.summary_values import Column, Matrix
+from braggscale.wording import decimals, show
 
 NAMED = 40  # data sets with their names on the axis of a map
 FEWEST = 3  # least number of data sets for plots that compare them
@@ -31,9 +34,11 @@ MOST_ROWS = 200  # of the tables that belong to the maps
 MOST_LISTED = 300  # data sets in tables
 
 
-def per_cent(value: float | None) -> str:
-    """The value in per cent, with two significant digits because these differences may be tiny."""
-    return shown(None) if value is None else f"{100 * value:.2g}"
+def per_cents(values: Sequence[float | None]) -> list[str]:
+    """A column of differences in per cent, which may be tiny: two digits of those of usual size."""
+    sizes = [100.0 * abs(value) for value in values if value]
+    digits = decimals(median(sizes)) if sizes else 1
+    return [show(None if value is None else 100.0 * value, digits, NOTHING) for value in values]
 
 
 def by_data_set(summary: Summary) -> Section:
@@ -91,7 +96,7 @@ def scale_and_b(summary: Summary) -> list[Figure]:
         return []
     text = (
         "Mean inverse scale factor and mean relative B factor. B above 0 here means that the data set falls off less "
-        "with resolution than the first one; data sets far off are of another quality."
+        "with resolution than the mean of all; data sets far off are of another quality."
     )
     data = [_points(summary, table.scale, table.b, "mean g %{x:.3f}<br>B %{y:.2f} Å²")]
     layout = {"xaxis": axis("mean g"), "yaxis": axis("relative B / Å²"), "showlegend": False}
@@ -102,6 +107,7 @@ def _data_set_table(summary: Summary, table: ByDataSet, names: Sequence[str]) ->
     fates = summary.ledger.data_sets
     rows: list[list[Cell]] = []
     listed = _listed(summary, table, len(names))
+    delta = per_cents(table.delta_cc_half)
     for k in listed:
         name = names[k]
         n, lost = table.observations[k], table.outliers[k]
@@ -120,7 +126,7 @@ def _data_set_table(summary: Summary, table: ByDataSet, names: Sequence[str]) ->
                 shown(table.r_merge[k], 3),
                 shown(table.mean_z2[k], 2),
                 shown(table.cc_rest[k], 3),
-                per_cent(table.delta_cc_half[k]),
+                delta[k],
                 shown(table.scale[k], 3),
                 shown(table.b[k], 2),
             ]

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from braggscale.report.exclusion_advice import images_standing_out
-from braggscale.report.page.data_sets import per_cent
+from braggscale.report.page.data_sets import per_cents
 from braggscale.report.page.figure import (
     BLUE,
     GREY,
+    MOST_TICKS,
     ORANGE,
     Cell,
     Choice,
@@ -36,7 +37,10 @@ MOST_ROWS = 300  # of the table by image
 
 @dataclass(frozen=True, slots=True)
 class _Plot:
-    """A quantity of ``by_image``: key, title, axis, factor, format, help; ``at``: position of a dotted line."""
+    """A quantity of ``by_image``: key, title, axis, factor, format, help; ``at``: position of a dotted line.
+
+    ``of_stills``: the help where each point is a still, or several.
+    """
 
     key: str
     title: str
@@ -45,6 +49,7 @@ class _Plot:
     form: str
     help: str
     at: float | None = None
+    of_stills: str = ""
 
 
 PLOTS = (
@@ -57,6 +62,7 @@ PLOTS = (
         "Intensities are divided by it. It follows beam, volume in the beam and absorption: smooth curves and small "
         "steps "
         "are normal; a sudden fall towards zero means that beam or crystal were lost.",
+        of_stills="Intensities are divided by it. Crystals differ in size and beam: factors of ten are usual.",
     ),
     _Plot(
         "r_merge",
@@ -67,6 +73,7 @@ PLOTS = (
         "Deviations from the merged intensities of all data. Flat is good; images well above their neighbours should "
         "be "
         "looked at, and left out if there is a reason.",
+        of_stills="Deviations from the merged intensities of all data. Flat is good.",
     ),
     _Plot(
         "i_over_sigma",
@@ -75,6 +82,7 @@ PLOTS = (
         1.0,
         ".1f",
         "Mean I/σ of single observations. It falls with radiation damage, and where the crystal leaves the beam.",
+        of_stills="Mean I/σ of single observations.",
     ),
     _Plot(
         "mean_z2",
@@ -86,6 +94,8 @@ PLOTS = (
         "disagree "
         "more than the error model explains.",
         1.0,
+        "Squared deviation from the equivalents in units of the expected variance. 1 is right; a still above it "
+        "disagrees more than the error model explains.",
     ),
     _Plot(
         "delta_cc_half",
@@ -97,6 +107,8 @@ PLOTS = (
         "data "
         "worse. Compare with the scatter of the others.",
         0.0,
+        "CC1/2 of all data minus CC1/2 without these stills, mean over resolution shells. Below zero they make the "
+        "data worse. Compare with the scatter of the others.",
     ),
     _Plot(
         "rejected",
@@ -122,7 +134,10 @@ def by_image(summary: Summary) -> Section:
     """Curves over all images of all data sets."""
     table = summary.by_image
     stills = table is not None and not any(table.first)
-    section = Section("images", "By data set in order" if stills else "By image", "")
+    title, introduction = "By image", "Along the sweeps, one after the other. Diamonds: images that disagree."
+    if stills:
+        title, introduction = "By still", "One after the other, in the order of the input."
+    section = Section("images", title, introduction)
     if table is None or len(table.first) < 2:
         return section
     names = names_of(summary)
@@ -148,14 +163,17 @@ def image_curves(summary: Summary) -> list[Figure]:
         any(d == k and a <= last and first <= b for k, a, b in out)
         for d, first, last in zip(table.data_set, table.first, table.last, strict=True)
     ]
-    edges, layout = _layout(where, table.data_set, names, not any(table.first) or table.data_sets_per_bin > 1)
+    stills = not any(table.first)
+    edges, layout = _layout(where, table.data_set, names, stills or table.data_sets_per_bin > 1)
     figures = []
     for plot in PLOTS:
         data = _traces(where, _values(table, plot.key), plot, marked)
         shapes = [*edges, *([horizontal(plot.at)] if plot.at is not None else [])]
         y = axis(plot.axis, rangemode="normal" if plot.key in ("delta_cc_half",) else "tozero")
         own = {**layout, "shapes": shapes, "yaxis": y}
-        figures.append(Figure(f"image-{plot.key}", plot.title, plot.help, data, own, wide=True, height=260))
+        text = (stills and plot.of_stills) or plot.help
+        title = plot.title.replace("image", "still") if stills else plot.title
+        figures.append(Figure(f"image-{plot.key}", title, text, data, own, wide=True, height=260))
     return figures
 
 
@@ -280,7 +298,8 @@ def _layout(where: _Places, data_set: Sequence[int], names: Sequence[str], still
                 }
             )
     title = "data set, in order" if stills else "image, all data sets in order" if len(starts) > 1 else "image"
-    return shapes, {"xaxis": axis(title, zeroline=False), "annotations": labels, "showlegend": False}
+    whole: Layout = {"dtick": 1, "tick0": 1} if where.x[-1] - where.x[0] <= MOST_TICKS else {"tickformat": "d"}
+    return shapes, {"xaxis": axis(title, zeroline=False, **whole), "annotations": labels, "showlegend": False}
 
 
 def _traces(where: _Places, values: Sequence[float | None], plot: _Plot, marked: Sequence[bool]) -> list[Trace]:
@@ -325,6 +344,7 @@ def _image_table(columns: ByImage, names: Sequence[str], stills: bool) -> Table:
         order = sorted(order, key=lambda k: -(columns.r_merge[k] or 0.0))[:MOST_ROWS]
         caption += f": the {MOST_ROWS} of {len(columns.first)} rows with the largest R_merge; scale.json has all"
     rows: list[list[Cell]] = []
+    delta = per_cents(columns.delta_cc_half)
     for k in order:
         first, last = columns.first[k], columns.last[k]
         rows.append(
@@ -338,7 +358,7 @@ def _image_table(columns: ByImage, names: Sequence[str], stills: bool) -> Table:
                 shown(columns.i_over_sigma[k], 1),
                 shown(columns.mean_z2[k], 2),
                 shown(columns.completeness[k], 1, percent=True),
-                per_cent(columns.delta_cc_half[k]),
+                delta[k],
             ]
         )
     header = (

@@ -40,11 +40,13 @@ from braggscale.report.page.figure import (
 from braggscale.report.summary_document import Summary
 from braggscale.report.summary_run import ComponentEntry
 from braggscale.report.summary_sections import Axis, Constant, Curve, Grid, ModelEntry, Surface
+from braggscale.report.text.tables import short_names
 
 MOST_CHOICES = 40  # data sets with plots of their own
 MOST_KNOTS = 200  # rows of the table of parameters
 MOST_TOGETHER = 6  # curves in one plot
 MOST_SLICES = 12  # of a grid in three dimensions
+FLAT = 1e-4  # range of the factors of a map that corrects nothing
 TITLES = {
     "scale": "Scale",
     "decay": "Relative B factor",
@@ -86,6 +88,9 @@ def models(summary: Summary) -> Section:
         )
     if summary.fit.components:
         section.tables.append(_findings(summary.fit.components))
+    kinds = dict.fromkeys(c.name for entry in entries for c in entry.components if isinstance(c, Grid))
+    flat = [TITLES.get(name, name) for name in kinds if _all_flat(summary, order, name)]
+    section.notes += [f"{title}: no effect found; there is no map of it." for title in flat]
     if any(isinstance(c, Constant) for entry in entries for c in entry.components):
         section.notes.append("Corrections that are a single number stand in the table of data sets.")
     return section
@@ -220,8 +225,16 @@ def _simple(c: Curve, name: str, colour: str) -> list[Trace]:
 _UNLABELLED = {"type": "category", "showticklabels": False, "ticks": "", "constrain": "domain"}
 
 
+def _all_flat(summary: Summary, order: Sequence[int], name: str) -> bool:
+    """Whether no map of a component differs from a constant by more than a ten-thousandth."""
+    stored = [summary.stored(d, name) for d in order]
+    return all(np.ptp(one.parameters or [0.0]) < FLAT for one in stored if one is not None)
+
+
 def _grids(summary: Summary, found: Sequence[tuple[int, Grid]], names: Sequence[str], name: str) -> list[Figure]:
     """Grids of the array model and the modulation map; of three dimensions slices along the last."""
+    if _all_flat(summary, [d for d, _ in found], name):
+        return []
     choices: list[Choice] = []
     seen: list[list[float]] = []
     table = None
@@ -281,9 +294,11 @@ def _slices(cube: Float, third: Axis, name: str) -> list[tuple[str, Float]]:
 
 
 def _findings(findings: Sequence[ComponentEntry]) -> Table:
+    identifiers = list(dict.fromkeys(f.data_set for f in findings))
+    short_name = dict(zip(identifiers, short_names(identifiers), strict=True))
     rows: list[list[Cell]] = [
         [
-            f.data_set,
+            short_name[f.data_set],
             f.component,
             f.n_parameters,
             shown(f.effective, 1),
@@ -311,8 +326,10 @@ def correlations(summary: Summary) -> list[Figure]:
     text = "Parameters that are strongly correlated (beyond 0.95) cannot be told apart by the data"
     if summary.fit.strengths:
         text += "; estimated restraints decide between them. "
-    else:
+    elif any(isinstance(c, Curve) for entry in summary.models for c in entry.components):
         text += ": fewer, or larger intervals, would describe them as well. "
+    else:
+        text += ". "
     if found.percent is not None and found.parameter_names is not None:
         n = len(found.percent)
         whole = np.eye(n)

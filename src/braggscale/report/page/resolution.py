@@ -58,7 +58,8 @@ def summary_table(statistics: StatisticsEntry) -> Table:
     shells, overall, suggested = statistics.shells, statistics.overall, statistics.suggested
     columns = {"overall": overall, "inner shell": shells[0], "outer shell": shells[-1]}
     if suggested is not None:
-        columns = {f"to {suggested.d_min:.2f} Å (suggested)": suggested, **columns}
+        limit = statistics.suggested_d_min or suggested.d_min
+        columns = {f"to {limit:.2f} Å (suggested)": suggested, **columns}
     listed = chosen(SUMMARY, statistics.anomalous)
     intervals, digits = statistics.intervals, shown_digits(statistics)
     rows = [
@@ -75,7 +76,9 @@ def summary_table(statistics: StatisticsEntry) -> Table:
 
 def _interval(limits: Limits | None) -> str:
     """Lower and upper limit with two digits of their distance; nothing where there is none."""
-    return show_interval(limits[0], limits[1], " – ") if limits and limits[1] > limits[0] else ""
+    if limits is None or not limits[1] > limits[0]:
+        return ""
+    return show_interval(limits[0], limits[1], " – " if limits[0] >= 0.0 else " to ")
 
 
 def by_resolution(summary: Summary) -> Section:
