@@ -50,7 +50,7 @@ def test_missing_lp_is_computed_and_said(caplog):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["lp", "s1"], "no column lp; the Lorentz-polarisation factor is unknown and counts as 1"),
+        (["lp", "s1"], "no column lp; the Lorentz-polarisation factor is unknown and taken as 1"),
         (["s1"], "no column s1; diffracted beams are unknown: no absorption is corrected"),
         (["partiality"], "no column partiality; every reflection counts as wholly recorded"),
     ],

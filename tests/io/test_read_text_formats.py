@@ -240,7 +240,7 @@ def test_stream() -> None:
     np.testing.assert_allclose(a.origin, [100, -50, -100])
     np.testing.assert_allclose(b.fast, [-1, 0, 0])
     assert a.pixel_size == (0.1, 0.1)
-    assert any("P222 is the least that its lattice allows" in note for note in found.notes)
+    assert any("P222 has the lowest symmetry for its lattice" in note for note in found.notes)
 
 
 def test_still_lattice_and_directions_agree(tmp_path: Path) -> None:

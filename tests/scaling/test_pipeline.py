@@ -295,7 +295,7 @@ def test_scaling_again_changes_nothing_and_says_what_it_took_over(first, again):
     assert "Taken over from the input as a start, all data sets: scale, decay, absorption" in text
     assert "Error model of the input as a start: a 1." in text
     assert "Imid" not in text  # the mixture by expected errors has no midpoint
-    assert "outliers of the earlier run stand" in text
+    assert "outliers of the earlier run are kept" in text
 
 
 def test_intervals_and_components_can_change(again):
@@ -375,7 +375,7 @@ def test_estimated_restraints_end_where_they_ended(estimated, again):
         assert abs(np.log(ends[0] / ends[1])) < 0.05, kind
     text = " ".join(run.log.split())
     assert "restraints estimated, as in the earlier run" in text
-    assert "outliers of the earlier run stand" in text
+    assert "outliers of the earlier run are kept" in text
     stored = [d.experiment.scaling_model for d in run.data_sets()]
     assert {model["braggscale"]["outliers"]["zmax"] for model in stored} == {ZMAX}
 

@@ -203,6 +203,7 @@ def fit_map(
     mean, total, apart = means
 
     def add(to: Sums) -> None:
+        """Add the sums of the rows of this rank."""
         kernels.map_sums(
             0, rows.n_crystals, rows.arrays(), crystals.arrays(), apart, rows.weight, mean, total, found.place,
             found.tables, n, to,

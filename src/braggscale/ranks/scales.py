@@ -144,7 +144,8 @@ def fit(
 def fit_detector(data: RankData, crystals: CrystalScales, apart: Bool, estimate: bool) -> float:
     """One step of the map of the detector; its mean square change in units of variances, 0 without a map.
 
-    ``apart``: as in ``fit``.  ``estimate``: whether strengths move.
+    ``apart``: unique reflections whose Friedel mates have means of their own, (n_reflections,), as in ``fit``.
+    ``estimate``: whether the strengths of restraints change.
     """
     if data.detector is None:
         return 0.0
