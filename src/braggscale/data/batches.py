@@ -111,7 +111,7 @@ def batch_lines(
 
 
 def lines_in_use(experiments: Sequence[Experiment], in_use: Sequence[Runs | None]) -> tuple[str, ...]:
-    """The table of batch numbers if some sweep does not use all its images; else nothing, as it is that of the start.
+    """The table of batch numbers; empty if all sweeps use all images, because it is then the table of the start.
 
     ``in_use``: runs of image numbers of each data set, None for stills.
     """

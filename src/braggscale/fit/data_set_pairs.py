@@ -31,7 +31,7 @@ MOST_NUMBERS = 16_000_000
 # Nanoseconds for a pair of parameters in one unique reflection: by pairs of data sets, by loops, and by BLAS over all
 # parameters; then the time for a pair of cells.
 BY_PAIRS, BY_LOOPS, BY_BLAS, PER_PAIR = 0.12, 3.0, 0.03, 15.0
-# Beyond so many own parameters for each that a row depends on, loops over the latter form a block faster.
+# With more own parameters of a data set for each nonzero of a row, loops over the nonzeros form a block faster.
 WIDEST = 5.0
 
 
@@ -168,7 +168,7 @@ class Pairs:
 
     @classmethod
     def for_blocks(cls, model: JointModel, data_set: Int32, groups: Groups, design: Design) -> Pairs | None:
-        """The same where only ``arrow`` is needed; None for one data set, or if its parameters are too many for that.
+        """The pairs of a problem of which only ``arrow`` is needed; None for one data set, or if loops are faster.
 
         ``data_set``: of each row, (n,).
         """
@@ -261,7 +261,7 @@ class Pairs:
         return block, cross
 
     def _shared(self, cells: Cells, groups: Groups, arguments: tuple[Any, ...]) -> _Shared:
-        """What a run of groups contributes to the shared parameters alone."""
+        """The part of a run of groups in the block of the shared parameters, and its r_h."""
         from braggscale.numerics.compiled import data_set_pairs
 
         shared, run = self.owners.shared, cells.groups
@@ -274,8 +274,8 @@ class Pairs:
         def lane(k: int) -> tuple[Float, Int, Int32, Float]:
             """The block of the shared parameters, and the elements of r_h, from the groups of lane k."""
             part, rows = np.zeros((len(shared), len(shared))), np.zeros((cuts[k + 1] - cuts[k], len(shared)))
-            mine = offsets[cuts[k] : cuts[k + 1] + 1]
-            data_set_pairs.shared_rows(0, len(rows), mine, *arguments, rows, part)
+            first_rows = offsets[cuts[k] : cuts[k + 1] + 1]
+            data_set_pairs.shared_rows(0, len(rows), first_rows, *arguments, rows, part)
             part -= rows.T @ rows
             group, place = np.nonzero(rows)
             return part, np.bincount(group, minlength=len(rows)), place.astype(np.int32), rows[group, place]

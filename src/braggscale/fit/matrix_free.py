@@ -37,11 +37,12 @@ from braggscale.numerics.minimisers import Fit, Stop
 
 log = logging.getLogger(__name__)
 
-# Probes times parameters, and the fewest and most probes: their noise falls with the number of both.
+# Number of probes times number of parameters, and limits for the number of probes. The relative noise of a trace
+# decreases with both numbers.
 PROBED, FEWEST_PROBES, MOST_PROBES = 50_000, 8, 24
-# Strengths that moved by less than this share of the parameters are computed with the probes that are known.
+# If the fit changes by less than this share of its parameters, the solutions for the probes are not computed again.
 PROBE_AGAIN = 5e-3
-# A ratio whose error is this share of the effective parameters is believed by half; ratios are at most the second.
+# A correction whose standard error is this share of the effective parameters has the weight 1/2; the largest ratio.
 SURE, MOST_RATIO = 0.3, 4.0
 # Tolerance of steps in rounds and in the last fit, and of the solutions for the probes. With 1e-2 for the latter the
 # strength of a map that data sets share would be wrong by half.
@@ -129,7 +130,7 @@ class _Point:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What earlier probes say.  ``solutions``: N^-1 z, (n, n_probes), zero before the first.
+    """Results of earlier probes.  ``solutions``: N^-1 z, (n, n_probes), zero before the first.
 
     ``products``: J'J ``solutions`` at a point nearby, (n, n_probes).
     ``ratio``: effective parameters by N^-1 over those by M^-1, of every kind, None before the first; it changes slowly.
@@ -160,13 +161,13 @@ class _Probing:
         return cls(target, layout, Penalty(target.restraints.placed, n, layout.starts), signs)
 
     def known(self, point: _Point, memory: Memory) -> _Known:
-        """What the memory has of the probes, at a new point."""
+        """Results of the probes in the memory, for a new point."""
         if memory.solutions is None:
             return _Known(np.zeros_like(self.signs), np.zeros_like(self.signs), memory.ratio)
         return _Known(memory.solutions, point.linear.product(memory.solutions), memory.ratio)
 
     def point(self, theta: Float, parts: Parts | None) -> _Point:
-        """J there, with ``parts`` of J'J from nearby; None: they are computed."""
+        """J at ``theta``, all parameters, (n,).  ``parts``: of J'J at a point nearby; None: they are computed."""
         linear = self.target.linearise(theta)
         return _Point(theta, linear, parts or parts_of_normal(self.target, linear, theta, self.layout))
 
@@ -201,8 +202,9 @@ class _Probing:
     ) -> tuple[dict[str, float], float, _Known, Float | None]:
         """Strengths at the minimum of the quadratic that touches the cost at a point; as dense.strengths_nearby.
 
-        Returns them, the change of the fit in effective parameters, what the probes say, and the step there. Probes
-        are solved for where nothing is known, and where the strengths move by more than PROBE_AGAIN without that.
+        Returns the strengths, the change of the fit in effective parameters, the results of the probes, and the step to
+        the minimum. New solutions for the probes are computed if there are none yet, and if the fit would otherwise
+        change by more than PROBE_AGAIN.
         """
         first = 0.0
         step: Float | None = None
@@ -226,10 +228,10 @@ class _Probing:
         return strengths, first, known, step
 
     def probed(self, point: _Point, normal: NormalOperator, known: _Known) -> _Known:
-        """Solutions for the probes, and what they say of the effective parameters.
+        """Solutions for the probes, and ratios of effective parameters from them.
 
-        Of a correction that has nearly vanished the probes say nothing: M^-1 is nearly exact for it, and their noise
-        is larger than its effective parameters. So the less they know a ratio the closer to 1 it is taken.
+        For a correction that has nearly vanished M^-1 is nearly exact, and the noise of the probes is larger than its
+        effective parameters. So a ratio is moved towards 1, and the more so the larger its error is.
         """
         solutions = normal.solve(self.signs, PROBE_TOLERANCE, known.solutions)
         traces, rank, ratio = normal.traces(), self.rank(), {}
@@ -241,11 +243,11 @@ class _Probing:
 
     def rank(self) -> dict[str, float]:
         """Ranks of the penalties, by kind."""
-        found = dict.fromkeys(self.target.restraints.strengths, 0.0)
+        ranks = dict.fromkeys(self.target.restraints.strengths, 0.0)
         for where, restraint in self.target.restraints.model:
             if restraint.kind and not self.target.fixed[where].all():
-                found[restraint.kind] += restraint.rank
-        return found
+                ranks[restraint.kind] += restraint.rank
+        return ranks
 
     def update(
         self, normal: NormalOperator, strengths: Mapping[str, float], there: Float, known: _Known

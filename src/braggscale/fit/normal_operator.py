@@ -28,11 +28,11 @@ from braggscale.numerics.partitions import run_in_threads
 log = logging.getLogger(__name__)
 
 LARGEST_BLOCK = 1500  # a block with more parameters is split
-# Relative increase of the diagonal, with which a block has an inverse.
+# Relative increase of the diagonal of a block, which makes it invertible.
 NEARLY_SINGULAR = 1e-9
-# A component with more parameters moves by level and trend only in directions in which all data sets move alike.
+# Of a component with more parameters only level and trend are among the directions in which all data sets change alike.
 MOST_ALIKE = 32
-# A direction with less than this share of the largest curvature is a combination of the others.
+# A direction with less than this share of the largest curvature is left out as a combination of the others.
 ALIKE = 1e-10
 # Tolerance of the solutions for the conditions of the gauge, each of which takes about one effective parameter.
 GAUGE_TOLERANCE = 5e-2
@@ -44,7 +44,7 @@ class Layout:
 
     ``starts``: first parameter of each block, and the end, (n_blocks + 1,); blocks are data sets and shared components.
     ``shared``: the parameters of the latter, in order, (n_shared,).
-    ``together``: directions in which the parameters of all data sets move alike, (n, k).
+    ``together``: directions in which the parameters of all data sets change alike, (n, k).
     """
 
     starts: Int
@@ -81,23 +81,24 @@ class Layout:
 
 
 def _together(model: JointModel, common: Set[tuple[int, int]]) -> Float:
-    """Directions in which all data sets move alike, which their common intensities follow: (n, k).
+    """Directions in which the parameters of all data sets change alike, so that the common intensities follow: (n, k).
 
-    They are each parameter of a component with as many parameters in all data sets, and the level and the trend of
-    another one.  ``common``: first parameter, and end, of components that data sets share; these have none.
+    A component with the same number of parameters in all data sets has one direction for each parameter, another one
+    has a direction for its level and one for its trend.  ``common``: first parameter, and end, of components that data
+    sets share; these have none.
     """
     places: dict[str, list[slice]] = {}
     for _, component, where in model.parts():
         if (where.start, where.stop) not in common:
             places.setdefault(component.name, []).append(where)
     columns = [np.zeros((model.n_parameters, 0))]
-    for found in places.values():
-        if len(found) < 2:
+    for ranges in places.values():
+        if len(ranges) < 2:
             continue
-        widths = {where.stop - where.start for where in found}
+        widths = {where.stop - where.start for where in ranges}
         alike = len(widths) == 1 and max(widths) <= MOST_ALIKE
         column = np.zeros((model.n_parameters, max(widths) if alike else 2))
-        for where in found:
+        for where in ranges:
             width = where.stop - where.start
             column[where] = np.eye(width) if alike else np.stack((np.ones(width), np.linspace(-1.0, 1.0, width)), 1)
         columns.append(column)
@@ -108,7 +109,7 @@ def _together(model: JointModel, common: Set[tuple[int, int]]) -> Float:
 class Parts:
     """Parts of J'J that are formed: diagonal ``blocks``, and the columns of shared parameters, (n, n_shared).
 
-    ``together``: its products with ``Layout.together``, (n, k).
+    ``together``: J'J times ``Layout.together``, (n, k).
     """
 
     blocks: BlockMatrix
@@ -217,8 +218,8 @@ class NormalOperator:
 
         (balancing: Mandel, Commun. Numer. Methods Eng. 9 (1993) 233). Z is ``Layout.together`` and ``vectors``,
         (n, m), solutions of an earlier problem of this kind, which consist mostly of such directions. Columns of zeros
-        change nothing.  ``products``: J'J ``vectors``, (n, m), which need be right only nearly: P stays symmetric and
-        positive definite.
+        change nothing.  ``products``: J'J ``vectors``, (n, m); approximate values suffice, because the preconditioner
+        stays symmetric and positive definite with them.
         """
         z, along = self.together
         if vectors.any():

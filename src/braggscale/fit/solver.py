@@ -64,7 +64,7 @@ class Memory:
     ``matrix``: J'J, (n_parameters, n_parameters), None if it was not formed.  ``factored``: its inverse, if there are
     many parameters.
     ``solutions``: of the equations of matrix_free.py for its probes, (n_parameters, number of probes).
-    ``ratio``: what these say of the effective parameters of estimated restraints, by kind.
+    ``ratio``: correction of the effective parameters of estimated restraints that these gave, by kind.
     ``parts``: of J'J where the last fit began.
     ``mixing``: history of the estimated strengths.
     """

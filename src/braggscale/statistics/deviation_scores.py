@@ -20,7 +20,7 @@ class Deviations:
     ``groups``: unique reflections, Friedel mates as they are merged.  ``data_set``, ``image``: whole numbers, images
     from 0 within their data set; stills are one image each.  ``x``: scaled intensity, ``variance``: its variance,
     ``z2``: squared deviation from the equivalents over its expected value, NaN for rows without equivalents.
-    ``merged``: rows that are merged; the others are outliers, which tell of bad images and no more. All (n,).
+    ``merged``: rows that are merged; the others are outliers, which only help to find bad images. All (n,).
     """
 
     groups: Groups

@@ -86,7 +86,7 @@ def shown_digits(run: OfRun) -> ShownDigits:
 
 
 def interval(intervals: object | None, name: str) -> Limits | None:
-    """The interval that decides the decimals of a statistic, its own or that of one that is as well known."""
+    """The interval that decides the decimals of a statistic: its own, or that of one with errors of the same size."""
     found: Limits | None = getattr(intervals, AS_WELL_KNOWN_AS.get(name, name), None)
     return found
 

@@ -1,12 +1,12 @@
 """Where a run of bad images begins and ends, and whether two runs are one.
 
-A run whose errors are larger by one factor has a mean m of z^2 = q + 1 (``deviation_scores``) where the others have 1.
-Twice the logarithm of its likelihood ratio is n (m - 1 - ln m), n observations. All pairs of a first and a last image
-are tried; the one with the highest likelihood is used.
+The mean of z^2 = q + 1 (``deviation_scores``) is 1 for good images. If the errors of a run are larger by one
+factor, the mean in it is m, and twice the logarithm of the likelihood ratio is n (m - 1 - ln m) for n observations.
+All pairs of a first and a last image are tried; the one with the highest likelihood is used.
 
-Where equivalents are few, a bad observation makes its equivalents on good images deviate, too. So the edges are found
-once more with deviations from the equivalents outside a window of three times the run's length alone; those are good,
-and every observation in the window is judged by itself.
+If a reflection has few equivalents, a bad observation makes those on good images deviate, too. So the edges are
+determined a second time: each observation in a window of three times the length of the run is compared only with
+its equivalents outside of all windows, which are good.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from braggscale.numerics.array_types import Array, Bool, Float
 from braggscale.statistics.deviation_scores import STRATA, Deviations, score_among, stratum_of
 
 MARGIN = 3  # images beyond the length of a run on either side that its window has at least
-FEWEST = 50  # observations outside in a class of I/sigma, to know their distribution
+FEWEST = 50  # observations outside the windows in a class of I/sigma, for their distribution to be known
 
 Run = tuple[int, int, float]
 
@@ -69,7 +69,7 @@ def edges_by_good(data: Deviations, d: int, runs: Sequence[Run], n_images: int) 
 
 
 def _sums(data: Deviations, inside: Bool, n_images: int) -> tuple[Float, Float]:
-    """Sum of q, and number of observations, of each image of those inside, (n_images,); 0 where none is judged.
+    """Sum of q of the observations ``inside``, and their number, by image, (n_images,).
 
     Every observation is compared with the weighted mean of its equivalents outside; the deviations of those inside are
     ranked among those outside with about the same I/sigma.
@@ -93,7 +93,7 @@ def _sums(data: Deviations, inside: Bool, n_images: int) -> tuple[Float, Float]:
 
 
 def joined(centred: Float, count: Float, stretches: Sequence[Run]) -> list[Run]:
-    """Runs as one where the images between them are not clearly better, so that two more edges tell nothing.
+    """Join neighbouring runs if the images between them are not clearly better, so that two more edges explain nothing.
 
     An edge costs 2 ln(number of images) of twice the logarithm of the likelihood (Yao, Stat. Probab. Lett. 6 (1988)
     181).  ``centred``: sum of q of each image, less what normal images have, (n_images,).  ``count``: observations,

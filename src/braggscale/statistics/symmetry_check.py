@@ -23,7 +23,7 @@ MOST_ROWS = 60_000  # observations in the comparison of rotations
 MOST_GENERAL = 20_000  # reflections from which the local mean intensity is calculated
 SURE = 0.95  # smallest probability with which a pattern of absences is accepted
 DENIED, HOLDS = 0.1, 0.9  # probabilities of elements that do not hold, and of those that do
-UNDECIDED = 0.4, 0.6  # probabilities between which the intensities say neither
+UNDECIDED = 0.4, 0.6  # probabilities between which the intensities do not decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class SymmetryCheck:
         return tuple(e for e in self.elements if e.used and e.probability < DENIED)
 
     def undecided(self, element: Element) -> bool:
-        """Whether the intensities say neither that the crystal has an element nor that it has not."""
+        """Whether the intensities do not decide if the crystal has an element."""
         p = element.probability
         unlike = p < UNDECIDED[1] if element.used else p > UNDECIDED[0]
         return not np.isfinite(p) or (unlike and element not in self.denied and element not in self.missing)

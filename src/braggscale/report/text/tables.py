@@ -75,7 +75,7 @@ def _by_shell(statistics: Statistics, names: tuple[str, ...]) -> str:
 
 
 def _cell(statistic: Statistic, of: Shell, digits: ShownDigits, shell: bool = True) -> str:
-    """The value of a shell, or of all data.  Points stand below each other in a column.
+    """The value of a shell, or of all data.  Decimal points of a column are below each other.
 
     Correlations have a star where they are significant, a blank elsewhere.
     """
