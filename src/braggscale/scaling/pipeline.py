@@ -122,7 +122,7 @@ def run(
         good = usable(data.rows.data_set, scaled, plan.small_scale_cutoff)
         if not good.any():
             raise DataError(
-                f"no observation is left after scaling: of {len(good)}, {int(scaled.state.rejected.sum())} are outliers "
+                f"no observation is left after scaling: of {len(good)}, {scaled.state.rejected.sum()} are outliers "
                 "and the others have inverse scale factors below small_scale_cutoff; try model=KB, or "
                 "restraints=fixed, and see whether all data are of the same crystal form"
             )
