@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from io_samples import refl
 from braggscale.cli import main
 from braggscale.data.table import Table
 from braggscale.io import open_inputs
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from simulate import simulate
+from simulation.design import Options
 
 EXAMPLE = [str(Path(__file__).parents[2] / "examples" / f"simulated.{kind}") for kind in ("expt", "refl")]
 FEW = ["-q", "nproc=1", "output.html=None", "d_min=7"]
@@ -42,6 +48,20 @@ def test_a_stored_model_is_not_thrown_away_where_data_are_few(tmp_path, capsys):
         assert main([*FEW, "scaled.expt", "scaled.refl"]) == 0
         assert "held at constants" not in " ".join(capsys.readouterr().out.split())
         assert 0 < len(scales()) < len(before)
+
+
+def test_wedges_of_three_rows_have_no_b_of_their_own(tmp_path, capsys):
+    """B of each would take most of what so few repeats say, and R_meas would be ten times too good."""
+    simulate(Options(kind="crystals", count=150, degrees=4.0, reflections=450, seed=5, lean=True), tmp_path)
+    files = [str(tmp_path / f"simulated.{kind}") for kind in ("expt", "refl")]
+    with chdir(tmp_path):
+        assert main(["-q", "nproc=1", "output.html=None", *files]) == 0
+        assert "all data sets have the same B factor" in " ".join(capsys.readouterr().err.split())
+        summary = json.loads(Path("scale.json").read_text())
+        decay = [row for row in summary["fit"]["components"] if row["component"] == "decay"]
+        assert decay and all(row["effective"] < 0.01 and row["low"] > 0.99 and row["high"] < 1.01 for row in decay)
+        # the simulated noise is 3 %
+        assert summary["statistics"]["overall"]["r_meas"] > 0.015
 
 
 def taken(table: Table, rows: np.ndarray) -> dict[str, Any]:

@@ -32,7 +32,7 @@ do not contribute to the traces.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,23 +60,39 @@ def held_back(model: JointModel) -> JointModel:
 
     Curves and maps become constants. A level is restrained to no correction with its starting strength.
     """
+    return _with_restraints(model, lambda component, restraint: _held(restraint, component.null, 1.0))
 
-    def fixed(restraint: Restraint, null: float) -> Restraint:
-        """The restraint at the value that the parameters have, so strong that they stay there."""
-        if not restraint.kind:
-            return restraint
-        if restraint.couples_data_sets:
-            row = np.asarray(restraint.penalty)
-            return Restraint(np.outer(row, row), restraint.strength, null)
-        # a constant costs nothing for any target; with this target rounding errors are small, too
-        return replace(restraint, kind="", strength=HELD * restraint.strength, target=null)
 
-    def settled(component: Component) -> Component:
-        """The component with all its restraints fixed at these values."""
-        held = tuple(fixed(restraint, component.null) for restraint in component.restraints)
-        return component.with_restraints(held)
+def without_decay(model: JointModel) -> JointModel:
+    """The model with the same B factor for all data, for data sets of so few repeats that these cannot tell B."""
 
-    data_sets = [replace(own, components=tuple(map(settled, own.components))) for own in model.data_sets]
+    def held(component: Component, restraint: Restraint) -> Restraint:
+        """Restraints of a B factor keep it where it begins."""
+        return _held(restraint, component.null, HELD) if component.name == "decay" else restraint
+
+    return _with_restraints(model, held)
+
+
+def _held(restraint: Restraint, null: float, level: float) -> Restraint:
+    """The restraint at the value that the parameters have, so strong that they stay there.
+
+    ``level``: factor on the strength of a restraint on the levels of data sets.
+    """
+    if not restraint.kind:
+        return restraint
+    if restraint.couples_data_sets:
+        row = np.asarray(restraint.penalty)
+        return Restraint(np.outer(row, row), level * restraint.strength, null)
+    # a constant costs nothing for any target; with this target rounding errors are small, too
+    return replace(restraint, kind="", strength=HELD * restraint.strength, target=null)
+
+
+def _with_restraints(model: JointModel, changed: Callable[[Component, Restraint], Restraint]) -> JointModel:
+    """The model with each restraint of each component changed."""
+    data_sets = []
+    for own in model.data_sets:
+        components = [c.with_restraints(tuple(changed(c, r) for r in c.restraints)) for c in own.components]
+        data_sets.append(replace(own, components=tuple(components)))
     return replace(model, data_sets=tuple(data_sets))
 
 

@@ -13,10 +13,10 @@ from typing import Self
 
 import numpy as np
 
-from braggscale.data.observations import ObservationGeometry
-from braggscale.models.component import Description, NoGauge, StoredComponent
+from braggscale.data.observations import GeometryView, ObservationGeometry
+from braggscale.models.component import Description, GaugeRole, StoredComponent
 from braggscale.models.restraints import Restraint, effects, ridge
-from braggscale.numerics.array_types import Float, Int32
+from braggscale.numerics.array_types import Float, Int, Int32
 
 WIDEST_GAP = 64  # pixels; more is a shadow, not a gap
 NARROWEST_MODULE = 32  # pixels
@@ -30,7 +30,7 @@ Edges = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Modules(NoGauge):
+class Modules:
     """Factor exp(theta_k) for reflections on module k; modules are numbered along the fast axis first.
 
     ``x``, ``y``: edges of the modules, those of the panel first and last, pixels, increasing.
@@ -66,6 +66,20 @@ class Modules(NoGauge):
         column = np.searchsorted(self.x[1:-1], rows.xyz[:, 0], side="right")
         row = np.searchsorted(self.y[1:-1], rows.xyz[:, 1], side="right")
         return (column + self.shape[0] * row).astype(np.int32), np.ones((len(rows), 1))
+
+    @property
+    def gauge_role(self) -> GaugeRole:
+        """A constant factor of all modules is equivalent to a change of all scales."""
+        return "factor"
+
+    def gauge_rows(self, rows: ObservationGeometry, chosen: Int, overall: bool) -> list[Float]:
+        """Shares of the modules in the mean logarithm, (n_parameters,), over the rows ``chosen``, (k,).
+
+        Without this condition scales that a reference determines would shrink for the sake of their restraints, and
+        the modules would make up for it.
+        """
+        module = self.basis(GeometryView.of(rows, chosen))[0]
+        return [np.bincount(module, minlength=self.n_parameters) / len(module)]
 
     def describe(self) -> Description:
         """A grid of values at the centres of the modules."""

@@ -17,6 +17,7 @@ from braggscale.data.fit_subset import Selection
 from braggscale.data.sorting import UsedDataSet, used_data_sets
 from braggscale.data.table import DataSet
 from braggscale.data.unique_reflections import Groups
+from braggscale.errors import DataError
 from braggscale.models import MODELS
 from braggscale.models.choice import ModelRequest
 from braggscale.models.joint_model import JointModel
@@ -119,6 +120,12 @@ def run(
     with clock.stage("statistics"):
         final = final_fates(prepared.data_sets, data, scaled, plan.small_scale_cutoff)
         good = usable(data.rows.data_set, scaled, plan.small_scale_cutoff)
+        if not good.any():
+            raise DataError(
+                f"no observation is left after scaling: of {len(good)}, {scaled.state.rejected.sum()} are outliers "
+                "and the others have inverse scale factors below small_scale_cutoff; try model=KB, or "
+                "restraints=fixed, and see whether all data are of the same crystal form"
+            )
         experiments = [one.experiment for one in in_use]
         merged = _merged(prepared, scaled, good, fit.free, experiments, plan)
     with clock.stage("checks"):
