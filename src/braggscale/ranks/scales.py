@@ -144,7 +144,7 @@ def fit(
 def fit_detector(data: RankData, crystals: CrystalScales, apart: Bool, estimate: bool) -> float:
     """One step of the map of the detector; its mean square change in units of variances, 0 without a map.
 
-    ``apart``: as in ``fit``.  ``estimate``: whether strengths move.
+    ``apart``: as in ``fit``, (n_reflections,).  ``estimate``: whether strengths move.
     """
     if data.detector is None:
         return 0.0
