@@ -108,7 +108,8 @@ def run(
 
     ``not_indexed``: number of input rows that belong to no data set.  ``plan``: made for these data sets.
     ``prepared``: their observations, None to have them prepared.  ``clock``: gets the seconds of each stage.
-    ``indexing``: the check of indexing, for the result.  Raises UserError if the data cannot be scaled.
+    ``indexing``: the check of indexing, for the result.  Raises UserError if the data cannot be scaled, DataError if no
+    observation is left.
     """
     clock = clock or Clock()
     prepared = prepared or run_data(data_sets, plan, clock)
