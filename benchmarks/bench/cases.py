@@ -41,6 +41,7 @@ _PHYSICAL = ("model=physical", "full_matrix=True")
 # the peer's restraints are fixed: the same work on both sides
 _FIXED = ("restraints=fixed",)
 _CRYSTALS = Options(kind="crystals", count=100, degrees=4.0, reflections=500_000)
+_WEDGES = Options(kind="crystals", count=500, degrees=4.0, reflections=1_000_000)
 _STILLS = Options(kind="stills", count=2000, reflections=450_000)
 
 CASES = (
@@ -50,6 +51,7 @@ CASES = (
     Case("s1m", "1M, one sweep", "s1m", _sweeps(1, 1_000_000), (*_PHYSICAL, *_FIXED), _PHYSICAL),
     Case("s1m4", "1M, four sweeps", "s1m4", _sweeps(4, 1_100_000), (*_PHYSICAL, *_FIXED), _PHYSICAL),
     Case("c100", "100 crystals x 5k", "c100", _CRYSTALS, (*_PHYSICAL, *_FIXED), _PHYSICAL),
+    Case("c500", "500 crystals x 2k", "c500", _WEDGES, (*_PHYSICAL, *_FIXED), _PHYSICAL),
     Case("st2000", "2000 stills, model=KB", "st2000", _STILLS, (*_KB, *_FIXED), _KB),
     Case("s10m", "10M, one sweep", "s10m", _sweeps(1, 10_000_000, lean=True), (*_PHYSICAL, *_FIXED), _PHYSICAL),
 )
