@@ -5,11 +5,11 @@ and all residuals stay the same. The convention here is: over the observations i
 mean scales is 1, and the mean B of all observations is 0, so that the weight of a data set is its number of
 observations. No data set is special: their order has no influence, and a data set with few reflections, whose B is
 poorly determined, has little.
-Within a data set, grids after the first one (the array model's absorption and modulation, and modules of the detector)
-have mean 1, because a factor could move from one grid to another. A map of the detector has mean 1 in every shell of resolution: equivalent
-reflections have the same resolution, so with one detector a function of resolution cannot be distinguished from a
-change of the intensities. If only the smoothness restrained the map, which the data determine along each ring but not
-in its mean level, there would be errors of half a per cent from ring to ring.
+Within a data set, grids after the first one (the array model's absorption and modulation) and modules of the detector
+have mean 1, because a factor could move from one of them to another. A map of the detector has mean 1 in every shell of
+resolution: equivalent reflections have the same resolution, so with one detector a function of resolution cannot be
+distinguished from a change of the intensities. If only the smoothness restrained the map, which the data determine
+along each ring but not in its mean level, there would be errors of half a per cent from ring to ring.
 
 Each condition is a linear function m . theta of few parameters. As a restraint s (m . theta - t)^2 it changes no
 residual, because it acts in a direction on which the residuals do not depend; it prevents a drift of the minimiser. As
