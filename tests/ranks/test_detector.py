@@ -7,9 +7,10 @@ import pytest
 from rank_threads import run_on
 
 from braggscale.numerics.compiled import crystal_detector as kernels
+from braggscale.numerics.compiled.crystal_detector import STEPS
 from braggscale.ranks.communicator import Alone
 from braggscale.ranks.crystal_rows import CrystalRows, CrystalScales
-from braggscale.ranks.detector import STEPS, Detector, common_detector, detector_map_of, fit_map
+from braggscale.ranks.detector import Detector, common_detector, detector_map_of, fit_map
 from braggscale.ranks.exact_sums import ExactSums
 from braggscale.ranks.reflections import Reflections
 
@@ -30,7 +31,9 @@ class World:
         self.k = np.exp(0.3 * rng.normal(size=N_CRYSTALS))
         self.s = rng.uniform(0.01, 0.1, N)
         self.truth = rng.exponential(1000.0, N) + 100.0
-        self.xyz = np.column_stack((rng.uniform(0, SIZE[0], n), rng.uniform(0, SIZE[1], n), np.zeros(n)))
+        # resolution follows from the distance to the centre
+        radius, angle = 400.0 * np.sqrt((self.s[self.h] - 0.01) / 0.09), rng.uniform(0, 2 * np.pi, n)
+        self.xyz = np.column_stack((500.0 + radius * np.cos(angle), 400.0 + radius * np.sin(angle), np.zeros(n)))
         self.response = np.exp(0.2 * (self.xyz[:, 0] / SIZE[0] - 0.5))
         if modules:
             self.response *= np.where(self.xyz[:, 1] > 400.0, 1.0 + STEP_OF_MODULE, 1.0)
@@ -58,7 +61,7 @@ class World:
         counts = np.bincount(2 * self.h, minlength=2 * N)
         reflections = Reflections(hkl, np.arange(N), np.ones(N), counts)
         shell = np.clip(((self.s - 0.01) / 0.09 * 10).astype(np.int64), 0, 9)
-        found = detector_map_of(ranks, sums, rows, rows.place, self.detector, reflections, shell, True)
+        found = detector_map_of(ranks, rows, rows.place, self.detector, reflections, shell, True)
         mine = np.unique(rows.key).astype(int)
         nothing = np.zeros(len(mine))
         return rows, CrystalScales(self.k[mine], nothing, nothing, nothing + 1.0), sums, found
@@ -76,41 +79,43 @@ class World:
 def test_sums_are_those_of_plain_arithmetic():
     world = World()
     rows, crystals, _, found = world.begun(Alone())
-    n = len(found.theta)
-    up, total, largest = np.full((n * n + n, 1), 2.0**20), np.zeros((n * n + n, 1), np.int64), np.zeros((n * n + n, 1))
+    n, n_cells = len(found.theta), STEPS * STEPS
+    up, total, largest = np.full((n_cells, 2), 2.0**30), np.zeros((n_cells, 2), np.int64), np.zeros((n_cells, 2))
     below = np.bincount(2 * world.h, world.k[world.crystal] ** 2 / world.variance, 2 * N)
-    kernels.map_sums(
+    kernels.cell_sums(
         0, N_CRYSTALS, rows.arrays(), crystals.arrays(), np.zeros(N, bool), rows.weight, np.repeat(world.truth, 2),
-        below, rows.place, found.tables, n, (up, total, largest),
+        below, rows.place, (up, total, largest),
     )  # fmt: skip
+    matrix, slope = np.zeros((n, n)), np.zeros(n)
+    kernels.normal_matrix(total / up, found.tables, matrix, slope)
     g = world.k[world.crystal]
     shares = np.zeros((len(g), n))
     x_first, x_share, _, y_first, y_share, _, n_x, _ = found.tables
-    x, y = (rows.place >> np.uint32(16)).astype(int), (rows.place & np.uint32(STEPS - 1)).astype(int)
+    x, y = rows.place.astype(int) // STEPS, rows.place.astype(int) % STEPS
     for b in range(3):
         for a in range(3):
-            np.add.at(
-                shares, (np.arange(len(g)), x_first[x] + a + n_x * (y_first[y] + b)), x_share[x, a] * y_share[y, b]
-            )
+            column = x_first[x] + a + n_x * (y_first[y] + b)
+            np.add.at(shares, (np.arange(len(g)), column), x_share[x, a] * y_share[y, b])
     assert shares.sum(axis=1) == pytest.approx(np.ones(len(g)))
     mu, w = g * world.truth[world.h], rows.weight.astype(float)
     size = w * mu**2 * (1.0 - w * g**2 / below[2 * world.h])
-    assert total[n * n :, 0] / 2.0**20 == pytest.approx(shares.T @ (w * (world.intensity - mu) * mu), abs=1e-2)
-    upper = np.triu(shares.T @ (size[:, None] * shares))
-    assert (total[: n * n, 0] / 2.0**20).reshape(n, n) == pytest.approx(upper, abs=1e-2)
+    assert slope == pytest.approx(shares.T @ (w * (world.intensity - mu) * mu), abs=1e-3)
+    assert matrix == pytest.approx(np.triu(shares.T @ (size[:, None] * shares)), abs=1e-3)
+    theta = np.random.default_rng(3).normal(size=n)
+    assert found.values(theta)[rows.place] == pytest.approx(np.exp(shares @ theta))
 
 
 def test_a_known_response_is_found_and_rows_are_divided_by_it():
     world = World()
     found, rows, change = world.fitted(Alone())
     value = found.response(slice(0, len(world.h)))
-    # esd of v at one place is about 0.003
+    # the noise of v at one place is about 0.003
     assert np.std(np.log(value / world.response)) < 0.006
     assert change < 1e-3
     assert rows.intensity * value == pytest.approx(world.intensity, rel=1e-12)
     assert rows.variance * value**2 == pytest.approx(world.variance, rel=1e-12)
     assert rows.factor * value == pytest.approx(np.ones(len(value)), rel=1e-5)
-    assert "Map of the detector: 18 x 18, from 0.9" in found.sentence()
+    assert "Map of the detector: 18 x 18, from 0.8" in found.sentence()
 
 
 def test_no_shell_of_resolution_is_changed_by_the_map():
@@ -167,5 +172,5 @@ def test_a_map_wants_one_panel_for_all():
 def test_places_beside_the_panel_count_as_its_edge():
     xyz = np.array([[-5.0, 10.0, 0.0], [1000.0, 900.0, 0.0], [500.0, 400.0, 0.0]])
     place = Detector(SIZE, None).positions(xyz).astype(np.int64)
-    assert (place >> 16).tolist() == [0, STEPS - 1, STEPS // 2]
-    assert (place & (STEPS - 1)).tolist() == [int(10 / 800 * STEPS), STEPS - 1, STEPS // 2]
+    assert (place // STEPS).tolist() == [0, STEPS - 1, STEPS // 2]
+    assert (place % STEPS).tolist() == [int(10 / 800 * STEPS), STEPS - 1, STEPS // 2]

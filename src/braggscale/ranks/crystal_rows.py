@@ -221,16 +221,25 @@ def order_of(index: Int) -> Int:
 
 @dataclass(frozen=True, slots=True)
 class CrystalScales:
-    """What is known of each crystal of this rank, (n_crystals,): k, b of g = k exp(b s); gain and floor of counting."""
+    """What is known of each crystal of this rank, (n_crystals,): k, b of g = k exp(b s); gain and floor of counting.
+
+    ``errors``: a factor of V', (n_crystals,); empty where it is 1 for all.
+    """
 
     k: Float
     b: Float
     gain: Float
     floor: Float
+    errors: Float = field(default_factory=lambda: np.zeros(0))
 
-    def arrays(self) -> tuple[Float, Float, Float, Float]:
-        """The four, (n_crystals,) each, as the kernels take them."""
-        return self.k, self.b, self.gain, self.floor
+    def arrays(self) -> tuple[Float, Float, Float, Float, Float]:
+        """The five, (n_crystals,) each, as the kernels take them."""
+        return self.k, self.b, self.gain, self.floor, self.factors
+
+    @property
+    def factors(self) -> Float:
+        """The factor of V' of each crystal, (n_crystals,)."""
+        return self.errors if len(self.errors) else np.ones(len(self.k))
 
     def with_scales(self, k: Float, b: Float) -> CrystalScales:
         """The same with other scales.  ``k``, ``b``: (n_crystals,)."""

@@ -3,10 +3,11 @@
     g = k exp(b s) v(x, y),      v = exp(sum of shares x parameters)
 
 Rows are divided by v (intensity, variance, and factor to raw counts), so that everything else sees crystals with k and
-b alone. A step of the map is one of Gauss and Newton with the scales as they are: its normal matrix is one sum over all
-rows of all ranks, p x p for p parameters. Scales and map are found in turns; each still lights up all of the detector,
-so that they hardly depend on each other. The mean of ln v is 0 in every shell of resolution (models/gauge.py), which is
-a constraint here. Strengths: fit/restraint_strengths.py, at the minimum of the quadratic that touches the target.
+b alone. A step of the map is one of Gauss and Newton with the scales as they are. The map has one value in each of 256
+x 256 cells of the detector, so its normal matrix follows from two sums for each cell, over all rows of all ranks.
+Scales and map are found in turns; each still lights up all of the detector, so that they hardly depend on each other.
+The mean of ln v is 0 in every shell of resolution (models/gauge.py), which is a constraint here. Strengths:
+fit/restraint_strengths.py, at the minimum of the quadratic that touches the target.
 
 The first rank solves for all: another kind of processor might round otherwise.
 """
@@ -28,15 +29,16 @@ from braggscale.models.settings import MODULATION_BINS
 from braggscale.models.smooth import Axis, Smooth, smooth_basis
 from braggscale.numerics.array_types import Array, Bool, Float, Int, Int32
 from braggscale.numerics.compiled import crystal_detector as kernels
+from braggscale.numerics.compiled.crystal_detector import STEPS
 from braggscale.ranks.communicator import Communicator, gather_texts
 from braggscale.ranks.crystal_rows import CrystalRows, CrystalScales
 from braggscale.ranks.exact_sums import ExactSums, Sums
 from braggscale.ranks.reflections import Reflections
 
-STEPS = 1 << 16  # in which width and height of the detector are divided
 STRENGTH_TURNS, SETTLED = 30, 0.01  # of strengths on one quadratic, and the change of a logarithm that ends them
 MOST_FACTOR, STRONGEST = 10.0, 1e12
 _RIDGE = 1e-9
+_CHUNK = 1 << 22
 Tables = tuple[Int32, Float, Int32, Int32, Float, Int32, int, int]
 
 
@@ -51,7 +53,7 @@ class Detector:
         """Places as the kernels take them, (n,).  ``xyz``: pixels, (n, 3)."""
         share = xyz[:, :2] / np.array(self.size, np.float64)
         steps = np.clip(np.floor(share * STEPS), 0, STEPS - 1).astype(np.uint32)
-        return np.asarray((steps[:, 0] << np.uint32(16)) | steps[:, 1])
+        return np.asarray(steps[:, 0] * np.uint32(STEPS) + steps[:, 1])
 
 
 def common_detector(ranks: Communicator, experiments: Sequence[Experiment]) -> Detector | None:
@@ -117,20 +119,19 @@ class DetectorMap:
 
     def response(self, part: slice) -> Float:
         """v of the rows ``part``, (n,)."""
-        x, y = (self.place[part] >> np.uint32(16)).astype(int), (self.place[part] & np.uint32(STEPS - 1)).astype(int)
-        x_first, x_share, x_module, y_first, y_share, y_module, n_x, n_map = self.tables
-        value = np.zeros(len(x))
-        for b in range(3):
-            for a in range(3):
-                value += x_share[x, a] * y_share[y, b] * self.theta[x_first[x] + a + n_x * (y_first[y] + b)]
-        if self.modules is not None:
-            value += self.theta[n_map + x_module[x] + y_module[y]]
-        return np.asarray(np.exp(value))
+        found: Float = self.values(self.theta)[self.place[part]]
+        return found
+
+    def values(self, theta: Float) -> Float:
+        """v in every cell, (STEPS^2,).  ``theta``: (n_parameters,)."""
+        found = np.empty(STEPS * STEPS)
+        kernels.values(self.tables, np.ascontiguousarray(theta), found)
+        return found
 
 
 def detector_map_of(
-    ranks: Communicator, sums: ExactSums, rows: CrystalRows, place: Array, detector: Detector,
-    reflections: Reflections, shell: Int, estimated: bool,
+    ranks: Communicator, rows: CrystalRows, place: Array, detector: Detector, reflections: Reflections, shell: Int,
+    estimated: bool,
 ) -> DetectorMap:  # fmt: skip
     """A map that corrects nothing yet.
 
@@ -146,20 +147,29 @@ def detector_map_of(
     along_x = *_along(x, detector.size[0]), _module(modules, 0, detector.size[0], 1)
     along_y = *_along(y, detector.size[1]), _module(modules, 1, detector.size[1], columns)
     tables: Tables = (*along_x, *along_y, x.n, smooth.n_parameters)
-    n_shells, n_map = int(shell.max()) + 1, smooth.n_parameters
-    most = np.full(n_shells * n_map, n_rows, np.int64)
-    shares = sums.collect(
-        "map shares", most, 1,
-        lambda found: kernels.mean_shares(rows.number, rows.out, place, shell, tables, found),
-    )  # fmt: skip
-    n = n_map + (0 if modules is None else modules.n_parameters)
-    gauge = np.zeros((n_shells, n))
-    gauge[:, :n_map] = shares.reshape(n_shells, n_map)
+    n = smooth.n_parameters + (0 if modules is None else modules.n_parameters)
+    gauge = np.zeros((int(shell.max()) + 1, n))
+    kernels.mean_shares(_cell_counts(ranks, rows, place, shell), tables, gauge)
     gauge = gauge[gauge.any(axis=1)]
+    gauge /= gauge.sum(axis=1, keepdims=True)
     nothing = np.zeros(n)
     found = DetectorMap(smooth, modules, detector, place, tables, _free(gauge), nothing, nothing.copy())
     found.strengths = {_name(restraint, k): restraint.strength for k, (_, restraint) in enumerate(found.parts)}
     return found
+
+
+def _cell_counts(ranks: Communicator, rows: CrystalRows, place: Array, shell: Int) -> Int:
+    """Rows of all ranks that are in, (n_shells, STEPS^2), by the shell of their reflection and their cell.
+
+    ``place``: of the rows of this rank, (n,).  ``shell``: of each reflection, (n_reflections,).
+    """
+    n_shells, n = int(shell.max()) + 1, STEPS * STEPS
+    counts = np.zeros(n_shells * n, np.int64)
+    for first in range(0, len(rows), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        which = shell[rows.number[part] >> 1] * n + place[part]
+        counts += np.bincount(which[~rows.out[part]], minlength=len(counts))
+    return ranks.allreduce(counts).reshape(n_shells, n)
 
 
 def _name(restraint: Restraint, number: int) -> str:
@@ -204,24 +214,21 @@ def fit_map(
 
     def add(to: Sums) -> None:
         """Add the sums of the rows of this rank."""
-        kernels.map_sums(
-            0, rows.n_crystals, rows.arrays(), crystals.arrays(), apart, rows.weight, mean, total, found.place,
-            found.tables, n, to,
-        )  # fmt: skip
+        kernels.cell_sums(
+            0, rows.n_crystals, rows.arrays(), crystals.arrays(), apart, rows.weight, mean, total, found.place, to
+        )
 
-    flat = sums.collect("map", np.full(n * n + n, n_rows, np.int64), 1, add)[:, 0]
-    matrix = flat[: n * n].reshape(n, n)
-    matrix = matrix + np.triu(matrix, 1).T
+    cells = sums.collect("cells", np.full(STEPS * STEPS, n_rows, np.int64), 2, add)
     step = np.zeros(0)
     if ranks.rank == 0:
-        step = _solved(found, matrix, flat[n * n :], estimate)
+        matrix, slope = np.zeros((n, n)), np.zeros(n)
+        kernels.normal_matrix(cells, found.tables, matrix, slope)
+        step = _solved(found, matrix + np.triu(matrix, 1).T, slope, estimate)
     # parameters, uncertainties, strengths, change: those of the first rank
     step = np.concatenate(ranks.allgather(step))
     theta, esd, strengths = step[:n], step[n : 2 * n], step[2 * n : -1]
-    kernels.respond(
-        found.place, found.tables, np.ascontiguousarray(theta - found.theta), rows.intensity, rows.variance,
-        rows.factor, rows.weight,
-    )  # fmt: skip
+    change = found.values(theta - found.theta)
+    kernels.respond(found.place, change, rows.intensity, rows.variance, rows.factor, rows.weight)
     found.theta, found.esd = theta.copy(), esd.copy()
     found.strengths = dict(zip(found.strengths, strengths.tolist(), strict=True))
     return float(step[-1])

@@ -198,6 +198,7 @@ def _variance(data: RankData, scaled: RanksScaled, first: int, crystal: Int, par
     last = first + (int(crystal[-1]) + 1 if len(crystal) else 0)
     n = last - first
     a2, b2, linear = (np.full(n, term) for term in scaled.model.terms)
+    a2 = a2 * of.factors[first:last]
     relative = rows.relative[part].astype(np.float64) if len(rows.relative) else np.zeros(0)
     return VarianceModel(
         rows.intensity[part], rows.variance[part], rows.factor[part].astype(np.float64), crystal.astype(np.int32),

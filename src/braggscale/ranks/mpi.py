@@ -25,8 +25,11 @@ from braggscale.ranks.watch import Watch, seconds_of
 
 # The largest message, in bytes: counts of MPI 3 are 32-bit numbers, and buffers inside MPI stay small.
 MOST_AT_ONCE = 1 << 26
-# How long a rank sleeps between two looks at an operation that is not done, seconds: first, and at most.
-FIRST_NAP, LONGEST_NAP = 2e-5, 2e-3
+# How long a rank sleeps between two looks at an operation that is not done, seconds: at least, at most, and at most in
+# the first second of waiting. An operation has several steps, and each goes on when both ranks look; so in passes of a
+# tenth of a second two milliseconds were felt. Between these limits it is this share of the time that has passed.
+FIRST_NAP, LONGEST_NAP, SOON = 2e-5, 2e-3, 3e-4
+NAP = 0.05
 PATIENCE = "BRAGGSCALE_MPI_PATIENCE"  # seconds that an operation may take before the job is ended; 0 for no limit
 USUAL_PATIENCE = 3600.0
 
@@ -131,11 +134,10 @@ class World:
 
     def _wait(self, request: Any) -> None:
         """Until the operation is done; ends all ranks if that takes longer than anything should."""
-        begin, nap = time.monotonic(), FIRST_NAP
+        begin, waited = time.monotonic(), 0.0
         call = RollCall(self._note, self.size)
         while not request.Test():
-            time.sleep(nap)
-            nap = min(2 * nap, LONGEST_NAP)
+            time.sleep(min(max(NAP * waited, FIRST_NAP), SOON if waited < 1.0 else LONGEST_NAP))
             waited = time.monotonic() - begin
             gone = call.missing(waited) if self._note else []
             if gone:

@@ -126,6 +126,7 @@ def _scaled_rows(
     g = k * np.exp(crystals.b[c] * s)
     of_scale = scale_variance(g, s, np.full(n, k), np.tile(scaled.covariance[c], (n, 1)))
     a2, b2, linear = (np.array([term]) for term in scaled.model.terms)
+    a2 = a2 * crystals.factors[c]
     relative = rows.relative[part].astype(np.float64) if len(rows.relative) else np.zeros(0)
     model = VarianceModel(
         rows.intensity[part], rows.variance[part], rows.factor[part].astype(np.float64), np.zeros(n, np.int32),
@@ -162,7 +163,7 @@ def _model(
     )  # fmt: skip
     model: DataSetModel = build(settings, extent)
     covariance = scaled.covariance[c]
-    error = scaled.model
+    error = replace(scaled.model, a=scaled.model.a * float(np.sqrt(scaled.crystals.factors[c])))
     extra: dict[str, Any] = {
         "error_model_type": "BasicErrorModel",
         "error_model_parameters": [error.a, error.b],

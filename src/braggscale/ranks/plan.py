@@ -35,14 +35,26 @@ SERVED = (
     "weighting.error_model.reset_error_model", "scaling_options.full_matrix", "scaling_options.outlier_rejection",
     "scaling_options.outlier_zmax", "scaling_options.emax", "filtering.method", "filtering.deltacchalf.mode",
     "filtering.deltacchalf.stdcutoff", "filtering.deltacchalf.max_cycles", "filtering.deltacchalf.max_percent_removed",
-    "filtering.deltacchalf.min_reflections",
+    "filtering.deltacchalf.min_reflections", "reference", "reference_mode", "scaling_options.only_target",
 )  # fmt: skip
-SERVED_SCOPES = ("cut_data.", "output.", "ranks.")
+SERVED_SCOPES = ("cut_data.", "output.", "ranks.", "reference_model.")
 # Exports that need no row of the data.
 MERGED_EXPORTS = ("merged_mtz", "merged_cif")
 _SWEEPS = (
     "run over several ranks, or with a memory limit, model=KB is the only model: one scale and one B for each data set"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRequest:
+    """``paths``: files of the reference.  ``d_min``: Angstrom, None for that of the data.  ``k_sol``, ``b_sol``: bulk
+    solvent of a model.
+    """
+
+    paths: tuple[str, ...]
+    d_min: float | None
+    k_sol: float
+    b_sol: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,7 @@ class RanksPlan:
     ``scaled_files``: whether scaled tables are written.  ``group_by``: of input files, None for no groups.
     ``filtering``: None where no crystal is left out for its influence.
     ``detector_map``: whether there is a map of the detector, if all data sets have the same panel.
+    ``reference``: against which each data set is scaled by itself, None to scale all together.
     """
 
     known: Known
@@ -82,10 +95,11 @@ class RanksPlan:
     group_by: str | None
     filtering: FilterSettings | None
     detector_map: bool
+    reference: ReferenceRequest | None
 
     def row_cuts(self, stills: bool) -> Cuts:
         """Which reflections are used.  ``stills``: whether all data sets are."""
-        low = STILLS_CUTOFF if stills and self.estimated else PARTIALITY_CUTOFF
+        low = STILLS_CUTOFF if stills and (self.estimated or self.reference) else PARTIALITY_CUTOFF
         cut = low if self.partiality_cutoff is None else self.partiality_cutoff
         return Cuts(self.cuts.d_min, self.cuts.d_max, cut, self.cuts.min_isigi, self.cuts.accept)
 
@@ -96,8 +110,9 @@ def plan_of(options: Options) -> RanksPlan:
     errors, basic, cut = options.weighting.error_model, options.weighting.error_model.basic, options.cut_data
     wanted, scaling = options.reflection_selection, options.scaling_options
     refined = errors.error_model is not None and basic.minimisation is not None and basic.a is None
-    estimated = options.restraints == "estimated" and errors.error_model is not None
-    zmax = scaling.outlier_zmax or (ZMAX if estimated and refined else ZMAX_UNCALIBRATED)
+    alone = scaling.only_target  # what data sets have in common cannot be found from each of them alone
+    estimated = options.restraints == "estimated" and errors.error_model is not None and not alone
+    zmax = scaling.outlier_zmax or (ZMAX if (estimated or alone) and refined else ZMAX_UNCALIBRATED)
     accept = frozenset(Fate[word.upper()] for word in options.input.accept or ())
     model = ErrorModelOptions(basic.a, basic.b, basic.minimisation is not None, basic.min_Ih, basic.n_bins)
     asked = options.input
@@ -134,11 +149,27 @@ def plan_of(options: Options) -> RanksPlan:
         group_by=options.ranks.group_by,
         filtering=filter_settings(options.filtering),
         detector_map=estimated if modulation is None else bool(modulation),
+        reference=_reference(options) if alone else None,
     )
+
+
+def _reference(options: Options) -> ReferenceRequest:
+    solvent = options.reference_model
+    return ReferenceRequest(options.reference or (), options.cut_data.d_min, solvent.k_sol, solvent.b_sol)
 
 
 def _refuse(options: Options) -> None:
     where = "over several ranks, or with a memory limit"
+    only, modulation = options.scaling_options.only_target, options.models["KB"].modulation_correction
+    if bool(options.reference) != only:
+        raise CommandError(
+            f"{where} a reference scales each data set by itself: write reference=FILE and only_target=True"
+        )
+    if only and (options.filtering.method is not None or modulation):
+        raise CommandError(
+            f"{'modulation_correction=True' if modulation else 'filtering.method'} compares data sets with each other; "
+            "only_target=True scales each of them by itself"
+        )
     for name in sorted(options.explicit):
         if name not in SERVED and not name.startswith(SERVED_SCOPES):
             raise CommandError(f"{name} has no meaning {where}; leave it out, or scale on one machine without a limit")

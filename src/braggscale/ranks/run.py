@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,9 +90,10 @@ def _run(
     with clock.stage("symmetry"):
         data = _rank_data(ranks, inputs, plan, loaded, allocator)
     ranks.at(f"scaling the data of {_names(inputs)}")
+    work = partial(_scaled, data, inputs, plan)
     with clock.stage("scaling"):
         scaled, filtered = scale_filtered(
-            data, inputs.cell, plan.small_scale_cutoff, plan.filtering, loaded.names, lambda: scale(data, plan)
+            data, inputs.cell, plan.small_scale_cutoff, plan.filtering, loaded.names, work
         )
     with clock.stage("merging"):
         findings = _findings(data, inputs, plan, loaded, (scaled, filtered), warnings)
@@ -133,7 +135,8 @@ def _rank_data(ranks: Communicator, inputs: Census, plan: RanksPlan, loaded: Loa
     rows = together(ranks, lambda: store.finished(reflections.numbers, relative, allocator))
     refuse_twice(ranks, rows.key)
     apart = np.full(len(reflections), plan.apart)
-    rows.lost[:] = _unconnected(rows, reflections.counts_by_place(apart), apart)
+    if plan.reference is None:
+        rows.lost[:] = _unconnected(rows, reflections.counts_by_place(apart), apart)
     rows.leave_out_lost()
     n = int(ranks.allreduce(np.array([rows.n_crystals], np.int64))[0])
     sample = sample_of(ranks, rows, reflections)
@@ -146,7 +149,7 @@ def _rank_data(ranks: Communicator, inputs: Census, plan: RanksPlan, loaded: Loa
     detector = None
     if inputs.detector is not None:
         shell = shells_of(s, reflections.counts.reshape(-1, 2).sum(axis=1))
-        detector = detector_map_of(ranks, sums, rows, rows.place, inputs.detector, reflections, shell, plan.estimated)
+        detector = detector_map_of(ranks, rows, rows.place, inputs.detector, reflections, shell, plan.estimated)
     return RankData(ranks, sums, rows, reflections, n, apart, s, sample, detector)
 
 
@@ -157,6 +160,16 @@ def _unconnected(rows: CrystalRows, counts: Int, apart: Bool) -> Bool:
     for c in range(rows.n_crystals):
         alone[c] = not several[places(rows.number[rows.starts[c] : rows.starts[c + 1]], apart)].any()
     return alone
+
+
+def _scaled(data: RankData, inputs: Census, plan: RanksPlan) -> RanksScaled:
+    """The scales of all crystals, found together, or of each by itself."""
+    if plan.reference is None:
+        return scale(data, plan)
+    from braggscale.ranks.against import known_intensities, scale_alone  # few runs need it
+
+    known = known_intensities(data, plan.reference, inputs.symmetry, inputs.cell, inputs.wavelength)
+    return scale_alone(data, plan, known)
 
 
 def _findings(

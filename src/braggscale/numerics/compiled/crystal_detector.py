@@ -1,14 +1,13 @@
 """Compiled passes for a map of the detector over rows that stand crystal by crystal (braggscale.ranks).
 
-Arguments are those of crystal_passes.py, and
+Width and height of the detector are divided into STEPS each, so there are STEPS^2 cells. The map has one value in a
+cell, that of its centre: exp(sum over parameters of share x parameter). Sums over rows are sums over cells, and what a
+step of the parameters needs follows from these. Arguments are those of crystal_passes.py, and
 
-    place     where each row is on the detector, (n,): x in 65536ths of its width in the upper half of 32 bits, y in the
-              lower half
-    tables    of each x, and of each y: first parameter of the map along this axis, (65536,), shares of it and the next
-              two, (65536, 3), and part of the number of the module, (65536,), -1 where modules have no factors; and
-              parameters of the map along x, and of the map
-
-The value of the map at a row is exp(sum over parameters of share x parameter).
+    place     the cell of each row, x STEPS + y, (n,)
+    tables    of each step along x, and of each along y: first parameter of the map along this axis, (STEPS,), shares of
+              it and the next two, (STEPS, 3), and part of the number of the module, (STEPS,), -1 where modules have no
+              factors; and parameters of the map along x, and of the map
 """
 
 import numpy as np
@@ -18,14 +17,14 @@ from braggscale.numerics.compiled.crystal_passes import APART, CRYSTALS, PASS_JI
 
 _AXIS = "int32[::1], float64[:, ::1], int32[::1]"
 TABLES = f"Tuple(({_AXIS}, {_AXIS}, int64, int64))"
-NONZEROS = 10  # parameters on which the value at a row depends: nine of the map and one module
+STEPS = 256
+NONZEROS = 10  # parameters on which the value in a cell depends: nine of the map and one module
 
 
 @njit(inline="always", **PASS_JIT)
-def basis(place, tables, index, share):
-    """Fill the parameters on which the value at a place depends, ascending, and their shares; returns how many."""
+def basis(x, y, tables, index, share):
+    """Fill the parameters on which the value in a cell depends, ascending, and their shares; returns how many."""
     x_first, x_share, x_module, y_first, y_share, y_module, n_x, n_map = tables
-    x, y = np.int64(place >> np.uint32(16)), np.int64(place & np.uint32(0xFFFF))
     n = 0
     for b in range(3):
         for a in range(3):
@@ -39,34 +38,40 @@ def basis(place, tables, index, share):
     return n
 
 
-@njit(f"void(uint32[::1], {TABLES}, float64[::1], float64[::1], float64[::1], float32[::1], float32[::1])", **PASS_JIT)
-def respond(place, tables, theta, intensity, variance, factor, weight):
-    """Divide rows by the map with parameters ``theta``, (n_parameters,): intensity, variance, factor, 1/weight."""
+@njit(f"void({TABLES}, float64[::1], float64[::1])", **PASS_JIT)
+def values(tables, theta, found):
+    """Fill the map in every cell, (STEPS^2,).  ``theta``: parameters, (n_parameters,)."""
     index, share = np.zeros(NONZEROS, np.int64), np.zeros(NONZEROS)
+    for x in range(STEPS):
+        for y in range(STEPS):
+            value = 0.0
+            for a in range(basis(x, y, tables, index, share)):
+                value += share[a] * theta[index[a]]
+            found[x * STEPS + y] = np.exp(value)
+
+
+@njit("void(uint32[::1], float64[::1], float64[::1], float64[::1], float32[::1], float32[::1])", **PASS_JIT)
+def respond(place, value, intensity, variance, factor, weight):
+    """Divide rows by the map: intensity, variance, factor, 1/weight.  ``value``: in every cell, (STEPS^2,)."""
     for i in range(len(place)):
-        value = 0.0
-        for a in range(basis(place[i], tables, index, share)):
-            value += share[a] * theta[index[a]]
-        value = np.exp(value)
-        intensity[i] /= value
-        variance[i] /= value * value
-        factor[i] = np.float64(factor[i]) / value
-        weight[i] = np.float64(weight[i]) * value * value
+        v = value[place[i]]
+        intensity[i] /= v
+        variance[i] /= v * v
+        factor[i] = np.float64(factor[i]) / v
+        weight[i] = np.float64(weight[i]) * v * v
 
 
 @njit(
-    f"void(int64, int64, {ROWS}, {CRYSTALS}, {APART}, float32[::1], float64[::1], float64[::1], uint32[::1], {TABLES}, "
-    f"int64, {SUMS})",
+    f"void(int64, int64, {ROWS}, {CRYSTALS}, {APART}, float32[::1], float64[::1], float64[::1], uint32[::1], {SUMS})",
     **PASS_JIT,
 )
-def map_sums(first, last, rows, crystals, apart, weight, mean, total, place, tables, n, sums):
-    """Add what a step of the ``n`` parameters needs: J'J with the I_h eliminated, upper triangle, n^2, and w r J, n.
+def cell_sums(first, last, rows, crystals, apart, weight, mean, total, place, sums):
+    """Add, by cell, w mu^2 with the I_h eliminated, and w (I - mu) mu, mu = g I_h: J'J and slope of ln v in this cell.
 
     Of the elimination only the part of each row with itself counts: others of its reflection are elsewhere.
     ``mean``: I_h, ``total``: sum w g^2, by place.
     """
     starts, number, intensity, variance, s, factor, relative, out = rows
-    index, share = np.zeros(NONZEROS, np.int64), np.zeros(NONZEROS)
     for c in range(first, last):
         k, b = crystals[0][c], crystals[1][c]
         for i in range(starts[c], starts[c + 1]):
@@ -76,28 +81,33 @@ def map_sums(first, last, rows, crystals, apart, weight, mean, total, place, tab
                 continue
             g = k * np.exp(b * s[i])
             mu = g * mean[h]
-            size = w * mu * mu * max(1.0 - w * g * g / total[h], 0.0)
-            slope = w * (intensity[i] - mu) * mu
-            n_there = basis(place[i], tables, index, share)
-            for p in range(n_there):
-                line = index[p] * n
-                for q in range(p, n_there):
-                    add(sums, line + index[q], 0, size * share[p] * share[q])
-                add(sums, n * n + index[p], 0, slope * share[p])
+            add(sums, place[i], 0, w * mu * mu * max(1.0 - w * g * g / total[h], 0.0))
+            add(sums, place[i], 1, w * (intensity[i] - mu) * mu)
 
 
-@njit(f"void(int32[::1], boolean[::1], uint32[::1], int64[::1], {TABLES}, {SUMS})", **PASS_JIT)
-def mean_shares(number, out, place, shell, tables, sums):
-    """Add shares of the map's parameters in rows that are in, by shell, (n_shells n_map,).
-
-    ``shell``: of each reflection, (n_reflections,).
-    """
-    n_map = tables[7]
+@njit(f"void(float64[:, ::1], {TABLES}, float64[:, ::1], float64[::1])", **PASS_JIT)
+def normal_matrix(cells, tables, matrix, slope):
+    """Add J'J of the parameters, upper triangle, and their slope from those of the cells, (STEPS^2, 2)."""
     index, share = np.zeros(NONZEROS, np.int64), np.zeros(NONZEROS)
-    for i in range(len(number)):
-        if out[i]:
-            continue
-        line = shell[number[i] >> 1] * n_map
-        basis(place[i], tables, index, share)
-        for p in range(9):
-            add(sums, line + index[p], 0, share[p])
+    for x in range(STEPS):
+        for y in range(STEPS):
+            size, along = cells[x * STEPS + y]
+            if size == 0.0 and along == 0.0:
+                continue
+            n = basis(x, y, tables, index, share)
+            for p in range(n):
+                slope[index[p]] += along * share[p]
+                for q in range(p, n):
+                    matrix[index[p], index[q]] += size * share[p] * share[q]
+
+
+@njit(f"void(int64[:, ::1], {TABLES}, float64[:, ::1])", **PASS_JIT)
+def mean_shares(counts, tables, found):
+    """Add shares of the map's parameters in rows, (n_shells, n_parameters).  ``counts``: (n_shells, STEPS^2)."""
+    index, share = np.zeros(NONZEROS, np.int64), np.zeros(NONZEROS)
+    for shell in range(len(counts)):
+        for cell in range(STEPS * STEPS):
+            if counts[shell, cell]:
+                basis(cell // STEPS, cell % STEPS, tables, index, share)
+                for p in range(9):
+                    found[shell, index[p]] += counts[shell, cell] * share[p]

@@ -9,7 +9,8 @@ Arguments that several share
     rows          starts (n_crystals + 1,): rows of each crystal; and of each row, (n,): number (2 h + 1 for an I- of
                   reflection h, else 2 h) int32, intensity, variance float64, s = 1/(2 d^2) float64, factor = I/I_raw
                   float32, relative = r float32 (n,) or empty, out (True: an outlier)
-    crystals      of each crystal, (n_crystals,): k, b of g = k exp(b s), gain, floor (counting, see variance.py)
+    crystals      of each crystal, (n_crystals,): k, b of g = k exp(b s), gain, floor (counting, see variance.py), and a
+                  factor of V'
     terms         a^2, b^2, linear: the error model
     apart         whether the Friedel mates of a reflection are two groups, (n_reflections,); the rows of I+ of
                   reflection h then have place 2 h and those of I- 2 h + 1, otherwise all have 2 h
@@ -31,7 +32,7 @@ ROWS = (
     "Tuple((int64[::1], int32[::1], float64[::1], float64[::1], float64[::1], float32[::1], float32[::1], "
     "boolean[::1]))"
 )
-CRYSTALS = "Tuple((float64[::1], float64[::1], float64[::1], float64[::1]))"
+CRYSTALS = "UniTuple(float64[::1], 5)"
 APART = "boolean[::1]"
 TERMS = "UniTuple(float64, 3)"
 SUMS = "Tuple((float64[:, ::1], int64[:, ::1], float64[:, ::1]))"
@@ -62,7 +63,7 @@ def row_variance(i, c, rows, crystals, terms, mu):
     """V' of row i of crystal c at the expected intensity mu."""
     starts, number, intensity, variance, s, factor, relative, out = rows
     a2, b2, linear = terms
-    return variance_at(
+    return crystals[4][c] * variance_at(
         mu, intensity[i], variance[i], np.float64(factor[i]), crystals[2][c], crystals[3][c], a2, b2, linear,
         np.float64(relative[i]) if len(relative) else 0.0,
     )  # fmt: skip
@@ -209,7 +210,7 @@ def merged_weight(i, c, rows, crystals, terms, g, mean, covariance, observed):
     """
     starts, number, intensity, variance, s, factor, relative, out = rows
     a2, b2, linear = terms
-    v = variance_at(
+    v = crystals[4][c] * variance_at(
         g * mean, intensity[i], variance[i], np.float64(factor[i]), 0.0 if observed else crystals[2][c],
         crystals[3][c], a2, b2, linear, np.float64(relative[i]) if len(relative) else 0.0,
     )  # fmt: skip
