@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from braggscale.data.geometry import UnitCell
-from braggscale.data.reference import place
+from braggscale.data.reference import place_reference
 from braggscale.data.symmetry import Symmetry
 from braggscale.errors import DataError
 from braggscale.io.reference_file import read_reference
@@ -52,12 +52,13 @@ def known_intensities(
 ) -> KnownIntensities:
     """The reference that the options name, at the reflections of all ranks.
 
-    Raises, on all ranks, what ``read_reference`` and ``place`` raise, and DataError for too few common reflections.
+    Raises, on all ranks, what ``read_reference`` and ``place_reference`` raise, and DataError where too few reflections
+    are common.
     """
     d_min = asked.d_min or float(1.0 / np.sqrt(2.0 * data.s.max()))
     request = ModelRequest(d_min, wavelength, asked.k_sol, asked.b_sol)
     reference = together(data.ranks, lambda: read_reference(asked.paths, request))
-    placed = together(data.ranks, lambda: place(reference, symmetry, cell))
+    placed = together(data.ranks, lambda: place_reference(reference, symmetry, cell))
     table = data.reflections.index
     index = packed(placed.asu, placed.minus)
     at = np.minimum(np.searchsorted(table, index >> 1), len(table) - 1)

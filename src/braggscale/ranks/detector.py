@@ -123,7 +123,7 @@ class DetectorMap:
         return found
 
     def values(self, theta: Float) -> Float:
-        """v in every cell, (STEPS^2,).  ``theta``: (n_parameters,)."""
+        """v in every cell, (n_cells,).  ``theta``: (n_parameters,)."""
         found = np.empty(STEPS * STEPS)
         kernels.values(self.tables, np.ascontiguousarray(theta), found)
         return found
