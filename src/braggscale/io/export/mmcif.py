@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from braggscale.numerics.array_types import Int
 from braggscale.statistics.catalogue import IN_CIF, CifItem, Statistic, chosen
 from braggscale.statistics.merging_statistics import Statistics
 from braggscale.statistics.shell_statistics import Shell
-from braggscale.statistics.shown_digits import interval, shown_digits
 
 
 def loop(category: str, names: Sequence[str]) -> str:
@@ -71,24 +70,17 @@ def statistics_items(entry: str, statistics: Statistics, n_experiments: int) -> 
     ``entry``: name of the block.  ``n_experiments``: diffraction experiments that the statistics are of.
     """
     items = [(statistic, statistic.cif) for statistic in chosen(IN_CIF, statistics.anomalous) if statistic.cif]
-    digits = shown_digits(statistics)
-    by_error = {statistic.name for statistic, _ in items if interval(statistics.intervals, statistic.name)}
-    in_all = {name: digits.overall[name] for name in by_error}
-    in_shells = {name: digits.shells[name] for name in by_error}
     ids = ",".join(str(k) for k in range(1, n_experiments + 1))
     text = f"_reflns.entry_id {entry}\n_reflns.pdbx_diffrn_id {ids}\n_reflns.pdbx_ordinal 1\n"
     for statistic, cif in items:
-        text += f"_reflns.{cif.overall:<34} {_known(statistic, cif, statistics.overall, in_all)}\n"
+        text += f"_reflns.{cif.overall:<34} {_known(statistic, cif, statistics.overall)}\n"
     text += loop("_reflns_shell", ["pdbx_ordinal", "pdbx_diffrn_id", *(cif.shell for _, cif in items)])
     # from high to low resolution, as the PDB lists them
     for k, shell in enumerate(reversed(statistics.shells), start=1):
-        text += f"{k} {ids} " + " ".join(_known(statistic, cif, shell, in_shells) for statistic, cif in items) + "\n"
+        text += f"{k} {ids} " + " ".join(_known(statistic, cif, shell) for statistic, cif in items) + "\n"
     return text
 
 
-def _known(statistic: Statistic, cif: CifItem, of: Shell, digits: Mapping[str, int]) -> str:
-    """The value with the decimals of log and report where its error decides them, else with those of the item."""
-    value = statistic.factor * getattr(of, statistic.name)
-    if not np.isfinite(value):
-        return "?"
-    return f"{value:.{digits[statistic.name]}f}" if statistic.name in digits else cif.form % value
+def _known(statistic: Statistic, cif: CifItem, shell: Shell) -> str:
+    value = statistic.factor * getattr(shell, statistic.name)
+    return cif.form % value if np.isfinite(value) else "?"
