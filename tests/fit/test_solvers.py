@@ -43,6 +43,17 @@ def assert_same_scales(one, other, design, part, esds):
     assert esds[0] < np.median(np.sqrt(also) / h / error) < esds[1]
 
 
+def test_uncertainties_of_many_crystals_are_those_of_the_whole_matrix():
+    models = [synthetic.kb() for _ in range(60)]
+    rows, groups, model, _, target = problem(models, seed=4, n_groups=600)
+    whole = Problem.of(model, rows, groups, np.zeros(model.n_parameters, bool))
+    dense, free = (
+        fit(whole, model.null(), target.intensity, target.weight, SETTINGS, solver=solver)
+        for solver in (Dense(), MatrixFree())
+    )
+    assert_same_scales(dense, free, target.design, 0.1, (0.9, 1.02))
+
+
 @settings(max_examples=6, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
 @given(
     n_sets=st.integers(4, 7), estimated=st.booleans(), shared=st.sampled_from([(), ("absorption",)]),
