@@ -322,7 +322,7 @@ def test_intervals_cover_every_width():
 @pytest.mark.parametrize(
     ("facts", "model", "sentence"),
     [
-        (SweepFacts("0", True, 0.0), "KB", "model KB, because stills have no rotation"),
+        (SweepFacts("0", True, 0.0), "KB", "model KB, because there is no rotation"),
         (SweepFacts("0", False, 0.99), "KB", "model KB, because a sweep of 0.99 degrees is shorter than 1"),
         (SweepFacts("0", False, 1.0), "physical", "for a sweep of only 1 degrees model=KB may be the better"),
         (SweepFacts("0", False, 2.99), "physical", "model=KB may be the better choice"),
@@ -339,7 +339,7 @@ def test_a_still_gets_kb_whatever_was_named():
     for name in ("physical", "array"):
         found, sentences = resolve_model(request(f"model={name}"), SweepFacts("0", True, 0.0))
         assert found.model == "KB"
-        assert sentences == [f"model KB instead of {name}, which needs a rotation: stills have none"]
+        assert sentences == [f"model KB instead of {name}, which needs a rotation"]
     assert resolve_model(request("model=KB"), SweepFacts("0", True, 0.0))[1] == []
     assert resolve_model(request("model=KB"), SWEEP)[0].model == "KB"
 

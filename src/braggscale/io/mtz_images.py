@@ -45,8 +45,8 @@ def header_numbers(path: str, batch: Array, images: Sequence[Image]) -> tuple[Ar
     if all(image.width == 0 for image in images) and all(n - 1 in known for n in numbers):
         return batch - 1, True
     raise InputError(
-        f"{path}: rows of batch {some_numbers(strange)}, but the batch headers go from {min(known)} to {max(known)} "
-        "without; headers and rows do not belong together"
+        f"{path}: rows of batch {some_numbers(strange)}, but no batch headers of these numbers (they go from "
+        f"{min(known)} to {max(known)}); headers and rows do not belong together"
     )
 
 

@@ -74,8 +74,8 @@ def _model_name(wanted: str, facts: SweepFacts) -> tuple[str, list[str]]:
         return wanted, []
     if facts.is_still:
         if wanted == AUTO:
-            return STILLS, [f"model {STILLS}, because stills have no rotation"]
-        return STILLS, [f"model {STILLS} instead of {wanted}, which needs a rotation: stills have none"]
+            return STILLS, [f"model {STILLS}, because there is no rotation"]
+        return STILLS, [f"model {STILLS} instead of {wanted}, which needs a rotation"]
     if wanted == AUTO and degrees < KB_BELOW:
         return STILLS, [f"model {STILLS}, because a sweep of {degrees:.3g} degrees is shorter than {KB_BELOW:g}"]
     if wanted == AUTO and 0 < facts.n_rows < FEWEST_FOR_CURVES:

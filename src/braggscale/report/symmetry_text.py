@@ -51,15 +51,18 @@ def _rotations(elements: list[ElementEntry], space_group: str) -> list[str]:
     holds, no, unknown = by_state["holds"], by_state["no"], by_state["unknown"]
     own, others = [e for e in unknown if e.used], [e for e in unknown if not e.used]
     if own and not by_state["denied"]:
-        rotations = f"{'all of ' * bool(holds)}the {len(own) + len(holds)} rotations of {space_group}"
+        n = len(own) + len(holds)
+        rotations = f"{'all of ' * bool(holds)}the {f'{n} rotations' if n > 1 else 'rotation'} of {space_group}"
         said.append(
             f"Whether the intensities have {rotations} cannot be told{_of_few(own)}: too few reflections that they "
             "relate were measured, or they are too weak."
         )
     elif holds and not by_state["denied"]:
-        said.append(f"The intensities have all {len(holds)} rotations of {space_group} ({_range(holds)}).")
+        which = f"all {len(holds)} rotations" if len(holds) > 1 else "the rotation"
+        said.append(f"The intensities have {which} of {space_group} ({_range(holds)}).")
     if no and not by_state["missing"] and not others:
-        said.append(f"They have none of the {len(no)} further rotations that the lattice allows ({_range(no)}).")
+        which = f"none of the {len(no)} further rotations" if len(no) > 1 else "not the further rotation"
+        said.append(f"They have {which} that the lattice allows ({_range(no)}).")
     return said
 
 

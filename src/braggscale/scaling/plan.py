@@ -11,6 +11,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from braggscale.data import data_set_names
 from braggscale.data.fit_subset import Draw, Limits
 from braggscale.data.flags import Fate
@@ -307,6 +309,11 @@ def _can_estimate(kind: str) -> bool:
     return kind == AUTO or MODELS[kind].estimates
 
 
+def _has_partials(data_set: DataSet) -> bool:
+    """Whether any reflection was recorded in part; files without partialities have 1."""
+    return "partiality" in data_set.table and bool((np.asarray(data_set.table["partiality"]) < 1.0).any())
+
+
 def _settled(options: Options, chosen: Sequence[DataSet], models: ModelRequest) -> Options:
     """The options with all automatic values that depend on all data sets replaced by numbers."""
     estimated = models.estimated and any(map(_can_estimate, _kinds(models, chosen)))
@@ -314,7 +321,7 @@ def _settled(options: Options, chosen: Sequence[DataSet], models: ModelRequest) 
     cut, scaling, selection = options.cut_data, options.scaling_options, options.reflection_selection
     if cut.partiality_cutoff is None:
         low = (estimated or scaling.only_target) and stills
-        if low:
+        if low and any(map(_has_partials, chosen)):
             log.info(f"stills: used from a partiality of {STILLS_CUTOFF:g}; a small partiality means a small weight")
         cut = replace(cut, partiality_cutoff=STILLS_CUTOFF if low else PARTIALITY_CUTOFF)
     if scaling.outlier_zmax is None:

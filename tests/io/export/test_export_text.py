@@ -436,13 +436,17 @@ def test_collect_refuses_unscaled_tables():
 def test_wavelengths_group_by_gaps():
     from types import SimpleNamespace as Name
 
-    def of(*values):
-        return wavelength_groups([Name(beam=Name(wavelength=w)) for w in values])
+    def of(*values, stills=False):
+        return wavelength_groups([Name(beam=Name(wavelength=w), is_still=stills) for w in values])
 
     values, group = of(1.0, 0.9, 1.00005, 1.00012, 0.9)
     assert values == pytest.approx((1.0000566667, 0.9)) and group.tolist() == [0, 1, 0, 0, 1]
     assert of(0.979, 0.9791)[1].tolist() == [0, 0]
     assert of(0.979, 0.97911)[1].tolist() == [0, 1]
+    shots = [1.3 + 0.001 * k for k in range(8)]  # of a free-electron laser
+    assert set(of(*shots, stills=True)[1].tolist()) == {0} and of(*shots, stills=True)[0] == pytest.approx((1.3035,))
+    assert of(*shots)[1].tolist() == list(range(8))
+    assert of(*shots[:3], stills=True)[1].tolist() == [0, 1, 2]
 
 
 def test_scan_points_of_a_document(sample):

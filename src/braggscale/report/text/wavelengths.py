@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from braggscale.report.text.tables import text_table
 from braggscale.scaling.by_wavelength import Wavelengths
+from braggscale.statistics.catalogue import CATALOGUE
+from braggscale.statistics.shown_digits import shown_digits
 from braggscale.wording import show
+
+COLUMNS = ("n_obs", "completeness", "multiplicity", "r_meas", "cc_half", "cc_anom", "df_f")
 
 
 def wavelength_lines(found: Wavelengths) -> list[str]:
     """A table of the wavelengths, and one of the differences between them."""
-    header = ("wavelength", "data sets", "n", "complete", "multipl.", "R_meas", "CC1/2", "CC_anom", "dF/F", "limit")
+    columns = [CATALOGUE[name] for name in COLUMNS]
+    header = ("wavelength", "sets", *(column.heading for column in columns), "limit")
     rows = []
     for one in found.each:
         if one.statistics is None:
-            rows.append((f"{one.wavelength:.5f}", str(len(one.data_sets)), "0", *("-",) * 7))
+            rows.append((f"{one.wavelength:.5f}", str(len(one.data_sets)), "0", *("-",) * len(COLUMNS)))
             continue
-        s = one.statistics.overall
-        rows.append(
-            (
-                f"{one.wavelength:.5f}", str(len(one.data_sets)), str(s.n_obs), show(s.completeness, 3),
-                show(s.multiplicity, 2), show(s.r_meas, 4), show(s.cc_half, 4), show(s.cc_anom, 3), show(s.df_f, 4),
-                show(one.statistics.limit.d_min, 2),
-            )
-        )  # fmt: skip
+        digits = shown_digits(one.statistics)
+        values = [digits.of_all(column, getattr(one.statistics.overall, column.name)) for column in columns]
+        limit = show(one.statistics.limit.d_min, 2)
+        rows.append((f"{one.wavelength:.5f}", str(len(one.data_sets)), *values, limit))
     lines = [f"{len(found.each)} wavelengths on one scale", *text_table(header, rows).splitlines(), ""]
     lines.append("Dispersive differences of merged intensities, Friedel mates together")
     pairs = [
