@@ -207,17 +207,24 @@ def prepare_all(
 def _refuse_twice(data_sets: Sequence[UsedDataSet]) -> None:
     """Raises DataError if two data sets share more than half of their rows, because the same data were given twice."""
     seen: dict[int, tuple[UsedDataSet, UInt]] = {}
+    doubles: list[tuple[UsedDataSet, UsedDataSet, int]] = []
     for one in data_sets:
         keys = np.sort(row_keys(one.usable.observations))
         # equal data sets have the same smallest keys; those of different data sets are hardly ever equal
         for key in keys[:_COMPARED].tolist():
             other = seen.setdefault(key, (one, keys))
-            if other[0] is not one and 2 * shared_rows(keys, other[1]) > min(len(keys), len(other[1])):
-                raise DataError(
-                    f"data sets {other[0].identifier} and {one.identifier} are the same data, "
-                    f"{shared_rows(keys, other[1])} rows agree to the last digit; give them once, or choose with "
-                    "use_datasets="
-                )
+            shared = 0 if other[0] is one else shared_rows(keys, other[1])
+            if 2 * shared > min(len(keys), len(other[1])):
+                doubles.append((other[0], one, shared))
+                break
+    if doubles:
+        first, second, rows = doubles[0]
+        gone = {id(double) for _, double, _ in doubles}
+        kept = [one.identifier for one in data_sets if id(one) not in gone]
+        raise DataError(
+            f"data sets {first.identifier} and {second.identifier} are the same data, {rows} rows agree to the last "
+            f"digit; give them once, or scale with use_datasets={','.join(kept)}"
+        )
 
 
 def _without_blank(data_sets: Sequence[RunDataSet]) -> list[RunDataSet]:
