@@ -100,7 +100,7 @@ def _table(here: StatisticsEntry, there: StatisticsEntry, summary: Summary, othe
             limits = _limits(here, there, statistic.name) if number is None else None
             judged = statistic.better if statistic.name in COUNTED or limits is not None else None
             known = [(one.overall if number is None else one.shells)[statistic.name] for one in digits]
-            texts = [shown(_times(v, statistic.factor), own) for v, own in zip((one, two), known, strict=True)]
+            texts = [shown(_times(v, statistic.factor), max(known)) for v in (one, two)]
             change = None if one is None or two is None else statistic.factor * (one - two)
             rows.append(
                 [
@@ -161,7 +161,8 @@ def _change(change: float | None, digits: int, better: Better | None, limits: tu
     if limits is None:
         return ["0" if small else f"{change:+.{digits}f}", "", word]
     digits = max(digits, decimals(limits[1] - limits[0]))
-    return [f"{change:+.{digits}f}", f"{limits[0]:+.{digits}f} to {limits[1]:+.{digits}f}", word]
+    size = f"{change:+.{digits}f}"
+    return ["0" if float(size) == 0.0 else size, f"{limits[0]:+.{digits}f} to {limits[1]:+.{digits}f}", word]
 
 
 def _commands(summary: Summary, other: Summary) -> Table:
