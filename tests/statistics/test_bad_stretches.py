@@ -2,6 +2,7 @@
 recommended."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from braggscale.data.unique_reflections import Groups
 from braggscale.statistics.bad_stretches import bad_data_sets, bad_stretches, gain_without
-from braggscale.statistics.deviation_scores import Deviations
+from braggscale.statistics.deviation_scores import Deviations, mates_differ
 from braggscale.statistics.stretch_edges import edges_by_good, joined
 from simulation.deviations import N_IMAGES, observations
 
@@ -99,3 +100,33 @@ def test_edges_are_sharp_where_equivalents_are_few():
         ((first, last, _),) = edges_by_good(data, 0, [(103, 108, 0.001)], N_IMAGES)
         right += abs(first - 100) <= 1 and abs(last - 111) <= 1
     assert right >= 9
+
+
+def with_mates(difference, seed=4, n=400):
+    """Each reflection measured four times as I+ and I-, which differ by ``difference`` of their error."""
+    rng = np.random.default_rng(seed)
+    merged, mate = np.repeat(np.arange(n), 8), np.tile(np.repeat([0, 1], 4), n)
+    x = 100.0 + 10.0 * rng.normal(size=8 * n) + 10.0 * difference * np.repeat(rng.normal(size=n), 8) * (mate - 0.5)
+    image = rng.integers(0, N_IMAGES, 8 * n)
+    groups, split = Groups.from_keys(merged), Groups.from_keys(2 * merged + mate)
+    ones = np.ones(8 * n, bool)
+    return Deviations(groups, np.zeros(8 * n, int), image, x, np.full(8 * n, 100.0), np.ones(8 * n), ones, split)
+
+
+def test_mates_differ_only_where_they_do():
+    alike, different = with_mates(0.0), with_mates(2.0)
+    assert not mates_differ(alike.groups, alike.predicting, alike.x, alike.variance)
+    assert mates_differ(different.groups, different.predicting, different.x, different.variance)
+    assert not mates_differ(alike.groups, alike.groups, alike.x, alike.variance)
+
+
+def test_mates_that_differ_do_not_predict_each_other():
+    """Good observations, most of I+, are left out: with mates together that looks like a gain for I-."""
+    data = with_mates(4.0)
+    inside = (np.arange(len(data.x)) % 8) < 2
+    assert gain_without(replace(data, predicting=None), inside)[0] > 0.05
+    gain, error = gain_without(data, inside)
+    assert gain < -error < 0.0
+    noisy = replace(data, x=np.where(inside, data.x + 40.0 * np.random.default_rng(1).normal(size=len(data.x)), data.x))
+    gain, error = gain_without(noisy, inside)
+    assert gain > error > 0.0

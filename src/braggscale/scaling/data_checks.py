@@ -13,7 +13,7 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.data.unique_reflections import mean_of_others
 from braggscale.numerics.array_types import Bool, Int
 from braggscale.scaling.state import Scaled
-from braggscale.statistics.deviation_scores import Deviations
+from braggscale.statistics.deviation_scores import Deviations, mates_differ
 from braggscale.statistics.exclusions import Exclusions, exclusions
 from braggscale.statistics.symmetry_check import ScaledRows, SymmetryCheck, check_symmetry
 
@@ -40,15 +40,11 @@ def exclusions_of(
     last = np.array([b for _, b in ranges], np.int64)
     image: Int = np.floor(rows.xyz[:, 2]).astype(np.int64) + 1 - first[rows.data_set]
     image = np.clip(image, 0, (last - first)[rows.data_set])
-    deviations = Deviations(
-        groups,
-        rows.data_set,
-        image,
-        state.values.intensity / state.scale,
-        scaled.variance / state.scale**2,
-        z2,
-        good,
-    )
+    x, variance = state.values.intensity / state.scale, scaled.variance / state.scale**2
+    split = None
+    if not apart and mates_differ(groups, data.friedel_split, x, np.where(good, variance, np.inf)):
+        split = data.friedel_split
+    deviations = Deviations(groups, rows.data_set, image, x, variance, z2, good, split)
     return exclusions(deviations, (last - first + 1).tolist())
 
 

@@ -27,7 +27,7 @@ would be found; the test above already limits false alarms.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -226,6 +226,8 @@ def gain_without(data: Deviations, inside: Bool) -> tuple[float, float]:
     out and predicted by the weighted mean of the others, with and without the inside ones. ``inside``: (n,).
     Returns the relative decrease of the mean squared deviation; NaN if there is no such reflection.
     """
+    if data.predicting is not None:
+        data = replace(data, groups=data.predicting, predicting=None)
     data, inside = _thinned(data, inside)
     groups, w = data.groups, data.merged / data.variance
     wx = w * data.x
