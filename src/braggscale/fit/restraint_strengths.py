@@ -64,10 +64,10 @@ def held_back(model: JointModel) -> JointModel:
 
 
 def without_decay(model: JointModel) -> JointModel:
-    """The model with the same B factor for all data, for data sets of so few repeats that these cannot tell B."""
+    """The model with one B factor for all data, for data sets with too few repeated measurements to determine it."""
 
     def held(component: Component, restraint: Restraint) -> Restraint:
-        """Restraints of a B factor keep it where it begins."""
+        """The restraint; for a B factor one that keeps its starting value."""
         return _held(restraint, component.null, HELD) if component.name == "decay" else restraint
 
     return _with_restraints(model, held)

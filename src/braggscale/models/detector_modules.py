@@ -75,8 +75,8 @@ class Modules:
     def gauge_rows(self, rows: ObservationGeometry, chosen: Int, overall: bool) -> list[Float]:
         """Shares of the modules in the mean logarithm, (n_parameters,), over the rows ``chosen``, (k,).
 
-        Without this condition scales that a reference determines would shrink for the sake of their restraints, and
-        the modules would make up for it.
+        Without this condition the restraints would shrink scales that a reference determines, and the modules would
+        compensate for it.
         """
         module = self.basis(GeometryView.of(rows, chosen))[0]
         return [np.bincount(module, minlength=self.n_parameters) / len(module)]
