@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from merging_samples import observations, statistics
 
-from braggscale.io.export.mmcif import statistics_items
 from braggscale.report.text.tables import merging_table, summary_table
 from braggscale.statistics.catalogue import CATALOGUE
 from braggscale.statistics.confidence_intervals import Intervals
@@ -61,14 +60,10 @@ def test_points_stand_below_each_other(found):
         assert all(place == places[0] for place in places)
 
 
-def test_a_number_is_the_same_in_tables_summary_and_mmcif(found):
+def test_a_number_is_the_same_in_tables_and_summary(found):
     found = with_widths(found)
     last = merging_table(found).split("\n\n")[1].splitlines()[-1].split()
     first = merging_table(found).split("\n\n")[1].splitlines()[2].split()
     rows = {line[:22].strip(): line[22:].split() for line in summary_table(found).splitlines()}
     assert rows["Rmeas(I)"][:2] == [last[3], first[3]]
     assert rows["CC half"][:2] == [last[5].rstrip("*"), first[5].rstrip("*")]
-    cif = statistics_items("x", found, 1)
-    item = CATALOGUE["r_meas"].cif.overall
-    assert re.search(rf"_reflns\.{item} +(\S+)", cif).group(1) == last[3]
-    assert first[3] in cif.splitlines()[-1].split()
