@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,18 @@ def test_bad_streams(old: str, new: str, message: str) -> None:
 
 
 # Damaged files ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["-inf", "nan", "-1e9", "1e300"])
+def test_a_panel_of_absurd_size_is_no_panel(value: str) -> None:
+    text = STREAM.replace("a/min_ss = 0", f"a/min_ss = {value}")
+    assert set(read_stream_file("x.stream", memoryview(text.encode())).panels) == {"b"}
+
+
+def test_an_absurd_axis_spans_no_lattice() -> None:
+    text = re.sub(r"astar = \S+", "astar = 1e155", STREAM, count=1)
+    with pytest.raises(InputError, match="do not span a lattice"):
+        read_stream("x.stream", memoryview(text.encode()), Known())
 
 
 @settings(max_examples=200, deadline=None)

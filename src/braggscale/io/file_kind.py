@@ -110,10 +110,12 @@ def _read(path: str) -> memoryview:
             if not os.fstat(file.fileno()).st_size:
                 # Empty, or a pipe, which cannot be mapped, and need not end.
                 limit = available_memory() // 4
-                content = file.read(limit + 1)
-                if len(content) > limit:
-                    raise CommandError(f"{path} does not end within {limit} bytes")
-                return memoryview(content)
+                content = bytearray()
+                while piece := file.read(_CHUNK):  # a single read would allocate the whole limit
+                    content += piece
+                    if len(content) > limit:
+                        raise CommandError(f"{path} does not end within {limit} bytes")
+                return memoryview(content).toreadonly()
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except FileNotFoundError:
         raise CommandError(f"{path}: no such file{_newer_name(path)}") from None

@@ -42,6 +42,7 @@ _WIDTHS = (4, 4, 4, 8, 8, 4, 8, 8, 8, 8, 8, 8)
 _NOTHING = Known()
 _MOST_RUNS = 1000  # more batches than this are images, not runs
 _MOST_TEXT = 1 << 22  # bytes that are read of a file beside the data
+_LARGEST_COSINE = 1.01  # rounded
 _LAUE = 0.02  # median of |(p + u).a - lambda h| / lambda beyond which the numbers are not direction cosines
 _LEAST_TURN = 5.0  # degrees by which p has to turn so that its circle is determined
 _CIRCLE = 0.01  # rms distance from the circle, of a unit vector
@@ -166,21 +167,21 @@ def _split(cosines: Array) -> tuple[Array, Array]:
 
 def _wavelength(cosines: Array, hkl: Array, cell: UnitCell) -> float | None:
     """lambda from Laue's equations; None if the cosines do not determine it."""
-    p, u = _split(cosines)
-    left = (p + u) * np.array(cell[:3])
-    usable = np.isfinite(left).all(axis=1)
+    usable = (np.abs(cosines) <= _LARGEST_COSINE).all(axis=0)
     if not usable.any():
         return None
+    p, u = _split(cosines[:, usable])
+    left = (p + u) * np.array(cell[:3])
     h = hkl[usable].astype(np.float64)
     norm = float((h * h).sum())
-    wavelength = float((left[usable] * h).sum()) / norm if norm > 0 else 0.0
+    wavelength = float((left * h).sum()) / norm if norm > 0 else 0.0
     return wavelength if 0.01 < wavelength < 10 else None
 
 
 def _turn(cosines: Array, hkl: Array, cell: UnitCell, wavelength: float | None) -> _Turn | None:
     """Rotation of the crystal in a run; None if there are no direction cosines."""
     p_cosines, u_cosines = _split(cosines)
-    if wavelength is None or len(hkl) < 3 or not np.isfinite(cosines).all():
+    if wavelength is None or len(hkl) < 3 or not (np.abs(cosines) <= _LARGEST_COSINE).all():
         return None
     laue = (p_cosines + u_cosines) * np.array(cell[:3]) / wavelength - hkl
     if not np.median(np.abs(laue).max(axis=1)) < _LAUE * max(1.0, float(np.abs(hkl).max())):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from braggscale.errors import InputError
+from braggscale.io.model_limits import SHORTEST_CELL_AXIS
 from braggscale.io.number_lines import read_number_lines
 from braggscale.numerics.array_types import Float
 
@@ -29,6 +30,7 @@ _REFLECTIONS, _END_REFLECTIONS = b"Reflections measured after indexing", b"End o
 _ITEMS = ("h", "k", "l", "I", "sigma(I)", "peak", "background", "fs/px", "ss/px")
 _SLOTS = (0, 1, 2, 3, 4, -1, -1, 5, 6)
 _MOST_GEOMETRY = 1 << 22
+_WIDEST_PANEL = 1e6  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def _crystal(
     if any(axis is None for axis in axes):
         raise InputError(f"{text.path}: the crystal in line {line} has no lattice (astar, bstar, cstar)")
     reciprocal = np.array(axes, np.float64).T / 10.0
-    if not abs(np.linalg.det(reciprocal)) > 1e-12:
+    if not (np.abs(reciprocal) < 1.0 / SHORTEST_CELL_AXIS).all() or not abs(np.linalg.det(reciprocal)) > 1e-12:
         raise InputError(f"{text.path}: the reciprocal axes of the crystal in line {line} do not span a lattice")
     table: Float = np.zeros((7, 0))
     panels: tuple[str, ...] = ()
@@ -232,9 +234,11 @@ def _panel(name: str, entries: Mapping[str, str]) -> StreamPanel | None:
     except (KeyError, ValueError, IndexError):
         return None
     fast, slow = _direction(entries.get("fs", "")), _direction(entries.get("ss", ""))
-    size = int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1
-    if fast is None or slow is None or resolution <= 0 or min(size) <= 0 or not np.isfinite([*corner, offset]).all():
+    if fast is None or slow is None or not resolution > 0 or not np.isfinite([resolution, *corner, offset]).all():
         return None
+    if not all(0.0 <= last - first < _WIDEST_PANEL for first, last in zip(low, high, strict=True)):
+        return None
+    size = int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1
     return StreamPanel(name, fast, slow, corner, (low[0], low[1]), size, resolution, offset, limit)
 
 
