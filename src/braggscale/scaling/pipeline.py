@@ -14,7 +14,7 @@ import numpy as np
 from braggscale.data import batches
 from braggscale.data.experiment import Experiment
 from braggscale.data.fit_subset import Selection
-from braggscale.data.sorting import UsedDataSet, used_data_sets
+from braggscale.data.sorting import SortedObservations, UsedDataSet, used_data_sets
 from braggscale.data.table import DataSet
 from braggscale.data.unique_reflections import Groups
 from braggscale.errors import DataError
@@ -108,8 +108,7 @@ def run(
 
     ``not_indexed``: number of input rows that belong to no data set.  ``plan``: made for these data sets.
     ``prepared``: their observations, None to have them prepared.  ``clock``: gets the seconds of each stage.
-    ``indexing``: the check of indexing, for the result.  Raises UserError if the data cannot be scaled, DataError if no
-    observation is left.
+    ``indexing``: check of indexing, for the result.  Raises UserError, DataError if the data cannot be scaled.
     """
     clock = clock or Clock()
     prepared = prepared or run_data(data_sets, plan, clock)
@@ -120,13 +119,7 @@ def run(
     scaled = fit.scaled
     with clock.stage("statistics"):
         final = final_fates(prepared.data_sets, data, scaled, plan.small_scale_cutoff)
-        good = usable(data.rows.data_set, scaled, plan.small_scale_cutoff)
-        if not good.any():
-            raise DataError(
-                f"no observation is left after scaling: of {len(good)}, {scaled.state.rejected.sum()} are outliers "
-                "and the others have inverse scale factors below small_scale_cutoff; try model=KB, or "
-                "restraints=fixed, and see whether all data are of the same crystal form"
-            )
+        good = _merged_rows(data, scaled, plan)
         experiments = [one.experiment for one in in_use]
         merged = _merged(prepared, scaled, good, fit.free, experiments, plan)
     with clock.stage("checks"):
@@ -163,6 +156,18 @@ def run(
         zero_dose=merged.zero_dose,
         outlying=outlying(scaled, data.rows.data_set, models.model, experiments, good),
     )
+
+
+def _merged_rows(data: SortedObservations, scaled: Scaled, plan: Plan) -> Bool:
+    """Rows that are merged, (n,).  Raises DataError if there are none."""
+    good = usable(data.rows.data_set, scaled, plan.small_scale_cutoff)
+    if not good.any():
+        raise DataError(
+            f"no observation is left after scaling: of {len(good)}, {scaled.state.rejected.sum()} are outliers "
+            "and the others have inverse scale factors below small_scale_cutoff; try model=KB, or "
+            "restraints=fixed, and check whether all data are of the same crystal form"
+        )
+    return good
 
 
 def _models(prepared: RunData, in_use: Sequence[UsedDataSet], plan: Plan, everybody: bool) -> _Models:
