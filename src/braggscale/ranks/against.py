@@ -100,6 +100,7 @@ def scale_alone(data: RankData, plan: RanksPlan, known: KnownIntensities) -> Ran
     found = np.empty((rows.n_crystals, kernels.N_FOUND))
 
     def crystals_of(first: int, last: int) -> None:
+        """Scales of the crystals from ``first`` to ``last``."""
         kernels.scale_alone(
             first, last, rows.arrays(), data.apart, known.value, known.level, b * b, zmax, errors is not None,
             (SCALE_RIDGE, DECAY_RIDGE), found,
