@@ -146,12 +146,16 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Probing:
-    """Data of all steps of one fit.  ``signs``: the probes, zero for fixed parameters, (n, n_probes)."""
+    """Data of all steps of one fit.  ``signs``: the probes, zero for fixed parameters, (n, n_probes).
+
+    ``rank``: of the penalties, by kind.
+    """
 
     target: Target
     layout: Layout
     penalty: Penalty
     signs: Float
+    rank: Mapping[str, float]
 
     @classmethod
     def of(cls, state: State) -> _Probing:
@@ -161,7 +165,11 @@ class _Probing:
         probes = int(np.clip(PROBED // n // COLUMNS * COLUMNS, FEWEST_PROBES, MOST_PROBES))
         signs = np.where(np.random.default_rng(0).random((n, probes)) < 0.5, -1.0, 1.0)
         signs[target.fixed] = 0.0
-        return cls(target, layout, Penalty(target.restraints.placed, n, layout.starts), signs)
+        rank = dict.fromkeys(target.restraints.strengths, 0.0)
+        for where, restraint in target.restraints.model:
+            if restraint.kind and not target.fixed[where].all():
+                rank[restraint.kind] += restraint.rank
+        return cls(target, layout, Penalty(target.restraints.placed, n, layout.starts), signs, rank)
 
     def known(self, point: _Point, memory: Memory) -> _Known:
         """Results of the probes in the memory, for a new point."""
@@ -250,26 +258,18 @@ class _Probing:
         effective parameters. So a ratio is moved towards 1, and the more so the larger its error is.
         """
         solutions = normal.solve(self.signs, PROBE_TOLERANCE, known.solutions)
-        traces, rank, ratio = normal.traces(), self.rank(), {}
+        traces, rank, ratio = normal.traces(), self.rank, {}
         for kind, (rest, error) in normal.probed(self.signs, solutions).items():
             alone = max(rank[kind] - traces[kind], 1e-9)
             sure = 1.0 / (1.0 + (error / (SURE * alone)) ** 2)
             ratio[kind] = float(np.clip(1.0 - sure * rest / alone, 1.0 / MOST_RATIO, MOST_RATIO))
         return _Known(solutions, point.linear.product(solutions), ratio)
 
-    def rank(self) -> dict[str, float]:
-        """Ranks of the penalties, by kind."""
-        ranks = dict.fromkeys(self.target.restraints.strengths, 0.0)
-        for where, restraint in self.target.restraints.model:
-            if restraint.kind and not self.target.fixed[where].all():
-                ranks[restraint.kind] += restraint.rank
-        return ranks
-
     def update(
         self, normal: NormalOperator, strengths: Mapping[str, float], there: Float, known: _Known
     ) -> tuple[dict[str, float], float]:
         """Fellner-Schall step from traces of M^-1 and the ratio of the probes; see restraint_strengths.update."""
-        ratio, rank, restraints = known.ratio or {}, self.rank(), self.target.restraints
+        ratio, rank, restraints = known.ratio or {}, self.rank, self.target.restraints
         traces = normal.traces()
         whole = {
             kind: (rank[kind] - ratio[kind] * (rank[kind] - trace)) / strengths[kind] for kind, trace in traces.items()

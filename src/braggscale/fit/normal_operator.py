@@ -23,7 +23,7 @@ from braggscale.models.joint_model import JointModel, Placed
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.block_matrix import Arrow, BlockMatrix
 from braggscale.numerics.conjugate_gradients import conjugate_gradients
-from braggscale.numerics.partitions import run_in_threads
+from braggscale.numerics.partitions import results_in_order
 
 log = logging.getLogger(__name__)
 
@@ -153,9 +153,9 @@ def _from_rows(target: Target, theta: Float, layout: Layout) -> tuple[BlockMatri
         jacobian_products.block_matrices(*where, *target.arguments(), theta, *part.arguments(), column, cross)
         return part.store, cross
 
-    results = run_in_threads(lane, len(cuts) - 1)
-    store, cross = results[0]
-    for more, beside in results[1:]:
+    results = results_in_order(lane, len(cuts) - 1)
+    store, cross = next(results)
+    for more, beside in results:
         store += more
         cross += beside
     result = BlockMatrix(layout.starts, store)
@@ -183,9 +183,7 @@ class NormalOperator:
     ) -> None:
         """``linear``, ``parts``: of J'J at the point.  ``penalty``: S by kind.  ``fixed``: (n,)."""
         self.linear, self.penalty, self.strengths, self.fixed = linear, penalty, strengths, fixed
-        free = ~fixed[:, None]
-        along = parts.together + penalty.times(layout.together, strengths) if layout.together.any() else parts.together
-        self.together = layout.together * free, along * free
+        self.together = layout.together, parts.together
         whole = penalty.add_blocks(parts.blocks, strengths)
         for block in whole.blocks():  # limits steps in directions without curvature
             diagonal = np.diag(block)
@@ -223,8 +221,9 @@ class NormalOperator:
         """
         z, along = self.together
         if vectors.any():
-            products = products + self.penalty.times(vectors, self.strengths)
-            z, along = np.hstack((z, vectors)), np.hstack((along, np.where(self.fixed[:, None], 0.0, products)))
+            z, along = np.hstack((z, vectors)), np.hstack((along, products))
+        free = ~self.fixed[:, None]
+        z, along = z * free, (along + self.penalty.times(z, self.strengths)) * free
         size = np.einsum("nk,nk->k", z, along)
         some = size > 0.0
         if not some.any():
