@@ -157,7 +157,7 @@ def _act(argv: tuple[str, ...], arguments: Arguments) -> int:
     from braggscale.options.assignments import definitions, delta_definitions, export_definitions, settle
 
     masters = {EXPORT: export_definitions, DELTA: delta_definitions}
-    master = next((masters[word]() for word, one in COMMANDS.items() if one is command), definitions())
+    master = next((masters[word] for word, one in COMMANDS.items() if one is command), definitions)()
     nothing = argv in ((), (AS_DIALS,)) or (len(argv) == 1 and argv[0] in COMMANDS)
     if options.help or nothing:
         return _help(argv, arguments, master)
