@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from braggscale.arguments import SCALE, SCALE_EXPORT, Command, command_parser
-from braggscale.options.assignments import definitions
+from braggscale.options.definitions import definitions
 from braggscale.options.values import Option, format_value
 
 PAGE = Path(__file__).with_name("scale.1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from braggscale.options.assignments import definitions
+from braggscale.options.definitions import definitions
 from braggscale.options.other_names import CHANGES_NOTHING, DIALS_ONLY, OLD_VALUES, RENAMED
 from braggscale.options.values import Option, format_value
 

@@ -7,7 +7,7 @@ import pytest
 
 from braggscale.cli import main
 from braggscale.completion import SHELLS, completion, values_by_name
-from braggscale.options.assignments import definitions
+from braggscale.options.definitions import definitions
 
 
 def bash(line, folder):

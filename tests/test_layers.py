@@ -7,7 +7,7 @@ import pytest
 
 import braggscale
 from braggscale.models import MODELS
-from braggscale.options.assignments import definitions
+from braggscale.options.definitions import definitions
 from braggscale.options.model_options import MODEL_OPTIONS
 
 ROOT = Path(braggscale.__file__).parent

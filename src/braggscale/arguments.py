@@ -270,7 +270,7 @@ def _nearest_file(path: str) -> str:
     if name in NAMES_TODAY and os.path.isfile(today):
         return f"; {today} exists, which is the present name of this file"
     if not folder and re.fullmatch(r"[A-Za-z_][\w.]*", name):
-        from braggscale.options.assignments import definitions
+        from braggscale.options.definitions import definitions
 
         if any(p == name or p.endswith("." + name) for p in definitions().options):
             return f"; if the option is meant, write {name}=VALUE without blanks"

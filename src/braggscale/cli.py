@@ -154,13 +154,15 @@ def _act(argv: tuple[str, ...], arguments: Arguments) -> int:
 
         print(completion(options.completion), end="")
         return 0
-    from braggscale.options.assignments import definitions, delta_definitions, export_definitions, settle
+    from braggscale.options.definitions import definitions, delta_definitions, export_definitions
 
     masters = {EXPORT: export_definitions, DELTA: delta_definitions}
     master = next((masters[word] for word, one in COMMANDS.items() if one is command), definitions)()
     nothing = argv in ((), (AS_DIALS,)) or (len(argv) == 1 and argv[0] in COMMANDS)
     if options.help or nothing:
         return _help(argv, arguments, master)
+    from braggscale.options.assignments import settle
+
     settings, problems = settle(arguments.assignments, master, command is SCALE and options.as_dials)
     problems = [*arguments.problems, *problems]
     if options.show_config:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from braggscale.arguments import DIALS_NAME, PROGRAM, SCALE, command_parser
 from braggscale.errors import CommandError
-from braggscale.options.assignments import definitions
+from braggscale.options.definitions import definitions
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -10,7 +10,7 @@ from typing import Any
 import io_samples
 import numpy as np
 
-from braggscale.options.assignments import definitions
+from braggscale.options.definitions import definitions
 
 from .good_files import Columns
 

@@ -16,7 +16,7 @@ from braggscale.models.kind import ModelKind, StoredSetting
 from braggscale.models.restraints import ridge
 from braggscale.models.settings import ModelSettings, settings_table
 from braggscale.models.smooth import Smooth, axis_over
-from braggscale.options.assignments import definitions
+from braggscale.options.definitions import definitions
 from braggscale.options.model_options import MODEL_OPTIONS
 from braggscale.options.model_options.record import Correction, ModelOptions
 from braggscale.scaling.pipeline import run

@@ -7,7 +7,7 @@ import pytest
 from option_samples import read
 
 from braggscale.errors import CommandError
-from braggscale.options.assignments import export_definitions
+from braggscale.options.definitions import export_definitions
 from braggscale.options.keywords import assignments_of, settled
 
 

@@ -13,7 +13,8 @@ from braggscale.errors import CommandError
 from braggscale.models.choice import resolve_model
 from braggscale.models.physical import INTERVALS
 from braggscale.models.settings import SweepFacts, settings_table
-from braggscale.options.assignments import definitions, settle, unused_model_options
+from braggscale.options.assignments import settle, unused_model_options
+from braggscale.options.definitions import definitions
 from braggscale.options.export_files import EXPORT_FILES
 from braggscale.options.model_options import MODEL_OPTIONS
 from braggscale.options.phil import read_argument, read_file

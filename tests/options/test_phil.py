@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braggscale.errors import CommandError
-from braggscale.options.assignments import definitions
+from braggscale.options.definitions import definitions
 from braggscale.options.other_names import FULL_NAME_ONLY
 from braggscale.options.phil import Definitions, load, read_argument, read_file
 from braggscale.options.values import AUTO, convert, format_value
@@ -64,7 +64,7 @@ def test_imports_without_setuptools_and_without_warnings():
         "        if name.split('.')[0] in ('pkg_resources', 'setuptools', 'libtbx'):\n"
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Hide())\n"
-        "from braggscale.options.assignments import definitions\n"
+        "from braggscale.options.definitions import definitions\n"
         "definitions()\n"
         "assert 'pkg_resources' not in sys.modules and 'libtbx' not in sys.modules\n"
         "heavy = {'numpy', 'scipy', 'numba', 'gemmi', 'h5py', 'rich'} & set(sys.modules)\n"

@@ -14,7 +14,7 @@ from braggscale.data.reindexing import AUTO as REINDEX_AUTO
 from braggscale.errors import CommandError
 from braggscale.io import Input
 from braggscale.numerics.partitions import available_processors, threads
-from braggscale.options.assignments import definitions
+from braggscale.options.definitions import definitions
 from braggscale.options.keywords import assignments_of, settled
 from braggscale.options.phil import Assignment
 from braggscale.run_warnings import Warned, warnings_heard

@@ -29,7 +29,8 @@ from braggscale.models.curves import curve, is_curve
 from braggscale.numerics.array_types import Float
 from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
-from braggscale.options.assignments import Settings, export_definitions
+from braggscale.options.assignments import Settings
+from braggscale.options.definitions import export_definitions
 from braggscale.options.keywords import assignments_of, settled
 from braggscale.options.phil import Assignment
 from braggscale.options.schema import Options

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 from braggscale.errors import CommandError
+from braggscale.options.definitions import definitions
 from braggscale.options.dials_callers import defaults_of_dials, without_other_models, words_of_caller
 from braggscale.options.export_files import EXPORT_FILES
-from braggscale.options.master import delta_options, export_options, master_text
 from braggscale.options.model_options import MODEL_OPTIONS
 from braggscale.options.other_names import (
     CHANGES_NOTHING,
-    DIALS_ONLY,
     DIALS_ONLY_VALUES,
-    FULL_NAME_ONLY,
     OLD_VALUES,
     RENAMED,
     is_open_choice,
@@ -34,24 +31,6 @@ class Settings:
     options: Options
     modified: str
     notes: tuple[str, ...]
-
-
-@cache
-def definitions() -> Definitions:
-    """The master scope; parsed once."""
-    return Definitions(master_text(), tuple(MODEL_OPTIONS), RENAMED, DIALS_ONLY, FULL_NAME_ONLY)
-
-
-@cache
-def export_definitions() -> Definitions:
-    """Those of ``scale export``."""
-    return Definitions(master_text(), only=export_options(), program="scale export")
-
-
-@cache
-def delta_definitions() -> Definitions:
-    """Those of ``scale delta-cc-half``."""
-    return Definitions(master_text(), only=delta_options(), program="scale delta-cc-half")
 
 
 def settle(

@@ -9,7 +9,7 @@ from braggscale.errors import DataError, OutputError
 from braggscale.io.export.export import Export, ExportFile, ExportSettings, numbered
 from braggscale.io.export.registry import EXPORTS
 from braggscale.io.export.write import needs_statistics, write_exports
-from braggscale.options.assignments import definitions, export_definitions
+from braggscale.options.definitions import definitions, export_definitions
 from braggscale.options.export_files import EXPORT_FILES, ExportOption
 
 
