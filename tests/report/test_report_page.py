@@ -313,6 +313,13 @@ def test_a_data_set_that_does_not_belong(summary):
     changed["statistics"]["intervals"] = None
     assert data_sets_standing_out(typed(changed)) == [7]
     assert worth_leaving_out(typed(changed)) == []
+    # more than CC1/2 is uncertain by, but too little to be seen in any table
+    changed["statistics"]["intervals"] = summary["statistics"]["intervals"] | {"cc_half": [0.99990, 0.99994]}
+    changed["by_data_set"]["delta_cc_half"][7] = -4e-4
+    assert data_sets_standing_out(typed(changed)) == [7]
+    assert worth_leaving_out(typed(changed)) == []
+    changed["by_data_set"]["delta_cc_half"][7] = -6e-4
+    assert worth_leaving_out(typed(changed)) == ["x'7 y"]
 
 
 def test_nothing_to_do_proposes_nothing(summary):

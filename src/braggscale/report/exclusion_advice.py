@@ -2,8 +2,9 @@
 
 Images and data sets come from the tests of ``statistics.exclusions``. Data sets are also tested by ΔCC1/2, CC1/2 of all
 data minus CC1/2 without the data set. A data set is named if it lowers CC1/2 by far more than any other one raises it.
-Leaving it out is recommended if the gain in CC1/2 is larger than its uncertainty and its observations also deviate from
-their equivalents, mean z^2 twice as large as usual: of stills a few strong reflections may lower CC1/2 by chance.
+Leaving it out is recommended if the gain in CC1/2 is larger than its uncertainty and than 0.0005, and its observations
+also deviate from their equivalents, mean z^2 twice as large as usual: of stills a few strong reflections may lower
+CC1/2 by chance.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from braggscale.wording import show_with_error
 FAR_BELOW = 10.0  # robust standard deviations of ΔCC1/2
 MORE_THAN_OTHERS_GAIN = 3.0  # times the largest ΔCC1/2: of stills the distribution has long tails
 UNCERTAIN = 0.002  # uncertainty of CC1/2 if it has no interval
+SMALLEST_RISE = 0.0005  # of CC1/2: a smaller one is not worth a data set, even where the interval is narrower
 FEWEST_OBSERVATIONS = 20
 DEVIATING = 2.0  # mean z^2 over that of the usual data set
 OUTLIER_Z2 = 25.0  # z^2 with which an outlier is counted in that mean
@@ -123,7 +125,7 @@ def rise_of_cc_half(summary: Summary, data_sets: Sequence[str]) -> float | None:
 def _uncertainty(summary: Summary) -> float:
     intervals = summary.statistics.intervals if summary.statistics else None
     limits = intervals.cc_half if intervals else None
-    return UNCERTAIN if limits is None else 0.5 * (limits[1] - limits[0])
+    return UNCERTAIN if limits is None else max(0.5 * (limits[1] - limits[0]), SMALLEST_RISE)
 
 
 def commands(
