@@ -275,6 +275,32 @@ def test_each_check_reacts(summary, change, name, state):
     assert found.state == ("bad" if state == "bad" else "look")  # the example has something to look at
 
 
+def test_the_images_between_which_b_falls_exist(summary):
+    (check,) = (c for c in with_change(summary, lambda s: falls(s, -3.3)).checks if c.name == "Radiation damage")
+    assert "between images" not in check.text
+
+    def from_the_start(s):
+        (curve,) = (c for c in s["models"][0]["components"] if c.get("unit") == "A^2")
+        n = len(curve["value"])
+        curve |= {"value": [-9.0 * k / n for k in range(n)], "esd": [0.1] * n, "image": [0.5, 40.5]}
+        s["radiation_damage"]["trend"] = None
+
+    (check,) = (c for c in with_change(summary, from_the_start).checks if c.name == "Radiation damage")
+    assert "between images 1 and 40" in check.text
+
+
+def test_damage_that_is_left_gives_a_command(summary):
+    def change(s, images):
+        s["radiation_damage"].update(trend={"start": 0.05, "rise": 0.06, "esd": 0.005})
+        s["exclusions"]["images"] = images
+
+    images = summary["exclusions"]["images"]
+    assert images  # bad images explain a rise as well
+    for found, proposed in ((images, False), ([], True)):
+        commands = [one.command for one in with_change(summary, lambda s, found=found: change(s, found)).commands]
+        assert ("scale scaled.expt scaled.refl zero_dose=True" in commands) == proposed
+
+
 def test_a_limit_gives_a_command(summary):
     found = with_change(summary, lambda s: s["statistics"].update(suggested_d_min=2.0))
     assert any("d_min=2.00" in advice.command for advice in found.commands)

@@ -279,8 +279,9 @@ def _fall(curve: Curve) -> tuple[float, float, int, int]:
     j = int(np.argmax(value[: k + 1]))
     esd = math.hypot(curve.esd[j], curve.esd[k]) if curve.esd else 0.0
     first, last = curve.image
-    at = [round(first + (last - first) * i / (len(value) - 1)) for i in (j, k)]
-    return float(value[j] - value[k]), esd, at[0], at[1]
+    # a curve reaches from the beginning of the first image, half an image before its number, to the end of the last
+    at = [math.floor(first + (last - first) * i / (len(value) - 1) + 0.5) for i in (j, k)]
+    return float(value[j] - value[k]), esd, max(at[0], math.ceil(first)), min(at[1], math.floor(last))
 
 
 def _left(summary: Summary) -> tuple[State, str] | None:
@@ -366,4 +367,10 @@ def _commands(summary: Summary) -> list[Advice]:
         found.append(Advice("Index all data sets alike:", shlex.join(words)))
     leave = worth_leaving_out(summary)
     rise = rise_of_cc_half(summary, leave)
-    return found + commands(summary.exclusions, leave, identifiers(summary), limit, summary.output, rise)
+    found += commands(summary.exclusions, leave, identifiers(summary), limit, summary.output, rise)
+    left, tested = _left(summary), summary.exclusions
+    only_damage = tested is not None and not tested.images  # bad images let R_d rise, too
+    if left is not None and left[0] != GOOD and only_damage and summary.zero_dose is None:
+        words = ["scale", summary.output.experiments, summary.output.reflections, "zero_dose=True"]
+        found.append(Advice("Follow each reflection back to dose zero:", shlex.join(words)))
+    return found
