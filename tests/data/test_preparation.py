@@ -293,6 +293,15 @@ def test_earlier_verdicts_are_cleared():
     ]
 
 
+def test_rejections_of_the_file():
+    """Those of an earlier program can be accepted; a row without a number cannot."""
+    data = columns(4)
+    data["rejection"] = np.array([0, Fate.MISFIT, Fate.NO_SIGMA, Fate.NO_INTENSITY], np.int32)
+    assert prepared(data).fate.tolist() == data["rejection"].tolist()
+    accepting = prepared(data, cuts=replace(ALL, accept=frozenset({Fate.MISFIT})))
+    assert accepting.fate.tolist() == [0, 0, Fate.NO_SIGMA, Fate.NO_INTENSITY]
+
+
 def test_nothing_usable():
     data = columns(5)
     data["flags"][:] = 0

@@ -220,6 +220,24 @@ def test_profile_and_flags() -> None:
     assert np.flatnonzero(found["rejection"] == Fate.FLAGGED).tolist() == [5]
 
 
+def test_what_a_row_lacks_is_its_fate() -> None:
+    """A row with one complete pair of intensity and sigma is used; one flagged by MOSFLM stays without sigma, too."""
+    columns = mtz_columns()
+    n = len(SAMPLE["phi"])
+    intensity, sigma, profile = (np.array(columns[name][1], np.float64) for name in ("I", "SIGI", "I"))
+    intensity[[1, 2]] = np.nan
+    sigma[[3, 4]] = 0.0, np.nan
+    profile[[1, 4, 5]] = np.nan
+    flag = np.zeros(n)
+    flag[1] = 16
+    columns |= {"I": ("J", intensity), "SIGI": ("Q", sigma), "FLAG": ("I", flag)}
+    alone = values(reading(mtz(columns, u=SAMPLE["u"])))["rejection"]
+    assert alone.tolist() == [0, *2 * [Fate.NO_INTENSITY], *2 * [Fate.NO_SIGMA], *(n - 5) * [0]]
+    columns |= {"IPR": ("J", profile), "SIGIPR": ("Q", np.ones(n))}
+    both = values(reading(mtz(columns, u=SAMPLE["u"])))["rejection"]
+    assert both.tolist() == [0, Fate.NO_INTENSITY, 0, 0, Fate.NO_SIGMA, *(n - 5) * [0]]
+
+
 def test_without_headers_but_with_angles() -> None:
     found = reading(mtz(mtz_columns()))
     (experiment,) = found.experiments

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from program_samples import CELL, WAVELENGTH, reflections, rotation
 
+from braggscale.data.flags import Fate
 from braggscale.data.geometry import crystal_frame_directions, indexing_residual, unit_cell
 from braggscale.errors import InputError
 from braggscale.io import open_inputs
@@ -48,6 +49,7 @@ def test_hklf4() -> None:
     assert columns["miller_index"].tolist() == [[1, 0, 0], [1, 0, 0], [-100, -200, -300], [2, 0, 0]]
     np.testing.assert_allclose(columns["intensity.prf.value"][:2], [323.11, 339.50])
     assert columns["intensity.prf.variance"][2] == -1  # a sd below 0
+    assert columns["rejection"].tolist() == [0, 0, Fate.NO_SIGMA, 0]
     assert len(found.experiments) == 1
     assert any("without rotation" in note for note in found.notes)
 
@@ -153,6 +155,9 @@ def test_scalepack() -> None:
     np.testing.assert_array_equal(np.floor(columns["xyzobs.px.value"][:, 2]) + 1, [14, 15, 201])
     assert [experiment.images for experiment in found.experiments] == [(14, 15), (201, 201)]
     assert found.experiments[0].hall == "P 2y"
+    text = SCALEPACK.replace("    -1.8     1.3", "    -1.8     0.0").replace("   100.0     4.0", "     nan     4.0", 1)
+    lacking = values(read_scalepack("x.sca", memoryview(text.encode()), Known(None, CELL)))["rejection"]
+    assert lacking.tolist() == [Fate.NO_SIGMA, Fate.NO_INTENSITY, 0]
     with pytest.raises(InputError, match="no unit cell"):
         read_scalepack("x.sca", memoryview(SCALEPACK.encode()), Known())
     with pytest.raises(InputError, match="ends within its symmetry operations"):

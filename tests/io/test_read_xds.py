@@ -185,6 +185,7 @@ def test_stars_and_nan_are_rows_without_a_value() -> None:
     text = INTEGRATE.replace("9.701E+03", "*********").replace("4.686E+01", "NaN")
     columns = values(reading(text))
     assert columns["intensity.prf.variance"].tolist()[:2] == [-1.0, -1.0]
+    assert sorted(columns["rejection"][:2]) == [Fate.NO_INTENSITY, Fate.NO_SIGMA]
 
 
 @settings(max_examples=200, deadline=None)

@@ -18,12 +18,15 @@ from braggscale.weighting.error_model import (
     ErrorModel,
     ErrorModelOptions,
     FitResult,
+    IntensityRange,
     StillLimits,
     assign,
     nearly_equal,
     starting_models,
 )
 from braggscale.weighting.error_model_fit import fit, fit_error_models, within_limits
+from braggscale.weighting.error_model_refinement import refine
+from braggscale.weighting.error_model_scoring import TWO
 from braggscale.weighting.expected_variance import Expectation, VarianceModel
 from braggscale.weighting.intensity_choice import Intensities
 from braggscale.weighting.leave_one_out import leave_one_out
@@ -321,6 +324,25 @@ def test_a_does_not_wander_where_counting_is_all_there_is() -> None:
     result = fit(ResidualData(i + extra, v, g, groups), ErrorModelOptions(min_photons=25.0))
     assert result.model.c == 0.0
     assert result.model.a == pytest.approx(2.0, rel=0.02)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_errors_of_counting_that_others_hide(seed: int) -> None:
+    """Where errors of single reflections exceed those of counting by far a would go to 0; it is held at 1."""
+    rng = np.random.default_rng(seed)
+    _, _, g, groups, mu = simulate(seed, 5000, 5, background=400.0)
+    expected = 1e-2 * np.median(mu) * np.exp(rng.normal(0, 0.3, len(mu)))
+    intensity = mu + np.sqrt(0.5 * mu**1.5) * rng.normal(size=len(mu))
+    data = ResidualData(intensity, expected, g, groups)
+    result = fit(data, ErrorModelOptions(min_photons=25.0))
+    assert "linear in the intensity" in result.reason and "a = 1 kept, only b and c refined" in result.reason
+    assert result.converged and result.model.a == 1.0 and result.model.c > 0
+    two = refine(data.sample(25.0, len(data)), ErrorModel(), TWO, 10, "")
+
+    def misfit(ranges: tuple[IntensityRange, ...]) -> float:
+        return sum(row.n * math.log(row.corrected) ** 2 for row in ranges) / sum(row.n for row in ranges)
+
+    assert misfit(result.ranges) < 0.6 * misfit(two.ranges)
 
 
 def test_linear_term_does_not_depend_on_units_order_and_start() -> None:

@@ -50,6 +50,8 @@ class Fate(IntEnum):
     NOT_PLAUSIBLE = 19
     NO_SIGNAL = 20
     REPEATED = 21
+    NO_INTENSITY = 22
+    NO_SIGMA = 23
 
 
 FATE_TEXT: dict[Fate, str] = {
@@ -75,10 +77,14 @@ FATE_TEXT: dict[Fate, str] = {
     Fate.NOT_PLAUSIBLE: "not plausible",
     Fate.NO_SIGNAL: "image without a signal",
     Fate.REPEATED: "repeats another row",
+    Fate.NO_INTENSITY: "no intensity in the file",
+    Fate.NO_SIGMA: "no sigma above 0 in the file",
 }
 
-# Fates of rows that another program has rejected: the only ones that a column ``rejection`` may contain.
+# A column ``rejection`` may contain these fates: of rows that another program has rejected, and of rows of its file
+# that lack a number.
 BEFORE = frozenset({Fate.SATURATED, Fate.MISFIT, Fate.FLAGGED, Fate.INCOMPLETE})
+LACKING = frozenset({Fate.NO_INTENSITY, Fate.NO_SIGMA})
 
 # The flag for each fate, for the programs of DIALS.
 FATE_FLAG: dict[Fate, Flag] = {
@@ -101,4 +107,6 @@ FATE_FLAG: dict[Fate, Flag] = {
     Fate.NOT_PLAUSIBLE: Flag.EXCLUDED_FOR_SCALING,
     Fate.NO_SIGNAL: Flag.EXCLUDED_FOR_SCALING,
     Fate.REPEATED: Flag.EXCLUDED_FOR_SCALING,
+    Fate.NO_INTENSITY: Flag.EXCLUDED_FOR_SCALING,
+    Fate.NO_SIGMA: Flag.EXCLUDED_FOR_SCALING,
 }

@@ -248,13 +248,12 @@ def prepare(
     used, with a warning.  ``best_cell``: for the resolution limits, Angstrom and degrees; by default the crystal's.
     ``known_factor``: column with a part of the inverse scale factor that is known; intensities are divided by it.
 
-    Each row gets the first of these fates that applies:
-    summed into another row; image excluded (the first piece's image, for a sum); rejected by an earlier program
-    (column ``rejection``); not integrated; no Miller index or no resolution; detector efficiency not positive;
-    variance not positive, or a value that is not finite, before or after correction, for any chosen kind of
-    intensity that was measured; outside the resolution limits; partiality 0 or below the cut-off; I/sigma below the
-    limit; not plausible (see
-    :mod:`braggscale.data.plausible`); repeats another row; image without a signal.  Faults of a measurement come
+    Each row gets the first of these fates that applies: summed into another row; image excluded (the first piece's
+    image, for a sum); rejected by an earlier program or without intensity or sigma in its file (column
+    ``rejection``); not integrated; no Miller index or no resolution; detector efficiency not positive; variance not
+    positive, or a value that is not finite, before or after correction, for any chosen kind of intensity that was
+    measured; outside the resolution limits; partiality 0 or below the cut-off; I/sigma below the limit; not plausible
+    (see :mod:`braggscale.data.plausible`); repeats another row; image without a signal. Faults of a measurement come
     before the limits of the user, so the number beside a limit says how many good rows it removes.
 
     If nothing is usable, ``reason`` says why.

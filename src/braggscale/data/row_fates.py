@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from braggscale.data.experiment import Experiment
-from braggscale.data.flags import BEFORE, Fate
+from braggscale.data.flags import BEFORE, LACKING, Fate
 from braggscale.data.geometry import UnitCell, d_spacings
 from braggscale.data.image_ranges import show_runs, union
 from braggscale.data.observations import Observations
@@ -61,7 +61,7 @@ def fates_of(
         reject(~in_use, Fate.IMAGE_EXCLUDED)
     if "rejection" in columns:
         settled = columns["rejection"]
-        for reason in sorted(BEFORE - cuts.accept):
+        for reason in sorted((BEFORE - cuts.accept) | LACKING):
             reject(settled == reason, reason)
     wanted = sum(int(KINDS[k][2]) for k in kinds)
     reject((flags & np.uint64(wanted)) == 0, Fate.NOT_INTEGRATED)

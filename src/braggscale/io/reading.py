@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from braggscale.data.flags import Flag
+from braggscale.data.flags import Fate, Flag
 from braggscale.data.geometry import UnitCell, unit
 from braggscale.data.space_groups import hall_symbol, hall_symbol_of
 from braggscale.errors import InputError
@@ -79,7 +79,8 @@ def reading_columns(
     """The columns of a reflection table, type and values, (n,) or (n, 3), by name.
 
     ``summed``, ``profile``: I and its variance, of whole reflections, c included, (n,) each. They are stored in the
-    form of reflection tables: recorded counts I p/c and I/c.
+    form of reflection tables: recorded counts I p/c and I/c. A variance that is NaN stands for a sigma that is 0 or
+    missing; a row without any complete pair of both gets the fate NO_SIGMA, or NO_INTENSITY if no intensity is known.
     """
     n = len(rows.hkl)
     one = np.ones(n)
@@ -94,8 +95,8 @@ def reading_columns(
         "qe": ("double", one),
         "partiality": ("double", rows.partiality),
         "panel": ("std::size_t", np.zeros(n, np.uint64)),
-        "rejection": ("int", rows.rejection.astype(np.int32)),
     }
+    complete, known = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
     flags = np.full(n, int(Flag.PREDICTED), np.uint64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for kind, flag, values, share in (
@@ -107,9 +108,13 @@ def reading_columns(
             intensity, variance = values
             raw = share / rows.factor
             there = np.isfinite(intensity) & np.isfinite(variance)
+            complete |= there
+            known |= np.isfinite(intensity)
             flags |= np.where(there, np.uint64(flag), np.uint64(0))
             columns[f"intensity.{kind}.value"] = ("double", np.where(there, intensity * raw, 0.0))
             columns[f"intensity.{kind}.variance"] = ("double", np.where(there, variance * raw * raw, -1.0))
+    lacking = np.where(known, Fate.NO_SIGMA, Fate.NO_INTENSITY)
+    columns["rejection"] = ("int", np.where(complete, rows.rejection, lacking).astype(np.int32))
     columns["flags"] = ("std::size_t", flags)
     return columns
 

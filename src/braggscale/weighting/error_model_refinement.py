@@ -12,7 +12,17 @@ from dataclasses import replace
 import numpy as np
 
 from braggscale.weighting.error_model import DEFAULT_A, ErrorModel, FitResult
-from braggscale.weighting.error_model_scoring import NONE, ONE, TWO, Fitted, distance, scoring_step, uncertainties
+from braggscale.weighting.error_model_scoring import (
+    ALL,
+    NONE,
+    ONE,
+    TWO,
+    WITHOUT_A,
+    Fitted,
+    distance,
+    scoring_step,
+    uncertainties,
+)
 from braggscale.weighting.error_model_table import ranges_of
 from braggscale.weighting.residual_data import CUT, ResidualData, Residuals
 
@@ -69,8 +79,9 @@ def refine(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: int, r
 def _fall_back(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: int, why: str) -> FitResult:
     """A fit of fewer parameters after one that failed.
 
-    Only one of a and b is fitted. If that fails, too, or after a failed fit of a, b and c, the start is kept.
-    ``why``: what went wrong.
+    After a fit of a and b, only one of them is fitted. After a fit of a, b and c, b and c are fitted with a = 1: errors
+    that grow with the intensity can be so much larger than those of counting that the data do not determine a. If
+    this fails, too, the start is kept.  ``why``: what went wrong.
     """
     if free == TWO:
         if why.startswith("a ="):
@@ -79,6 +90,8 @@ def _fall_back(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: in
         else:
             simpler, rest = ONE, f"b = {begin.b:.3g} kept, only a refined"
         return refine(sample, begin, simpler, n_bins, f"two-parameter fit failed ({why}): {rest}")
+    if free == ALL:
+        return refine(sample, replace(begin, a=DEFAULT_A), WITHOUT_A, n_bins, "a = 1 kept, only b and c refined")
     return kept_model(sample, begin, n_bins, f"fit failed ({why}): kept as it was", converged=False)
 
 

@@ -19,6 +19,7 @@ _COLLINEAR = 1e-3  # if 1 - correlation^2 of two terms is smaller, the data cann
 
 Fitted = tuple[bool, bool, bool]  # whether a, b, c are
 TWO, ALL, ONE, NONE = (True, True, False), (True, True, True), (True, False, False), (False, False, False)
+WITHOUT_A: Fitted = (False, True, True)
 
 
 def distance(one: ErrorModel, other: ErrorModel, unit: float) -> float:

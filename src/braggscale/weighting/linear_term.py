@@ -9,13 +9,16 @@ intensities, including weak ones, and used only if
   on the size: if the correct change of ln V' is d (rms), the gain is n d^2/2, so d must be above 25 %. A smaller misfit
   is usual with two parameters (also in DIALS' tables); it lowers the efficiency of weights by 1 % and changes no
   outlier, although with 100,000 observations it would be significant.
-* the uncertainty of a, fitted together with c, is below 10 %.
+* the uncertainty of a, fitted together with c, is below 10 %, or a is held at 1: if errors that grow with the
+  intensity hide those of counting, as with strong dynamical scattering of electrons, a would go to 0, and
+  :func:`braggscale.weighting.error_model_refinement.refine` fits only b and c.
 
 Once in use, c is kept unless the gain falls below half of this, so that rounds do not alternate.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -51,16 +54,18 @@ def with_linear_term(without: FitResult, sample: ResidualData, in_use: bool, n_b
     if null.reason:
         return without
     full = refine(sample, null.model, ALL, n_bins, "")
-    if full.reason or not full.model.c > 0:
+    if not (full.converged and full.model.c > 0):
         return without
     keep = ~sample.trim(null.model)
     part = sample.groups.subset(keep)
     rows = sample.take(keep, part)
     gain = 2.0 * (_minus_log_likelihood(rows, null.model) - _minus_log_likelihood(rows, full.model))
     needed = max(_GAIN, _GAIN_PER_ROW * (part.n_rows - len(part))) * (_STAYING if in_use else 1.0)
-    if not (gain > needed and full.esd_a < _LOOSEST_WITH_LINEAR * full.model.a):
+    known = math.isnan(full.esd_a) or full.esd_a < _LOOSEST_WITH_LINEAR * full.model.a  # NaN: a was held
+    if not (gain > needed and known):
         return replace(without, linear_gain=gain)
     reason = f"a term linear in the intensity is needed: 2 ln L rises by {gain:.0f} ({needed:.0f} required)"
+    reason += f"; {full.reason}" if full.reason else ""
     return replace(full, reason=reason, linear_gain=gain)
 
 
