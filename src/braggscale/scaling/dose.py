@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,8 +11,12 @@ from braggscale.data.experiment import Experiment, Sweep
 from braggscale.data.geometry import UnitCell, inverse_d_squared
 from braggscale.data.sorting import SortedObservations
 from braggscale.numerics.array_types import Bool, Float, Int32
-from braggscale.scaling.state import Scaled
+from braggscale.scaling.rounds import scale_data
+from braggscale.scaling.state import RoundSettings, Scaled, ScalingProblem, Start
 from braggscale.statistics.zero_dose import ZeroDose, zero_dose
+
+# How many times scales are fitted again to intensities without their changes.
+REFITS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +58,46 @@ def at_zero_dose(
     data: SortedObservations,
     scaled: Scaled,
     good: Bool,
-    experiments: Sequence[Experiment],
+    dose: Float,
     cell: UnitCell,
-    same_crystal: bool,
-) -> ZeroDoseResult:
-    """Intensities at dose zero.  ``good``: rows that are merged, (n,).  ``experiments``: of the data sets in use."""
+    again: tuple[ScalingProblem, RoundSettings] | None,
+) -> ZeroDose:
+    """Intensities at dose zero, by unique reflection, Friedel mates together.
+
+    Scales were fitted as if intensities did not change. So they have adapted to the changes, as far as they can.
+    Therefore they are fitted again to intensities from which the changes are taken off, and the changes are determined
+    with the new scales.
+    ``good``: rows that are merged, ``dose``: (n,).  ``again``: for the fits of scales, None if they are kept.
+    """
     state = scaled.state
     # an observation may be an outlier because of the dose, so ``zero_dose`` judges outliers again
     doubtful = state.rejected & ~state.impossible & ~state.shadowed & (state.scale > 0)
     there = good | doubtful
-    scale = np.where(there, state.scale, 1.0)
-    weight = np.where(there, scale**2 / scaled.variance, 0.0)
-    x = np.where(there, state.values.intensity / scale, 0.0)
     groups = data.friedel_merged
-    hkl = data.asu[groups.offsets[:-1]].astype(np.int32)
-    dose = doses(data, experiments, same_crystal)
-    result = zero_dose(groups, x, weight, dose, inverse_d_squared(hkl, cell), doubtful)
-    return ZeroDoseResult(result, hkl, same_crystal)
+    s = inverse_d_squared(data.asu[groups.offsets[:-1]].astype(np.int32), cell)
+
+    def found(g: Float) -> ZeroDose:
+        scale = np.where(there & (g > 0), g, 1.0)
+        weight = np.where(there & (g > 0), scale**2 / scaled.variance, 0.0)
+        return zero_dose(groups, np.where(weight > 0, state.values.intensity / scale, 0.0), weight, dose, s, doubtful)
+
+    g = state.scale
+    result = found(g)
+    for _ in range(REFITS if again else 0):
+        if result.tau == 0:
+            break
+        g = scales_without_changes(*again, scaled, g * result.change)
+        result = found(g)
+    return result
+
+
+def scales_without_changes(problem: ScalingProblem, settings: RoundSettings, scaled: Scaled, change: Float) -> Float:
+    """Inverse scale factors, (n,), fitted to intensities without what they have gained since dose zero.
+
+    ``change``: that gain, counts, (n,).
+    """
+    rows, state = problem.rows, scaled.state
+    rows = replace(rows, i_sum=rows.i_sum - change, i_prf=rows.i_prf - change)
+    stored = np.ones(len(problem.model.data_sets), bool)
+    start = Start(state.theta, stored, state.errors, state.i_mid, state.strengths)
+    return scale_data(replace(problem, rows=rows), start, settings).state.scale

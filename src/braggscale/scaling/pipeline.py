@@ -37,7 +37,7 @@ from braggscale.scaling.conclusion import (
 )
 from braggscale.scaling.cross_validation import Validation, validate
 from braggscale.scaling.data_checks import exclusions_of, symmetry_of
-from braggscale.scaling.dose import ZeroDoseResult, at_zero_dose
+from braggscale.scaling.dose import ZeroDoseResult, at_zero_dose, doses
 from braggscale.scaling.fit_selection import selected
 from braggscale.scaling.free_set import FreeSet, free_set, is_free
 from braggscale.scaling.indexing_check import IndexingCheck
@@ -49,7 +49,7 @@ from braggscale.scaling.reference import ReferenceFit, scale_with_reference, sel
 from braggscale.scaling.result import Result
 from braggscale.scaling.rounds import scale_data
 from braggscale.scaling.run_data import RunData, run_data
-from braggscale.scaling.state import Scaled, ScalingProblem, Start
+from braggscale.scaling.state import RoundSettings, Scaled, ScalingProblem, Start
 from braggscale.scaling.stored_models import stored_models
 from braggscale.statistics.exclusions import Exclusions
 from braggscale.statistics.half_set_statistics import HalfSets
@@ -77,6 +77,7 @@ class _Models:
 class _Fit:
     """The scales, and how they were found.  ``free``: rows of the free set, (n,)."""
 
+    problem: ScalingProblem
     selection: Selection
     free: Bool
     scaled: Scaled
@@ -121,7 +122,7 @@ def run(
         final = final_fates(prepared.data_sets, data, scaled, plan.small_scale_cutoff)
         good = _merged_rows(data, scaled, plan)
         experiments = [one.experiment for one in in_use]
-        merged = _merged(prepared, scaled, good, fit.free, experiments, plan)
+        merged = _merged(prepared, fit, good, experiments, plan)
     with clock.stage("checks"):
         symmetry = symmetry_of(data, scaled, good, prepared.symmetry, prepared.cell)
     esd = _esd(scaled)
@@ -194,7 +195,7 @@ def _fit(prepared: RunData, in_use: Sequence[UsedDataSet], models: _Models, plan
             others = _other_restraints(in_use, prepared, plan.models, models.settings)
             groups = prepared.observations.friedel_merged
             validation = validate(problem, scaled, groups, plan.rounds.fit, others)
-    return _Fit(selection, free, scaled, reference, validation)
+    return _Fit(problem, selection, free, scaled, reference, validation)
 
 
 def _problem(prepared: RunData, in_use: Sequence[UsedDataSet], models: _Models, chosen: Bool) -> ScalingProblem:
@@ -207,13 +208,12 @@ def _problem(prepared: RunData, in_use: Sequence[UsedDataSet], models: _Models, 
     )  # fmt: skip
 
 
-def _merged(
-    prepared: RunData, scaled: Scaled, good: Bool, free: Bool, experiments: Sequence[Experiment], plan: Plan
-) -> _Merged:
+def _merged(prepared: RunData, fit: _Fit, good: Bool, experiments: Sequence[Experiment], plan: Plan) -> _Merged:
     """The statistics of the scaled observations, and the tests of images and data sets.
 
-    ``good``: rows that are merged, ``free``: rows of the free set, (n,).
+    ``good``: rows that are merged, (n,).
     """
+    scaled, free = fit.scaled, fit.free
     data, cell, symmetry = prepared.observations, prepared.cell, prepared.symmetry
     statistics, exclusions = side_by_side(
         lambda: statistics_of(data, scaled, good, cell, symmetry, plan.statistics),
@@ -226,10 +226,25 @@ def _merged(
         both_sets = free_set(data, scaled, good, free, (cell, symmetry, plan.statistics, plan.free_set))
     at_zero = None
     if plan.zero_dose is not None:
-        at_zero = at_zero_dose(data, scaled, good, experiments, cell, plan.zero_dose.same_crystal)
+        at_zero = _zero_dose(prepared, fit, good, experiments, plan.rounds, plan.zero_dose.same_crystal)
     wavelengths = by_wavelength(data, scaled, good, experiments, (cell, symmetry, plan.statistics))
     statistics = with_intervals(statistics, data, scaled, good, experiments)
     return _Merged(statistics, exclusions, halves, both_sets, at_zero, wavelengths)
+
+
+def _zero_dose(
+    prepared: RunData,
+    fit: _Fit,
+    good: Bool,
+    experiments: Sequence[Experiment],
+    settings: RoundSettings,
+    same_crystal: bool,
+) -> ZeroDoseResult:
+    """Intensities at dose zero.  Scales from a reference are kept: the reference does not change with the dose."""
+    data, cell = prepared.observations, prepared.cell
+    again = None if prepared.beside is not None else (fit.problem, settings)
+    found = at_zero_dose(data, fit.scaled, good, doses(data, experiments, same_crystal), cell, again)
+    return ZeroDoseResult(found, data.asu[data.friedel_merged.offsets[:-1]].astype(np.int32), same_crystal)
 
 
 def _esd(scaled: Scaled) -> Float | None:
