@@ -9,8 +9,8 @@ indexing    crystals of which half are indexed in another way: with the indices 
             that are right, and the time of the check over that of scaling
 references  stills beside reference intensities with errors of 0, 10 and 30 %: with estimated errors, with fixed
             intensities, and each still by itself
-dose        five sweeps of one crystal that changes with dose: plain means and intensities at dose zero, against the
-            truth at dose zero
+dose        five sweeps of one crystal that changes with dose, with several laws of damage: plain means and intensities
+            at dose zero, against the truth at dose zero
 filtering   100 crystals of which 10 are bad, and a sweep whose last tenth of images went wrong: what both methods leave
             out, and what dials.scale does where it is installed; seconds of processor time
 """
@@ -24,6 +24,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ import numpy as np
 
 import accuracy
 from braggscale.data.symmetry import Symmetry
+from braggscale.numerics.array_types import Float
 from simulate import simulate
 from simulation.design import Options
 from truth import scale
@@ -163,19 +165,26 @@ DAMAGED = Options(
 )  # fmt: skip
 
 
+# law, and part of the intensities that is of another structure at the end
+DAMAGE = (
+    ("linear", 0.0), ("linear", 0.1), ("linear", 0.25), ("linear", 0.5), ("exponential", 0.25), ("saturating", 0.25),
+    ("sites", 0.25),
+)  # fmt: skip
+DOSE_SEEDS = (21, 22)
+
+
 def dose(out: Path) -> list[str]:
-    """Rows of the table of intensities at dose zero: five sweeps of one crystal that changes by 25 % of its
-    intensities.
-    """
+    """Rows of the table of intensities at dose zero: five sweeps of one crystal, with several laws of damage."""
     rows = [
-        "| damage | R plain | R at dose zero | chi^2 plain | chi^2 at dose zero | tau |",
-        "|---|---|---|---|---|---|",
+        f"| damage | seed | R plain | R at dose zero | chi^2 plain | chi^2 at dose zero | T/sigma {BANDS} | tau |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for part in (0.0, 0.1, 0.25, 0.5):
-        folder = folder_of(out, f"damage {part:g}", replace(DAMAGED, specific_damage=part))
+    for (law, part), seed in product(DAMAGE, DOSE_SEEDS):
+        options = replace(DAMAGED, specific_damage=part, damage_law=law, seed=seed)
+        folder = folder_of(out, f"damage {law} {part:g} {seed}", options)
         table, found = run(folder, "zero", "zero_dose=True", "output.zero_dose_mtz=zero.mtz", "output.merged_mtz=m.mtz")
         if table is None:
-            rows.append(f"| {part:g} | failed | | | | |")
+            rows.append(f"| {law} {part:g} | failed | | | | | | |")
             continue
         truth = np.load(folder / "truth.npz")
         mean = 0.5 * (truth["plus"] + truth["minus"])
@@ -183,18 +192,29 @@ def dose(out: Path) -> list[str]:
         figures = []
         for name in ("m.mtz", "zero.mtz"):
             mtz = gemmi.read_mtz_file(str(folder / "zero" / name))
-            group = mtz.spacegroup
             hkl = np.array(mtz.make_miller_array())
             intensity, sigma = (np.array(mtz.column_with_label(label)) for label in ("IMEAN", "SIGIMEAN"))
-            asu = {}
-            for h, i, s in zip(hkl.tolist(), intensity, sigma, strict=True):
-                asu[tuple(h)] = (i, s)
-            figures.append(against_truth(asu, wanted, group))
-        (r, chi), (r0, chi0) = figures
-        tau = found["zero_dose"]["tau"]
-        rows.append(f"| {100 * part:g} % | {r:.4f} | {r0:.4f} | {chi:.2f} | {chi0:.2f} | {tau:.3f} |")
+            asu = {tuple(h): (i, s) for h, i, s in zip(hkl.tolist(), intensity, sigma, strict=True)}
+            figures.append(deviations(asu, wanted, mtz.spacegroup))
+        (r, z, _), (r0, z0, strength) = figures
+        bands = by_strength(z0, strength)
+        tau, chi, chi0 = found["zero_dose"]["tau"], float(np.mean(z**2)), float(np.mean(z0**2))
+        rows.append(
+            f"| {law}, {100 * part:g} % | {seed} | {r:.4f} | {r0:.4f} | {chi:.2f} | {chi0:.2f} | {bands} | {tau:.3f} |"
+        )
         print(rows[-1], flush=True)
     return rows
+
+
+BANDS = "below 10, 10-30, 30-100, above"
+
+
+def by_strength(z: Float, strength: Float) -> str:
+    """chi^2 in the ranges of BANDS; a dash for fewer than 50.  ``z``: deviations, ``strength``: T/sigma, (n,)."""
+    band = np.digitize(strength, [10.0, 30.0, 100.0])
+    return ", ".join(
+        f"{np.mean(z[band == k] ** 2):.2f}" if np.count_nonzero(band == k) >= 50 else "-" for k in range(4)
+    )
 
 
 def against_truth(
@@ -203,6 +223,16 @@ def against_truth(
     group: Any,
 ) -> tuple[float, float]:
     """R and chi^2 of merged intensities against the truth, after one factor and one B."""
+    r, z, _ = deviations(measured, wanted, group)
+    return r, float(np.mean(z**2))
+
+
+def deviations(
+    measured: dict[tuple[int, ...], tuple[float, float]],
+    wanted: dict[tuple[int, ...], tuple[float, float]],
+    group: Any,
+) -> tuple[float, Float, Float]:
+    """R of merged intensities against the truth, after one factor and one B; z, and T/sigma, of each, (n,)."""
     symmetry = Symmetry.from_hall(group.hall)
     keys = np.array(list(wanted))
     asu = symmetry.asu(keys)[0]
@@ -213,7 +243,7 @@ def against_truth(
     k, b = accuracy.fit_scale(merged)
     factor = k * np.exp(b / (2 * d * d))
     off = factor * i - t
-    return float(np.abs(off).sum() / t.sum()), float(np.mean((off / (factor * sigma)) ** 2))
+    return float(np.abs(off).sum() / t.sum()), off / (factor * sigma), t / (factor * sigma)
 
 
 BAD = Options(kind="crystals", count=100, degrees=4.0, reflections=100_000, space_group="P 4", bad=10, lean=True)

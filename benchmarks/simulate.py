@@ -49,7 +49,7 @@ from simulation.geometry import AXIS, PIXEL, zeta
 from simulation.lattice import laue_keys
 from simulation.passage import Passage, World, make_world, pass_through
 from simulation.recording import BOX, FOREGROUND, Noise, Recorded, record, with_larger_errors, with_loss
-from simulation.trouble import Trouble, seen_intensity, troubles
+from simulation.trouble import Trouble, damaged_intensity, seen_intensity, troubles
 
 BLOCK = 1 << 18
 STILL_BACKGROUND = 0.6  # a still collects as much background as this rotation, degrees
@@ -133,8 +133,7 @@ def record_block(
     scattered = seen_intensity(world.truth, trouble.foreign)[unique]
     if options.specific_damage:
         dose = plan.dose[0] + (plan.dose[1] - plan.dose[0]) * path.z / plan.n_images
-        damaged = seen_intensity(world.truth, options.specific_damage)[unique]
-        scattered = scattered + dose * (damaged - scattered)
+        scattered = damaged_intensity(world.truth, options.specific_damage, options.damage_law, unique, dose)
     rng = stream(options.seed, Stream.RECORDING, plan.number, block)
     image = np.minimum(path.z.astype(np.intp), plan.n_images - 1)
     bad = plan.disturbed[image] != 1
@@ -329,6 +328,8 @@ def parser() -> argparse.ArgumentParser:
                    help="so many data sets, the last ones, have another cell, damage, or wrong indices")  # fmt: skip
     p.add_argument("--specific-damage", type=float, default=o.specific_damage,
                    help="part of the intensities that belongs to another structure at the end")  # fmt: skip
+    p.add_argument("--damage-law", default=o.damage_law, choices=["linear", "exponential", "saturating", "sites"],
+                   help="how that part grows with dose")  # fmt: skip
     p.add_argument("--cell-shape", default=o.cell_shape, help="proportions of the cell, a,b,c,alpha,beta,gamma")
     p.add_argument("--also", nargs="+", choices=other_programs.FORMATS, default=[], metavar="FORMAT",
                    help="the same data as simulated.mtz and INTEGRATE.HKL: mtz, xds")  # fmt: skip

@@ -69,6 +69,7 @@ class Options:
     bad: int = 0
     cell_shape: str = ""
     specific_damage: float = 0.0
+    damage_law: str = "linear"
     lean: bool = False
     identifier: str = ""
 

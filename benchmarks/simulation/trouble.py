@@ -13,7 +13,7 @@ import numpy as np
 
 from braggscale.data.reindexing import alternatives, matrix_of
 from braggscale.data.symmetry import Symmetry
-from braggscale.numerics.array_types import Float, Int32
+from braggscale.numerics.array_types import Float, Int, Int32
 from simulation.design import Options, Plan, Stream, stream
 from simulation.lattice import Lattice, Truth
 
@@ -65,6 +65,26 @@ def troubles(options: Options, lattice: Lattice) -> list[Trouble]:
             wrong = ways[1] if len(ways) > 1 else np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])
             result.append(Trouble(wrong))
     return result
+
+
+def damaged_intensity(truth: Truth, part: float, law: str, unique: Int, dose: Float) -> Float:
+    """Intensity of each row at its dose, from 0 to 1; ``part`` of the structure has changed at the end, (n,).
+
+    linear       (1 - q) T + q T', q = part * dose
+    exponential  the same, q = part (1 - exp(-1.5 dose))/(1 - exp(-1.5))
+    saturating   the same, q = part (1 - exp(-5 dose))/(1 - exp(-5))
+    sites        amplitudes are added with a phase of each reflection's own, |sqrt(1 - q) F + sqrt(q) F'|^2 with
+                 q = (part dose/2)^2, so that the change of the amplitude is linear
+    ``unique``: place in ``Truth.intensity``, (n,).
+    """
+    own, other = truth.intensity[unique], seen_intensity(truth, 1.0)[unique]
+    if law == "sites":
+        q = (0.5 * part * dose) ** 2
+        phase = np.random.default_rng(len(truth.d)).uniform(0.0, np.pi, len(truth.d))[unique // 2]
+        return np.asarray((1 - q) * own + q * other + 2 * np.cos(phase) * np.sqrt(q * (1 - q) * own * other))
+    rate = {"linear": 0.0, "exponential": 1.5, "saturating": 5.0}[law]
+    course = np.expm1(-rate * dose) / np.expm1(-rate) if rate else dose
+    return np.asarray(own + part * course * (other - own))
 
 
 def seen_intensity(truth: Truth, foreign: float) -> Float:

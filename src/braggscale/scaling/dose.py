@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,8 +16,12 @@ from braggscale.scaling.rounds import scale_data
 from braggscale.scaling.state import RoundSettings, Scaled, ScalingProblem, Start
 from braggscale.statistics.zero_dose import ZeroDose, zero_dose
 
-# How many times scales are fitted again to intensities without their changes.
-REFITS = 1
+log = logging.getLogger(__name__)
+
+
+# Largest number of fits of scales to intensities without their changes, and the movement of intensities at dose zero, in
+# standard deviations, root mean square, below which no other fit follows.
+MOST_REFITS, SAME = 3, 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +88,30 @@ def at_zero_dose(
 
     g = state.scale
     result = found(g)
-    for _ in range(REFITS if again else 0):
-        if result.tau == 0:
+    for number in range(MOST_REFITS if again else 0):
+        if again is None or result.tau == 0:
             break
-        g = scales_without_changes(*again, scaled, g * result.change)
+        if number == 0:
+            log.info("Intensities change with dose: scales are fitted again to intensities without these changes")
+        before = result
+        g = scales_without_changes(again[0], again[1], scaled, g * result.change)
         result = found(g)
+        if hardly_moved(before, result):
+            break
     return result
+
+
+def hardly_moved(before: ZeroDose, after: ZeroDose) -> bool:
+    """Whether intensities at dose zero moved by less than SAME standard deviations, after one common factor.
+
+    ``before``, ``after``: of the same reflections.
+    """
+    good = np.isfinite(before.intensity) & np.isfinite(after.intensity) & (after.sigma > 0)
+    a, b, sigma = before.intensity[good], after.intensity[good], after.sigma[good]
+    weight = sigma**-2.0
+    factor = float(np.sum(weight * a * b) / max(np.sum(weight * a * a), np.finfo(float).tiny))
+    z2 = ((b - factor * a) / sigma) ** 2
+    return len(z2) == 0 or float(z2.mean()) < SAME**2
 
 
 def scales_without_changes(problem: ScalingProblem, settings: RoundSettings, scaled: Scaled, change: Float) -> Float:

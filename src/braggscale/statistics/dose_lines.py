@@ -34,7 +34,7 @@ LINEAR = 1e-6
 
 
 def response(dose: Float, rate: float) -> Float:
-    """f = (1 - exp(-k D))/(1 - exp(-k)) of dose D from 0 to 1 with rate k; D itself for k = 0.  (n,)."""
+    """f = (1 - exp(-k D))/(1 - exp(-k)) with rate k; D itself for k = 0, (n,).  ``dose``: D, from 0 to 1, (n,)."""
     if abs(rate) < LINEAR:
         return dose
     result: Float = np.expm1(-rate * dose) / np.expm1(-rate)
@@ -104,8 +104,8 @@ class Curves:
     evidence: Float
 
     @classmethod
-    def of(cls, sums: CurveSums, slopes: Slopes, width: float, variance: Float, level: Float) -> Curves:
-        """``variance``: p of each group, ``level``: <I>, (n_groups,)."""
+    def of(cls, sums: CurveSums, slopes: Slopes, width: float | Float, variance: Float, level: Float) -> Curves:
+        """``width``: lambda, one or (n_groups,).  ``variance``: p of each group, ``level``: <I>, (n_groups,)."""
         p = np.maximum(width * variance, LEAST_PRIOR * level**2 + np.finfo(float).tiny)
         q = np.maximum(slopes.curvature, LEAST_CURVATURE) * p
         toward = np.array([slopes.gamma, 1.0, 0.0])
@@ -141,7 +141,7 @@ def _inverse(m: Array) -> tuple[Array, Float]:
 
 
 def basis(dose: Float, rate: float) -> Array:
-    """phi = (1, f, f (1 - f)) of each observation, (n, 3)."""
+    """phi = (1, f, f (1 - f)) of each observation, (n, 3).  ``dose``: D, (n,)."""
     f = response(dose, rate)
     return np.column_stack((np.ones(len(f)), f, f * (1.0 - f)))
 

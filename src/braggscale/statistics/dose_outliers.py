@@ -123,14 +123,13 @@ def groups_max(groups: Groups, values: Float) -> Float:
     return result
 
 
-def deviations(
-    seen: Observed, sums: CurveSums, curves: Curves, kept: Bool, index: Int
-) -> tuple[Float, Float, Array]:
+def deviations(seen: Observed, sums: CurveSums, curves: Curves, kept: Bool, index: Int) -> tuple[Float, Float, Array]:
     """Deviation of each observation from the curve of its group, 1 - leverage, and covariance times phi.
 
     1 - leverage is the part of the variance of an observation that is left in its deviation. For one that is not
     ``kept``, (n_rows,), it is 1/(1 + leverage). So the deviation from the curve of the others has the variance
-    1/(weight (1 - leverage)) in both cases.  ``index``: group of each row.  Returns (n_rows,), (n_rows,), (n_rows, 3).
+    1/(weight (1 - leverage)) in both cases.  ``index``: group of each row, (n_rows,).
+    Returns (n_rows,), (n_rows,), (n_rows, 3).
     """
     towards: Array = np.einsum("nij,nj->ni", curves.inverse[index], seen.phi)
     leverage = seen.weight * np.einsum("ni,ni->n", towards, seen.phi)
@@ -170,7 +169,7 @@ def _of_width(
     odds = np.log(outliers / (1.0 - outliers)) + density - predicted
     can = kept & usable & (sums.n[index] > 1)
     shift = np.where(can[:, None], towards * (w * distance)[:, None], 0.0)
-    wider = np.where(can[:, None], towards ** 2 * (w / freedom)[:, None], 0.0)
+    wider = np.where(can[:, None], towards**2 * (w / freedom)[:, None], 0.0)
     intensity, own = sums.mean + curves.values[:, 0], curves.inverse[:, 0, 0]
     none = share + curves.evidence + log_wilson(intensity, own, seen.level)
     without = log_wilson(intensity[index] - shift[:, 0], own[index] + wider[:, 0], seen.level[index])

@@ -33,8 +33,8 @@ import numpy as np
 
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int
-from braggscale.statistics.dose_lines import WIDTHS, Curves, CurveSums, Slopes, basis
 from braggscale.statistics.dose_law import Sample, most_probable
+from braggscale.statistics.dose_lines import WIDTHS, Curves, CurveSums, Slopes, basis
 from braggscale.statistics.dose_outliers import FEW, Averaged, Observed, averaged, deviations, judged
 
 # Least number of observations for a slope, and least spread of their f in units of the whole range.
@@ -135,14 +135,16 @@ def _means(data: _Data, kept: Bool) -> Float:
     """Plain weighted means, NaN without observations, (n_groups,)."""
     weight = np.where(kept, data.weight, 0.0)
     w = data.groups.sum(weight)
-    return np.divide(data.groups.sum(weight * data.x), w, out=np.full(len(w), np.nan), where=w > 0)
+    result: Float = np.divide(data.groups.sum(weight * data.x), w, out=np.full(len(w), np.nan), where=w > 0)
+    return result
 
 
 def _good(sums: CurveSums) -> Bool:
     """Groups with enough spread of dose for a slope, (n_groups,)."""
     w = sums.matrix[:, 0, 0]
     centre = np.divide(sums.matrix[:, 0, 1], w, out=np.zeros(len(w)), where=w > 0)
-    return (sums.n >= FEWEST) & (sums.matrix[:, 1, 1] - sums.matrix[:, 0, 1] * centre > SPREAD**2 * w)
+    result: Bool = (sums.n >= FEWEST) & (sums.matrix[:, 1, 1] - sums.matrix[:, 0, 1] * centre > SPREAD**2 * w)
+    return result
 
 
 def _slopes(data: _Data, kept: Bool, factor: Float, known: tuple[Float, Float], curved: bool) -> Slopes | None:
@@ -192,8 +194,8 @@ def _usual(seen: Observed, kept: Bool, slopes: Slopes, result: Averaged) -> Floa
         in_range = square[kept & (of_row == k) & (freedom > 0.1)]
         if len(in_range) >= ENOUGH:
             usual[k] = max(float(np.median(in_range)) / MEDIAN_CHI2, 1.0)
-    result_: Float = usual[bins]
-    return result_
+    of_group: Float = usual[bins]
+    return of_group
 
 
 def _excess(seen: Observed, kept: Bool, slopes: Slopes, result: Averaged) -> Float:
@@ -235,8 +237,8 @@ def _unchanged(data: _Data, kept: Bool) -> ZeroDose:
     sums = CurveSums.of(data.groups, data.x, weight, basis(data.dose, 0.0))
     mean, w = np.where(sums.n > 0, sums.mean, np.nan), sums.matrix[:, 0, 0]
     sigma = np.sqrt(np.divide(1.0, w, out=np.full(len(w), np.nan), where=w > 0))
-    none = np.zeros(len(w))
-    return ZeroDose(mean, sigma, none, none, mean, sigma, sums.n, np.zeros(len(data.x)), 0.0, int(np.count_nonzero(_good(sums))))
+    none, n_slopes = np.zeros(len(w)), int(np.count_nonzero(_good(sums)))
+    return ZeroDose(mean, sigma, none, none, mean, sigma, sums.n, np.zeros(len(data.x)), 0.0, n_slopes)
 
 
 def _level(mean: Float, s: Float, there: Bool) -> Float:
