@@ -87,6 +87,18 @@ def read(path: Path, names: tuple[str, ...] | None = None) -> dict[str, Array]:
     return columns
 
 
+def change(path: Path, name: str, values: Array) -> None:
+    """Write other values, (n,) or (n, width), of the type of the file, into a column that the table has."""
+    mapped = np.memmap(path, dtype=np.uint8, mode="r+")
+    document = _Walker(mapped).item()
+    kind, (n, (start, size)) = document[2]["data"][name]
+    dtype, _ = TYPES[kind]
+    if len(values) != n:
+        raise ValueError(f"{path}: {len(values)} values for {n} rows of {name}")
+    mapped[start : start + size] = np.ascontiguousarray(values, dtype).view(np.uint8).reshape(-1)
+    mapped.flush()
+
+
 class _Walker:
     """Walks msgpack items; byte strings come back as (start, size) and are not touched."""
 

@@ -19,8 +19,8 @@ from braggscale.statistics.zero_dose import ZeroDose, zero_dose
 log = logging.getLogger(__name__)
 
 
-# Largest number of fits of scales to intensities without their changes, and the movement of intensities at dose zero, in
-# standard deviations, root mean square, below which no other fit follows.
+# Largest number of fits of scales to intensities without their changes, and the movement of intensities at dose zero
+# (standard deviations, root mean square) below which no other fit follows.
 MOST_REFITS, SAME = 3, 0.15
 
 

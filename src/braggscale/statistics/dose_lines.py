@@ -28,7 +28,7 @@ USUAL_SHARES = np.array([0.02, 0.02, 0.14, 0.51, 0.25, 0.05, 0.008, 0.002])
 COUNT_FOR = 50.0
 EM_STEPS = 30
 # Smallest variance of a slope, of <I>^2, and of a curvature, of that of the slope.
-LEAST_PRIOR, LEAST_CURVATURE = 1e-10, 1e-6
+LEAST_PRIOR, LEAST_CURVATURE = 1e-8, 1e-6
 # Below this rate of decay f is linear.
 LINEAR = 1e-6
 
