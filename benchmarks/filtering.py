@@ -12,8 +12,10 @@ blank       no intensity in 40 % of the images; of a still, of the rows
 noise       deviations of twice the size, so that the errors are too small
 unstable    each image has another scale, with a standard deviation of 40 %; of a still, each row
 
-Printed is, for each design, how many good data sets were left out, and how many bad ones of each kind were left in.
-The files of a design are removed when it is done; DIR/GROUP.json keeps which data sets were bad, and left out.
+Printed is, for each design, how many good data sets were left out, how many bad ones of each kind were left in, and R
+against the truth as in accuracy.py: without filtering, with it, and if exactly the bad data sets are left out. The last
+line is that of the data sets that a run without filtering names. The files of a design are removed when it is done;
+DIR/GROUP.json keeps which data sets were bad, and left out.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
+import accuracy
 from braggscale.numerics.array_types import Array, Float
 from simulate import simulate
 from simulation import refl
@@ -57,18 +60,25 @@ DESIGNS: dict[str, tuple[tuple[Options, int], ...]] = {
         (replace(STILLS, count=250, reflections=60_000, space_group="P 4 2 2", partiality_error=0.1), 1),
     ),
 }
+PROGRAM = [sys.executable, "-m", "braggscale"]
 SEEDS = {"judged": 301, "validated": 701}
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One run.  ``kinds``: of badness, by data set, "" for good ones.  ``out``: positions of those left out."""
+    """One run.  ``kinds``: of badness, by data set, "" for good ones.  ``out``: positions of those left out.
+
+    ``named``: positions of data sets that a run without filtering names because a value of theirs stands out.
+    ``r``: against the truth, without filtering, with it, and without the bad data sets; empty if there are none.
+    """
 
     label: str
     method: str
     seed: int
     kinds: list[str]
     out: list[int]
+    named: list[int]
+    r: tuple[float, ...]
 
     def false(self) -> int:
         """Good data sets that were left out."""
@@ -97,7 +107,7 @@ def spoil(folder: Path, options: Options, kinds: Sequence[str]) -> None:
     image = np.minimum(table["xyzcal.px"][:, 2].astype(np.int64), n_images - 1)
     for k in (k for k, kind in enumerate(kinds) if kind):
         rows = np.flatnonzero(table["id"] == k)
-        place = rng.random(len(rows)) if stills else image[rows] / n_images
+        place = rng.random(len(rows)) if stills else (image[rows] + 0.5) / n_images
         for name in names:
             value, variance = table[name][rows], table[name.replace("value", "variance")][rows]
             table[name][rows] = _spoiled(kinds[k], value, variance, (ratio[rows], place, image[rows]), stills, k)
@@ -128,13 +138,22 @@ def judged(folder: Path, options: Options, kinds: Sequence[str], method: str) ->
     """Filter the simulated data sets with one method."""
     limit = "filtering.deltacchalf.max_percent_removed=25"
     words = [f"filtering.method={method}", limit, "output.html=None", "nproc=1"]
-    table = scale(folder, method, [sys.executable, "-m", "braggscale"], words)
+    table = scale(folder, method, PROGRAM, words)
     if table is None:
         raise SystemExit(f"filtering: no result in {folder / method}; see output.txt there")
     found = json.loads((folder / method / "scale_and_filter_results.json").read_text())
     out = sorted({int(k) for one in found["cycle_results"].values() for k in one["removed_datasets"]})
     label = f"{options.count} {'stills' if options.kind == 'stills' else 'wedges'}, {options.space_group}"
-    return Judged(label, method, options.seed, list(kinds), out)
+    plain = ["output.html=None", "nproc=1"]
+    tables = [scale(folder, "plain", PROGRAM, plain), table]
+    named = {int(one["data_set"]) for one in json.loads((folder / "plain" / "scale.json").read_text())["outlying"]}
+    numbers = ",".join(str(k) for k, kind in enumerate(kinds) if kind)
+    r: tuple[float, ...] = ()
+    if numbers:
+        tables.append(scale(folder, "right", PROGRAM, [*plain, f"dataset_selection.exclude_datasets={numbers}"]))
+        truth = accuracy.load_truth(folder)
+        r = tuple(accuracy.scaled(path, "", truth)[0].r for path in tables if path is not None)
+    return Judged(label, method, options.seed, list(kinds), out, sorted(named), r)
 
 
 def kinds_of(count: int, bad: int) -> list[str]:
@@ -185,13 +204,16 @@ def main() -> None:
     a = p.parse_args()
     done = campaign(a.out, a.group, a.methods, a.keep)
     (a.out / f"{a.group}.json").write_text(json.dumps([asdict(run) for run in done], indent=1))
-    print(f"| data | method | good left out | {' | '.join(f'{kind} left in' for kind in KINDS)} |")
-    print("|" + "---|" * (3 + len(KINDS)))
+    titles = [f"{kind} left in" for kind in KINDS]
+    print(f"| data | method | good left out | {' | '.join(titles)} | R: none, filtered, right |")
+    print("|" + "---|" * (4 + len(KINDS)))
     every = sorted({(run.method, run.label) for run in done})
     for method, label in every:
         print(_line([run for run in done if (run.method, run.label) == (method, label)]))
     for method in a.methods:
         print(_line([replace(run, label="all") for run in done if run.method == method]))
+    once = [replace(run, label="all", method="named", out=run.named) for run in done if run.method == a.methods[0]]
+    print(_line([replace(run, r=()) for run in once]))
 
 
 if __name__ == "__main__":
