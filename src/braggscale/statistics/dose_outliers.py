@@ -17,11 +17,11 @@ is the mean over the hypotheses, and its variance includes their disagreement (H
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from braggscale.data.unique_reflections import Groups
+from braggscale.data.unique_reflections import Groups, in_blocks
 from braggscale.numerics.array_types import Array, Bool, Float, Int
 from braggscale.statistics.dose_lines import WIDTHS, Curves, CurveSums, Slopes, log_wilson
 
@@ -48,6 +48,15 @@ class Observed:
     phi: Array
     level: Float
     variance: Float
+
+    def part(self, first: int, last: int) -> Observed:
+        """The groups from ``first`` to before ``last``."""
+        offsets = self.groups.offsets
+        rows, own = slice(offsets[first], offsets[last]), slice(first, last)
+        return Observed(
+            Groups(offsets[first : last + 1] - offsets[first]), self.x[rows], self.weight[rows], self.phi[rows],
+            self.level[own], self.variance[own],
+        )  # fmt: skip
 
     def choose(self, keep: Bool) -> Observed:
         """Some of the groups.  ``keep``: (n_groups,)."""
@@ -80,6 +89,20 @@ def averaged(seen: Observed, kept: Bool, slopes: Slopes, outliers: float) -> Ave
 
     ``outliers``: their share o.
     """
+    start = seen.groups.offsets
+
+    def block(first: int, last: int) -> Averaged:
+        return _averaged(seen.part(first, last), kept[start[first] : start[last]], slopes, outliers)
+
+    parts = in_blocks(seen.groups, block)
+    if len(parts) == 1:
+        return parts[0]
+    columns = ([getattr(part, f.name) for part in parts] for f in fields(Averaged))
+    return Averaged(*map(np.concatenate, columns))
+
+
+def _averaged(seen: Observed, kept: Bool, slopes: Slopes, outliers: float) -> Averaged:
+    """The same for a block of groups."""
     groups, weight = seen.groups, np.where(kept, seen.weight, 0.0)
     sums = CurveSums.of(groups, seen.x, weight, seen.phi)
     shares = np.maximum(np.array(slopes.shares), np.finfo(float).tiny)
