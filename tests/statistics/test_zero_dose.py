@@ -138,3 +138,13 @@ def test_outliers_that_nobody_can_recognise_are_in_the_sigmas():
     few = groups.sizes() < 4
     for which in (few, ~few):
         assert np.nanmean(((found.intensity - truth) ** 2 / found.sigma**2)[which]) < 1.25
+
+
+def test_a_common_drift_of_all_intensities_is_not_damage():
+    """Scales are those of dose zero up to one factor: a drift with dose that scaling has left changes nothing."""
+    (groups, x, weight, dose, s), _ = changed("mixture", 0.25, seed=11)
+    drift = 1.0 + 0.06 * dose
+    plain, other = zero_dose(groups, x, weight, dose, s), zero_dose(groups, x * drift, weight / drift**2, dose, s)
+    factor = np.nansum(plain.intensity * other.intensity) / np.nansum(plain.intensity**2)
+    assert np.nanmedian(np.abs(other.intensity / factor - plain.intensity) / plain.sigma) < 0.1
+    assert np.nanmean(other.slope) == pytest.approx(np.nanmean(plain.slope), abs=5.0)

@@ -47,6 +47,8 @@ IN_SHELL, MOST_SHELLS = 100, 20
 # How many times errors are reduced, in how many ranges of intensity, and the smallest factor of a variance.
 PASSES, RANGES, LEAST_FACTOR = 3, 8, 0.02
 MOST_Z2 = 25.0  # of an observation, where errors are reduced: gross outliers do not decide
+# Largest slope, of <I>, and largest drift of all intensities, that count for the drift.
+MOST_CHANGE, MOST_DRIFT = 5.0, 0.5
 MEDIAN_CHI2 = 0.4549  # of one degree of freedom
 
 
@@ -95,6 +97,10 @@ class _Data:
         variance = slopes.variance(intensity, level)
         return Observed(self.groups, self.x, weight, basis(self.dose, slopes.rate), level, variance)
 
+    def divided(self, drift: Float) -> _Data:
+        """The observations divided by ``drift``, (n_rows,)."""
+        return replace(self, x=self.x / drift, weight=self.weight * drift**2)
+
 
 def zero_dose(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, doubtful: Bool | None = None) -> ZeroDose:
     """Intensities at dose zero.
@@ -118,7 +124,10 @@ def zero_dose(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, do
     if slopes is None:
         return _unchanged(data, kept)
     result = averaged(data.observed(factor, slopes, intensity, level), kept, slopes, outliers)
+    drift = np.ones(len(x))
     for _ in range(PASSES):
+        more = _drift(data, kept, slopes, result, level)
+        data, drift = data.divided(more), drift * more
         level = _level(_means(data, kept), s, np.isfinite(mean))
         seen = data.observed(factor, slopes, intensity, level)
         usual = _usual(seen, before, slopes, result)
@@ -128,7 +137,8 @@ def zero_dose(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, do
         slopes = _slopes(data, kept, factor, (intensity, level), curved=True) or slopes
         result = averaged(data.observed(factor, slopes, intensity, level), kept, slopes, outliers)
         intensity = np.maximum(np.nan_to_num(result.intensity), 0.0)
-    return _result(data, kept, factor, slopes, result, level)
+    found = _result(data, kept, factor, slopes, result, level)
+    return replace(found, change=drift * found.change)
 
 
 def _means(data: _Data, kept: Bool) -> Float:
@@ -145,6 +155,24 @@ def _good(sums: CurveSums) -> Bool:
     centre = np.divide(sums.matrix[:, 0, 1], w, out=np.zeros(len(w)), where=w > 0)
     result: Bool = (sums.n >= FEWEST) & (sums.matrix[:, 1, 1] - sums.matrix[:, 0, 1] * centre > SPREAD**2 * w)
     return result
+
+
+def _drift(data: _Data, kept: Bool, slopes: Slopes, result: Averaged, level: Float) -> Float:
+    """Factor on each observation with which mean intensities do not depend on the dose, 1 on average, (n_rows,).
+
+    1 + (c_0 + c_1/d^2) f, with the line c_0 + c_1/d^2 through s_h/<I> of all reflections with enough spread of dose.
+    """
+    weight = np.where(kept, data.weight, 0.0)
+    good = _good(CurveSums.of(data.groups, data.x, weight, basis(data.dose, 0.0))) & (level > 0)
+    if np.count_nonzero(good) < ENOUGH:
+        return np.ones(len(data.x))
+    line = np.column_stack((np.ones(len(level)), data.s / data.s[good].max()))
+    each = np.clip(result.slope[good] / level[good], -MOST_CHANGE, MOST_CHANGE)
+    c = line @ np.linalg.lstsq(line[good], each, rcond=None)[0]
+    change = np.clip(c, -MOST_DRIFT, MOST_DRIFT)
+    factor = 1.0 + data.groups.spread(change) * basis(data.dose, slopes.rate)[:, 1]
+    scaled: Float = factor / factor[kept].mean()
+    return scaled
 
 
 def _slopes(data: _Data, kept: Bool, factor: Float, known: tuple[Float, Float], curved: bool) -> Slopes | None:
