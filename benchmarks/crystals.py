@@ -170,7 +170,7 @@ DAMAGE = (
     ("linear", 0.0), ("linear", 0.1), ("linear", 0.25), ("linear", 0.5), ("exponential", 0.25), ("saturating", 0.25),
     ("sites", 0.25),
 )  # fmt: skip
-DOSE_SEEDS = (21, 22)
+DOSE_SEEDS = (31, 32)
 
 
 def dose(out: Path) -> list[str]:

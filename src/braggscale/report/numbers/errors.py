@@ -129,7 +129,8 @@ def _within(fine: Int) -> Column:
 
 def _i_over_sigma(x: Float, sigma: Float) -> SignalMap | None:
     """Numbers of observations by log10 of scaled intensity and of I/sigma."""
-    positive = x > 0
+    # where the model is nearly zero, for example on blank images, the scaled intensity may not be finite
+    positive = (x > 0) & (sigma > 0) & np.isfinite(x) & np.isfinite(sigma)
     if np.count_nonzero(positive) < 2:
         return None
     a = np.log10(x[positive])
