@@ -18,7 +18,7 @@ from braggscale.models.curves import curve
 from braggscale.models.smooth import Smooth, axis_over
 from braggscale.report.numbers.by_part import growth
 from braggscale.report.numbers.damage import MOST_PAIRS, _pairs, radiation_damage
-from braggscale.report.numbers.errors import _fine, _histogram, _normal_plot, _within, detector_map
+from braggscale.report.numbers.errors import _fine, _histogram, _i_over_sigma, _normal_plot, _within, detector_map
 from braggscale.report.numbers.image_bins import MOST_BINS, image_bins
 from braggscale.report.numbers.intensities import _l_test, _moments, _wilson
 from braggscale.report.numbers.json_numbers import column, rounded
@@ -33,6 +33,18 @@ from braggscale.weighting.leave_one_out import leave_one_out
 def grouped(rng, n_groups, size=(1, 7)):
     sizes = rng.integers(*size, n_groups)
     return Groups(np.concatenate(([0], np.cumsum(sizes))).astype(np.int64))
+
+
+# Errors -----------------------------------------------------------------------------------------------------
+
+
+def test_the_map_of_signal_is_that_of_finite_values():
+    """A model that is nearly zero, as on blank images, leaves no trace in it."""
+    rng = np.random.default_rng(1)
+    x = rng.exponential(1000.0, 500)
+    plain = _i_over_sigma(x, np.sqrt(x))
+    more = _i_over_sigma(np.append(x, [1e5, 1e9, 10.0]), np.append(np.sqrt(x), [np.nan, np.inf, 0.0]))
+    assert plain == more and plain.log10_i_over_sigma[0] < plain.log10_i_over_sigma[1]
 
 
 # Parts ------------------------------------------------------------------------------------------------------

@@ -271,7 +271,7 @@ def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converge
     if context.held:  # parameters are held on purpose, so do not report them as undetermined
         outcome = replace(outcome, undetermined=())
     scale, scale_variance = problem.model.evaluate(problem.rows, outcome.theta, outcome.covariance)
-    # of data sets whose scales are nearly undetermined, rounding may leave the covariance not quite positive
+    # the fit checks the diagonal of the covariance alone; where scales are nearly undetermined, the rest may be worse
     scale_variance = np.maximum(scale_variance, 0.0)
     use = problem.selected & ~loop.state.rejected & (scale > 0.0)
     trend = resolution_trend(problem.model, problem.rows, outcome.theta, use) if loop.state.strengths else None
