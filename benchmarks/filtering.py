@@ -52,11 +52,11 @@ DESIGNS: dict[str, tuple[tuple[Options, int], ...]] = {
         (replace(STILLS, count=300, reflections=90_000, space_group="P 4"), 1),
     ),
     "validated": (
-        (replace(BASE, count=40, degrees=8.0, reflections=24_000, space_group="P 1 2 1", d_min=1.7), 2),
-        (replace(BASE, count=80, degrees=6.0, reflections=80_000, space_group="P 4 21 2", anomalous=0.08), 2),
-        (replace(BASE, count=200, degrees=2.5, reflections=70_000, space_group="P 2 2 2", mean_counts=300.0), 2),
+        (replace(BASE, count=40, degrees=8.0, reflections=24_000, space_group="P 1 2 1", d_min=1.7), 1),
+        (replace(BASE, count=80, degrees=6.0, reflections=80_000, space_group="P 4 21 2", anomalous=0.08), 1),
+        (replace(BASE, count=200, degrees=2.5, reflections=70_000, space_group="P 2 2 2", mean_counts=300.0), 1),
         (replace(BASE, count=150, degrees=4.0, reflections=90_000, space_group="P 6 2 2", b_spread=6.0), 1),
-        (replace(STILLS, count=150, reflections=75_000, space_group="P 3 1 2"), 2),
+        (replace(STILLS, count=150, reflections=75_000, space_group="P 3 1 2"), 1),
         (replace(STILLS, count=250, reflections=60_000, space_group="P 4 2 2", partiality_error=0.1), 1),
     ),
 }
@@ -189,9 +189,10 @@ def _line(runs: Sequence[Judged]) -> str:
     good = sum(kind == "" for run in runs for kind in run.kinds)
     missed = [np.sum([run.missed(kind) for run in runs], axis=0) for kind in KINDS]
     cells = [f"{a} of {b}" if b else "" for a, b in missed]
-    return (
-        f"| {runs[0].label} | {runs[0].method} | {sum(run.false() for run in runs)} of {good} | {' | '.join(cells)} |"
-    )
+    compared = [run.r for run in runs if len(run.r) == 3]
+    cells.append(", ".join(f"{value:.4f}" for value in np.mean(compared, axis=0)) if compared else "")
+    first = f"| {runs[0].label} | {runs[0].method} | {sum(run.false() for run in runs)} of {good} | "
+    return first + " | ".join(cells) + " |"
 
 
 def main() -> None:
