@@ -56,9 +56,9 @@ def start(files: Sequence[str], folder: Path, n: int) -> subprocess.Popen[str]:
 def processes(folder: Path, watchers: bool) -> dict[int, int]:
     """Process numbers of the ranks of the job in ``folder``, or of their watchers, by rank."""
     found: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
+    numbers = sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    for number in numbers:
+        entry = Path("/proc") / str(number)
         try:
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
             variables = (entry / "environ").read_bytes().decode(errors="replace").split("\0")
@@ -69,7 +69,7 @@ def processes(folder: Path, watchers: bool) -> dict[int, int]:
         is_rank = words[1:3] == ["-m", "braggscale"]
         is_watcher = any(word.endswith("watcher.py") for word in words)
         if here and rank and (is_watcher if watchers else is_rank):
-            found[int(rank)] = int(entry.name)
+            found.setdefault(int(rank), number)  # a watcher that begins looks like its rank for a moment
     return found
 
 
@@ -135,8 +135,8 @@ def main() -> None:
         sys.exit(text)
     whole = sorted(path.name for path in folder.iterdir())
     print(f"in peace: {took:.1f} s, {len(whole)} files", flush=True)
-    ended = []
-    for _ in range(a.times):
+    ended: list[Ended] = []
+    while len(ended) < a.times:
         one = disturb(
             files, folder, a.ranks, a.signal, random.uniform(0.02 if a.signal == "KILL" else 0.5, 1.0) * took, whole
         )

@@ -1,8 +1,20 @@
 """``python -m braggscale`` is the same program as ``scale``."""
 
+import os
 import sys
 
-from braggscale.cli import main
+
+def main() -> int:
+    """Entry point.  A process that is one of several is watched before anything else is loaded."""
+    from braggscale.ranks.watch import begin, leave
+
+    begin(os.environ)
+    from braggscale.cli import main as program
+
+    status = program()
+    leave(status)
+    return status
+
 
 if __name__ == "__main__":
     sys.exit(main())

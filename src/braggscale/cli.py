@@ -274,6 +274,10 @@ def _scale(argv: tuple[str, ...], arguments: Arguments, settings: Settings, rank
             log.info(settings.modified)
         for note in settings.notes:
             log.info(note)
+        if ranks is None:
+            from braggscale.ranks.compact import alone_if_too_large
+
+            ranks = alone_if_too_large(arguments.files, settings.options)
         if ranks is not None:
             from braggscale.ranks.launch import one_after_first, run_ranks
 

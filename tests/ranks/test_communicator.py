@@ -8,7 +8,8 @@ from braggscale.errors import CommandError, InputError
 from braggscale.ranks import launch
 from braggscale.ranks.agreement import together
 from braggscale.ranks.communicator import Alone, gather_texts
-from braggscale.ranks.launch import is_launched, rank_of
+from braggscale.ranks.launch import is_launched
+from braggscale.ranks.watch import rank_of
 
 
 def test_without_a_launcher_there_is_one_rank():

@@ -137,6 +137,15 @@ def test_steps_between_modules_are_found():
     assert "its 4 modules" in found.sentence()
 
 
+def test_the_mean_of_the_modules_does_not_drift():
+    world = World(modules=True)
+    # scales that are wrong by a common factor, as beside a reference: the modules do not take it
+    world.k = world.k * 1.05
+    found = world.fitted(Alone())[0]
+    module = (world.xyz[:, 0] >= 500.0) + 2 * (world.xyz[:, 1] >= 400.0)
+    assert np.bincount(module) @ found.theta[-4:] == pytest.approx(0.0, abs=1e-6 * len(module))
+
+
 def test_a_detector_without_a_response_gets_a_flat_map():
     world = World()
     world.intensity = world.intensity / world.response

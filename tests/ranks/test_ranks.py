@@ -21,6 +21,7 @@ from braggscale.data.symmetry import Symmetry
 from braggscale.errors import CommandError, InputError, UserError
 from braggscale.io import open_inputs
 from braggscale.ranks.communicator import Alone
+from braggscale.ranks.compact import alone_if_too_large
 from braggscale.ranks.run import run
 from braggscale.scale_files import run as run_whole
 from simulation import refl
@@ -102,6 +103,30 @@ def test_rows_in_files_give_the_same(data, alone, tmp_path, monkeypatch):
     monkeypatch.setattr("braggscale.ranks.run.SHARE_OF_ROWS", 0.0)
     assert scaled(files_of(data), tmp_path, 2, "memory_limit=1") == [None, None]
     assert (tmp_path / "m.mtz").read_bytes() == (alone / "m.mtz").read_bytes()
+
+
+def test_rows_that_do_not_fit_are_in_files_without_being_asked(data, alone, tmp_path, monkeypatch, caplog):
+    # three ranks on one computer share its memory
+    caplog.set_level("INFO")
+    monkeypatch.setattr("braggscale.ranks.run.usable_memory", lambda: 1_000_000)
+    assert scaled(files_of(data), tmp_path, 3) == 3 * [None]
+    assert (tmp_path / "m.mtz").read_bytes() == (alone / "m.mtz").read_bytes()
+    assert "rank 2 may use 0.0 GB of memory: its rows, 0.0 GB, are in files in" in caplog.text
+
+
+def test_an_input_larger_than_the_memory_is_scaled_as_by_one_rank(data, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    files, size = files_of(data), sum(path.stat().st_size for path in data.glob("stills_*"))
+    assert alone_if_too_large(files, options()) is None and not caplog.text
+    # a quarter of a kilobyte of a file for a row
+    monkeypatch.setattr("braggscale.ranks.compact.usable_memory", lambda: 10 * size)
+    assert alone_if_too_large(files, options()) is None and not caplog.text
+    monkeypatch.setattr("braggscale.ranks.compact.usable_memory", lambda: 2 * size)
+    assert isinstance(alone_if_too_large(files, options()), Alone)
+    assert "million rows would need" in caplog.text
+    caplog.clear()
+    assert alone_if_too_large(files, options("model=physical")) is None
+    assert "their rows cannot be kept in files: model=physical" in caplog.text
 
 
 def test_near_the_run_that_holds_all_rows(data, alone, tmp_path):

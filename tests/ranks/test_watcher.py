@@ -1,5 +1,6 @@
 """A rank that dies without a word: what its watcher says and does."""
 
+import os
 import subprocess
 import sys
 import time
@@ -54,6 +55,76 @@ def test_a_rank_that_dies_is_named_with_its_file_and_its_temporary_files_go(fold
     second.end()
 
 
+class Sleepers:
+    """Processes that one process has started, as by a launcher: rank 0 with a watcher, rank 1 with or without."""
+
+    CODE = """
+import os, sys, time
+from braggscale.ranks.watch import begin
+if os.environ["PMI_RANK"] in sys.argv[1]:
+    begin(os.environ)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+    def __init__(self, folder: Path, watched: str) -> None:
+        self.ranks = [
+            subprocess.Popen(
+                [sys.executable, "-c", self.CODE, watched], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder,
+                env=os.environ | {"PMI_RANK": str(rank), "PMI_SIZE": "2"},
+            )
+            for rank in (1, 0)
+        ][::-1]  # fmt: skip
+        for each in self.ranks:
+            assert each.stdout.readline() == b"ready\n"
+
+    def said_after(self, *order: int) -> list[str]:
+        """What each says on standard error when they are killed in this order."""
+        time.sleep(0.5)  # watchers begin
+        for rank in order:
+            self.ranks[rank].kill()
+            self.ranks[rank].wait()
+        found = []
+        for each in self.ranks:
+            found.append(each.stderr.read().decode())
+            each.stderr.close()
+            each.stdout.close()
+        return found
+
+
+def test_a_rank_that_dies_before_it_has_a_watcher_is_named_by_another_one(tmp_path):
+    ranks = Sleepers(tmp_path, "0")
+    process = ranks.ranks[1].pid
+    said = ranks.said_after(1, 0)
+    assert f"rank 1 of 2 (process {process} on" in said[0] and "was killed or died while starting" in said[0]
+    assert said[1] == ""
+
+
+def test_the_first_to_die_is_named_once(tmp_path):
+    said = Sleepers(tmp_path, "01").said_after(1, 0)
+    assert said[0] == "" and "rank 1 of 2 (process" in said[1] and "another one" not in said[1]
+
+
+def test_a_rank_that_has_said_why_it_ends_keeps_watchers_quiet(folder):
+    told = Told(folder, "at reading one.refl", "quiet")
+    assert told.said == "" and ".scale.died" in names(folder) and ".a.refl.ab-7-11.tmp" not in names(folder)
+    other = Told(folder, "at reading two.refl")
+    assert other.said == ""
+    told.end()
+    other.end()
+
+
+def test_whoever_has_seen_two_die_at_once_believes_who_has_seen_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(watcher, "UNSURE", 0.0)
+    monkeypatch.setattr(watcher, "FOR_ANOTHER", 0.0)
+    watchers = [watcher.Watcher(rank, 3, 77, str(tmp_path / ".scale.died")) for rank in range(3)]
+    for each, seen in zip(watchers, ([2, 0], [0], [2, 0]), strict=True):
+        each.first = seen
+    assert watchers[0].first_of_all() == (0, False)
+    assert watchers[1].first_of_all() == (0, True)
+    assert watchers[0].first_of_all() == (0, True) and watchers[2].first_of_all() == (0, True)
+
+
 def test_an_orderly_end_leaves_everything(folder):
     told = Told(folder, "at reading one.refl", "done")
     assert told.process.wait() == 0 and told.said == "" and len(names(folder)) == 3
@@ -88,8 +159,8 @@ def test_a_rank_ends_where_another_one_has_died(tmp_path):
 
 def test_a_watcher_that_is_gone_is_no_error():
     watch = Watch(0, 1, ".")
-    watch._process.kill()
-    watch._process.wait()
+    os.kill(watch.process, 9)
+    os.waitpid(watch.process, 0)
     watch.tell("at", "reading")
     watch.end()
     watch.end()

@@ -6,7 +6,8 @@ Rows are divided by v (intensity, variance, and factor to raw counts), so that e
 b alone. A step of the map is one of Gauss and Newton with the scales as they are. The map has one value in each of 256
 x 256 cells of the detector, so its normal matrix follows from two sums for each cell, over all rows of all ranks.
 Scales and map are found in turns; each still lights up all of the detector, so that they hardly depend on each other.
-The mean of ln v is 0 in every shell of resolution (models/gauge.py), which is a constraint here. Strengths:
+The mean of the map's ln v is 0 in every shell of resolution, and that of the modules over all rows (models/gauge.py),
+which are constraints here. Strengths:
 fit/restraint_strengths.py, at the minimum of the quadratic that touches the target.
 
 The first rank solves for all: another kind of processor might round otherwise.
@@ -148,7 +149,7 @@ def detector_map_of(
     along_y = *_along(y, detector.size[1]), _module(modules, 1, detector.size[1], columns)
     tables: Tables = (*along_x, *along_y, x.n, smooth.n_parameters)
     n = smooth.n_parameters + (0 if modules is None else modules.n_parameters)
-    gauge = np.zeros((int(shell.max()) + 1, n))
+    gauge = np.zeros((int(shell.max()) + 2, n))
     kernels.mean_shares(_cell_counts(ranks, rows, place, shell), tables, gauge)
     gauge = gauge[gauge.any(axis=1)]
     gauge /= gauge.sum(axis=1, keepdims=True)

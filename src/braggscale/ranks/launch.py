@@ -14,12 +14,7 @@ from typing import Any
 from braggscale.errors import CommandError, Terminated, UserError, one_line
 from braggscale.options.schema import Options
 from braggscale.ranks.communicator import Alone, Communicator, gather_texts
-
-# What launchers tell the processes that they start: mpiexec of MPICH and Intel MPI, that of Open MPI.
-LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-# srun says this to every process, also to those of programs without MPI.
-SLURM_RANK, SLURM_SIZE = "SLURM_PROCID", "SLURM_NTASKS"
+from braggscale.ranks.watch import LAUNCHED, SLURM_RANK, SLURM_SIZE, rank_of, size_of
 
 
 def is_launched(environment: Mapping[str, str]) -> bool:
@@ -30,18 +25,6 @@ def is_launched(environment: Mapping[str, str]) -> bool:
     if any(name in environment for name in LAUNCHED):
         return True
     return int(environment.get(SLURM_SIZE, "1") or 1) > 1 and SLURM_RANK in environment and _has_mpi()
-
-
-def rank_of(environment: Mapping[str, str]) -> int:
-    """Number of this process among those that were launched with it, before anything of MPI is loaded."""
-    found = (environment.get(name, "") for name in (*LAUNCHED, SLURM_RANK))
-    return next((int(text) for text in found if text.isdecimal()), 0)
-
-
-def size_of(environment: Mapping[str, str]) -> int:
-    """How many processes were launched with this one, before anything of MPI is loaded; 0 if that is not said."""
-    found = (environment.get(name, "") for name in (*SIZES, SLURM_SIZE))
-    return next((int(text) for text in found if text.isdecimal()), 0)
 
 
 def communicator(environment: Mapping[str, str] | None = None, folder: str = ".") -> Communicator:

@@ -8,7 +8,6 @@ that dies or hangs is noticed by its watcher (watcher.py), which says so, and by
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import time
@@ -21,7 +20,7 @@ from braggscale.io.atomic_files import temporary_ending
 from braggscale.numerics.array_types import Array
 from braggscale.ranks.communicator import Operation, checked, gather_texts
 from braggscale.ranks.roll_call import RollCall
-from braggscale.ranks.watch import Watch, seconds_of
+from braggscale.ranks.watch import seconds_of, watch_of_process
 
 # The largest message, in bytes: counts of MPI 3 are 32-bit numbers, and buffers inside MPI stay small.
 MOST_AT_ONCE = 1 << 26
@@ -44,24 +43,25 @@ class World:
     def __init__(self, launched_as: tuple[int, int], folder: str) -> None:
         import mpi4py
 
-        self._watch = Watch(*launched_as, folder)
-        atexit.register(self._watch.end)
+        self._watch = watch_of_process(*launched_as)
 
         mpi4py.rc.thread_level = "serialized"
         try:
             from mpi4py import MPI
         except (ImportError, RuntimeError) as error:
-            self._watch.end()
+            self._watch.leave()
             raise CommandError(
                 f"mpi4py finds no library of MPI ({str(error).splitlines()[0]}): pip install mpich, or load the module "
                 "of the MPI that mpiexec belongs to"
             ) from error
 
         self._mpi: Any = MPI
+        self._watch.finalize = MPI.Finalize
         self._world: Any = MPI.COMM_WORLD
         self.rank: int = self._world.Get_rank()
         self.size: int = self._world.Get_size()
         if launched_as[1] > 1 and self.size == 1:
+            self._watch.leave()
             raise CommandError(
                 f"the launcher started {launched_as[1]} processes, but MPI finds one: launcher and MPI do not fit each "
                 "other; with srun try --mpi=pmi2 or --mpi=pmix, else use the mpiexec of the MPI that mpi4py was built "
@@ -127,7 +127,7 @@ class World:
 
     def abort(self, status: int) -> None:
         """See ``Communicator``."""
-        self._watch.end()
+        self._watch.leave()
         sys.stdout.flush()
         sys.stderr.flush()
         self._world.Abort(status)

@@ -16,11 +16,12 @@ from braggscale.data.flags import Fate
 from braggscale.io.atomic_files import pending
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.compiled import crystal_passes as kernels
+from braggscale.numerics.memory import usable_memory
 from braggscale.numerics.partitions import threads
 from braggscale.numerics.timing import Clock
 from braggscale.options.schema import Options
 from braggscale.ranks.agreement import log_of_all, together
-from braggscale.ranks.communicator import Communicator
+from braggscale.ranks.communicator import Communicator, gather_texts
 from braggscale.ranks.crystal_rows import ROW_BYTES, Allocator, CrystalRows
 from braggscale.ranks.detector import detector_map_of
 from braggscale.ranks.exact_sums import ExactSums
@@ -77,7 +78,7 @@ def _run(
     with clock.stage("looking"):
         inputs = take_census(ranks, units, mine, plan)
     _log_begin(ranks, inputs)
-    allocator = together(ranks, lambda: _allocator(plan, inputs.room))
+    allocator = _allocator(ranks, plan, inputs.room)
     with clock.stage("preparation"):
         loaded = together(ranks, lambda: load(ranks, inputs, plan, allocator))
         warnings = _log_left_out(ranks, inputs, loaded)
@@ -120,10 +121,18 @@ def _my_units(ranks: Communicator, units: Sequence[Unit]) -> list[Unit]:
     return [unit for unit, rank in zip(units, of.tolist(), strict=True) if rank == ranks.rank]
 
 
-def _allocator(plan: RanksPlan, room: int) -> Allocator:
-    """Where rows are kept: in files if they would take too much of the memory that the process may use."""
-    in_files = plan.memory_limit is not None and room * ROW_BYTES > SHARE_OF_ROWS * plan.memory_limit
-    return Allocator(tempfile.gettempdir() if in_files else None)
+def _allocator(ranks: Communicator, plan: RanksPlan, room: int) -> Allocator:
+    """Where rows are kept: in files if they would take too much of the memory that the process may use.
+
+    Without a limit that is what this computer has, or lets a job have, divided by its ranks.  ``room``: rows.
+    """
+    beside = gather_texts(ranks, os.uname().nodename).count(os.uname().nodename)
+    limit = usable_memory() / beside if plan.memory_limit is None else plan.memory_limit
+    size = room * ROW_BYTES
+    folder = tempfile.gettempdir() if size > SHARE_OF_ROWS * limit else None
+    line = f"rank {ranks.rank} may use {limit / 1e9:.1f} GB of memory: its rows, {size / 1e9:.1f} GB, are in files in "
+    log_of_all(ranks, logging.INFO, [] if folder is None else [line + folder])
+    return Allocator(folder)
 
 
 def _rank_data(ranks: Communicator, inputs: Census, plan: RanksPlan, loaded: Loaded, allocator: Allocator) -> RankData:

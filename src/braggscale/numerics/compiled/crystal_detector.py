@@ -103,11 +103,14 @@ def normal_matrix(cells, tables, matrix, slope):
 
 @njit(f"void(int64[:, ::1], {TABLES}, float64[:, ::1])", **PASS_JIT)
 def mean_shares(counts, tables, found):
-    """Add shares of the map's parameters in rows, (n_shells, n_parameters).  ``counts``: (n_shells, STEPS^2)."""
+    """Add shares of the map's parameters in the rows of each shell, and, last, of the modules in all rows.
+
+    ``counts``: (n_shells, STEPS^2).  ``found``: (n_shells + 1, n_parameters).
+    """
     index, share = np.zeros(NONZEROS, np.int64), np.zeros(NONZEROS)
     for shell in range(len(counts)):
         for cell in range(STEPS * STEPS):
             if counts[shell, cell]:
-                basis(cell // STEPS, cell % STEPS, tables, index, share)
-                for p in range(9):
-                    found[shell, index[p]] += counts[shell, cell] * share[p]
+                n = basis(cell // STEPS, cell % STEPS, tables, index, share)
+                for p in range(n):
+                    found[shell if p < 9 else len(counts), index[p]] += counts[shell, cell] * share[p]
