@@ -92,8 +92,7 @@ NOTEWORTHY_TREND = 0.01
 ROUND_TOLERANCE = 0.1
 
 
-# Decisions of a round: intensities, error models, outliers, how many of them were found by their size alone, and
-# how many in shadows.
+# Decisions of a round: intensities, error models, outliers, and how many of these are due to size alone and to shadows.
 _Verdicts = tuple[Choice | None, tuple[FitResult, ...], Rejection | None, int, int]
 
 
@@ -271,8 +270,7 @@ def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converge
     if context.held:  # parameters are held on purpose, so do not report them as undetermined
         outcome = replace(outcome, undetermined=())
     scale, scale_variance = problem.model.evaluate(problem.rows, outcome.theta, outcome.covariance)
-    # the fit checks the diagonal of the covariance alone; where scales are nearly undetermined, the rest may be worse
-    scale_variance = np.maximum(scale_variance, 0.0)
+    scale_variance = np.maximum(scale_variance, 0.0)  # the fit checks only the diagonal of the covariance
     use = problem.selected & ~loop.state.rejected & (scale > 0.0)
     trend = resolution_trend(problem.model, problem.rows, outcome.theta, use) if loop.state.strengths else None
     if trend is not None:
