@@ -43,6 +43,7 @@ class Code(StrEnum):
     FREE_FLAGS_DIFFER = "free-flags-differ"
     PANELS_NOT_DESCRIBED = "panels-not-described"
     INDEXED_DIFFERENTLY = "indexed-differently"
+    MEMORY_MAY_NOT_SUFFICE = "memory-may-not-suffice"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from braggscale.numerics.memory import usable_memory
+from braggscale.run_warnings import Code, warn
 
 if TYPE_CHECKING:
     from braggscale.options.schema import Options
@@ -33,10 +34,11 @@ def alone_if_too_large(files: Sequence[str], options: Options) -> Communicator |
     try:
         return _alone(files, options, total, usable)
     except UserError as error:
-        log.warning(
+        text = (
             f"{total / 1e9:.1f} GB of files may need more memory than the {usable / 1e9:.1f} GB that this process may "
             f"use, but their rows cannot be kept in files: {error}"
         )
+        warn(log, Code.MEMORY_MAY_NOT_SUFFICE, text)
         return None
 
 
