@@ -7,7 +7,6 @@ Nothing that takes long to import is imported before it is needed.
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -276,8 +275,10 @@ def _nearest_file(path: str) -> str:
             return f"; if the option is meant, write {name}=VALUE without blanks"
     if folder and not os.path.isdir(folder):
         return f"; the folder {folder} does not exist"
+    from difflib import get_close_matches
+
     with suppress(OSError):
-        close = difflib.get_close_matches(name, os.listdir(folder or "."), n=1, cutoff=0.75)
+        close = get_close_matches(name, os.listdir(folder or "."), n=1, cutoff=0.75)
         if close:
             return f"; did you mean {os.path.join(folder, close[0])}?"
     return ""

@@ -40,7 +40,6 @@ from braggscale.arguments import (
     sort_arguments,
 )
 from braggscale.errors import LONGEST_LINE, Terminated, UserError, one_line
-from braggscale.numerics.heap import one_heap
 from braggscale.numerics.timing import BEGAN
 from braggscale.terminal import error_prefix, let_go, logging_to
 
@@ -260,6 +259,7 @@ _SILENT: list[bool] = []
 
 
 def _scale(argv: tuple[str, ...], arguments: Arguments, settings: Settings, ranks: Communicator | None) -> None:
+    from braggscale.numerics.heap import one_heap
     from braggscale.options.schema import CommandLine
 
     one_heap()

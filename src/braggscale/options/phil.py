@@ -8,7 +8,6 @@ skipped unread), and ``phil_values`` turns each value into a Python value.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 import sys
@@ -303,7 +302,9 @@ class Definitions:
     def _hint(self, name: str) -> str:
         meant = {path.lower(): self.short(self.key(path)) for path in self.options}
         meant |= {path.rsplit(".", 1)[-1]: short for path, short in meant.items()}
-        near = {hit: difflib.SequenceMatcher(None, hit, name.lower()).ratio() for hit in meant}
+        from difflib import SequenceMatcher
+
+        near = {hit: SequenceMatcher(None, hit, name.lower()).ratio() for hit in meant}
         best = max(near.values())
         if best < 0.6:
             return f"; {self.program} -hh lists all options"
