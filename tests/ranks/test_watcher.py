@@ -55,56 +55,6 @@ def test_a_rank_that_dies_is_named_with_its_file_and_its_temporary_files_go(fold
     second.end()
 
 
-class Sleepers:
-    """Processes that one process has started, as by a launcher: rank 0 with a watcher, rank 1 with or without."""
-
-    CODE = """
-import os, sys, time
-from braggscale.ranks.watch import begin
-if os.environ["PMI_RANK"] in sys.argv[1]:
-    begin(os.environ)
-print("ready", flush=True)
-time.sleep(60)
-"""
-
-    def __init__(self, folder: Path, watched: str) -> None:
-        self.ranks = [
-            subprocess.Popen(
-                [sys.executable, "-c", self.CODE, watched], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder,
-                env=os.environ | {"PMI_RANK": str(rank), "PMI_SIZE": "2"},
-            )
-            for rank in (1, 0)
-        ][::-1]  # fmt: skip
-        for each in self.ranks:
-            assert each.stdout.readline() == b"ready\n"
-
-    def said_after(self, *order: int) -> list[str]:
-        """What each says on standard error when they are killed in this order."""
-        time.sleep(0.5)  # watchers begin
-        for rank in order:
-            self.ranks[rank].kill()
-            self.ranks[rank].wait()
-        found = []
-        for each in self.ranks:
-            found.append(each.stderr.read().decode())
-            each.stderr.close()
-            each.stdout.close()
-        return found
-
-
-def test_a_rank_that_dies_before_it_has_a_watcher_is_named_by_another_one(tmp_path):
-    ranks = Sleepers(tmp_path, "0")
-    process = ranks.ranks[1].pid
-    said = ranks.said_after(1, 0)
-    assert f"rank 1 of 2 (process {process} on" in said[0] and "was killed or died while starting" in said[0]
-    assert said[1] == ""
-
-
-def test_the_first_to_die_is_named_once(tmp_path):
-    said = Sleepers(tmp_path, "01").said_after(1, 0)
-    assert said[0] == "" and "rank 1 of 2 (process" in said[1] and "another one" not in said[1]
-
-
 def test_a_rank_that_has_said_why_it_ends_keeps_watchers_quiet(folder):
     told = Told(folder, "at reading one.refl", "quiet")
     assert told.said == "" and ".scale.died" in names(folder) and ".a.refl.ab-7-11.tmp" not in names(folder)
