@@ -96,11 +96,17 @@ class Beside:
 
 def _parent(process: int) -> int:
     """Number of the process that has started another one, 0 if that is not known."""
+    words = _state(process)
+    return int(words[1]) if len(words) > 1 else 0
+
+
+def _state(process: int) -> list[str]:
+    """What the system says of a process, from its state on (proc(5), stat, field 3); nothing where it does not."""
     try:
         with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
-            return int(file.read().rpartition(")")[2].split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _opened(process: int) -> list[int]:
@@ -278,11 +284,7 @@ class Watcher:
 
 def _processor_time(process: int) -> str:
     """Processor time of a process, user and system, as the system says it; "" where it does not."""
-    try:
-        with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
-            return " ".join(file.read().rpartition(")")[2].split()[11:13])
-    except (OSError, IndexError):
-        return ""
+    return " ".join(_state(process)[11:13])
 
 
 def _made(note: str) -> bool:

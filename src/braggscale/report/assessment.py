@@ -363,14 +363,17 @@ def _commands(summary: Summary) -> list[Advice]:
     limit = summary.statistics.suggested_d_min if summary.statistics else None
     found = []
     if needing_reindexing(summary):
-        words = ["scale", summary.output.experiments, summary.output.reflections, "reindex=auto"]
-        found.append(Advice("Index all data sets alike:", shlex.join(words)))
+        found.append(_again(summary, "Index all data sets alike:", "reindex=auto"))
     leave = worth_leaving_out(summary)
     rise = rise_of_cc_half(summary, leave)
     found += commands(summary.exclusions, leave, identifiers(summary), limit, summary.output, rise)
     left, tested = _left(summary), summary.exclusions
     only_damage = tested is not None and not tested.images  # bad images let R_d rise, too
     if left is not None and left[0] != GOOD and only_damage and summary.zero_dose is None:
-        words = ["scale", summary.output.experiments, summary.output.reflections, "zero_dose=True"]
-        found.append(Advice("Follow each reflection back to dose zero:", shlex.join(words)))
+        found.append(_again(summary, "Follow each reflection back to dose zero:", "zero_dose=True"))
     return found
+
+
+def _again(summary: Summary, why: str, option: str) -> Advice:
+    """The command that scales the result again with one more option."""
+    return Advice(why, shlex.join(["scale", summary.output.experiments, summary.output.reflections, option]))

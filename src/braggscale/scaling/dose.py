@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from braggscale.data.experiment import Experiment, Sweep
-from braggscale.data.geometry import UnitCell, inverse_d_squared
 from braggscale.data.sorting import SortedObservations
+from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int32
 from braggscale.scaling.rounds import scale_data
 from braggscale.scaling.state import RoundSettings, Scaled, ScalingProblem, Start
 from braggscale.statistics.zero_dose import ZeroDose, zero_dose
 
 log = logging.getLogger(__name__)
-
 
 # Largest number of fits of scales to intensities without their changes, and the movement of intensities at dose zero
 # (standard deviations, root mean square) below which no other fit follows.
@@ -60,11 +59,11 @@ def doses(data: SortedObservations, experiments: Sequence[Experiment], same_crys
 
 
 def at_zero_dose(
-    data: SortedObservations,
+    groups: Groups,
+    s: Float,
     scaled: Scaled,
     good: Bool,
     dose: Float,
-    cell: UnitCell,
     again: tuple[ScalingProblem, RoundSettings] | None,
 ) -> ZeroDose:
     """Intensities at dose zero, by unique reflection, Friedel mates together.
@@ -72,14 +71,13 @@ def at_zero_dose(
     Scales were fitted as if intensities did not change. So they have adapted to the changes, as far as they can.
     Therefore they are fitted again to intensities from which the changes are taken off, and the changes are determined
     with the new scales.
+    ``groups``: of the rows, ``s``: 1/d^2 of each, (n_groups,).
     ``good``: rows that are merged, ``dose``: (n,).  ``again``: for the fits of scales, None if they are kept.
     """
     state = scaled.state
     # an observation may be an outlier because of the dose, so ``zero_dose`` judges outliers again
     doubtful = state.rejected & ~state.impossible & ~state.shadowed & (state.scale > 0)
     there = good | doubtful
-    groups = data.friedel_merged
-    s = inverse_d_squared(data.asu[groups.offsets[:-1]].astype(np.int32), cell)
 
     def found(g: Float) -> ZeroDose:
         scale = np.where(there & (g > 0), g, 1.0)
@@ -88,15 +86,14 @@ def at_zero_dose(
 
     g = state.scale
     result = found(g)
-    for number in range(MOST_REFITS if again else 0):
-        if again is None or result.tau == 0:
-            break
-        if number == 0:
-            log.info("Intensities change with dose: scales are fitted again to intensities without these changes")
+    if again is None or result.tau == 0:
+        return result
+    log.info("Intensities change with dose: scales are fitted again to intensities without these changes")
+    for _ in range(MOST_REFITS):
         before = result
-        g = scales_without_changes(again[0], again[1], scaled, g * result.change)
+        g = scales_without_changes(*again, scaled, g * before.change)
         result = found(g)
-        if hardly_moved(before, result):
+        if result.tau == 0 or hardly_moved(before, result):
             break
     return result
 

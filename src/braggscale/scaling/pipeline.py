@@ -14,6 +14,7 @@ import numpy as np
 from braggscale.data import batches
 from braggscale.data.experiment import Experiment
 from braggscale.data.fit_subset import Selection
+from braggscale.data.geometry import inverse_d_squared
 from braggscale.data.sorting import SortedObservations, UsedDataSet, used_data_sets
 from braggscale.data.table import DataSet
 from braggscale.data.unique_reflections import Groups
@@ -241,10 +242,13 @@ def _zero_dose(
     same_crystal: bool,
 ) -> ZeroDoseResult:
     """Intensities at dose zero.  Scales from a reference are kept: the reference does not change with the dose."""
-    data, cell = prepared.observations, prepared.cell
+    data = prepared.observations
+    groups = data.friedel_merged
+    hkl = data.asu[groups.offsets[:-1]].astype(np.int32)
+    s = inverse_d_squared(hkl, prepared.cell)
     again = None if prepared.beside is not None else (fit.problem, settings)
-    found = at_zero_dose(data, fit.scaled, good, doses(data, experiments, same_crystal), cell, again)
-    return ZeroDoseResult(found, data.asu[data.friedel_merged.offsets[:-1]].astype(np.int32), same_crystal)
+    found = at_zero_dose(groups, s, fit.scaled, good, doses(data, experiments, same_crystal), again)
+    return ZeroDoseResult(found, hkl, same_crystal)
 
 
 def _esd(scaled: Scaled) -> Float | None:

@@ -242,31 +242,33 @@ def _excess(seen: Observed, kept: Bool, slopes: Slopes, result: Averaged) -> Flo
 
 
 def _result(data: _Data, kept: Bool, factor: Float, slopes: Slopes, result: Averaged, level: Float) -> ZeroDose:
-    weight = np.where(kept, data.weight, 0.0) / data.groups.spread(factor)
-    sums = CurveSums.of(data.groups, data.x, weight, basis(data.dose, slopes.rate))
-    w, phi = sums.matrix[:, 0, 0], basis(data.dose, slopes.rate)
+    weight, phi = np.where(kept, data.weight, 0.0) / data.groups.spread(factor), basis(data.dose, slopes.rate)
+    sums = CurveSums.of(data.groups, data.x, weight, phi)
     change = data.groups.spread(result.slope) * phi[:, 1] + data.groups.spread(result.bend) * phi[:, 2]
-    plain = np.sqrt(np.divide(1.0, w, out=np.full(len(w), np.nan), where=w > 0))
     good = _good(sums)
     intensity = np.maximum(np.nan_to_num(result.intensity), 0.0)
     spread = float(np.array(slopes.shares) @ WIDTHS)
     moments = spread * slopes.variance(intensity, level) + (slopes.gamma * (level - intensity)) ** 2
     total = float((intensity * level + 0.25 * level**2)[good].sum())
     return ZeroDose(
-        result.intensity, result.sigma, result.slope, result.slope_sigma,
-        np.where(sums.n > 0, sums.mean, np.nan), plain, sums.n, change,
+        result.intensity, result.sigma, result.slope, result.slope_sigma, *_plain(sums), sums.n, change,
         float(np.sqrt(moments[good].sum() / total)) if total > 0 else 0.0, int(np.count_nonzero(good)),
     )  # fmt: skip
 
 
 def _unchanged(data: _Data, kept: Bool) -> ZeroDose:
     """Plain means."""
-    weight = np.where(kept, data.weight, 0.0)
-    sums = CurveSums.of(data.groups, data.x, weight, basis(data.dose, 0.0))
-    mean, w = np.where(sums.n > 0, sums.mean, np.nan), sums.matrix[:, 0, 0]
-    sigma = np.sqrt(np.divide(1.0, w, out=np.full(len(w), np.nan), where=w > 0))
-    none, n_slopes = np.zeros(len(w)), int(np.count_nonzero(_good(sums)))
+    sums = CurveSums.of(data.groups, data.x, np.where(kept, data.weight, 0.0), basis(data.dose, 0.0))
+    mean, sigma = _plain(sums)
+    none, n_slopes = np.zeros(len(mean)), int(np.count_nonzero(_good(sums)))
     return ZeroDose(mean, sigma, none, none, mean, sigma, sums.n, np.zeros(len(data.x)), 0.0, n_slopes)
+
+
+def _plain(sums: CurveSums) -> tuple[Float, Float]:
+    """Weighted means and their standard deviations, NaN without observations, (n_groups,) each."""
+    w = sums.matrix[:, 0, 0]
+    sigma: Float = np.sqrt(np.divide(1.0, w, out=np.full(len(w), np.nan), where=w > 0))
+    return np.where(sums.n > 0, sums.mean, np.nan), sigma
 
 
 def _level(mean: Float, s: Float, there: Bool) -> Float:
