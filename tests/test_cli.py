@@ -21,6 +21,7 @@ from braggscale.errors import CommandError, DataError, InputError, Terminated
 
 log = logging.getLogger("braggscale.fake")
 
+EXAMPLE = [str(Path(__file__).parents[1] / "examples" / f"simulated.{kind}") for kind in ("expt", "refl")]
 NO_FILES = "no input files: give experiments and reflections, or unmerged reflections of another program"
 
 
@@ -469,3 +470,21 @@ def test_a_full_disk_under_standard_output():
         done = subprocess.run([sys.executable, "-m", "braggscale", "-h"], stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr and done.stderr.startswith(b"scale: error: ")
+
+
+def test_signals_wait_until_numpy_is_loaded(tmp_path):
+    """An interrupt inside its import became an ImportError, and the file about that needed numpy again."""
+    script = tmp_path / "interrupted.py"
+    script.write_text(
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'datetime':  # which numpy needs from C\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from braggscale.cli import main\n"
+        f"sys.exit(main(['-q', *{EXAMPLE!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "scale: error: interrupted; nothing more was written\n")
+    assert os.listdir(tmp_path) == [script.name]

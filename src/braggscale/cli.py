@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from io import TextIOWrapper
 from time import perf_counter
 from typing import TYPE_CHECKING, NoReturn
@@ -164,6 +165,9 @@ def _act(argv: tuple[str, ...], arguments: Arguments) -> int:
 
     settings, problems = settle(arguments.assignments, master, command is SCALE and options.as_dials)
     problems = [*arguments.problems, *problems]
+    if arguments.files:
+        with _signals_wait():
+            import_module("braggscale.io.atomic_files")  # and numpy, before the checks of files need them
     if options.show_config:
         problems += [problem for file in arguments.files if (problem := file_problem(file) or kind_problem(file))]
         if not problems:
@@ -208,7 +212,10 @@ def _help(argv: tuple[str, ...], arguments: Arguments, master: Definitions) -> i
 
 @contextmanager
 def _signals_wait() -> Iterator[None]:
-    """Delay Ctrl-C and SIGTERM until modules are loaded: an exception while a compiled one starts calls abort()."""
+    """Delay Ctrl-C and SIGTERM until modules are loaded.
+
+    An exception while a compiled module starts calls abort(), or numpy makes an ImportError of it.
+    """
     waiting: list[BaseException] = []
     later: dict[signal.Signals, BaseException] = {signal.SIGINT: KeyboardInterrupt(), signal.SIGTERM: Terminated()}
     before = {}
@@ -228,7 +235,8 @@ def _signals_wait() -> Iterator[None]:
 
 
 def _run(argv: tuple[str, ...], arguments: Arguments, settings: Settings, ranks: Communicator | None) -> None:
-    from braggscale.io.atomic_files import durable, protected
+    with _signals_wait():
+        from braggscale.io.atomic_files import durable, protected
 
     options, asked = arguments.options, settings.options
     also = [path for path in (asked.output.free_flags, asked.report.compare) if path]
@@ -245,7 +253,8 @@ def _run(argv: tuple[str, ...], arguments: Arguments, settings: Settings, ranks:
 
 def _ranks(settings: Settings) -> Communicator | None:
     """The processes that scale together; None for a run in one process that keeps all rows."""
-    from braggscale.ranks.launch import ranks_of_run
+    with _signals_wait():
+        from braggscale.ranks.launch import ranks_of_run
 
     ranks = ranks_of_run(settings.options)
     if ranks is not None and ranks.rank > 0:
@@ -275,7 +284,8 @@ def _scale(argv: tuple[str, ...], arguments: Arguments, settings: Settings, rank
         for note in settings.notes:
             log.info(note)
         if ranks is None:
-            from braggscale.ranks.compact import alone_if_too_large
+            with _signals_wait():
+                from braggscale.ranks.compact import alone_if_too_large
 
             ranks = alone_if_too_large(arguments.files, settings.options)
         if ranks is not None:
@@ -320,8 +330,9 @@ MOST_COMPILING = 4  # processes that compile at the same time; more do not help:
 
 def _compile(quiet: bool) -> None:
     """Before the very first run: compile the usual kernels at once, and say why this takes time."""
-    from braggscale.numerics.compiled.cache import USUAL, warm, warm_up
-    from braggscale.numerics.partitions import available_processors
+    with _signals_wait():
+        from braggscale.numerics.compiled.cache import USUAL, warm, warm_up
+        from braggscale.numerics.partitions import available_processors
 
     if warm(USUAL):
         return
@@ -363,7 +374,8 @@ def _install_dials_name(folders: tuple[str, ...]) -> int:
 
 
 def _name(arguments: Arguments, settings: Settings) -> None:
-    from braggscale.scale_files import name_anew
+    with _signals_wait():
+        from braggscale.scale_files import name_anew
 
     options, output = settings.options, settings.options.output
     experiments = output.experiments if options.is_explicit("output.experiments") else "identified.expt"

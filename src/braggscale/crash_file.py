@@ -1,17 +1,19 @@
-"""The file that helps to find the cause of an internal error: traceback and shapes of variables, but no data."""
+"""The file that helps to find the cause of an internal error: traceback and shapes of variables, but no data.
+
+Nothing but the standard library is imported here: the error may be that another package cannot be imported.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
 import shlex
+import sys
 import traceback
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from types import TracebackType
 from typing import Any
-
-import numpy as np
 
 from braggscale import __version__
 
@@ -25,8 +27,9 @@ def write_crash_file(error: BaseException, argv: tuple[str, ...]) -> bool:
 
     Returns whether the file could be written; an existing one is replaced.
     """
+    numpy = getattr(sys.modules.get("numpy"), "__version__", "not loaded")
     lines = [
-        f"braggscale {__version__}, Python {platform.python_version()}, numpy {np.__version__}, {platform.platform()}",
+        f"braggscale {__version__}, Python {platform.python_version()}, numpy {numpy}, {platform.platform()}",
         shlex.join(["scale", *argv]),
         "",
         *"".join(traceback.format_exception(error)).splitlines(),
@@ -59,7 +62,7 @@ def _variables(trace: TracebackType | None) -> list[str]:
 def shape_of(value: Any) -> str:
     """Type, shape and length of a value, without its content; only plain numbers are shown."""
     name = type(value).__name__
-    if isinstance(value, np.ndarray):
+    if (type(value).__module__, name) == ("numpy", "ndarray"):
         return f"array {value.shape} {value.dtype}"
     if value is None or isinstance(value, bool | int | float):
         return repr(value)[:_MOST_TEXT]

@@ -47,7 +47,12 @@ def work(kind: str, seed: int, numbers: range, show: bool) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (size + GIGABYTE, resource.RLIM_INFINITY))
     for number in numbers:
         print(json.dumps({"begin": number}), flush=True)
-        case = make(kind, seed, number)
+        try:
+            case = make(kind, seed, number)
+        except Exception as error:  # of the mutation, not of the program: counted all the same, and the next goes on
+            fault = f"the case cannot be made: {type(error).__name__}: {error}"
+            print(json.dumps({"end": number, "faults": [fault], "s": 0.0}), flush=True)
+            continue
         if show:
             print(case.argv, file=sys.stderr)
         begin = time.process_time()

@@ -114,7 +114,7 @@ def other_rows(random: Random, table: Columns, name: str) -> None:
     how = random.integers(6)
     rows = (
         random.permutation(n) if how == 0 else
-        np.arange(int(random.integers(4))) if how == 1 else
+        np.arange(min(n, int(random.integers(4)))) if how == 1 else
         np.flatnonzero(random.random(n) < random.random()) if how == 2 else
         np.repeat(np.arange(n), int(random.integers(2, 9))) if how == 3 else
         random.integers(n, size=n) if how == 4 else
