@@ -17,6 +17,7 @@ from braggscale.io import open_inputs
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import accuracy
 from simulate import simulate
 from simulation.design import Options
 
@@ -62,6 +63,9 @@ def test_wedges_of_three_rows_have_no_b_of_their_own(tmp_path, capsys):
         assert decay and all(row["effective"] < 0.01 and row["low"] > 0.99 and row["high"] < 1.01 for row in decay)
         # the simulated noise is 3 %
         assert summary["statistics"]["overall"]["r_meas"] > 0.015
+        found, _ = accuracy.scaled(Path("scaled.refl"), "", accuracy.load_truth(tmp_path))
+        # 5 to 20 if sigmas leave out what observations of a reflection share; nearly half of the freedom is taken
+        assert 0.3 < found.chi2 < 2.5
 
 
 def taken(table: Table, rows: np.ndarray) -> dict[str, Any]:

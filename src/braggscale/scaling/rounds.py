@@ -32,10 +32,11 @@ from braggscale.log_detail import MANY_DATA_SETS
 from braggscale.models import MODELS
 from braggscale.models.detector_map import low_response
 from braggscale.models.joint_model import JointModel
-from braggscale.models.resolution_trend import resolution_trend
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.run_warnings import Code, warn
+from braggscale.scaling.expectations import expectation, fit_errors, with_scales
 from braggscale.scaling.intensities import compare_intensities, decide_intensities, first_intensities
+from braggscale.scaling.last_fit import MOST_FITS, ending, log_trend, variances_to_write
 from braggscale.scaling.round_log import log_round
 from braggscale.scaling.starting_scales import starting_scales
 from braggscale.scaling.state import RoundReport, RoundSettings, Scaled, ScalingProblem, Start, State
@@ -46,12 +47,9 @@ from braggscale.weighting.error_model import (
     nearly_equal,
     starting_models,
 )
-from braggscale.weighting.error_model_fit import fit_error_models
-from braggscale.weighting.expected_variance import Expectation, VarianceModel, expect
 from braggscale.weighting.intensity_choice import Choice, combined, initial
 from braggscale.weighting.outlier_history import Memory, OutlierHistory, judge_round
 from braggscale.weighting.outlier_test import Rejection
-from braggscale.weighting.output_variance import output_variance
 from braggscale.weighting.profile_summary import profile_findings
 from braggscale.weighting.rejection import OutlierInputs, fit_groups
 from braggscale.weighting.robust_weights import Robust, fit_weights
@@ -86,8 +84,6 @@ SAME_VERDICTS, SAME_INTENSITIES, SAME_INTENSITY = 1e-5, 0.02, 0.1
 # If the user wants no error model, one is fitted for the outlier test with reflections above this expected number
 # of photons.
 MIN_PHOTONS = 25.0
-# A trend of all corrections with resolution that the log mentions.
-NOTEWORTHY_TREND = 0.01
 # Rounds fit to this fraction of the tolerance, so that an incomplete fit is not taken for a change in the next round.
 ROUND_TOLERANCE = 0.1
 
@@ -218,7 +214,7 @@ def _begin(problem: ScalingProblem, start: Start, settings: RoundSettings) -> tu
         fit_groups=problem.groups,
         strengths=start.strengths,
     )
-    return context, _with_scales(problem, first_intensities(problem, state, settings), theta, scale)
+    return context, with_scales(problem, first_intensities(problem, state, settings), theta, scale)
 
 
 def _supported(problem: ScalingProblem) -> JointModel:
@@ -259,36 +255,26 @@ def _fit_round(context: _Context, loop: _Loop, number: int) -> tuple[Outcome, St
     scale[context.chosen] = loop.fit_problem.design.scales(outcome.theta, None)[0]
     scale[context.others] = context.problem.model.evaluate(context.beside, outcome.theta, None)[0]
     state = replace(loop.state, strengths=outcome.strengths)
-    return outcome, _with_scales(context.problem, state, outcome.theta, scale)
+    return outcome, with_scales(context.problem, state, outcome.theta, scale)
 
 
 def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converged: bool) -> Scaled:
     """The last fit with the final choices, and the uncertainties that follow from it."""
     problem, settings = context.problem, context.settings
-    last = replace(settings.fit, first_order=not settings.fit.full_matrix)
-    outcome = _fit(context, loop, last, loop.outcome)
-    if context.held:  # parameters are held on purpose, so do not report them as undetermined
-        outcome = replace(outcome, undetermined=())
-    scale, scale_variance = problem.model.evaluate(problem.rows, outcome.theta, outcome.covariance)
-    scale_variance = np.maximum(scale_variance, 0.0)  # the fit checks only the diagonal of the covariance
-    use = problem.selected & ~loop.state.rejected & (scale > 0.0)
-    trend = resolution_trend(problem.model, problem.rows, outcome.theta, use) if loop.state.strengths else None
-    if trend is not None:
-        if trend.max() > (1.0 + NOTEWORTHY_TREND) * trend.min():
-            size = 100.0 * (trend.max() / trend.min() - 1.0)
-            log.info(
-                f"Detector and image corrections have a trend of {size:.1f} % with resolution alone, which is removed"
-            )
-        scale, scale_variance = scale / trend, scale_variance / trend**2
-    state = _with_scales(problem, loop.state, outcome.theta, scale)
-    state = replace(state, strengths=outcome.strengths)
-    if settings.errors and state.strengths and outcome.covariance is not None:
-        # the fit of the scales has made residuals of strong reflections smaller than their errors
-        results = _fit_errors(problem, state, settings.errors, scale_variance)
-        reports[-1] = replace(reports[-1], errors=results)
-        state = replace(state, errors=tuple(result.model for result in results))
-        state = _with_scales(problem, state, outcome.theta, scale)
-    variance = output_variance(_expectation(problem, state), scale_variance, observed=not state.strengths)
+    exact = replace(settings.fit, first_order=not settings.fit.full_matrix)
+    for _ in range(MOST_FITS):
+        outcome = _fit(context, loop, exact, loop.outcome)
+        if context.held:  # parameters are held on purpose, so do not report them as undetermined
+            outcome = replace(outcome, undetermined=())
+        last = ending(problem, settings, loop.state, outcome)
+        if not last.few or nearly_equal(loop.state.errors, last.state.errors):
+            break
+        loop = replace(loop, state=last.state, weight=_weights(context, last.state, first=False), outcome=outcome)
+    log_trend(last)
+    if last.errors:
+        reports[-1] = replace(reports[-1], errors=last.errors)
+    state, scale_variance = last.state, last.scale_variance
+    variance = variances_to_write(problem, loop.fit_problem, last)
     summaries: tuple[ComponentSummary, ...] = ()
     if outcome.effective_dof is not None:
         design, of = loop.fit_problem.design, loop.fit_problem.rows.data_set
@@ -313,32 +299,10 @@ def _with_factors(model: JointModel, fixed: Bool, theta: Float, factors: Float) 
     return theta
 
 
-def _variance_model(problem: ScalingProblem, state: State) -> VarianceModel:
-    """V' of every row as a function of its expected intensity."""
-    return VarianceModel.of(state.values, state.gain, problem.rows.data_set, state.errors, problem.error_model_of)
-
-
-def _expectation(problem: ScalingProblem, state: State) -> Expectation:
-    return Expectation(
-        _variance_model(problem, state),
-        state.scale,
-        state.variance,
-        state.mean_intensity,
-        problem.groups,
-        problem.friedel_split,
-    )
-
-
-def _with_scales(problem: ScalingProblem, state: State, theta: Float, scale: Float) -> State:
-    """The state with new scales: I_h from observations that are not rejected, V' from I_h."""
-    mean_intensity, variance = expect(_variance_model(problem, state), scale, state.rejected, problem.groups)
-    return replace(state, theta=theta, scale=scale, mean_intensity=mean_intensity, variance=variance)
-
-
 def _weights(context: _Context, state: State, first: bool) -> Float:
     """Weights in the fit, (n,).  ``first``: before the first fit residuals are divided by their median."""
     robust = Robust.of_fit(bool(state.strengths), context.settings.outliers.zmax)
-    weight = fit_weights(_expectation(context.problem, state), state.rejected, state.fit_groups, robust, first)
+    weight = fit_weights(expectation(context.problem, state), state.rejected, state.fit_groups, robust, first)
     weight[state.impossible] = 0.0
     return weight
 
@@ -373,12 +337,12 @@ def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdi
     fresh, refit = number <= FRESH_ROUNDS, number <= RATIO_ROUNDS
     state, choice = decide_intensities(problem, state, settings, fresh, refit)
     if state is not before:
-        state = _with_scales(problem, state, theta, scale)
+        state = with_scales(problem, state, theta, scale)
     results: tuple[FitResult, ...] = ()
     if settings.errors:
-        results = _fit_errors(problem, state, settings.errors)
+        results = fit_errors(problem, state, settings.errors)
         state = replace(state, errors=tuple(result.model for result in results))
-        state = _with_scales(problem, state, theta, scale)
+        state = with_scales(problem, state, theta, scale)
     rejection, n_wilson = None, 0
     if settings.outliers.method:
         history = OutlierHistory(state.rejected, state.returned, state.impossible)
@@ -393,7 +357,7 @@ def _decide(context: _Context, state: State, number: int) -> tuple[State, _Verdi
             shadow = state.shadowed | shadowed(problem.rows, inputs.expected, now.rejected, response)
             state, now = replace(state, shadowed=shadow), now.with_impossible(shadow)
         state = replace(state, rejected=now.rejected, returned=now.returned, impossible=now.impossible)
-        state = _with_scales(problem, state, theta, scale)
+        state = with_scales(problem, state, theta, scale)
     return state, (choice, results, rejection, n_wilson, int(state.shadowed.sum()))
 
 
@@ -404,9 +368,9 @@ def _calibrated(context: _Context, state: State) -> State:
     """
     if context.settings.errors:
         return state
-    fits = _fit_errors(context.problem, state, ErrorModelOptions(min_photons=MIN_PHOTONS))
+    fits = fit_errors(context.problem, state, ErrorModelOptions(min_photons=MIN_PHOTONS))
     errors = tuple(result.model for result in fits)
-    return _with_scales(context.problem, replace(state, errors=errors), state.theta, state.scale)
+    return with_scales(context.problem, replace(state, errors=errors), state.theta, state.scale)
 
 
 def _memory(number: int) -> Memory:
@@ -416,18 +380,10 @@ def _memory(number: int) -> Memory:
     return Memory.NO_RETURN if number > RETURNING_ROUNDS else Memory.ONE_RETURN
 
 
-def _fit_errors(
-    problem: ScalingProblem, state: State, options: ErrorModelOptions, scale_variance: Float | None = None
-) -> tuple[FitResult, ...]:
-    given = _expectation(problem, state)
-    of = problem.error_model_of
-    return fit_error_models(given, state.rejected, state.errors, of, options, scale_variance, problem.still)
-
-
 def _outlier_inputs(context: _Context, state: State) -> OutlierInputs:
     problem = context.problem
     shells = context.shells or Shells.of(problem.rows.d)
-    return OutlierInputs(_expectation(problem, state), problem.epsilon, shells)
+    return OutlierInputs(expectation(problem, state), problem.epsilon, shells)
 
 
 def _same(problem: ScalingProblem, old: State, new: State) -> bool:
