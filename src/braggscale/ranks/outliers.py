@@ -3,9 +3,10 @@
 Those of weighting/leave_one_out.py: the worst observation of a reflection goes while its z against the others is beyond
 zmax, and one that is out comes back below 0.9 zmax. z of a row follows from the sums over the rows that are in and the
 row itself. The worst row of a reflection is found by the largest z^2 over all ranks, so a move costs one exchange of 16
-bytes for each reflection, and one of its sums. Of a reflection with hundreds of observations several go at once: all
-that deviate at least 0.7 times as far as the worst one. Verdicts and the variances that follow from them are repeated
-until they agree, as in weighting/outlier_test.py.
+bytes for each reflection, and one of its sums. Of a reflection with hundreds of observations several go at once,
+because each of them moves the mean by little: of 200 all that deviate at least 0.7 times as far as the worst one, of n
+all beyond sqrt(100/n) times that. Verdicts and the variances that follow from them are repeated until they agree, as in
+weighting/outlier_test.py; of n observations n/1000 may still differ, because some are always at the limit.
 
 Where errors are calibrated Friedel mates may differ (weighting/friedel_test.py) and one of two observations that
 disagree is left out (weighting/pair_test.py): the sums of I+ and of I- are apart anyway, and the two observations are
@@ -36,8 +37,10 @@ from braggscale.weighting.rejection import MOST_TURNS
 
 # Passes over the rows in which members move; groups that have not settled by then keep what they have.
 MOST_MOVES = 200
-# From so many members on several go at once: those with at least this share of the largest z^2.
+# From MANY members on several go at once: those with at least the share TOGETHER MANY/n of the largest z^2.
 MANY, TOGETHER = 200, 0.5
+# A group has settled if of so many members at most one changes sides. It moves the mean by 0.1 of its error.
+PER_CHANGE = 1000
 EVEN = 1e-9  # deviations that differ by less are equal
 SETTLING = 20  # searches, each with the variances that follow from the one before
 # With less than this share of the rows in groups that are still looked at, these rows are copied, and the others rest.
@@ -135,7 +138,7 @@ def _settled(test: _Test, before: Bool) -> Bool:
         _begin_with_two(near.data, inside, tested)
         _search(near, inside, tested)
         away[places_there] = inside
-        moving = _differ(near.data, inside, last) & tested
+        moving = _moving(near.data, inside, last) & tested
         if not moving.any():
             break
         tested = moving
@@ -178,15 +181,23 @@ def _begin_with_two(data: RankData, away: Bool, tested: Bool) -> None:
 
 def _differ(data: RankData, one: Bool, other: Bool) -> Bool:
     """Groups, by place, in which two sets of outliers, (n_rows,), differ in any rank."""
-    found = np.zeros(2 * len(data.reflections), np.uint8)
-    found[places(data.rows.number[one != other], data.apart)] = 1
-    return data.ranks.allreduce(found, "max") > 0
+    return _rows_in(data, one != other) > 0
+
+
+def _moving(data: RankData, one: Bool, other: Bool) -> Bool:
+    """Groups, by place, in which two sets of outliers, (n_rows,), differ by more than the result shows."""
+    return _rows_in(data, one != other) > data.counts // PER_CHANGE
+
+
+def _rows_in(data: RankData, marked: Bool) -> Int:
+    """Rows of each group in all ranks that are ``marked``, (n_rows,); by place, (2 n_reflections,)."""
+    mine = np.bincount(places(data.rows.number[marked], data.apart), minlength=2 * len(data.reflections))
+    return np.asarray(data.ranks.allreduce(mine))
 
 
 def _inside(data: RankData, away: Bool) -> Int:
     """Rows of each group in all ranks that are not ``away``, by place, (2 n_reflections,)."""
-    gone = np.bincount(places(data.rows.number[away], data.apart), minlength=2 * len(data.reflections))
-    return np.asarray(data.counts - data.ranks.allreduce(gone))
+    return np.asarray(data.counts - _rows_in(data, away))
 
 
 def _search(test: _Test, away: Bool, tested: Bool, moves: int = MOST_MOVES) -> None:
@@ -203,8 +214,12 @@ def _search(test: _Test, away: Bool, tested: Bool, moves: int = MOST_MOVES) -> N
         limits[~tested] = np.inf, -1.0
         moved = np.zeros(len(inside), np.int64)
         outlier_kernels.move(*test.passed(), test.most, test.difference, away, sums, limits, moved)
-        # groups in which nothing goes or comes have settled
+        moved = data.ranks.allreduce(moved)
+        inside = inside - moved
+        # groups in which nothing goes or comes have settled, and large ones in which all that could go or come were few
         tested = (limits[:, 0] < np.inf) | (limits[:, 1] >= 0)
+        last = (limits[:, 0] <= test.limits[0] ** 2) | (limits[:, 1] >= test.limits[1] ** 2)
+        tested &= ~last | (np.abs(moved) > inside // PER_CHANGE)
         if test.simple or not tested.any():
             break
         near, places_there = _narrowed(test, tested)
@@ -213,7 +228,6 @@ def _search(test: _Test, away: Bool, tested: Bool, moves: int = MOST_MOVES) -> N
             _search(near, mine, tested, left)
             away[places_there] = mine
             break
-        inside = inside - data.ranks.allreduce(moved)
 
 
 def _sums(test: _Test, away: Bool, tested: Bool) -> Float:
@@ -238,12 +252,13 @@ def _limits(test: _Test, worst: Float, best: Float, inside: Int) -> Float:
     """From which z^2 on rows go, and up to which they come back, by place, (2 n_reflections, 2)."""
     leave, join = test.limits[0] ** 2, test.limits[1] ** 2
     goes = (worst > leave) & (inside >= 3)
-    least = np.where(inside >= MANY, np.maximum(TOGETHER * worst, leave), worst)
+    many = inside >= MANY
+    least = np.where(many, np.maximum(TOGETHER * MANY / np.maximum(inside, MANY) * worst, leave), worst)
     if test.simple:
         least = np.full(len(worst), leave)
     limits = np.empty((len(worst), 2))
     limits[:, 0] = np.where(goes, least * (1.0 - EVEN), np.inf)
-    limits[:, 1] = np.where(~goes & (best < join), best * (1.0 + EVEN), -1.0)
+    limits[:, 1] = np.where(~goes & (best < join), np.where(many, join, best) * (1.0 + EVEN), -1.0)
     return limits
 
 
@@ -286,7 +301,7 @@ def _spared(test: _Test, away: Bool, before: Bool) -> Bool:
         new = np.where(_rows_of(data, tested), before, now)
         _begin_with_two(data, new, tested)
         _search(test, new, tested)
-        moving = _differ(data, new, now)
+        moving = _moving(data, new, now)
         found, now = now, new
         if not moving.any():
             return new
