@@ -10,7 +10,7 @@ from braggscale.ranks.communicator import Alone
 from braggscale.ranks.crystal_rows import CrystalRows, CrystalScales
 from braggscale.ranks.exact_sums import ExactSums
 from braggscale.ranks.means import RankData, expected
-from braggscale.ranks.outliers import judge, mates_apart
+from braggscale.ranks.outliers import PER_CHANGE, judge, mates_apart
 from braggscale.ranks.reflections import Reflections
 from braggscale.ranks.rounds import _weights
 from braggscale.ranks.sample import quantile_of_histogram, sample_of
@@ -35,7 +35,9 @@ class Simulated:
         self.b = 2.0 * rng.normal(size=N_CRYSTALS)
         self.s = rng.uniform(0.01, 0.12, self.n)
         self.truth = rng.exponential(1000.0, self.n) + 50.0
-        self.h = np.concatenate([rng.choice(self.n, OF_CRYSTAL, replace=False) for _ in range(N_CRYSTALS)])
+        self.h = np.concatenate(
+            [rng.choice(self.n, OF_CRYSTAL, replace=self.n < OF_CRYSTAL) for _ in range(N_CRYSTALS)]
+        )
         self.crystal = np.repeat(np.arange(N_CRYSTALS), OF_CRYSTAL)
         g = self.k[self.crystal] * np.exp(self.b[self.crystal] * self.s[self.h])
         beside = np.random.default_rng(seed + 1000)
@@ -191,6 +193,18 @@ def test_outliers_are_those_of_groups(method):
     assert found.n_out == ours.sum() == found.n_changed
     assert np.array_equal(ours, theirs)
     assert ours[made.wild[order]].mean() > 0.9
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_thousands_of_observations_few_outliers_differ(seed):
+    made = Simulated(seed, 0.02, n=2)
+    data, crystals = made.data(Alone())
+    model, g, groups, order = made.sorted()
+    theirs = settle(model, g, groups, 4.0, np.zeros(len(g), bool), "standard").mask
+    judge(data, crystals, ERRORS, OutlierOptions("standard", 4.0, None), True, True, True)
+    ours = data.rows.out[order]
+    assert (groups.sum(ours != theirs) <= groups.sizes() // PER_CHANGE).all()
+    assert (groups.sizes() > PER_CHANGE).all() and ours[made.wild[order]].mean() > 0.9
 
 
 @pytest.mark.parametrize("difference", [0.0, 0.15])
