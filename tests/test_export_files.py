@@ -1,9 +1,11 @@
 """scale export: the same bytes as the run writes, refusals, failures, and what real DIALS makes of the same files."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import gemmi
@@ -159,6 +161,26 @@ def test_identifiers_do_not_lead_elsewhere(run, tmp_path):
     wanted = f"xds_ascii={tmp_path / 'in' / 'X.HKL'}"
     assert main(["export", *(path.partition("=")[2] for path in identified(tmp_path)), "-q", wanted]) == 0
     assert sorted(p.name for p in (tmp_path / "in").iterdir()) == ["X_x_.._.._y.HKL", "X_z.HKL"]
+
+
+def test_new_identifiers_do_not_replace_the_input(run, tmp_path, capsys):
+    """The usual names of the output, those of an earlier renaming; and a link to an input."""
+    before = {}
+    with chdir(tmp_path):
+        for path, name in zip(run[1], ("identified.expt", "identified.refl"), strict=True):
+            before[name] = Path(path).read_bytes()
+            Path(name).write_bytes(before[name])
+        Path("link.refl").symlink_to("identified.refl")
+        pair = list(before)
+        for more, taken in (
+            ([], "identified.expt and identified.refl"),
+            (["output.experiments=new.expt", "output.reflections=link.refl"], "link.refl"),
+        ):
+            assert main(["--assign-identifiers", "y z", *pair, "-q", *more]) == 2
+            said = " ".join(capsys.readouterr().err.split())
+            assert f"would replace its input {taken}; name other files with output.experiments=" in said
+        assert sorted(os.listdir()) == ["identified.expt", "identified.refl", "link.refl"]
+        assert {name: Path(name).read_bytes() for name in pair} == before
 
 
 def identified(folder):
