@@ -179,6 +179,9 @@ def _lines(source: Path, folder: Path) -> str:
     end = next((k for k, line in enumerate(lines) if not line[:12].replace("0", "").strip()), len(lines))
     order = np.random.default_rng(11).permutation(end)
     path = folder / source.name
+    for beside in (source.with_suffix(".ins"), source.with_suffix(".res")):  # they have the cell
+        if beside.exists():
+            (folder / beside.name).write_bytes(beside.read_bytes())
     path.write_text("".join([lines[k] for k in order] + lines[end:]))
     return str(path)
 
@@ -197,8 +200,6 @@ def check(folder: Path, name: str, words: Sequence[str]) -> bool:
     for what in ("rows", "sets"):
         other_files = reordered(files, folder / f"{what}.input", what)
         if other_files:
-            if files[0].endswith(".hkl"):
-                other_files += files[1:]
             scale(folder / what, other_files, [*options, "nproc=2"])
             moved = move(folder / "nproc1", folder / what)
             good = good and moved.good

@@ -299,12 +299,26 @@ def output_problems(settings: Settings, arguments: Arguments) -> list[str]:
     wanted = [(name, (getattr(output, name),)) for name in SCALED_FILES if getattr(output, name) is not None]
     if arguments.command is SCALE_EXPORT:
         wanted = []
+    if arguments.command is SCALE and arguments.options.assign_identifiers is not None:
+        inputs = {os.path.realpath(path) for path in arguments.files}
+        if taken := [path for path in identified_files(settings) if os.path.realpath(path) in inputs]:
+            problems.append(
+                f"--assign-identifiers would replace its input {' and '.join(taken)}; "
+                "name other files with output.experiments= and output.reflections="
+            )
     problems += path_problems([*wanted, *_names_of_exports(output.exports)], arguments.files)
     if (compare := settings.options.report.compare) and (problem := file_problem(compare)):
         problems.append(problem)
     if output.free_flags and (problem := file_problem(output.free_flags)):
         problems.append(problem)
     return problems
+
+
+def identified_files(settings: Settings) -> tuple[str, str]:
+    """Experiments and reflections that ``--assign-identifiers`` writes."""
+    options, output = settings.options, settings.options.output
+    experiments = output.experiments if options.is_explicit("output.experiments") else "identified.expt"
+    return experiments, output.reflections if options.is_explicit("output.reflections") else "identified.refl"
 
 
 def _names_of_exports(paths: Mapping[str, str]) -> list[tuple[str, tuple[str, ...]]]:

@@ -36,11 +36,12 @@ from braggscale.arguments import (
     Arguments,
     command_parser,
     file_problem,
+    identified_files,
     kind_problem,
     output_problems,
     sort_arguments,
 )
-from braggscale.errors import LONGEST_LINE, CommandError, Terminated, UserError, one_line
+from braggscale.errors import LONGEST_LINE, Terminated, UserError, one_line
 from braggscale.numerics.timing import BEGAN
 from braggscale.terminal import error_prefix, let_go, logging_to
 
@@ -377,15 +378,7 @@ def _name(arguments: Arguments, settings: Settings) -> None:
     with _signals_wait():
         from braggscale.scale_files import name_anew
 
-    options, output = settings.options, settings.options.output
-    experiments = output.experiments if options.is_explicit("output.experiments") else "identified.expt"
-    reflections = output.reflections if options.is_explicit("output.reflections") else "identified.refl"
-    inputs = {os.path.realpath(path) for path in arguments.files}
-    if taken := [path for path in (experiments, reflections) if os.path.realpath(path) in inputs]:
-        raise CommandError(
-            f"--assign-identifiers would replace its input {' and '.join(taken)}; "
-            "name other files with output.experiments= and output.reflections="
-        )
+    experiments, reflections = identified_files(settings)
     with logging_to(sys.stdout, arguments.options.verbose, arguments.options.quiet):
         name_anew(arguments.files, arguments.options.assign_identifiers, experiments, reflections)
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from braggscale.data.unique_reflections import Groups
 from braggscale.fit.common_errors import inflation
 from braggscale.models.design import Design
-from braggscale.numerics.block_matrix import BlockMatrix
 
 
 def constants(data_set: np.ndarray, exponential: bool) -> Design:
@@ -48,7 +47,7 @@ def test_as_in_the_inverse_of_the_whole_matrix(seed, exponential):
     normal[len(groups) :, len(groups) :] += 1e3 * np.eye(n_sets)  # restraint of the scales
     whole = np.linalg.inv(normal)
 
-    covariance = BlockMatrix.whole(whole[len(groups) :, len(groups) :])
+    covariance = whole[len(groups) :, len(groups) :]
     design = constants(data_set, exponential)
     factor = inflation(design, theta, covariance, groups, g**2 / variance, g**2 / written, mean)
     merged = 1.0 / groups.sum(g**2 / written)
@@ -60,6 +59,6 @@ def test_reflections_without_rows_keep_their_variances():
     groups = Groups.of_sizes(np.array([2, 1]))
     design = constants(np.array([0, 1, 0]), exponential=False)
     weight = np.array([1.0, 1.0, 0.0])
-    covariance = BlockMatrix.whole(np.eye(2))
+    covariance = np.eye(2)
     factor = inflation(design, np.ones(2), covariance, groups, weight, weight, np.array([5.0, 7.0]))
     assert factor[1] == 1.0 and factor[0] > 10.0

@@ -12,51 +12,42 @@ data sets that it is in: then the errors of these scales are one error, which no
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from braggscale.data.unique_reflections import Groups
 from braggscale.models.design import Design
 from braggscale.numerics.array_types import Float, Int
-from braggscale.numerics.block_matrix import BlockMatrix
-
-_CELLS = 1 << 22  # elements of the derivatives that are in memory at the same time
 
 
 def inflation(
-    design: Design, theta: Float, covariance: BlockMatrix, groups: Groups, weight: Float, written: Float, mean: Float
+    design: Design, theta: Float, covariance: Float, groups: Groups, weight: Float, written: Float, mean: Float
 ) -> Float:
     """Factor of the variances that gives merged intensities their whole errors, (n_groups,), at least 1.
 
-    ``design``: of the n rows.  ``theta``: (n_parameters,).  ``weight``: g^2/V' of the rows that are merged, 0 for the
-    others, (n,), 1/counts^2.  ``written``: the same with the variances that are written out, which include the
-    error of each scale alone, (n,).  ``mean``: I_h, counts, (n_groups,).
+    ``design``: of the n rows.  ``theta``: (n_parameters,).  ``covariance``: of it, (n_parameters, n_parameters).
+    ``weight``: g^2/V' of the rows that are merged, 0 for the others, (n,), 1/counts^2.  ``written``: the same with the
+    variances that are written out, which include the error of each scale alone, (n,).  ``mean``: I_h, counts,
+    (n_groups,).
     """
     total = groups.sum(weight)
     share = weight / np.maximum(groups.spread(total), 1e-300)
     common = np.maximum(_common(design, theta, covariance, groups, share), 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         whole = (1.0 / total + mean**2 * common) * groups.sum(written)
     return np.where(np.isfinite(whole), np.maximum(whole, 1.0), 1.0)
 
 
-def _common(design: Design, theta: Float, covariance: BlockMatrix, groups: Groups, share: Float) -> Float:
-    """u C u' of each group, (n_groups,).  ``share``: p, (n,)."""
+def _common(design: Design, theta: Float, covariance: Float, groups: Groups, share: Float) -> Float:
+    """u C u' of each group, (n_groups,).  ``covariance``: C, (n_parameters, n_parameters).  ``share``: p, (n,)."""
     phi, index = _derivatives(design, theta)
     phi *= share[:, None]
-    cuts = groups.offsets
     result = np.zeros(len(groups))
-    whole = covariance.blocks()
-    step = max(1, _CELLS // max(len(theta), 1))
-    for first in range(0, len(groups), step):
-        last = min(first + step, len(groups))
-        rows = slice(cuts[first], cuts[last])
-        member = np.repeat(np.arange(last - first), np.diff(cuts[first : last + 1]))
-        size = (last - first) * len(theta)
-        places = (member[:, None] * len(theta) + index[rows]).ravel()
-        mean = np.bincount(places, phi[rows].ravel(), size).reshape(last - first, len(theta))
-        for begin, block in zip(covariance.starts[:-1], whole, strict=True):
-            part = mean[:, begin : begin + len(block)]
-            result[first:last] += np.einsum("ij,ij->i", part @ block, part)
+    for h, (first, last) in enumerate(pairwise(groups.offsets.tolist())):
+        places, where = np.unique(index[first:last], return_inverse=True)
+        mean = np.bincount(where.ravel(), phi[first:last].ravel(), len(places))
+        result[h] = mean @ covariance[np.ix_(places, places)] @ mean
     return result
 
 

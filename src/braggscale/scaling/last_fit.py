@@ -91,14 +91,15 @@ def variances_to_write(problem: ScalingProblem, fitted: Problem, last: Ending) -
     """V' with the errors of the scales, counts^2, (n,).  ``fitted``: the problem of the last fit."""
     state, outcome = last.state, last.outcome
     variance = output_variance(expectation(problem, state), last.scale_variance, observed=not state.strengths)
-    if not last.few or outcome.covariance is None:
+    # separate blocks do not tell how the scales of different data sets vary together
+    if not last.few or outcome.covariance is None or outcome.covariance.n_blocks > 1:
         return variance
     chosen = np.flatnonzero(problem.selected)
     squared = np.where(state.rejected | (state.scale <= 0.0), 0.0, state.scale**2)[chosen]
     groups, present = problem.groups.subset(problem.selected), np.unique(problem.groups.index()[chosen])
     factor = np.ones(len(problem.groups))
     factor[present] = inflation(
-        fitted.design, outcome.theta, outcome.covariance, groups,
+        fitted.design, outcome.theta, outcome.covariance.blocks()[0], groups,
         squared / state.variance[chosen], squared / variance[chosen], state.mean_intensity[present],
     )  # fmt: skip
     return np.asarray(variance * problem.groups.spread(factor))
