@@ -9,9 +9,9 @@ photons of each pixel of the box are drawn, and two estimates of the intensity a
                 likelihood; variance 1 / sum P^2/v + (sum P/v / sum P^2/v)^2 b/m
 
 c are the counts of a pixel and P is the profile that the program knows: narrower than the spots by ``NARROWER``, as
-if it had been learned from strong reflections elsewhere.  So profile intensities are too low by the same few per cent
-everywhere, sum and profile share the noise that they really share, and the variance of a profile is not a straight
-line in the intensity.
+if it had been learned from strong reflections elsewhere.  So profile intensities of weak reflections are too low by
+2 % and those of strong ones are not, sum and profile share the noise that they really share, and the variance of a
+profile is neither a straight line in the intensity nor grows with the size of a negative one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from braggscale.numerics.array_types import Bool, Float
 from simulation.recording import BOX, Noise, Recorded, expected_photons
 
 WIDTH = 1.2  # standard deviation of a spot, pixels
-NARROWER = 0.06
+NARROWER = 0.02
 FOREGROUND_RADIUS, BACKGROUND_RADIUS = 3.3, 4.8  # pixels
 CHUNK = 20_000  # rows at a time
 FITS = 4
