@@ -2,7 +2,7 @@
 
 The variance of a count is the count, so that of an intensity is a background + k I. Where the estimate is negative,
 programs follow one of two conventions: background + k |I| (DIALS), or the background alone, because the expected
-number of photons cannot be negative (profile fits of XDS). The expected variance (expected_variance.py) takes
+number of photons cannot be negative (profiles fitted by likelihood). The expected variance (expected_variance.py) takes
 k |I| out and puts k mu in; with the second convention it would take out what was never in, and an intensity would
 have the more weight the more negative it is: means of weak reflections would be too low, and their errors too small.
 So the second convention is recognised, and converted to the first.
