@@ -40,7 +40,10 @@ RANGES = ("<3", "3-10", "10-30", "30-100", ">100")
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """One line of the table; nan where a figure does not apply. ``chi2_by_range``: by T/sigma, see RANGES."""
+    """One line of the table; nan where a figure does not apply.
+
+    ``chi2_by_range``: by T/sigma, see RANGES; ``share_by_range``: of the reflections.
+    """
 
     label: str
     rows: int
@@ -52,6 +55,7 @@ class Accuracy:
     rms_ln_g: float
     chi2: float
     chi2_by_range: tuple[float, ...]
+    share_by_range: tuple[float, ...]
     found_5_10: float
     found_10: float
     lost: float
@@ -173,6 +177,7 @@ def evaluate(
         rms_ln_g=scale_error(g, g_true, d),
         chi2=float(z2.mean()),
         chi2_by_range=tuple(float(v) for v in by_range),
+        share_by_range=tuple(float(v) for v in count / max(len(z2), 1)),
         found_5_10=outliers[0],
         found_10=outliers[1],
         lost=outliers[2],

@@ -48,6 +48,7 @@ from simulation.design import Options, Plan, Rows, Stream, make_plans, predict, 
 from simulation.geometry import AXIS, PIXEL, zeta
 from simulation.lattice import laue_keys
 from simulation.passage import Passage, World, make_world, pass_through
+from simulation.pixels import integrate
 from simulation.recording import BOX, FOREGROUND, Noise, Recorded, record, with_larger_errors, with_loss
 from simulation.trouble import Trouble, damaged_intensity, seen_intensity, troubles
 
@@ -149,7 +150,8 @@ def record_block(
     )  # fmt: skip
     full = scattered * path.g / correction
     on_module = geometry.on_module(path.x, path.y)
-    seen = record(rng, noise, full, path.true_partiality, degrees, falloff, disturbed, on_module, not plan.still)
+    draw = integrate if options.pixels else record
+    seen = draw(rng, noise, full, path.true_partiality, degrees, falloff, disturbed, on_module, not plan.still)
     if options.profile_loss:
         outward, across = (options.d_min / path.d) ** 2, path.x / (PIXEL * geometry.pixels)
         seen = with_loss(seen, options.profile_loss, outward, across, path.true_partiality)
@@ -337,6 +339,8 @@ def parser() -> argparse.ArgumentParser:
                    help="most that profiles lose with resolution, position and at the ends of scans")  # fmt: skip
     p.add_argument("--recorded-profiles", action="store_true",
                    help="profile intensities are of the recorded part, and stills have them, too")  # fmt: skip
+    p.add_argument("--pixels", action="store_true",
+                   help="draw the counts of every pixel and integrate these")  # fmt: skip
     p.add_argument("--lean", action="store_true", help="only the columns that scaling and merging need")
     p.add_argument("--identifier", default=o.identifier, help="put before the number in identifiers")
     switches = {

@@ -9,7 +9,7 @@ with the truth (accuracy.py) and prints, per set and seed,
     R, R/oracle  R, Friedel mates together, and the same over that of the oracle
     CCanom -     CC of anomalous differences that is lost against the oracle
     rms ln g     error of the scales
-    chi^2        overall, and the smallest and largest of the ranges of I/sigma with at least 1 % of the reflections
+    chi^2        overall, and the smallest and largest of the ranges of T/sigma with at least 2 % of the reflections
     found, lost  outliers of 5-10 and above 10 sigma, good data lost in per cent
     a, b/b0      error model, over what was put in
     image sd     standard deviation of the image effect over what was put in, where one was fitted
@@ -45,8 +45,13 @@ SETS: dict[str, tuple[Options, tuple[str, ...]]] = {
     "lossy": (replace(BASE, reflections=100_000, profile_loss=0.15), ()),
     "recorded": (replace(BASE, kind="stills", count=2000, reflections=450_000, recorded_profiles=True), ()),
     "weak": (replace(BASE, reflections=100_000, mean_counts=60.0), ()),
+    # the second simulator: photons of every pixel, integrated
+    "pixels": (replace(BASE, count=4, reflections=200_000, pixels=True), ()),
+    "pixels crystals": (replace(BASE, kind="crystals", count=100, degrees=4.0, reflections=250_000, pixels=True), ()),
+    "pixels weak": (replace(BASE, count=4, reflections=200_000, mean_counts=150.0, pixels=True), ()),
 }
 PARTIALITY, OF_STILLS = 0.4, 0.05
+SMALLEST_RANGE = 0.02  # share of the reflections from which on the chi^2 of a range counts
 
 
 def scale(folder: Path, name: str, program: list[str], options: list[str]) -> Path | None:
@@ -71,7 +76,8 @@ def line(found: accuracy.Accuracy, oracle: accuracy.Accuracy, other: float | Non
     """One line of the table.  ``other``: excess of dials.scale, None where it was not run."""
     excess = math.sqrt(max(found.r_apart**2 - oracle.r_apart**2, 0.0))
     share = "     -" if not other else f"{excess / other:6.2f}"
-    chi2 = [c for c in found.chi2_by_range[:4] if not math.isnan(c)]
+    ranges = zip(found.chi2_by_range, found.share_by_range, strict=True)
+    chi2 = [c for c, share in ranges if share >= SMALLEST_RANGE]
     numbers = [f"{x:6.3f}" for x in counts]
     return (
         f"{found.label:30} {excess:7.4f} {share} {found.r:7.4f} {found.r / oracle.r:8.3f} "

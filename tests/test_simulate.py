@@ -17,6 +17,7 @@ from simulation.design import Options, choose_lattice, geometry_of, make_plans, 
 from simulation.geometry import AXIS, Geometry, crossings, rotation, turn
 from simulation.instrument import beam_series, make_sample, path_length, rocking_average
 from simulation.lattice import lattice_of_volume, laue_keys, sphere, wilson
+from simulation.pixels import integrate
 from simulation.recording import Noise, record
 
 SMALL = Options(reflections=12_000, degrees=120.0, width=0.2)
@@ -279,6 +280,22 @@ def test_recorded_values_scatter_as_the_true_sigmas_say() -> None:
     dirty = record(rng, Noise(failed=0.0), full, p, ones, ones, ones, ones > 0, True)
     assert np.mean(dirty.outlier != 0) == pytest.approx(0.01, rel=0.2)
     assert np.abs(dirty.outlier[dirty.outlier != 0]).min() >= 5
+
+
+@pytest.mark.parametrize("intensity", [2.0, 30.0, 2000.0])
+def test_integrated_pixels_scatter_as_the_true_sigmas_say(intensity: float) -> None:
+    n = 6_000
+    full, p, ones = np.full(n, intensity), np.full(n, 0.8), np.ones(n)
+    noise = Noise(outliers=0.0, failed=0.0)
+    seen = integrate(np.random.default_rng(4), noise, full, p, ones, ones, ones, ones > 0, True)
+    for value, sigma, variance, expected, lost in (
+        (seen.prf_value, seen.sigma_prf, seen.prf_variance, intensity, 0.06),
+        (seen.sum_value, seen.sigma_sum, seen.sum_variance, 0.8 * intensity, 0.03),
+    ):
+        assert abs(value.mean() - expected) < lost * expected + 4 * sigma[0] / np.sqrt(n)
+        assert value.std() == pytest.approx(sigma[0], rel=0.05)
+        assert np.median(variance) < 1.1 * sigma[0] ** 2
+    assert np.corrcoef(seen.sum_value, seen.prf_value)[0, 1] > 0.6  # the same photons
 
 
 def test_stills_have_no_scan_and_known_partialities(stills: Path) -> None:

@@ -61,6 +61,7 @@ class Options:
     partiality_error: float = 0.05
     profile_loss: float = 0.0
     recorded_profiles: bool = False
+    pixels: bool = False
     bad_last: float = 0.0
     noisy_from: int = 0
     noisy_to: int = 0

@@ -89,6 +89,23 @@ def with_larger_errors(seen: Recorded, summed: Float, profile: Float, factor: fl
     )
 
 
+def expected_photons(
+    rng: np.random.Generator, noise: Noise, full: Float, partiality: Float, disturbed: Float, sigma: Float
+) -> tuple[Float, Float]:
+    """J with instability, disturbance and gross outliers, and the signed size of these in true sigmas, (n,).
+
+    ``full``: J, ``sigma``: true standard deviation of an observation of J, (n,); the others as in ``record``.
+    """
+    n = len(full)
+    low, high = np.log(noise.amplitudes)
+    amplitude = np.exp(rng.uniform(low, high, n))
+    negative = (rng.random(n) < 0.25) & (amplitude * sigma < full)
+    chosen = (rng.random(n) < noise.outliers) & (partiality > 0.1)
+    outlier = np.where(chosen, np.where(negative, -amplitude, amplitude), 0.0)
+    scatter = 1 + noise.instability * np.clip(rng.standard_normal(n), -8, 8)
+    return np.maximum(full * disturbed * scatter + outlier * sigma, 0), outlier
+
+
 def record(
     rng: np.random.Generator,
     noise: Noise,
@@ -116,13 +133,7 @@ def record(
     sigma_sum = np.sqrt(full * partiality + floor + (b * full * partiality) ** 2)
     sigma_prf = np.sqrt((full * partiality + PROFILE_GAIN**2 * floor) / partiality**2 + (b * full) ** 2)
     sigma = sigma_prf if profile else sigma_sum / partiality
-    low, high = np.log(noise.amplitudes)
-    amplitude = np.exp(rng.uniform(low, high, n))
-    negative = (rng.random(n) < 0.25) & (amplitude * sigma < full)
-    chosen = (rng.random(n) < noise.outliers) & (partiality > 0.1)
-    outlier = np.where(chosen, np.where(negative, -amplitude, amplitude), 0.0)
-    scatter = 1 + b * np.clip(rng.standard_normal(n), -8, 8)
-    expected = np.maximum(full * disturbed * scatter + outlier * sigma, 0)
+    expected, outlier = expected_photons(rng, noise, full, partiality, disturbed, sigma)
     signal = rng.poisson(expected * partiality).astype(np.float64)
     under = rng.poisson(level)
     estimate: Float = rng.poisson(level / ratio).astype(np.float64) * ratio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from braggscale.numerics.timing import Clock
 from braggscale.run_warnings import Code, warn
 from braggscale.scaling.plan import Plan
 from braggscale.scaling.reference import Beside, beside, groups_known
+from braggscale.weighting.negative_intensities import with_symmetric_variances
 from braggscale.wording import some_of
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,14 @@ def run_data(
             _log_preparation(prepared)
     with clock.stage("symmetry"):
         prepared, observations = sorting.sort_observations(prepared, symmetry)
+        symmetric, changed = with_symmetric_variances(observations.rows, len(sorting.used_data_sets(prepared)))
+        if changed:
+            observations = replace(observations, rows=symmetric)
+            if not quiet:
+                log.info(
+                    f"Variances of negative {' and '.join(changed)} intensities do not grow with the size of the "
+                    "intensity as those of positive ones do: its counts are added"
+                )
         groups = _groups(observations, plan.anomalous)
         both = None
         if reference is not None:
