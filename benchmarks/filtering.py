@@ -3,19 +3,21 @@
     python benchmarks/filtering.py --out DIR [--group judged|validated] [--methods deltacchalf deviations]
 
 Simulates crystals that differ in number, cell, multiplicity and strength, without bad data sets and with a tenth of
-them, and filters them. The two groups have other cells, numbers of data sets and seeds. Rows of bad data sets are
-changed after the simulation:
+them, and filters them. The two groups have other cells, numbers of data sets and seeds. Bad data sets are changed after
+the simulation:
 
 foreign     40 % of the intensities are those of another structure
 half        the same in the second half of the images; of a still, in half of the rows
 blank       no intensity in 40 % of the images; of a still, of the rows
 noise       deviations of twice the size, so that the errors are too small
 unstable    each image has another scale, with a standard deviation of 40 %; of a still, each row
+wavelength  integrated with a wavelength that is 3 % too long, so that the cell is too large by as much; the intensities
+            are right
 
 Printed is, for each design, how many good data sets were left out, how many bad ones of each kind were left in, and R
 against the truth as in accuracy.py: without filtering, with it, and if exactly the bad data sets are left out. The last
 line is that of the data sets that a run without filtering names. The files of a design are removed when it is done;
-DIR/GROUP.json keeps which data sets were bad, and left out.
+DIR/GROUP.json keeps which data sets were bad, and left out. A command that was interrupted goes on from there.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,11 +41,12 @@ from simulation import refl
 from simulation.design import Options
 from truth import scale
 
-KINDS = ("foreign", "half", "blank", "noise", "unstable")
+KINDS = ("foreign", "half", "blank", "noise", "unstable", "wavelength")
+WRONG_WAVELENGTH = 1.03  # over the right one
 BASE = Options(kind="crystals", lean=True, width=0.5, d_min=2.0)
 STILLS = replace(BASE, kind="stills")
 DESIGNS: dict[str, tuple[tuple[Options, int], ...]] = {
-    # options but for the seed, and the number of runs of each kind
+    # options but for the seed, and the number of runs with other seeds
     "judged": (
         (replace(BASE, count=30, degrees=10.0, reflections=30_000, space_group="P 21"), 2),
         (replace(BASE, count=60, degrees=5.0, reflections=45_000, space_group="P 2 2 21"), 2),
@@ -80,6 +84,10 @@ class Judged:
     named: list[int]
     r: tuple[float, ...]
 
+    def is_of(self, method: str, seed: int, with_bad: bool) -> bool:
+        """Whether it is this run."""
+        return (self.method, self.seed, any(self.kinds)) == (method, seed, with_bad)
+
     def false(self) -> int:
         """Good data sets that were left out."""
         return sum(not self.kinds[k] for k in self.out)
@@ -105,7 +113,7 @@ def spoil(folder: Path, options: Options, kinds: Sequence[str]) -> None:
     names = [name for name in ("intensity.sum.value", "intensity.prf.value") if name in table]
     n_images = max(1, round(options.degrees / options.width))
     image = np.minimum(table["xyzcal.px"][:, 2].astype(np.int64), n_images - 1)
-    for k in (k for k, kind in enumerate(kinds) if kind):
+    for k in (k for k, kind in enumerate(kinds) if kind and kind != "wavelength"):
         rows = np.flatnonzero(table["id"] == k)
         place = rng.random(len(rows)) if stills else (image[rows] + 0.5) / n_images
         for name in names:
@@ -113,6 +121,23 @@ def spoil(folder: Path, options: Options, kinds: Sequence[str]) -> None:
             table[name][rows] = _spoiled(kinds[k], value, variance, (ratio[rows], place, image[rows]), stills, k)
     for name in names:
         refl.change(folder / "simulated.refl", name, table[name])
+    _lengthen(folder, [k for k, kind in enumerate(kinds) if kind == "wavelength"])
+
+
+def _lengthen(folder: Path, data_sets: Sequence[int]) -> None:
+    """Give data sets a longer wavelength and, as it follows from the same spots, a larger cell."""
+    path = folder / "simulated.expt"
+    document = json.loads(path.read_text())
+    for k in data_sets:
+        experiment = document["experiment"][k]
+        beam = dict(document["beam"][experiment["beam"]])
+        beam["wavelength"] *= WRONG_WAVELENGTH
+        experiment["beam"] = len(document["beam"])
+        document["beam"].append(beam)
+        crystal = document["crystal"][experiment["crystal"]]
+        for axis in ("real_space_a", "real_space_b", "real_space_c"):
+            crystal[axis] = [WRONG_WAVELENGTH * x for x in crystal[axis]]
+    path.write_text(json.dumps(document))
 
 
 def _spoiled(
@@ -165,23 +190,36 @@ def kinds_of(count: int, bad: int) -> list[str]:
 
 
 def campaign(out: Path, group: str, methods: Sequence[str], keep: bool) -> list[Judged]:
-    """All runs of a group, each without bad data sets and with a tenth of them, at least five."""
-    done: list[Judged] = []
+    """All runs of a group, each without bad data sets and with a tenth of them, at least one of every kind.
+
+    Those that are in DIR/GROUP.json are not run again.
+    """
+    kept = out / f"{group}.json"
+    done = [_read(one) for one in json.loads(kept.read_text())] if kept.exists() else []
     for number, (design, repeats) in enumerate(DESIGNS[group]):
         for repeat, share in product(range(repeats), (0.0, 0.1)):
             options = replace(design, seed=SEEDS[group] + 10 * number + repeat)
-            bad = max(5, round(share * options.count)) if share else 0
+            bad = max(len(KINDS), round(share * options.count)) if share else 0
+            missing = [m for m in methods if not any(run.is_of(m, options.seed, bad > 0) for run in done)]
+            if not missing:
+                continue
             folder = out / f"{group}_{number}_{repeat}_{bad}"
             kinds = kinds_of(options.count, bad)
             if not (folder / "truth.npz").exists():
                 simulate(options, folder)
                 spoil(folder, options, kinds)
-            for method in methods:
+            for method in missing:
                 done.append(judged(folder, options, kinds, method))
                 print(_line(done[-1:]), flush=True)
+                kept.write_text(json.dumps([asdict(run) for run in done], indent=1))
             if not keep:
                 shutil.rmtree(folder)
     return done
+
+
+def _read(one: dict[str, Any]) -> Judged:
+    """A run from DIR/GROUP.json."""
+    return Judged(**{**one, "r": tuple(one["r"])})
 
 
 def _line(runs: Sequence[Judged]) -> str:
@@ -203,8 +241,8 @@ def main() -> None:
     p.add_argument("--methods", nargs="+", default=["deltacchalf", "deviations"])
     p.add_argument("--keep", action="store_true", help="keep the files")
     a = p.parse_args()
+    a.out.mkdir(parents=True, exist_ok=True)
     done = campaign(a.out, a.group, a.methods, a.keep)
-    (a.out / f"{a.group}.json").write_text(json.dumps([asdict(run) for run in done], indent=1))
     titles = [f"{kind} left in" for kind in KINDS]
     print(f"| data | method | good left out | {' | '.join(titles)} | R: none, filtered, right |")
     print("|" + "---|" * (4 + len(KINDS)))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from braggscale.data.unique_reflections import Groups
 from braggscale.statistics.dose_law import Sample, most_probable
 from braggscale.statistics.dose_lines import Curves, CurveSums, Slopes, basis, log_wilson, response
-from braggscale.statistics.dose_outliers import Observed, averaged, judged
+from braggscale.statistics.dose_outliers import Observed, averaged, judged, log_probability
 
 SLOPES = Slopes(gamma=0.2, of_intensity=0.05, of_level=0.02, curvature=0.1, rate=1.0)
 
@@ -104,6 +104,34 @@ def test_outliers_are_found_among_reflections_that_change():
     kept, share = judged(seen, np.ones(len(x), bool), slopes, 0.01)
     assert np.mean(kept[gross]) < 0.05 and np.mean(~kept[~gross]) < 0.005
     assert share == pytest.approx(0.02, rel=0.3)
+
+
+def test_two_outliers_on_a_steep_curve_are_recognised_if_scaling_knew_them():
+    """From all observations alone the search leaves out three that agree."""
+    dose = np.array([0.77, 0.34, 0.60, 0.01, 0.76, 0.26, 0.10])
+    x = np.array([2245.0, 2337, 2290, 5273, 2162, 4503, 2384])
+    sigma = np.array([59.8, 92.1, 60.4, 110.3, 48.5, 97.5, 105.1])
+    slopes = Slopes(gamma=0.38, of_intensity=0.027, of_level=0.276)
+    groups, level = Groups.of_sizes(np.array([7])), np.array([1389.0])
+    seen = Observed(groups, x, sigma**-2.0, basis(dose, 0.0), level, slopes.variance(np.array([2400.0]), level))
+    wrong = np.array([False, False, False, True, False, True, False])
+    right, all_but_three = ~wrong, np.array([True, False, False, True, True, True, False])
+    assert np.array_equal(judged(seen, right, slopes, 0.015)[0], right)
+    values = [log_probability(seen, kept, slopes, 0.015)[0] for kept in (right, all_but_three)]
+    assert values[0] > values[1] + 5
+
+
+def test_the_probability_of_a_choice_is_that_of_the_mean_over_hypotheses():
+    """The odds of leaving one observation out are those with which it is wrong."""
+    x, w, phi = one_reflection(4, 5)
+    x[2] += 4.5 / w[2] ** 0.5
+    groups, level = Groups.of_sizes(np.array([5])), np.array([700.0])
+    seen = Observed(groups, x, w, phi, level, SLOPES.variance(np.array([800.0]), level))
+    everything, others = np.ones(5, bool), np.arange(5) != 2
+    found = averaged(seen, everything, SLOPES, 0.02)
+    ratio = [log_probability(seen, kept, SLOPES, 0.02)[0] for kept in (others, everything)]
+    none = 1.0 - found.wrong.sum()
+    assert ratio[0] - ratio[1] == pytest.approx(np.log(found.wrong[2] / none), abs=1e-6)
 
 
 @pytest.mark.parametrize("rate", [0.0, 2.5])

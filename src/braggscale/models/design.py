@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -74,6 +75,24 @@ class Design:
         """sum_i weight_i d ln g_i / d theta, (n_parameters,).  ``weight``: (n,)."""
         total = np.zeros(len(theta))
         scale_factor.log_derivative(self.arguments(), theta, weight, total)
+        return total
+
+    def log_change(self, theta: Float, step: Float) -> Float:
+        """sum_k step_k d ln g_i / d theta_k of every row, (n,), to first order the change of ln g.
+
+        ``theta``, ``step``: (n_parameters,).  Components that are zero do not count.
+        """
+        total = np.zeros(len(self.family))
+        for f in np.unique(self.family).tolist():
+            rows = np.flatnonzero(self.family == f)
+            for c, (first, last) in enumerate(pairwise(self.component_ptr[f].tolist())):
+                eta, start = np.zeros(len(rows)), self.start[rows, c]
+                for nonzero in range(first, last):
+                    eta += self.basis[rows, nonzero] * step[start + self.columns[f, nonzero]]
+                if last > first and not self.exponential[f, c]:
+                    value = self.values(theta, c, rows)
+                    eta = np.divide(eta, value, out=np.zeros(len(rows)), where=value != 0.0)
+                total[rows] += eta
         return total
 
     def scales(self, theta: Float, covariance: BlockMatrix | None = None) -> tuple[Float, Float]:

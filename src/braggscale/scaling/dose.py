@@ -12,15 +12,17 @@ from braggscale.data.experiment import Experiment, Sweep
 from braggscale.data.sorting import SortedObservations
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int32
+from braggscale.scaling.dose_scales import JointFit
 from braggscale.scaling.rounds import scale_data
 from braggscale.scaling.state import RoundSettings, Scaled, ScalingProblem, Start
 from braggscale.statistics.zero_dose import ZeroDose, zero_dose
+from braggscale.weighting.expected_variance import VarianceModel
 
 log = logging.getLogger(__name__)
 
-# Largest number of fits of scales to intensities without their changes, and the movement of intensities at dose zero
-# (standard deviations, root mean square) below which no other fit follows.
-MOST_REFITS, SAME = 3, 0.15
+# Largest number of fits of scales, the first of them to intensities without their changes, and the movement of
+# intensities at dose zero (standard deviations, root mean square) below which no other fit follows.
+MOST_REFITS, SAME = 4, 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,9 @@ def at_zero_dose(
 ) -> ZeroDose:
     """Intensities at dose zero, by unique reflection, Friedel mates together.
 
-    Scales were fitted as if intensities did not change. So they have adapted to the changes, as far as they can.
-    Therefore they are fitted again to intensities from which the changes are taken off, and the changes are determined
-    with the new scales.
+    Scales were fitted as if intensities did not change. So they have adapted to the changes, as far as they can, and
+    the errors contain the rest. Therefore scales and errors are fitted again to intensities from which the changes are
+    taken off. Then steps for scales and changes together follow (dose_scales.py).
     ``groups``: of the rows, ``s``: 1/d^2 of each, (n_groups,).
     ``good``: rows that are merged, ``dose``: (n,).  ``again``: for the fits of scales, None if they are kept.
     """
@@ -79,21 +81,30 @@ def at_zero_dose(
     doubtful = state.rejected & ~state.impossible & ~state.shadowed & (state.scale > 0)
     there = good | doubtful
 
-    def found(g: Float) -> ZeroDose:
+    def found(g: Float, variance: Float) -> ZeroDose:
         scale = np.where(there & (g > 0), g, 1.0)
-        weight = np.where(there & (g > 0), scale**2 / scaled.variance, 0.0)
+        weight = np.where(there & (g > 0), scale**2 / variance, 0.0)
         return zero_dose(groups, np.where(weight > 0, state.values.intensity / scale, 0.0), weight, dose, s, doubtful)
 
     g = state.scale
-    result = found(g)
-    if again is None or result.tau == 0:
+    result = found(g, scaled.variance)
+    if again is None or result.curves is None:
         return result
-    log.info("Intensities change with dose: scales are fitted again to intensities without these changes")
-    for _ in range(MOST_REFITS):
-        before = result
-        g = scales_without_changes(*again, scaled, g * before.change)
-        result = found(g)
-        if result.tau == 0 or hardly_moved(before, result):
+    log.info("Intensities change with dose: scales are fitted again together with these changes")
+    problem = again[0]
+    joint: JointFit | None = None
+    for number in range(MOST_REFITS):
+        before, curves = result, result.curves
+        if curves is None:
+            break
+        mu = g * curves.expected
+        if joint is None:
+            refit = scales_without_changes(*again, scaled, g * before.change)
+            joint, theta, g = JointFit.of(problem, groups, refit), refit.state.theta, refit.state.scale
+        else:
+            theta, g = joint.after_step(theta, curves)
+        result = found(g, _variance(_errors(problem, scaled, refit), mu, g, refit.scale_variance))
+        if number > 0 and hardly_moved(before, result):
             break
     return result
 
@@ -111,8 +122,8 @@ def hardly_moved(before: ZeroDose, after: ZeroDose) -> bool:
     return len(z2) == 0 or float(z2.mean()) < SAME**2
 
 
-def scales_without_changes(problem: ScalingProblem, settings: RoundSettings, scaled: Scaled, change: Float) -> Float:
-    """Inverse scale factors, (n,), fitted to intensities without what they have gained since dose zero.
+def scales_without_changes(problem: ScalingProblem, settings: RoundSettings, scaled: Scaled, change: Float) -> Scaled:
+    """Scales and error models, fitted to intensities without what they have gained since dose zero.
 
     ``change``: that gain, counts, (n,).
     """
@@ -120,4 +131,18 @@ def scales_without_changes(problem: ScalingProblem, settings: RoundSettings, sca
     rows = replace(rows, i_sum=rows.i_sum - change, i_prf=rows.i_prf - change)
     stored = np.ones(len(problem.model.data_sets), bool)
     start = Start(state.theta, stored, state.errors, state.i_mid, state.strengths)
-    return scale_data(replace(problem, rows=rows), start, settings).state.scale
+    return scale_data(replace(problem, rows=rows), start, settings)
+
+
+def _errors(problem: ScalingProblem, scaled: Scaled, refit: Scaled) -> VarianceModel:
+    """Variances of the observations with the error models of a fit in which the changes are not part of the errors."""
+    state = scaled.state
+    of = problem.error_model_of
+    model = VarianceModel.of(state.values, state.gain, problem.rows.data_set, refit.state.errors, of)
+    return model if refit.outcome.strengths else model.observed()
+
+
+def _variance(model: VarianceModel, mu: Float, g: Float, scale_variance: Float) -> Float:
+    """Variance of each observation at its expected intensity ``mu``, counts, (n,), with that of its scale, counts^2."""
+    safe = np.where(g > 0, g, 1.0)
+    return np.asarray(model.at(mu) + (mu / safe) ** 2 * scale_variance)

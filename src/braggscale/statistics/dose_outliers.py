@@ -29,6 +29,7 @@ NEAR, FAR = 4.0, 100.0
 # Share of outliers before it is known, and its limits.
 FEW, LEAST, MOST = 0.01, 1e-4, 0.1
 LEAST_FREEDOM = 1e-9
+TWO_PI = 2.0 * np.pi
 # Probability above which an observation is left out.
 EVEN = 0.5
 # Most outliers of one reflection.
@@ -103,13 +104,8 @@ def averaged(seen: Observed, kept: Bool, slopes: Slopes, outliers: float) -> Ave
 
 def _averaged(seen: Observed, kept: Bool, slopes: Slopes, outliers: float) -> Averaged:
     """The same for a block of groups."""
-    groups, weight = seen.groups, np.where(kept, seen.weight, 0.0)
-    sums = CurveSums.of(groups, seen.x, weight, seen.phi)
-    shares = np.maximum(np.array(slopes.shares), np.finfo(float).tiny)
-    parts = [
-        _of_width(seen, sums, kept, slopes, float(WIDTHS[k]), float(np.log(shares[k])), outliers)
-        for k in range(len(WIDTHS))
-    ]
+    groups = seen.groups
+    sums, parts = _parts(seen, kept, slopes, outliers)
     top = np.max([np.maximum(part.none, groups_max(groups, part.each)) for part in parts], axis=0)
     top_rows = groups.spread(top)
     total, moments = np.zeros(len(groups)), np.zeros((len(groups), 6))
@@ -140,6 +136,31 @@ def _averaged(seen: Observed, kept: Bool, slopes: Slopes, outliers: float) -> Av
     )
 
 
+def log_probability(seen: Observed, kept: Bool, slopes: Slopes, outliers: float) -> Float:
+    """Logarithm of the probability that the observations that are ``kept`` are right and the others wrong, (n_groups,).
+
+    It lacks a part that is the same for all choices of ``kept``, (n_rows,).
+    """
+    groups, wrong = seen.groups, ~kept & (seen.weight > 0)
+    odds = np.log(outliers / (1.0 - outliers))
+    size = np.where(kept & (seen.weight > 0), 0.5 * np.log(np.maximum(seen.weight, np.finfo(float).tiny) / TWO_PI), 0.0)
+    parts = _parts(seen, kept, slopes, outliers)[1]
+    each = np.array([part.none + groups.sum(np.where(wrong, odds + part.density, 0.0)) for part in parts])
+    top = each.max(axis=0)
+    result: Float = top + np.log(np.exp(each - top).sum(axis=0)) + groups.sum(size)
+    return result
+
+
+def _parts(seen: Observed, kept: Bool, slopes: Slopes, outliers: float) -> tuple[CurveSums, list[_Part]]:
+    """Sums over the observations that are ``kept``, (n_rows,), and the hypotheses with each of WIDTHS."""
+    sums = CurveSums.of(seen.groups, seen.x, np.where(kept, seen.weight, 0.0), seen.phi)
+    shares = np.maximum(np.array(slopes.shares), np.finfo(float).tiny)
+    return sums, [
+        _of_width(seen, sums, kept, slopes, float(WIDTHS[k]), float(np.log(shares[k])), outliers)
+        for k in range(len(WIDTHS))
+    ]
+
+
 def groups_max(groups: Groups, values: Float) -> Float:
     """Largest value of each group, (n_groups,).  ``values``: (n_rows,)."""
     result: Float = np.maximum.reduceat(values, groups.offsets[:-1]) if len(groups) else np.zeros(0)
@@ -164,7 +185,8 @@ def deviations(seen: Observed, sums: CurveSums, curves: Curves, kept: Bool, inde
 class _Part:
     """The hypotheses with one width: logarithms of their weights, ``none`` (n_groups,) and ``each`` (n_rows,).
 
-    ``if_left_out``: probability of an outlier among those that are left out, (n_rows,).
+    ``if_left_out``: probability of an outlier among those that are left out, ``density``: logarithm of the density of
+    outliers, (n_rows,).
     ``shift``, ``wider``: what intensity, slope and q lose, and their variances gain, without the observation,
     (n_rows, 3).
     """
@@ -173,6 +195,7 @@ class _Part:
     none: Float
     each: Float
     if_left_out: Float
+    density: Float
     shift: Array
     wider: Array
 
@@ -186,7 +209,7 @@ def _of_width(
     index, usable = groups.index(), w > 0
     away, freedom, towards = deviations(seen, sums, curves, kept, index)
     distance = np.where(kept, away / freedom, away)  # from the curve of the others
-    predicted = 0.5 * np.log(np.where(usable, w, 1.0) * freedom / (2 * np.pi)) - 0.5 * w * freedom * distance**2
+    predicted = 0.5 * np.log(np.where(usable, w, 1.0) * freedom / TWO_PI) - 0.5 * w * freedom * distance**2
     nearest = NEAR / np.sqrt(np.where(usable, w, 1.0))
     density = -np.log(2.0 * np.log(FAR / NEAR) * np.maximum(np.abs(distance), nearest))
     odds = np.log(outliers / (1.0 - outliers)) + density - predicted
@@ -197,18 +220,39 @@ def _of_width(
     none = share + curves.evidence + log_wilson(intensity, own, seen.level)
     without = log_wilson(intensity[index] - shift[:, 0], own[index] + wider[:, 0], seen.level[index])
     each = np.where(can, (share + curves.evidence)[index] + odds + without, -np.inf)
-    return _Part(curves, none, each, 1.0 / (1.0 + np.exp(np.clip(-odds, -500.0, 500.0))), shift, wider)
+    return _Part(curves, none, each, 1.0 / (1.0 + np.exp(np.clip(-odds, -500.0, 500.0))), density, shift, wider)
 
 
 def judged(seen: Observed, before: Bool, slopes: Slopes, outliers: float) -> tuple[Bool, float]:
     """Observations that are more probably right than wrong, (n_rows,), and the share of outliers.
 
-    All take part at first. Then the worst of each reflection is left out, again and again while one is more probably
-    wrong than right. One that was left out earlier may come back in the first half of the steps. A reflection of which
-    half or fewer would be left keeps those of ``before``, (n_rows,).
+    They are searched for twice, from all observations and from those of ``before``, (n_rows,), because a search that
+    leaves out one at a time may end with two outliers that lie on a steep curve. The more probable result counts. A
+    reflection of which half or fewer would be left keeps those of ``before``.
+    """
+    groups, usable = seen.groups, seen.weight > 0
+    kept, wrong = _searched(seen, usable, slopes, outliers)
+    some = (groups.sum(usable & ~before) > 0) & (groups.sum(usable & before) > 1)
+    if some.any():
+        rows, part = groups.spread(some), seen.choose(some)
+        other, of_other = _searched(part, (usable & before)[rows], slopes, outliers)
+        choices = [log_probability(part, choice, slopes, outliers) for choice in (kept[rows], other)]
+        better = part.groups.spread(choices[1] > choices[0])
+        kept[rows] = np.where(better, other, kept[rows])
+        wrong[rows] = np.where(better, of_other, wrong[rows])
+    share = float(np.clip(np.mean(wrong[usable]), LEAST, MOST)) if usable.any() else outliers
+    few = 2 * groups.sum(kept) <= groups.sum(usable)
+    return np.where(groups.spread(few), before & usable, kept), share
+
+
+def _searched(seen: Observed, start: Bool, slopes: Slopes, outliers: float) -> tuple[Bool, Float]:
+    """Observations that are more probably right than wrong, and the probability that they are wrong, (n_rows,) each.
+
+    Those of ``start``, (n_rows,), take part at first. Then the worst of each reflection is left out, again and again
+    while one is more probably wrong than right. One that was left out may come back in the first half of the steps.
     """
     usable = seen.weight > 0
-    kept, wrong = usable.copy(), np.zeros(len(usable))
+    kept, wrong = start.copy(), np.zeros(len(usable))
     some = np.ones(len(seen.groups), bool)
     for number in range(MOST_OUT):
         rows = seen.groups.spread(some)
@@ -223,6 +267,4 @@ def judged(seen: Observed, before: Bool, slopes: Slopes, outliers: float) -> tup
         if not changed.any():
             break
         some[some] = changed
-    share = float(np.clip(np.mean(wrong[usable]), LEAST, MOST)) if usable.any() else outliers
-    few = 2 * seen.groups.sum(kept) <= seen.groups.sum(usable)
-    return np.where(seen.groups.spread(few), before & usable, kept), share
+    return kept, wrong

@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from braggscale.data.unique_reflections import Groups
-from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.numerics.array_types import Array, Bool, Float, Int
 from braggscale.statistics.dose_law import Sample, most_probable
 from braggscale.statistics.dose_lines import WIDTHS, Curves, CurveSums, Slopes, basis
 from braggscale.statistics.dose_outliers import FEW, Averaged, Observed, averaged, deviations, judged
@@ -44,12 +44,28 @@ FEWEST, SPREAD = 3, 0.1
 ENOUGH, MOST_USED = 30, 3_000
 # Reflections in a shell for the mean intensity, and the most shells.
 IN_SHELL, MOST_SHELLS = 100, 20
-# How many times errors are reduced, in how many ranges of intensity, and the smallest factor of a variance.
-PASSES, RANGES, LEAST_FACTOR = 3, 8, 0.02
+# How many times errors are corrected, in how many ranges of intensity, and limits of the factor of a variance.
+PASSES, RANGES, LEAST_FACTOR, MOST_FACTOR = 3, 8, 0.02, 4.0
 MOST_Z2 = 25.0  # of an observation, where errors are reduced: gross outliers do not decide
 # Largest slope, of <I>, and largest drift of all intensities, that count for the drift.
 MOST_CHANGE, MOST_DRIFT = 5.0, 0.5
 MEDIAN_CHI2 = 0.4549  # of one degree of freedom
+
+
+@dataclass(frozen=True, slots=True)
+class FittedCurves:
+    """The curves that belong to a result, each with its most probable width, for a fit of scales together with them.
+
+    ``expected``: intensity of each observation on its curve, ``residual``: observed minus expected, both over g;
+    ``weight``: 1/variance of the observation, 0 for outliers, (n_rows,).  ``phi``: basis functions, (n_rows, 3).
+    ``covariance``: of (I_h, s_h, q_h), (n_groups, 3, 3).
+    """
+
+    expected: Float
+    residual: Float
+    weight: Float
+    phi: Array
+    covariance: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +76,7 @@ class ZeroDose:
 
     ``change``: of each observation, what its intensity has gained since dose zero, (n_rows,).
     ``tau``: relative change of intensities over the range of dose, the root mean square of slopes over that of
-    sqrt(I <I> + <I>^2/4).  ``n_slopes``: reflections behind it.
+    sqrt(I <I> + <I>^2/4).  ``n_slopes``: reflections behind it.  ``curves``: None without slopes.
     """
 
     intensity: Float
@@ -73,6 +89,7 @@ class ZeroDose:
     change: Float
     tau: float
     n_slopes: int
+    curves: FittedCurves | None = None
 
     def most_changed(self, most: int) -> Int:
         """Numbers of the groups whose slopes are most certain, the most certain first, (k,), k <= ``most``."""
@@ -105,10 +122,10 @@ class _Data:
 def zero_dose(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, doubtful: Bool | None = None) -> ZeroDose:
     """Intensities at dose zero.
 
-    Errors that were fitted without slopes include the changes that the slopes explain. So they are reduced, in
-    ranges of intensity, where observations are closer to their curves than expected, and the slopes are determined
-    again. An outlier test without slopes rejects observations because their intensity has changed. So all
-    observations are tested again, against the curve of the others of their reflection.
+    Errors that were fitted without slopes include the changes that the slopes explain. So they are corrected, in
+    ranges of intensity, by the deviations of observations from the curves, and the slopes are determined again. An
+    outlier test without slopes rejects observations because their intensity has changed. So all observations are tested
+    again, against the curve of the others of their reflection.
     ``x``: I/g, ``weight``: 1/variance of it, 0 for observations that do not count, ``dose``: from 0 to 1, (n,).
     ``s``: 1/d^2 of each group, (n_groups,).  ``doubtful``: observations that such a test has rejected, (n,).
     """
@@ -138,7 +155,19 @@ def zero_dose(groups: Groups, x: Float, weight: Float, dose: Float, s: Float, do
         result = averaged(data.observed(factor, slopes, intensity, level), kept, slopes, outliers)
         intensity = np.maximum(np.nan_to_num(result.intensity), 0.0)
     found = _result(data, kept, factor, slopes, result, level)
-    return replace(found, change=drift * found.change)
+    # a drift is an error of the scales, which the fit of scales together with the curves should find
+    curves = _curves(data.divided(1.0 / drift), kept, (factor, slopes, intensity, level), result)
+    return replace(found, change=drift * found.change, curves=curves)
+
+
+def _curves(data: _Data, kept: Bool, law: tuple[Float, Slopes, Float, Float], result: Averaged) -> FittedCurves:
+    """The curve of each group.  ``law``: factor of variances, slopes, intensity at dose zero and <I>."""
+    seen, index = data.observed(*law), data.groups.index()
+    weight = np.where(kept, seen.weight, 0.0)
+    sums = CurveSums.of(data.groups, data.x, weight, seen.phi)
+    fitted = Curves.of(sums, law[1], result.width, seen.variance, seen.level)
+    expected = sums.mean[index] + np.einsum("ni,ni->n", seen.phi, fitted.values[index])
+    return FittedCurves(expected, data.x - expected, weight, seen.phi, fitted.inverse)
 
 
 def _means(data: _Data, kept: Bool) -> Float:
@@ -227,7 +256,7 @@ def _usual(seen: Observed, kept: Bool, slopes: Slopes, result: Averaged) -> Floa
 
 
 def _excess(seen: Observed, kept: Bool, slopes: Slopes, result: Averaged) -> Float:
-    """Variance of observations about their curves over the expected one, at most 1, (n_groups,)."""
+    """Variance of observations about their curves over the expected one, (n_groups,)."""
     square, freedom = _squares(seen, kept, slopes, result)
     freedom = np.where(kept & (freedom > 1e-6), freedom, 0.0)
     above, below = seen.groups.sum(np.minimum(square, MOST_Z2) * freedom), seen.groups.sum(freedom)
@@ -237,7 +266,7 @@ def _excess(seen: Observed, kept: Bool, slopes: Slopes, result: Averaged) -> Flo
     bins = _ranges(np.nan_to_num(result.intensity), known)
     of_range, freedoms = (np.bincount(bins[known], values[known], RANGES) for values in (above, below))
     factor = np.divide(of_range, freedoms, out=np.ones(RANGES), where=freedoms > 0)
-    each: Float = np.clip(factor, LEAST_FACTOR, 1.0)[bins]
+    each: Float = np.clip(factor, LEAST_FACTOR, MOST_FACTOR)[bins]
     return each
 
 
