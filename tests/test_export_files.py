@@ -59,6 +59,35 @@ def test_later_as_in_the_run(run, tmp_path):
     same_files(folder, tmp_path)
 
 
+def test_variances_of_another_program_replace_those_of_the_run(run, tmp_path):
+    """A program that scales again rewrites the model, but leaves columns that it does not know."""
+    document = json.loads(Path(run[1][0]).read_text())
+    for model in document["scaling_model"]:
+        del model["braggscale"]
+    again = tmp_path / "again.expt"
+    again.write_text(json.dumps(document))
+    sigmas = []
+    for experiments in (run[1][0], str(again)):
+        assert (
+            main(
+                [
+                    "export",
+                    experiments,
+                    run[1][1],
+                    "-q",
+                    f"shelx={tmp_path / 's'}",
+                    f"unmerged_mtz={tmp_path / 'u.mtz'}",
+                ]
+            )
+            == 0
+        )
+        lines = (tmp_path / "s.hkl").read_text().splitlines()[:-1]
+        sigmas.append(np.array([float(line[20:28]) for line in lines]))
+    expected = gemmi.read_mtz_file(str(tmp_path / "u.mtz")).column_with_label("SIGI").array
+    np.testing.assert_allclose(np.sort(sigmas[1]), np.sort(expected), rtol=1e-3)
+    assert np.abs(sigmas[0] / sigmas[1] - 1.0).max() > 0.02 and abs(np.median(sigmas[0] / sigmas[1]) - 1.0) < 0.02
+
+
 def test_later_as_in_the_run_when_data_sets_and_limits_differ(shared_data, tmp_path):
     """The cell is the median over the data sets of the run, one of which is not in its output."""
     sweeps = sorted((shared_data / "l_cysteine").glob("*_integrated*"))
