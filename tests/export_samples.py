@@ -53,6 +53,7 @@ def observations(rng, experiments, symmetry, d_min=2.6, keep=0.7):
         hkl=hkl.astype(np.int32),
         intensity=true + rng.normal(size=n) * sigma,
         sigma=sigma,
+        observed_sigma=1.1 * sigma,
         scale=rng.uniform(0.8, 1.2, n),
         scale_sigma=np.full(n, 0.01),
         xyz=xyz,

@@ -15,6 +15,7 @@ import numpy as np
 from braggscale.data.data_set_names import choose_data_sets
 from braggscale.data.experiment import Experiment
 from braggscale.data.geometry import UnitCell
+from braggscale.data.reflection_columns import OBSERVED_VARIANCE
 from braggscale.data.sorting import best_cell, common_symmetry
 from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet
@@ -32,7 +33,7 @@ from braggscale.io.export.scaled_observations import (
 )
 from braggscale.io.export.write import needs_statistics, write_exports
 from braggscale.io.reindexing import with_changes
-from braggscale.models.stored_model import stored_cell
+from braggscale.models.stored_model import OWN_ENTRY, stored_cell
 from braggscale.numerics.array_types import Array
 from braggscale.numerics.partitions import available_processors, threads
 from braggscale.numerics.timing import Clock
@@ -142,12 +143,24 @@ def stored_crystals(data: Input, options: Options, outliers: bool = False) -> Cr
         or stored_cell([experiment.scaling_model for experiment in experiments]),
     )
     document = {**data.document.data, "experiment": [data.document.data["experiment"][k] for k in kept]}
-    tables = [data_set.table for data_set in data_sets]
+    tables = [_as_scaled(data_set) for data_set in data_sets]
     crystals = _crystals(tables, experiments, symmetry, cell, document, options, outliers)
     log.info(f"Space group {symmetry}, unit cell " + " ".join(f"{x:.3f}" for x in cell))
     sets = "1 data set" if len(kept) == 1 else f"{len(kept)} data sets"
     log.info(f"{np.count_nonzero(~crystals.rows.outlier)} scaled observations of {sets}")
     return crystals
+
+
+def _as_scaled(data_set: DataSet) -> Columns:
+    """The table of a data set.
+
+    A program that has scaled it again and does not know the variances at observed intensities has left those of the
+    run before in the table; then the variances that it wrote are taken.
+    """
+    table = data_set.table
+    if OBSERVED_VARIANCE not in table or OWN_ENTRY in (data_set.experiment.scaling_model or {}):
+        return table
+    return Changed(table, {OBSERVED_VARIANCE: table["intensity.scale.variance"]})
 
 
 def _with_likely_group(data: Crystals) -> Crystals:

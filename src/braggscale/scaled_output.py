@@ -12,6 +12,7 @@ import numpy as np
 from braggscale import __version__
 from braggscale.data.observations import rows_by_data_set
 from braggscale.data.preparation import flags_with_fates
+from braggscale.data.reflection_columns import OBSERVED_VARIANCE
 from braggscale.data.sorting import UsedDataSet
 from braggscale.data.table import DataSet, Table
 from braggscale.io import Input
@@ -129,14 +130,20 @@ class ScaledRows:
     """Results of scaling for the usable rows of one data set, (n,) each.
 
     ``row``: in the output table.  ``intensity``, ``variance``: not divided by g, counts, counts^2.
+    ``observed_variance``: at the observed intensity, counts^2.
     ``scale``, ``scale_variance``: g and var(g).
     """
 
     row: Int
     intensity: Float
     variance: Float
+    observed_variance: Float
     scale: Float
     scale_variance: Float
+
+
+# Values of rows that were not scaled.
+_EMPTY = {"intensity": 0.0, "variance": -1.0, "observed_variance": -1.0, "scale": 1.0, "scale_variance": 0.0}
 
 
 def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
@@ -148,6 +155,7 @@ def output_columns(result: Result, imagesets: Sequence[int]) -> NewColumns:
             result.data.rows.row[rows_of_set],
             state.values.intensity[rows_of_set],
             scaled.variance[rows_of_set],
+            scaled.observed_variance[rows_of_set],
             state.scale[rows_of_set],
             scaled.scale_variance[rows_of_set],
         )
@@ -183,10 +191,10 @@ def columns_of(
             for rows in usable
         ]  # fmt: skip
         put(name, owner.columns[name].tag, values)
-    new: dict[str, list[Array]] = {name: [] for name in ("intensity", "variance", "scale", "scale_variance")}
+    new: dict[str, list[Array]] = {name: [] for name in _EMPTY}
     flags, fates, ids, sets = [], [], [], []
     for member, table, rows, imageset in zip(used, tables, scaled, imagesets, strict=True):
-        for name, empty in (("intensity", 0.0), ("variance", -1.0), ("scale", 1.0), ("scale_variance", 0.0)):
+        for name, empty in _EMPTY.items():
             column = np.full(len(table), empty)
             column[rows.row] = getattr(rows, name)
             new[name].append(column)
@@ -197,6 +205,7 @@ def columns_of(
         sets.append(np.full(len(table), imageset, np.int32))
     put("intensity.scale.value", "double", new["intensity"])
     put("intensity.scale.variance", "double", new["variance"])
+    put(OBSERVED_VARIANCE, "double", new["observed_variance"])
     put("inverse_scale_factor", "double", new["scale"])
     put("inverse_scale_factor_variance", "double", new["scale_variance"])
     put("flags", "std::size_t", flags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from braggscale.data.geometry import indexing_residual
 from braggscale.errors import CommandError, InputError
 from braggscale.io import open_inputs
 from braggscale.io.mtz_flags import kept_flags, ratios, rejected_by_flag
+from braggscale.io.new_experiments import experiment_list
 from braggscale.io.read_mtz import read
 from braggscale.io.reading import Known
 
@@ -62,6 +64,14 @@ def test_experiment_of_the_headers(tmp_path: Path) -> None:
     (panel,) = experiment.panels
     np.testing.assert_allclose(panel.pixel_size, (0.1, 0.1), rtol=1e-3)
     np.testing.assert_allclose(abs(panel.origin), (100, 100, 100), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("sigma_m", "sigma_b", "written"), [(0.1, 0.0, 0), (0.0, 0.1, 0), (0.1, 0.02, 1)])
+def test_a_profile_model_needs_both_widths(sigma_m: float, sigma_b: float, written: int) -> None:
+    (experiment,) = reading(mtz(mtz_columns(), u=SAMPLE["u"])).experiments
+    document = experiment_list([replace(experiment, sigma_m=sigma_m, sigma_b=sigma_b)])
+    assert len(document["profile"]) == written
+    assert ("profile" in document["experiment"][0]) == bool(written)
 
 
 @pytest.mark.parametrize("space_group", ["P 2 2 2", "P 21 21 21", "C 2 2 2"])

@@ -25,6 +25,8 @@ KINDS = {
 _INTENSITIES = tuple(name for names in KINDS.values() for name in names[:2])
 _WHOLE = ("xyzobs.px.value", "s1", "miller_index", "flags", "d", "lp", "qe", "partiality", *_INTENSITIES)
 SCALED_COLUMNS = ("intensity.scale.value", "intensity.scale.variance")
+# Variance at the observed intensity, which HKLF 4 needs; only this program writes it.
+OBSERVED_VARIANCE = "scaling_observed_variance"
 
 
 class ReflectionColumns:

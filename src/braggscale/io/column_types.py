@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from braggscale.data.reflection_columns import OBSERVED_VARIANCE
 from braggscale.data.table import Column
 from braggscale.errors import InputError
 from braggscale.numerics.array_types import Array, Int
@@ -60,6 +61,7 @@ _USED: dict[str, tuple[int, bool]] = {
     ),
     **dict.fromkeys(("lp", "qe", "dqe", "d", "partiality", "partiality.inv.variance"), (1, False)),
     **dict.fromkeys(("inverse_scale_factor", "intensity.scale.value", "intensity.scale.variance"), (1, False)),
+    OBSERVED_VARIANCE: (1, False),
     **dict.fromkeys(("inverse_scale_factor_variance", "profile.correlation"), (1, False)),
     **dict.fromkeys(("background.sum.value", "background.sum.variance"), (1, False)),
     "bbox": (6, True),

@@ -116,7 +116,8 @@ def _models(experiment: NewExperiment) -> list[tuple[str, dict[str, Any]]]:
         models.append(("goniometer", goniometer))
     if experiment.images is not None:
         models.append(("scan", _scan(experiment, experiment.images)))
-    if experiment.sigma_m > 0:
+    # MTZ files have no divergence of the beam; programs of DIALS refuse a profile model whose widths are not both known
+    if experiment.sigma_m > 0 and experiment.sigma_b > 0:
         profile = {
             "__id__": "gaussian_rs",
             "n_sigma": 3.0,

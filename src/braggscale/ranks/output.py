@@ -132,17 +132,18 @@ def _scaled_rows(
         rows.intensity[part], rows.variance[part], rows.factor[part].astype(np.float64), np.zeros(n, np.int32),
         crystals.gain[c : c + 1], crystals.floor[c : c + 1], a2, b2, linear, relative,
     )  # fmt: skip
-    model = model if plan.estimated else model.observed()
     expected: Float = g * scaled.mean[places(rows.number[part], data.apart)]
     x = rows.intensity[part] / np.where(g > 0, g, 1.0)
-    variance = model.at(expected) + x**2 * of_scale
+    of_scale_alone = x**2 * of_scale
+    variance = (model if plan.estimated else model.observed()).at(expected) + of_scale_alone
+    observed = model.observed().at(model.intensity) + of_scale_alone
     fate = data_set.fate.copy()
     in_table = data_set.usable.kept[row]
     fate[in_table[rows.out[part]]] = Fate.OUTLIER
     fate[in_table[~(g >= least_scales(data, scaled, plan.small_scale_cutoff)[c])]] = Fate.SCALE_TOO_SMALL
     # the rows were divided by the response of the detector
     v = np.ones(n) if data.detector is None else data.detector.response(part)
-    return ScaledRows(row, rows.intensity[part] * v, variance * v**2, g * v, of_scale * v**2), fate
+    return ScaledRows(row, rows.intensity[part] * v, variance * v**2, observed * v**2, g * v, of_scale * v**2), fate
 
 
 def _model(

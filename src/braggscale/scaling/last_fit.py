@@ -22,7 +22,7 @@ from braggscale.numerics.array_types import Bool, Float
 from braggscale.scaling.expectations import expectation, fit_errors, with_scales
 from braggscale.scaling.state import RoundSettings, ScalingProblem, State
 from braggscale.weighting.error_model import FitResult
-from braggscale.weighting.output_variance import output_variance
+from braggscale.weighting.output_variance import observed_variance, output_variance
 
 log = logging.getLogger(__name__)
 
@@ -87,13 +87,18 @@ def log_trend(last: Ending) -> None:
         log.info(f"Detector and image corrections have a trend of {size:.1f} % with resolution alone, which is removed")
 
 
-def variances_to_write(problem: ScalingProblem, fitted: Problem, last: Ending) -> Float:
-    """V' with the errors of the scales, counts^2, (n,).  ``fitted``: the problem of the last fit."""
+def variances_to_write(problem: ScalingProblem, fitted: Problem, last: Ending) -> tuple[Float, Float]:
+    """V' at expected and at observed intensities with the errors of the scales, counts^2, (n,) each.
+
+    ``fitted``: the problem of the last fit.
+    """
     state, outcome = last.state, last.outcome
-    variance = output_variance(expectation(problem, state), last.scale_variance, observed=not state.strengths)
+    expected = expectation(problem, state)
+    variance = output_variance(expected, last.scale_variance, observed=not state.strengths)
+    at_observed = observed_variance(expected, last.scale_variance)
     # separate blocks do not tell how the scales of different data sets vary together
     if not last.few or outcome.covariance is None or outcome.covariance.n_blocks > 1:
-        return variance
+        return variance, at_observed
     chosen = np.flatnonzero(problem.selected)
     squared = np.where(state.rejected | (state.scale <= 0.0), 0.0, state.scale**2)[chosen]
     groups, present = problem.groups.subset(problem.selected), np.unique(problem.groups.index()[chosen])
@@ -102,4 +107,5 @@ def variances_to_write(problem: ScalingProblem, fitted: Problem, last: Ending) -
         fitted.design, outcome.theta, outcome.covariance.blocks()[0], groups,
         squared / state.variance[chosen], squared / variance[chosen], state.mean_intensity[present],
     )  # fmt: skip
-    return np.asarray(variance * problem.groups.spread(factor))
+    of_row = problem.groups.spread(factor)
+    return variance * of_row, at_observed * of_row

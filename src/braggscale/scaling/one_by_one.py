@@ -50,6 +50,7 @@ class _Alone:
     scale: Float
     scale_variance: Float
     variance: Float
+    observed_variance: Float
     rejected: Bool
     error: ErrorModel
 
@@ -139,10 +140,11 @@ def _alone(
             replace(settings.fit, first_order=not settings.fit.full_matrix), {},
         )  # fmt: skip
     variance = a * a * error
+    observed = a * a * (counting + (relative + b * b) * np.maximum(intensity, 0.0) ** 2)
     covariance = None if outcome.covariance is None else first_of(outcome.covariance, n_own)
     outcome = replace(outcome, theta=outcome.theta[:n_own], covariance=covariance, effective_dof=None)
     outcome = replace(outcome, undetermined=tuple(p for p in outcome.undetermined if p < n_own))
-    return _Alone(outcome, scale, spread, variance, rejected, ErrorModel(a, b))
+    return _Alone(outcome, scale, spread, variance, observed, rejected, ErrorModel(a, b))
 
 
 _REFERENCE = DataSetModel("KB", (Smooth("scale", ()),), {})
@@ -215,7 +217,9 @@ def _together(problem: ScalingProblem, parts: list[_Alone], rows_of_set: list[In
     )
     spread = rows_of([one.scale_variance for one in parts])
     x = np.divide(values.intensity, scale, out=np.zeros(len(scale)), where=scale > 0)
-    return Scaled(state, outcome, spread, variance + x * x * spread, (), True)
+    of_scale = x * x * spread
+    observed = rows_of([one.observed_variance for one in parts])
+    return Scaled(state, outcome, spread, variance + of_scale, observed + of_scale, (), True)
 
 
 def _outcome(outcomes: list[Outcome]) -> Outcome:
@@ -243,4 +247,4 @@ def _as_both(state: State, both: Beside, scale: Array) -> Scaled:
         variance=variance,
         rejected=rejected,
     )
-    return Scaled(whole, Outcome(state.theta, None, (), (), 0, 0), np.zeros(n), variance, (), True)
+    return Scaled(whole, Outcome(state.theta, None, (), (), 0, 0), np.zeros(n), variance, variance, (), True)

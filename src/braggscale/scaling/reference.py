@@ -334,6 +334,7 @@ def stripped(scaled: Scaled, problem: ScalingProblem, own: Bool) -> Scaled:
         outcome=outcome,
         scale_variance=scaled.scale_variance[own],
         variance=scaled.variance[own],
+        observed_variance=scaled.observed_variance[own],
         rounds=tuple(_without_last_error_model(report) for report in scaled.rounds),
         component_summaries=tuple(one for one in scaled.component_summaries if one.data_set < n_sets),
         profiles=tuple(

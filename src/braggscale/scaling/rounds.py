@@ -274,7 +274,7 @@ def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converge
     if last.errors:
         reports[-1] = replace(reports[-1], errors=last.errors)
     state, scale_variance = last.state, last.scale_variance
-    variance = variances_to_write(problem, loop.fit_problem, last)
+    variance, at_observed = variances_to_write(problem, loop.fit_problem, last)
     summaries: tuple[ComponentSummary, ...] = ()
     if outcome.effective_dof is not None:
         design, of = loop.fit_problem.design, loop.fit_problem.rows.data_set
@@ -283,7 +283,9 @@ def _finish(context: _Context, loop: _Loop, reports: list[RoundReport], converge
         )
     expected = state.scale * problem.groups.spread(state.mean_intensity)
     findings = () if state.profiles is None else profile_findings(state.profiles, problem.rows, expected)
-    return Scaled(state, outcome, scale_variance, variance, tuple(reports), converged, summaries, findings)
+    return Scaled(
+        state, outcome, scale_variance, variance, at_observed, tuple(reports), converged, summaries, findings
+    )  # fmt: skip
 
 
 def _with_factors(model: JointModel, fixed: Bool, theta: Float, factors: Float) -> Float:

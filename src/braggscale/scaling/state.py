@@ -117,6 +117,7 @@ class RoundReport:
 class Scaled:
     """The result.  ``variance``: V' + (I/g)^2 var(g), counts^2, (n,), as written out, not divided by g^2.
 
+    ``observed_variance``: the same with V' at the observed intensity, counts^2, (n,), for HKLF 4.
     ``scale_variance``: var(g), (n,), zeros without a covariance.  ``converged``: whether the last round changed
     nothing.  ``component_summaries``: one for each component; empty without a full matrix. ``profiles``: ratio of
     profiles to sums, by data set; empty if they are not combined.
@@ -126,6 +127,7 @@ class Scaled:
     outcome: Outcome
     scale_variance: Float
     variance: Float
+    observed_variance: Float
     rounds: tuple[RoundReport, ...]
     converged: bool
     component_summaries: tuple[ComponentSummary, ...] = ()

@@ -81,16 +81,17 @@ def test_shelx_reflections(sample):
     hkl, (i, s) = read_hkl(shelx.hkl_file(sample.rows))
     np.testing.assert_array_equal(hkl, sample.rows.hkl)
     np.testing.assert_allclose(i, sample.rows.intensity, rtol=6e-5, atol=6e-5)
-    np.testing.assert_allclose(s, sample.rows.sigma, rtol=6e-5, atol=6e-5)
+    np.testing.assert_allclose(s, sample.rows.observed_sigma, rtol=6e-5, atol=6e-5)
 
 
 def test_shelx_strong_reflections_are_scaled_down(sample, caplog):
     caplog.set_level("INFO")
-    strong = replace(sample.rows, intensity=sample.rows.intensity * 1e4, sigma=sample.rows.sigma * 1e4)
+    intensity, sigma = sample.rows.intensity * 1e4, sample.rows.observed_sigma * 1e4
+    strong = replace(sample.rows, intensity=intensity, observed_sigma=sigma)
     hkl, (i, s) = read_hkl(shelx.hkl_file(strong))
     ratio = strong.intensity / i
     assert np.median(ratio) in (10.0, 100.0, 1000.0) or np.log10(np.median(ratio)) % 1 < 1e-3
-    np.testing.assert_allclose(i / s, strong.intensity / strong.sigma, rtol=2e-4, atol=1e-4)
+    np.testing.assert_allclose(i / s, strong.intensity / strong.observed_sigma, rtol=2e-4, atol=1e-4)
     assert "multiplied by" in caplog.text
 
 
@@ -417,6 +418,17 @@ def test_collect_takes_what_was_scaled():
     assert (rows.qe == 0.5).all() and np.isnan(rows.lp).all() and (rows.scale_sigma == 0.2).all()
     np.testing.assert_array_equal(rows.z[:4], t["xyzobs.px.value"][3:7, 2])
     np.testing.assert_array_equal(rows.xyz[:4], t["xyzcal.px"][3:7])
+
+
+def test_collect_variance_at_the_observed_intensity():
+    t, own = table(), np.array([4.0, -1.0, np.nan, 0.0, 1e99, 16.0, 2.5e9, 1.0])
+    expected = collect([t], CELL)
+    np.testing.assert_array_equal(expected.observed_sigma, expected.sigma)
+    rows = collect([Changed(t, {"scaling_observed_variance": own})], CELL)
+    np.testing.assert_array_equal(rows.sigma, expected.sigma)
+    known = [0, 5, 6]
+    np.testing.assert_allclose(rows.observed_sigma[known], np.sqrt(own[known]) / 2)
+    np.testing.assert_array_equal(rows.observed_sigma[1:5], expected.sigma[1:5])
 
 
 def test_collect_within_limits():

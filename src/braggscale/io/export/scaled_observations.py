@@ -20,6 +20,7 @@ from braggscale.data.geometry import (
     unit_cell,
 )
 from braggscale.data.plausible import RANGES, longest_vector
+from braggscale.data.reflection_columns import OBSERVED_VARIANCE
 from braggscale.data.symmetry import Symmetry
 from braggscale.errors import DataError
 from braggscale.numerics.array_types import Array, Bool, Float, Int
@@ -57,7 +58,8 @@ class Unmerged:
     """Scaled observations, one per row, (n,) each; columns that a table lacks are NaN (``qe``, ``partiality``: 1).
 
     ``data_set``: position of the experiment.  ``hkl``: as measured, (n, 3).
-    ``intensity``, ``sigma``: I/g and its standard deviation.  ``scale``, ``scale_sigma``: g and its own.
+    ``intensity``, ``sigma``: I/g and its standard deviation.  ``observed_sigma``: sigma that grows with the observed
+    intensity of the row, the same as ``sigma`` in tables that lack it.  ``scale``, ``scale_sigma``: g and its own.
     ``xyz``: predicted position, px, px and image number as array index, (n, 3).  ``z``: observed array index.
     ``partiality``: recorded fraction.  ``lp``, ``qe``: Lorentz-polarisation factor and detector efficiency.
     ``background``, ``background_sigma``: counts.  ``correlation``: of the profile.  ``outlier``: rejected by scaling.
@@ -67,6 +69,7 @@ class Unmerged:
     hkl: Array
     intensity: Float
     sigma: Float
+    observed_sigma: Float
     scale: Float
     scale_sigma: Float
     xyz: Float
@@ -94,6 +97,7 @@ def no_observations() -> Unmerged:
     return Unmerged(
         np.zeros(0, np.int64),
         none.astype(np.int32),
+        nothing,
         nothing,
         nothing,
         nothing,
@@ -179,6 +183,7 @@ def _rows_of_table(number: int, table: Columns, outliers: bool) -> Unmerged:
         hkl=np.asarray(hkl[rows], np.int32),
         intensity=value[rows] / g,
         sigma=np.sqrt(variance[rows]) / g,
+        observed_sigma=np.sqrt(_observed_variance(table, rows, variance[rows])) / g,
         scale=g,
         scale_sigma=np.nan_to_num(root(["inverse_scale_factor_variance"])),
         xyz=np.asarray(table[predicted][rows], np.float64),
@@ -191,6 +196,17 @@ def _rows_of_table(number: int, table: Columns, outliers: bool) -> Unmerged:
         correlation=column(["profile.correlation"], np.nan),
         outlier=rejected[rows],
     )
+
+
+def _observed_variance(table: Columns, rows: Int, variance: Float) -> Float:
+    """The variance at the observed intensity, counts^2, (n,); ``variance`` where the table has none that is plausible.
+
+    ``rows``: their numbers, ``variance``: at the expected intensity, counts^2, (n,) each.
+    """
+    if OBSERVED_VARIANCE not in table:
+        return variance
+    own, limits = np.asarray(table[OBSERVED_VARIANCE][rows], np.float64), RANGES["intensity.sum.variance"]
+    return np.where((own > 0) & (own >= limits.low) & (own <= limits.high), own, variance)
 
 
 def scan_angles(rows: Unmerged, experiments: Sequence[Experiment]) -> Float:

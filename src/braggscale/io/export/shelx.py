@@ -43,19 +43,22 @@ def one_wavelength(data: Crystals) -> float:
 
 
 def hkl_file(rows: Unmerged) -> str:
-    """The text of a .hkl file, in the order of the rows.
+    """The text of a .hkl file, in the order of the rows, with sigmas that grow with the observed intensity.
+
+    SHELXL merges with the weight I/sigma^2 where I > 3 sigma, else 3/sigma. With sigmas that are the same for all
+    equivalents, larger observations would count more, and the mean would be too large.
 
     If an intensity does not fit into eight characters, all are divided by a power of ten, and the log says so.
     Raises DataError for an index beyond four characters.
     """
     if np.abs(rows.hkl).max(initial=0) > 999:
         raise DataError("SHELX files hold indices from -999 to 999 only; write MTZ instead")
-    largest = float(max(rows.intensity.max(initial=0.0), rows.sigma.max(initial=0.0)))
+    largest = float(max(rows.intensity.max(initial=0.0), rows.observed_sigma.max(initial=0.0)))
     factor = scale_to_fit(largest, float(rows.intensity.min(initial=0.0)), _LARGEST, _SMALLEST)
     if factor != 1.0:
         log.info(f"SHELX: intensities are multiplied by {factor:g} to fit into the format")
     # a sigma of 0.00000 would be read as no sigma
-    sigma = np.maximum(rows.sigma * factor, 1e-5)
+    sigma = np.maximum(rows.observed_sigma * factor, 1e-5)
     text = zip(rows.hkl.tolist(), fields_of_8(rows.intensity * factor), fields_of_8(sigma), strict=True)
     body = "".join(f"{h:4d}{k:4d}{l:4d}{i}{s}\n" for (h, k, l), i, s in text)
     return body + "   0   0   0    0.00    0.00\n"
