@@ -50,7 +50,10 @@ def _log(data: Crystals, asked: DeltaCcHalf, files: Sequence[str]) -> None:
     out &= substantially(z2)
     order = np.argsort(np.where(np.isfinite(delta), delta, np.inf), kind="stable")
     kind = "data sets" if asked.mode == "dataset" else f"groups of {asked.group_size} images"
-    log.info(f"CC1/2 {cc:.4f} with all {len(names)} {kind}; a part of usual size stands out below {limit:.6f}")
+    below = f"a part of usual size stands out below {limit:.6f}"
+    if not np.isfinite(limit):
+        below = "too few parts, or too much alike, to say which stands out"
+    log.info(f"CC1/2 {cc:.4f} with all {len(names)} {kind}; {below}")
     rows = [
         (names[k], str(int(n[k])), f"{delta[k]:.6f}", f"{z2[k]:.2f}", "*" if out[k] else "")
         for k in order[:MOST_LISTED].tolist()
