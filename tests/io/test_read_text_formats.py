@@ -147,6 +147,17 @@ SCALEPACK = """\
 """
 
 
+@pytest.mark.parametrize("share", [0.4, 0.8, 1.0])
+def test_scalepack_images_without_reflections_do_not_begin_runs(share: float) -> None:
+    rng = np.random.default_rng(1)
+    batches = [k for first in (1, 2001, 2901) for k in range(first, first + 800) if rng.random() < share]
+    head = "".join(f"{line}\n" for line in ("    1 P1", "1 0 0 0 1 0 0 0 1", "0 0 0"))
+    text = head + "".join(f"{1:4d}{2:4d}{3:4d}{1:4d}{2:4d}{3:4d}{k:6d} 0 0  1{100.0:8.1f}{4.0:8.1f}\n" for k in batches)
+    found = read_scalepack("x.sca", memoryview(text.encode()), Known(None, CELL))
+    assert len(found.experiments) == 3
+    assert "3 runs of batches" in found.notes[0]
+
+
 def test_scalepack() -> None:
     found = read_scalepack("x.sca", memoryview(SCALEPACK.encode()), Known(None, CELL))
     columns = values(found)

@@ -28,8 +28,10 @@ from braggscale.io.reading import (
     sweep_of_unknown_width,
     whole_numbers,
 )
+from braggscale.numerics.array_types import Int
 
 _NAMES = ("h", "k", "l", "unique h", "unique k", "unique l", "batch", "flag", "flag", "unit", "I", "sigma")
+_NOT_BY_CHANCE = 1e-3  # expected number of gaps so long
 _WIDTHS = (4, 4, 4, 4, 4, 4, 6, 2, 2, 3, 8, 8)
 _NOTHING = Known()
 
@@ -56,7 +58,7 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     batch = whole_numbers(path, "batch", table[6])
     cell = known.unit_cell
     numbers = np.unique(batch)
-    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    runs = _runs(numbers)
     number = np.searchsorted([run[0] for run in runs], batch, side="right") - 1
     experiments = []
     for k, run in enumerate(runs):
@@ -82,6 +84,18 @@ def read(path: str, data: memoryview, known: Known = _NOTHING) -> Reading:
     )
     columns = reading_columns(rows_read, profile=(table[10], variance))
     return Reading(path, tuple(experiments), columns, notes)
+
+
+def _runs(numbers: Int) -> list[Int]:
+    """Batch numbers, (n,) in order, as runs: each ends before a gap that chance does not explain.
+
+    Narrow images of a small cell may have no reflection at all. If an image has one with the probability p, of n gaps
+    none is expected in which k images are missing if n (1 - p)^k is small.
+    """
+    missing = np.diff(numbers) - 1
+    p = (np.count_nonzero(missing == 0) + 0.5) / (len(missing) + 1.0)
+    by_chance = len(numbers) * (1.0 - p) ** missing.astype(np.float64)
+    return np.split(numbers, np.flatnonzero(by_chance < _NOT_BY_CHANCE) + 1)
 
 
 def _after_lines(path: str, data: memoryview, n: int) -> int:
