@@ -254,6 +254,8 @@ def _say(before: Sequence[DataSet], after: Sequence[DataSet]) -> None:
         was, now = (
             f"{Symmetry.from_hall(c.hall)}, cell " + " ".join(f"{x:.3f}" for x in c.unit_cell) for c in (one, two)
         )
+        if now == was:  # a reader that needs the cell of the option has it already
+            continue
         lines.setdefault(f"{now} instead of {was}", []).append(new.identifier)
     if len(lines) > _MOST_LINES:
         groups = sorted({str(Symmetry.from_hall(d.experiment.crystal.hall)) for d in after})
