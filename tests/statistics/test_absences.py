@@ -5,6 +5,7 @@ import pytest
 from crystal_samples import CELLS, crystal
 
 from braggscale.data.reindexing import lattice_rotations, same_rotations
+from braggscale.data.symmetry import Symmetry
 from braggscale.statistics.absences import judge_absences
 from braggscale.statistics.symmetry_elements import symmetry_elements
 
@@ -17,6 +18,11 @@ def test_the_space_group_is_among_the_most_probable(group):
     best = patterns[0]
     assert str(symmetry) in best.groups and best.probability > 0.95
     assert sum(pattern.probability for pattern in patterns) == pytest.approx(1.0)
+
+
+def test_the_same_group_about_another_origin_is_not_suggested():
+    names = [str(group) for group in same_rotations(Symmetry.from_hall("C 2 2"))]
+    assert sorted(names) == ["C 2 2 2", "C 2 2 21"]
 
 
 def test_one_wrong_reflection_does_not_hide_a_screw_axis():

@@ -124,6 +124,8 @@ def same_rotations(symmetry: Symmetry) -> tuple[Symmetry, ...]:
     centring = gemmi.symops_from_hall(symmetry.hall).find_centering()
     groups = []
     for group in gemmi.spacegroup_table():
+        if ")" in group.hm:  # C 2 2 21a) and P 21212(a): the same groups about other origins
+            continue
         ops = group.operations()
         if len(ops.sym_ops) != len(ours) or ops.find_centering() != centring:
             continue
