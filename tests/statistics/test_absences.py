@@ -23,6 +23,9 @@ def test_the_space_group_is_among_the_most_probable(group):
 def test_the_same_group_about_another_origin_is_not_suggested():
     names = [str(group) for group in same_rotations(Symmetry.from_hall("C 2 2"))]
     assert sorted(names) == ["C 2 2 2", "C 2 2 21"]
+    names = [str(group) for group in same_rotations(Symmetry.from_hall("-P 2 2"))]
+    assert "P n n n:2" in names and "P n n n:1" not in names
+    assert "P n n n:1" in [str(group) for group in same_rotations(Symmetry.from_hall("P 2 2 -1n"))]
 
 
 def test_one_wrong_reflection_does_not_hide_a_screw_axis():

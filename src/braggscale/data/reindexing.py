@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 
@@ -117,19 +118,25 @@ def lattice_rotations(cell: UnitCell, symmetry: Symmetry, tolerance: float = TOL
 
 
 def same_rotations(symmetry: Symmetry) -> tuple[Symmetry, ...]:
-    """Space groups with the rotations and the centring of this one, in its setting: they differ in absences."""
+    """Space groups with the rotations and the centring of this one, in its setting: they differ in absences.
+
+    A group about several origins is listed once: as ``symmetry`` if it is the same group, else with a centre of
+    symmetry at the origin if there is one, as SHELX demands.
+    """
     import gemmi
 
     ours = {tuple(np.rint(m).astype(int).ravel()) for m in symmetry.rotations}
     centring = gemmi.symops_from_hall(symmetry.hall).find_centering()
-    groups = []
+    few = list(product(range(5), repeat=3))
+    groups: dict[tuple[int, tuple[bool, ...]], str] = {}
     for group in gemmi.spacegroup_table():
-        if ")" in group.hm:  # C 2 2 21a) and P 21212(a): the same groups about other origins
-            continue
         ops = group.operations()
         if len(ops.sym_ops) != len(ours) or ops.find_centering() != centring:
             continue
         theirs = {tuple((np.array(op.rot) // gemmi.Op.DEN).ravel()) for op in ops.sym_ops}
         if theirs == ours:
-            groups.append(Symmetry.from_hall(group.hall))
-    return tuple(groups)
+            absent = tuple(ops.is_systematically_absent(hkl) for hkl in few)
+            known = groups.get((group.number, absent), "")
+            if known != symmetry.hall and (not known or group.hall == symmetry.hall or group.hall.startswith("-")):
+                groups[group.number, absent] = group.hall
+    return tuple(Symmetry.from_hall(hall) for hall in groups.values())
