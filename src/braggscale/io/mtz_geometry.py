@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -129,7 +130,8 @@ def _missetting(kind: int, real: Array) -> Array:
     return rotation(z, angles[2]) @ rotation(y, angles[1]) @ rotation(x, angles[0])
 
 
-def busing_levy(cell: Sequence[float]) -> Array:
+@lru_cache(16)  # thousands of images have one cell
+def busing_levy(cell: tuple[float, ...]) -> Array:
     """B, upper triangular with a* along x, (3, 3), 1/Angstrom, from a b c alpha beta gamma."""
     a, b, c, alpha, beta, gamma = cell
     ca, cb, cg = (0.0 if angle == 90 else float(np.cos(np.deg2rad(angle))) for angle in (alpha, beta, gamma))
@@ -170,15 +172,22 @@ def _continues(before: Image, image: Image) -> bool:
         and abs(off) <= _GAP * abs(width)
         and (image.batch == before.batch + 1 or abs(image.start - expected) <= _GAP * abs(width))
         and abs(image.wavelength - before.wavelength) <= _OTHER_WAVELENGTH * max(image.wavelength, 1e-3)
-        and np.allclose(image.axis, before.axis, atol=1e-3)
-        and np.allclose(image.to_source, before.to_source, atol=1e-2)
+        and _apart(image.axis, before.axis) <= 1e-3
+        and _apart(image.to_source, before.to_source) <= 1e-2
         and image.is_oriented == before.is_oriented
         and (not image.is_oriented or _turned(before.orientation, image.orientation) < _SLIP)
     )
 
 
+def _apart(one: Array, other: Array) -> float:
+    """Largest difference of two vectors in any direction."""
+    return float(np.abs(one - other).max())
+
+
 def _turned(before: Array, after: Array) -> float:
     """Angle between two orientations, degrees; 180 if the lattices differ."""
+    if np.array_equal(before, after):
+        return 0.0
     between = after @ np.linalg.inv(before)
     if np.abs(between @ between.T - np.eye(3)).max() > 0.05:
         return 180.0
