@@ -263,6 +263,16 @@ def test_what_cannot_be_done_is_refused_by_name(data, tmp_path, word, message):
         scaled(files_of(data), tmp_path, 0, word)
 
 
+def test_agreement_of_halves_that_is_not_known_is_a_dash(tmp_path, caplog):
+    # two data sets: a half may have none
+    caplog.set_level("INFO")
+    example = Path(__file__).parents[2] / "examples"
+    files = [str(example / f"simulated.{kind}") for kind in ("expt", "refl")]
+    assert scaled(files, tmp_path, 1, "model=KB") == [None]
+    table = caplog.text.split("Halves of the crystals")[1].split("Please cite")[0]
+    assert " - " in table and "nan" not in table
+
+
 def test_scaled_files_only_on_request(data, tmp_path):
     assert scaled(files_of(data), tmp_path, 2, "scaled_files=False", "merged_cif=" + str(tmp_path / "m.cif")) == 2 * [
         None

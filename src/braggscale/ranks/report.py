@@ -89,7 +89,7 @@ def _log_statistics(found: Findings, plan: RanksPlan) -> None:
     log_shells(statistics, plan.apart)
     shells = [*statistics.shells, statistics.overall]
     rows = [
-        (f"{shell.d_max:.2f}", f"{shell.d_min:.2f}", f"{value:.3f}", f"{shell.cc_half:.3f}")
+        (f"{shell.d_max:.2f}", f"{shell.d_min:.2f}", tables.known(value, 3), tables.known(shell.cc_half, 3))
         for shell, value in zip(shells, found.whole.r_split.tolist(), strict=True)
     ]
     log.info("Halves of the crystals")
@@ -109,6 +109,6 @@ def log_group(one: MergedGroup) -> None:
     text = f"Group {one.name}: {one.n_data_sets} data sets, {one.n_observations} observations"
     if one.statistics is not None:
         overall = one.statistics.overall
-        text += f", completeness {100 * overall.completeness:.1f} %, R_split {one.r_split[-1]:.3f}, CC1/2 "
-        text += f"{overall.cc_half:.3f}"
+        text += f", completeness {100 * overall.completeness:.1f} %, R_split "
+        text += f"{tables.known(one.r_split[-1], 3)}, CC1/2 {tables.known(overall.cc_half, 3)}"
     log.info(text)

@@ -142,14 +142,16 @@ def _multiplicity(first: int, last: int | None) -> str:
     return str(first) if first == last else f"{first} - {last}"
 
 
-def _known(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
-
-
 def _log_choice(choice: Choice, extra: dict[str, bool]) -> None:
     """``extra``: marks the table."""
     log.info(f"Intensities: {choice.sentence} ({choice.reason}; {choice.n_rows} observations compared)")
-    rows = [(row.name, _known(row.cc_half, 5), _known(row.r_meas, 5), _known(row.score, 4)) for row in choice.table]
+    rows = [
+        (
+            row.name,
+            *(tables.known(value, digits) for value, digits in ((row.cc_half, 5), (row.r_meas, 5), (row.score, 4))),
+        )
+        for row in choice.table
+    ]
     log.info(tables.text_table(("combination", "CC1/2", "R_meas", "scatter"), rows), extra=extra)
 
 

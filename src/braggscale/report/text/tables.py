@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 
 from braggscale.data.flags import Fate
 from braggscale.statistics.catalogue import (
@@ -32,6 +33,11 @@ _NAME = 8
 _NUMERIC = re.compile(r"[\d\s.,+\-*%()/]*(e[+-]?\d+)?[*%]?|nan|inf")
 
 Cell = str | int | float | None
+
+
+def known(value: float, digits: int) -> str:
+    """A number with so many decimals; - where it is not known."""
+    return f"{value:.{digits}f}" if isfinite(value) else "-"
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
