@@ -119,7 +119,8 @@ def main() -> None:
     p.add_argument("--seed", type=int, default=1)
     a = p.parse_args()
     random.seed(a.seed)
-    data, folder = a.out / "data", a.out / "run"
+    out = a.out.resolve()  # runs have another working folder
+    data, folder = out / "data", out / "run"
     folder.mkdir(parents=True, exist_ok=True)
     if not data.exists():
         made = Options(
