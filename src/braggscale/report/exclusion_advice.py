@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from braggscale.numerics.array_types import Float
+from braggscale.numerics.normal import SD_FROM_MAD
 from braggscale.report.summary_checks import ExclusionsEntry, StretchEntry
 from braggscale.report.summary_document import Advice, OutputNames, Summary
 from braggscale.wording import show_with_error
@@ -32,13 +33,13 @@ MOST_RUNS = 24  # in one command
 def robust_excess(values: Float) -> Float:
     """Distance of ``values``, (n,), from their median in robust standard deviations, (n,); NaN is kept.
 
-    The robust standard deviation is 1.4826 times the median of the absolute deviations.
+    The robust standard deviation is SD_FROM_MAD (1.4826) times the median of the absolute deviations.
     """
     known = values[np.isfinite(values)]
     if len(known) < 4:
         return np.full(len(values), np.nan)
     middle = np.median(known)
-    spread = 1.4826 * float(np.median(np.abs(known - middle)))
+    spread = SD_FROM_MAD * float(np.median(np.abs(known - middle)))
     return np.asarray((values - middle) / max(spread, 1e-3 * abs(float(middle)), 1e-12))
 
 

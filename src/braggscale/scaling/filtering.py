@@ -34,6 +34,7 @@ from braggscale.data.geometry import inverse_d_squared
 from braggscale.data.sorting import UsedDataSet
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.numerics.normal import SD_FROM_MAD
 from braggscale.scaling.conclusion import statistics_of, usable
 from braggscale.scaling.filter_cycles import (
     COMPLETENESS,
@@ -78,7 +79,7 @@ def stands_out(delta: Float, n: Float, stdcutoff: float) -> tuple[Bool, Float, f
     off = (each - usual) * np.sqrt(n)
     # only values above the median, so that bad parts do not make s larger
     above = np.abs(off[known & (off >= 0)])
-    width = 1.4826 * float(np.median(above)) if len(above) else 0.0
+    width = SD_FROM_MAD * float(np.median(above)) if len(above) else 0.0
     if width <= 0:
         return nothing, np.full(len(delta), np.nan), float("nan")
     z = np.where(known, off / width, np.nan)

@@ -31,7 +31,8 @@ from braggscale.models.joint_model import JointModel
 from braggscale.models.smooth import Smooth
 from braggscale.numerics.array_types import Array, Bool, Float, Int
 from braggscale.numerics.block_matrix import BlockMatrix
-from braggscale.scaling.reference import FIXED, FIXED_ERROR, MEDIAN_CHI2, Beside, ReferenceFit, compared, first_of
+from braggscale.numerics.normal import MEDIAN_CHI2
+from braggscale.scaling.reference import FIXED, FIXED_ERROR, Beside, ReferenceFit, compared, first_of
 from braggscale.scaling.state import RoundSettings, Scaled, ScalingProblem, Start, State
 from braggscale.weighting.counting_gain import CountingGain
 from braggscale.weighting.error_model import DEFAULT_B, ErrorModel

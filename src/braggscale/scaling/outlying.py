@@ -16,6 +16,7 @@ from braggscale.data.experiment import Experiment
 from braggscale.data.unique_reflections import mean_of_others
 from braggscale.models.joint_model import JointModel
 from braggscale.numerics.array_types import Bool, Float, Int32
+from braggscale.numerics.normal import SD_FROM_MAD
 from braggscale.scaling.state import Scaled
 from braggscale.statistics.half_sets import ratio
 
@@ -69,7 +70,7 @@ def standing_out(values: Float, matters: float) -> Bool:
     if np.count_nonzero(known) < FEWEST:
         return result
     off = np.abs(values - np.median(values[known]))
-    spread = 1.4826 * float(np.median(off[known]))
+    spread = SD_FROM_MAD * float(np.median(off[known]))
     result[known] = (off[known] > BEYOND * spread) & (off[known] > matters)
     return result
 
@@ -112,7 +113,7 @@ def outlying(
         if not known.any():
             continue
         middle = float(np.median(judged[known]))
-        spread = 1.4826 * float(np.median(np.abs(judged[known] - middle)))
+        spread = SD_FROM_MAD * float(np.median(np.abs(judged[known] - middle)))
         out = standing_out(judged, matters)
         if what == "mean z^2":  # a data set that agrees better than others is not conspicuous
             out &= judged > middle

@@ -32,6 +32,7 @@ from braggscale.models.joint_model import JointModel
 from braggscale.models.smooth import Smooth
 from braggscale.numerics.array_types import Bool, Float, Int
 from braggscale.numerics.block_matrix import BlockMatrix
+from braggscale.numerics.normal import MEDIAN_CHI2
 from braggscale.scaling.rounds import scale_data
 from braggscale.scaling.state import RoundReport, RoundSettings, Scaled, ScalingProblem, Start
 from braggscale.weighting.counting_gain import CountingGain
@@ -45,7 +46,6 @@ FIXED, ESTIMATED = "fixed", "estimated"
 OF_MODELS, OF_DATA, LEAST = 0.2, 0.02, 1e-4
 # Reflections of a shell, and the most shells.
 IN_SHELL, MOST_SHELLS = 150, 12
-MEDIAN_CHI2 = 0.4549364
 # The fit is repeated if q changes by more than this factor, but at most this many times.
 CHANGED, MOST_FITS = 1.4, 3
 # Relative standard deviation of a fixed reference, smaller than that of any observation.

@@ -33,6 +33,7 @@ from itertools import pairwise
 import numpy as np
 
 from braggscale.numerics.array_types import Array, Bool, Float, Int
+from braggscale.numerics.normal import MEDIAN_ABSOLUTE
 from braggscale.statistics.deviation_scores import Deviations, scores
 from braggscale.statistics.scan_null import LONGEST, chance_of, lengths
 from braggscale.statistics.stretch_edges import edges, edges_by_good, joined
@@ -179,8 +180,8 @@ def _scan(total: Float, count: Float, out: Bool) -> tuple[Float, Int, Int]:
         clear = (gone[length:] == gone[:-length]) & (c > 0)
         t = np.divide(s, np.sqrt(np.maximum(c, 1.0) * SCORE_VARIANCE), out=np.full(len(s), -np.inf), where=clear)
         usual = np.abs(t[clear])
-        # 0.6745 is the median of |t| for independent observations; v_L is at least 1
-        width = max(float(np.median(usual)) / 0.6745, 1.0) if len(usual) >= 8 else 1.0
+        # MEDIAN_ABSOLUTE is the median of |t| for independent observations; v_L is at least 1
+        width = max(float(np.median(usual)) / MEDIAN_ABSOLUTE, 1.0) if len(usual) >= 8 else 1.0
         k = int(np.argmax(t))
         best.append(t[k] / width)
         first.append(k)

@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 
 from braggscale.numerics.array_types import Float
+from braggscale.numerics.normal import MEDIAN_ABSOLUTE
 
 LONGEST = 0.5  # share of the images of a data set that a run may have: the other images show what is normal
 IMAGES = tuple(2**k for k in range(2, 15))
@@ -83,6 +84,6 @@ def made_up(n_images: int, per_image: int, n_sweeps: int) -> Float:
     sums = np.concatenate([np.zeros((n_sweeps, 1)), np.cumsum(scores, axis=1)], axis=1)
     for length in lengths(n_images):
         t = (sums[:, length:] - sums[:, :-length]) / np.sqrt(2.0 * per_image * length)
-        width = np.maximum(np.median(np.abs(t), axis=1) / 0.6745, 1.0) if t.shape[1] >= 8 else np.ones(n_sweeps)
-        largest = np.maximum(largest, t.max(axis=1) / width)
+        width = np.median(np.abs(t), axis=1) / MEDIAN_ABSOLUTE if t.shape[1] >= 8 else np.ones(n_sweeps)
+        largest = np.maximum(largest, t.max(axis=1) / np.maximum(width, 1.0))
     return largest

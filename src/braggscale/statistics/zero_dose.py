@@ -33,6 +33,7 @@ import numpy as np
 
 from braggscale.data.unique_reflections import Groups
 from braggscale.numerics.array_types import Array, Bool, Float, Int
+from braggscale.numerics.normal import MEDIAN_CHI2
 from braggscale.statistics.dose_law import Sample, most_probable
 from braggscale.statistics.dose_lines import WIDTHS, Curves, CurveSums, Slopes, basis
 from braggscale.statistics.dose_outliers import FEW, Averaged, Observed, averaged, deviations, judged
@@ -49,7 +50,6 @@ PASSES, RANGES, LEAST_FACTOR, MOST_FACTOR = 3, 8, 0.02, 4.0
 MOST_Z2 = 25.0  # of an observation, where errors are reduced: gross outliers do not decide
 # Largest slope, of <I>, and largest drift of all intensities, that count for the drift.
 MOST_CHANGE, MOST_DRIFT = 5.0, 0.5
-MEDIAN_CHI2 = 0.4549  # of one degree of freedom
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from braggscale.data.observations import rows_by_data_set
 from braggscale.numerics.array_types import Bool, Float, Int, Int32
+from braggscale.numerics.normal import MEDIAN_ABSOLUTE
 from braggscale.weighting.intensity_choice import Intensities
 
 FEWEST_ROWS = 500  # data sets with fewer rows are pooled
@@ -177,7 +178,7 @@ def _robust_lines(x: Float, y: Float) -> tuple[Float, Float, Float]:
         line = np.maximum(base[:, :, None] + new[:, None, None] * here, tiny[moving, None, None])
         relative = np.abs(there - line) / line
         middle = np.median(relative, axis=(1, 2))
-        spread = np.maximum(middle / 0.6745, 1e-6)
+        spread = np.maximum(middle / MEDIAN_ABSOLUTE, 1e-6)
         value[moving] = line
         huber[moving] = np.minimum(1.0, 1.345 * spread[:, None, None] / np.maximum(relative, 1e-12))
         of = moving[known]

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from braggscale.numerics.normal import MEDIAN_CHI2
 from braggscale.weighting.error_model import DEFAULT_A, ErrorModel, FitResult
 from braggscale.weighting.error_model_scoring import (
     ALL,
@@ -28,7 +29,6 @@ from braggscale.weighting.residual_data import CUT, ResidualData, Residuals
 
 LOWEST_A = 0.1  # a lower value would mean counting errors ten times too large; more likely the data cannot determine a
 
-_MEDIAN_SQUARE = 0.454936  # median z^2 of a normal deviate
 _ROUNDS, _STEPS, _TOLERANCE = 25, 4, 1e-4
 _LOOSEST = 0.2  # relative uncertainty of a above which a^2 is not significant (2.5 sigma)
 
@@ -46,7 +46,7 @@ def refine(sample: ResidualData, begin: ErrorModel, free: Fitted, n_bins: int, r
         first = sample.residuals(model)
         z2 = (first.square / first.variance(model))[first.freedom > 0]
         if len(z2):
-            model = replace(model, a=model.a * math.sqrt(max(float(np.median(z2)), 1e-12) / _MEDIAN_SQUARE))
+            model = replace(model, a=model.a * math.sqrt(max(float(np.median(z2)), 1e-12) / MEDIAN_CHI2))
     trimmed_with: ErrorModel | None = None
     converged = False
     rounds = 0

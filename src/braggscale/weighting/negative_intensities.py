@@ -16,6 +16,7 @@ import numpy as np
 
 from braggscale.data.observations import Observations, rows_by_data_set
 from braggscale.numerics.array_types import Float, Int
+from braggscale.numerics.normal import ERROR_OF_MEDIAN, SD_FROM_MAD
 from braggscale.weighting.counting_gain import FEWEST_ROWS, counting_gain
 from braggscale.weighting.intensity_choice import PROFILE, SUMMATION, combined
 
@@ -25,7 +26,7 @@ _FEWEST = 12  # rows of either sign in a range
 _WEAK_QUANTILE = 0.9  # of |I| of negative intensities: positive ones above it are not compared
 _HALF, _ERRORS = 0.5, 5.0  # share of k, and standard errors, from which on the second convention is seen
 _LEAST_ERROR = 1e-6  # squared error of a median over its square, where all variances are equal
-_OF_MEDIAN = 1.2533 * 1.4826  # standard error of a median of n normal values: this, times their MAD / sqrt(n)
+_OF_MEDIAN = ERROR_OF_MEDIAN * SD_FROM_MAD  # standard error of a median of n normal values: this * MAD / sqrt(n)
 
 
 def with_symmetric_variances(rows: Observations, n_sets: int) -> tuple[Observations, tuple[str, ...]]:

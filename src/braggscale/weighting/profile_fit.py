@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from braggscale.numerics.array_types import Bool, Float, Int
+from braggscale.numerics.normal import ERROR_OF_MEDIAN, SD_FROM_MAD
 from braggscale.numerics.partitions import run_in_threads
 from braggscale.weighting.profile_ratio import (
     MOST_LOG,
@@ -365,7 +366,7 @@ def _bent(pairs: Pairs, inside: Bool, difference: Float) -> str:
     for part in np.array_split(order, RANGES):
         left = difference[part] / expected[part]
         middle = float(np.median(left))
-        esd = 1.2533 * 1.4826 * float(np.median(np.abs(left - middle))) / np.sqrt(len(part))
+        esd = ERROR_OF_MEDIAN * SD_FROM_MAD * float(np.median(np.abs(left - middle))) / np.sqrt(len(part))
         if abs(middle) > max(BENT, BENT_ESDS * esd):
             level = float(np.median(expected[part]))
             return (

@@ -7,12 +7,13 @@ import numpy as np
 
 from braggscale.numerics.compiled.cache import njit
 from braggscale.numerics.compiled.crystal_passes import APART, PASS_JIT, ROWS, slot
+from braggscale.numerics.normal import MEDIAN_CHI2
 
 FITS, STEPS = 6, 40  # fits of a crystal, each after new outliers, and steps of a fit
 SETTLED = 1e-8  # step' N step, in a fit
 FEWEST = 10  # rows without which k is the ratio of sums
 MOST_FACTOR, MOST_B = 2.0, 20.0  # of one step
-LEAST_A, LARGEST_A, MEDIAN_CHI2 = 0.5, 10.0, 0.4549364
+LEAST_A, LARGEST_A = 0.5, 10.0
 ROUNDING = 1e-6  # share of the variance that is left if nearly all of it comes from the partiality
 FIXED_ERROR, OF_LEVEL = 1e-3, 0.01  # relative error of the reference, and the share of the mean that it counts for
 N_FOUND = 7
