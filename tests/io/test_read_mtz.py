@@ -213,7 +213,9 @@ def test_parts_with_values_that_are_no_numbers(value: float, fraction: float) ->
     number[3] = value
     given = np.full(len(number), 1.0)
     given[3] = fraction
-    columns |= {"M/ISYM": ("Y", code), "I": ("J", number), "FRACTIONCALC": ("R", given)}
+    angle = np.array(columns["ROT"][1], np.float64)
+    angle[3:6] = value
+    columns |= {"M/ISYM": ("Y", code), "I": ("J", number), "FRACTIONCALC": ("R", given), "ROT": ("R", angle)}
     found = values(reading(mtz(columns, u=SAMPLE["u"])))
     assert np.isfinite(found["intensity.sum.value"]).sum() >= len(number) - 2
 

@@ -50,6 +50,12 @@ def test_integrate() -> None:
     np.testing.assert_array_equal(experiment.real_space, np.diag([10, 12, 15]))
 
 
+def test_images_without_a_width() -> None:
+    found = reading(INTEGRATE.replace("!OSCILLATION_RANGE=  1.000000", "!OSCILLATION_RANGE=  0"))
+    assert found.experiments[0].oscillation == (5.0, 0.0)
+    assert not values(found)["bbox"].any()
+
+
 def test_the_panel_is_where_the_directions_come_from(tmp_path: Path) -> None:
     path = tmp_path / "INTEGRATE.HKL"
     path.write_text(INTEGRATE)

@@ -62,7 +62,7 @@ def find_parts(key: Array, batch: Array, is_part: Array, fraction: Array, angle:
         k, b, part = key[rows], batch[rows], is_part[rows]
         new[1:] = (k[1:] != k[:-1]) | (b[1:] != b[:-1] + 1) | ~part[1:] | ~part[:-1]
         if angle is not None and width > 0:
-            a = angle[rows]
+            a = np.where(np.isfinite(angle[rows]), angle[rows], np.nan)  # an angle that is not known separates nothing
             new[1:] |= np.abs(a[1:] - a[:-1]) > _SAME_ANGLE * width
     starts = np.flatnonzero(new)
     number = np.cumsum(new) - 1

@@ -133,12 +133,13 @@ def rocking_boxes(xyz: Array, s1: Array, experiment: NewExperiment) -> Array:
 
     The rocking curve of a reflection has the sd sigma_m/|zeta|, zeta = (s1 x s0).e/|s1 x s0| (Kabsch, Acta Cryst.
     D66 (2010) 133). On the detector the box has a nominal size of five pixels. Zeros if rocking curves are not
-    known.
+    known, or images have no width.
     ``xyz``, ``s1``: (n, 3).
     """
     from braggscale.numerics.compiled import beams  # only files of other programs need these kernels
 
-    if experiment.axis is None or not experiment.sigma_m > 0 or not s1.any():
+    width = abs(experiment.oscillation[1])
+    if experiment.axis is None or not experiment.sigma_m > 0 or not width > 0 or not s1.any():
         return np.zeros((len(xyz), 6), np.int32)
     s0 = unit(-experiment.to_source)
     # (s1 x s0).e = s1.(s0 x e)
@@ -146,7 +147,7 @@ def rocking_boxes(xyz: Array, s1: Array, experiment: NewExperiment) -> Array:
     box = np.empty((len(xyz), 6), np.int32)
     beams.boxes(
         np.ascontiguousarray(xyz, np.float64), np.ascontiguousarray(s1, np.float64), s0, across,
-        3.0 * experiment.sigma_m / abs(experiment.oscillation[1]), _MOST_HALF, _FARTHEST, box,
+        3.0 * experiment.sigma_m / width, _MOST_HALF, _FARTHEST, box,
     )  # fmt: skip
     return box
 

@@ -15,7 +15,7 @@ from braggscale.data.observations import rows_by_data_set
 from braggscale.data.sorting import LeftOut, RunDataSet, SortedObservations, used_data_sets
 from braggscale.data.symmetry import Symmetry
 from braggscale.data.table import DataSet
-from braggscale.numerics.array_types import Bool, Float, Int32
+from braggscale.numerics.array_types import Bool, Float, Int, Int32
 from braggscale.run_warnings import Code, warn
 from braggscale.scaling.plan import StatisticsRequest
 from braggscale.scaling.state import Scaled
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 # The units of two detectors never differ by a larger factor than this; those of damaged intensities or cells may.
 MOST_APART = 1e6
+IMPLAUSIBLE = "a million times that of most observations, or a millionth"
 
 
 def usable(data_set: Int32, scaled: Scaled, cutoff: float) -> Bool:
@@ -43,15 +44,12 @@ def usable(data_set: Int32, scaled: Scaled, cutoff: float) -> Bool:
 def too_small(scale: Float, data_set: Int32, cutoff: float) -> Bool:
     """Observations whose inverse scale factor is below ``cutoff`` times the median of their data set, (n,).
 
-    The limit is relative to the data set, because data sets may have different scales. But if the scale of a data
-    set is a million times that of the others or a millionth, all its observations are marked, and so are single
-    observations that far above the others of their data set. ``scale``: g, ``data_set``: position of the data set,
+    The limit is relative to the data set, because data sets may have different scales. Single observations whose scale
+    is a million times that of their data set are marked, too. ``scale``: g, ``data_set``: position of the data set,
     (n,).
     """
-    typical = _typical(scale, data_set)
-    strange = _strangers(typical, data_set)
-    usual = np.abs(typical)[data_set]
-    result: Bool = ~((scale >= cutoff * usual) & (scale <= MOST_APART * usual)) | strange[data_set]
+    usual = np.abs(_typical(scale, data_set))[data_set]
+    result: Bool = ~((scale >= cutoff * usual) & (scale <= MOST_APART * usual))
     return result
 
 
@@ -61,15 +59,24 @@ def _typical(scale: Float, data_set: Int32) -> Float:
     return np.array([np.median(scale[rows_of_set]) if len(rows_of_set) else 1.0 for rows_of_set in places])
 
 
-def _strangers(typical: Float, data_set: Int32) -> Bool:
-    """Data sets whose scale differs implausibly from that of most observations, (n_data_sets,).
+def strangers(scale: Float, data_set: Int32) -> Int:
+    """Places of data sets whose scale is a million times that of most observations or a millionth, ascending.
 
-    ``typical``: g of each, (n_data_sets,).  ``data_set``: of each observation, (n,).
+    ``scale``: g, ``data_set``: position of the data set, (n,).
     """
-    size = np.abs(typical)
+    size = np.abs(_typical(scale, data_set))
     usual = float(np.median(size[data_set])) if len(data_set) else 1.0
-    result: Bool = ~((size * MOST_APART >= usual) & (size <= MOST_APART * usual))
-    return result
+    return np.flatnonzero(~((size * MOST_APART >= usual) & (size <= MOST_APART * usual)))
+
+
+def warn_of_strangers(names: Sequence[str]) -> None:
+    """Say which data sets are left out for their scale.  ``names``: their identifiers."""
+    warn(
+        log,
+        Code.IMPLAUSIBLE_SCALE,
+        f"data set {some_of(names, 4)}: the scale is {IMPLAUSIBLE}; left out, it is no measurement of the same "
+        "crystal; the others are scaled again",
+    )
 
 
 def final_fates(
@@ -77,17 +84,7 @@ def final_fates(
 ) -> list[RunDataSet]:
     """The data sets, with the final fates of their rows: outliers and scales that are too small are entered."""
     small = too_small(scaled.state.scale, data.rows.data_set, cutoff)
-    typical = _typical(scaled.state.scale, data.rows.data_set)
-    strange = np.flatnonzero(_strangers(typical, data.rows.data_set))
-    if len(strange):
-        names = [used_data_sets(data_sets)[k].identifier for k in strange.tolist()]
-        warn(
-            log,
-            Code.IMPLAUSIBLE_SCALE,
-            f"data set {some_of(names, 4)}: the scale is a million times that of most observations, or a millionth; "
-            "left out, it is no measurement of the same crystal",
-        )
-    elif small.any():
+    if small.any():
         warn(
             log,
             Code.SCALE_TOO_SMALL,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from braggscale.data.reference import Reference
 from braggscale.data.table import DataSet
 from braggscale.numerics.timing import Clock
+from braggscale.scaling.conclusion import IMPLAUSIBLE, strangers, warn_of_strangers
 from braggscale.scaling.filter_cycles import NO_MORE, Part
 from braggscale.scaling.filtering import first_filtering, judge, log_filtering, reasons
 from braggscale.scaling.image_limits import images_beyond
@@ -31,11 +32,25 @@ def run_filtered(
     reference: Reference | None = None,
 ) -> Result:
     """Scale, and filter if the plan asks for it; arguments as for ``pipeline.run`` and ``run_data``."""
-    result = run(data_sets, not_indexed, plan, prepared, clock, indexing)
-    if parts := images_beyond(result, plan):
-        plan = without(plan, parts, {part.number: "all images beyond the limits" for part in parts})
-        prepared = run_data(data_sets, plan, clock, quiet=True, reference=reference)
+
+    def again(plan: Plan) -> tuple[Plan, Result]:
+        """Scale what the plan has left."""
+        return plausible(plan, run_data(data_sets, plan, clock, quiet=True, reference=reference))
+
+    def plausible(plan: Plan, prepared: RunData) -> tuple[Plan, Result]:
+        """Scale; a data set whose scale cannot be right would set the mean scale of all, so it is not scaled at all."""
         result = run(data_sets, not_indexed, plan, prepared, clock, indexing)
+        places = strangers(result.scaled.state.scale, result.data.rows.data_set)
+        if not len(places):
+            return plan, result
+        parts = [Part(one.number, one.data_set.id, one.identifier, None) for one in result.used]
+        out = [parts[k] for k in places.tolist()]
+        warn_of_strangers([part.identifier for part in out])
+        return again(without(plan, out, {part.number: IMPLAUSIBLE for part in out}))
+
+    plan, result = plausible(plan, prepared)
+    if parts := images_beyond(result, plan):
+        plan, result = again(without(plan, parts, {part.number: "all images beyond the limits" for part in parts}))
     if plan.filtering is None:
         return result
     seen = first_filtering(result, plan.filtering)
@@ -51,8 +66,7 @@ def run_filtered(
             return replace(result, filtering=seen)
         plan = without(plan, new, reasons(new, plan.filtering.method if plan.filtering else ""))
         log.info("The remaining data are scaled again")
-        prepared = run_data(data_sets, plan, clock, quiet=True, reference=reference)
-        result = run(data_sets, not_indexed, plan, prepared, clock, indexing)
+        plan, result = again(plan)
         if seen.reason != NO_MORE:
             return replace(result, filtering=seen)
 
