@@ -237,6 +237,8 @@ def _signals_wait() -> Iterator[None]:
 
 def _run(argv: tuple[str, ...], arguments: Arguments, settings: Settings, ranks: Communicator | None) -> None:
     with _signals_wait():
+        # every run needs it; its C++ code calls Python while it is loaded, and an exception there ends the process
+        import_module("gemmi")
         from braggscale.io.atomic_files import durable, protected
 
     options, asked = arguments.options, settings.options

@@ -75,6 +75,25 @@ def test_rows_without_a_sigma_do_not_count(tmp_path):
     assert len(read_reference([path], REQUEST)) == 2
 
 
+def test_mates_in_an_unmerged_file_stay_apart(tmp_path):
+    """Rows of I+ and I- have the same index in such a file; M/ISYM tells them apart."""
+    file = gemmi.Mtz(with_base=True)
+    file.spacegroup = gemmi.SpaceGroup("P 21 21 21")
+    file.set_cell_for_all(gemmi.UnitCell(*CELL))
+    file.add_dataset("x")
+    for label, kind in (("M/ISYM", "Y"), ("BATCH", "B"), ("I", "J"), ("SIGI", "Q")):
+        file.add_column(label, kind)
+    rows = [(1, 2, 3, 1, 1, 100, 5), (1, 2, 3, 2, 1, 200, 5), (4, 4, 4, 3, 1, 4, 1), (4, 4, 4, 4, 1, 8, 1)]
+    file.set_data(np.array(rows, np.float32))
+    file.batches.append(gemmi.Mtz.Batch())
+    file.write_to_file(str(tmp_path / "u.mtz"))
+    found = read_reference([str(tmp_path / "u.mtz")], REQUEST)
+    assert found.apart and found.what == "4 intensities, column I, merged"
+    placed = place_reference(found, P212121, CELL)
+    assert sorted(placed.intensity[~placed.minus]) == pytest.approx([4.0, 100.0])
+    assert sorted(placed.intensity[placed.minus]) == pytest.approx([8.0, 200.0])
+
+
 @pytest.mark.parametrize(
     ("names", "taken"),
     [
@@ -212,6 +231,8 @@ def test_turned_and_back():
         (b"hello world", InputError, "no reference; expected an MTZ file"),
         (b"MTZ \x00\x00\x00\x00" + bytes(100), InputError, "x"),
         (b"data_x\n_cell.length_a 3\n", InputError, "neither reflections nor a structure"),
+        (b"data_x\nloop_\n_diffrn_refln.index_h\n1\n", InputError, "unmerged reflections"),
+        (b"!FORMAT=XDS_ASCII    MERGE=FALSE\n", InputError, "reflections of another program .* scale it first"),
         (b"data_x\nloop_\n_a\n'unfinished", InputError, "x"),
         (b"CRYST1\nATOM  ", InputError, "x"),
     ],

@@ -23,11 +23,12 @@ from braggscale.data.reference import Reference
 from braggscale.data.table import DataSet
 from braggscale.errors import CommandError, InputError
 from braggscale.io import open_inputs
-from braggscale.io.file_kind import kind_of
+from braggscale.io.file_kind import Kind, kind_of
 from braggscale.io.reference_model import ModelRequest, from_macromolecule, from_small_molecule, is_structure
 from braggscale.numerics.array_types import Array, Float
 
 MOST_BYTES = 1 << 30
+UNSCALED = "reflections of another program that may not be on one scale"
 
 # (I or F of h, its sigma, of -h, its sigma) in the names of dictionaries, the best first; F: amplitudes.
 _IN_CIF = (
@@ -55,10 +56,13 @@ def read_reference(paths: Sequence[str], request: ModelRequest) -> Reference:
         return _scaled(paths)
     path = paths[0]
     content = _content(path)
-    if kind_of(content) is not None and content[:4] != b"MTZ ":
-        return _scaled(_with_partner(path))
     if content[:4] == b"MTZ ":
         return _mtz(path)
+    kind = kind_of(content)
+    if kind is Kind.OTHER:
+        raise InputError(f"{path}: {UNSCALED}; scale it first, and give reference=scaled.expt,scaled.refl")
+    if kind is not None:
+        return _scaled(_with_partner(path))
     text = content.decode("utf-8", "replace")
     if is_cif(text):
         return _cif(path, text, request)
@@ -106,6 +110,9 @@ def _mtz(path: str) -> Reference:
         mtz = gemmi.read_mtz_file(path)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{path}: {str(error)[:100]}") from None
+    unmerged = bool(mtz.batches)
+    if unmerged:
+        mtz.switch_to_original_hkl()  # else I+ and I- have the same index
     hkl = np.array(mtz.make_miller_array(), np.int32)
     origin = _Origin(path, _cell(mtz.cell), None if mtz.spacegroup is None else str(mtz.spacegroup.hall))
     values = {column.label: np.array(column, np.float64) for column in mtz.columns}
@@ -131,7 +138,7 @@ def _mtz(path: str) -> Reference:
             )  # fmt: skip
         if kind in "JF" and pairs:
             label, sigma = pairs[0]
-            return _one(origin, hkl, values[label], _sigma(values, sigma), squared, label, bool(mtz.batches))
+            return _one(origin, hkl, values[label], _sigma(values, sigma), squared, label, unmerged)
     raise InputError(f"{path}: no intensities or amplitudes among the columns {', '.join(values)}")
 
 
@@ -163,16 +170,21 @@ def _one(
     sigma: Float | None,
     squared: bool,
     label: str,
+    unmerged: bool = False,
     apart: bool = False,
 ) -> Reference:
-    """A reference of one column."""
+    """A reference of one column.  ``apart``: whether h and -h are different reflections."""
     intensity, error = _intensities(value, sigma, squared)
     good = np.isfinite(intensity) & np.isfinite(error) & ((error > 0) if sigma is not None else True)
     if not good.any():
         raise InputError(f"{origin.path}: the column {label} holds no value with a positive sigma")
-    what = f"{int(good.sum())} {'squared amplitudes' if squared else 'intensities'}, column {label}"
+    what = (
+        f"{int(good.sum())} {'squared amplitudes' if squared else 'intensities'}, column {label}{', merged' * unmerged}"
+    )
     place = origin.cell, origin.hall, origin.path
-    return Reference(hkl[good].astype(np.int32), intensity[good], error[good], apart, *place, what, sigma is None)
+    return Reference(
+        hkl[good].astype(np.int32), intensity[good], error[good], apart or unmerged, *place, what, sigma is None
+    )
 
 
 def _both(
@@ -186,7 +198,7 @@ def _both(
     """A reference of two columns, of h and of -h."""
     sigma = None if sigmas[0] is None or sigmas[1] is None else np.concatenate([sigmas[0], sigmas[1]])
     both = np.concatenate([hkl, -hkl])
-    return _one(origin, both, np.concatenate(list(values)), sigma, squared, label, True)
+    return _one(origin, both, np.concatenate(list(values)), sigma, squared, label, apart=True)
 
 
 def _intensities(value: Float, sigma: Float | None, squared: bool) -> tuple[Float, Float]:
@@ -212,6 +224,8 @@ def _cif(path: str, text: str, request: ModelRequest) -> Reference:
             return from_macromolecule(path, text, request)
         if block.find_values("_atom_site_fract_x"):
             return from_small_molecule(path, block, request)
+    if any(block.find_values("_diffrn_refln.index_h") for block in document):
+        raise InputError(f"{path}: unmerged reflections; of CIF files, merged ones can be a reference (merged_cif=)")
     raise InputError(f"{path}: neither reflections nor a structure")
 
 

@@ -197,15 +197,10 @@ def log_indexing(check: IndexingCheck | None) -> None:
     unsure = int(np.count_nonzero(~check.sure))
     if check.alike:
         if unsure == n:
-            what = "with the reference" if check.reference else "with each other"
-            log.info(
-                f"Indexing: whether the data sets are indexed alike cannot be told; they could be related by {others}, "
-                f"and have too little in common {what}, or agree equally well in every way"
-            )
+            log.info(_why_nobody_is_sure(check, others))
         else:
             line = f"Indexing: {n - unsure} data sets are indexed alike (other ways to index: {others})"
             log.info(line + (f"; {unsure} cannot be told apart" if unsure else ""))
-        _log_symmetry(check, unsure)
         return
     different = np.flatnonzero(check.operator)
     counts = [(text, int(np.count_nonzero(check.operator == k))) for k, text in enumerate(check.operators) if k]
@@ -231,10 +226,13 @@ def log_indexing(check: IndexingCheck | None) -> None:
         )
 
 
-def _log_symmetry(check: IndexingCheck, unsure: int) -> None:
-    """If data sets agree equally well under every operator, the crystals may have the higher symmetry."""
-    if unsure < len(check.identifiers) or not np.isfinite(check.cc).any():
-        return
-    mean = np.nanmean(check.cc, axis=0)
-    if check.common.min() >= FEWEST_COMMON and mean.min() > 0.5:
-        log.info("  they agree equally well in every way: is the symmetry higher, or are the crystals twinned?")
+def _why_nobody_is_sure(check: IndexingCheck, others: str) -> str:
+    """Either the data sets agree under every operator, as in a higher symmetry, or they have too little in common."""
+    what = "with the reference" if check.reference else "with each other"
+    known = np.isfinite(check.cc).any() and check.common.min() >= FEWEST_COMMON
+    if known and np.nanmean(check.cc, axis=0).min() > 0.5:
+        return (
+            f"Indexing: the data agree equally well {what} in every way to index (also {others}): is the symmetry "
+            "higher, or are the crystals twinned?"
+        )
+    return f"Indexing: cannot be checked, the data have too little in common {what} (other ways to index: {others})"
