@@ -148,6 +148,19 @@ def test_a_model_scatters_as_its_atoms_do(tmp_path):
     assert np.abs(found.intensity[:n] / found.intensity[n:] - 1).max() > 0.02  # selenium above its edge
 
 
+def test_a_model_in_mmcif_is_that_of_the_pdb_file(tmp_path):
+    """In mmCIF files, too, the lines of atoms begin with ATOM and blanks."""
+    structure = gemmi.read_pdb_string(PDB)
+    structure.setup_entities()
+    text = structure.make_mmcif_document().as_string()
+    (tmp_path / "x.cif").write_text(text.replace("\nATOM ", "\nATOM   "))
+    (tmp_path / "x.pdb").write_text(PDB)
+    request = ModelRequest(2.5, 0.97, 0.35, 46.0)
+    cif, pdb = (read_reference([str(tmp_path / f"x.{kind}")], request) for kind in ("cif", "pdb"))
+    np.testing.assert_array_equal(cif.hkl, pdb.hkl)
+    np.testing.assert_allclose(cif.intensity, pdb.intensity, rtol=1e-6)
+
+
 def test_solvent_weakens_low_resolution_alone(tmp_path):
     (tmp_path / "x.pdb").write_text(PDB)
     without, with_it = (

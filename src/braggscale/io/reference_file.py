@@ -67,7 +67,7 @@ def read_reference(paths: Sequence[str], request: ModelRequest) -> Reference:
     if is_cif(text):
         return _cif(path, text, request)
     if is_structure(text):
-        return from_macromolecule(path, text, request)
+        return from_macromolecule(path, text, request, cif=False)
     raise InputError(
         f"{path}: no reference; expected an MTZ file, a CIF file with data or a structure, a PDB file, or scaled.refl"
     )
@@ -221,7 +221,7 @@ def _cif(path: str, text: str, request: ModelRequest) -> Reference:
             return reflections
     for block in document:
         if block.find_values("_atom_site.Cartn_x"):
-            return from_macromolecule(path, text, request)
+            return from_macromolecule(path, text, request, cif=True)
         if block.find_values("_atom_site_fract_x"):
             return from_small_molecule(path, block, request)
     if any(block.find_values("_diffrn_refln.index_h") for block in document):

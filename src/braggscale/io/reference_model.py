@@ -46,12 +46,15 @@ def is_structure(text: str) -> bool:
     return any(line.startswith(_PDB[:2]) for line in text.splitlines())
 
 
-def from_macromolecule(path: str, text: str, request: ModelRequest) -> Reference:
-    """|F|^2 of a PDB or mmCIF file, all unique reflections to d_min.  Raises InputError for a damaged one."""
+def from_macromolecule(path: str, text: str, request: ModelRequest, cif: bool) -> Reference:
+    """|F|^2 of a PDB or mmCIF file, all unique reflections to d_min.  Raises InputError for a damaged one.
+
+    ``cif``: whether it is mmCIF, where atoms may be in lines that begin as in a PDB file.
+    """
     import gemmi
 
     try:
-        structure = gemmi.read_pdb_string(text) if is_structure(text) else _from_cif(gemmi, path, text)
+        structure = _from_cif(gemmi, path, text) if cif else gemmi.read_pdb_string(text)
         group = structure.find_spacegroup()
         if len(structure) == 0 or group is None or not structure.cell.is_crystal():
             raise InputError(f"{path}: the model has no atoms, or neither a cell nor a space group")
