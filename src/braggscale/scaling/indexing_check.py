@@ -219,7 +219,7 @@ def log_indexing(check: IndexingCheck | None) -> None:
         )
     for k in different.tolist()[:MOST_NAMED]:
         cc = ", ".join(f"{text} {value:.2f}" for text, value in zip(check.operators, check.cc[k], strict=True))
-        log.info(f"  data set {check.identifiers[k]}: correlation with the others {cc}")
+        log.info(f"  data set {check.identifiers[k]}: correlation with {others_are} {cc}")
     if unsure:
         log.info(
             f"  {unsure} data sets have too little in common with the others to be told apart, and stay as they are"
