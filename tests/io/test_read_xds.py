@@ -152,6 +152,7 @@ def test_pile_up() -> None:
         ("!ROTATION_AXIS=  1.000000  0.000000  0.000000\n", "", "no ROTATION_AXIS"),
         ("!ROTATION_AXIS=  1.000000", "!ROTATION_AXIS=  1.0x", "should be 3 numbers"),
         ("!UNIT_CELL_CONSTANTS=    10.000", "!UNIT_CELL_CONSTANTS=    -1.000", "none that are a cell"),
+        ("!UNIT_CELL_CONSTANTS=    10.000", "!UNIT_CELL_CONSTANTS=    5e-324", "none that are a cell"),
         ("SPACE_GROUP_NUMBER=   16", "SPACE_GROUP_NUMBER=   999", "space group 999 is not known; give it as space_g"),
         ("-84.37\n", "\n", "line 30 has 19 items, 20 are expected"),
         ("2.082E+02 100.4", "2.082E+02-100.4", "line 30: numbers run together at SIGMA"),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from braggscale.data.geometry import UnitCell, orthogonalisation, unit
+from braggscale.io.model_limits import LIMITS
 from braggscale.numerics.array_types import Array, Float
 
 
@@ -233,9 +234,11 @@ def standard_axes(cell: UnitCell) -> Float:
 
 
 def as_cell(numbers: Sequence[float]) -> UnitCell | None:
-    """Six numbers as a unit cell, Angstrom and degrees; None unless lengths, angles and volume are above zero."""
-    values = np.asarray(numbers, np.float64)
-    if values.shape != (6,) or not np.isfinite(values).all() or values.min() <= 0 or values[3:].max() >= 180:
+    """Six numbers as a unit cell, Angstrom and degrees; None where an edge is beyond all limits or no volume is left."""
+    values, limits = np.asarray(numbers, np.float64), LIMITS["recalculated_unit_cell"]
+    if values.shape != (6,) or not np.isfinite(values).all() or values[3:].min() <= 0 or values[3:].max() >= 180:
+        return None
+    if not (limits.low <= values[:3].min() and values[:3].max() <= limits.high):
         return None
     cosines = np.cos(np.deg2rad(values[3:]))
     if not 1 - np.sum(cosines**2) + 2 * np.prod(cosines) > 1e-6:

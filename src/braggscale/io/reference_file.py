@@ -24,6 +24,7 @@ from braggscale.data.table import DataSet
 from braggscale.errors import CommandError, InputError
 from braggscale.io import open_inputs
 from braggscale.io.file_kind import Kind, kind_of
+from braggscale.io.new_experiments import as_cell
 from braggscale.io.reference_model import ModelRequest, from_macromolecule, from_small_molecule, is_structure
 from braggscale.numerics.array_types import Array, Float
 
@@ -148,10 +149,7 @@ def _sigma(values: dict[str, Float], label: str | None) -> Float | None:
 
 def _cell(cell: Any) -> UnitCell | None:
     numbers = [float(x) for x in cell.parameters]
-    if min(numbers) <= 0 or numbers[:3] == [1.0, 1.0, 1.0]:
-        return None
-    a, b, c, alpha, beta, gamma = numbers
-    return a, b, c, alpha, beta, gamma
+    return None if numbers[:3] == [1.0, 1.0, 1.0] else as_cell(numbers)
 
 
 @dataclass(frozen=True, slots=True)
