@@ -234,7 +234,7 @@ def standard_axes(cell: UnitCell) -> Float:
 
 
 def as_cell(numbers: Sequence[float]) -> UnitCell | None:
-    """Six numbers as a unit cell, Angstrom and degrees; None where an edge is beyond its limits or there is no volume."""
+    """Six numbers as a unit cell, Angstrom and degrees; None where an edge is beyond its limits or no volume exists."""
     values, limits = np.asarray(numbers, np.float64), LIMITS["recalculated_unit_cell"]
     if values.shape != (6,) or not np.isfinite(values).all() or values[3:].min() <= 0 or values[3:].max() >= 180:
         return None
