@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import io_samples
 import numpy as np
 
-from . import good_files, mutations, other_programs
+from . import good_files, mutations, other_programs, references
 from .mutations import Random, pick
 
 KINDS = ("msgpack", "pickle", "hdf5", "json", "gzip", "phil", "mtz", "summary", "export",
-         "unmerged", "xds", "hklf4", "stream", "scalepack")  # fmt: skip
+         "unmerged", "xds", "hklf4", "stream", "scalepack", "reference")  # fmt: skip
 OTHER_PROGRAMS = {
     "unmerged": other_programs.damaged_unmerged,
     "xds": other_programs.damaged_xds,
@@ -97,6 +97,11 @@ def make(kind: str, seed: int, number: int) -> Case:
         files["in.refl"] = good
         files["other.json"] = mutations.damaged_json(random, good_files.summary())
         argv = ["-q", "in.expt", "in.refl", *good_files.QUICK[:-1], "report.compare=other.json"]
+    elif kind == "reference":
+        # more rows, so that a model has enough reflections in common with them
+        files["in.refl"] = io_samples.refl(good_files.columns(17), {0: "0", 1: "1"})
+        name, files[name] = references.damaged_reference(random)
+        argv += [f"reference={name}", *pick(random, ((), (), ("only_target=True",), ("reference_mode=fixed",)))]
     elif kind in OTHER_PROGRAMS:
         files = {"in.dat": OTHER_PROGRAMS[kind](random)}
         argv = ["-q", "in.dat", *argv[3:]]

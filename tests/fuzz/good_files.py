@@ -30,14 +30,14 @@ Columns = dict[str, tuple[str, Any]]
 
 
 @cache
-def columns() -> Columns:
+def columns(every: int = 31) -> Columns:
     """Some hundred rows of the two sweeps of the example, those of every thirty-first unique reflection."""
     data = open_inputs([str(EXAMPLES / f"simulated.{kind}") for kind in ("expt", "refl")])
     symmetry = Symmetry.from_hall(data.data_sets[0].experiment.crystal.hall)
     found: dict[str, tuple[str, list[Any]]] = {}
     for data_set in data.data_sets:
         table = data_set.table
-        rows = np.flatnonzero((symmetry.asu(table["miller_index"])[0] @ [7, 131, 1009]) % 31 == 3)
+        rows = np.flatnonzero((symmetry.asu(table["miller_index"])[0] @ [7, 131, 1009]) % every == 3)
         for name, column in table.columns.items():
             found.setdefault(name, (column.tag, []))[1].append(table[name][rows])
     return {name: (tag, np.concatenate(parts)) for name, (tag, parts) in found.items()}
