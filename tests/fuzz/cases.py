@@ -98,8 +98,7 @@ def make(kind: str, seed: int, number: int) -> Case:
         files["other.json"] = mutations.damaged_json(random, good_files.summary())
         argv = ["-q", "in.expt", "in.refl", *good_files.QUICK[:-1], "report.compare=other.json"]
     elif kind == "reference":
-        # more rows, so that a model has enough reflections in common with them
-        files["in.refl"] = io_samples.refl(good_files.columns(17), {0: "0", 1: "1"})
+        files["in.refl"] = references.table()
         name, files[name] = references.damaged_reference(random)
         argv += [f"reference={name}", *pick(random, ((), (), ("only_target=True",), ("reference_mode=fixed",)))]
     elif kind in OTHER_PROGRAMS:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import gemmi
+import io_samples
 
 from braggscale.cli import main
 
@@ -22,13 +23,19 @@ _EXPORTS = ("merged_mtz=m.mtz", "unmerged_mtz=u.mtz", "merged_cif=m.cif")
 
 
 @cache
+def table() -> bytes:
+    """Reflections to be scaled: enough that a model has those in common with them that are needed."""
+    return io_samples.refl(good_files.columns(17), {0: "0", 1: "1"})
+
+
+@cache
 def _data() -> dict[str, bytes]:
-    """Exports of the small scaled table, by name."""
+    """Exports of this table, scaled, by name."""
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        for name in ("scaled.expt", "scaled.refl"):
-            Path(name).write_bytes(good_files.scaled()[name])
-        if main(["export", "-q", "scaled.expt", "scaled.refl", *_EXPORTS]):
-            raise RuntimeError("the undamaged files cannot be exported")
+        Path("in.expt").write_bytes(good_files.experiments())
+        Path("in.refl").write_bytes(table())
+        if main(["-q", "in.expt", "in.refl", *good_files.QUICK, *_EXPORTS]):
+            raise RuntimeError("the undamaged files cannot be scaled")
         return {name: Path(name).read_bytes() for name in ("m.mtz", "u.mtz", "m.cif")}
 
 

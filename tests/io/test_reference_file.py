@@ -256,6 +256,27 @@ def test_what_is_no_reference(tmp_path, content, error, message):
         read_reference([str(tmp_path / "x")], REQUEST)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("CRYST1   20.000", "CRYST1         ", "no unit cell, or numbers that are none"),
+        ("CRYST1   20.000", "CRYST1 9000.000", "cell, 9000 by 24 by 30 Angstrom, is too large for a resolution of 0.2"),
+        ("  2.000   3.000", "  2.000  3e4000", "atom 1 has a position"),
+        ("  1.00 15.00", "  1.00 1e400", "atom 2 has a position, occupancy or B"),
+    ],
+)
+def test_damaged_models_are_refused_before_they_take_memory(tmp_path, old, new, message):
+    assert old in PDB
+    (tmp_path / "x.pdb").write_text(PDB.replace(old, new))
+    with pytest.raises(InputError, match=message):
+        read_reference([str(tmp_path / "x.pdb")], ModelRequest(0.2, 0.97, 0.0, 46.0))
+
+
+def test_values_that_cannot_be_do_not_count(tmp_path):
+    path = mtz(tmp_path / "a.mtz", {"I": ("J", [100.0, 1e30, np.inf, 4.0]), "SIGI": ("Q", [5.0, 1.0, 1.0, 1e30])})
+    np.testing.assert_allclose(read_reference([path], REQUEST).intensity, [100.0])
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(CommandError, match="No such file"):
         read_reference([str(tmp_path / "none.mtz")], REQUEST)

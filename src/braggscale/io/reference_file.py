@@ -29,6 +29,7 @@ from braggscale.io.reference_model import ModelRequest, from_macromolecule, from
 from braggscale.numerics.array_types import Array, Float
 
 MOST_BYTES = 1 << 30
+MOST_INTENSE, LARGEST_INDEX = 1e12, 1 << 15  # damaged numbers are beyond them
 UNSCALED = "reflections of another program that may not be on one scale"
 
 # (I or F of h, its sigma, of -h, its sigma) in the names of dictionaries, the best first; F: amplitudes.
@@ -109,11 +110,11 @@ def _mtz(path: str) -> Reference:
 
     try:
         mtz = gemmi.read_mtz_file(path)
-    except (RuntimeError, ValueError) as error:
+        unmerged = bool(mtz.batches)
+        if unmerged:
+            mtz.switch_to_original_hkl()  # else I+ and I- have the same index
+    except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(f"{path}: {str(error)[:100]}") from None
-    unmerged = bool(mtz.batches)
-    if unmerged:
-        mtz.switch_to_original_hkl()  # else I+ and I- have the same index
     hkl = np.array(mtz.make_miller_array(), np.int32)
     origin = _Origin(path, _cell(mtz.cell), None if mtz.spacegroup is None else str(mtz.spacegroup.hall))
     values = {column.label: np.array(column, np.float64) for column in mtz.columns}
@@ -173,7 +174,9 @@ def _one(
 ) -> Reference:
     """A reference of one column.  ``apart``: whether h and -h are different reflections."""
     intensity, error = _intensities(value, sigma, squared)
-    good = np.isfinite(intensity) & np.isfinite(error) & ((error > 0) if sigma is not None else True)
+    # what is not finite fails the comparisons, too
+    good = (np.abs(intensity) < MOST_INTENSE) & (error < MOST_INTENSE) & ((error > 0) if sigma is not None else True)
+    good &= (np.abs(hkl) < LARGEST_INDEX).all(axis=1)
     if not good.any():
         raise InputError(f"{origin.path}: the column {label} holds no value with a positive sigma")
     what = (

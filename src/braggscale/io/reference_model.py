@@ -8,6 +8,7 @@ summed directly, so that |F(h)|^2 and |F(-h)|^2 differ.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +17,15 @@ import numpy as np
 from braggscale.data.geometry import UnitCell
 from braggscale.data.reference import Reference
 from braggscale.errors import InputError
+from braggscale.io.new_experiments import as_cell
 from braggscale.numerics.array_types import Array, Complex, Float
 
 LEAST = 0.3  # f'', electrons; the anomalous scattering of atoms with less is neglected
 MOST_PRODUCTS = 2e8  # atoms x operators x reflections of the direct sum
 _PDB = ("ATOM  ", "HETATM", "CRYST1", "HEADER", "TITLE ", "REMARK")
+MOST_POINTS = 2e8  # volume of the cell over d_min^3
+# Atoms within so many cells, with such occupancies and B (or U): beyond them are damaged numbers.
+FARTHEST, MOST_OCCUPANCY, MOST_B = 1e3, 1e3, 1e4
 ELECTRONS_BELOW = 0.1  # Angstrom: no X-rays are that short
 
 
@@ -56,15 +61,18 @@ def from_macromolecule(path: str, text: str, request: ModelRequest, cif: bool) -
     try:
         structure = _from_cif(gemmi, path, text) if cif else gemmi.read_pdb_string(text)
         group = structure.find_spacegroup()
-        if len(structure) == 0 or group is None or not structure.cell.is_crystal():
-            raise InputError(f"{path}: the model has no atoms, or neither a cell nor a space group")
+        if len(structure) == 0 or group is None:
+            raise InputError(f"{path}: the model has no atoms, or no space group")
+        cell = _cell(path, structure.cell, request.d_min)
+        places = [(*one.atom.pos.tolist(), one.atom.occ, one.atom.b_iso) for one in structure[0].all()]
+        _check_atoms(path, places, max(cell[:3]))
         hkl, total = _sum_of_density(gemmi, structure, request)
         anomalous = None if request.electrons else _anomalous(gemmi, structure, hkl, request.wavelength)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{path}: {str(error)[:160]}") from None
     n = sum(1 for _ in structure[0].all())
     what = f"|F|^2 of {n} atoms, bulk solvent k {request.k_sol:g}, B {request.b_sol:g}"
-    return _reference(path, hkl, total, anomalous, _cell(structure.cell), str(group.hall), what)
+    return _reference(path, hkl, total, anomalous, cell, str(group.hall), what)
 
 
 def _from_cif(gemmi: Any, path: str, text: str) -> Any:
@@ -150,8 +158,10 @@ def from_small_molecule(path: str, block: Any, request: ModelRequest) -> Referen
     try:
         small = gemmi.make_small_structure_from_block(block)
         group = small.spacegroup
-        if group is None or len(small.sites) == 0 or not small.cell.is_crystal():
-            raise InputError(f"{path}: the model has no atoms, or neither a cell nor a space group")
+        if group is None or len(small.sites) == 0:
+            raise InputError(f"{path}: the model has no atoms, or no space group")
+        cell = _cell(path, small.cell, request.d_min)
+        _check_atoms(path, [(*site.fract.tolist(), site.occ, site.u_iso) for site in small.sites], 1.0)
         small.change_occupancies_to_crystallographic()
         small.setup_cell_images()
         electrons = request.electrons
@@ -174,7 +184,7 @@ def from_small_molecule(path: str, block: Any, request: ModelRequest) -> Referen
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{path}: {str(error)[:160]}") from None
     what = f"|F|^2 of {len(small.sites)} atoms by direct summation"
-    return _reference(path, hkl, total, anomalous, _cell(small.cell), str(group.hall), what)
+    return _reference(path, hkl, total, anomalous, cell, str(group.hall), what)
 
 
 def _reference(
@@ -192,6 +202,24 @@ def _reference(
     )  # fmt: skip
 
 
-def _cell(cell: Any) -> UnitCell:
-    a, b, c, alpha, beta, gamma = (float(x) for x in cell.parameters)
-    return a, b, c, alpha, beta, gamma
+def _cell(path: str, cell: Any, d_min: float) -> UnitCell:
+    """The cell of a model; refuses one that is none, or so large that the density would take all memory."""
+    found = as_cell([float(x) for x in cell.parameters])
+    if found is None:
+        raise InputError(f"{path}: the model has no unit cell, or numbers that are none")
+    points = float(np.prod(found[:3])) / d_min**3
+    if points > MOST_POINTS:
+        raise InputError(
+            f"{path}: its cell, {found[0]:g} by {found[1]:g} by {found[2]:g} Angstrom, is too large for a resolution "
+            f"of {d_min:g} Angstrom; give a larger d_min="
+        )
+    return found
+
+
+def _check_atoms(path: str, atoms: Sequence[tuple[float, ...]], unit: float) -> None:
+    """Raises InputError for damaged numbers.  ``atoms``: position, occupancy, B or U.  ``unit``: edge of the cell."""
+    for number, (*place, occupancy, b) in enumerate(atoms, 1):
+        if not (np.abs(place).max() < FARTHEST * unit and abs(occupancy) < MOST_OCCUPANCY and abs(b) < MOST_B):
+            raise InputError(f"{path}: atom {number} has a position, occupancy or B that cannot be")
+    if not any(occupancy > 0 for *_, occupancy, _ in atoms):
+        raise InputError(f"{path}: no atom of the model has an occupancy above 0")
