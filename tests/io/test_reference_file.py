@@ -261,6 +261,7 @@ def test_what_is_no_reference(tmp_path, content, error, message):
     [
         ("CRYST1   20.000", "CRYST1         ", "no unit cell, or numbers that are none"),
         ("CRYST1   20.000", "CRYST1 9000.000", "cell, 9000 by 24 by 30 Angstrom, is too large for a resolution of 0.2"),
+        ("  90.00  90.00  90.00 P", "   1.00  90.00  90.00 P", "no unit cell, or numbers that are none"),
         ("  2.000   3.000", "  2.000  3e4000", "atom 1 has a position"),
         ("  1.00 15.00", "  1.00 1e400", "atom 2 has a position, occupancy or B"),
     ],
@@ -270,6 +271,13 @@ def test_damaged_models_are_refused_before_they_take_memory(tmp_path, old, new, 
     (tmp_path / "x.pdb").write_text(PDB.replace(old, new))
     with pytest.raises(InputError, match=message):
         read_reference([str(tmp_path / "x.pdb")], ModelRequest(0.2, 0.97, 0.0, 46.0))
+
+
+def test_a_name_of_a_column_that_is_no_text(tmp_path):
+    path = Path(mtz(tmp_path / "a.mtz", {"IMEAN": ("J", VALUES), "SIGIMEAN": ("Q", SIGMAS)}))
+    path.write_bytes(path.read_bytes().replace(b"COLUMN IMEAN", b"COLUMN \x9aMEAN"))
+    with pytest.raises(InputError, match=r"a\.mtz: .*utf-8"):
+        read_reference([str(path)], REQUEST)
 
 
 def test_values_that_cannot_be_do_not_count(tmp_path):

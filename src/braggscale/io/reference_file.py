@@ -113,20 +113,21 @@ def _mtz(path: str) -> Reference:
         unmerged = bool(mtz.batches)
         if unmerged:
             mtz.switch_to_original_hkl()  # else I+ and I- have the same index
+        names = [(column.label, column.type) for column in mtz.columns]
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(f"{path}: {str(error)[:100]}") from None
-    hkl = np.array(mtz.make_miller_array(), np.int32)
+    with np.errstate(invalid="ignore"):  # some bits that are no number cannot be converted quietly
+        hkl = np.array(mtz.make_miller_array(), np.int32)
+        values = {label: np.array(column, np.float64) for (label, _), column in zip(names, mtz.columns, strict=True)}
     origin = _Origin(path, _cell(mtz.cell), None if mtz.spacegroup is None else str(mtz.spacegroup.hall))
-    values = {column.label: np.array(column, np.float64) for column in mtz.columns}
     kinds: dict[str, list[str]] = {}
-    for column in mtz.columns:
-        kinds.setdefault(column.type, []).append(column.label)
+    for label, kind in names:
+        kinds.setdefault(kind, []).append(label)
 
     def sigma_of(label: str, kind: str) -> str | None:
         """The sigma that follows its column."""
-        labels = [column.label for column in mtz.columns]
-        later = [c.label for c in mtz.columns[labels.index(label) + 1 :] if c.type == kind]
-        return later[0] if later else None
+        first = [name for name, _ in names].index(label)
+        return next((name for name, other in names[first + 1 :] if other == kind), None)
 
     for kind, sigma_kind, squared in (("K", "M", False), ("J", "Q", False), ("G", "L", True), ("F", "Q", True)):
         columns = kinds.get(kind, [])

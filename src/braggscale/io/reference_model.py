@@ -23,9 +23,10 @@ from braggscale.numerics.array_types import Array, Complex, Float
 LEAST = 0.3  # f'', electrons; the anomalous scattering of atoms with less is neglected
 MOST_PRODUCTS = 2e8  # atoms x operators x reflections of the direct sum
 _PDB = ("ATOM  ", "HETATM", "CRYST1", "HEADER", "TITLE ", "REMARK")
+LONGEST_EDGE = 1e4  # Angstrom
 MOST_POINTS = 2e8  # volume of the cell over d_min^3
 # Atoms within so many cells, with such occupancies and B (or U): beyond them are damaged numbers.
-FARTHEST, MOST_OCCUPANCY, MOST_B = 1e3, 1e3, 1e4
+FARTHEST, MOST_OCCUPANCY, MOST_B = 1e3, 10.0, 1e4
 ELECTRONS_BELOW = 0.1  # Angstrom: no X-rays are that short
 
 
@@ -205,7 +206,7 @@ def _reference(
 def _cell(path: str, cell: Any, d_min: float) -> UnitCell:
     """The cell of a model; refuses one that is none, or so large that the density would take all memory."""
     found = as_cell([float(x) for x in cell.parameters])
-    if found is None:
+    if found is None or max(found[:3]) > LONGEST_EDGE or min(found[3:]) < 20 or max(found[3:]) > 160:
         raise InputError(f"{path}: the model has no unit cell, or numbers that are none")
     points = float(np.prod(found[:3])) / d_min**3
     if points > MOST_POINTS:
