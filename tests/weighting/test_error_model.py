@@ -222,7 +222,7 @@ def test_table() -> None:
 
 def test_isa() -> None:
     assert ErrorModel(2.0, 0.05).isa == pytest.approx(10.0)
-    assert ErrorModel(2.0, 0.0).isa == math.inf
+    assert ErrorModel(2.0, 0.0).isa == ErrorModel(2.0, 1e-30).isa == math.inf
 
 
 def test_z_scores_are_standard_normal_with_the_fitted_model() -> None:

@@ -23,6 +23,7 @@ from braggscale.numerics.array_types import Float, Int
 DEFAULT_A, DEFAULT_B = 1.0, 0.02  # DIALS' start
 # Changes of a and b that are negligible: a tenth of their usual uncertainty.
 SAME = 5e-3
+LEAST_ERROR = 1e-9  # relative; no intensity is measured so well
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class ErrorModel:
 
     @property
     def isa(self) -> float:
-        """Largest possible I/sigma, 1/(a b), whatever c is; infinite for b = 0."""
-        return 1.0 / (self.a * self.b) if self.a * self.b > 0 else math.inf
+        """Largest possible I/sigma, 1/(a b), whatever c is; infinite where b is 0 or of no consequence."""
+        return 1.0 / (self.a * self.b) if self.a * self.b > LEAST_ERROR else math.inf
 
 
 @dataclass(frozen=True, slots=True)
