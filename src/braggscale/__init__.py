@@ -5,7 +5,7 @@
 >>> run.write("scaled.expt", "scaled.refl")
 """
 
-__version__ = "0.7.0"
+__version__ = "0.7.1"
 
 _API = ("Component", "Curve", "Data", "MergedData", "ObservationTable", "Report", "Run", "read", "scale")
 _ERRORS = ("CommandError", "DataError", "InputError", "OutputError", "UserError")
