@@ -60,7 +60,7 @@ def _typical(scale: Float, data_set: Int32) -> Float:
 
 
 def strangers(scale: Float, data_set: Int32) -> Int:
-    """Places of data sets whose scale is a million times that of most observations or a millionth, ascending.
+    """Places of data sets whose scale is a million times that of most observations or a millionth, ascending, (k,).
 
     ``scale``: g, ``data_set``: position of the data set, (n,).
     """
